@@ -1,0 +1,44 @@
+// The one exception of the core. c_api.cpp turns it into an error code and a message; nothing else catches it.
+#pragma once
+#include <exception>
+#include <sstream>
+#include <string>
+#include <utility>
+
+namespace binhdan {
+
+// Values are those of binhdan_status in binhdan.h (checked there by static_assert).
+enum class Code : int {
+  invalid_argument = 1,
+  invalid_handle = 2,
+  not_found = 3,
+  io = 4,
+  bad_format = 5,
+  unsupported = 6,
+  out_of_memory = 7,
+  too_large = 8,
+  busy = 9,
+  closed = 10,
+  internal = 11,
+};
+
+class Error : public std::exception {
+ public:
+  Error(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+  Code code() const noexcept { return code_; }
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  Code code_;
+  std::string message_;
+};
+
+// fail(Code::bad_format, "key ", name, ": expected a string, got ", type) throws Error with the pieces joined.
+template <typename... Pieces>
+[[noreturn]] void fail(Code code, const Pieces&... pieces) {
+  std::ostringstream text;
+  (text << ... << pieces);
+  throw Error(code, text.str());
+}
+
+}  // namespace binhdan

@@ -1,0 +1,56 @@
+// What the engine tells its callers, and the queue where it waits until they look.
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/wake_fd.h"
+#include "text/vocab.h"
+
+namespace binhdan::engine {
+
+// Fields are those of binhdan_event; the enums' values too.
+struct Event {
+  enum class Kind : int32_t { token = 1, finished = 2, embedding = 3 };
+  enum class Finish : int32_t { none = 0, stop = 1, length = 2, context = 3, cancelled = 4, error = 5 };
+
+  Kind kind;
+  uint64_t request;
+  text::Token token = -1;
+  float logprob = 0;
+  std::string text;
+  std::vector<std::pair<text::Token, float>> top;
+  std::vector<float> values;
+  Finish finish = Finish::none;
+  int32_t status = 0;
+  int32_t prompt_tokens = 0, answer_tokens = 0;
+  int64_t queue_ns = 0, prompt_ns = 0, decode_ns = 0;
+};
+
+// Any number of writers and readers. Unbounded: the engine bounds how many requests may write.
+class EventQueue {
+ public:
+  void push(Event event);
+  // Waits up to timeout_ms (-1: for ever). Empty pointer: nothing came. Throws Error(closed) when the queue is
+  // closed, or nothing is left and end() was called.
+  std::unique_ptr<Event> next(int32_t timeout_ms);
+  // Readable while events wait, and after close() or end(). Made at the first call. Throws Error where there are none.
+  int fd();
+  void end();     // no more events will come; what waits can still be read
+  void close();   // readers wake up and fail; waiting events are dropped
+  bool closed() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<Event> events_;
+  std::unique_ptr<WakeFd> wake_;
+  bool ended_ = false, closed_ = false;
+};
+
+}  // namespace binhdan::engine
