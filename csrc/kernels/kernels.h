@@ -15,6 +15,15 @@
 
 namespace binhdan {
 
+// The arithmetic, stated once so that tables can be compared:
+// - q8: integers are the same on every table. For each block of 32, in column order,
+//     acc += float(sum of q_w q_a) * (d_w d_a)
+//   where Q4_0's q_w is the nibble - 8, that is sum of nibble q_a - 8 BlockQ8A::sum. The products and the sum are
+//   rounded one by one in `scalar`; a table that fuses them differs by float32 rounding only.
+// - f32: a weight row is decoded as decode_row does; column j is added to partial sum j % kDotLanes, and the partial
+//   sums are folded by halves: p[i] += p[i + 8], then 4, 2, 1. rms_norm and attention sum in the same order.
+inline constexpr int kDotLanes = 16;
+
 // How a matrix kernel wants its rows of activations.
 enum class Activation : uint8_t {
   f32,   // float[n]
@@ -22,6 +31,8 @@ enum class Activation : uint8_t {
 };
 inline constexpr int kActivations = 2;
 
+// q = x * (127 / max|x|), rounded to nearest even. Where max|x| < 2^-120 the block is zero (d = 0); where an element
+// is infinite or NaN, d is NaN and every q is 0, so that the fault is seen in the output.
 struct BlockQ8A {
   float d;        // x = d q, d = max|x| / 127
   int32_t sum;    // of the q: what an offset in the weights (Q4_0's 8) costs

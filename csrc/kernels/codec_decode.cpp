@@ -1,0 +1,242 @@
+// Block decoders. The order of the float operations is that of gguf-py's dequantizers, so that the bits agree.
+#include <cstring>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "kernels/codec.h"
+
+namespace binhdan {
+namespace {
+
+// Block i of a row that may lie at any address.
+template <typename Block>
+Block load(const void* src, int64_t i) {
+  Block block;
+  std::memcpy(&block, static_cast<const char*>(src) + i * static_cast<int64_t>(sizeof(Block)), sizeof(Block));
+  return block;
+}
+
+// ---- floats -----------------------------------------------------------------------------------------------------
+
+void decode_f32(float* dst, const void* src, int64_t n) {
+  if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
+}
+
+void decode_f16(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = f16_to_f32(load<uint16_t>(src, i));
+}
+
+void decode_bf16(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = bf16_to_f32(load<uint16_t>(src, i));
+}
+
+// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) -----------------------------
+
+void decode_q4_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockQ4_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 16; ++j) {
+      dst[j] = d * static_cast<float>((b.qs[j] & 15) - 8);
+      dst[j + 16] = d * static_cast<float>((b.qs[j] >> 4) - 8);
+    }
+  }
+}
+
+void decode_q4_1(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockQ4_1>(src, i);
+    const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
+    for (int j = 0; j < 16; ++j) {
+      dst[j] = d * static_cast<float>(b.qs[j] & 15) + m;
+      dst[j + 16] = d * static_cast<float>(b.qs[j] >> 4) + m;
+    }
+  }
+}
+
+// Five bits: bit j of qh (little endian) is the fifth of element j.
+int five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], int j) {
+  const int low = j < 16 ? qs[j] & 15 : qs[j - 16] >> 4;
+  return low | (qh[j / 8] >> (j % 8) & 1) << 4;
+}
+
+void decode_q5_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockQ5_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(five_bits(b.qs, b.qh, j) - 16);
+  }
+}
+
+void decode_q5_1(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockQ5_1>(src, i);
+    const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
+    for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(five_bits(b.qs, b.qh, j)) + m;
+  }
+}
+
+void decode_q8_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockQ8_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(b.qs[j]);
+  }
+}
+
+// ---- super-blocks of 256 ------------------------------------------------------------------------------------------
+
+void decode_q2_k(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockQ2_K>(src, i);
+    const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
+    for (int group = 0; group < 16; ++group) {  // of 16 elements; 8 groups share 32 bytes, two bits each
+      const float scale = d * static_cast<float>(b.scales[group] & 15);
+      const float offset = dmin * static_cast<float>(b.scales[group] >> 4);
+      const uint8_t* qs = b.qs + group / 8 * 32 + group % 2 * 16;
+      const int shift = group % 8 / 2 * 2;
+      for (int j = 0; j < 16; ++j)
+        dst[group * 16 + j] = scale * static_cast<float>(qs[j] >> shift & 3) - offset;
+    }
+  }
+}
+
+// Sixteen 6-bit scales: the low 4 bits are the nibbles of bytes 0..7, the high 2 bits lie in bytes 8..11.
+int q3_k_scale(const uint8_t (&scales)[12], int group) {
+  const int low = scales[group % 8] >> (group / 8 * 4) & 15;
+  const int high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
+  return (low | high << 4) - 32;
+}
+
+void decode_q3_k(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockQ3_K>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int group = 0; group < 16; ++group) {
+      const float scale = d * static_cast<float>(q3_k_scale(b.scales, group));
+      const uint8_t* qs = b.qs + group / 8 * 32 + group % 2 * 16;
+      const uint8_t* high = b.hmask + group % 2 * 16;
+      const int shift = group % 8 / 2 * 2;
+      for (int j = 0; j < 16; ++j) {  // a clear mask bit takes 4 off
+        const int q = (qs[j] >> shift & 3) - (high[j] >> (group / 2) & 1 ? 0 : 4);
+        dst[group * 16 + j] = scale * static_cast<float>(q);
+      }
+    }
+  }
+}
+
+// Eight pairs of 6 bits: pairs 0..3 fill the low 6 bits of bytes 0..3 (scale) and 4..7 (min), pairs 4..7 have
+// their low nibbles in bytes 8..11 and their high 2 bits at the top of the bytes of pairs 0..3.
+struct ScaleMin {
+  float scale, min;
+};
+ScaleMin q4_k_scale_min(const uint8_t (&s)[12], int group) {
+  if (group < 4) return {static_cast<float>(s[group] & 63), static_cast<float>(s[group + 4] & 63)};
+  const int scale = (s[group + 4] & 15) | (s[group - 4] >> 6) << 4;
+  const int min = s[group + 4] >> 4 | (s[group] >> 6) << 4;
+  return {static_cast<float>(scale), static_cast<float>(min)};
+}
+
+void decode_q4_k(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockQ4_K>(src, i);
+    const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
+    for (int group = 0; group < 8; ++group) {  // of 32 elements; two groups share 32 bytes
+      const ScaleMin sm = q4_k_scale_min(b.scales, group);
+      const float scale = d * sm.scale, offset = dmin * sm.min;
+      const uint8_t* qs = b.qs + group / 2 * 32;
+      const int shift = group % 2 * 4;
+      for (int j = 0; j < 32; ++j)
+        dst[group * 32 + j] = scale * static_cast<float>(qs[j] >> shift & 15) - offset;
+    }
+  }
+}
+
+void decode_q5_k(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockQ5_K>(src, i);
+    const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
+    for (int group = 0; group < 8; ++group) {  // bit `group` of qh[j] is the fifth of element j
+      const ScaleMin sm = q4_k_scale_min(b.scales, group);
+      const float scale = d * sm.scale, offset = dmin * sm.min;
+      const uint8_t* qs = b.qs + group / 2 * 32;
+      const int shift = group % 2 * 4;
+      for (int j = 0; j < 32; ++j) {
+        const int q = (qs[j] >> shift & 15) | (b.qh[j] >> group & 1) << 4;
+        dst[group * 32 + j] = scale * static_cast<float>(q) - offset;
+      }
+    }
+  }
+}
+
+void decode_q6_k(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockQ6_K>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int group = 0; group < 8; ++group) {  // of 32 elements, two scales; halves of 128 have their own bytes
+      const uint8_t* low = b.ql + group / 4 * 64 + group % 2 * 32;
+      const uint8_t* high = b.qh + group / 4 * 32;
+      const int low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
+      for (int j = 0; j < 32; ++j) {
+        const float scale = d * static_cast<float>(b.scales[group * 2 + j / 16]);
+        const int q = (low[j] >> low_shift & 15) | (high[j] >> high_shift & 3) << 4;
+        dst[group * 32 + j] = scale * static_cast<float>(q - 32);
+      }
+    }
+  }
+}
+
+// ---- 4 bits that index a table ------------------------------------------------------------------------------------
+
+void decode_iq4_nl(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load<BlockIQ4_NL>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 16; ++j) {
+      dst[j] = d * static_cast<float>(kIQ4Values[b.qs[j] & 15]);
+      dst[j + 16] = d * static_cast<float>(kIQ4Values[b.qs[j] >> 4]);
+    }
+  }
+}
+
+void decode_iq4_xs(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load<BlockIQ4_XS>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int group = 0; group < 8; ++group) {  // of 32 elements; a scale has 4 bits in scales_l, 2 in scales_h
+      const int low = b.scales_l[group / 2] >> (group % 2 * 4) & 15;
+      const int high = b.scales_h >> (group * 2) & 3;
+      const float scale = d * static_cast<float>((low | high << 4) - 32);
+      const uint8_t* qs = b.qs + group * 16;
+      for (int j = 0; j < 16; ++j) {
+        dst[group * 32 + j] = scale * static_cast<float>(kIQ4Values[qs[j] & 15]);
+        dst[group * 32 + j + 16] = scale * static_cast<float>(kIQ4Values[qs[j] >> 4]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+DecodeRow decode_row(DType type) {
+  switch (type) {
+    case DType::f32: return decode_f32;
+    case DType::f16: return decode_f16;
+    case DType::bf16: return decode_bf16;
+    case DType::q4_0: return decode_q4_0;
+    case DType::q4_1: return decode_q4_1;
+    case DType::q5_0: return decode_q5_0;
+    case DType::q5_1: return decode_q5_1;
+    case DType::q8_0: return decode_q8_0;
+    case DType::q2_k: return decode_q2_k;
+    case DType::q3_k: return decode_q3_k;
+    case DType::q4_k: return decode_q4_k;
+    case DType::q5_k: return decode_q5_k;
+    case DType::q6_k: return decode_q6_k;
+    case DType::iq4_nl: return decode_iq4_nl;
+    case DType::iq4_xs: return decode_iq4_xs;
+  }
+  fail(Code::internal, "no decoder for tensor type ", static_cast<uint32_t>(type));
+}
+
+}  // namespace binhdan

@@ -1,0 +1,86 @@
+// Block encoders: round to nearest, no search. The float operations are those of gguf-py's quantizers.
+#include <cmath>
+#include <cstring>
+
+#include "base/half.h"
+#include "kernels/codec.h"
+
+namespace binhdan {
+namespace {
+
+template <typename Block>
+void store(void* dst, int64_t i, const Block& block) {
+  std::memcpy(static_cast<char*>(dst) + i * static_cast<int64_t>(sizeof(Block)), &block, sizeof(Block));
+}
+
+void encode_f32(void* dst, const float* src, int64_t n) {
+  if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
+}
+
+void encode_f16(void* dst, const float* src, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_f16(src[i]));
+}
+
+void encode_bf16(void* dst, const float* src, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_bf16(src[i]));
+}
+
+// The first element of greatest magnitude, with its sign.
+float extreme(const float* x) {
+  float found = x[0];
+  for (int j = 1; j < 32; ++j)
+    if (std::fabs(x[j]) > std::fabs(found)) found = x[j];
+  return found;
+}
+
+// 1/d, or 0 where a block's scale is too small to divide by (float16 rounds such a scale to 0 anyway).
+float inverse(float d) {
+  const float id = 1.0f / d;
+  return std::isinf(id) ? 0.0f : id;
+}
+
+// As an integer in [low, high]; what is no number becomes `low`.
+int clamp_to_int(float x, int low, int high) {
+  if (!(x > static_cast<float>(low))) return low;
+  return x < static_cast<float>(high) ? static_cast<int>(x) : high;
+}
+
+void encode_q8_0(void* dst, const float* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, src += 32) {
+    const float d = std::fabs(extreme(src)) / 127.0f;
+    const float id = inverse(d);
+    BlockQ8_0 b;
+    b.d = f32_to_f16(d);
+    for (int j = 0; j < 32; ++j)
+      b.qs[j] = static_cast<int8_t>(clamp_to_int(std::round(src[j] * id), -127, 127));
+    store(dst, i, b);
+  }
+}
+
+// The extreme becomes -8, the one end that has no mirror image.
+void encode_q4_0(void* dst, const float* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, src += 32) {
+    const float d = extreme(src) / -8.0f;
+    const float id = inverse(d);
+    const auto code = [&](int j) { return clamp_to_int(src[j] * id + 8.5f, 0, 15); };
+    BlockQ4_0 b;
+    b.d = f32_to_f16(d);
+    for (int j = 0; j < 16; ++j) b.qs[j] = static_cast<uint8_t>(code(j) | code(j + 16) << 4);
+    store(dst, i, b);
+  }
+}
+
+}  // namespace
+
+EncodeRow encode_row(DType type) {
+  switch (type) {
+    case DType::f32: return encode_f32;
+    case DType::f16: return encode_f16;
+    case DType::bf16: return encode_bf16;
+    case DType::q8_0: return encode_q8_0;
+    case DType::q4_0: return encode_q4_0;
+    default: return nullptr;
+  }
+}
+
+}  // namespace binhdan
