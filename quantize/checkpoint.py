@@ -1,0 +1,206 @@
+"""Reads a Hugging Face checkpoint folder: JSON files and safetensors, without trusting any byte of them.
+
+The safetensors format: https://github.com/huggingface/safetensors#format. It is read here rather than by the
+safetensors package because numpy has no bfloat16, and because rows are wanted without loading the tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_JSON_BYTES: Final = 256 << 20  # the largest tokenizer.json known is 35 MB
+MAX_HEADER_BYTES: Final = 100 << 20  # safetensors' own limit
+
+_FLOAT_DTYPES: Final = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),  # the upper half of a float32
+}
+
+
+class CheckpointError(ValueError):
+    """The checkpoint is damaged, incomplete or of a kind that binhdan does not convert."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises CheckpointError when it is missing or is not one."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise CheckpointError(f"{path}: {size:,} bytes; expected at most {MAX_JSON_BYTES:,}")
+        return parse_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+
+
+def parse_json(raw: bytes, name: str) -> dict[str, Any]:
+    """One JSON object; a key given twice is an error, because readers disagree on which one counts."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(pairs)
+        if len(out) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise CheckpointError(f"{name}: key {twice!r} is given twice")
+        return out
+
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except (RecursionError, MemoryError):
+        raise CheckpointError(f"{name}: nested too deeply") from None
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{name}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{name}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor where it lies in a safetensors file."""
+
+    name: str
+    file: Path
+    dtype: str  # as safetensors write it: "BF16"
+    shape: tuple[int, ...]
+    offset: int  # bytes from the start of the file
+
+    def rows(self) -> npt.NDArray[Any]:
+        """The stored values, mapped from the file; BF16 as its raw 16 bits."""
+        if self.dtype not in _FLOAT_DTYPES:
+            expected = ", ".join(_FLOAT_DTYPES)
+            raise CheckpointError(f"tensor {self.name}: type {self.dtype}; expected one of {expected}")
+        if math.prod(self.shape) == 0:
+            raise CheckpointError(f"tensor {self.name}: shape {list(self.shape)} holds nothing")
+        return np.memmap(self.file, _FLOAT_DTYPES[self.dtype], "r", self.offset, self.shape)
+
+    def to_float32(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Some of ``rows()`` as float32."""
+        if self.dtype == "BF16":
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is reported where it is written
+            return np.ascontiguousarray(values, np.float32)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder: its parsed JSON files and where its tensors lie."""
+
+    folder: Path
+    config: dict[str, Any]
+    tokenizer: dict[str, Any]
+    tokenizer_config: dict[str, Any]
+    generation_config: dict[str, Any]
+    chat_template: str  # "" when there is none
+    tensors: dict[str, StoredTensor]
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Reads the JSON files and the safetensors headers of ``folder``. Raises CheckpointError."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: expected a folder that holds config.json and *.safetensors")
+    config = read_json(folder / "config.json")
+    if "quantization_config" in config:
+        raise CheckpointError(f"{folder / 'config.json'}: the checkpoint is quantized already; expected its original")
+    tokenizer_config = _read_optional(folder / "tokenizer_config.json")
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        tokenizer=read_json(folder / "tokenizer.json"),
+        tokenizer_config=tokenizer_config,
+        generation_config=_read_optional(folder / "generation_config.json"),
+        chat_template=_chat_template(folder, tokenizer_config),
+        tensors={tensor.name: tensor for file in _weight_files(folder) for tensor in read_header(file)},
+    )
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
+    """chat_template.jinja wins over chat_template.json and tokenizer_config.json, as in transformers."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES:,} bytes")
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    template = _read_optional(folder / "chat_template.json").get("chat_template")
+    template = tokenizer_config.get("chat_template") if template is None else template
+    if isinstance(template, list):  # named templates: [{"name": "default", "template": "…"}, …]
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default")
+    if template is None:
+        return ""
+    if not isinstance(template, str):
+        raise CheckpointError(f"{folder}: expected chat_template to be a string, got {type(template).__name__}")
+    return template
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        names = read_json(index).get("weight_map")
+        if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
+            raise CheckpointError(f"{index}: expected weight_map to be an object of file names")
+        files = sorted(set(names.values()))
+        for file in files:
+            if Path(file).name != file or not file.endswith(".safetensors"):
+                raise CheckpointError(f"{index}: expected the name of a safetensors file in this folder, got {file!r}")
+        return [folder / file for file in files]
+    single = folder / "model.safetensors"
+    if not single.exists():
+        raise CheckpointError(f"{folder}: expected model.safetensors or model.safetensors.index.json")
+    return [single]
+
+
+def read_header(path: Path) -> Iterator[StoredTensor]:
+    """The tensors of one safetensors file, their ranges checked against its size."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+                raise CheckpointError(f"{path}: not a safetensors file: a header of {length:,} bytes in {size:,}")
+            header = parse_json(file.read(length), f"{path} header")
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+    start = 8 + length
+    for name, entry in header.items():
+        if name != "__metadata__":
+            yield _stored_tensor(path, name, entry, start, size)
+
+
+def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> StoredTensor:
+    where = f"{path}: tensor {name!r}"
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{where}: expected an object, got {type(entry).__name__}")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise CheckpointError(f"{where}: expected dtype, shape and data_offsets, got {str(entry)[:200]}")
+    begin, end = offsets
+    if begin > end or end > size - start:
+        raise CheckpointError(f"{where}: bytes {begin:,} to {end:,} of {size - start:,}; is the file truncated?")
+    if len(shape) > 4:
+        raise CheckpointError(f"{where}: expected at most 4 dimensions, got {len(shape)}")
+    if dtype in _FLOAT_DTYPES and math.prod(shape) * _FLOAT_DTYPES[dtype].itemsize != end - begin:
+        raise CheckpointError(f"{where}: shape {shape} of {dtype} does not fill {end - begin:,} bytes")
+    return StoredTensor(name, path, dtype, tuple(shape), start + begin)
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 48 for n in value)

@@ -1,0 +1,81 @@
+"""``binhdan quantize``: a checkpoint folder to a GGUF file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from binhdan.quantize.checkpoint import CheckpointError
+from binhdan.quantize.convert import OutputType, Summary, convert
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, tokenizer.json and *.safetensors.")],
+    output: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
+    type: Annotated[OutputType, typer.Option(help="What the matrices become; norms and biases stay F32.")] = (
+        OutputType.Q8_0
+    ),
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's.")] = None,
+    license: Annotated[str | None, typer.Option(help="The weights' licence, an SPDX id.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Turn a Hugging Face checkpoint (Llama, Mistral, Qwen2, Qwen3) into a GGUF file."""
+    signal.signal(signal.SIGTERM, _stop)  # so that the partial file is removed
+    errors = Console(stderr=True)
+    try:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=errors, transient=True,
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            task = bar.add_task(output.name, total=None)
+            summary = convert(
+                checkpoint, output, type, name=name, license=license, force=force,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except (CheckpointError, OSError) as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+    else:
+        _print(summary)
+
+
+def _stop(number: int, frame: FrameType | None) -> Any:
+    raise SystemExit(128 + number)
+
+
+def _print(summary: Summary) -> None:
+    console = Console()
+    table = Table(show_header=False, box=None)
+    mix = ", ".join(f"{count} {type}" for type, count in summary.types.items())
+    for label, value in (
+        ("file", summary.output),
+        ("architecture", summary.architecture),
+        ("parameters", f"{summary.parameters:,}"),
+        ("bytes", f"{summary.bytes:,}"),
+        ("context", f"{summary.context:,}"),
+        ("vocabulary", f"{summary.vocabulary:,}"),
+        ("tensors", mix),
+        *((f"note: {tensor}", why) for tensor, why in summary.fallbacks.items()),
+        *(("note", note) for note in summary.notes),
+    ):
+        table.add_row(label, value)
+    console.print(table)
