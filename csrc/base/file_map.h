@@ -1,7 +1,6 @@
 // A file mapped read-only. Another process may truncate the file under us, which POSIX answers with SIGBUS:
 // a handler replaces the lost pages by zeros and marks the map, so that the reader sees an Error, not a crash.
 #pragma once
-#include <atomic>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -18,7 +17,7 @@ class FileMap {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
-  // Throws Error(io) once a page of this map was found missing. Call after reading, before trusting what was read.
+  // Throws Error(io) once the file is shorter than what was mapped. Call after reading, before trusting what was read.
   void check_intact() const;
   // Tells the OS that [offset, offset + size) will not be needed soon: its pages leave this process's memory.
   void release(std::size_t offset, std::size_t size) const;
@@ -27,7 +26,8 @@ class FileMap {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-  int slot_ = -1;  // in the table that the signal handler reads
+  int fd_ = -1;    // kept open to ask for the file's size (POSIX)
+  int slot_ = -1;  // in the table that the signal handler reads (POSIX)
 };
 
 }  // namespace binhdan

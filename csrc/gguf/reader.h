@@ -5,43 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
-#include "base/dtype.h"
 #include "base/file_map.h"
+#include "gguf/part.h"
+#include "gguf/value.h"
 
 namespace binhdan::gguf {
-
-enum class ValueType : uint32_t {
-  u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11,
-  f64 = 12,
-};
-const char* value_type_name(ValueType type);
-
-// A metadata value as a checked view into the file. Arrays of arrays are refused when read.
-struct Value {
-  ValueType type;                  // for an array: ValueType::array
-  ValueType element;               // an array's element type, else equal to `type`
-  uint64_t count;                  // an array's length, else 1
-  std::span<const std::byte> raw;  // the scalar, the packed elements, or for strings the length-prefixed bytes
-};
-
-struct TensorInfo {
-  std::string name;
-  DType type;
-  std::vector<uint64_t> shape;  // as in the file: shape[0] is the row length (1 to 4 dimensions)
-  int file;                     // which split
-  uint64_t offset;              // from the start of that file
-  uint64_t bytes;
-
-  uint64_t cols() const { return shape[0]; }
-  uint64_t rows() const;        // product of the others
-};
 
 class File {
  public:
@@ -79,18 +52,23 @@ class File {
   const std::string& path() const { return path_; }
 
  private:
-  struct Part {
+  struct Source {
     std::unique_ptr<FileMap> map;  // null when the bytes are the caller's
     std::span<const std::byte> bytes;
   };
   std::string path_;
   uint32_t version_ = 0;
-  std::vector<Part> parts_;
+  std::vector<Source> sources_;
   std::vector<std::string> keys_;
-  std::unordered_map<std::string, Value> values_;
+  ByName<Value> values_;  // of the first part
   std::vector<TensorInfo> tensors_;
-  std::unordered_map<std::string, std::size_t> tensor_index_;
-  void parse_part(int file);
+  ByName<std::size_t> tensor_index_;
+
+  void open_parts();
+  void add_part(const std::string& path);
+  void add_tensors(std::vector<TensorInfo> tensors);
+  const Value& need(std::string_view key) const;
+  const Value& need_array(std::string_view key) const;
 };
 
 }  // namespace binhdan::gguf

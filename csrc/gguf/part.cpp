@@ -1,0 +1,226 @@
+#include "gguf/part.h"
+
+#include <algorithm>
+#include <bit>
+#include <string_view>
+
+#include "base/checked.h"
+#include "base/utf8.h"
+#include "gguf/cursor.h"
+
+namespace binhdan::gguf {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "values are read as they lie in the file");
+
+constexpr uint64_t kLongestName = 65535;  // bytes; the specification's limit for keys
+constexpr uint64_t kSmallestKey = 8 + 1 + 4 + 1;              // length, name, type, value
+constexpr uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;   // length, name, dimensions, shape, type, offset
+constexpr uint64_t kDefaultAlignment = 32;
+constexpr uint64_t kLargestAlignment = uint64_t{1} << 20;
+constexpr uint32_t kMaxDimensions = 4;
+
+// Types of other programs, so that the message can name what binhdan does not read.
+const char* foreign_type_name(uint32_t type) {
+  switch (type) {
+    case 9: return " (Q8_1)";
+    case 15: return " (Q8_K)";
+    case 16: return " (IQ2_XXS)";
+    case 17: return " (IQ2_XS)";
+    case 18: return " (IQ3_XXS)";
+    case 19: return " (IQ1_S)";
+    case 21: return " (IQ3_S)";
+    case 22: return " (IQ2_S)";
+    case 24: return " (I8)";
+    case 25: return " (I16)";
+    case 26: return " (I32)";
+    case 27: return " (I64)";
+    case 28: return " (F64)";
+    case 29: return " (IQ1_M)";
+    case 34: return " (TQ1_0)";
+    case 35: return " (TQ2_0)";
+    case 39: return " (MXFP4)";
+    default: return "";
+  }
+}
+
+void check_utf8(const Cursor& in, std::string_view text, const char* what) {
+  const std::size_t valid = utf8_valid_prefix(text);
+  if (valid != text.size()) in.fail(Code::bad_format, what, " is not UTF-8 from its byte ", valid, " on");
+}
+
+std::string read_name(Cursor& in, const char* what) {
+  const std::string_view name = in.read_string(what);
+  if (name.empty() || name.size() > kLongestName)
+    in.fail(Code::bad_format, what, " has ", name.size(), " bytes, expected 1 to ", kLongestName);
+  check_utf8(in, name, what);
+  return std::string(name);
+}
+
+// ---- header and metadata ------------------------------------------------------------------------------------------
+
+uint32_t read_version(Cursor& in) {
+  const auto magic = in.take(4, "the magic number");
+  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
+    in.fail(Code::bad_format, "not a GGUF file: it does not start with 'GGUF'");
+  const auto version = in.read<uint32_t>("the version");
+  if (version != 0 && (version & 0xffff) == 0)
+    in.fail(Code::unsupported, "a big-endian GGUF file; binhdan reads little-endian ones");
+  if (version != 2 && version != 3)
+    in.fail(Code::unsupported, "GGUF version ", version, "; binhdan reads versions 2 and 3");
+  return version;
+}
+
+ValueType read_value_type(Cursor& in, const char* what) {
+  const auto type = in.read<uint32_t>(what);
+  if (type >= kValueTypes) in.fail(Code::bad_format, what, " is ", type, ", expected 0 to ", kValueTypes - 1);
+  return static_cast<ValueType>(type);
+}
+
+void check_bools(const Cursor& in, const Value& value) {
+  if (value.element != ValueType::boolean) return;
+  for (const std::byte byte : value.raw)
+    if (byte > std::byte{1}) in.fail(Code::bad_format, "a bool is 0 or 1, got ", std::to_integer<int>(byte));
+}
+
+// Strings inside arrays may hold any bytes: vocabularies do.
+void skip_strings(Cursor& in, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) in.read_string("a string of the array");
+}
+
+Value read_array(Cursor& in, std::span<const std::byte> bytes) {
+  const ValueType element = read_value_type(in, "the array's element type");
+  if (element == ValueType::array) in.fail(Code::bad_format, "arrays of arrays are not allowed here");
+  const uint64_t size = scalar_size(element);
+  const bool strings = element == ValueType::string;
+  const uint64_t count = in.read_count(strings ? sizeof(uint64_t) : size, "the array's length");
+  const uint64_t begin = in.offset();
+  strings ? skip_strings(in, count) : void(in.take(count * size, "the array"));
+  return {ValueType::array, element, count, bytes.subspan(begin, in.offset() - begin)};
+}
+
+Value read_value(Cursor& in, std::span<const std::byte> bytes) {
+  const ValueType type = read_value_type(in, "the value's type");
+  if (type == ValueType::array) return read_array(in, bytes);
+  const uint64_t begin = in.offset();
+  if (type == ValueType::string)
+    check_utf8(in, in.read_string("the string"), "the string");
+  else
+    in.take(scalar_size(type), "the value");
+  return {type, type, 1, bytes.subspan(begin, in.offset() - begin)};
+}
+
+void read_metadata(Cursor& in, std::span<const std::byte> bytes, uint64_t count, Part& part) {
+  for (uint64_t i = 0; i < count; ++i) {
+    in.enter("key " + std::to_string(i));
+    std::string key = read_name(in, "the name");
+    in.enter("key " + quoted(key));
+    const Value value = read_value(in, bytes);
+    check_bools(in, value);
+    if (!part.values.emplace(key, value).second) in.fail(Code::bad_format, "the key comes twice");
+    part.keys.push_back(std::move(key));
+  }
+}
+
+uint64_t read_alignment(Cursor& in, const Part& part) {
+  const auto found = part.values.find("general.alignment");
+  if (found == part.values.end()) return kDefaultAlignment;
+  const Value& value = found->second;
+  in.enter("key 'general.alignment'");
+  if (!is_integer(value.type))
+    in.fail(Code::bad_format, "expected an integer, got ", value_type_name(value.type));
+  const auto alignment = load_integer<uint64_t>(value.type, value.raw.data()).value_or(0);
+  if (!std::has_single_bit(alignment) || alignment < 8 || alignment > kLargestAlignment)
+    in.fail(Code::bad_format, "expected a power of two from 8 to ", kLargestAlignment, ", got ", alignment);
+  return alignment;
+}
+
+// ---- tensors ------------------------------------------------------------------------------------------------------
+
+std::vector<uint64_t> read_shape(Cursor& in) {
+  const auto dimensions = in.read<uint32_t>("the number of dimensions");
+  if (dimensions < 1 || dimensions > kMaxDimensions)
+    in.fail(Code::bad_format, "expected 1 to ", kMaxDimensions, " dimensions, got ", dimensions);
+  std::vector<uint64_t> shape(dimensions);
+  for (uint64_t& size : shape) {
+    size = in.read<uint64_t>("a dimension");
+    if (size == 0) in.fail(Code::bad_format, "a dimension is 0");
+  }
+  return shape;
+}
+
+uint64_t tensor_bytes(const Cursor& in, const TensorInfo& tensor) {
+  try {
+    uint64_t elements = 1;
+    for (const uint64_t size : tensor.shape) elements = checked_mul(elements, size, "the number of elements");
+    checked_cast<int64_t>(elements, "the number of elements");
+    return checked_mul(row_bytes(tensor.type, tensor.cols()), tensor.rows(), "the number of bytes");
+  } catch (const Error& error) {
+    in.fail(error.code(), error.what());
+  }
+}
+
+// With the offset as in the file: from the start of the data.
+TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
+  TensorInfo tensor{};
+  tensor.file = file;
+  tensor.name = read_name(in, "the name");
+  in.enter("tensor " + quoted(tensor.name));
+  tensor.shape = read_shape(in);
+  const auto type = in.read<uint32_t>("the type");
+  const DTypeInfo* info = find_dtype(type);
+  if (!info) in.fail(Code::unsupported, "tensor type ", type, foreign_type_name(type), " is not one binhdan reads");
+  tensor.type = info->type;
+  tensor.bytes = tensor_bytes(in, tensor);
+  tensor.offset = in.read<uint64_t>("the offset");
+  if (tensor.offset % alignment != 0)
+    in.fail(Code::bad_format, "its offset ", tensor.offset, " is not a multiple of the alignment ", alignment);
+  return tensor;
+}
+
+void place_tensor(const std::string& name, uint64_t data_start, uint64_t file_size, TensorInfo& tensor) {
+  const uint64_t room = data_start < file_size ? file_size - data_start : 0;
+  if (tensor.offset > room || tensor.bytes > room - tensor.offset)
+    fail(Code::bad_format, name, ": tensor ", quoted(tensor.name), ": ", tensor.bytes, " bytes at offset ",
+         tensor.offset, " go past the end of the data, which has ", room, " bytes");
+  tensor.offset += data_start;
+}
+
+void check_overlaps(const std::string& name, const std::vector<TensorInfo>& tensors) {
+  std::vector<const TensorInfo*> sorted;
+  sorted.reserve(tensors.size());
+  for (const TensorInfo& tensor : tensors) sorted.push_back(&tensor);
+  std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->offset < b->offset; });
+  for (std::size_t i = 1; i < sorted.size(); ++i)
+    if (sorted[i - 1]->offset + sorted[i - 1]->bytes > sorted[i]->offset)
+      fail(Code::bad_format, name, ": tensors ", quoted(sorted[i - 1]->name), " and ", quoted(sorted[i]->name),
+           " overlap at byte ", sorted[i]->offset);
+}
+
+}  // namespace
+
+uint64_t TensorInfo::rows() const {
+  uint64_t product = 1;
+  for (std::size_t i = 1; i < shape.size(); ++i) product *= shape[i];
+  return product;
+}
+
+Part parse_part(std::span<const std::byte> bytes, const std::string& name, int file) {
+  Part part;
+  Cursor in(bytes, name);
+  part.version = read_version(in);
+  const uint64_t n_tensors = in.read_count(kSmallestTensor, "the number of tensors");
+  const uint64_t n_keys = in.read_count(kSmallestKey, "the number of keys");
+  read_metadata(in, bytes, n_keys, part);
+  const uint64_t alignment = read_alignment(in, part);
+  for (uint64_t i = 0; i < n_tensors; ++i) {
+    in.enter("tensor " + std::to_string(i));
+    part.tensors.push_back(read_tensor(in, file, alignment));
+  }
+  const uint64_t data_start = checked_align(in.offset(), alignment, "the start of the data");
+  for (TensorInfo& tensor : part.tensors) place_tensor(name, data_start, bytes.size(), tensor);
+  check_overlaps(name, part.tensors);
+  return part;
+}
+
+}  // namespace binhdan::gguf

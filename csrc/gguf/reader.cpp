@@ -1,0 +1,248 @@
+#include "gguf/reader.h"
+
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "base/utf8.h"
+
+namespace binhdan::gguf {
+namespace {
+
+// "model-00002-of-00005.gguf" is part 2 of 5.
+struct SplitName {
+  std::string prefix;
+  uint64_t number, count;
+
+  std::string part(uint64_t n) const {
+    char suffix[64];
+    std::snprintf(suffix, sizeof suffix, "-%05llu-of-%05llu.gguf", static_cast<unsigned long long>(n),
+                  static_cast<unsigned long long>(count));
+    return prefix + suffix;
+  }
+};
+
+std::optional<SplitName> parse_split_name(const std::string& path) {
+  constexpr std::string_view kShape = "-00000-of-00000.gguf";
+  if (path.size() < kShape.size()) return std::nullopt;
+  const std::string_view suffix = std::string_view(path).substr(path.size() - kShape.size());
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  for (std::size_t i = 0; i < kShape.size(); ++i)
+    if (digit(kShape[i]) ? !digit(suffix[i]) : suffix[i] != kShape[i]) return std::nullopt;
+  const auto number = [&](std::size_t at) { return std::stoull(std::string(suffix.substr(at, 5))); };
+  return SplitName{path.substr(0, path.size() - kShape.size()), number(1), number(10)};
+}
+
+uint64_t split_key(const Part& part, const std::string& path, const char* key, uint64_t otherwise) {
+  const auto found = part.values.find(key);
+  if (found == part.values.end()) return otherwise;
+  const auto value = load_integer<uint64_t>(found->second.type, found->second.raw.data());
+  if (!value) fail(Code::bad_format, path, ": key '", key, "': expected a count");
+  return *value;
+}
+
+[[noreturn]] void wrong_type(const std::string& path, std::string_view key, const char* expected, const Value& value) {
+  const bool array = value.type == ValueType::array;
+  fail(Code::bad_format, path, ": key ", quoted(key), ": expected ", expected, ", got ", array ? "an array of " : "",
+       value_type_name(value.element));
+}
+
+}  // namespace
+
+// ---- opening ------------------------------------------------------------------------------------------------------
+
+File File::open(const std::string& path) {
+  File file;
+  file.path_ = path;
+  try {
+    file.open_parts();
+  } catch (const Error&) {
+    file.check_intact();  // a file that was truncated meanwhile explains any other error
+    throw;
+  }
+  file.check_intact();
+  return file;
+}
+
+File File::parse(std::span<const std::byte> bytes, std::string name) {
+  File file;
+  file.path_ = std::move(name);
+  file.sources_.push_back({nullptr, bytes});
+  Part part = parse_part(bytes, file.path_, 0);
+  if (split_key(part, file.path_, "split.count", 1) > 1)
+    fail(Code::invalid_argument, file.path_, ": one part of a split model; open it by its path");
+  file.version_ = part.version;
+  file.keys_ = std::move(part.keys);
+  file.values_ = std::move(part.values);
+  file.add_tensors(std::move(part.tensors));
+  return file;
+}
+
+void File::open_parts() {
+  add_part(path_);
+  const uint64_t count = get_uint("split.count", 1);
+  if (count <= 1) return;
+  const auto name = parse_split_name(path_);
+  if (!name || name->count != count)
+    fail(Code::bad_format, path_, ": the first of ", count, " parts; expected a name that ends in ",
+         SplitName{"", 1, count}.part(1));
+  for (uint64_t n = 2; n <= count; ++n) add_part(name->part(n));
+  const uint64_t total = get_uint("split.tensors.count", tensors_.size());
+  if (total != tensors_.size())
+    fail(Code::bad_format, path_, ": key 'split.tensors.count' says ", total, " tensors, the parts have ",
+         tensors_.size());
+}
+
+void File::add_part(const std::string& path) {
+  const uint64_t number = sources_.size();
+  auto map = std::make_unique<FileMap>(path);
+  const auto bytes = map->bytes();
+  sources_.push_back({std::move(map), bytes});
+  Part part = parse_part(bytes, path, static_cast<int>(number));
+  const uint64_t said = split_key(part, path, "split.no", number);
+  if (number == 0 && said != 0)
+    fail(Code::invalid_argument, path, ": part ", said + 1, " of a split model; open the first part");
+  if (said != number)
+    fail(Code::bad_format, path, ": key 'split.no' is ", said, ", expected ", number);
+  if (number == 0) {
+    version_ = part.version;
+    keys_ = std::move(part.keys);
+    values_ = std::move(part.values);
+  } else if (split_key(part, path, "split.count", 0) != get_uint("split.count")) {
+    fail(Code::bad_format, path, ": key 'split.count' differs from that of ", path_);
+  }
+  add_tensors(std::move(part.tensors));
+}
+
+void File::add_tensors(std::vector<TensorInfo> tensors) {
+  for (TensorInfo& tensor : tensors) {
+    if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
+      fail(Code::bad_format, path_, ": tensor ", quoted(tensor.name), " comes twice");
+    tensors_.push_back(std::move(tensor));
+  }
+}
+
+// ---- metadata -----------------------------------------------------------------------------------------------------
+
+const Value* File::find(std::string_view key) const {
+  const auto found = values_.find(key);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+const Value& File::need(std::string_view key) const {
+  const Value* value = find(key);
+  if (!value) fail(Code::bad_format, path_, ": key ", quoted(key), " is missing");
+  return *value;
+}
+
+const Value& File::need_array(std::string_view key) const {
+  const Value& value = need(key);
+  if (value.type != ValueType::array) wrong_type(path_, key, "an array", value);
+  return value;
+}
+
+uint64_t File::get_uint(std::string_view key) const {
+  const Value& value = need(key);
+  if (!is_integer(value.type)) wrong_type(path_, key, "an integer", value);
+  const auto number = load_integer<uint64_t>(value.type, value.raw.data());
+  if (!number) fail(Code::bad_format, path_, ": key ", quoted(key), ": expected no negative number");
+  return *number;
+}
+
+double File::get_float(std::string_view key) const {
+  const Value& value = need(key);
+  const auto number = load_float(value.type, value.raw.data());
+  if (!number) wrong_type(path_, key, "a float", value);
+  return *number;
+}
+
+std::string_view File::get_string(std::string_view key) const {
+  const Value& value = need(key);
+  if (value.type != ValueType::string) wrong_type(path_, key, "a string", value);
+  auto bytes = value.raw;
+  return take_string(bytes);
+}
+
+bool File::get_bool(std::string_view key, bool otherwise) const {
+  const Value* value = find(key);
+  if (!value) return otherwise;
+  if (value->type != ValueType::boolean) wrong_type(path_, key, "a bool", *value);
+  return value->raw[0] != std::byte{0};
+}
+
+uint64_t File::get_uint(std::string_view key, uint64_t otherwise) const {
+  return find(key) ? get_uint(key) : otherwise;
+}
+
+double File::get_float(std::string_view key, double otherwise) const {
+  return find(key) ? get_float(key) : otherwise;
+}
+
+std::string_view File::get_string(std::string_view key, std::string_view otherwise) const {
+  return find(key) ? get_string(key) : otherwise;
+}
+
+std::vector<std::string_view> File::get_strings(std::string_view key) const {
+  const Value& value = need_array(key);
+  if (value.element != ValueType::string) wrong_type(path_, key, "an array of strings", value);
+  std::vector<std::string_view> strings(value.count);
+  auto bytes = value.raw;
+  for (std::string_view& text : strings) text = take_string(bytes);
+  return strings;
+}
+
+std::vector<int64_t> File::get_ints(std::string_view key) const {
+  const Value& value = need_array(key);
+  const bool bools = value.element == ValueType::boolean;
+  if (!bools && !is_integer(value.element)) wrong_type(path_, key, "an array of integers", value);
+  const ValueType element = bools ? ValueType::u8 : value.element;
+  const std::size_t size = scalar_size(element);
+  std::vector<int64_t> numbers(value.count);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto number = load_integer<int64_t>(element, value.raw.data() + i * size);
+    if (!number) fail(Code::bad_format, path_, ": key ", quoted(key), ": element ", i, " does not fit in 63 bits");
+    numbers[i] = *number;
+  }
+  return numbers;
+}
+
+std::vector<float> File::get_floats(std::string_view key) const {
+  const Value& value = need_array(key);
+  if (value.element != ValueType::f32 && value.element != ValueType::f64)
+    wrong_type(path_, key, "an array of floats", value);
+  const std::size_t size = scalar_size(value.element);
+  std::vector<float> numbers(value.count);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    numbers[i] = static_cast<float>(*load_float(value.element, value.raw.data() + i * size));
+  return numbers;
+}
+
+// ---- tensors ------------------------------------------------------------------------------------------------------
+
+const TensorInfo* File::find_tensor(std::string_view name) const {
+  const auto found = tensor_index_.find(name);
+  return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+std::span<const std::byte> File::data(const TensorInfo& tensor) const {
+  return sources_.at(static_cast<std::size_t>(tensor.file)).bytes.subspan(tensor.offset, tensor.bytes);
+}
+
+void File::check_intact() const {
+  for (const Source& source : sources_)
+    if (source.map) source.map->check_intact();
+}
+
+void File::release(const TensorInfo& tensor) const {
+  const Source& source = sources_.at(static_cast<std::size_t>(tensor.file));
+  if (source.map) source.map->release(tensor.offset, tensor.bytes);
+}
+
+uint64_t File::bytes() const {
+  uint64_t total = 0;
+  for (const Source& source : sources_) total += source.bytes.size();
+  return total;
+}
+
+}  // namespace binhdan::gguf

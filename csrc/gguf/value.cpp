@@ -1,0 +1,52 @@
+#include "gguf/value.h"
+
+#include <algorithm>
+
+namespace binhdan::gguf {
+namespace {
+struct TypeInfo {
+  const char* name;
+  std::size_t size;
+};
+// In the order of ValueType.
+constexpr TypeInfo kTypes[kValueTypes] = {
+    {"u8", 1},   {"i8", 1},   {"u16", 2},    {"i16", 2},   {"u32", 4}, {"i32", 4}, {"f32", 4},
+    {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
+};
+}  // namespace
+
+const char* value_type_name(ValueType type) {
+  const auto index = static_cast<uint32_t>(type);
+  return index < kValueTypes ? kTypes[index].name : "unknown";
+}
+
+std::size_t scalar_size(ValueType type) { return kTypes[static_cast<uint32_t>(type)].size; }
+
+bool is_integer(ValueType type) {
+  switch (type) {
+    case ValueType::f32:
+    case ValueType::f64:
+    case ValueType::boolean:
+    case ValueType::string:
+    case ValueType::array: return false;
+    default: return true;
+  }
+}
+
+std::optional<double> load_float(ValueType type, const std::byte* bytes) {
+  if (type == ValueType::f32) return load<float>(bytes);
+  if (type == ValueType::f64) return load<double>(bytes);
+  return std::nullopt;
+}
+
+std::string_view take_string(std::span<const std::byte>& bytes) {
+  constexpr std::size_t kPrefix = sizeof(uint64_t);
+  if (bytes.size() < kPrefix) return {};
+  // The reader has checked the length; it is looked at again because another process may write to the file.
+  const std::size_t size = std::min<uint64_t>(load<uint64_t>(bytes.data()), bytes.size() - kPrefix);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kPrefix, size);
+  bytes = bytes.subspan(kPrefix + size);
+  return text;
+}
+
+}  // namespace binhdan::gguf
