@@ -1,7 +1,17 @@
-// The process as the operating system numbers it: how a pool notices that it lives in a forked child.
+// The process as the operating system sees it: its number, and threads that keep out of the application's way.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <thread>
 
 namespace binhdan {
+
+// How a pool notices that it lives in a forked child.
 int64_t process_id();
+
+// Starts a thread that takes none of the application's signals (Ctrl-C must reach the application's own threads;
+// faults still arrive). `name` shows in debuggers, up to 15 bytes. Throws Error(out_of_memory) when there are no more
+// threads to have.
+std::thread start_thread(const char* name, std::function<void()> body);
+
 }  // namespace binhdan

@@ -40,9 +40,9 @@ class ThreadPool {
 
   int size() const;
   // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. The first
-  // exception that a rank threw is thrown again here; a rank that throws must not leave others in sync(): throw
-  // only where all ranks do, or before the first sync(). Not reentrant; one caller at a time. After a fork in the
-  // child there are no threads: throws Error(closed).
+  // exception that a rank threw is thrown again here; it releases the other ranks by an exception out of their next
+  // sync(), so work() must not swallow what it does not know. Not reentrant; one caller at a time, else Error(busy).
+  // After a fork in the child there are no threads: throws Error(closed).
   void run(const std::function<void(Team&)>& work);
 
  private:

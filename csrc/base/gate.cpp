@@ -1,0 +1,50 @@
+#include "base/gate.h"
+
+#include "base/clock.h"
+
+namespace binhdan {
+namespace {
+
+// Tells the core that this is a waiting loop: saves power and lets a hyper-thread sibling work.
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#elif defined(__riscv)
+  asm volatile(".4byte 0x0100000f" ::: "memory");  // pause (Zihintpause); a harmless fence where it is unknown
+#endif
+}
+
+constexpr int kPausesPerLook = 8;
+
+}  // namespace
+
+void Gate::advance() {
+  value_.fetch_add(1, std::memory_order_seq_cst);
+  if (parked_.load(std::memory_order_seq_cst) == 0) return;
+  { const std::lock_guard lock(mutex_); }  // a waiter between its look at the value and its sleep holds the mutex
+  woken_.notify_all();
+}
+
+void Gate::wait_past(uint32_t old) {
+  if (spin_past(old)) return;
+  std::unique_lock lock(mutex_);
+  parked_.fetch_add(1, std::memory_order_seq_cst);
+  woken_.wait(lock, [&] { return value_.load(std::memory_order_seq_cst) != old; });
+  parked_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool Gate::spin_past(uint32_t old) const {
+  if (value() != old) return true;
+  const int64_t start = spin_ns_ > 0 ? now_ns() : 0;
+  while (spin_ns_ > 0 && now_ns() - start < spin_ns_) {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (value() != old) return true;
+      relax();
+    }
+  }
+  return false;
+}
+
+}  // namespace binhdan

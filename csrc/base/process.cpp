@@ -1,0 +1,67 @@
+#include "base/process.h"
+
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
+#ifdef _WIN32
+#include <process.h>
+#else
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+#endif
+
+namespace binhdan {
+namespace {
+
+// While one lives, its thread and the threads that it starts take no signals but those of faults.
+class BlockedSignals {
+#ifdef _WIN32
+ public:
+  BlockedSignals() {}
+#else
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    for (const int fault : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&all, fault);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+#endif
+};
+
+void name_this_thread([[maybe_unused]] const char* name) {
+#ifdef __linux__
+  pthread_setname_np(pthread_self(), name);
+#endif
+}
+
+}  // namespace
+
+int64_t process_id() {
+#ifdef _WIN32
+  return _getpid();
+#else
+  return getpid();
+#endif
+}
+
+std::thread start_thread(const char* name, std::function<void()> body) {
+  const BlockedSignals blocked;
+  try {
+    return std::thread([name, body = std::move(body)] {
+      name_this_thread(name);
+      body();
+    });
+  } catch (const std::system_error& error) {
+    fail(Code::out_of_memory, "cannot start a thread: ", error.what());
+  }
+}
+
+}  // namespace binhdan

@@ -1,0 +1,153 @@
+#include "base/thread_pool.h"
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/gate.h"
+#include "base/process.h"
+
+namespace binhdan {
+namespace {
+
+// About the time that waking a parked thread takes: spinning longer than that costs more than it can save.
+constexpr int64_t kSpinNs = 50'000;
+
+// Thrown out of sync() in ranks whose team was broken by another rank's exception; run() never shows it.
+struct TeamBroken {};
+
+}  // namespace
+
+struct ThreadPool::State {
+  State(int size, int64_t spin_ns) : size(size), start(spin_ns), barrier(spin_ns), done(spin_ns) {}
+
+  const int size;
+  const int64_t process = process_id();
+  std::vector<std::thread> threads;
+  std::atomic<bool> running{false};
+
+  // Written by the caller of run() before start.advance().
+  const std::function<void(Team&)>* work = nullptr;  // null: the threads end
+  Gate start;
+
+  Gate barrier;
+  std::atomic<int> arrived{0};
+  std::atomic<bool> broken{false};
+
+  Gate done;
+  std::atomic<int> unfinished{0};
+
+  std::mutex error_mutex;
+  std::exception_ptr error;
+
+  void sync();
+  void work_as(Team& team);
+  void break_team(std::exception_ptr reason);
+  void serve(Team team);
+  void stop();
+};
+
+void ThreadPool::State::sync() {
+  const uint32_t phase = barrier.value();
+  if (broken.load()) throw TeamBroken{};
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+    arrived.store(0, std::memory_order_relaxed);
+    barrier.advance();
+  } else {
+    barrier.wait_past(phase);
+  }
+  if (broken.load()) throw TeamBroken{};
+}
+
+void ThreadPool::State::break_team(std::exception_ptr reason) {
+  {
+    const std::lock_guard lock(error_mutex);
+    if (!error) error = std::move(reason);
+  }
+  broken.store(true);
+  barrier.advance();
+}
+
+void ThreadPool::State::work_as(Team& team) {
+  try {
+    (*work)(team);
+  } catch (const TeamBroken&) {
+    return;
+  } catch (...) {
+    break_team(std::current_exception());
+  }
+}
+
+void ThreadPool::State::serve(Team team) {
+  for (uint32_t seen = 0;; ++seen) {
+    start.wait_past(seen);
+    if (!work) return;
+    work_as(team);
+    if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) done.advance();
+  }
+}
+
+void ThreadPool::State::stop() {
+  work = nullptr;
+  start.advance();
+  for (std::thread& thread : threads) thread.join();
+}
+
+ThreadPool::ThreadPool(int threads) {
+  if (threads < 1) fail(Code::invalid_argument, "a thread pool needs at least 1 thread, got ", threads);
+  // With more threads than cores, the one that is waited for may need the waiter's core.
+  state_ = std::make_unique<State>(threads, threads <= usable_cores() ? kSpinNs : 0);
+  try {
+    for (int rank = 1; rank < threads; ++rank)
+      state_->threads.push_back(
+          start_thread("binhdan-worker", [state = state_.get(), team = Team(this, rank, threads)] {
+            state->serve(team);
+          }));
+  } catch (...) {
+    state_->stop();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  if (state_->process == process_id())
+    state_->stop();
+  else
+    // In a forked child the threads do not exist: joining them would wait for ever, destroying them would terminate.
+    (void)state_.release();
+}
+
+int ThreadPool::size() const { return state_->size; }
+
+void ThreadPool::run(const std::function<void(Team&)>& work) {
+  State& state = *state_;
+  if (state.process != process_id()) fail(Code::closed, "a thread pool does not live on in a forked child");
+  if (state.running.exchange(true)) fail(Code::busy, "the thread pool is running already");
+  state.error = nullptr;
+  state.broken.store(false);
+  state.arrived.store(0);
+  state.unfinished.store(state.size - 1);
+  state.work = &work;
+  const uint32_t before = state.done.value();
+  if (state.size > 1) state.start.advance();
+  Team self(this, 0, state.size);
+  state.work_as(self);
+  if (state.size > 1) state.done.wait_past(before);
+  const std::exception_ptr error = std::move(state.error);
+  state.running.store(false);
+  if (error) std::rethrow_exception(error);
+}
+
+void Team::sync() {
+  if (size_ > 1) pool_->state_->sync();
+}
+
+std::pair<int64_t, int64_t> Team::share(int64_t count, int64_t grain) const {
+  const int64_t grains = (count + grain - 1) / grain;
+  const auto edge = [&](int64_t rank) { return std::min(count, grains * rank / size_ * grain); };
+  return {edge(rank_), edge(rank_ + 1)};
+}
+
+}  // namespace binhdan

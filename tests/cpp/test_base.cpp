@@ -1,0 +1,166 @@
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/bandwidth.h"
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/cpu.h"
+#include "base/dtype.h"
+#include "base/half.h"
+#include "base/utf8.h"
+#include "check.h"
+
+using namespace binhdan;
+
+namespace {
+
+// IEEE 754 binary16, from its definition: (-1)^sign * 2^(exponent - 15) * 1.fraction.
+double half_by_formula(uint16_t h) {
+  const int exponent = h >> 10 & 31;
+  const double fraction = (h & 0x3ff) / 1024.0;
+  const double sign = h & 0x8000 ? -1 : 1;
+  if (exponent == 31) return fraction != 0 ? std::nan("") : sign * std::numeric_limits<double>::infinity();
+  return sign * (exponent == 0 ? std::ldexp(fraction, -14) : std::ldexp(1 + fraction, exponent - 15));
+}
+
+}  // namespace
+
+// ---- numbers ------------------------------------------------------------------------------------------------------
+
+TEST(half_decodes_every_pattern) {
+  int wrong = 0;
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const double expected = half_by_formula(static_cast<uint16_t>(h));
+    const float got = f16_to_f32(static_cast<uint16_t>(h));
+    const bool same = std::isnan(expected) ? std::isnan(got)
+                                           : got == expected && std::signbit(got) == std::signbit(expected);
+    wrong += !same;
+  }
+  CHECK(wrong == 0);
+}
+
+TEST(half_encodes_what_it_decoded) {
+  int wrong = 0;
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const float value = f16_to_f32(static_cast<uint16_t>(h));
+    const uint16_t back = f32_to_f16(value);
+    wrong += std::isnan(value) ? !std::isnan(f16_to_f32(back)) : back != h;
+  }
+  CHECK(wrong == 0);
+}
+
+// Between two neighbours a and b everything below the middle goes to a, above it to b, the middle to the even one.
+TEST(half_rounds_to_nearest_even) {
+  int wrong = 0;
+  for (uint32_t h = 0; h < 0x7c00; ++h) {
+    const double low = half_by_formula(static_cast<uint16_t>(h));
+    const double high = h == 0x7bff ? 65536.0 : half_by_formula(static_cast<uint16_t>(h + 1));
+    const auto middle = static_cast<float>((low + high) / 2);  // exact: float has 13 more bits
+    wrong += f32_to_f16(middle) != h + (h & 1);
+    wrong += f32_to_f16(std::nextafter(middle, 0.0f)) != h;
+    wrong += f32_to_f16(std::nextafter(middle, 1e30f)) != h + 1;
+    wrong += f32_to_f16(-middle) != (0x8000 | (h + (h & 1)));
+  }
+  CHECK(wrong == 0);
+  CHECK(f32_to_f16(1e30f) == 0x7c00);
+  CHECK(f32_to_f16(-std::numeric_limits<float>::infinity()) == 0xfc00);
+}
+
+TEST(bf16_is_the_upper_half_of_a_float) {
+  int wrong = 0;
+  for (uint32_t b = 0; b < 65536; ++b) {
+    const float value = bf16_to_f32(static_cast<uint16_t>(b));
+    if (std::isnan(value)) {
+      wrong += !std::isnan(bf16_to_f32(f32_to_bf16(value)));
+      continue;
+    }
+    wrong += f32_to_bf16(value) != b;
+    if (std::isinf(value)) continue;
+    const uint32_t middle = b << 16 | 0x8000;
+    wrong += f32_to_bf16(std::bit_cast<float>(middle)) != b + (b & 1);
+  }
+  CHECK(wrong == 0);
+}
+
+TEST(checked_arithmetic_refuses_overflow) {
+  constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+  CHECK(checked_add(kMax - 1, 1, "sum") == kMax);
+  CHECK_FAILS(checked_add(kMax, 1, "bytes of x"), "bytes of x");
+  CHECK(checked_mul(uint64_t{1} << 32, (uint64_t{1} << 32) - 1, "product") == kMax - 0xffffffff);
+  CHECK_FAILS(checked_mul(uint64_t{1} << 32, uint64_t{1} << 32, "product"), "overflows 64 bits");
+  CHECK(checked_cast<uint8_t>(255, "byte") == 255);
+  CHECK_FAILS(checked_cast<uint8_t>(256, "byte"), "out of range");
+  CHECK_FAILS(checked_cast<uint8_t>(-1, "byte"), "out of range");
+  CHECK(checked_align(0, 32, "start") == 0);
+  CHECK(checked_align(33, 32, "start") == 64);
+  CHECK_FAILS(checked_align(kMax, 32, "start"), "start");
+}
+
+TEST(row_bytes_needs_whole_blocks) {
+  CHECK(row_bytes(DType::q4_0, 64) == 36);
+  CHECK(row_bytes(DType::f16, 3) == 6);
+  CHECK_FAILS(row_bytes(DType::q4_k, 255), "Q4_K rows are multiples of 256");
+  CHECK_FAILS(row_bytes(DType::f32, uint64_t{1} << 62), "overflows");
+  CHECK(find_dtype(4) == nullptr);
+}
+
+TEST(buffer_is_aligned_and_moves) {
+  Buffer a(100);
+  CHECK(reinterpret_cast<uintptr_t>(a.as<>()) % kCacheLine == 0);
+  a.zero();
+  CHECK(a.as<uint8_t>()[99] == 0);
+  Buffer b = std::move(a);
+  CHECK(a.size() == 0 && b.size() == 100);
+  b.reserve(50);
+  CHECK(b.size() == 100);
+  b.reserve(200);
+  CHECK(b.size() == 200);
+}
+
+// ---- text ---------------------------------------------------------------------------------------------------------
+
+TEST(utf8_knows_the_standard) {
+  const auto valid = [](std::string_view s) { return utf8_valid_prefix(s) == s.size(); };
+  CHECK(valid("") && valid("tiếng Việt") && valid("\xf0\x9f\x87\xbb") && valid("\xf4\x8f\xbf\xbf"));
+  CHECK(!valid("\xc0\x80") && !valid("\xe0\x9f\xbf") && !valid("\xf0\x8f\xbf\xbf"));  // overlong
+  CHECK(!valid("\xed\xa0\x80") && valid("\xed\x9f\xbf"));                            // surrogate
+  CHECK(!valid("\xf4\x90\x80\x80") && !valid("\xf5\x80\x80\x80"));                   // past U+10FFFF
+  CHECK(!valid("\x80") && !valid("\xe1\xba") && !valid("a\xff"));
+  CHECK(utf8_valid_prefix("vi\xe1\xba") == 2);
+}
+
+TEST(quoted_names_are_one_short_printable_line) {
+  CHECK(quoted("blk.0.attn_q.weight") == "'blk.0.attn_q.weight'");
+  CHECK(quoted("khóa") == "'khóa'");
+  CHECK(quoted(std::string_view("a\n\x1b[2J\0", 7)) == "'a\\x0a\\x1b[2J\\x00'");
+  CHECK(quoted("\xff\xc2\x9b") == "'\\xff\\xc2\\x9b'");
+  CHECK(quoted(std::string(100000, 'x')).size() < 200);
+}
+
+// ---- the machine --------------------------------------------------------------------------------------------------
+
+TEST(cpu_features_imply_each_other) {
+  const CpuFeatures& cpu = cpu_features();
+  CHECK(!cpu.avx512 || cpu.avx2);
+  CHECK(!cpu.amx || cpu.avx512);
+#if defined(__x86_64__)
+  CHECK(!cpu_name().empty());
+  CHECK(cpu.avx2 == static_cast<bool>(__builtin_cpu_supports("avx2")));
+  CHECK(cpu.avx512_vnni == static_cast<bool>(__builtin_cpu_supports("avx512vnni")));
+#endif
+  CHECK(usable_cores() >= 1);
+  CHECK(usable_cores() <= static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+}
+
+TEST(bandwidth_is_plausible) {
+  const double one = measure_bandwidth(1);
+  CHECK(one > 1e8 && one < 1e13);
+  CHECK_FAILS(measure_bandwidth(0), "thread");
+}

@@ -1,0 +1,165 @@
+#include <atomic>
+#include <cstdint>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "check.h"
+
+#ifndef _WIN32
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+using namespace binhdan;
+
+TEST(every_rank_runs_once) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    CHECK(pool.size() == threads);
+    std::vector<int> seen(static_cast<std::size_t>(threads));
+    pool.run([&](Team& team) {
+      CHECK(team.size() == threads);
+      ++seen[static_cast<std::size_t>(team.rank())];
+    });
+    CHECK(seen == std::vector<int>(static_cast<std::size_t>(threads), 1));
+  }
+}
+
+TEST(rank_0_is_the_caller) {
+  ThreadPool pool(3);
+  std::thread::id first;
+  pool.run([&](Team& team) {
+    if (team.rank() == 0) first = std::this_thread::get_id();
+  });
+  CHECK(first == std::this_thread::get_id());
+}
+
+// Plain ints on purpose: ThreadSanitizer sees a missing edge between run(), the ranks and run()'s return.
+TEST(many_tiny_runs_lose_no_wakeup) {
+  ThreadPool pool(4);
+  std::vector<int> counts(4);
+  for (int i = 0; i < 3000; ++i) {
+    pool.run([&](Team& team) { ++counts[static_cast<std::size_t>(team.rank())]; });
+    if (i % 100 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));  // long enough to park
+  }
+  CHECK(counts == std::vector<int>(4, 3000));
+}
+
+// Each round writes what the next one reads from another rank.
+TEST(sync_orders_memory) {
+  constexpr int kThreads = 4, kRounds = 2000;
+  ThreadPool pool(kThreads);
+  std::vector<int> values(kThreads), sums(kThreads);
+  pool.run([&](Team& team) {
+    const auto rank = static_cast<std::size_t>(team.rank());
+    for (int round = 1; round <= kRounds; ++round) {
+      values[rank] = round;
+      team.sync();
+      if (std::accumulate(values.begin(), values.end(), 0) == kThreads * round) ++sums[rank];
+      team.sync();
+    }
+  });
+  CHECK(sums == std::vector<int>(kThreads, kRounds));
+}
+
+TEST(share_covers_everything_once) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    for (const int64_t grain : {1, 16}) {
+      for (const int64_t count : {0, 1, 15, 16, 17, 100, 4864}) {
+        std::vector<std::pair<int64_t, int64_t>> parts(static_cast<std::size_t>(threads));
+        pool.run([&](Team& team) { parts[static_cast<std::size_t>(team.rank())] = team.share(count, grain); });
+        int64_t next = 0;
+        for (const auto& [begin, end] : parts) {
+          CHECK(begin == next && end >= begin);
+          CHECK(begin % grain == 0 || begin == count);
+          CHECK(end - begin <= (count / threads / grain + 2) * grain);
+          next = end;
+        }
+        CHECK(next == count);
+      }
+    }
+  }
+}
+
+TEST(exceptions_come_back_and_the_pool_lives_on) {
+  ThreadPool pool(3);
+  for (int thrower = 0; thrower < 3; ++thrower) {
+    std::string caught;
+    try {
+      pool.run([&](Team& team) {
+        if (team.rank() == thrower) throw std::runtime_error("rank " + std::to_string(thrower));
+      });
+    } catch (const std::runtime_error& error) {
+      caught = error.what();
+    }
+    CHECK(caught == "rank " + std::to_string(thrower));
+  }
+  std::atomic<int> ran{0};
+  pool.run([&](Team& team) {
+    team.sync();
+    ++ran;
+  });
+  CHECK(ran == 3);
+}
+
+TEST(a_throwing_rank_releases_those_in_sync) {
+  ThreadPool pool(4);
+  for (int i = 0; i < 200; ++i) {
+    std::atomic<int> passed{0};
+    std::string caught;
+    try {
+      pool.run([&](Team& team) {
+        team.sync();
+        if (team.rank() == i % 4) throw std::runtime_error("one");
+        team.sync();
+        team.sync();
+        ++passed;
+      });
+    } catch (const std::runtime_error& error) {
+      caught = error.what();
+    }
+    CHECK(caught == "one");
+    CHECK(passed == 0);
+  }
+}
+
+TEST(a_nested_run_is_refused) {
+  ThreadPool pool(2);
+  CHECK_FAILS(pool.run([&](Team& team) {
+    if (team.rank() == 0) pool.run([](Team&) {});
+  }), "running already");
+  CHECK_FAILS(ThreadPool(0), "at least 1 thread");
+}
+
+#ifndef _WIN32
+// ThreadSanitizer does not follow a fork with threads.
+#if !defined(__SANITIZE_THREAD__)
+TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
+  auto* pool = new ThreadPool(4);
+  pool->run([](Team&) {});
+  const pid_t child = fork();
+  if (child == 0) {
+    int status = 1;
+    try {
+      pool->run([](Team&) {});
+    } catch (const Error& error) {
+      status = error.code() == Code::closed ? 0 : 2;
+    }
+    delete pool;
+    _exit(status);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  int ran = 0;
+  pool->run([&](Team& team) { ran += team.rank() == 0; });
+  CHECK(ran == 1);
+  delete pool;
+}
+#endif
+#endif
