@@ -1,0 +1,30 @@
+// An open model: file, descriptor, vocabulary and weights, read-only after loading and shared by any number of engines.
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "gguf/reader.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/weights.h"
+#include "text/tokenizer.h"
+
+namespace binhdan::model {
+
+struct Model {
+  // isa: a kernel table's name, "" for the best that runs here. Throws Error.
+  static Model load(const std::string& path, std::string_view isa, int threads);
+
+  gguf::File file;
+  const KernelTable* table;
+  Config config;
+  text::Tokenizer tokenizer;
+  Weights weights;
+
+  // Throws Error(io) when weights are read from a map whose file was truncated.
+  void check_intact() const {
+    if (weights.mapped) file.check_intact();
+  }
+};
+
+}  // namespace binhdan::model

@@ -1,0 +1,36 @@
+// What a sequence remembers of its past: keys and values in F16, in pages of kKvPageTokens positions.
+// A page holds all layers, so that a page is the unit of sharing and of eviction.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.h"
+#include "model/config.h"
+#include "ops/attention.h"
+
+namespace binhdan::model {
+
+class SequenceState {
+ public:
+  explicit SequenceState(const Config& config);
+
+  int64_t length() const { return length_; }         // positions computed
+  // Makes room for positions [length, length + tokens). Throws Error(out_of_memory); the state is then unchanged.
+  void reserve(int64_t tokens);
+  // After the forward pass wrote them.
+  void advance(int64_t tokens) { length_ += tokens; }
+  uint64_t bytes() const { return pages_.size() * page_bytes_; }
+  ops::KvView layer(size_t index) const;
+
+ private:
+  struct LayerPlace {
+    size_t k_offset, v_offset;
+    int64_t kv_heads, head_dim;
+  };
+  std::vector<LayerPlace> layers_;
+  size_t page_bytes_ = 0;
+  std::vector<Buffer> pages_;
+  int64_t length_ = 0;
+};
+
+}  // namespace binhdan::model
