@@ -1,0 +1,236 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace binhdan::engine {
+namespace {
+// Ids are unique in the process, so that a cancel that comes late can never hit another engine's request.
+std::atomic<uint64_t> next_id{1};
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
+    : model_(std::move(model)), options_(options), forward_(*model_, options.threads) {
+  if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
+}
+
+Engine::~Engine() { stop(); }
+
+std::shared_ptr<EventQueue> Engine::make_queue() {
+  auto queue = std::make_shared<EventQueue>();
+  const std::lock_guard lock(mutex_);
+  if (stopping_) fail(Code::closed, "the engine is closed");
+  queues_.push_back(queue);
+  return queue;
+}
+
+void Engine::drop_queue(const std::shared_ptr<EventQueue>& queue) {
+  queue->close();
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, sequence] : by_id_)
+      if (sequence->queue() == queue.get()) sequence->shared.cancelled = true;
+    std::erase(queues_, queue);
+  }
+  wake_.notify_one();
+}
+
+uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
+  request.check(*model_, options_.context);
+  const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
+  auto sequence = std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) fail(Code::closed, "the engine is closed");
+    if (std::cmp_greater_equal(waiting_.size(), options_.max_waiting))
+      fail(Code::busy, "the queue is full: ", waiting_.size(), " requests wait already");
+    waiting_.push_back(sequence);
+    by_id_.emplace(id, std::move(sequence));
+  }
+  wake_.notify_one();
+  return id;
+}
+
+void Engine::cancel(uint64_t id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) return;
+    found->second->shared.cancelled = true;
+  }
+  wake_.notify_one();
+}
+
+void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) return;   // ended meanwhile: nobody needs the mask
+    Sequence& sequence = *found->second;
+    if (!sequence.wants_mask()) fail(Code::invalid_argument, "the request was not submitted with WANT_MASK");
+    if (sequence.shared.mask) fail(Code::invalid_argument, "the mask of the next token is set already");
+    sequence.shared.mask.emplace(words.begin(), words.end());
+  }
+  wake_.notify_one();
+}
+
+bool Engine::step() {
+  if (!options_.manual_step) fail(Code::invalid_argument, "step: the engine has a thread of its own; see MANUAL_STEP");
+  const std::lock_guard stepping(step_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) fail(Code::closed, "the engine is closed");
+  }
+  return work_once();
+}
+
+void Engine::loop() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || runnable_locked(); });
+      if (stopping_) return;
+    }
+    work_once();
+  }
+}
+
+// Something to admit, to cancel, to resume, or to compute.
+bool Engine::runnable_locked() const {
+  if (!waiting_.empty() && running_count_ < options_.max_sequences) return true;
+  for (const auto& [id, sequence] : by_id_) {
+    if (sequence->shared.cancelled) return true;
+    if (sequence->shared.admitted && (sequence->phase() != Sequence::Phase::masked || sequence->shared.mask)) return true;
+  }
+  return false;
+}
+
+bool Engine::work_once() {
+  collect();
+  const std::vector<model::Chunk> chunks = plan();
+  if (!chunks.empty()) compute(chunks);
+  retire_finished();
+  const std::lock_guard lock(mutex_);
+  return runnable_locked();
+}
+
+// Takes what callers left since the last batch: cancellations, new requests, masks.
+void Engine::collect() {
+  std::vector<std::shared_ptr<Sequence>> cancelled;
+  std::vector<std::pair<Sequence*, std::vector<uint32_t>>> resumed;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto is_cancelled = [](const std::shared_ptr<Sequence>& s) { return s->shared.cancelled; };
+    for (const auto& sequence : waiting_)
+      if (is_cancelled(sequence)) cancelled.push_back(sequence);
+    std::erase_if(waiting_, is_cancelled);
+    while (!waiting_.empty() && std::cmp_less(running_.size(), options_.max_sequences)) {
+      waiting_.front()->shared.admitted = true;
+      running_.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+    running_count_ = static_cast<int32_t>(running_.size());
+    for (const auto& sequence : running_) {
+      if (is_cancelled(sequence)) {
+        cancelled.push_back(sequence);
+      } else if (sequence->phase() == Sequence::Phase::masked && sequence->shared.mask) {
+        resumed.emplace_back(sequence.get(), *std::exchange(sequence->shared.mask, std::nullopt));
+      }
+    }
+    for (const auto& sequence : cancelled) by_id_.erase(sequence->id());
+  }
+  for (const auto& sequence : cancelled) sequence->finish(Event::Finish::cancelled);
+  for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
+}
+
+// One token of every sequence that decodes, first; then chunks of prompts up to the budget.
+std::vector<model::Chunk> Engine::plan() {
+  std::vector<model::Chunk> chunks;
+  batch_.clear();
+  const auto add = [&](Sequence& sequence, int64_t budget) {
+    try {
+      chunks.push_back(sequence.next_chunk(budget, options_.deterministic));
+      batch_.push_back(&sequence);
+      return static_cast<int64_t>(chunks.back().tokens.size());
+    } catch (const Error& error) {  // no memory for its keys and values: it ends, the others go on
+      sequence.finish(Event::Finish::error, static_cast<int32_t>(error.code()), error.what());
+    }
+    return int64_t{0};
+  };
+  for (const auto& sequence : running_)
+    if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 1);
+  int64_t budget = options_.prompt_chunk;
+  for (const auto& sequence : running_)
+    if (sequence->phase() == Sequence::Phase::prompt && budget > 0) budget -= add(*sequence, budget);
+  return chunks;
+}
+
+void Engine::compute(std::span<const model::Chunk> chunks) {
+  try {
+    forward_.run(chunks);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      Sequence& sequence = *batch_[i];
+      if (chunks[i].wanted == model::Wanted::all_hidden)
+        for (size_t row = 0; row < chunks[i].tokens.size(); ++row) sequence.take_hidden(forward_.hidden(i, row));
+      sequence.chunk_done();
+      if (chunks[i].wanted != model::Wanted::last_logits) continue;
+      std::optional<std::vector<uint32_t>> mask;
+      {
+        const std::lock_guard lock(mutex_);
+        mask = std::exchange(sequence.shared.mask, std::nullopt);
+      }
+      sequence.take_logits(forward_.logits(i), mask);
+    }
+  } catch (const Error& error) {
+    fail_batch(static_cast<int32_t>(error.code()), error.what());
+  } catch (const std::exception& error) {
+    fail_batch(static_cast<int32_t>(Code::internal), error.what());
+  }
+}
+
+void Engine::fail_batch(int32_t status, const std::string& message) {
+  for (Sequence* sequence : batch_) sequence->finish(Event::Finish::error, status, message);
+}
+
+void Engine::retire_finished() {
+  uint64_t kv_bytes = 0;
+  for (const auto& sequence : running_) kv_bytes += sequence->kv_bytes();
+  const std::lock_guard lock(mutex_);
+  std::erase_if(running_, [this](const std::shared_ptr<Sequence>& sequence) {
+    if (sequence->phase() != Sequence::Phase::finished) return false;
+    by_id_.erase(sequence->id());
+    return true;
+  });
+  running_count_ = static_cast<int32_t>(running_.size());
+  kv_bytes_ = kv_bytes;
+}
+
+void Engine::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(stopping_, true)) return;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  const std::lock_guard stepping(step_mutex_);
+  std::vector<std::shared_ptr<Sequence>> left;
+  std::vector<std::shared_ptr<EventQueue>> queues;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, sequence] : by_id_) left.push_back(std::move(sequence));
+    by_id_.clear();
+    waiting_.clear();
+    queues.swap(queues_);
+  }
+  for (const auto& sequence : left) sequence->finish(Event::Finish::cancelled);
+  running_.clear();
+  for (const auto& queue : queues) queue->end();
+}
+
+EngineInfo Engine::info() const {
+  const std::lock_guard lock(mutex_);
+  return {options_, running_count_, static_cast<int32_t>(waiting_.size()), kv_bytes_};
+}
+
+}  // namespace binhdan::engine

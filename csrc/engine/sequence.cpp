@@ -1,0 +1,152 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/clock.h"
+
+namespace binhdan::engine {
+namespace {
+constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
+}  // namespace
+
+void Request::check(const model::Model& model, int64_t context) const {
+  if (prompt.empty()) fail(Code::invalid_argument, "tokens: expected at least one, got none");
+  if (std::cmp_greater(prompt.size(), context))
+    fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " and the context holds ", context);
+  for (size_t i = 0; i < prompt.size(); ++i)
+    if (prompt[i] < 0 || prompt[i] >= model.config.vocabulary)
+      fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ", prompt[i]);
+  if (max_tokens < -1) fail(Code::invalid_argument, "max_tokens: expected -1 or more, got ", max_tokens);
+  if (stops.size() > kMaxStops)
+    fail(Code::too_large, "stop: expected at most ", kMaxStops, " texts, got ", stops.size());
+  for (const std::string& stop : stops)
+    if (stop.size() > kMaxStopBytes)
+      fail(Code::too_large, "stop: expected at most ", kMaxStopBytes, " bytes, got ", stop.size());
+  sampling.check(static_cast<int32_t>(model.config.vocabulary));
+}
+
+Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context,
+                   std::shared_ptr<EventQueue> queue)
+    : id_(id), model_(model), request_(std::move(request)), context_(context), queue_(std::move(queue)),
+      state_(model.config), sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
+      decoder_(model.tokenizer), stop_(request_.stops), submitted_ns_(now_ns()) {
+  sampler_.accept_prompt(request_.prompt);
+}
+
+model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
+  if (started_ns_ == 0) started_ns_ = now_ns();
+  if (phase_ == Phase::decode) {
+    state_.reserve(1);
+    chunk_ = 1;
+    return {&state_, {&last_, 1}, model::Wanted::last_logits, true};
+  }
+  chunk_ = std::min(request_.prompt.size() - prompt_done_, static_cast<size_t>(budget));
+  state_.reserve(static_cast<int64_t>(chunk_));
+  const bool last = prompt_done_ + chunk_ == request_.prompt.size();
+  const model::Wanted wanted = request_.kind == Request::Kind::embed ? model::Wanted::all_hidden
+                               : last                                ? model::Wanted::last_logits
+                                                                     : model::Wanted::nothing;
+  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), wanted, deterministic};
+}
+
+void Sequence::take_hidden(std::span<const float> row) {
+  pooled_.resize(row.size());
+  for (size_t i = 0; i < row.size(); ++i) pooled_[i] += static_cast<double>(row[i]);
+}
+
+void Sequence::chunk_done() {
+  if (phase_ != Phase::prompt) return;
+  prompt_done_ += chunk_;
+  if (request_.kind != Request::Kind::embed || prompt_done_ < request_.prompt.size()) return;
+  double norm = 0;
+  for (const double value : pooled_) norm += value * value;
+  const double scale = norm > 0 ? 1.0 / std::sqrt(norm) : 0.0;
+  Event event{.kind = Event::Kind::embedding, .request = id_};
+  for (const double value : pooled_) event.values.push_back(static_cast<float>(value * scale));
+  send(std::move(event));
+  finish(Event::Finish::stop);
+}
+
+void Sequence::take_logits(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
+  if (!request_.want_mask) {
+    sample(logits, {});
+  } else if (mask) {
+    sample(logits, *mask);
+  } else {
+    kept_logits_.assign(logits.begin(), logits.end());
+    phase_ = Phase::masked;
+  }
+}
+
+void Sequence::resume(const std::vector<uint32_t>& mask) { sample(kept_logits_, mask); }
+
+void Sequence::sample(std::span<float> logits, std::span<const uint32_t> mask) {
+  if (request_.max_tokens == 0) return finish(Event::Finish::length);
+  // An empty mask means "all" to the sampler; one that allows nothing ends the answer.
+  static constexpr uint32_t kNothing[1] = {0};
+  const Choice choice = sampler_.sample(logits, request_.want_mask && mask.empty() ? std::span(kNothing) : mask);
+  last_token_ns_ = now_ns();
+  if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
+  if (choice.token < 0) {
+    if (request_.want_mask) return finish(Event::Finish::stop);
+    return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
+                  "the model's logits are not numbers: its weights are damaged");
+  }
+  if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
+    return finish(Event::Finish::stop);
+  sampler_.accept(choice.token);
+  last_ = choice.token;
+  phase_ = Phase::decode;
+  ++answer_tokens_;
+  emit(choice);
+  if (stop_.stopped()) {
+    finish(Event::Finish::stop);
+  } else if (answer_tokens_ == request_.max_tokens) {
+    finish(Event::Finish::length);
+  } else if (state_.length() >= context_) {
+    finish(Event::Finish::context);
+  }
+}
+
+void Sequence::emit(const Choice& choice) {
+  Event event{.kind = Event::Kind::token, .request = id_};
+  event.token = choice.token;
+  event.logprob = choice.logprob;
+  event.top = choice.top;
+  event.text = stop_.push(decoder_.push(choice.token));
+  send(std::move(event));
+}
+
+void Sequence::finish(Event::Finish reason, int32_t status, std::string message) {
+  if (phase_ == Phase::finished) return;
+  phase_ = Phase::finished;
+  Event event{.kind = Event::Kind::finished, .request = id_};
+  event.finish = reason;
+  event.status = status;
+  if (reason == Event::Finish::error) {
+    event.text = std::move(message);
+  } else {
+    event.text = stop_.push(decoder_.finish());
+    event.text += stop_.finish();
+  }
+  event.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
+  event.answer_tokens = answer_tokens_;
+  const int64_t now = now_ns();
+  const int64_t started = started_ns_ ? started_ns_ : now;
+  const int64_t first = first_token_ns_ ? first_token_ns_ : now;
+  event.queue_ns = started - submitted_ns_;
+  event.prompt_ns = started_ns_ ? first - started : 0;
+  event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
+  send(std::move(event));
+  state_ = model::SequenceState(model_.config);   // its memory is free for others at once
+  kept_logits_ = {};
+}
+
+void Sequence::send(Event event) {
+  // A closed queue has no readers left: the events are nobody's.
+  if (!queue_->closed()) queue_->push(std::move(event));
+}
+
+}  // namespace binhdan::engine

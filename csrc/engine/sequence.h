@@ -1,0 +1,92 @@
+// A request on its way: prompt, state, sampler, and the text that leaves.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/events.h"
+#include "engine/sampler.h"
+#include "engine/stop.h"
+#include "model/model.h"
+#include "model/state.h"
+#include "text/tokenizer.h"
+
+namespace binhdan::engine {
+
+struct Request {
+  enum class Kind { generate, embed } kind = Kind::generate;
+  std::vector<Token> prompt;
+  int64_t max_tokens = -1;       // -1: as many as the context holds
+  SamplingParams sampling;
+  std::vector<std::string> stops;
+  bool ignore_eos = false;
+  bool want_mask = false;
+
+  // Throws Error naming the field.
+  void check(const model::Model& model, int64_t context) const;
+};
+
+// Used by one thread, but for the fields in `shared`, which the engine's mutex guards.
+class Sequence {
+ public:
+  Sequence(uint64_t id, const model::Model& model, Request request, int64_t context,
+           std::shared_ptr<EventQueue> queue);
+
+  enum class Phase {
+    prompt,     // tokens of the prompt wait for the forward pass
+    decode,     // the last sampled token does
+    masked,     // logits are there, the caller's mask is not
+    finished,
+  };
+
+  struct Shared {
+    bool admitted = false;       // among the running
+    bool cancelled = false;
+    std::optional<std::vector<uint32_t>> mask;
+  } shared;
+
+  uint64_t id() const { return id_; }
+  Phase phase() const { return phase_; }
+  bool wants_mask() const { return request_.want_mask; }
+  const EventQueue* queue() const { return queue_.get(); }
+  uint64_t kv_bytes() const { return state_.bytes(); }
+
+  // The next chunk, of at most `budget` prompt tokens; reserves its KV. Throws Error(out_of_memory).
+  model::Chunk next_chunk(int64_t budget, bool deterministic);
+  // After the forward pass: results of this sequence's chunk.
+  void take_hidden(std::span<const float> row);     // embed: one row of the chunk
+  // Moves past the chunk; an embed request whose prompt is all computed sends its answer and ends.
+  void chunk_done();
+  // The logits of the last position; samples at once, or keeps them until set_mask when the request wants one.
+  void take_logits(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
+  // For a masked sequence whose mask has come.
+  void resume(const std::vector<uint32_t>& mask);
+  void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
+
+ private:
+  void sample(std::span<float> logits, std::span<const uint32_t> mask);
+  void emit(const Choice& choice);
+  void send(Event event);
+
+  const uint64_t id_;
+  const model::Model& model_;
+  const Request request_;
+  const int64_t context_;
+  std::shared_ptr<EventQueue> queue_;
+  Phase phase_ = Phase::prompt;
+  model::SequenceState state_;
+  Sampler sampler_;
+  text::StreamDecoder decoder_;
+  StopMatcher stop_;
+  size_t prompt_done_ = 0, chunk_ = 0;
+  Token last_ = -1;
+  int32_t answer_tokens_ = 0;
+  std::vector<float> kept_logits_;      // phase masked
+  std::vector<double> pooled_;          // embed: sum of the hidden states
+  int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;
+};
+
+}  // namespace binhdan::engine
