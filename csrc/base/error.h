@@ -20,6 +20,7 @@ enum class Code : int {
   busy = 9,
   closed = 10,
   internal = 11,
+  too_small = 12,
 };
 
 class Error : public std::exception {

@@ -63,7 +63,7 @@ void Sequence::chunk_done() {
   double norm = 0;
   for (const double value : pooled_) norm += value * value;
   const double scale = norm > 0 ? 1.0 / std::sqrt(norm) : 0.0;
-  Event event{.kind = Event::Kind::embedding, .request = id_};
+  Event event = make_event(Event::Kind::embedding);
   for (const double value : pooled_) event.values.push_back(static_cast<float>(value * scale));
   send(std::move(event));
   finish(Event::Finish::stop);
@@ -111,7 +111,7 @@ void Sequence::sample(std::span<float> logits, std::span<const uint32_t> mask) {
 }
 
 void Sequence::emit(const Choice& choice) {
-  Event event{.kind = Event::Kind::token, .request = id_};
+  Event event = make_event(Event::Kind::token);
   event.token = choice.token;
   event.logprob = choice.logprob;
   event.top = choice.top;
@@ -122,7 +122,7 @@ void Sequence::emit(const Choice& choice) {
 void Sequence::finish(Event::Finish reason, int32_t status, std::string message) {
   if (phase_ == Phase::finished) return;
   phase_ = Phase::finished;
-  Event event{.kind = Event::Kind::finished, .request = id_};
+  Event event = make_event(Event::Kind::finished);
   event.finish = reason;
   event.status = status;
   if (reason == Event::Finish::error) {
@@ -142,6 +142,13 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   send(std::move(event));
   state_ = model::SequenceState(model_.config);   // its memory is free for others at once
   kept_logits_ = {};
+}
+
+Event Sequence::make_event(Event::Kind kind) const {
+  Event event{};
+  event.kind = kind;
+  event.request = id_;
+  return event;
 }
 
 void Sequence::send(Event event) {

@@ -10,6 +10,7 @@
 #include "engine/events.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
+#include "model/forward.h"
 #include "model/model.h"
 #include "model/state.h"
 #include "text/tokenizer.h"
@@ -69,6 +70,7 @@ class Sequence {
  private:
   void sample(std::span<float> logits, std::span<const uint32_t> mask);
   void emit(const Choice& choice);
+  Event make_event(Event::Kind kind) const;
   void send(Event event);
 
   const uint64_t id_;

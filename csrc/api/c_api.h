@@ -1,0 +1,104 @@
+// What the files of the C ABI share: exceptions become codes here, structs of other versions become ours.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "api/handles.h"
+#include "base/error.h"
+#include "binhdan.h"
+#include "engine/engine.h"
+#include "model/model.h"
+
+namespace binhdan::api {
+
+struct QueueHandle {
+  std::shared_ptr<engine::EventQueue> events;
+  std::weak_ptr<engine::Engine> engine;
+};
+
+using Models = Handles<const model::Model, 1>;
+using Engines = Handles<engine::Engine, 2>;
+using Queues = Handles<QueueHandle, 3>;
+// Never destroyed: a forked child must not join threads that it does not have, nor a program that exits in a hurry.
+Models& models();
+Engines& engines();
+Queues& queues();
+
+void set_last_error(const char* message) noexcept;
+
+// Runs `body`; every exception ends here as a status and the thread's last error.
+template <typename Body>
+int32_t guarded(Body&& body) noexcept {
+  try {
+    body();
+    return BINHDAN_OK;
+  } catch (const Error& error) {
+    set_last_error(error.what());
+    return static_cast<int32_t>(error.code());
+  } catch (const std::bad_alloc&) {
+    set_last_error("out of memory");
+    return BINHDAN_OUT_OF_MEMORY;
+  } catch (const std::exception& error) {
+    set_last_error(error.what());
+    return BINHDAN_INTERNAL;
+  }
+}
+
+template <typename T>
+T* require(T* pointer, const char* name) {
+  if (!pointer) fail(Code::invalid_argument, name, ": expected a pointer, got NULL");
+  return pointer;
+}
+
+// An array argument; NULL is fine when it has no elements.
+template <typename T>
+std::span<const T> array(const T* data, size_t count, const char* name) {
+  constexpr size_t kLimit = PTRDIFF_MAX / sizeof(T);
+  if (count > kLimit) fail(Code::invalid_argument, name, ": ", count, " elements cannot be");
+  if (count > 0) require(data, name);
+  return {data, count};
+}
+
+inline std::string_view text(const char* data, size_t size, const char* name) {
+  const auto bytes = array(data, size, name);
+  return {bytes.data(), bytes.size()};
+}
+
+template <typename T>
+uint32_t checked_struct_size(const T* given, const char* name) {
+  if (given->struct_size < sizeof(uint32_t) || given->struct_size > 1 << 16)
+    fail(Code::invalid_argument, name, ".struct_size: expected sizeof(", name, ") = ", sizeof(T), ", got ",
+         given->struct_size);
+  return std::min(given->struct_size, static_cast<uint32_t>(sizeof(T)));
+}
+
+// A caller's struct as this version has it: fields that the caller's version lacks keep the value in `defaults`.
+template <typename T>
+T read_struct(const T* given, const char* name, T defaults) {
+  if (given) std::memcpy(&defaults, given, checked_struct_size(given, name));
+  return defaults;
+}
+
+// Fills as much of the caller's struct as its version has.
+template <typename T>
+void write_struct(T* out, const char* name, T value) {
+  value.struct_size = require(out, name)->struct_size;
+  std::memcpy(out, &value, checked_struct_size(out, name));
+}
+
+// Copies a result into the caller's buffer; *size says what it needs, also when that is too small.
+template <typename T>
+void write_array(std::span<const T> result, T* out, size_t capacity, size_t* size) {
+  *require(size, "size") = result.size();
+  if (result.size() > capacity)
+    fail(Code::too_small, "the result has ", result.size(), " elements, the buffer holds ", capacity);
+  if (!result.empty()) std::copy(result.begin(), result.end(), require(out, "buffer"));
+}
+
+}  // namespace binhdan::api

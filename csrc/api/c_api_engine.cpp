@@ -1,0 +1,201 @@
+// The C ABI: engines, queues and requests.
+#include "api/c_api.h"
+#include "base/cpu.h"
+
+using namespace binhdan;
+using namespace binhdan::api;
+
+namespace {
+
+constexpr int32_t kMaxSequences = 1024, kMaxWaiting = 1 << 20, kMaxChunk = 1 << 16;
+
+int32_t option(const char* name, int32_t value, int32_t otherwise, int32_t limit) {
+  if (value < 0 || value > limit) fail(Code::invalid_argument, name, ": expected 0 to ", limit, ", got ", value);
+  return value == 0 ? otherwise : value;
+}
+
+engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {
+  constexpr uint32_t kKnown = BINHDAN_MANUAL_STEP | BINHDAN_DETERMINISTIC;
+  if (given.flags & ~kKnown) fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  const auto trained = static_cast<int32_t>(model.config.context);
+  engine::EngineOptions options;
+  options.threads = checked_threads(given.threads);
+  options.context = option("context (the model's is the most)", given.context, trained, trained);
+  options.max_sequences = option("max_sequences", given.max_sequences, options.max_sequences, kMaxSequences);
+  options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
+  options.prompt_chunk = option("prompt_chunk", given.prompt_chunk, static_cast<int32_t>(options.prompt_chunk), kMaxChunk);
+  options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
+  options.deterministic = given.flags & BINHDAN_DETERMINISTIC;
+  return options;
+}
+
+engine::Request engine_request(const binhdan_request& given) {
+  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_WANT_MASK;
+  if (given.flags & ~kKnown) fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
+    fail(Code::invalid_argument, "kind: expected 0 or 1, got ", given.kind);
+  engine::Request request;
+  request.kind = given.kind == BINHDAN_EMBED ? engine::Request::Kind::embed : engine::Request::Kind::generate;
+  const auto tokens = array(given.tokens, given.n_tokens, "tokens");
+  request.prompt.assign(tokens.begin(), tokens.end());
+  request.max_tokens = given.max_tokens;
+  request.sampling.temperature = given.temperature;
+  request.sampling.top_k = given.top_k;
+  request.sampling.top_p = given.top_p;
+  request.sampling.min_p = given.min_p;
+  request.sampling.repetition_penalty = given.repetition_penalty;
+  request.sampling.presence_penalty = given.presence_penalty;
+  request.sampling.frequency_penalty = given.frequency_penalty;
+  request.sampling.top_logprobs = given.top_logprobs;
+  request.sampling.seed = given.seed;
+  for (const auto& bias : array(given.logit_bias, given.n_logit_bias, "logit_bias"))
+    request.sampling.logit_bias.emplace_back(bias.token, bias.value);
+  for (const auto& stop : array(given.stop, given.n_stop, "stop"))
+    request.stops.emplace_back(api::text(stop.text, stop.size, "stop.text"));
+  request.ignore_eos = given.flags & BINHDAN_IGNORE_EOS;
+  request.want_mask = given.flags & BINHDAN_WANT_MASK;
+  return request;
+}
+
+// The event as C sees it, and what its pointers point to.
+struct EventBox {
+  binhdan_event event{};   // first: a pointer to it is a pointer to the box
+  engine::Event source;
+  std::vector<binhdan_token_value> top;
+
+  explicit EventBox(engine::Event from) : source(std::move(from)) {
+    for (const auto& [token, value] : source.top) top.push_back({token, value});
+    event.struct_size = sizeof event;
+    event.kind = static_cast<int32_t>(source.kind);
+    event.request = source.request;
+    event.token = source.token;
+    event.logprob = source.logprob;
+    event.text = source.text.c_str();
+    event.text_size = source.text.size();
+    event.top = top.data();
+    event.n_top = top.size();
+    event.values = source.values.data();
+    event.n_values = source.values.size();
+    event.finish = static_cast<int32_t>(source.finish);
+    event.status = source.status;
+    event.prompt_tokens = source.prompt_tokens;
+    event.answer_tokens = source.answer_tokens;
+    event.queue_ns = source.queue_ns;
+    event.prompt_ns = source.prompt_ns;
+    event.decode_ns = source.decode_ns;
+  }
+};
+static_assert(offsetof(EventBox, event) == 0);
+
+static_assert(static_cast<int>(engine::Event::Kind::token) == BINHDAN_EVENT_TOKEN);
+static_assert(static_cast<int>(engine::Event::Kind::finished) == BINHDAN_EVENT_FINISHED);
+static_assert(static_cast<int>(engine::Event::Kind::embedding) == BINHDAN_EVENT_EMBEDDING);
+static_assert(static_cast<int>(engine::Event::Finish::stop) == BINHDAN_FINISH_STOP);
+static_assert(static_cast<int>(engine::Event::Finish::length) == BINHDAN_FINISH_LENGTH);
+static_assert(static_cast<int>(engine::Event::Finish::context) == BINHDAN_FINISH_CONTEXT);
+static_assert(static_cast<int>(engine::Event::Finish::cancelled) == BINHDAN_FINISH_CANCELLED);
+static_assert(static_cast<int>(engine::Event::Finish::error) == BINHDAN_FINISH_ERROR);
+
+}  // namespace
+
+int32_t binhdan_engine_create(binhdan_model handle, const binhdan_engine_options* given, binhdan_engine* out) {
+  return guarded([&] {
+    require(out, "engine");
+    const auto options = read_struct(given, "binhdan_engine_options", binhdan_engine_options{});
+    const auto model = models().get(handle, "model");
+    *out = engines().add(std::make_shared<engine::Engine>(model, engine_options(options, *model)));
+  });
+}
+
+int32_t binhdan_engine_close(binhdan_engine handle) {
+  return guarded([&] { engines().remove(handle, "engine")->stop(); });
+}
+
+int32_t binhdan_engine_describe(binhdan_engine handle, binhdan_engine_info* out) {
+  return guarded([&] {
+    const engine::EngineInfo now = engines().get(handle, "engine")->info();
+    binhdan_engine_info info{};
+    info.threads = now.options.threads;
+    info.context = static_cast<int32_t>(now.options.context);
+    info.max_sequences = now.options.max_sequences;
+    info.running = now.running;
+    info.waiting = now.waiting;
+    info.kv_bytes = now.kv_bytes;
+    write_struct(out, "binhdan_engine_info", info);
+  });
+}
+
+int32_t binhdan_engine_step(binhdan_engine handle, int32_t* busy) {
+  return guarded([&] {
+    require(busy, "busy");
+    *busy = engines().get(handle, "engine")->step();
+  });
+}
+
+int32_t binhdan_queue_create(binhdan_engine handle, binhdan_queue* out) {
+  return guarded([&] {
+    require(out, "queue");
+    const auto engine = engines().get(handle, "engine");
+    *out = queues().add(std::make_shared<QueueHandle>(engine->make_queue(), engine));
+  });
+}
+
+int32_t binhdan_queue_close(binhdan_queue handle) {
+  return guarded([&] {
+    const auto queue = queues().remove(handle, "queue");
+    if (const auto engine = queue->engine.lock()) {
+      engine->drop_queue(queue->events);
+    } else {
+      queue->events->close();
+    }
+  });
+}
+
+int32_t binhdan_queue_next(binhdan_queue handle, int32_t timeout_ms, binhdan_event** out) {
+  return guarded([&] {
+    *require(out, "event") = nullptr;
+    const auto events = queues().get(handle, "queue")->events;
+    if (const auto event = events->next(timeout_ms)) *out = &(new EventBox(std::move(*event)))->event;
+  });
+}
+
+int32_t binhdan_queue_fd(binhdan_queue handle, int32_t* fd) {
+  return guarded([&] {
+    require(fd, "fd");
+    *fd = queues().get(handle, "queue")->events->fd();
+  });
+}
+
+void binhdan_event_free(binhdan_event* event) { delete reinterpret_cast<EventBox*>(event); }
+
+void binhdan_request_init(binhdan_request* request) {
+  if (!request) return;
+  *request = {};
+  request->struct_size = sizeof *request;
+  request->max_tokens = -1;
+  request->top_p = 1;
+  request->repetition_penalty = 1;
+  request->top_logprobs = -1;
+}
+
+int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const binhdan_request* given,
+                       binhdan_id* id) {
+  return guarded([&] {
+    require(id, "id");
+    binhdan_request defaults;
+    binhdan_request_init(&defaults);
+    const auto request = read_struct(require(given, "request"), "binhdan_request", defaults);
+    const auto engine = engines().get(handle, "engine");
+    const auto queue = queues().get(queue_handle, "queue");
+    if (queue->engine.lock() != engine) fail(Code::invalid_argument, "queue: it belongs to another engine");
+    *id = engine->submit(engine_request(request), queue->events);
+  });
+}
+
+int32_t binhdan_cancel(binhdan_engine handle, binhdan_id id) {
+  return guarded([&] { engines().get(handle, "engine")->cancel(id); });
+}
+
+int32_t binhdan_set_mask(binhdan_engine handle, binhdan_id id, const uint32_t* words, size_t n_words) {
+  return guarded([&] { engines().get(handle, "engine")->set_mask(id, array(words, n_words, "words")); });
+}
