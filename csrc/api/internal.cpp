@@ -1,0 +1,31 @@
+// Whole-sequence evaluation for tests and the quantizer.
+#include "api/internal.h"
+
+#include <algorithm>
+
+#include "api/c_api.h"
+#include "base/cpu.h"
+#include "model/forward.h"
+#include "model/state.h"
+
+namespace binhdan::internal {
+
+void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads,
+                    const std::function<void(int64_t, std::span<const float>)>& row) {
+  constexpr size_t kChunk = 64;   // bounds the memory for logits
+  const auto model = api::models().get(handle, "model");
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= model->config.vocabulary)
+      fail(Code::invalid_argument, "token: expected 0 to ", model->config.vocabulary - 1, ", got ", token);
+  model::Forward forward(*model, checked_threads(threads));
+  model::SequenceState state(model->config);
+  for (size_t begin = 0; begin < tokens.size(); begin += kChunk) {
+    const size_t count = std::min(kChunk, tokens.size() - begin);
+    state.reserve(static_cast<int64_t>(count));
+    const model::Chunk chunk{&state, tokens.subspan(begin, count), model::Wanted::all_logits, false};
+    forward.run({&chunk, 1});
+    for (size_t i = 0; i < count; ++i) row(static_cast<int64_t>(begin + i), forward.logits(0, i));
+  }
+}
+
+}  // namespace binhdan::internal
