@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "api/handles.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "binhdan.h"
 #include "engine/engine.h"
@@ -90,6 +91,14 @@ template <typename T>
 void write_struct(T* out, const char* name, T value) {
   value.struct_size = require(out, name)->struct_size;
   std::memcpy(out, &value, checked_struct_size(out, name));
+}
+
+// A caller's number of threads; 0 stands for the cores we may use.
+inline int checked_threads(int32_t threads) {
+  constexpr int32_t kMaxThreads = 1024;
+  if (threads < 0 || threads > kMaxThreads)
+    fail(Code::invalid_argument, "threads: expected 0 to ", kMaxThreads, ", got ", threads);
+  return threads == 0 ? usable_cores() : threads;
 }
 
 // Copies a result into the caller's buffer; *size says what it needs, also when that is too small.

@@ -1,6 +1,7 @@
 // The C ABI: engines, queues and requests.
+#include <utility>
+
 #include "api/c_api.h"
-#include "base/cpu.h"
 
 using namespace binhdan;
 using namespace binhdan::api;

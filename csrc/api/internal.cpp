@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "api/c_api.h"
-#include "base/cpu.h"
 #include "model/forward.h"
 #include "model/state.h"
 
@@ -17,7 +16,7 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
   for (const int32_t token : tokens)
     if (token < 0 || token >= model->config.vocabulary)
       fail(Code::invalid_argument, "token: expected 0 to ", model->config.vocabulary - 1, ", got ", token);
-  model::Forward forward(*model, checked_threads(threads));
+  model::Forward forward(*model, api::checked_threads(threads));
   model::SequenceState state(model->config);
   for (size_t begin = 0; begin < tokens.size(); begin += kChunk) {
     const size_t count = std::min(kChunk, tokens.size() - begin);
