@@ -1,5 +1,7 @@
-// From logits to a token. Order: bias, penalties, mask, log probabilities, temperature, top-k, top-p, min-p, draw.
+// From logits to a token. Order: log probabilities of the model's own logits; then bias, penalties, mask,
+// temperature, top-k, top-p, min-p, draw.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -23,34 +25,49 @@ struct SamplingParams {
   float frequency_penalty = 0;
   int32_t top_logprobs = -1;
   uint64_t seed = 0;
-  std::vector<std::pair<Token, float>> logit_bias;
+  std::vector<std::pair<Token, float>> logit_bias = {};
 
   // Throws Error(invalid_argument) naming the field that is NaN or out of range.
   void check(int32_t vocabulary) const;
 };
 
+// Log probabilities are natural logs of softmax(logits as the model gave them): nothing of the request changes them,
+// so they say what the model thinks, also of a token that a mask or a bias forced.
 struct Choice {
-  Token token = -1;                            // -1: the mask allows nothing, or no logit is a number
-  float logprob = 0;                           // of `token`: natural log, before temperature
-  std::vector<std::pair<Token, float>> top;    // the top_logprobs likeliest, best first
+  Token token = -1;                          // -1: the mask allows nothing, or no logit is a number
+  float logprob = 0;                         // of `token`, when top_logprobs >= 0
+  std::vector<std::pair<Token, float>> top;  // the top_logprobs likeliest with their log probabilities, best first
 };
 
+// One per sequence. The same parameters and calls give the same tokens, bit for bit, on the same machine.
 class Sampler {
  public:
+  // Throws what SamplingParams::check throws.
   Sampler(SamplingParams params, int32_t vocabulary);
   // Tokens that repetition_penalty looks at (prompt), and those that all penalties look at (answer).
   void accept_prompt(std::span<const Token> tokens);
   void accept(Token token);
-  // logits: (vocabulary), changed in place. mask: bit t allows token t; empty allows all. Ties go to the smaller id;
-  // NaN counts as -inf. The same seed and calls give the same tokens.
+  // logits: (vocabulary), changed in place. mask: bit t allows token t, missing bits allow nothing; empty allows all.
+  // Ties go to the smaller id; NaN counts as -inf, which is never chosen.
   Choice sample(std::span<float> logits, std::span<const uint32_t> mask);
 
  private:
+  struct Candidate {
+    Token token;
+    float value;  // logit, then exp((logit - best) / temperature)
+  };
+
+  void change(std::span<float> logits, std::span<const uint32_t> mask) const;
+  Token draw(std::span<const float> logits, float best);
+  void keep_top_p();
+  double next_uniform();
+
   SamplingParams params_;
-  std::unordered_map<Token, int32_t> answer_counts_;   // tokens of the answer, how often
-  std::vector<bool> seen_;                             // prompt or answer
-  uint64_t random_[4];                                 // xoshiro256** state (Blackman & Vigna 2018)
-  std::vector<std::pair<float, Token>> candidates_;
+  bool penalties_;
+  std::unordered_map<Token, int32_t> seen_;  // tokens of prompt and answer, with their count in the answer
+  std::array<uint64_t, 4> random_;           // xoshiro256** state (Blackman & Vigna 2018)
+  std::vector<float> model_logits_;          // (vocabulary), when log probabilities are wanted
+  std::vector<Candidate> candidates_;
 };
 
 }  // namespace binhdan::engine

@@ -1,14 +1,17 @@
 // Ends an answer before any of its stop texts, wherever the borders of tokens fall.
 #pragma once
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace binhdan::engine {
 
+// Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that is complete first ends the
+// answer; of those complete at the same byte, the longest. So the answer does not depend on how it came in pieces.
 class StopMatcher {
  public:
-  explicit StopMatcher(std::vector<std::string> stops);  // empty strings are ignored
+  explicit StopMatcher(std::vector<std::string> stops);  // UTF-8; empty strings are ignored
   // Takes new text and returns what can no longer be part of a stop text. Once stopped, returns "".
   std::string push(std::string_view text);
   // What was held back when the answer ended otherwise; whole UTF-8 characters in, whole characters out.
@@ -16,7 +19,16 @@ class StopMatcher {
   bool stopped() const { return stopped_; }
 
  private:
-  std::vector<std::string> stops_;
+  struct Stop {
+    explicit Stop(std::string text);
+    bool advance(char byte);  // true when the stop text is complete
+
+    std::string text;
+    std::vector<std::size_t> border;  // [n]: longest proper prefix of text[0, n] that also ends it
+    std::size_t matched = 0;          // longest prefix of `text` that ends what was read
+  };
+
+  std::vector<Stop> stops_;
   std::string held_;
   bool stopped_ = false;
 };

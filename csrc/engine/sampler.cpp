@@ -1,0 +1,218 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <ranges>
+
+#include "base/error.h"
+
+namespace binhdan::engine {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+// Infinite logits are brought down to this, so that differences and penalties of logits stay numbers.
+constexpr float kHighest = 1e30f;
+// Tokens exp(-30) times as likely as the likeliest are left out: a whole vocabulary of them is below float rounding.
+constexpr float kNegligible = -30;
+
+void require(const char* field, float value, float low, float high) {
+  if (!(value >= low && value <= high))  // NaN too
+    fail(Code::invalid_argument, field, ": expected ", low, " to ", high, ", got ", value);
+}
+
+void make_comparable(std::span<float> logits) {
+  for (float& logit : logits) logit = logit <= kHighest ? logit : logit > kHighest ? kHighest : kNever;
+}
+
+// Separate lanes, because one chain of comparisons cannot be vectorized.
+float highest(std::span<const float> logits) {
+  std::array<float, 32> lanes;
+  lanes.fill(kNever);
+  std::size_t i = 0;
+  for (; i + lanes.size() <= logits.size(); i += lanes.size()) {
+    const float* block = &logits[i];
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane)
+      lanes[lane] = block[lane] > lanes[lane] ? block[lane] : lanes[lane];
+  }
+  for (; i < logits.size(); ++i) lanes[0] = std::max(lanes[0], logits[i]);
+  return *std::ranges::max_element(lanes);
+}
+
+float log_sum_exp(std::span<const float> logits) {
+  const float best = highest(logits);
+  double sum = 0;
+  for (const float logit : logits)
+    if (logit - best > kNegligible) sum += std::exp(logit - best);
+  return best + static_cast<float>(std::log(sum));
+}
+
+// Likelier first; ties go to the smaller id.
+constexpr auto likelier = [](const auto& a, const auto& b) {
+  return a.value > b.value || (a.value == b.value && a.token < b.token);
+};
+
+// The `k` tokens with the highest logits, best first, into `best`.
+template <typename Candidate>
+void select_top(std::span<const float> logits, int32_t k, std::vector<Candidate>& best) {
+  const auto all = std::views::iota(0, static_cast<Token>(logits.size())) |
+                   std::views::transform([&](Token token) { return Candidate{token, logits[token]}; });
+  best.resize(std::min<std::size_t>(k, logits.size()));
+  std::ranges::partial_sort_copy(all, best, likelier);
+  while (!best.empty() && best.back().value == kNever) best.pop_back();
+}
+
+void allow_only(std::span<float> logits, std::span<const uint32_t> mask) {
+  for (std::size_t begin = 0; begin < logits.size(); begin += 32) {
+    const uint32_t word = begin / 32 < mask.size() ? mask[begin / 32] : 0;
+    if (word == ~uint32_t{0}) continue;
+    const auto block = logits.subspan(begin, std::min<std::size_t>(32, logits.size() - begin));
+    for (std::size_t bit = 0; bit < block.size(); ++bit)
+      if (!(word >> bit & 1)) block[bit] = kNever;
+  }
+}
+
+// splitmix64 (Steele, Lea & Flood 2014), which xoshiro's authors ask to seed it with.
+uint64_t next_splitmix(uint64_t& state) {
+  uint64_t z = state += 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return z ^ z >> 31;
+}
+
+}  // namespace
+
+void SamplingParams::check(int32_t vocabulary) const {
+  require("temperature", temperature, 0, 100);
+  if (top_k < 0) fail(Code::invalid_argument, "top_k: expected 0 or more, got ", top_k);
+  require("top_p", top_p, 0, 1);
+  require("min_p", min_p, 0, 1);
+  require("repetition_penalty", repetition_penalty, 0.01f, 100);
+  require("presence_penalty", presence_penalty, -2, 2);
+  require("frequency_penalty", frequency_penalty, -2, 2);
+  if (top_logprobs < -1 || top_logprobs > 20)
+    fail(Code::invalid_argument, "top_logprobs: expected -1 to 20, got ", top_logprobs);
+  for (const auto& [token, bias] : logit_bias) {
+    if (token < 0 || token >= vocabulary)
+      fail(Code::invalid_argument, "logit_bias: expected tokens 0 to ", vocabulary - 1, ", got ", token);
+    require("logit_bias", bias, -100, 100);
+  }
+}
+
+Sampler::Sampler(SamplingParams params, int32_t vocabulary) : params_(std::move(params)) {
+  params_.check(vocabulary);
+  penalties_ =
+      params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
+  uint64_t state = params_.seed;
+  for (uint64_t& word : random_) word = next_splitmix(state);
+}
+
+void Sampler::accept_prompt(std::span<const Token> tokens) {
+  if (params_.repetition_penalty == 1) return;
+  for (const Token token : tokens) seen_.try_emplace(token, 0);
+}
+
+void Sampler::accept(Token token) {
+  if (penalties_) ++seen_[token];
+}
+
+Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) {
+  const bool wants_logprobs = params_.top_logprobs >= 0;
+  make_comparable(logits);
+  if (wants_logprobs) model_logits_.assign(logits.begin(), logits.end());
+  change(logits, mask);
+
+  Choice choice;
+  const float best = highest(logits);
+  if (best == kNever) return choice;
+  if (params_.temperature > 0) {
+    choice.token = draw(logits, best);
+  } else {
+    choice.token = static_cast<Token>(std::ranges::find(logits, best) - logits.begin());
+  }
+  if (wants_logprobs) {
+    const float log_sum = log_sum_exp(model_logits_);
+    choice.logprob = model_logits_[choice.token] - log_sum;
+    select_top(model_logits_, params_.top_logprobs, candidates_);
+    for (const Candidate& top : candidates_) choice.top.emplace_back(top.token, top.value - log_sum);
+  }
+  return choice;
+}
+
+void Sampler::change(std::span<float> logits, std::span<const uint32_t> mask) const {
+  const auto inside = [&](Token token) { return token >= 0 && static_cast<std::size_t>(token) < logits.size(); };
+  for (const auto& [token, bias] : params_.logit_bias)
+    if (inside(token)) logits[token] += bias;
+  for (const auto& [token, count] : seen_) {
+    if (!inside(token)) continue;
+    float& logit = logits[token];
+    logit = logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
+    if (count > 0) logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(count);
+  }
+  if (!mask.empty()) allow_only(logits, mask);
+}
+
+Token Sampler::draw(std::span<const float> logits, float best) {
+  if (params_.top_k > 0) {
+    select_top(logits, params_.top_k, candidates_);
+  } else {
+    candidates_.clear();
+    const float lowest = best + kNegligible * params_.temperature;
+    for (std::size_t token = 0; token < logits.size(); ++token)
+      if (logits[token] >= lowest) candidates_.push_back({static_cast<Token>(token), logits[token]});
+  }
+  // Over a tiny temperature a difference of logits may be -inf, never NaN: exp makes it 0, min_p drops it.
+  for (Candidate& candidate : candidates_)
+    candidate.value = std::exp((candidate.value - best) / params_.temperature);
+  if (params_.top_p < 1) keep_top_p();
+  const float min_p = std::max(params_.min_p, std::numeric_limits<float>::min());
+  std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.value < min_p; });
+
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += candidate.value;
+  double left = next_uniform() * total;
+  for (const Candidate& candidate : candidates_) {
+    left -= candidate.value;
+    if (left < 0) return candidate.token;
+  }
+  return candidates_.back().token;
+}
+
+// Keeps the fewest likeliest tokens that hold top_p of the whole. Only those about as likely as the last of them are
+// sorted: the whole is first weighed by powers of two.
+void Sampler::keep_top_p() {
+  const auto halvings = [](const Candidate& candidate) {
+    return std::min<int>(127 - static_cast<int>(std::bit_cast<uint32_t>(candidate.value) >> 23), 63);
+  };
+  std::array<double, 64> mass = {};  // [n]: sum of the values in [2^-n, 2^(1-n))
+  for (const Candidate& candidate : candidates_) mass[halvings(candidate)] += candidate.value;
+  const double wanted = params_.top_p * std::accumulate(mass.begin(), mass.end(), 0.0);
+  double held = 0;
+  int last = 0;
+  while (last < 63 && held + mass[last] < wanted) held += mass[last++];
+
+  std::erase_if(candidates_, [&](const Candidate& candidate) { return halvings(candidate) > last; });
+  const auto above = [&](const Candidate& candidate) { return halvings(candidate) < last; };
+  auto end = std::partition(candidates_.begin(), candidates_.end(), above);
+  std::sort(end, candidates_.end(), likelier);
+  do held += end++->value;
+  while (held < wanted && end != candidates_.end());
+  candidates_.erase(end, candidates_.end());
+}
+
+// xoshiro256**; its high 53 bits as a double in [0, 1).
+double Sampler::next_uniform() {
+  const uint64_t result = std::rotl(random_[1] * 5, 7) * 9;
+  const uint64_t t = random_[1] << 17;
+  random_[2] ^= random_[0];
+  random_[3] ^= random_[1];
+  random_[1] ^= random_[2];
+  random_[0] ^= random_[3];
+  random_[2] ^= t;
+  random_[3] = std::rotl(random_[3], 45);
+  return static_cast<double>(result >> 11) * 0x1p-53;
+}
+
+}  // namespace binhdan::engine
