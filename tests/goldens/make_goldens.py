@@ -1,0 +1,149 @@
+"""Makes the committed golden values again: what transformers and llama.cpp compute on small checkpoints.
+
+    pip install torch --index-url https://download.pytorch.org/whl/cpu && pip install '.[goldens]'
+    python tests/goldens/make_goldens.py [--embedded CHECKPOINT_DIR] [--check]
+
+Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
+`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree). With --embedded, the folder of the checkpoint
+tiny-vi-v0, also embedded.json: greedy answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0 file.
+--check compares with what is committed instead of writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import torch
+import transformers
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import tiny_models  # noqa: E402
+from reference_forward import mean_kl  # noqa: E402
+
+from binhdan.quantize.convert import OutputType, convert  # noqa: E402
+
+POSITIONS = 8  # of the logits that are kept
+EMBEDDED = HERE.parents[1] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+PROMPTS = (
+    "them dau: ha noi la thu do cua viet nam",
+    "Thêm dấu: troi hom nay rat dep",
+    "Thêm dấu tiếng Việt: chung toi di hoc bang xe dap",
+    "them dau cho cau sau: me toi nau com rat ngon",
+    "Khôi phục dấu: Nguyen Trai la nha tho lon cua dan toc",
+    "Hãy thêm dấu vào câu này:\ntram nam trong coi nguoi ta",
+    "Xin chào",
+    "Bạn là ai?",
+    "Bạn làm được gì?",
+    "Cảm ơn bạn",
+    "Hà Nội là gì?",
+    "Đoạn sau nói về gì?\nSông Hồng chảy qua Hà Nội rồi đổ ra biển Đông.",
+)
+
+
+def prompt_tokens(shape: tiny_models.Shape, count: int = 40) -> list[int]:
+    """Ids from anywhere in the vocabulary but the control tokens."""
+    raw = tiny_models.random_bytes("prompt", 4 * count).view("<u4")
+    return [3 + int(r) % (tiny_models.vocabulary_size(shape.vocabulary) - 3) for r in raw]
+
+
+def run_transformers(folder: Path, tokens: list[int], steps: int) -> tuple[np.ndarray[Any, Any], list[int]]:
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    greedy: list[int] = []
+    with torch.inference_mode():
+        logits = model(torch.tensor([tokens])).logits[0]
+        while len(greedy) < steps:
+            greedy.append(int(model(torch.tensor([tokens + greedy])).logits[0, -1].argmax()))
+    return logits[-POSITIONS:].numpy(), greedy
+
+
+def run_llama_cpp(file: Path, tokens: list[int], steps: int) -> tuple[np.ndarray[Any, Any], list[int]]:
+    model = llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, logits_all=True, verbose=False)
+    model.eval(tokens)
+    logits = np.array(model.scores[: len(tokens)])[-POSITIONS:]
+    greedy: list[int] = []
+    while len(greedy) < steps:
+        greedy.append(int(np.argmax(model.scores[model.n_tokens - 1])))
+        model.eval(greedy[-1:])
+    return logits, greedy
+
+
+def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = tiny_models.write_checkpoint(Path(folder) / name, shape)
+        file = Path(folder) / "out.gguf"
+        convert(checkpoint, file, OutputType.F32)
+        tokens = prompt_tokens(shape)
+        torch_logits, torch_greedy = run_transformers(checkpoint, tokens, 16)
+        cpp_logits, cpp_greedy = run_llama_cpp(file, tokens, 16)
+    print(f"{name}: KL {mean_kl(torch_logits, cpp_logits):.2e}, greedy equal: {torch_greedy == cpp_greedy}")
+    if torch_greedy != cpp_greedy:
+        raise SystemExit(f"{name}: transformers and llama.cpp disagree; choose another seed or find out why")
+    return {
+        "tokens": np.array(tokens, np.int32),
+        "logits_transformers": torch_logits.astype(np.float32),
+        "logits_llama_cpp": cpp_logits.astype(np.float32),
+        "greedy": np.array(torch_greedy, np.int32),
+    }
+
+
+def make_embedded(folder: Path, limit: int = 64) -> list[dict[str, Any]]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    out = []
+    for prompt in PROMPTS:
+        messages = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+        with torch.inference_mode():
+            answer = model.generate(ids, max_new_tokens=limit, do_sample=False)[0, ids.shape[1] :].tolist()
+        file = llama_cpp.Llama(str(EMBEDDED), n_ctx=512, n_threads=1, verbose=False)
+        choice = file.create_chat_completion(messages, temperature=0, max_tokens=limit)["choices"][0]
+        out.append({
+            "prompt": prompt,
+            "tokens": ids[0].tolist(),
+            "transformers": tokenizer.decode(answer, skip_special_tokens=True),
+            "llama_cpp_q8_0": choice["message"]["content"],
+        })
+        print(out[-1]["transformers"] == out[-1]["llama_cpp_q8_0"], out[-1])
+    return out
+
+
+def check(name: str, made: dict[str, Any]) -> None:
+    with np.load(HERE / f"{name}.npz") as committed:
+        for key in ("tokens", "greedy"):
+            np.testing.assert_array_equal(made[key], committed[key], err_msg=f"{name} {key}")
+        for key in ("logits_transformers", "logits_llama_cpp"):
+            np.testing.assert_allclose(made[key], committed[key], atol=2e-2, err_msg=f"{name} {key}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--embedded", type=Path)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    for name, shape in tiny_models.GOLDEN_SHAPES.items():
+        made = make_small(name, shape)
+        if options.check:
+            check(name, made)
+        else:
+            np.savez_compressed(HERE / f"{name}.npz", **made)
+    if options.embedded:
+        answers = make_embedded(options.embedded)
+        path = HERE / "embedded.json"
+        if options.check:
+            assert answers == json.loads(path.read_text("utf-8")), "the answers differ from embedded.json"
+        else:
+            path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

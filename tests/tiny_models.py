@@ -1,0 +1,411 @@
+"""Tiny random models for the tests: GGUF files of every architecture × tensor type, and Hugging Face checkpoints.
+
+Everything follows from names and a seed through PCG64's raw stream, which numpy promises never to change, so the
+committed goldens stay valid.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+Floats = npt.NDArray[np.float32]
+Rope = Literal["default", "linear", "yarn", "llama3"]
+
+ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
+TYPES: Final = (
+    "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_NL", "IQ4_XS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tiny decoder. Row lengths are multiples of 256, as the k-quants want them."""
+
+    architecture: str = "llama"
+    type: str = "F32"  # of the matrices
+    rope: Rope = "default"
+    tied: bool = False
+    vocabulary: Literal["gpt2", "llama"] = "gpt2"
+    layers: int = 2
+    width: int = 256
+    feed_forward: int = 512
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    context: int = 256
+    seed: int = 0
+
+    @property
+    def has_bias(self) -> bool:
+        return self.architecture == "qwen2"
+
+    @property
+    def has_qk_norm(self) -> bool:
+        return self.architecture == "qwen3"
+
+
+# ---- random numbers -------------------------------------------------------------------------------------------
+
+
+def random_bytes(name: str, count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    raw = np.random.PCG64(zlib.crc32(name.encode()) + (seed << 32)).random_raw((count + 7) // 8)
+    return np.asarray(raw, "<u8").view(np.uint8)[:count].copy()
+
+
+def uniform(name: str, shape: tuple[int, ...], limit: float, seed: int = 0) -> Floats:
+    """Values in [-limit, limit) that F16 holds exactly."""
+    raw = random_bytes(name, 4 * int(np.prod(shape)), seed).view("<u4").astype(np.float64)
+    return ((raw / 2**31 - 1) * limit).astype(np.float16).astype(np.float32).reshape(shape)
+
+
+def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
+    """Weights of a size that keeps activations near 1: norms around 1, matrices around 1 / sqrt(row)."""
+    if "norm" in name:
+        return 1 + uniform(name, shape, 0.25, seed)
+    if len(shape) == 1:
+        return uniform(name, shape, 0.5, seed)
+    if "embed" in name or "embd" in name:
+        return uniform(name, shape, 1.0, seed)
+    return uniform(name, shape, 2.5 / shape[-1] ** 0.5, seed)
+
+
+# Where a block keeps its scales: bytes of d and dmin, and dmin's size that brings the mean near zero.
+_SCALES: Final = {
+    "Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0.0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
+    "Q6_K": (208, None, 0.0), "IQ4_NL": (0, None, 0.0), "IQ4_XS": (0, None, 0.0),
+}  # fmt: skip
+
+
+def random_blocks(name: str, shape: tuple[int, int], type: str, deviation: float, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Random bits in a type that gguf-py cannot encode, as (rows, bytes), with scales for a standard deviation."""
+    kind = GGMLQuantizationType[type]
+    block, size = GGML_QUANT_SIZES[kind]
+    d_at, dmin_at, ratio = _SCALES[type]
+    blocks = random_bytes(name, shape[0] * shape[1] // block * size, seed).reshape(-1, size)
+
+    def set_scale(d: npt.NDArray[np.float64]) -> None:
+        blocks[:, d_at : d_at + 2] = d.astype("<f2").view(np.uint8).reshape(-1, 2)
+        if dmin_at is not None:
+            blocks[:, dmin_at : dmin_at + 2] = (d * ratio).astype("<f2").view(np.uint8).reshape(-1, 2)
+
+    set_scale(np.ones(len(blocks)))
+    unit = float(gguf.dequantize(blocks[:256], kind).std())
+    spread = 1 + uniform(name + ".d", (len(blocks),), 0.5, seed).astype(np.float64)
+    set_scale(spread * deviation / unit)
+    return blocks.reshape(shape[0], -1)
+
+
+# ---- vocabularies ---------------------------------------------------------------------------------------------
+
+_TEXT: Final = (
+    "Hà Nội là thủ đô của Việt Nam. Thành phố Hồ Chí Minh là thành phố lớn nhất. ha noi la thu do cua viet nam. "
+    "Trăm năm trong cõi người ta, chữ tài chữ mệnh khéo là ghét nhau. người là, của và có không được cho một "
+)
+SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+@cache
+def byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable stand-ins for the 256 bytes."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+def learn_merges(words: list[list[str]], count: int) -> list[tuple[str, str]]:
+    """BPE (Sennrich et al. 2016): merge the most frequent pair, again and again."""
+    merges: list[tuple[str, str]] = []
+    for _ in range(count):
+        pairs = Counter(pair for word in words for pair in zip(word, word[1:], strict=False))
+        left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append((left, right))
+        for word in words:
+            i = 0
+            while i + 1 < len(word):
+                if (word[i], word[i + 1]) == (left, right):
+                    word[i : i + 2] = [left + right]
+                i += 1
+    return merges
+
+
+@cache
+def byte_level_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
+    """(tokens, merges): 3 special tokens, 256 bytes, 61 merges: 320 tokens."""
+    alphabet = byte_alphabet()
+    words = [[alphabet[b] for b in (" " + word).encode()] for word in _TEXT.split()]
+    merges = learn_merges(words, 61)
+    return [*SPECIALS, *alphabet.values(), *(a + b for a, b in merges)], merges
+
+
+@cache
+def sentencepiece_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
+    """(tokens, merges): <unk>, <s>, </s>, 256 bytes, merges and characters: 384 tokens."""
+    words = [list("▁" + word) for word in _TEXT.split()]
+    characters = sorted({c for word in words for c in word})
+    merges = learn_merges(words, 384 - 259 - len(characters))
+    head = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
+    return [*head, *(a + b for a, b in merges), *characters], merges
+
+
+CHATML: Final = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def vocabulary_size(kind: str) -> int:
+    return len((byte_level_vocabulary if kind == "gpt2" else sentencepiece_vocabulary)()[0])
+
+
+def _write_vocabulary(writer: gguf.GGUFWriter, kind: str) -> None:
+    writer.add_tokenizer_model(kind)
+    if kind == "gpt2":
+        tokens, merges = byte_level_vocabulary()
+        writer.add_tokenizer_pre("qwen2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([3] * len(SPECIALS) + [1] * (len(tokens) - len(SPECIALS)))
+        writer.add_token_merges([f"{a} {b}" for a, b in merges])
+        writer.add_eos_token_id(2)
+        writer.add_pad_token_id(0)
+        writer.add_add_bos_token(False)
+        writer.add_chat_template(CHATML)
+        return
+    tokens, merges = sentencepiece_vocabulary()
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * 259 + [-float(i) for i in range(len(tokens) - 259)])
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(True)
+
+
+# ---- GGUF -----------------------------------------------------------------------------------------------------
+
+
+def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """GGUF names → (rows, row length), or (length,)."""
+    s, v = shape, vocabulary_size(shape.vocabulary)
+    q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
+    out: dict[str, tuple[int, ...]] = {"token_embd.weight": (v, s.width), "output_norm.weight": (s.width,)}
+    if not s.tied:
+        out["output.weight"] = (v, s.width)
+    for i in range(s.layers):
+        layer: dict[str, tuple[int, ...]] = {
+            "attn_norm.weight": (s.width,), "attn_q.weight": (q, s.width), "attn_k.weight": (kv, s.width),
+            "attn_v.weight": (kv, s.width), "attn_output.weight": (s.width, q), "ffn_norm.weight": (s.width,),
+            "ffn_gate.weight": (s.feed_forward, s.width), "ffn_up.weight": (s.feed_forward, s.width),
+            "ffn_down.weight": (s.width, s.feed_forward),
+        }  # fmt: skip
+        if s.has_bias:
+            layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
+        if s.has_qk_norm:
+            layer |= {"attn_q_norm.weight": (s.head_dim,), "attn_k_norm.weight": (s.head_dim,)}
+        out |= {f"blk.{i}.{name}": dims for name, dims in layer.items()}
+    return out
+
+
+def write_gguf(path: Path, shape: Shape) -> Path:
+    """Writes a random model."""
+    s = shape
+    writer = gguf.GGUFWriter(path, s.architecture)
+    writer.add_name(f"tiny-{s.architecture}-{s.type}")
+    writer.add_block_count(s.layers)
+    writer.add_context_length(s.context)
+    writer.add_embedding_length(s.width)
+    writer.add_feed_forward_length(s.feed_forward)
+    writer.add_head_count(s.heads)
+    writer.add_head_count_kv(s.kv_heads)
+    writer.add_key_length(s.head_dim)
+    writer.add_value_length(s.head_dim)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(s.head_dim)
+    writer.add_rope_freq_base(10000.0)
+    if s.rope in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(s.rope))
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(64)
+    _write_vocabulary(writer, s.vocabulary)
+    for name, dims in tensor_shapes(s).items():
+        data, kind = _encode(name, dims, s)
+        writer.add_tensor(name, data, raw_dtype=kind)
+    if s.rope == "llama3":
+        factors = np.geomspace(1, 8, s.head_dim // 2, dtype=np.float32)
+        writer.add_tensor("rope_freqs.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any], GGMLQuantizationType]:
+    if len(dims) == 1:
+        return random_tensor(name, dims, s.seed), GGMLQuantizationType.F32
+    kind = GGMLQuantizationType[s.type]
+    if s.type in _SCALES:
+        deviation = float(random_tensor(name, dims, s.seed).std())
+        return random_blocks(name, (dims[0], dims[1]), s.type, deviation, s.seed), kind
+    return gguf.quantize(random_tensor(name, dims, s.seed), kind), kind
+
+
+# ---- Hugging Face checkpoints ---------------------------------------------------------------------------------
+
+HF_CLASSES: Final = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+QWEN2_REGEX: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SMALL: Final = Shape(width=64, feed_forward=128, heads=4, kv_heads=2, head_dim=16, context=128)
+
+# The checkpoints that transformers and llama.cpp computed goldens for.
+GOLDEN_SHAPES: Final = {
+    "llama": replace(SMALL, architecture="llama"),
+    "llama-spm-tied": replace(SMALL, architecture="llama", vocabulary="llama", tied=True),
+    "llama-linear": replace(SMALL, architecture="llama", rope="linear"),
+    "llama-llama3": replace(SMALL, architecture="llama", rope="llama3"),
+    "qwen2": replace(SMALL, architecture="qwen2", tied=True),
+    "qwen2-yarn": replace(SMALL, architecture="qwen2", rope="yarn"),
+    "qwen3": replace(SMALL, architecture="qwen3", head_dim=32),
+}
+
+
+def hf_config(shape: Shape) -> dict[str, Any]:
+    """config.json, in the form of transformers 4 (readers of both forms exist; the embedded model has that of 5)."""
+    s = shape
+    scaling: dict[str, Any] | None = {
+        "default": None,
+        "linear": {"rope_type": "linear", "factor": 4.0},
+        "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+        "llama3": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    }[s.rope]  # fmt: skip
+    spm = s.vocabulary == "llama"
+    return {
+        "architectures": [HF_CLASSES[s.architecture]], "model_type": s.architecture, "hidden_act": "silu",
+        "hidden_size": s.width, "intermediate_size": s.feed_forward, "num_hidden_layers": s.layers,
+        "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "head_dim": s.head_dim,
+        "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "rope_scaling": scaling, "tie_word_embeddings": s.tied, "vocab_size": vocabulary_size(s.vocabulary),
+        "bos_token_id": 1 if spm else None, "eos_token_id": 2,
+    }  # fmt: skip
+
+
+def hf_tensors(shape: Shape) -> dict[str, Floats]:
+    """Hugging Face names → values, all exact in F16."""
+    names = {
+        "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
+        "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    }  # fmt: skip
+    out: dict[str, Floats] = {}
+    for name, dims in tensor_shapes(shape).items():
+        *block, part, kind = name.split(".")
+        prefix = f"model.layers.{block[1]}." if block else ""
+        hf_name = f"{prefix}{names[part]}.{kind}"
+        out[hf_name] = random_tensor(hf_name, dims, shape.seed)
+    return out
+
+
+def hf_tokenizer(kind: str) -> dict[str, Any]:
+    """tokenizer.json."""
+    byte_level = kind == "gpt2"
+    tokens, merges = byte_level_vocabulary() if byte_level else sentencepiece_vocabulary()
+    specials = SPECIALS if byte_level else ("<unk>", "<s>", "</s>")
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    split = {"type": "Split", "pattern": {"Regex": QWEN2_REGEX}, "behavior": "Isolated", "invert": False}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    to_sp = [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]
+    from_sp = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]  # fmt: skip
+    bos = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    }
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": text, **flags} for i, text in enumerate(specials)],
+        "normalizer": {"type": "NFC"} if byte_level else {"type": "Sequence", "normalizers": to_sp},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes_]} if byte_level else None,
+        "post_processor": None if byte_level else bos,
+        "decoder": bytes_ if byte_level else {"type": "Sequence", "decoders": from_sp},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None if byte_level else "<unk>",
+            "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": not byte_level,
+            "byte_fallback": not byte_level, "ignore_merges": False,
+            "vocab": {text: i for i, text in enumerate(tokens)}, "merges": [list(pair) for pair in merges],
+        },
+    }  # fmt: skip
+
+
+def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str = "F16") -> Path:
+    """Writes a Hugging Face checkpoint, its weights split over ``shards`` files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spm = shape.vocabulary == "llama"
+    tokenizer_config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>" if spm else None,
+        "eos_token": "</s>" if spm else "<|im_end|>",
+        "unk_token": "<unk>" if spm else None,
+        "pad_token": None if spm else "<|endoftext|>",
+    }
+    if not spm:
+        tokenizer_config["chat_template"] = CHATML
+    files = {
+        "config.json": hf_config(shape), "tokenizer.json": hf_tokenizer(shape.vocabulary),
+        "tokenizer_config.json": tokenizer_config, "generation_config.json": {"eos_token_id": [2]},
+    }  # fmt: skip
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value, ensure_ascii=False), "utf-8")
+    tensors = hf_tensors(shape)
+    if shards == 1:
+        write_safetensors(folder / "model.safetensors", tensors, dtype)
+        return folder
+    weight_map = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
+        part = {name: value for i, (name, value) in enumerate(tensors.items()) if i % shards == shard}
+        write_safetensors(folder / file, part, dtype)
+        weight_map |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    return folder
+
+
+def write_safetensors(path: Path, tensors: dict[str, Floats], dtype: str = "F32") -> None:
+    """A plain writer, so that hostile variants are one edit away and bfloat16 needs no torch."""
+    header: dict[str, Any] = {}
+    data = b""
+    for name, values in tensors.items():
+        if dtype == "BF16":
+            raw = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
+        else:
+            raw = values.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
