@@ -2,7 +2,7 @@
 
 A checkpoint's way through this folder, one room per step:
 
-``checkpoint`` reads config.json, tokenizer.json and safetensors; ``architectures`` says what the tensors are called
-and shaped in both worlds; ``tokenizer`` makes the vocabulary's keys; ``convert`` puts it together, tensor by tensor;
-``cli`` is the command.
+``checkpoint`` reads config.json, tokenizer.json and safetensors; ``hyperparameters`` checks the config;
+``architectures`` says what the tensors are called and shaped in both worlds; ``tokenizer`` makes the
+vocabulary's keys; ``convert`` puts it together, tensor by tensor; ``cli`` is the command.
 """

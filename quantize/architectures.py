@@ -1,64 +1,21 @@
 """What each supported architecture's checkpoint holds, and what GGUF calls it.
 
-An architecture is a table, not a class: its tensors with their shapes in terms of the hyperparameters, and three
-facts. GGUF names and keys are those of llama.cpp (gguf-py/gguf/constants.py), so that either runtime reads our files.
+An architecture is a table, not a class: its tensors with their shapes in terms of the hyperparameters, and
+three facts. GGUF names and keys are those of llama.cpp (gguf-py/gguf/constants.py), so that either runtime
+reads our files.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from binhdan.quantize.checkpoint import CheckpointError
+from binhdan.quantize.hyperparameters import Hyperparameters
 
 Dim = Literal["vocabulary", "width", "feed_forward", "q_width", "kv_width", "head_dim"]
 Heads = Literal["heads", "kv_heads"]
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How positions past the trained context are rotated. Names and values as in a checkpoint's config."""
-
-    kind: Literal["linear", "yarn", "llama3"]
-    factor: float
-    original_context: int
-    attention_factor: float | None = None  # yarn
-    beta_fast: float = 32.0  # yarn
-    beta_slow: float = 1.0  # yarn
-    low_freq_factor: float = 1.0  # llama3
-    high_freq_factor: float = 4.0  # llama3
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """The sizes of a decoder, read from config.json and checked."""
-
-    vocabulary: int
-    context: int
-    width: int
-    feed_forward: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    rms_epsilon: float
-    rope_base: float
-    rope_scaling: RopeScaling | None
-    tied: bool  # the output matrix is the token embedding
-    notes: tuple[str, ...] = ()  # what a user should know about the conversion
-
-    @property
-    def q_width(self) -> int:
-        return self.heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        return self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True)
@@ -81,7 +38,8 @@ class Architecture:
 
     name: str  # general.architecture
     classes: tuple[str, ...]  # config.json's "architectures"
-    interleaved_rope: bool  # GGUF wants pairs (0, 1), (2, 3)… of a head, where Hugging Face has (0, d/2), (1, d/2 + 1)…
+    # RoPE turns pairs (0, 1), (2, 3)… of a head in GGUF, where Hugging Face has (0, d/2), (1, d/2 + 1)…
+    interleaved_rope: bool
     qkv_bias: bool | None  # None: where the checkpoint has them
     qk_norm: bool = False
 
@@ -140,134 +98,3 @@ def find_architecture(config: dict[str, Any]) -> Architecture:
             return architecture
     known = ", ".join(c for a in ARCHITECTURES for c in a.classes)
     raise CheckpointError(f"config.json: architecture {name!r} is not supported; expected one of {known}")
-
-
-# ---- hyperparameters ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Config:
-    """Typed reads from config.json, each error naming its key."""
-
-    values: dict[str, Any]
-    name: str = "config.json"
-    notes: list[str] = field(default_factory=list)
-
-    def integer(self, key: str, low: int, high: int, otherwise: int | None = None) -> int:
-        value = self.values.get(key)
-        value = otherwise if value is None else value
-        if type(value) is not int or not low <= value <= high:
-            raise CheckpointError(f"{self.name}: {key}: expected an integer from {low} to {high:,}, got {value!r}")
-        return value
-
-    def number(self, key: str, otherwise: float | None = None) -> float:
-        value = self.values.get(key)
-        value = otherwise if value is None else value
-        if type(value) not in (int, float) or not 0 < value < 1e30:  # NaN fails both comparisons
-            raise CheckpointError(f"{self.name}: {key}: expected a positive number, got {value!r}")
-        return float(value)
-
-    def expect(self, key: str, *expected: Any) -> None:
-        if self.values.get(key) not in expected:
-            raise CheckpointError(
-                f"{self.name}: {key} is {self.values[key]!r}; supported: {', '.join(map(repr, expected[1:]))}"
-            )
-
-
-def read_hyperparameters(config: dict[str, Any]) -> Hyperparameters:
-    """Reads and checks what the supported architectures share. Raises CheckpointError naming the key."""
-    c = _Config(config)
-    c.expect("hidden_act", None, "silu")
-    c.expect("partial_rotary_factor", None, 1, 1.0)
-    c.expect("mlp_bias", None, False)
-    width = c.integer("hidden_size", 1, 1 << 20)
-    heads = c.integer("num_attention_heads", 1, 1 << 14)
-    kv_heads = c.integer("num_key_value_heads", 1, heads, heads)
-    head_dim = c.integer("head_dim", 2, 1 << 14, width // heads)
-    if heads % kv_heads or head_dim % 2:
-        raise CheckpointError(
-            "config.json: expected num_attention_heads to be a multiple of num_key_value_heads and head_dim to be"
-            f" even, got {heads}, {kv_heads} and {head_dim}"
-        )
-    base, scaling, context = _read_rope(c)
-    return Hyperparameters(
-        vocabulary=c.integer("vocab_size", 1, 1 << 24),
-        context=_limit_to_window(c, context),
-        width=width,
-        feed_forward=c.integer("intermediate_size", 1, 1 << 22),
-        layers=c.integer("num_hidden_layers", 1, 4096),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        rms_epsilon=c.number("rms_norm_eps", 1e-6),
-        rope_base=base,
-        rope_scaling=scaling,
-        tied=config.get("tie_word_embeddings") is True,
-        notes=tuple(c.notes),
-    )
-
-
-def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
-    """RoPE's base, scaling and the context: transformers 5 keeps all in rope_parameters, before in rope_scaling."""
-    context = c.integer("max_position_embeddings", 1, 1 << 30)
-    both = [c.values[key] for key in ("rope_parameters", "rope_scaling") if c.values.get(key) is not None]
-    if not all(isinstance(values, dict) for values in both):
-        raise CheckpointError("config.json: expected rope_parameters and rope_scaling to be objects")
-    rope = _Config(both[0] if both else {}, "config.json: " + ("rope_parameters" if both else "rope"))
-    base = rope.number("rope_theta") if "rope_theta" in rope.values else c.number("rope_theta", 10000.0)
-    kind = rope.values.get("rope_type", rope.values.get("type", "default"))
-    if kind == "default":
-        return base, None, context
-    if kind not in ("linear", "yarn", "llama3"):
-        raise CheckpointError(f"{rope.name}: rope_type {kind!r}; supported: 'default', 'linear', 'yarn', 'llama3'")
-    factor = rope.number("factor")
-    original = rope.integer("original_max_position_embeddings", 1, 1 << 30, context)
-    attention = rope.values.get("attention_factor")
-    if kind == "yarn" and any(rope.values.get(key) for key in ("mscale", "mscale_all_dim")):
-        raise CheckpointError(f"{rope.name}: mscale is not supported")
-    scaling = RopeScaling(
-        kind=kind,
-        factor=factor,
-        original_context=original,
-        attention_factor=None if attention is None else rope.number("attention_factor"),
-        beta_fast=rope.number("beta_fast", 32.0),
-        beta_slow=rope.number("beta_slow", 1.0),
-        low_freq_factor=rope.number("low_freq_factor", 1.0),
-        high_freq_factor=rope.number("high_freq_factor", 4.0),
-    )
-    if kind == "llama3" and scaling.low_freq_factor >= scaling.high_freq_factor:
-        raise CheckpointError(f"{rope.name}: expected low_freq_factor below high_freq_factor")
-    return base, scaling, context
-
-
-def _limit_to_window(c: _Config, context: int) -> int:
-    """Up to its window, a sliding-window model equals a full one: the context is cut there rather than wrong after."""
-    window = c.values.get("sliding_window")
-    if window is None or c.values.get("use_sliding_window") is False:
-        return context
-    window = c.integer("sliding_window", 1, 1 << 30)
-    if window < context:
-        c.notes.append(f"context cut from {context:,} to the sliding window of {window:,} tokens")
-    return min(window, context)
-
-
-# ---- RoPE -----------------------------------------------------------------------------------------------------
-
-
-def interleave_rope_rows(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
-    """Reorders a head's rows from halves (0 … d/2, d/2 … d) to pairs (0, d/2, 1, d/2 + 1 …); (heads * d, …) in and out."""
-    half = rows.shape[0] // heads // 2
-    return rows.reshape(heads, 2, half, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
-
-
-def llama3_frequency_factors(hp: Hyperparameters, scaling: RopeScaling) -> npt.NDArray[np.float32]:
-    """Llama 3.1's divisors of the RoPE frequencies, (head_dim / 2): GGUF's rope_freqs.weight.
-
-    Wavelengths beyond the old context are stretched by ``factor``, short ones kept, those between interpolated
-    (transformers, modeling_rope_utils.py, _compute_llama3_parameters).
-    """
-    frequency = hp.rope_base ** -(np.arange(0, hp.head_dim, 2, dtype=np.float64) / hp.head_dim)
-    turns = scaling.original_context * frequency / (2 * math.pi)  # in the original context
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    return (1.0 / ((1 - smooth) / scaling.factor + smooth)).astype(np.float32)

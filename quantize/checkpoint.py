@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ import numpy.typing as npt
 MAX_JSON_BYTES: Final = 256 << 20  # the largest tokenizer.json known is 35 MB
 MAX_HEADER_BYTES: Final = 100 << 20  # safetensors' own limit
 
-_FLOAT_DTYPES: Final = {
+_FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -48,13 +49,15 @@ def parse_json(raw: bytes, name: str) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
             raise CheckpointError(f"{name}: key {twice!r} is given twice")
         return out
 
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=unique)
+        if "\\ud" in text or "\\uD" in text:  # half of an escaped surrogate pair is no character
+            json.dumps(value, ensure_ascii=False).encode()
     except (RecursionError, MemoryError):
         raise CheckpointError(f"{name}: nested too deeply") from None
     except CheckpointError:
@@ -76,21 +79,39 @@ class StoredTensor:
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file
 
-    def rows(self) -> npt.NDArray[Any]:
-        """The stored values, mapped from the file; BF16 as its raw 16 bits."""
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """Values in a row; 1 for a vector."""
+        return math.prod(self.shape[1:])
+
+    def check_readable(self) -> None:
+        """Raises CheckpointError for a type that is no floating point number, or an empty shape."""
         if self.dtype not in _FLOAT_DTYPES:
             expected = ", ".join(_FLOAT_DTYPES)
             raise CheckpointError(f"tensor {self.name}: type {self.dtype}; expected one of {expected}")
-        if math.prod(self.shape) == 0:
+        if math.prod(self.shape) == 0 or not self.shape:
             raise CheckpointError(f"tensor {self.name}: shape {list(self.shape)} holds nothing")
-        return np.memmap(self.file, _FLOAT_DTYPES[self.dtype], "r", self.offset, self.shape)
 
-    def to_float32(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Some of ``rows()`` as float32."""
+    def read(self, begin: int, end: int) -> npt.NDArray[np.float32]:
+        """Rows ``begin`` to ``end``, (end - begin, columns). Raises CheckpointError for infinity and NaN."""
+        dtype = _FLOAT_DTYPES[self.dtype]
+        count = (end - begin) * self.columns
+        values = np.fromfile(
+            self.file, dtype, count, offset=self.offset + begin * self.columns * dtype.itemsize
+        )
+        if len(values) != count:
+            raise CheckpointError(f"{self.file}: was truncated while it was read")
         if self.dtype == "BF16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is reported where it is written
-            return np.ascontiguousarray(values, np.float32)
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # a float64 that does not fit becomes infinite
+            rows: npt.NDArray[np.float32] = values.astype(np.float32, copy=False)
+        if not np.isfinite(rows).all():
+            raise CheckpointError(f"{self.file}: tensor {self.name} holds values that are not finite")
+        return rows.reshape(end - begin, self.columns)
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder}: expected a folder that holds config.json and *.safetensors")
     config = read_json(folder / "config.json")
     if "quantization_config" in config:
-        raise CheckpointError(f"{folder / 'config.json'}: the checkpoint is quantized already; expected its original")
+        raise CheckpointError(
+            f"{folder / 'config.json'}: the checkpoint is quantized already; expected its original"
+        )
     tokenizer_config = _read_optional(folder / "tokenizer_config.json")
     return Checkpoint(
         folder=folder,
@@ -147,7 +170,9 @@ def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
     if template is None:
         return ""
     if not isinstance(template, str):
-        raise CheckpointError(f"{folder}: expected chat_template to be a string, got {type(template).__name__}")
+        raise CheckpointError(
+            f"{folder}: expected chat_template to be a string, got {type(template).__name__}"
+        )
     return template
 
 
@@ -160,7 +185,9 @@ def _weight_files(folder: Path) -> list[Path]:
         files = sorted(set(names.values()))
         for file in files:
             if Path(file).name != file or not file.endswith(".safetensors"):
-                raise CheckpointError(f"{index}: expected the name of a safetensors file in this folder, got {file!r}")
+                raise CheckpointError(
+                    f"{index}: expected the name of a safetensors file in this folder, got {file!r}"
+                )
         return [folder / file for file in files]
     single = folder / "model.safetensors"
     if not single.exists():
@@ -175,7 +202,9 @@ def read_header(path: Path) -> Iterator[StoredTensor]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
-                raise CheckpointError(f"{path}: not a safetensors file: a header of {length:,} bytes in {size:,}")
+                raise CheckpointError(
+                    f"{path}: not a safetensors file: a header of {length:,} bytes in {size:,}"
+                )
             header = parse_json(file.read(length), f"{path} header")
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
@@ -194,7 +223,9 @@ def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> 
         raise CheckpointError(f"{where}: expected dtype, shape and data_offsets, got {str(entry)[:200]}")
     begin, end = offsets
     if begin > end or end > size - start:
-        raise CheckpointError(f"{where}: bytes {begin:,} to {end:,} of {size - start:,}; is the file truncated?")
+        raise CheckpointError(
+            f"{where}: bytes {begin:,} to {end:,} of {size - start:,}; is the file truncated?"
+        )
     if len(shape) > 4:
         raise CheckpointError(f"{where}: expected at most 4 dimensions, got {len(shape)}")
     if dtype in _FLOAT_DTYPES and math.prod(shape) * _FLOAT_DTYPES[dtype].itemsize != end - begin:
@@ -202,5 +233,5 @@ def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> 
     return StoredTensor(name, path, dtype, tuple(shape), start + begin)
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 48 for n in value)

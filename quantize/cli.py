@@ -11,19 +11,20 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from binhdan.quantize.checkpoint import CheckpointError
+from binhdan.quantize.convert import OutputType, Summary, convert
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
-
-from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.convert import OutputType, Summary, convert
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def quantize(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, tokenizer.json and *.safetensors.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder with config.json, tokenizer.json and *.safetensors.")
+    ],
     output: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
     type: Annotated[OutputType, typer.Option(help="What the matrices become; norms and biases stay F32.")] = (
         OutputType.Q8_0
@@ -39,12 +40,21 @@ def quantize(
     errors = Console(stderr=True)
     try:
         with Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=errors, transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=errors,
+            transient=True,
             disable=not sys.stderr.isatty(),
         ) as bar:
             task = bar.add_task(output.name, total=None)
             summary = convert(
-                checkpoint, output, type, name=name, license=license, force=force,
+                checkpoint,
+                output,
+                type,
+                name=name,
+                license=license,
+                force=force,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except (CheckpointError, OSError) as error:

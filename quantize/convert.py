@@ -11,29 +11,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
-from gguf.utility import size_label
-
 from binhdan import _native
 from binhdan.quantize.architectures import (
     IGNORED_SUFFIXES,
     Architecture,
-    Hyperparameters,
     Weight,
     find_architecture,
-    interleave_rope_rows,
-    llama3_frequency_factors,
-    read_hyperparameters,
 )
 from binhdan.quantize.checkpoint import Checkpoint, CheckpointError, StoredTensor, open_checkpoint
+from binhdan.quantize.hyperparameters import Hyperparameters, read_hyperparameters
+from binhdan.quantize.rope import interleave_rope_rows, llama3_frequency_factors
 from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
+from gguf.utility import size_label
 
 _CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at a time: 16 MB
+_F16_LIMIT: Final = 65520.0  # rounds to infinity
 
 
 class OutputType(StrEnum):
@@ -62,7 +61,7 @@ class OutputTensor:
     name: str
     type: GGMLQuantizationType
     shape: tuple[int, ...]  # rows first, as numpy has it
-    make: Callable[[], npt.NDArray[np.uint8]]  # its bytes, (rows, bytes of a row)
+    make: Callable[[], npt.NDArray[np.uint8]]  # its bytes
 
     @property
     def nbytes(self) -> int:
@@ -111,23 +110,23 @@ def convert(
 ) -> Summary:
     """Writes the checkpoint folder ``source`` as the GGUF file ``output``.
 
-    ``output`` appears whole or not at all. ``name`` (default: the folder's) and ``license`` (an SPDX id) go into the
-    file's metadata. Raises CheckpointError for a checkpoint that cannot be converted, FileExistsError without
-    ``force``, and OSError when writing fails.
+    ``output`` appears whole or not at all. ``name`` (default: the folder's) and ``license`` (an SPDX id) go
+    into the file's metadata. Raises CheckpointError for a checkpoint that cannot be converted, FileExistsError
+    without ``force``, and OSError when writing fails.
     """
     if output.exists() and not force:
         raise FileExistsError(f"{output} exists; --force overwrites it")
     checkpoint = open_checkpoint(source)
     plan = make_plan(checkpoint, kind)
     _check_room(output, sum(tensor.nbytes for tensor in plan.tensors))
-    with _whole_file(output) as partial:
-        writer = GGUFWriter(partial, plan.architecture.name)
+    with _whole_file(output) as unfinished:
+        writer = GGUFWriter(unfinished, plan.architecture.name)
         try:
-            _write_metadata(writer, plan, kind, name or source.resolve().name, license)
+            _write_metadata(writer, plan, kind, name or _text(source.resolve().name), license)
             _write_tensors(writer, plan, progress or (lambda done, total: None))
         finally:
             writer.close()
-        size = partial.stat().st_size
+        size = unfinished.stat().st_size
     hp = plan.hyperparameters
     return Summary(
         output=str(output),
@@ -142,7 +141,7 @@ def convert(
     )
 
 
-# ---- the plan -------------------------------------------------------------------------------------------------
+# ---- the plan ----------------------------------------------------------------------------------------------
 
 
 def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
@@ -159,23 +158,32 @@ def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
         if tensor is None:
             raise CheckpointError(f"{checkpoint.folder}: tensor {weight.source!r} is missing")
         if tensor.shape != weight.shape_in(hp):
+            expected, got = list(weight.shape_in(hp)), list(tensor.shape)
             raise CheckpointError(
-                f"{tensor.file}: tensor {tensor.name}: expected shape {list(weight.shape_in(hp))} by config.json,"
-                f" got {list(tensor.shape)}"
+                f"{tensor.file}: tensor {tensor.name}: expected shape {expected} by config.json, got {got}"
             )
         kept, why = _type_of(weight, tensor.shape, kind, hp)
         if why:
             fallbacks[weight.target] = why
-        tensors.append(OutputTensor(weight.target, kept, tensor.shape, _maker(tensor, weight, kept, hp)))
+        tensor.check_readable()
+        heads = getattr(hp, weight.rotated) if weight.rotated else None
+        make = partial(encode_tensor, tensor, kept, heads)
+        tensors.append(OutputTensor(weight.target, kept, tensor.shape, make))
     if hp.tied:
         stored.pop("lm_head.weight", None)  # a copy of the embedding
     unknown = [name for name in stored if not name.endswith(IGNORED_SUFFIXES)]
     if unknown:
-        raise CheckpointError(f"{checkpoint.folder}: tensor {unknown[0]!r} is not part of {architecture.name!r}")
+        raise CheckpointError(
+            f"{checkpoint.folder}: tensor {unknown[0]!r} is not part of {architecture.name!r}"
+        )
     if hp.rope_scaling and hp.rope_scaling.kind == "llama3":
         factors = llama3_frequency_factors(hp, hp.rope_scaling)
-        tensors.insert(0, OutputTensor("rope_freqs.weight", GGMLQuantizationType.F32, factors.shape,
-                                       lambda: factors.view(np.uint8)))
+        tensors.insert(
+            0,
+            OutputTensor(
+                "rope_freqs.weight", GGMLQuantizationType.F32, factors.shape, lambda: factors.view(np.uint8)
+            ),
+        )
     return Plan(architecture, hp, read_vocabulary(checkpoint, hp.vocabulary), tensors, fallbacks)
 
 
@@ -195,43 +203,38 @@ def _type_of(
     return wanted, ""
 
 
-def _maker(
-    tensor: StoredTensor, weight: Weight, kind: GGMLQuantizationType, hp: Hyperparameters
-) -> Callable[[], npt.NDArray[np.uint8]]:
-    def make() -> npt.NDArray[np.uint8]:
-        rows = tensor.rows()
-        if weight.rotated:
-            rows = interleave_rope_rows(rows, getattr(hp, weight.rotated))
-        return encode_rows(tensor, rows.reshape(-1, rows.shape[-1]), kind)
-
-    return make
-
-
-def encode_rows(
-    tensor: StoredTensor, rows: npt.NDArray[Any], kind: GGMLQuantizationType
+def encode_tensor(
+    tensor: StoredTensor, kind: GGMLQuantizationType, rotated_heads: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Rows as stored, (rows, row length), to the bytes of a GGUF type, (rows, bytes). Raises CheckpointError for
-    values that are not finite, or that F16 cannot hold."""
+    """A stored tensor as the bytes of a GGUF type; ``rotated_heads``: of so many heads, for interleaved RoPE.
+
+    Raises CheckpointError for values that are not finite, or that F16 cannot hold.
+    """
     block, block_bytes = GGML_QUANT_SIZES[kind]
-    out = np.empty((rows.shape[0], rows.shape[1] // block * block_bytes), np.uint8)
-    step = max(1, _CHUNK_VALUES // rows.shape[1])
-    for begin in range(0, rows.shape[0], step):
-        values = tensor.to_float32(rows[begin : begin + step])
-        peak = np.abs(values).max()
-        if not np.isfinite(peak):
-            raise CheckpointError(f"{tensor.file}: tensor {tensor.name} holds values that are not finite")
-        if kind is GGMLQuantizationType.F16 and peak >= 65520:
-            raise CheckpointError(f"{tensor.file}: tensor {tensor.name} holds {peak:g}, too large for F16; try bf16")
-        out[begin : begin + step] = _native.encode(kind.name, values).reshape(-1, out.shape[1])
-    return out
+    out = np.empty((tensor.rows, tensor.columns * block_bytes // block), np.uint8)
+    unit = tensor.rows // rotated_heads if rotated_heads else 1  # rows that must be read together
+    step = max(1, _CHUNK_VALUES // (unit * tensor.columns)) * unit
+    for begin in range(0, tensor.rows, step):
+        end = min(begin + step, tensor.rows)
+        values = tensor.read(begin, end)
+        if rotated_heads:
+            values = interleave_rope_rows(values, (end - begin) // unit)
+        if kind is GGMLQuantizationType.F16 and (peak := np.abs(values).max()) >= _F16_LIMIT:
+            raise CheckpointError(
+                f"{tensor.file}: tensor {tensor.name} holds {peak:g}, too large for F16; try bf16"
+            )
+        out[begin:end] = _native.encode(kind.name, values.ravel()).reshape(end - begin, -1)
+    return out.reshape(-1)
 
 
-# ---- the file -------------------------------------------------------------------------------------------------
+# ---- the file ----------------------------------------------------------------------------------------------
 
 
-def _write_metadata(
-    writer: GGUFWriter, plan: Plan, kind: OutputType, name: str, license: str | None
-) -> None:
+def _text(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
+
+
+def _write_metadata(writer: GGUFWriter, plan: Plan, kind: OutputType, name: str, license: str | None) -> None:
     hp = plan.hyperparameters
     writer.add_type("model")
     writer.add_name(name)
@@ -326,17 +329,17 @@ def _check_room(output: Path, size: int) -> None:
 
 @contextmanager
 def _whole_file(output: Path) -> Iterator[Path]:
-    """A temporary file beside ``output`` that takes its name when the block ends well, and goes when it does not."""
+    """A temporary file beside ``output`` that takes its name when the block ends well, else goes."""
     handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".partial", dir=output.resolve().parent)
     os.close(handle)
-    partial = Path(name)
+    unfinished = Path(name)
     try:
-        yield partial
+        yield unfinished
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)
-        with partial.open("rb+") as file:
+        unfinished.chmod(0o666 & ~umask)
+        with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(output)
+        unfinished.replace(output)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

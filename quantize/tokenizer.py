@@ -1,11 +1,12 @@
 """tokenizer.json → GGUF's tokenizer.ggml.* keys.
 
-Two kinds exist in this world, both of them BPE: byte-level (GPT-2's alphabet, GGUF model "gpt2"), and SentencePiece
-style with byte fallback, as Llama 2 and Mistral have it (GGUF model "llama"). The rest is refused by name.
+Two kinds exist in this world, both of them BPE: byte-level (GPT-2's alphabet, GGUF model "gpt2"), and
+SentencePiece style with byte fallback, as Llama 2 and Mistral have it (GGUF model "llama"). The rest is refused.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, Literal
@@ -14,15 +15,13 @@ from binhdan.quantize.checkpoint import Checkpoint, CheckpointError
 
 _SPACE: Final = "▁"  # SentencePiece's space
 
-# GGUF names a pre-tokenizer; tokenizer.json writes out its regular expression. The next one is an entry here and in
-# csrc/text/.
+# GGUF names a pre-tokenizer; tokenizer.json writes out its regular expression. The next one is an entry here
+# and in csrc/text/.
+_WORDS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PRE_TOKENIZERS: Final = {
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
-        "qwen2"
-    ),
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
-        "llama-bpe"
-    ),
+    rf"{_WORDS}|\p{{N}}|{_REST}": "qwen2",
+    rf"{_WORDS}|\p{{N}}{{1,3}}|{_REST}": "llama-bpe",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt-2",
 }
 
@@ -65,7 +64,9 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
     bpe = _object(spec, "model")
     if bpe.get("type", "BPE") != "BPE":
         raise CheckpointError(f"tokenizer.json: model {bpe.get('type')!r} is not supported; expected 'BPE'")
-    byte_level = any(part.get("type") == "ByteLevel" for part in _parts(spec, "pre_tokenizer", "pretokenizers"))
+    byte_level = any(
+        part.get("type") == "ByteLevel" for part in _parts(spec, "pre_tokenizer", "pretokenizers")
+    )
     if not byte_level and bpe.get("byte_fallback") is not True:
         raise CheckpointError("tokenizer.json: expected a byte-level BPE, or one with byte_fallback")
     notes: list[str] = []
@@ -75,7 +76,9 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
         pre = _pre_tokenizer(spec)
         _check_normalizer(spec, notes)
         if (bpe.get("ignore_merges") is True) != (pre == "llama-bpe"):
-            notes.append(f"ignore_merges differs from what {pre!r} stands for; rare words may split differently")
+            notes.append(
+                f"ignore_merges differs from what {pre!r} stands for; rare words may split differently"
+            )
     else:
         pre = "default"
         _mark_bytes(tokens, kinds)
@@ -99,7 +102,7 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
     )
 
 
-# ---- parts of tokenizer.json ----------------------------------------------------------------------------------
+# ---- parts of tokenizer.json -------------------------------------------------------------------------------
 
 
 def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
@@ -128,9 +131,9 @@ def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[
 
     def put(text: Any, token: Any, where: str) -> int:
         if not isinstance(text, str) or type(token) is not int or not 0 <= token < size:
-            raise CheckpointError(f"tokenizer.json: {where} {text!r} has id {token!r}; the model has {size:,} tokens")
+            raise CheckpointError(f"tokenizer.json: {where} {text!r}: id {token!r} is not one of {size:,}")
         if slots[token] not in (None, text):
-            raise CheckpointError(f"tokenizer.json: {slots[token]!r} and {text!r} have the same id {token}")
+            raise CheckpointError(f"tokenizer.json: {slots[token]!r} and {text!r} share the id {token}")
         slots[token] = text
         return token
 
@@ -142,10 +145,14 @@ def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[
     for entry in added:
         token = put(entry.get("content"), entry.get("id"), "added token")
         kinds[token] = TokenKind.CONTROL if entry.get("special") is True else TokenKind.USER_DEFINED
-    for token, text in enumerate(slots):
-        if text is None:
+    for token, slot in enumerate(slots):
+        if slot is None:
             slots[token], kinds[token] = f"[PAD{token}]", TokenKind.UNUSED
-    return [text for text in slots if text is not None], kinds
+    tokens = [text for text in slots if text is not None]
+    if len(set(tokens)) != size:
+        text = Counter(tokens).most_common(1)[0][0]
+        raise CheckpointError(f"tokenizer.json: token {text!r} has two ids")
+    return tokens, kinds
 
 
 def _merges(bpe: dict[str, Any]) -> list[tuple[str, str]]:
@@ -157,10 +164,12 @@ def _merges(bpe: dict[str, Any]) -> list[tuple[str, str]]:
     for rank, merge in enumerate(merges):
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) and p for p in parts):
-            raise CheckpointError(f"tokenizer.json: merge {rank}: expected two tokens, got {str(merge)[:80]!r}")
+            raise CheckpointError(
+                f"tokenizer.json: merge {rank}: expected two tokens, got {str(merge)[:80]!r}"
+            )
         left, right = parts
         if " " in left + right or any(text not in vocab for text in (left, right, left + right)):
-            raise CheckpointError(f"tokenizer.json: merge {rank} of {left!r} and {right!r} is not of this vocabulary")
+            raise CheckpointError(f"tokenizer.json: merge {rank}: {left!r} and {right!r} make no token")
         pairs.append((left, right))
     return pairs
 
@@ -187,11 +196,15 @@ def _check_normalizer(spec: dict[str, Any], notes: list[str]) -> None:
     """GGUF has no key for a byte-level BPE's normalizer; callers of binhdan bring text to NFC themselves."""
     for part in _parts(spec, "normalizer", "normalizers"):
         if part.get("type") != "NFC":
-            raise CheckpointError(f"tokenizer.json: normalizer {part.get('type')!r} is not supported; expected NFC")
-        notes.append("text must be brought to NFC before it is tokenized, as binhdan's ask, chat and serve do")
+            raise CheckpointError(
+                f"tokenizer.json: normalizer {part.get('type')!r} is not supported; expected NFC"
+            )
+        notes.append(
+            "text must be brought to NFC before it is tokenized, as binhdan's ask, chat and serve do"
+        )
 
 
-# ---- SentencePiece style --------------------------------------------------------------------------------------
+# ---- SentencePiece style -----------------------------------------------------------------------------------
 
 
 def _mark_bytes(tokens: list[str], kinds: list[TokenKind]) -> None:
@@ -205,8 +218,11 @@ def _mark_bytes(tokens: list[str], kinds: list[TokenKind]) -> None:
 
 
 def _scores(tokens: list[str], kinds: list[TokenKind], pairs: list[tuple[str, str]]) -> list[float]:
-    """SentencePiece merges the pair whose result scores best, ties from the left. The merges of tokenizer.json were
-    made from those scores, best first, so a token's score is minus the place where it first appears as a result."""
+    """SentencePiece's score of every token, as far as order goes.
+
+    It merges the pair whose result scores best, ties from the left. tokenizer.json's merges were made from those
+    scores, best first: so a token's score is minus the place where it first appears as a result.
+    """
     place: dict[str, int] = {}
     for left, right in pairs:
         place.setdefault(left + right, len(place))
@@ -218,7 +234,7 @@ def _scores(tokens: list[str], kinds: list[TokenKind], pairs: list[tuple[str, st
 
 
 def _adds_space_prefix(spec: dict[str, Any]) -> bool:
-    """Whether text gets a space in front. Raises CheckpointError for steps other than that and space → U+2581."""
+    """Whether text gets a space in front. Raises CheckpointError for other steps than that and space → ▁."""
     prefix = False
     for part in _parts(spec, "normalizer", "normalizers") + _parts(spec, "pre_tokenizer", "pretokenizers"):
         match part:
@@ -227,18 +243,20 @@ def _adds_space_prefix(spec: dict[str, Any]) -> bool:
             case {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}:
                 pass
             case {"type": "Metaspace"} if part.get("replacement", _SPACE) == _SPACE:
-                scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
+                scheme = part.get(
+                    "prepend_scheme", "always" if part.get("add_prefix_space", True) else "never"
+                )
                 prefix = prefix or scheme in ("first", "always")
             case _:
                 raise CheckpointError(f"tokenizer.json: step {str(part)[:120]} is not SentencePiece's")
     return prefix
 
 
-# ---- special tokens -------------------------------------------------------------------------------------------
+# ---- special tokens ----------------------------------------------------------------------------------------
 
 
 def _special_ids(checkpoint: Checkpoint, tokens: list[str]) -> dict[str, int]:
-    """bos, eos, unk and pad: tokenizer_config.json's texts, then the ids of config.json and generation_config.json."""
+    """bos, eos, unk, pad: tokenizer_config.json's texts, else ids of config.json or generation_config.json."""
     index = {text: token for token, text in enumerate(tokens)}
     out: dict[str, int] = {}
     for name in ("bos", "eos", "unk", "pad"):
@@ -263,7 +281,7 @@ def _ids(value: Any, size: int) -> list[int]:
 def _add_other_ends(
     checkpoint: Checkpoint, tokens: list[str], special_ids: dict[str, int], notes: list[str]
 ) -> None:
-    """generation_config.json may list several end tokens; one that no runtime would guess goes into eot's key."""
+    """There may be several end tokens; one that no runtime would guess goes into the key of eot."""
     ends = _ids(checkpoint.generation_config.get("eos_token_id"), len(tokens))
     ends += _ids(checkpoint.config.get("eos_token_id"), len(tokens))
     others = [t for t in dict.fromkeys(ends) if t != special_ids.get("eos") and tokens[t] not in _KNOWN_ENDS]
@@ -275,7 +293,7 @@ def _add_other_ends(
 
 
 def _adds(checkpoint: Checkpoint, name: str, special_ids: dict[str, int], tokens: list[str]) -> bool:
-    """Whether a text is wrapped in bos/eos: tokenizer_config.json's word, else the post-processor's template."""
+    """Whether text is wrapped in bos/eos: by tokenizer_config.json, else by the post-processor's template."""
     if name not in special_ids:
         return False
     said = checkpoint.tokenizer_config.get(f"add_{name}_token")

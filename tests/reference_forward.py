@@ -1,7 +1,8 @@
-"""The oracle: a float64 forward of llama, qwen2 and qwen3 on a GGUF file, written for reading and not for speed.
+"""The oracle: a float64 forward of llama, qwen2 and qwen3 on a GGUF file, for reading and not for speed.
 
-It shares no code with the core: the file is read and dequantized by the gguf package, the arithmetic is numpy's.
-transformers and llama.cpp agree with it (tests/goldens/). n = positions, d = width, f = feed-forward width, v = vocabulary.
+It shares no code with the core: the file is read and dequantized by the gguf package, the arithmetic is
+numpy's. transformers and llama.cpp agree with it (tests/goldens/). In shapes, n = positions, d = width,
+v = vocabulary.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def softmax(x: Array) -> Array:
 
 
 def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]:
-    """Cosines and sines of positions 0 … n-1, (n, rope_dims / 2) each. YaRN: Peng et al. 2023, arXiv:2309.00071."""
+    """Cosines and sines of positions 0 … n-1, (n, rope_dims / 2) each. YaRN: arXiv:2309.00071."""
     pair = np.arange(c.rope_dims // 2, dtype=np.float64)
     frequency = c.rope_base ** (-2 * pair / c.rope_dims)
     if factors is not None:
@@ -163,9 +164,10 @@ def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]
 
 
 def rotate(x: Array, cos: Array, sin: Array, dims: int, interleaved: bool) -> Array:
-    """RoPE on (n, heads, head_dim): pairs (0, 1), (2, 3)… when interleaved, else (0, dims/2), (1, dims/2 + 1)…"""
+    """RoPE on (n, heads, head_dim): pairs (0, 1), (2, 3)… if interleaved, else (0, dims/2), (1, dims/2 + 1)…"""
+    half = dims // 2
     first, second = (
-        (slice(0, dims, 2), slice(1, dims, 2)) if interleaved else (slice(0, dims // 2), slice(dims // 2, dims))
+        (slice(0, dims, 2), slice(1, dims, 2)) if interleaved else (slice(0, half), slice(half, dims))
     )
     a, b = x[..., first], x[..., second]
     cos, sin = cos[:, None, :], sin[:, None, :]
@@ -175,7 +177,7 @@ def rotate(x: Array, cos: Array, sin: Array, dims: int, interleaved: bool) -> Ar
     return out
 
 
-# ---- measures -------------------------------------------------------------------------------------------------
+# ---- measures ----------------------------------------------------------------------------------------------
 
 
 def log_softmax(x: npt.NDArray[Any]) -> Array:
@@ -185,7 +187,7 @@ def log_softmax(x: npt.NDArray[Any]) -> Array:
 
 
 def mean_kl(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Mean over positions of KL(expected ‖ got) between next-token distributions, in nats; logits (n, v) in."""
+    """Mean over positions of KL(expected ‖ got) of next-token distributions, in nats; from logits (n, v)."""
     p, q = log_softmax(expected), log_softmax(got)
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
 

@@ -1,7 +1,7 @@
-"""Tiny random models for the tests: GGUF files of every architecture × tensor type, and Hugging Face checkpoints.
+"""Tiny random models for the tests: GGUF files of every architecture × type, and Hugging Face checkpoints.
 
-Everything follows from names and a seed through PCG64's raw stream, which numpy promises never to change, so the
-committed goldens stay valid.
+Everything follows from names and a seed through PCG64's raw stream, which numpy promises never to change, so
+the committed goldens stay valid.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -56,7 +57,7 @@ class Shape:
         return self.architecture == "qwen3"
 
 
-# ---- random numbers -------------------------------------------------------------------------------------------
+# ---- random numbers ----------------------------------------------------------------------------------------
 
 
 def random_bytes(name: str, count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -88,8 +89,10 @@ _SCALES: Final = {
 }  # fmt: skip
 
 
-def random_blocks(name: str, shape: tuple[int, int], type: str, deviation: float, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Random bits in a type that gguf-py cannot encode, as (rows, bytes), with scales for a standard deviation."""
+def random_blocks(
+    name: str, shape: tuple[int, int], type: str, deviation: float, seed: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Random bits in a type that gguf-py cannot encode, (rows, bytes), scaled to a standard deviation."""
     kind = GGMLQuantizationType[type]
     block, size = GGML_QUANT_SIZES[kind]
     d_at, dmin_at, ratio = _SCALES[type]
@@ -107,10 +110,11 @@ def random_blocks(name: str, shape: tuple[int, int], type: str, deviation: float
     return blocks.reshape(shape[0], -1)
 
 
-# ---- vocabularies ---------------------------------------------------------------------------------------------
+# ---- vocabularies ------------------------------------------------------------------------------------------
 
 _TEXT: Final = (
-    "Hà Nội là thủ đô của Việt Nam. Thành phố Hồ Chí Minh là thành phố lớn nhất. ha noi la thu do cua viet nam. "
+    "Hà Nội là thủ đô của Việt Nam. Thành phố Hồ Chí Minh là thành phố lớn nhất. "
+    "ha noi la thu do cua viet nam. "
     "Trăm năm trong cõi người ta, chữ tài chữ mệnh khéo là ghét nhau. người là, của và có không được cho một "
 )
 SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -128,7 +132,7 @@ def learn_merges(words: list[list[str]], count: int) -> list[tuple[str, str]]:
     """BPE (Sennrich et al. 2016): merge the most frequent pair, again and again."""
     merges: list[tuple[str, str]] = []
     for _ in range(count):
-        pairs = Counter(pair for word in words for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in words for pair in pairwise(word))
         left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append((left, right))
         for word in words:
@@ -160,8 +164,9 @@ def sentencepiece_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
 
 
 CHATML: Final = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
-    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
+    " + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
@@ -194,7 +199,7 @@ def _write_vocabulary(writer: gguf.GGUFWriter, kind: str) -> None:
     writer.add_add_space_prefix(True)
 
 
-# ---- GGUF -----------------------------------------------------------------------------------------------------
+# ---- GGUF --------------------------------------------------------------------------------------------------
 
 
 def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -263,11 +268,12 @@ def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any
     return gguf.quantize(random_tensor(name, dims, s.seed), kind), kind
 
 
-# ---- Hugging Face checkpoints ---------------------------------------------------------------------------------
+# ---- Hugging Face checkpoints ------------------------------------------------------------------------------
 
 HF_CLASSES: Final = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 QWEN2_REGEX: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SMALL: Final = Shape(width=64, feed_forward=128, heads=4, kv_heads=2, head_dim=16, context=128)
 
@@ -284,7 +290,7 @@ GOLDEN_SHAPES: Final = {
 
 
 def hf_config(shape: Shape) -> dict[str, Any]:
-    """config.json, in the form of transformers 4 (readers of both forms exist; the embedded model has that of 5)."""
+    """config.json, in the form of transformers 4 (the embedded model's checkpoint has that of 5)."""
     s = shape
     scaling: dict[str, Any] | None = {
         "default": None,
@@ -312,8 +318,8 @@ def hf_tensors(shape: Shape) -> dict[str, Floats]:
         "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
         "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
         "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
-        "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+        "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
     }  # fmt: skip
     out: dict[str, Floats] = {}
     for name, dims in tensor_shapes(shape).items():
@@ -405,7 +411,8 @@ def write_safetensors(path: Path, tensors: dict[str, Floats], dtype: str = "F32"
             raw = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
         else:
             raw = values.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
-        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": offsets}
         data += raw
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)

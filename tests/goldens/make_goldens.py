@@ -4,8 +4,10 @@
     python tests/goldens/make_goldens.py [--embedded CHECKPOINT_DIR] [--check]
 
 Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
-`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree). With --embedded, the folder of the checkpoint
-tiny-vi-v0, also embedded.json: greedy answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0 file.
+`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree), and tokenizers.json, what tokenizers
+makes of TEXTS. With --embedded, the folder of the checkpoint tiny-vi-v0, also embedded.json: the greedy
+answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0 file, and the smallest gap
+between the two best logits on the way (a runtime that rounds activations may go either way where it is small).
 --check compares with what is committed instead of writing.
 """
 
@@ -27,9 +29,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
-from reference_forward import mean_kl  # noqa: E402
-
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402
+from reference_forward import mean_kl  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
 EMBEDDED = HERE.parents[1] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
@@ -107,12 +108,14 @@ def make_embedded(folder: Path, limit: int = 64) -> list[dict[str, Any]]:
             answer = model.generate(ids, max_new_tokens=limit, do_sample=False)[0, ids.shape[1] :].tolist()
         file = llama_cpp.Llama(str(EMBEDDED), n_ctx=512, n_threads=1, verbose=False)
         choice = file.create_chat_completion(messages, temperature=0, max_tokens=limit)["choices"][0]
-        out.append({
-            "prompt": prompt,
-            "tokens": ids[0].tolist(),
-            "transformers": tokenizer.decode(answer, skip_special_tokens=True),
-            "llama_cpp_q8_0": choice["message"]["content"],
-        })
+        out.append(
+            {
+                "prompt": prompt,
+                "tokens": ids[0].tolist(),
+                "transformers": tokenizer.decode(answer, skip_special_tokens=True),
+                "llama_cpp_q8_0": choice["message"]["content"],
+            }
+        )
         print(out[-1]["transformers"] == out[-1]["llama_cpp_q8_0"], out[-1])
     return out
 
