@@ -111,8 +111,8 @@ def convert(
     """Writes the checkpoint folder ``source`` as the GGUF file ``output``.
 
     ``output`` appears whole or not at all. ``name`` (default: the folder's) and ``license`` (an SPDX id) go
-    into the file's metadata. Raises CheckpointError for a checkpoint that cannot be converted, FileExistsError
-    without ``force``, and OSError when writing fails.
+    into the file's metadata. Raises CheckpointError for a checkpoint that cannot be converted,
+    FileExistsError without ``force``, and OSError when writing fails.
     """
     if output.exists() and not force:
         raise FileExistsError(f"{output} exists; --force overwrites it")

@@ -116,7 +116,7 @@ def read_hyperparameters(config: dict[str, Any]) -> Hyperparameters:
 
 
 def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
-    """RoPE's base and scaling (rope_parameters since transformers 5, rope_scaling before), and the context."""
+    """RoPE's base and scaling (in rope_parameters since transformers 5), and the context."""
     context = c.integer("max_position_embeddings", 1, 1 << 30)
     both = [c.values[key] for key in ("rope_parameters", "rope_scaling") if c.values.get(key) is not None]
     if not all(isinstance(values, dict) for values in both):

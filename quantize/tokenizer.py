@@ -1,7 +1,8 @@
 """tokenizer.json → GGUF's tokenizer.ggml.* keys.
 
 Two kinds exist in this world, both of them BPE: byte-level (GPT-2's alphabet, GGUF model "gpt2"), and
-SentencePiece style with byte fallback, as Llama 2 and Mistral have it (GGUF model "llama"). The rest is refused.
+SentencePiece style with byte fallback, as Llama 2 and Mistral have it (GGUF model "llama"). Others are
+refused.
 """
 
 from __future__ import annotations
@@ -220,8 +221,8 @@ def _mark_bytes(tokens: list[str], kinds: list[TokenKind]) -> None:
 def _scores(tokens: list[str], kinds: list[TokenKind], pairs: list[tuple[str, str]]) -> list[float]:
     """SentencePiece's score of every token, as far as order goes.
 
-    It merges the pair whose result scores best, ties from the left. tokenizer.json's merges were made from those
-    scores, best first: so a token's score is minus the place where it first appears as a result.
+    It merges the pair whose result scores best, ties from the left. tokenizer.json's merges were made from
+    those scores, best first: so a token's score is minus the place where it first appears as a result.
     """
     place: dict[str, int] = {}
     for left, right in pairs:
@@ -256,7 +257,7 @@ def _adds_space_prefix(spec: dict[str, Any]) -> bool:
 
 
 def _special_ids(checkpoint: Checkpoint, tokens: list[str]) -> dict[str, int]:
-    """bos, eos, unk, pad: tokenizer_config.json's texts, else ids of config.json or generation_config.json."""
+    """bos, eos, unk, pad: tokenizer_config.json's texts, else the ids of the other configs."""
     index = {text: token for token, text in enumerate(tokens)}
     out: dict[str, int] = {}
     for name in ("bos", "eos", "unk", "pad"):

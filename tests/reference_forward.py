@@ -164,7 +164,7 @@ def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]
 
 
 def rotate(x: Array, cos: Array, sin: Array, dims: int, interleaved: bool) -> Array:
-    """RoPE on (n, heads, head_dim): pairs (0, 1), (2, 3)… if interleaved, else (0, dims/2), (1, dims/2 + 1)…"""
+    """RoPE on (n, heads, head_dim): pairs (0, 1), (2, 3)… if interleaved, else (0, dims/2), (1, …)…"""
     half = dims // 2
     first, second = (
         (slice(0, dims, 2), slice(1, dims, 2)) if interleaved else (slice(0, half), slice(half, dims))

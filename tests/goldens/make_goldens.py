@@ -7,7 +7,8 @@ Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n),
 `logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree), and tokenizers.json, what tokenizers
 makes of TEXTS. With --embedded, the folder of the checkpoint tiny-vi-v0, also embedded.json: the greedy
 answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0 file, and the smallest gap
-between the two best logits on the way (a runtime that rounds activations may go either way where it is small).
+between the two best logits on the way (where it is small, a runtime that rounds activations
+may go either way).
 --check compares with what is committed instead of writing.
 """
 
