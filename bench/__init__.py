@@ -1,0 +1,1 @@
+"""How fast and how dear an answer is on this machine."""
