@@ -1,0 +1,288 @@
+// The engine: requests live, wait, run together and end as they should.
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "check.h"
+#include "embedded_model.h"
+#include "engine/engine.h"
+
+using namespace binhdan;
+using engine::Engine;
+using engine::EngineOptions;
+using engine::Event;
+using engine::EventQueue;
+using engine::Request;
+
+namespace {
+
+EngineOptions options(int threads = 2) {
+  EngineOptions o;
+  o.threads = threads;
+  o.context = 256;
+  return o;
+}
+
+Request request(uint32_t seed, int64_t max_tokens, size_t prompt = 20) {
+  Request r;
+  r.prompt = some_tokens(prompt, seed);
+  r.max_tokens = max_tokens;
+  r.ignore_eos = true;
+  return r;
+}
+
+struct Result {
+  std::vector<text::Token> tokens;
+  std::string text;
+  Event::Finish finish = Event::Finish::none;
+  Event last{};
+};
+
+// Reads events until every request in `ids` has ended.
+std::map<uint64_t, Result> wait_for(EventQueue& queue, const std::vector<uint64_t>& ids) {
+  std::map<uint64_t, Result> results;
+  size_t ended = 0;
+  while (ended < ids.size()) {
+    const auto event = queue.next(20000);
+    if (!event) {
+      check::report(__FILE__, __LINE__, "no event in 20 s");
+      break;
+    }
+    Result& result = results[event->request];
+    CHECK(result.finish == Event::Finish::none);  // nothing comes after the last event
+    result.text += event->text;
+    if (event->kind == Event::Kind::token) result.tokens.push_back(event->token);
+    if (event->kind == Event::Kind::finished) {
+      result.finish = event->finish;
+      result.last = *event;
+      ++ended;
+    }
+  }
+  return results;
+}
+
+Result run_alone(const Request& r, EngineOptions o) {
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  const uint64_t id = engine.submit(r, queue);
+  return wait_for(*queue, {id})[id];
+}
+
+}  // namespace
+
+TEST(answers_together_equal_answers_alone) {
+  EngineOptions o = options();
+  o.max_sequences = 3;
+  o.prompt_chunk = 16;
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  std::vector<uint64_t> ids;
+  for (uint32_t seed = 1; seed <= 7; ++seed) ids.push_back(engine.submit(request(seed, 12, 10 * seed), queue));
+  auto results = wait_for(*queue, ids);
+  for (uint32_t seed = 1; seed <= 7; ++seed) {
+    const Result& together = results[ids[seed - 1]];
+    const Result alone = run_alone(request(seed, 12, 10 * seed), options(1));
+    CHECK(together.finish == Event::Finish::length);
+    CHECK(together.tokens.size() == 12);
+    CHECK(together.tokens == alone.tokens);
+    CHECK(together.text == alone.text);
+    CHECK(together.last.prompt_tokens == static_cast<int32_t>(10 * seed));
+    CHECK(together.last.answer_tokens == 12);
+  }
+  CHECK(engine.info().running == 0 && engine.info().waiting == 0);
+}
+
+TEST(a_seed_gives_the_same_text_and_another_gives_another) {
+  Request r = request(1, 24);
+  r.sampling.temperature = 1.5f;
+  r.sampling.seed = 7;
+  const Result first = run_alone(r, options()), again = run_alone(r, options());
+  r.sampling.seed = 8;
+  CHECK(first.tokens == again.tokens);
+  CHECK(first.tokens != run_alone(r, options()).tokens);
+}
+
+TEST(a_full_context_ends_the_answer) {
+  EngineOptions o = options();
+  o.context = 32;
+  const Result result = run_alone(request(1, -1, 20), o);
+  CHECK(result.finish == Event::Finish::context);
+  CHECK(result.tokens.size() == 13);  // the last needs no place of its own
+  CHECK(run_alone(request(1, -1, 32), o).tokens.size() == 1);
+  Engine engine(embedded_model(), o);
+  CHECK_FAILS(engine.submit(request(1, 1, 33), engine.make_queue()), "the prompt has 33 and the context holds 32");
+}
+
+TEST(bad_requests_are_refused_by_submit) {
+  Engine engine(embedded_model(), options());
+  const auto queue = engine.make_queue();
+  Request r = request(1, 4);
+  r.prompt[3] = 8192;
+  CHECK_FAILS(engine.submit(r, queue), "tokens[3]: expected 0 to 8191, got 8192");
+  r.prompt.clear();
+  CHECK_FAILS(engine.submit(r, queue), "expected at least one");
+  r = request(1, -2);
+  CHECK_FAILS(engine.submit(r, queue), "max_tokens");
+  r = request(1, 4);
+  r.sampling.temperature = -1;
+  CHECK_FAILS(engine.submit(r, queue), "temperature");
+}
+
+TEST(waiting_is_bounded) {
+  EngineOptions o = options();
+  o.max_sequences = 1;
+  o.max_waiting = 2;
+  o.manual_step = true;
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  engine.submit(request(1, 4), queue);
+  engine.submit(request(2, 4), queue);
+  CHECK_FAILS(engine.submit(request(3, 4), queue), "the queue is full");
+  while (engine.step()) {
+  }
+  engine.submit(request(3, 4), queue);
+  CHECK(engine.info().waiting == 1);
+}
+
+TEST(cancelling_waiting_and_running_requests) {
+  EngineOptions o = options();
+  o.max_sequences = 1;
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  const uint64_t running = engine.submit(request(1, -1), queue), waiting = engine.submit(request(2, -1), queue);
+  while (true) {  // until it surely runs
+    const auto event = queue->next(20000);
+    if (!event || event->kind == Event::Kind::token) break;
+  }
+  engine.cancel(waiting);
+  engine.cancel(running);
+  auto results = wait_for(*queue, {running, waiting});
+  CHECK(results[running].finish == Event::Finish::cancelled);
+  CHECK(results[waiting].finish == Event::Finish::cancelled);
+  engine.cancel(running);  // late: no error
+  engine.cancel(987654321);
+}
+
+TEST(closing_a_queue_cancels_its_requests) {
+  Engine engine(embedded_model(), options());
+  const auto left = engine.make_queue(), kept = engine.make_queue();
+  engine.submit(request(1, -1), left);
+  const uint64_t id = engine.submit(request(2, 40), kept);
+  engine.drop_queue(left);
+  CHECK(wait_for(*kept, {id})[id].finish == Event::Finish::length);
+  CHECK_FAILS(left->next(0), "closed");
+}
+
+TEST(stopping_ends_everything_with_events) {
+  std::shared_ptr<EventQueue> queue;
+  std::vector<uint64_t> ids;
+  {
+    EngineOptions o = options();
+    o.max_sequences = 2;
+    Engine engine(embedded_model(), o);
+    queue = engine.make_queue();
+    for (uint32_t seed = 1; seed <= 4; ++seed) ids.push_back(engine.submit(request(seed, -1, 200), queue));
+    engine.stop();
+    CHECK_FAILS(engine.submit(request(1, 1), queue), "closed");
+    CHECK_FAILS(engine.make_queue(), "closed");
+  }
+  for (auto& [id, result] : wait_for(*queue, ids)) CHECK(result.finish == Event::Finish::cancelled);
+  CHECK_FAILS(queue->next(0), "");
+}
+
+TEST(a_request_waits_for_its_mask_and_the_others_go_on) {
+  Engine engine(embedded_model(), options());
+  const auto masked_queue = engine.make_queue(), queue = engine.make_queue();
+  Request r = request(1, 3);
+  r.want_mask = true;
+  const uint64_t masked = engine.submit(r, masked_queue);
+  const uint64_t other = engine.submit(request(2, 30), queue);
+  CHECK(wait_for(*queue, {other})[other].tokens.size() == 30);
+  CHECK(!masked_queue->next(0));
+  // Each token takes one mask, which allows exactly one token here.
+  for (const text::Token only : {100, 200, 300}) {
+    std::vector<uint32_t> words(256);
+    words[static_cast<size_t>(only / 32)] = 1u << only % 32;
+    engine.set_mask(masked, words);
+    const auto event = masked_queue->next(20000);
+    CHECK(event && event->token == only);
+  }
+  const auto end = masked_queue->next(20000);
+  CHECK(end && end->finish == Event::Finish::length);
+}
+
+TEST(a_mask_that_allows_nothing_ends_the_answer) {
+  Engine engine(embedded_model(), options());
+  const auto queue = engine.make_queue();
+  Request r = request(1, 3);
+  r.want_mask = true;
+  const uint64_t id = engine.submit(r, queue);
+  engine.set_mask(id, {});
+  CHECK(wait_for(*queue, {id})[id].finish == Event::Finish::stop);
+  engine.set_mask(id, {});  // too late: no error
+  r.want_mask = false;
+  r.max_tokens = -1;
+  const uint64_t plain = engine.submit(r, queue);
+  CHECK_FAILS(engine.set_mask(plain, {}), "WANT_MASK");
+}
+
+TEST(embeddings_have_length_one_and_do_not_depend_on_chunks) {
+  std::vector<std::vector<float>> values;
+  for (const int64_t chunk : {256, 7}) {
+    EngineOptions o = options();
+    o.prompt_chunk = chunk;
+    Engine engine(embedded_model(), o);
+    const auto queue = engine.make_queue();
+    Request r = request(5, -1, 50);
+    r.kind = Request::Kind::embed;
+    engine.submit(r, queue);
+    const auto event = queue->next(20000);
+    CHECK(event && event->kind == Event::Kind::embedding && event->values.size() == 256);
+    if (event) values.push_back(event->values);
+    const auto end = queue->next(20000);
+    CHECK(end && end->finish == Event::Finish::stop && end->prompt_tokens == 50);
+  }
+  CHECK(values[0] == values[1]);
+  double norm = 0;
+  for (const float v : values[0]) norm += static_cast<double>(v) * v;
+  CHECK(norm > 0.999999 && norm < 1.000001);
+}
+
+TEST(stop_texts_end_an_answer_before_them) {
+  const Result whole = run_alone(request(3, 30), options());
+  Request r = request(3, 30);
+  const size_t at = whole.text.size() / 2;
+  size_t begin = at;
+  while (begin > 0 && (whole.text[begin] & 0xC0) == 0x80) --begin;
+  r.stops = {whole.text.substr(begin, 6)};
+  const Result stopped = run_alone(r, options());
+  CHECK(stopped.finish == Event::Finish::stop);
+  CHECK(stopped.text == whole.text.substr(0, whole.text.find(r.stops[0])));
+}
+
+// For ThreadSanitizer above all: callers of every kind at once, and nothing is lost.
+TEST(many_callers_at_once) {
+  EngineOptions o = options();
+  o.max_sequences = 4;
+  Engine engine(embedded_model(), o);
+  std::atomic<int> ended{0};
+  std::vector<std::thread> callers;
+  for (uint32_t caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&, caller] {
+      for (uint32_t round = 0; round < 6; ++round) {
+        const auto queue = engine.make_queue();
+        const uint64_t id = engine.submit(request(caller * 10 + round, 1 + round, 5), queue);
+        if (round % 3 == 1) engine.cancel(id);
+        if (round % 3 == 2) {
+          engine.drop_queue(queue);
+        } else {
+          for (auto event = queue->next(20000); event; event = queue->next(20000))
+            if (event->kind == Event::Kind::finished) break;
+        }
+        engine.info();
+        ++ended;
+      }
+    });
+  for (std::thread& caller : callers) caller.join();
+  CHECK(ended == 24);
+}

@@ -1,0 +1,106 @@
+// The forward pass: within a numeric class, bits do not depend on batch, threads, chunks or company.
+#include <cstring>
+
+#include "check.h"
+#include "embedded_model.h"
+#include "model/forward.h"
+
+using namespace binhdan;
+using model::Chunk;
+using model::Wanted;
+
+namespace {
+
+using Bits = std::vector<float>;
+
+bool same(const Bits& a, const Bits& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Logits after the whole prompt, computed in chunks of `chunk` tokens.
+Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, int threads, size_t chunk,
+                 bool decode = false) {
+  model::Forward forward(m, threads);
+  model::SequenceState state(m.config);
+  for (size_t begin = 0; begin < prompt.size(); begin += chunk) {
+    const size_t count = std::min(chunk, prompt.size() - begin);
+    state.reserve(static_cast<int64_t>(count));
+    const Chunk part{&state, std::span(prompt).subspan(begin, count), Wanted::last_logits, decode};
+    forward.run({&part, 1});
+  }
+  CHECK(state.length() == static_cast<int64_t>(prompt.size()));
+  const auto logits = forward.logits(0);
+  return {logits.begin(), logits.end()};
+}
+
+}  // namespace
+
+// 600 positions cross many pages and one border of attention splits.
+TEST(bits_do_not_depend_on_threads_or_chunks) {
+  for (const KernelTable* table : compiled_tables()) {
+    if (!table->supported(cpu_features())) continue;
+    const auto m = embedded_model(table->isa);
+    const auto prompt = some_tokens(600);
+    const Bits want = last_logits(*m, prompt, 1, 600);
+    CHECK(same(want, last_logits(*m, prompt, 3, 600)));
+    CHECK(same(want, last_logits(*m, prompt, 2, 64)));
+    CHECK(same(want, last_logits(*m, prompt, 2, 37)));
+  }
+}
+
+TEST(token_by_token_equals_one_chunk_when_a_table_has_one_class) {
+  const auto m = embedded_model();
+  if (!m->weights.output.kernel->one_class) return;
+  const auto prompt = some_tokens(70);
+  const Bits want = last_logits(*m, prompt, 1, 70);
+  CHECK(same(want, last_logits(*m, prompt, 2, 1)));
+  CHECK(same(want, last_logits(*m, prompt, 2, 1, true)));
+}
+
+TEST(bits_do_not_depend_on_company) {
+  const auto m = embedded_model();
+  const auto a = some_tokens(90, 1), b = some_tokens(31, 2), c = some_tokens(1, 3);
+  model::Forward forward(*m, 2);
+  model::SequenceState sa(m->config), sb(m->config), sc(m->config);
+  for (auto* state : {&sa, &sb, &sc}) state->reserve(100);
+  const Chunk chunks[] = {{&sc, c, Wanted::last_logits, true},
+                          {&sa, a, Wanted::last_logits, false},
+                          {&sb, b, Wanted::last_logits, false}};
+  forward.run(chunks);
+  const auto got = [&](size_t i) { return Bits(forward.logits(i).begin(), forward.logits(i).end()); };
+  CHECK(same(got(0), last_logits(*m, c, 1, 1, true)));
+  CHECK(same(got(1), last_logits(*m, a, 1, 90)));
+  CHECK(same(got(2), last_logits(*m, b, 1, 31)));
+}
+
+TEST(all_logits_and_hidden_states_of_a_mixed_batch) {
+  const auto m = embedded_model();
+  const auto a = some_tokens(12, 4), b = some_tokens(9, 5);
+  model::Forward forward(*m, 2);
+  model::SequenceState sa(m->config), sb(m->config);
+  sa.reserve(12);
+  sb.reserve(9);
+  const Chunk chunks[] = {{&sb, b, Wanted::all_hidden, false}, {&sa, a, Wanted::all_logits, false}};
+  forward.run(chunks);
+  for (size_t i = 0; i < a.size(); ++i) {
+    const std::vector<text::Token> prefix(a.begin(), a.begin() + static_cast<long>(i) + 1);
+    const auto row = forward.logits(1, i);
+    const Bits got(row.begin(), row.end());
+    model::Forward alone(*m, 1);
+    CHECK(same(got, last_logits(*m, prefix, 1, prefix.size())));
+  }
+  // A final norm with weights near one: hidden states are of unit scale, and no two rows are alike.
+  const auto first = forward.hidden(0, 0), last = forward.hidden(0, 8);
+  CHECK(first.size() == static_cast<size_t>(m->config.dim));
+  CHECK(std::memcmp(first.data(), last.data(), first.size_bytes()) != 0);
+}
+
+// A forced table is the one that computes, whatever is best here.
+TEST(a_forced_table_is_the_one_that_runs) {
+  for (const KernelTable* table : compiled_tables()) {
+    if (!table->supported(cpu_features())) continue;
+    const auto m = embedded_model(table->isa);
+    CHECK(m->table == table);
+    CHECK(m->weights.output.kernel == &table->matmul[static_cast<uint32_t>(DType::q8_0)]);
+  }
+}
