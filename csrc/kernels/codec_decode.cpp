@@ -1,4 +1,4 @@
-// Block decoders. The order of the float operations is that of gguf-py's dequantizers, so that the bits agree.
+// Block decoders. The float operations are those of gguf-py's dequantizers, so that the bits agree.
 #include <cstring>
 
 #include "base/error.h"
@@ -8,33 +8,25 @@
 namespace binhdan {
 namespace {
 
-// Block i of a row that may lie at any address.
-template <typename Block>
-Block load(const void* src, int64_t i) {
-  Block block;
-  std::memcpy(&block, static_cast<const char*>(src) + i * static_cast<int64_t>(sizeof(Block)), sizeof(Block));
-  return block;
-}
-
-// ---- floats -----------------------------------------------------------------------------------------------------
+// ---- floats -------------------------------------------------------------------------------------
 
 void decode_f32(float* dst, const void* src, int64_t n) {
   if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
 }
 
 void decode_f16(float* dst, const void* src, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = f16_to_f32(load<uint16_t>(src, i));
+  for (int64_t i = 0; i < n; ++i) dst[i] = f16_to_f32(load_block<uint16_t>(src, i));
 }
 
 void decode_bf16(float* dst, const void* src, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = bf16_to_f32(load<uint16_t>(src, i));
+  for (int64_t i = 0; i < n; ++i) dst[i] = bf16_to_f32(load_block<uint16_t>(src, i));
 }
 
-// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) -----------------------------
+// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) ----------
 
 void decode_q4_0(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockQ4_0>(src, i);
+    const auto b = load_block<BlockQ4_0>(src, i);
     const float d = f16_to_f32(b.d);
     for (int j = 0; j < 16; ++j) {
       dst[j] = d * static_cast<float>((b.qs[j] & 15) - 8);
@@ -45,7 +37,7 @@ void decode_q4_0(float* dst, const void* src, int64_t n) {
 
 void decode_q4_1(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockQ4_1>(src, i);
+    const auto b = load_block<BlockQ4_1>(src, i);
     const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
     for (int j = 0; j < 16; ++j) {
       dst[j] = d * static_cast<float>(b.qs[j] & 15) + m;
@@ -62,7 +54,7 @@ int five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], int j) {
 
 void decode_q5_0(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockQ5_0>(src, i);
+    const auto b = load_block<BlockQ5_0>(src, i);
     const float d = f16_to_f32(b.d);
     for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(five_bits(b.qs, b.qh, j) - 16);
   }
@@ -70,7 +62,7 @@ void decode_q5_0(float* dst, const void* src, int64_t n) {
 
 void decode_q5_1(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockQ5_1>(src, i);
+    const auto b = load_block<BlockQ5_1>(src, i);
     const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
     for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(five_bits(b.qs, b.qh, j)) + m;
   }
@@ -78,17 +70,17 @@ void decode_q5_1(float* dst, const void* src, int64_t n) {
 
 void decode_q8_0(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockQ8_0>(src, i);
+    const auto b = load_block<BlockQ8_0>(src, i);
     const float d = f16_to_f32(b.d);
     for (int j = 0; j < 32; ++j) dst[j] = d * static_cast<float>(b.qs[j]);
   }
 }
 
-// ---- super-blocks of 256 ------------------------------------------------------------------------------------------
+// ---- super-blocks of 256 ------------------------------------------------------------------------
 
 void decode_q2_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockQ2_K>(src, i);
+    const auto b = load_block<BlockQ2_K>(src, i);
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
     for (int group = 0; group < 16; ++group) {  // of 16 elements; 8 groups share 32 bytes, two bits each
       const float scale = d * static_cast<float>(b.scales[group] & 15);
@@ -110,7 +102,7 @@ int q3_k_scale(const uint8_t (&scales)[12], int group) {
 
 void decode_q3_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockQ3_K>(src, i);
+    const auto b = load_block<BlockQ3_K>(src, i);
     const float d = f16_to_f32(b.d);
     for (int group = 0; group < 16; ++group) {
       const float scale = d * static_cast<float>(q3_k_scale(b.scales, group));
@@ -139,7 +131,7 @@ ScaleMin q4_k_scale_min(const uint8_t (&s)[12], int group) {
 
 void decode_q4_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockQ4_K>(src, i);
+    const auto b = load_block<BlockQ4_K>(src, i);
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
     for (int group = 0; group < 8; ++group) {  // of 32 elements; two groups share 32 bytes
       const ScaleMin sm = q4_k_scale_min(b.scales, group);
@@ -154,7 +146,7 @@ void decode_q4_k(float* dst, const void* src, int64_t n) {
 
 void decode_q5_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockQ5_K>(src, i);
+    const auto b = load_block<BlockQ5_K>(src, i);
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
     for (int group = 0; group < 8; ++group) {  // bit `group` of qh[j] is the fifth of element j
       const ScaleMin sm = q4_k_scale_min(b.scales, group);
@@ -171,9 +163,9 @@ void decode_q5_k(float* dst, const void* src, int64_t n) {
 
 void decode_q6_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockQ6_K>(src, i);
+    const auto b = load_block<BlockQ6_K>(src, i);
     const float d = f16_to_f32(b.d);
-    for (int group = 0; group < 8; ++group) {  // of 32 elements, two scales; halves of 128 have their own bytes
+    for (int group = 0; group < 8; ++group) {  // of 32 elements, two scales; each 128 have own bytes
       const uint8_t* low = b.ql + group / 4 * 64 + group % 2 * 32;
       const uint8_t* high = b.qh + group / 4 * 32;
       const int low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
@@ -186,11 +178,11 @@ void decode_q6_k(float* dst, const void* src, int64_t n) {
   }
 }
 
-// ---- 4 bits that index a table ------------------------------------------------------------------------------------
+// ---- 4 bits that index a table ------------------------------------------------------------------
 
 void decode_iq4_nl(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
-    const auto b = load<BlockIQ4_NL>(src, i);
+    const auto b = load_block<BlockIQ4_NL>(src, i);
     const float d = f16_to_f32(b.d);
     for (int j = 0; j < 16; ++j) {
       dst[j] = d * static_cast<float>(kIQ4Values[b.qs[j] & 15]);
@@ -201,9 +193,9 @@ void decode_iq4_nl(float* dst, const void* src, int64_t n) {
 
 void decode_iq4_xs(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
-    const auto b = load<BlockIQ4_XS>(src, i);
+    const auto b = load_block<BlockIQ4_XS>(src, i);
     const float d = f16_to_f32(b.d);
-    for (int group = 0; group < 8; ++group) {  // of 32 elements; a scale has 4 bits in scales_l, 2 in scales_h
+    for (int group = 0; group < 8; ++group) {  // of 32 elements; scale: 4 bits in scales_l, 2 in scales_h
       const int low = b.scales_l[group / 2] >> (group % 2 * 4) & 15;
       const int high = b.scales_h >> (group * 2) & 3;
       const float scale = d * static_cast<float>((low | high << 4) - 32);

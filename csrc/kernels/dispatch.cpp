@@ -1,0 +1,42 @@
+#include <string>
+
+#include "base/error.h"
+#include "kernels/tables.h"
+
+namespace binhdan {
+namespace {
+
+constexpr const KernelTable* kTables[] = {
+    &kScalarTable,
+};
+
+const KernelTable& fastest_table() {
+  const KernelTable* fastest = &kScalarTable;
+  for (const KernelTable* table : kTables)
+    if (table->supported(cpu_features())) fastest = table;
+  return *fastest;
+}
+
+std::string known_names() {
+  std::string names;
+  for (const KernelTable* table : kTables)
+    names += names.empty() ? table->isa : std::string(", ") + table->isa;
+  return names;
+}
+
+}  // namespace
+
+std::span<const KernelTable* const> compiled_tables() { return kTables; }
+
+const KernelTable& select_table(std::string_view forced) {
+  if (forced.empty()) return fastest_table();
+  for (const KernelTable* table : kTables) {
+    if (forced != table->isa) continue;
+    if (!table->supported(cpu_features()))
+      fail(Code::unsupported, "instruction set ", forced, ": this CPU or operating system cannot run it");
+    return *table;
+  }
+  fail(Code::invalid_argument, "instruction set ", forced, ": unknown; this build has ", known_names());
+}
+
+}  // namespace binhdan

@@ -1,0 +1,94 @@
+// The portable kernels by name, and their table as a constant that other tables copy and improve:
+//     consteval KernelTable avx2_table() { KernelTable table = scalar::table(); table.add = ...; return
+//     table; }
+// consteval, because a function compiled with -mavx2 must not be the one that the linker keeps for every CPU.
+#pragma once
+#include "kernels/kernels.h"
+#include "kernels/panels.h"
+
+namespace binhdan::scalar {
+
+// Any type, file blocks where they lie, float32 activations: each weight row is decoded once for all m rows.
+template <DType type>
+void matmul_decoded(const MatmulArgs& args);
+template <DType type>
+void get_row_decoded(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
+size_t scratch_size_decoded(int64_t rows, int64_t cols, int64_t m);
+
+// Q8_0 and Q4_0 in the panels of panels.h, q8 activations.
+template <typename Panel>
+size_t packed_size(int64_t rows, int64_t cols);
+template <typename Panel>
+void pack(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end);
+template <typename Panel>
+void get_row(float* dst, const void* packed, int64_t rows, int64_t cols, int64_t row);
+template <typename Panel>
+void matmul(const MatmulArgs& args);
+
+bool supported(const CpuFeatures& cpu);  // always
+void quantize_f32(void* dst, const float* x, int64_t n);
+void quantize_q8(void* dst, const float* x, int64_t n);
+void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);
+void rope(float* x, const float* cos_sin, int64_t dim, bool neox);
+void silu_mul(float* gate, const float* up, int64_t n);
+void add(float* x, const float* y, int64_t n);
+void scale(float* x, float factor, int64_t n);
+void to_f16(uint16_t* dst, const float* src, int64_t n);
+void attention(const AttentionArgs& args);
+
+template <DType type>
+consteval MatmulKernel decoded_kernel() {
+  return {.type = type,
+          .panel_rows = 1,
+          .few = Activation::f32,
+          .many = Activation::f32,
+          .one_class = true,
+          .packed_size = nullptr,
+          .pack = nullptr,
+          .get_row = get_row_decoded<type>,
+          .gemv = matmul_decoded<type>,
+          .gemm = matmul_decoded<type>,
+          .scratch_size = scratch_size_decoded};
+}
+
+template <typename Panel>
+consteval MatmulKernel panel_kernel(DType type) {
+  return {.type = type,
+          .panel_rows = kPanelRows,
+          .few = Activation::q8,
+          .many = Activation::q8,
+          .one_class = true,
+          .packed_size = packed_size<Panel>,
+          .pack = pack<Panel>,
+          .get_row = get_row<Panel>,
+          .gemv = matmul<Panel>,
+          .gemm = matmul<Panel>,
+          .scratch_size = nullptr};
+}
+
+template <DType... types>
+consteval void set_decoded(KernelTable& table) {
+  ((table.matmul[static_cast<size_t>(types)] = decoded_kernel<types>()), ...);
+}
+
+consteval KernelTable table() {
+  KernelTable table{};
+  table.isa = "scalar";
+  table.supported = supported;
+  set_decoded<DType::f32, DType::f16, DType::bf16, DType::q4_1, DType::q5_0, DType::q5_1, DType::q2_k,
+              DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs>(table);
+  table.matmul[static_cast<size_t>(DType::q8_0)] = panel_kernel<PanelQ8_0>(DType::q8_0);
+  table.matmul[static_cast<size_t>(DType::q4_0)] = panel_kernel<PanelQ4_0>(DType::q4_0);
+  table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
+  table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
+  table.rms_norm = rms_norm;
+  table.rope = rope;
+  table.silu_mul = silu_mul;
+  table.add = add;
+  table.scale = scale;
+  table.to_f16 = to_f16;
+  table.attention = attention;
+  return table;
+}
+
+}  // namespace binhdan::scalar

@@ -1,0 +1,9 @@
+#include "kernels/scalar.h"
+
+namespace binhdan {
+
+bool scalar::supported(const CpuFeatures&) { return true; }
+
+constinit const KernelTable kScalarTable = scalar::table();
+
+}  // namespace binhdan

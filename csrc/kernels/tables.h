@@ -1,0 +1,16 @@
+// The tables of each instruction set, and which of them this build's processor family has.
+#pragma once
+#include "kernels/kernels.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define BINHDAN_X86_64 1
+#endif
+
+namespace binhdan {
+
+extern const KernelTable kScalarTable;
+#if defined(BINHDAN_X86_64)
+extern const KernelTable kAvx2Table;
+#endif
+
+}  // namespace binhdan

@@ -1,0 +1,159 @@
+// Random data for the kernel tests: the same on every machine, every block valid, no NaN unless asked for.
+#pragma once
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/half.h"
+#include "kernels/codec.h"
+#include "kernels/tables.h"
+
+namespace kernel_fixture {
+using namespace binhdan;
+
+using Random = std::mt19937;
+
+// Not std::normal_distribution, whose numbers differ between standard libraries. About N(0, 1).
+inline float gauss(Random& random) {
+  double sum = 0;
+  for (int i = 0; i < 12; ++i) sum += random() / 4294967296.0;
+  return static_cast<float>(sum - 6.0);
+}
+
+inline std::vector<float> gauss_vector(Random& random, int64_t n) {
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = gauss(random);
+  return x;
+}
+
+// Where a block keeps its float16 scales.
+inline std::vector<size_t> scale_offsets(DType type) {
+  switch (type) {
+    case DType::q4_1:
+    case DType::q5_1:
+    case DType::q4_k:
+    case DType::q5_k: return {0, 2};
+    case DType::q2_k: return {80, 82};
+    case DType::q3_k: return {108};
+    case DType::q6_k: return {208};
+    default: return {0};
+  }
+}
+
+// `rows` x `cols` weights of magnitude about 1 as file blocks.
+inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t rows, int64_t cols) {
+  const DTypeInfo& info = dtype_info(type);
+  std::vector<std::byte> bytes(row_bytes(type, static_cast<uint64_t>(cols)) * static_cast<uint64_t>(rows));
+  if (info.block == 1) {
+    encode_row(type)(bytes.data(), gauss_vector(random, rows * cols).data(), rows * cols);
+    return bytes;
+  }
+  for (std::byte& b : bytes) b = static_cast<std::byte>(random() >> 13);
+  for (size_t block = 0; block < bytes.size(); block += info.block_bytes)
+    for (size_t offset : scale_offsets(type)) {
+      const uint16_t d = f32_to_f16(gauss(random) * (info.block == 32 ? 0.05f : 0.002f));
+      std::memcpy(bytes.data() + block + offset, &d, sizeof d);
+    }
+  return bytes;
+}
+
+inline std::vector<const KernelTable*> supported_tables() {
+  std::vector<const KernelTable*> tables;
+  for (const KernelTable* table : compiled_tables())
+    if (table->supported(cpu_features())) tables.push_back(table);
+  return tables;
+}
+
+inline const MatmulKernel& kernel(const KernelTable& table, DType type) {
+  return table.matmul[static_cast<size_t>(type)];
+}
+
+// A weight matrix as a kernel wants it.
+class Weights {
+ public:
+  Weights(const MatmulKernel& kernel, std::vector<std::byte> file, int64_t rows, int64_t cols)
+      : kernel_(kernel), file_(std::move(file)), rows_(rows), cols_(cols) {
+    if (!kernel.pack) return;
+    packed_ = Buffer(kernel.packed_size(rows, cols));
+    kernel.pack(packed_.as(), file_.data(), rows, cols, 0, rows);
+  }
+  const void* data() const { return kernel_.pack ? packed_.as<const void>() : file_.data(); }
+  const std::vector<std::byte>& file() const { return file_; }
+  std::vector<float> decoded() const {
+    std::vector<float> values(static_cast<size_t>(rows_ * cols_));
+    decode_row(kernel_.type)(values.data(), file_.data(), rows_ * cols_);
+    return values;
+  }
+  const MatmulKernel& kernel() const { return kernel_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+
+ private:
+  const MatmulKernel& kernel_;
+  std::vector<std::byte> file_;
+  int64_t rows_, cols_;
+  Buffer packed_;
+};
+
+// m rows of activations in one of the formats.
+class Activations {
+ public:
+  Activations(const KernelTable& table, Activation format, const std::vector<float>& x, int64_t m)
+      : format_(format),
+        m_(m),
+        cols_(static_cast<int64_t>(x.size()) / m),
+        stride_(activation_row_size(format, cols_)),
+        buffer_(stride_ * static_cast<size_t>(m)) {
+    for (int64_t i = 0; i < m; ++i)
+      table.quantize[static_cast<size_t>(format)](row(i), x.data() + i * cols_, cols_);
+  }
+  std::byte* row(int64_t i) const { return buffer_.as() + static_cast<size_t>(i) * stride_; }
+  size_t stride() const { return stride_; }
+  int64_t m() const { return m_; }
+  // What the kernel really multiplies with.
+  double value(int64_t i, int64_t column) const {
+    if (format_ == Activation::f32) return reinterpret_cast<const float*>(row(i))[column];
+    const BlockQ8A& block = reinterpret_cast<const BlockQ8A*>(row(i))[column / 32];
+    return static_cast<double>(block.d) * block.qs[column % 32];
+  }
+
+ private:
+  Activation format_;
+  int64_t m_, cols_;
+  size_t stride_;
+  Buffer buffer_;
+};
+
+inline constexpr float kUntouched = -12345.0f;
+
+// (m, rows): rows [row_begin, row_end) of the activations [first, first + m), the rest kUntouched.
+inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t first,
+                                   int64_t m, int64_t row_begin, int64_t row_end) {
+  const MatmulKernel& kernel = w.kernel();
+  Buffer scratch(kernel.scratch_size ? kernel.scratch_size(w.rows(), w.cols(), m) : 0);
+  std::vector<float> out(static_cast<size_t>(m * w.rows()), kUntouched);
+  const MatmulArgs args{.weights = w.data(),
+                        .rows = w.rows(),
+                        .cols = w.cols(),
+                        .row_begin = row_begin,
+                        .row_end = row_end,
+                        .activations = x.row(first),
+                        .activation_stride = x.stride(),
+                        .m = m,
+                        .out = out.data(),
+                        .out_stride = w.rows(),
+                        .scratch = scratch.as<void>()};
+  (many ? kernel.gemm : kernel.gemv)(args);
+  return out;
+}
+
+inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x) {
+  return multiply(w, many, x, 0, x.m(), 0, w.rows());
+}
+
+inline bool same_bits(const float* a, const float* b, int64_t n) {
+  return n == 0 || std::memcmp(a, b, static_cast<size_t>(n) * sizeof(float)) == 0;
+}
+
+}  // namespace kernel_fixture

@@ -1,0 +1,205 @@
+// The kernel tables as a whole, and their matrix products: every table that runs here against the plain
+// codecs, against a product in double, and against itself in other shapes.
+#include <cmath>
+
+#include "check.h"
+#include "kernel_fixture.h"
+
+using namespace kernel_fixture;
+
+namespace {
+
+// Float32 rounding of a sum of up to 1,024 products, as a share of sum |w x|.
+constexpr double kSumTolerance = 4e-6;
+
+std::string where(const KernelTable& table, DType type) {
+  return std::string(table.isa) + " " + dtype_info(type).name;
+}
+
+void expect(bool ok, const std::string& what) {
+  if (!ok) check::report("test_kernels", 0, what);
+}
+
+template <typename Body>
+void for_each_kernel(Body body) {
+  for (const KernelTable* table : supported_tables())
+    for (const DTypeInfo& info : all_dtypes()) body(*table, info.type);
+}
+
+int64_t columns(DType type) { return dtype_info(type).block == 256 ? 768 : 224; }
+
+}  // namespace
+
+TEST(tables_are_listed_named_and_forced) {
+  CHECK(compiled_tables().size() >= 1);
+  CHECK(compiled_tables()[0] == &kScalarTable);
+  CHECK(&select_table("scalar") == &kScalarTable);
+  CHECK(&select_table("") == supported_tables().back());
+  for (const KernelTable* table : supported_tables()) CHECK(&select_table(table->isa) == table);
+  for (const KernelTable* table : compiled_tables())
+    if (!table->supported(cpu_features())) CHECK_FAILS(select_table(table->isa), "cannot run it");
+  CHECK_FAILS(select_table("scalarr"), "unknown; this build has scalar");
+}
+
+TEST(tables_are_complete) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    const MatmulKernel& k = kernel(table, type);
+    expect(k.type == type && k.gemv && k.gemm && k.get_row && k.panel_rows >= 1,
+           where(table, type) + ": incomplete");
+    expect(!k.pack == !k.packed_size, where(table, type) + ": pack and packed_size go together");
+    expect(k.one_class, where(table, type) + ": gemv and gemm must agree");
+  });
+  for (const KernelTable* table : supported_tables()) {
+    CHECK(table->quantize[0] && table->quantize[1] && table->rms_norm && table->rope && table->silu_mul);
+    CHECK(table->add && table->scale && table->to_f16 && table->attention);
+    CHECK(table->matmul[4].gemv == nullptr);  // 4 was a type once
+  }
+}
+
+TEST(get_row_gives_the_bits_of_decode_row) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(1);
+    const int64_t rows = 21, cols = columns(type);
+    const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    const std::vector<float> want = w.decoded();
+    std::vector<float> got(static_cast<size_t>(cols));
+    for (int64_t row = 0; row < rows; ++row) {
+      w.kernel().get_row(got.data(), w.data(), rows, cols, row);
+      expect(same_bits(got.data(), want.data() + row * cols, cols), where(table, type) + ": get_row");
+    }
+  });
+}
+
+TEST(packing_in_parts_equals_packing_at_once) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(2);
+    const int64_t rows = 53, cols = columns(type);
+    const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    if (!w.kernel().pack) return;
+    const size_t size = w.kernel().packed_size(rows, cols);
+    Buffer parts(size);
+    std::memset(parts.as(), 0xee, size);
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{32, 48}, {48, 53}, {0, 32}})
+      w.kernel().pack(parts.as(), w.file().data(), rows, cols, begin, end);
+    expect(std::memcmp(parts.as(), w.data(), size) == 0, where(table, type) + ": parts differ");
+  });
+}
+
+TEST(products_agree_with_double) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(3);
+    const int64_t rows = 37, cols = columns(type), m = 5;
+    const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    const std::vector<float> weights = w.decoded();
+    const std::vector<float> x = gauss_vector(random, m * cols);
+    for (bool many : {false, true}) {
+      const Activations a(table, many ? w.kernel().many : w.kernel().few, x, m);
+      const std::vector<float> got = multiply(w, many, a);
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t r = 0; r < rows; ++r) {
+          double sum = 0, magnitude = 0;
+          for (int64_t c = 0; c < cols; ++c) {
+            const double product = weights[static_cast<size_t>(r * cols + c)] * a.value(i, c);
+            sum += product;
+            magnitude += std::fabs(product);
+          }
+          const double error = std::fabs(got[static_cast<size_t>(i * rows + r)] - sum);
+          expect(error <= kSumTolerance * magnitude,
+                 where(table, type) + ": off by " + std::to_string(error));
+        }
+    }
+  });
+}
+
+// With scales of 1 every float in a q8 product is a whole number below 2^24: not a bit may differ.
+TEST(integer_parts_are_exact) {
+  for (const KernelTable* table : supported_tables())
+    for (DType type : {DType::q8_0, DType::q4_0}) {
+      if (kernel(*table, type).few != Activation::q8) continue;
+      Random random(4);
+      const int64_t rows = 35, cols = 32 * 9, m = 7;
+      std::vector<std::byte> file = random_weights(random, type, rows, cols);
+      const uint16_t one = 0x3c00;
+      for (size_t b = 0; b < file.size(); b += dtype_info(type).block_bytes) std::memcpy(&file[b], &one, 2);
+      // A block of -128, whose magnitude is no int8 and whose pairs of products nearly fill 16 bits.
+      for (size_t b = 2; b < dtype_info(type).block_bytes; ++b)
+        file[b] = type == DType::q8_0 ? std::byte{0x80} : std::byte{0};
+      std::vector<float> x(static_cast<size_t>(m * cols));
+      for (size_t j = 0; j < x.size(); ++j)
+        x[j] = j % 32 == 0 || j < 64 ? (j % 64 < 32 ? -127.0f : 127.0f)
+                                     : static_cast<float>(random() % 255) - 127.0f;
+      const Weights w(kernel(*table, type), file, rows, cols);
+      const std::vector<float> weights = w.decoded();
+      const std::vector<float> got = multiply(w, false, Activations(*table, Activation::q8, x, m));
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t r = 0; r < rows; ++r) {
+          float want = 0;
+          for (int64_t c = 0; c < cols; ++c)
+            want += weights[static_cast<size_t>(r * cols + c)] * x[static_cast<size_t>(i * cols + c)];
+          expect(got[static_cast<size_t>(i * rows + r)] == want, where(*table, type) + ": integer product");
+        }
+    }
+}
+
+TEST(a_result_depends_on_its_rows_alone) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(5);
+    const int64_t rows = 53, cols = columns(type), most = 9;
+    const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    const std::vector<float> x = gauss_vector(random, most * cols);
+    const Activations few(table, w.kernel().few, x, most), many(table, w.kernel().many, x, most);
+    const std::vector<float> one_class = multiply(w, false, few);
+    for (bool is_many : {false, true}) {
+      const Activations& a = is_many ? many : few;
+      const std::vector<float> want = w.kernel().one_class ? one_class : multiply(w, is_many, a);
+      const auto same = [&](const std::vector<float>& got, int64_t first, int64_t m, int64_t begin,
+                            int64_t end) {
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t r = 0; r < rows; ++r) {
+            const float* wanted =
+                r >= begin && r < end ? &want[static_cast<size_t>((first + i) * rows + r)] : &kUntouched;
+            if (!same_bits(&got[static_cast<size_t>(i * rows + r)], wanted, 1)) return false;
+          }
+        return true;
+      };
+      for (int64_t m = 1; m <= most; ++m)
+        for (int64_t first = 0; first + m <= most; first += 4)
+          expect(same(multiply(w, is_many, a, first, m, 0, rows), first, m, 0, rows),
+                 where(table, type) + ": m = " + std::to_string(m) + " changes bits");
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 16}, {16, 48}, {48, 53}, {32, 32}})
+        expect(same(multiply(w, is_many, a, 0, most, begin, end), 0, most, begin, end),
+               where(table, type) + ": a part of the rows changes bits or writes outside");
+    }
+  });
+}
+
+TEST(zero_weights_and_zero_activations_give_zero) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(6);
+    const int64_t rows = 17, cols = columns(type), m = 3;
+    const Weights zeros(kernel(table, type), std::vector<std::byte>(row_bytes(type, cols) * rows), rows,
+                        cols);
+    const Weights weights(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    const std::vector<float> x = gauss_vector(random, m * cols), none(static_cast<size_t>(m * cols));
+    for (const float v : multiply(zeros, true, Activations(table, zeros.kernel().many, x, m)))
+      expect(v == 0.0f, where(table, type) + ": zero weights");
+    for (const float v : multiply(weights, false, Activations(table, weights.kernel().few, none, m)))
+      expect(v == 0.0f, where(table, type) + ": zero activations");
+  });
+}
+
+TEST(nan_activations_are_seen_in_the_output) {
+  for_each_kernel([](const KernelTable& table, DType type) {
+    Random random(7);
+    const int64_t rows = 17, cols = columns(type);
+    const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
+    std::vector<float> x = gauss_vector(random, 2 * cols);
+    x[static_cast<size_t>(cols - 1)] = NAN;
+    const std::vector<float> out = multiply(w, true, Activations(table, w.kernel().many, x, 2));
+    for (int64_t r = 0; r < rows; ++r) {
+      expect(std::isnan(out[static_cast<size_t>(r)]), where(table, type) + ": the NaN is lost");
+      expect(std::isfinite(out[static_cast<size_t>(rows + r)]),
+             where(table, type) + ": the NaN reached another row");
+    }
+  });
+}

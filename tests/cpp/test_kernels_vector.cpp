@@ -1,0 +1,239 @@
+// The kernels beside the matrix products: quantization of activations, norm, RoPE, SiLU, attention.
+// Every table that runs here, against double; where the operation rounds once, against the exact bits.
+#include <cmath>
+#include <limits>
+
+#include "check.h"
+#include "kernel_fixture.h"
+
+using namespace kernel_fixture;
+
+namespace {
+
+constexpr int64_t kSizes[] = {1, 7, 8, 31, 32, 64, 100, 896};  // odd ones too: tails of vectors
+
+void expect(bool ok, const KernelTable& table, const std::string& what) {
+  if (!ok) check::report(table.isa, 0, what);
+}
+
+bool close(double got, double want, double relative, double absolute = 0) {
+  return std::fabs(got - want) <= relative * std::fabs(want) + absolute;
+}
+
+std::vector<float> with_faults(Random& random) {
+  std::vector<float> x = gauss_vector(random, 32 * 12);
+  for (int j = 0; j < 32; ++j) {
+    x[static_cast<size_t>(j)] = 0;
+    x[static_cast<size_t>(32 + j)] = static_cast<float>(j) - 15.5f;  // ties after scaling by 127 / 127
+    x[static_cast<size_t>(64 + j)] *= 1e-38f;                        // below 2^-120
+    x[static_cast<size_t>(96 + j)] *= 1e37f;
+    x[static_cast<size_t>(128 + j)] *= 0x1p-118f;
+  }
+  x[32] = 127;
+  x[160] = std::numeric_limits<float>::infinity();
+  x[223] = -std::numeric_limits<float>::infinity();
+  x[230] = std::numeric_limits<float>::quiet_NaN();
+  x[260] = -std::numeric_limits<float>::quiet_NaN();
+  x[290] = std::numeric_limits<float>::max();
+  x[330] = std::numeric_limits<float>::denorm_min();
+  return x;
+}
+
+}  // namespace
+
+TEST(quantized_activations_have_the_same_bits_on_every_table) {
+  Random random(1);
+  const std::vector<float> x = with_faults(random);
+  std::vector<BlockQ8A> want(12), got(12);
+  kScalarTable.quantize[1](want.data(), x.data(), 32 * 12);
+  for (const KernelTable* table : supported_tables()) {
+    table->quantize[1](got.data(), x.data(), 32 * 12);
+    for (size_t b = 0; b < 12; ++b) {
+      const bool both_nan = std::isnan(want[b].d) && std::isnan(got[b].d);
+      expect(both_nan || want[b].d == got[b].d, *table, "d of block " + std::to_string(b));
+      expect(want[b].sum == got[b].sum, *table, "sum of block " + std::to_string(b));
+      expect(std::memcmp(want[b].qs, got[b].qs, 32) == 0, *table, "codes of block " + std::to_string(b));
+    }
+  }
+}
+
+TEST(quantized_activations_are_the_nearest) {
+  Random random(2);
+  const std::vector<float> x = with_faults(random);
+  std::vector<BlockQ8A> blocks(12);
+  kScalarTable.quantize[1](blocks.data(), x.data(), 32 * 12);
+  CHECK(blocks[0].d == 0.0f && blocks[0].sum == 0);
+  CHECK(blocks[1].d == 1.0f && blocks[1].qs[0] == 127);
+  CHECK(blocks[1].qs[14] == -2 && blocks[1].qs[15] == 0 && blocks[1].qs[16] == 0 && blocks[1].qs[17] == 2);
+  CHECK(blocks[2].d == 0.0f && blocks[2].sum == 0);
+  CHECK(blocks[4].d > 0.0f);
+  for (size_t b : {5, 6, 7, 8}) CHECK(std::isnan(blocks[b].d) && blocks[b].sum == 0 && blocks[b].qs[3] == 0);
+  for (size_t b : {1, 3, 4, 9, 10, 11}) {
+    int sum = 0;
+    for (size_t j = 0; j < 32; ++j) {
+      sum += blocks[b].qs[j];
+      CHECK(std::fabs(blocks[b].qs[j] - static_cast<double>(x[b * 32 + j]) / blocks[b].d) <= 0.5001);
+    }
+    CHECK(sum == blocks[b].sum);
+  }
+}
+
+TEST(float_activations_are_copied) {
+  Random random(3);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes) {
+      const std::vector<float> x = gauss_vector(random, n);
+      std::vector<float> got(x.size());
+      table->quantize[0](got.data(), x.data(), n);
+      expect(same_bits(got.data(), x.data(), n), *table, "quantize f32");
+    }
+}
+
+TEST(rms_norm_agrees_with_double) {
+  Random random(4);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes) {
+      const std::vector<float> x = gauss_vector(random, n), weight = gauss_vector(random, n);
+      double squares = 0;
+      for (float v : x) squares += static_cast<double>(v) * v;
+      const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-6);
+      std::vector<float> out(x.size()), in_place = x;
+      table->rms_norm(out.data(), x.data(), weight.data(), n, 1e-6f);
+      table->rms_norm(in_place.data(), in_place.data(), weight.data(), n, 1e-6f);
+      expect(same_bits(out.data(), in_place.data(), n), *table, "rms_norm in place");
+      for (size_t i = 0; i < x.size(); ++i)
+        expect(close(out[i], x[i] * factor * weight[i], 2e-6), *table, "rms_norm");
+    }
+}
+
+TEST(rope_rotates_pairs) {
+  Random random(5);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t dim : {2, 8, 10, 64, 80, 128})
+      for (bool neox : {false, true}) {
+        const std::vector<float> x = gauss_vector(random, dim);
+        std::vector<float> cos_sin(x.size()), got = x;
+        for (size_t i = 0; i < cos_sin.size() / 2; ++i) {
+          cos_sin[2 * i] = static_cast<float>(std::cos(0.3 * static_cast<double>(i) + 1));
+          cos_sin[2 * i + 1] = static_cast<float>(std::sin(0.3 * static_cast<double>(i) + 1));
+        }
+        table->rope(got.data(), cos_sin.data(), dim, neox);
+        for (size_t i = 0; i < x.size() / 2; ++i) {
+          const size_t a = neox ? i : 2 * i, b = neox ? i + x.size() / 2 : 2 * i + 1;
+          const double c = cos_sin[2 * i], s = cos_sin[2 * i + 1];
+          expect(close(got[a], x[a] * c - x[b] * s, 0, 1e-6), *table, "rope, first of a pair");
+          expect(close(got[b], x[a] * s + x[b] * c, 0, 1e-6), *table, "rope, second of a pair");
+        }
+      }
+}
+
+TEST(silu_mul_agrees_with_double) {
+  Random random(6);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes) {
+      std::vector<float> gate = gauss_vector(random, n), up = gauss_vector(random, n);
+      const float special[] = {0.0f, -87.0f, 87.0f, -89.0f, 1e4f, -1e4f, 30.0f, -30.0f};
+      for (size_t i = 0; i < gate.size() && i < 8; ++i) gate[i] = special[i];
+      std::vector<float> got = gate;
+      table->silu_mul(got.data(), up.data(), n);
+      for (size_t i = 0; i < gate.size(); ++i) {
+        const double g = gate[i];
+        expect(close(got[i], g / (1 + std::exp(-g)) * up[i], 2e-6, 1e-35), *table,
+               "silu of " + std::to_string(g));
+      }
+    }
+}
+
+TEST(add_scale_and_to_f16_are_exact) {
+  Random random(7);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes) {
+      std::vector<float> x = gauss_vector(random, n), y = gauss_vector(random, n);
+      std::vector<float> sum = x, scaled = x;
+      table->add(sum.data(), y.data(), n);
+      table->scale(scaled.data(), 0.1f, n);
+      for (size_t i = 0; i < x.size(); ++i) {
+        expect(sum[i] == x[i] + y[i], *table, "add");
+        expect(scaled[i] == x[i] * 0.1f, *table, "scale");
+      }
+      const float special[] = {65519.99f, 65520.0f, 6e-8f, 2.9e-8f, -1e-10f, INFINITY, -0.0f, 1.00048828125f};
+      for (size_t i = 0; i < x.size() && i < 8; ++i) y[i] = special[i];
+      std::vector<uint16_t> half(x.size());
+      table->to_f16(half.data(), y.data(), n);
+      for (size_t i = 0; i < x.size(); ++i)
+        expect(half[i] == f32_to_f16(y[i]), *table, "to_f16 of " + std::to_string(y[i]));
+    }
+}
+
+namespace {
+
+struct Cache {
+  int64_t heads, dim, tokens;
+  std::vector<float> q;
+  std::vector<uint16_t> k, v;
+  Cache(Random& random, int64_t heads_, int64_t dim_, int64_t tokens_)
+      : heads(heads_), dim(dim_), tokens(tokens_), q(gauss_vector(random, heads_ * dim_)) {
+    for (auto* side : {&k, &v})
+      for (float x : gauss_vector(random, tokens * dim)) side->push_back(f32_to_f16(x));
+  }
+  // The output of heads [first, first + count), page by page.
+  std::vector<float> attend(const KernelTable& table, int64_t first, int64_t count) const {
+    std::vector<float> m(static_cast<size_t>(count), -INFINITY), l(static_cast<size_t>(count));
+    std::vector<float> acc(static_cast<size_t>(count * dim));
+    for (int64_t begin = 0; begin < tokens; begin += kKvPageTokens)
+      table.attention({.q = q.data() + first * dim,
+                       .heads = count,
+                       .head_dim = dim,
+                       .k = k.data() + begin * dim,
+                       .v = v.data() + begin * dim,
+                       .n = std::min<int64_t>(kKvPageTokens, tokens - begin),
+                       .m = m.data(),
+                       .l = l.data(),
+                       .acc = acc.data()});
+    for (size_t i = 0; i < acc.size(); ++i) acc[i] /= l[i / static_cast<size_t>(dim)];
+    return acc;
+  }
+  std::vector<double> oracle() const {
+    std::vector<double> out;
+    for (int64_t h = 0; h < heads; ++h) {
+      std::vector<double> sums(static_cast<size_t>(dim));
+      double total = 0;
+      for (int64_t j = 0; j < tokens; ++j) {
+        double score = 0;
+        for (int64_t i = 0; i < dim; ++i)
+          score += static_cast<double>(q[static_cast<size_t>(h * dim + i)]) *
+                   f16_to_f32(k[static_cast<size_t>(j * dim + i)]);
+        total += std::exp(score);
+        for (int64_t i = 0; i < dim; ++i)
+          sums[static_cast<size_t>(i)] += std::exp(score) * f16_to_f32(v[static_cast<size_t>(j * dim + i)]);
+      }
+      for (double s : sums) out.push_back(s / total);
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST(attention_agrees_with_double_over_pages) {
+  Random random(8);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t dim : {8, 24, 64, 128})
+      for (int64_t tokens : {1, 5, 63, 64, 65, 200}) {
+        const Cache cache(random, 7, dim, tokens);
+        const std::vector<float> got = cache.attend(*table, 0, 7);
+        const std::vector<double> want = cache.oracle();
+        for (size_t i = 0; i < got.size(); ++i) expect(close(got[i], want[i], 0, 2e-5), *table, "attention");
+      }
+}
+
+TEST(attention_of_a_head_does_not_depend_on_its_group) {
+  Random random(9);
+  for (const KernelTable* table : supported_tables()) {
+    const Cache cache(random, 7, 64, 150);
+    const std::vector<float> all = cache.attend(*table, 0, 7);
+    for (int64_t head = 0; head < 7; ++head)
+      expect(same_bits(cache.attend(*table, head, 1).data(), all.data() + head * 64, 64), *table,
+             "head bits");
+  }
+}
