@@ -1,5 +1,7 @@
-// Unicode by generated tables (text/unicode_tables.inc, made by text/make_unicode_tables.py from Python's unicodedata).
+// UTF-8, the character classes that pre-tokenizers ask for, and NFC. The tables are generated: unicode_tables.inc, made by
+// make_unicode_tables.py, says which version of Unicode they are from.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,19 +17,15 @@ void append_utf8(std::string& out, char32_t c);
 bool is_valid_utf8(std::string_view s);
 // Length of the longest prefix of s that does not end inside a valid but unfinished UTF-8 sequence.
 std::size_t complete_prefix(std::string_view s);
+// Each maximal part of s that is no UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace") in Python).
+std::string replace_invalid(std::string_view s);
 
-bool is_letter(char32_t c);       // \p{L}
-bool is_mark(char32_t c);         // \p{M}
-bool is_number(char32_t c);       // \p{N}
-bool is_whitespace(char32_t c);   // \s: White_Space
-bool is_punctuation(char32_t c);  // \p{P}
-bool is_symbol(char32_t c);       // \p{S}
-bool is_upper(char32_t c);        // \p{Lu} or \p{Lt}
-bool is_lower(char32_t c);        // \p{Ll}
-bool is_han(char32_t c);
-char32_t to_lower(char32_t c);    // simple case mapping
+bool is_letter(char32_t c);      // \p{L}
+bool is_mark(char32_t c);        // \p{M}
+bool is_number(char32_t c);      // \p{N}
+bool is_whitespace(char32_t c);  // \s: White_Space
 
-// Canonical composition (UAX #15). Bytes that are not UTF-8 pass through unchanged.
+// Canonical composition (UAX #15). Bytes that are not UTF-8 pass through unchanged. O(n log n) at worst.
 std::string nfc(std::string_view s);
 
 }  // namespace binhdan::text
