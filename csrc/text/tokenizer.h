@@ -1,6 +1,7 @@
 // Text to tokens and back.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ struct Segment {
   bool markup;
 };
 
+// May be used by many threads at once.
 class Tokenizer {
  public:
   explicit Tokenizer(Vocab vocab);  // throws Error(unsupported) naming a pre-tokenizer that is not in the table
@@ -26,16 +28,20 @@ class Tokenizer {
 
   const Vocab& vocab() const;
   // add_special: the vocabulary's own BOS/EOS where it asks for them. parse_special: control tokens written out in
-  // `text` become themselves. User-defined tokens always do (as in llama.cpp). Linear time in text.size().
-  // Any bytes are accepted; what is not UTF-8 goes through byte tokens.
+  // `text` become themselves. User-defined tokens always do (as in llama.cpp). O(n log n) time at worst; any bytes are
+  // accepted, what is not UTF-8 goes through byte tokens. Throws Error(too_large) for a text of 1 GiB or more.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
   std::vector<Token> encode(std::span<const Segment> segments, bool add_special) const;
-  // The bytes of one token; "" for control tokens unless `special`. For spm_bpe a leading U+2581 is a space.
+  // The bytes of one token; "" for control tokens unless `special`, and for unused ones. For spm_bpe U+2581 is a space.
+  // Throws Error(invalid_argument) for a number that is no token, as do all that take tokens.
   std::string_view piece(Token token, bool special = false) const;
-  // decode(encode(x, false, false)) == x for any bytes. The space that add_space_prefix put in front is taken off.
+  // decode(encode(x, false, false)) == x for any bytes. A space that add_space_prefix put in front of text (at the start
+  // and after a special token) is taken off. Exceptions: a byte that has no token and no byte token becomes the unknown
+  // token or is lost; in spm_bpe U+2581 itself becomes a space.
   std::string decode(std::span<const Token> tokens, bool special = false) const;
 
  private:
+  friend class StreamDecoder;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
@@ -44,14 +50,15 @@ class Tokenizer {
 // character leave as U+FFFD.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  // `previous` is the token before the first, if any: the answer to plain text may start with a space of its own.
+  explicit StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous = std::nullopt);
   std::string push(Token token);
   std::string finish();
 
  private:
   const Tokenizer* tokenizer_;
   std::string pending_;
-  bool first_ = true;
+  bool starts_ = true;  // nothing or a special token stands before
 };
 
 }  // namespace binhdan::text

@@ -64,15 +64,6 @@ void append_utf8(std::string& out, char32_t c) {
   put(0x80 | (c & 0x3F));
 }
 
-bool is_valid_utf8(std::string_view s) {
-  for (std::size_t i = 0; i < s.size();) {
-    const Decoded d = decode(s, i);
-    if (!d.valid) return false;
-    i += d.length;
-  }
-  return true;
-}
-
 std::size_t complete_prefix(std::string_view s) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, s.size()); ++back) {
     const std::size_t i = s.size() - back;

@@ -1,5 +1,5 @@
-// UTF-8, the character classes that pre-tokenizers ask for, and NFC. The tables are generated: unicode_tables.inc, made by
-// make_unicode_tables.py, says which version of Unicode they are from.
+// UTF-8, the character classes that pre-tokenizers ask for, and NFC. unicode_tables.inc (made by
+// make_unicode_tables.py) says which version of Unicode they follow.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,6 @@ inline constexpr char32_t kReplacement = 0xFFFD;
 // (surrogates, overlong forms and values past U+10FFFF included) gives kReplacement and moves i by one.
 char32_t next_codepoint(std::string_view s, std::size_t& i);
 void append_utf8(std::string& out, char32_t c);
-bool is_valid_utf8(std::string_view s);
 // Length of the longest prefix of s that does not end inside a valid but unfinished UTF-8 sequence.
 std::size_t complete_prefix(std::string_view s);
 // Each maximal part of s that is no UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace") in Python).

@@ -18,17 +18,41 @@ enum class TokenKind : uint8_t { normal = 1, unknown = 2, control = 3, user_defi
 
 enum class VocabModel : uint8_t { byte_bpe /* "gpt2" */, spm_bpe /* "llama" */ };
 
+// Two neighbours become `token`; the lowest cost goes first. Ranks are exact: there are fewer than 2^24.
+struct Merge {
+  float cost;
+  Token token;
+};
+
+// Two tokens in text order, as the key of a hash map.
+struct TokenPair {
+  Token left, right;
+  bool operator==(const TokenPair&) const = default;
+};
+struct TokenPairHash {
+  std::size_t operator()(TokenPair pair) const {
+    const uint64_t key = static_cast<uint64_t>(pair.left) << 32 | static_cast<uint32_t>(pair.right);
+    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> 16);  // Fibonacci hashing
+  }
+};
+
 struct Vocab {
   // Throws Error naming the key for a vocabulary that is missing, inconsistent or of an unknown kind.
   static Vocab read(const gguf::File& file);
 
-  VocabModel model;
+  Vocab() = default;
+  Vocab(Vocab&&) = default;
+  Vocab& operator=(Vocab&&) = default;
+  Vocab(const Vocab&) = delete;  // `ids` views `tokens`
+  Vocab& operator=(const Vocab&) = delete;
+
+  VocabModel model = VocabModel::byte_bpe;
   std::string pre;                       // tokenizer.ggml.pre: the pre-tokenizer's name ("default" when absent)
   std::vector<std::string> tokens;       // as in the file: byte-level alphabet for byte_bpe, U+2581 for spm_bpe
   std::vector<TokenKind> kinds;
-  std::vector<float> scores;             // spm_bpe
-  std::unordered_map<std::string_view, Token> ids;     // views into `tokens`
-  std::unordered_map<uint64_t, int32_t> merges;        // (left id << 32 | right id) -> rank; byte_bpe
+  std::vector<float> scores;                                          // spm_bpe
+  std::unordered_map<std::string_view, Token> ids;                    // views into `tokens`; the last of equals
+  std::unordered_map<TokenPair, Merge, TokenPairHash> merges;         // byte_bpe
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;             // "" when the file has none
@@ -36,6 +60,7 @@ struct Vocab {
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   bool is_special(Token token) const;    // control or unknown
+  bool is_text(Token token) const;       // what merging may make: never a special token
   bool ends_generation(Token token) const;
   std::optional<Token> find(std::string_view text) const;
 };

@@ -1,0 +1,160 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "text/encoder.h"
+#include "text/special_tokens.h"
+#include "text/unicode.h"
+
+namespace binhdan::text {
+namespace {
+
+constexpr std::size_t kMostBytes = 1 << 30;
+
+template <typename Wanted>
+SpecialTokens special_tokens(const Vocab& vocab, Wanted wanted) {
+  std::vector<std::pair<std::string_view, Token>> found;
+  for (const auto& [text, token] : vocab.ids)
+    if (wanted(token)) found.emplace_back(text, token);
+  return SpecialTokens(found);
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  explicit Impl(Vocab v);
+
+  bool is_user_defined(Token token) const { return vocab.kinds[token] == TokenKind::user_defined; }
+  // Whether text after this token starts anew: such text got a space in front if the vocabulary adds one.
+  bool starts_after(Token token) const { return vocab.is_special(token) || is_user_defined(token); }
+  void check(Token token) const;
+  std::string_view piece(Token token) const;
+  void append_plain(std::string_view text, std::vector<Token>& out) const;
+  void append_decoded(Token token, bool special, bool& starts, std::string& out) const;
+
+  Vocab vocab;
+  std::unique_ptr<Encoder> encoder;
+  SpecialTokens control, user_defined;
+  std::string pieces;                // of all tokens, one after another
+  std::vector<std::size_t> offsets;  // where each begins, and the end
+};
+
+Tokenizer::Impl::Impl(Vocab v) : vocab(std::move(v)) {
+  encoder = vocab.model == VocabModel::byte_bpe ? make_byte_bpe(vocab) : make_spm_bpe(vocab);
+  control = special_tokens(vocab, [this](Token token) { return vocab.is_special(token); });
+  user_defined = special_tokens(vocab, [this](Token token) { return is_user_defined(token); });
+  offsets.reserve(vocab.tokens.size() + 1);
+  for (Token token = 0; token < vocab.size(); ++token) {
+    offsets.push_back(pieces.size());
+    if (starts_after(token))
+      pieces += vocab.tokens[token];
+    else if (vocab.kinds[token] != TokenKind::unused)
+      pieces += encoder->bytes(token);
+  }
+  offsets.push_back(pieces.size());
+}
+
+void Tokenizer::Impl::check(Token token) const {
+  if (token < 0 || token >= vocab.size())
+    fail(Code::invalid_argument, "token ", token, " is not one of the vocabulary's ", vocab.size());
+}
+
+std::string_view Tokenizer::Impl::piece(Token token) const {
+  return std::string_view(pieces).substr(offsets[token], offsets[token + 1] - offsets[token]);
+}
+
+// Text without control tokens.
+void Tokenizer::Impl::append_plain(std::string_view text, std::vector<Token>& out) const {
+  const auto append = [&](std::string_view part) {
+    if (!part.empty()) encoder->encode(part, out.empty() || starts_after(out.back()), out);
+  };
+  std::size_t done = 0;
+  for (const SpecialTokens::Match& match : user_defined.find(text)) {
+    append(text.substr(done, match.begin - done));
+    out.push_back(match.token);
+    done = match.begin + match.size;
+  }
+  append(text.substr(done));
+}
+
+void Tokenizer::Impl::append_decoded(Token token, bool special, bool& starts, std::string& out) const {
+  check(token);
+  std::string_view text = piece(token);
+  if (vocab.is_special(token) && !special) text = {};
+  const bool restarts = starts_after(token);
+  if (starts && !restarts && vocab.add_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
+  starts = restarts;
+  out += text;
+}
+
+Tokenizer::Tokenizer(Vocab vocab) : impl_(std::make_unique<Impl>(std::move(vocab))) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+
+const Vocab& Tokenizer::vocab() const { return impl_->vocab; }
+
+std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
+  const Segment segment{text, parse_special};
+  return encode({&segment, 1}, add_special);
+}
+
+std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add_special) const {
+  std::size_t bytes = 0;
+  for (const Segment& segment : segments) bytes += std::min(segment.text.size(), kMostBytes);
+  if (bytes >= kMostBytes) fail(Code::too_large, "text of ", bytes, " bytes or more, expected less than ", kMostBytes);
+
+  std::vector<Token> out;
+  if (add_special && vocab().add_bos) out.push_back(*vocab().bos);
+  std::string plain;  // since the last control token
+  for (const Segment& segment : segments) {
+    std::size_t done = 0;
+    if (segment.markup) {
+      for (const SpecialTokens::Match& match : impl_->control.find(segment.text)) {
+        plain += segment.text.substr(done, match.begin - done);
+        impl_->append_plain(plain, out);
+        plain.clear();
+        out.push_back(match.token);
+        done = match.begin + match.size;
+      }
+    }
+    plain += segment.text.substr(done);
+  }
+  impl_->append_plain(plain, out);
+  if (add_special && vocab().add_eos) out.push_back(*vocab().eos);
+  return out;
+}
+
+std::string_view Tokenizer::piece(Token token, bool special) const {
+  impl_->check(token);
+  return vocab().is_special(token) && !special ? std::string_view() : impl_->piece(token);
+}
+
+std::string Tokenizer::decode(std::span<const Token> tokens, bool special) const {
+  std::string out;
+  bool starts = true;
+  for (const Token token : tokens) impl_->append_decoded(token, special, starts, out);
+  return out;
+}
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous) : tokenizer_(&tokenizer) {
+  if (!previous) return;
+  tokenizer.impl_->check(*previous);
+  starts_ = tokenizer.impl_->starts_after(*previous);
+}
+
+std::string StreamDecoder::push(Token token) {
+  tokenizer_->impl_->append_decoded(token, false, starts_, pending_);
+  const std::size_t complete = complete_prefix(pending_);
+  std::string text = replace_invalid(std::string_view(pending_).substr(0, complete));
+  pending_.erase(0, complete);
+  return text;
+}
+
+std::string StreamDecoder::finish() {
+  std::string text = replace_invalid(pending_);
+  pending_.clear();
+  return text;
+}
+
+}  // namespace binhdan::text

@@ -1,0 +1,184 @@
+#include "text/vocab.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "text/pretokenizer.h"
+
+namespace binhdan::text {
+namespace {
+
+constexpr std::size_t kMostEntries = 1 << 24;  // of tokens or merges: ranks stay exact in a float
+
+constexpr char kTokens[] = "tokenizer.ggml.tokens";
+constexpr char kKinds[] = "tokenizer.ggml.token_type";
+constexpr char kScores[] = "tokenizer.ggml.scores";
+constexpr char kMerges[] = "tokenizer.ggml.merges";
+
+// Tokens by which models of many families end an answer, whatever eos_token_id says.
+constexpr std::array<std::string_view, 14> kEndMarkers = {
+    "<|im_end|>",   "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",   "<|return|>",
+    "<end_of_turn>", "<turn|>",      "<eos>",      "</s>",       "<EOT>",           "[EOT]",     "<｜end▁of▁sentence｜>"};
+// Tokens by which a template opens a turn.
+constexpr std::array<std::string_view, 5> kTurnMarkers = {"<|im_start|>", "<|start_header_id|>", "<|end_header_id|>",
+                                                          "<start_of_turn>", "<|begin_of_text|>"};
+
+void check_count(const char* key, std::size_t count, std::size_t tokens) {
+  if (count != tokens) fail(Code::bad_format, key, ": expected ", tokens, " entries, one per token, got ", count);
+}
+
+void check_size(const char* key, std::size_t count) {
+  if (count > kMostEntries)
+    fail(Code::bad_format, key, ": ", count, " entries, expected at most ", kMostEntries);
+}
+
+VocabModel read_model(const gguf::File& file) {
+  const std::string_view name = file.get_string("tokenizer.ggml.model");
+  if (name == "gpt2") return VocabModel::byte_bpe;
+  if (name == "llama") return VocabModel::spm_bpe;
+  fail(Code::unsupported, "tokenizer.ggml.model: ", quoted(name), " is not supported, only 'gpt2' and 'llama' are");
+}
+
+void read_tokens(const gguf::File& file, Vocab& vocab) {
+  const auto tokens = file.get_strings(kTokens);
+  if (tokens.empty()) fail(Code::bad_format, kTokens, ": expected at least one token");
+  check_size(kTokens, tokens.size());
+  vocab.tokens.assign(tokens.begin(), tokens.end());
+  vocab.ids.reserve(tokens.size());
+  for (Token id = 0; id < vocab.size(); ++id) {
+    const std::string& text = vocab.tokens[id];
+    if (!text.empty()) vocab.ids[text] = id;
+  }
+}
+
+void read_kinds(const gguf::File& file, Vocab& vocab) {
+  vocab.kinds.assign(vocab.tokens.size(), TokenKind::normal);
+  if (!file.find(kKinds)) return;
+  const auto kinds = file.get_ints(kKinds);
+  check_count(kKinds, kinds.size(), vocab.tokens.size());
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    if (kinds[i] < 0 || kinds[i] > 6)
+      fail(Code::bad_format, kKinds, ": token ", i, " has type ", kinds[i], ", expected 0 to 6");
+    if (kinds[i] != 0) vocab.kinds[i] = static_cast<TokenKind>(kinds[i]);  // 0 is "undefined"
+  }
+}
+
+void read_scores(const gguf::File& file, Vocab& vocab) {
+  vocab.scores = file.get_floats(kScores);
+  check_count(kScores, vocab.scores.size(), vocab.tokens.size());
+  const auto nan = std::find_if(vocab.scores.begin(), vocab.scores.end(), [](float x) { return std::isnan(x); });
+  if (nan != vocab.scores.end())
+    fail(Code::bad_format, kScores, ": the score of token ", nan - vocab.scores.begin(), " is not a number");
+}
+
+Token merge_part(const Vocab& vocab, std::string_view text, std::size_t rank) {
+  const auto token = vocab.find(text);
+  if (!token) fail(Code::bad_format, kMerges, ": entry ", rank, " names ", quoted(text), ", which is not in ", kTokens);
+  return *token;
+}
+
+void read_merges(const gguf::File& file, Vocab& vocab) {
+  const auto merges = file.get_strings(kMerges);
+  check_size(kMerges, merges.size());
+  vocab.merges.reserve(merges.size());
+  std::string joined;
+  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+    const std::string_view merge = merges[rank];
+    const std::size_t space = merge.find(' ', 1);
+    if (space == std::string_view::npos)
+      fail(Code::bad_format, kMerges, ": entry ", rank, " is ", quoted(merge), ", expected two tokens with a space between");
+    const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
+    joined.assign(left).append(right);
+    const TokenPair pair{merge_part(vocab, left, rank), merge_part(vocab, right, rank)};
+    const Token result = merge_part(vocab, joined, rank);
+    if (vocab.is_text(result)) vocab.merges.try_emplace(pair, Merge{static_cast<float>(rank), result});
+  }
+}
+
+std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key, std::optional<Token> otherwise = {}) {
+  if (!file.find(key)) return otherwise && *otherwise < vocab.size() ? otherwise : std::nullopt;
+  const uint64_t id = file.get_uint(key);
+  if (id >= vocab.tokens.size())
+    fail(Code::bad_format, key, ": ", id, " is no token, there are ", vocab.tokens.size());
+  return static_cast<Token>(id);
+}
+
+void read_special_ids(const gguf::File& file, Vocab& vocab) {
+  const bool spm = vocab.model == VocabModel::spm_bpe;
+  const auto usual = [spm](Token id) { return spm ? std::optional(id) : std::nullopt; };  // SentencePiece's own ids
+  vocab.unknown = read_id(file, vocab, "tokenizer.ggml.unknown_token_id", usual(0));
+  vocab.bos = read_id(file, vocab, "tokenizer.ggml.bos_token_id", usual(1));
+  vocab.eos = read_id(file, vocab, "tokenizer.ggml.eos_token_id", usual(2));
+  vocab.eot = read_id(file, vocab, "tokenizer.ggml.eot_token_id");
+  vocab.padding = read_id(file, vocab, "tokenizer.ggml.padding_token_id");
+
+  const Pretokenizer* pre = spm ? nullptr : find_pretokenizer(vocab.pre);
+  vocab.add_bos = file.get_bool("tokenizer.ggml.add_bos_token", spm || (pre && pre->add_bos)) && vocab.bos;
+  vocab.add_eos = file.get_bool("tokenizer.ggml.add_eos_token", false) && vocab.eos;
+  vocab.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix", true) && spm;
+}
+
+// Some converters write markers as user-defined tokens, which are found in anybody's text.
+void protect_markers(Vocab& vocab) {
+  const auto protect = [&vocab](std::string_view marker) {
+    const auto token = vocab.find(marker);
+    if (token && vocab.kinds[*token] == TokenKind::user_defined)
+      vocab.kinds[*token] = TokenKind::control;
+  };
+  std::for_each(kEndMarkers.begin(), kEndMarkers.end(), protect);
+  std::for_each(kTurnMarkers.begin(), kTurnMarkers.end(), protect);
+}
+
+std::vector<Token> end_tokens(const Vocab& vocab) {
+  std::vector<Token> ends;
+  if (vocab.eos) ends.push_back(*vocab.eos);
+  if (vocab.eot) ends.push_back(*vocab.eot);
+  for (const std::string_view marker : kEndMarkers)
+    if (const auto token = vocab.find(marker); token && vocab.is_special(*token)) ends.push_back(*token);
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  return ends;
+}
+
+}  // namespace
+
+Vocab Vocab::read(const gguf::File& file) {
+  Vocab vocab;
+  vocab.model = read_model(file);
+  vocab.pre = file.get_string("tokenizer.ggml.pre", "default");
+  read_tokens(file, vocab);
+  read_kinds(file, vocab);
+  protect_markers(vocab);
+  if (vocab.model == VocabModel::spm_bpe)
+    read_scores(file, vocab);
+  else
+    read_merges(file, vocab);
+  read_special_ids(file, vocab);
+  vocab.end_of_generation = end_tokens(vocab);
+  vocab.chat_template = file.get_string("tokenizer.chat_template", "");
+  return vocab;
+}
+
+bool Vocab::is_special(Token token) const {
+  const TokenKind kind = kinds[token];
+  return kind == TokenKind::control || kind == TokenKind::unknown;
+}
+
+bool Vocab::is_text(Token token) const {
+  const TokenKind kind = kinds[token];
+  return kind == TokenKind::normal || kind == TokenKind::user_defined;
+}
+
+bool Vocab::ends_generation(Token token) const {
+  return std::binary_search(end_of_generation.begin(), end_of_generation.end(), token);
+}
+
+std::optional<Token> Vocab::find(std::string_view text) const {
+  const auto found = ids.find(text);
+  return found == ids.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace binhdan::text
