@@ -1,5 +1,6 @@
-// Byte-level BPE (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): text is cut into words by
-// a pre-tokenizer, and the bytes of a word merge by rank. Vocabularies spell every byte as one printable character.
+// Byte-level BPE (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): text is cut
+// into words by a pre-tokenizer, and the bytes of a word merge by rank. Vocabularies spell every byte as one
+// printable character.
 #include <algorithm>
 #include <array>
 
@@ -26,8 +27,11 @@ constexpr std::array<char16_t, 256> kAlphabet = [] {
 
 class ByteBpe final : public Encoder {
  public:
-  explicit ByteBpe(const Vocab& vocab) : vocab_(vocab), pre_(find_pretokenizer(vocab.pre)) {
-    if (!pre_) fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quoted(vocab.pre), " is not supported");
+  explicit ByteBpe(const Vocab& vocab)
+      : vocab_(vocab), pre_(find_pretokenizer(vocab.pre)), unknown_(vocab.unknown_in_text()) {
+    if (!pre_)
+      fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quoted(vocab.pre),
+           " is not supported");
     letter_bytes_.fill(-1);
     for (unsigned byte = 0; byte < 256; ++byte) {
       append_utf8(letters_[byte], kAlphabet[byte]);
@@ -86,8 +90,8 @@ class ByteBpe final : public Encoder {
     merger.each([&](const Symbol& symbol) {
       if (symbol.token >= 0)
         out.push_back(symbol.token);
-      else if (vocab_.unknown)
-        out.push_back(*vocab_.unknown);
+      else if (unknown_)
+        out.push_back(*unknown_);
     });
   }
 
@@ -96,11 +100,14 @@ class ByteBpe final : public Encoder {
   std::array<std::string, 256> letters_;
   std::array<int16_t, 0x144> letter_bytes_;  // the alphabet ends at U+0143
   std::array<Token, 256> byte_tokens_;       // -1: not in the vocabulary
-  std::size_t longest_ = 0;                  // bytes of the longest token
+  std::optional<Token> unknown_;
+  std::size_t longest_ = 0;  // bytes of the longest token
 };
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_byte_bpe(const Vocab& vocab) { return std::make_unique<ByteBpe>(vocab); }
+std::unique_ptr<Encoder> make_byte_bpe(const Vocab& vocab) {
+  return std::make_unique<ByteBpe>(vocab);
+}
 
 }  // namespace binhdan::text

@@ -59,7 +59,14 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
 }
 
-std::optional<Token> wanted_bos(const Vocab& vocab) { return vocab.add_bos ? vocab.bos : std::nullopt; }
+std::optional<Token> wanted_bos(const Vocab& vocab) {
+  return vocab.add_bos ? vocab.bos : std::nullopt;
+}
+
+const char* speaker(std::string_view role) {
+  if (role == "user") return "User: ";
+  return role == "tool" ? "Tool: " : "Assistant: ";
+}
 
 void write_plain(Prompt& prompt, std::span<const ChatMessage> messages, bool answer) {
   for (const ChatMessage& message : messages) {
@@ -67,15 +74,18 @@ void write_plain(Prompt& prompt, std::span<const ChatMessage> messages, bool ans
       prompt.content(message.content).markup("\n\n");
       continue;
     }
-    const char* speaker = message.role == "user" ? "User: " : message.role == "tool" ? "Tool: " : "Assistant: ";
-    prompt.markup(speaker).content(message.content).markup("\n");
+    prompt.markup(speaker(message.role)).content(message.content).markup("\n");
   }
   if (answer) prompt.markup("Assistant:");
 }
 
 void write_chatml(Prompt& prompt, std::span<const ChatMessage> messages, bool answer) {
   for (const ChatMessage& message : messages)
-    prompt.markup("<|im_start|>").markup(message.role).markup("\n").content(message.content).markup("<|im_end|>\n");
+    prompt.markup("<|im_start|>")
+        .markup(message.role)
+        .markup("\n")
+        .content(message.content)
+        .markup("<|im_end|>\n");
   if (answer) prompt.markup("<|im_start|>assistant\n");
 }
 
@@ -90,7 +100,8 @@ void write_llama3(Prompt& prompt, std::span<const ChatMessage> messages, bool an
   if (answer) header("assistant");
 }
 
-// A system message goes into the question after it. Each pair of question and answer stands between BOS and EOS.
+// A system message goes into the question after it. Each pair of question and answer stands between BOS and
+// EOS.
 void write_llama2(Prompt& prompt, const Vocab& vocab, std::span<const ChatMessage> messages) {
   bool open = false;  // a question that is not answered yet
   bool system = false;
@@ -124,7 +135,9 @@ void write_llama2(Prompt& prompt, const Vocab& vocab, std::span<const ChatMessag
 }
 
 std::optional<ChatFamily> family_of_template(std::string_view chat_template) {
-  const auto has = [&](std::string_view marker) { return chat_template.find(marker) != std::string_view::npos; };
+  const auto has = [&](std::string_view marker) {
+    return chat_template.find(marker) != std::string_view::npos;
+  };
   if (has("<|im_start|>")) return ChatFamily::chatml;
   if (has("<|start_header_id|>")) return ChatFamily::llama3;
   if (has("[INST]")) return ChatFamily::llama2;
@@ -144,11 +157,12 @@ ChatFamily detect_chat_family(const Vocab& vocab) {
   return ChatFamily::plain;
 }
 
-std::vector<Token> encode_chat(const Tokenizer& tokenizer, ChatFamily family, std::span<const ChatMessage> messages,
-                               bool add_generation_prompt) {
+std::vector<Token> encode_chat(const Tokenizer& tokenizer, ChatFamily family,
+                               std::span<const ChatMessage> messages, bool add_generation_prompt) {
   for (const ChatMessage& message : messages)
     if (std::find(kRoles.begin(), kRoles.end(), message.role) == kRoles.end())
-      fail(Code::invalid_argument, "role ", quoted(message.role), ": expected 'system', 'user', 'assistant' or 'tool'");
+      fail(Code::invalid_argument, "role ", quoted(message.role),
+           ": expected 'system', 'user', 'assistant' or 'tool'");
   const Vocab& vocab = tokenizer.vocab();
   Prompt prompt(tokenizer);
   switch (family) {
@@ -173,10 +187,14 @@ std::vector<Token> encode_chat(const Tokenizer& tokenizer, ChatFamily family, st
 
 std::vector<std::string> chat_stops(ChatFamily family) {
   switch (family) {
-    case ChatFamily::plain: return {"\nUser:"};
-    case ChatFamily::chatml: return {"<|im_end|>"};
-    case ChatFamily::llama2: return {"</s>"};
-    case ChatFamily::llama3: return {"<|eot_id|>"};
+    case ChatFamily::plain:
+      return {"\nUser:"};
+    case ChatFamily::chatml:
+      return {"<|im_end|>"};
+    case ChatFamily::llama2:
+      return {"</s>"};
+    case ChatFamily::llama3:
+      return {"<|eot_id|>"};
   }
   return {};
 }

@@ -1,4 +1,5 @@
-// What differs between the vocabulary models: how plain text, free of special tokens, becomes tokens and back.
+// What differs between the vocabulary models: how plain text, free of special tokens, becomes tokens and
+// back.
 #pragma once
 #include <memory>
 #include <string>

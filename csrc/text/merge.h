@@ -27,7 +27,8 @@ class Merger {
     symbols_.push_back({begin, size, i == 0 ? Symbol::kNone : i - 1, Symbol::kNone, token});
   }
 
-  // find(left symbol, right symbol) gives a const Merge* or std::optional<Merge>; equal costs go from left to right.
+  // find(left symbol, right symbol) gives a const Merge* or std::optional<Merge>; equal costs go from left to
+  // right.
   template <typename Find>
   void run(const Find& find) {
     heap_.clear();
@@ -47,7 +48,8 @@ class Merger {
   // The symbols that are left, in text order.
   template <typename Take>
   void each(const Take& take) const {
-    for (uint32_t i = symbols_.empty() ? Symbol::kNone : 0; i != Symbol::kNone; i = symbols_[i].next) take(symbols_[i]);
+    for (uint32_t i = symbols_.empty() ? Symbol::kNone : 0; i != Symbol::kNone; i = symbols_[i].next)
+      take(symbols_[i]);
   }
 
  private:

@@ -18,7 +18,9 @@ struct Char {
   uint8_t combining;
 };
 
-bool is_syllable(char32_t c) { return c - kSyllables < kLeads * kVowels * kTrails; }
+bool is_syllable(char32_t c) {
+  return c - kSyllables < kLeads * kVowels * kTrails;
+}
 
 const ActiveRun* active_run(char32_t c) {
   if (c < 0x300) return nullptr;
@@ -50,12 +52,13 @@ void decompose(char32_t c, std::vector<Char>& out) {
 char32_t compose(char32_t first, char32_t second) {
   if (first - kLead < kLeads && second - kVowel < kVowels)
     return kSyllables + ((first - kLead) * kVowels + (second - kVowel)) * kTrails;
-  if (is_syllable(first) && (first - kSyllables) % kTrails == 0 && second > kTrail && second < kTrail + kTrails)
+  if (is_syllable(first) && (first - kSyllables) % kTrails == 0 && second > kTrail &&
+      second < kTrail + kTrails)
     return first + (second - kTrail);
   const auto key = std::tuple(first, second);
-  const auto index = std::partition_point(std::begin(kCompositions), std::end(kCompositions), [&](uint16_t i) {
-    return std::tuple(kDecompositions[i].first, kDecompositions[i].second) < key;
-  });
+  const auto index = std::partition_point(
+      std::begin(kCompositions), std::end(kCompositions),
+      [&](uint16_t i) { return std::tuple(kDecompositions[i].first, kDecompositions[i].second) < key; });
   if (index == std::end(kCompositions)) return 0;
   const Decomposition& d = kDecompositions[*index];
   return std::tuple(d.first, d.second) == key ? d.from : 0;
@@ -64,7 +67,8 @@ char32_t compose(char32_t first, char32_t second) {
 void order_marks(std::vector<Char>& chars) {
   for (auto it = chars.begin(); it != chars.end();) {
     const auto end = std::find_if(it, chars.end(), [](const Char& x) { return x.combining == 0; });
-    if (end - it > 1) std::stable_sort(it, end, [](const Char& a, const Char& b) { return a.combining < b.combining; });
+    if (end - it > 1)
+      std::stable_sort(it, end, [](const Char& a, const Char& b) { return a.combining < b.combining; });
     it = end == chars.end() ? end : end + 1;
   }
 }
@@ -88,7 +92,8 @@ void compose_all(std::vector<Char>& chars) {
   chars.resize(kept);
 }
 
-// Collects a character that NFC leaves alone with the active ones after it, which is as far as a change can reach.
+// Collects a character that NFC leaves alone with the active ones after it, which is as far as a change can
+// reach.
 class Composer {
  public:
   explicit Composer(std::string& out) : out_(out) {}

@@ -1,4 +1,5 @@
-// Scanners for the regular expressions that models were trained with. They are spelled out above each function; \s, \p{L},
+// Scanners for the regular expressions that models were trained with. They are spelled out above each
+// function; \s, \p{L},
 // \p{M} and \p{N} are Unicode's. A byte that is not UTF-8 counts as U+FFFD, a symbol.
 #include "text/pretokenizer.h"
 
@@ -44,7 +45,9 @@ class Reader {
   Kind kind_ = Kind::end;
 };
 
-bool is_space(Kind kind) { return kind == Kind::space || kind == Kind::newline; }
+bool is_space(Kind kind) {
+  return kind == Kind::space || kind == Kind::newline;
+}
 
 // 's|'t|'re|'ve|'m|'ll|'d: the end, or start when there is none.
 std::size_t contraction_end(std::string_view text, std::size_t start, bool any_case) {
@@ -104,7 +107,7 @@ std::size_t cl100k(std::string_view text, std::size_t start) {
     return second.at();
   }
   std::size_t lines_end = start;
-  for (; is_space(reader.kind()); ) {
+  for (; is_space(reader.kind());) {
     const bool newline = reader.kind() == Kind::newline;
     reader.advance();
     if (newline) lines_end = reader.at();

@@ -13,8 +13,8 @@ SpecialTokens::SpecialTokens(const std::vector<std::pair<std::string_view, Token
   std::size_t bytes = 0;
   for (const auto& [text, token] : tokens) bytes += text.size();
   if (bytes > kMostBytes)
-    fail(Code::bad_format, "tokenizer.ggml.tokens: special tokens of ", bytes, " bytes together, expected at most ",
-         kMostBytes);
+    fail(Code::bad_format, "tokenizer.ggml.tokens: special tokens of ", bytes,
+         " bytes together, expected at most ", kMostBytes);
   for (const auto& [text, token] : tokens) {
     uint32_t node = 0;
     for (auto c = text.rbegin(); c != text.rend(); ++c) {
@@ -36,8 +36,7 @@ SpecialTokens::SpecialTokens(const std::vector<std::pair<std::string_view, Token
 
 uint32_t SpecialTokens::step(uint32_t node, uint8_t byte) const {
   uint32_t next = nodes_[node].child;
-  while (next != 0 && nodes_[next].byte != byte)
-    next = nodes_[next].sibling;
+  while (next != 0 && nodes_[next].byte != byte) next = nodes_[next].sibling;
   return next;
 }
 

@@ -10,9 +10,9 @@
 
 namespace binhdan::text {
 
-// Aho and Corasick's automaton (1975) over the reversed tokens: read from the text's end, it knows at every byte the
-// longest token that starts there. That is linear in the text for any set of tokens, which a trie tried at each
-// position is not.
+// Aho and Corasick's automaton (1975) over the reversed tokens: read from the text's end, it knows at every
+// byte the longest token that starts there. That is linear in the text for any set of tokens, which a trie
+// tried at each position is not.
 class SpecialTokens {
  public:
   struct Match {

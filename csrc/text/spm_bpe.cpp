@@ -1,5 +1,5 @@
-// BPE as SentencePiece does it (Kudo and Richardson 2018): spaces are U+2581, the characters of a text merge by score, and
-// what the vocabulary lacks is spelled in byte tokens.
+// BPE as SentencePiece does it (Kudo and Richardson 2018): spaces are U+2581, the characters of a text merge
+// by score, and what the vocabulary lacks is spelled in byte tokens.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -17,7 +17,7 @@ constexpr std::string_view kSpace = "▁";
 
 class SpmBpe final : public Encoder {
  public:
-  explicit SpmBpe(const Vocab& vocab) : vocab_(vocab) {
+  explicit SpmBpe(const Vocab& vocab) : vocab_(vocab), unknown_(vocab.unknown_in_text()) {
     for (unsigned byte = 0; byte < 256; ++byte) {
       char name[8];
       std::snprintf(name, sizeof name, "<0x%02X>", byte);
@@ -63,7 +63,8 @@ class SpmBpe final : public Encoder {
  private:
   // Whether a space follows something else within the token.
   static bool has_inner_space(std::string_view token) {
-    for (std::size_t i = token.find(kSpace); i != std::string_view::npos; i = token.find(kSpace, i + kSpace.size()))
+    for (std::size_t i = token.find(kSpace); i != std::string_view::npos;
+         i = token.find(kSpace, i + kSpace.size()))
       if (i != 0 && !token.substr(0, i).ends_with(kSpace)) return true;
     return false;
   }
@@ -107,19 +108,22 @@ class SpmBpe final : public Encoder {
       const Token token = byte_tokens_[static_cast<uint8_t>(c)];
       if (token >= 0)
         out.push_back(token);
-      else if (vocab_.unknown)
-        out.push_back(*vocab_.unknown);
+      else if (unknown_)
+        out.push_back(*unknown_);
     }
   }
 
   const Vocab& vocab_;
   std::array<Token, 256> byte_tokens_;  // -1: not in the vocabulary
-  std::size_t longest_ = 0;             // bytes of the longest token
+  std::optional<Token> unknown_;
+  std::size_t longest_ = 0;  // bytes of the longest token
   bool words_end_at_spaces_ = true;
 };
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_spm_bpe(const Vocab& vocab) { return std::make_unique<SpmBpe>(vocab); }
+std::unique_ptr<Encoder> make_spm_bpe(const Vocab& vocab) {
+  return std::make_unique<SpmBpe>(vocab);
+}
 
 }  // namespace binhdan::text

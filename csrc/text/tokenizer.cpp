@@ -92,7 +92,9 @@ Tokenizer::Tokenizer(Vocab vocab) : impl_(std::make_unique<Impl>(std::move(vocab
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
-const Vocab& Tokenizer::vocab() const { return impl_->vocab; }
+const Vocab& Tokenizer::vocab() const {
+  return impl_->vocab;
+}
 
 std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   const Segment segment{text, parse_special};
@@ -102,7 +104,8 @@ std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bo
 std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add_special) const {
   std::size_t bytes = 0;
   for (const Segment& segment : segments) bytes += std::min(segment.text.size(), kMostBytes);
-  if (bytes >= kMostBytes) fail(Code::too_large, "text of ", bytes, " bytes or more, expected less than ", kMostBytes);
+  if (bytes >= kMostBytes)
+    fail(Code::too_large, "text of ", bytes, " bytes or more, expected less than ", kMostBytes);
 
   std::vector<Token> out;
   if (add_special && vocab().add_bos) out.push_back(*vocab().bos);
@@ -137,7 +140,8 @@ std::string Tokenizer::decode(std::span<const Token> tokens, bool special) const
   return out;
 }
 
-StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous) : tokenizer_(&tokenizer) {
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous)
+    : tokenizer_(&tokenizer) {
   if (!previous) return;
   tokenizer.impl_->check(*previous);
   starts_ = tokenizer.impl_->starts_after(*previous);

@@ -12,7 +12,7 @@ struct Decoded {
   char32_t c;
   std::size_t length;  // of the character, or of the maximal part that could have started one
   bool valid;
-  bool unfinished;     // not valid only because s ends
+  bool unfinished;  // not valid only because s ends
 };
 
 // The ranges of Table 3-7 of the Unicode Standard: only the second byte's range depends on the first.
@@ -92,7 +92,9 @@ bool is_letter(char32_t c) {
   return class_of(c) == 1;
 }
 
-bool is_mark(char32_t c) { return c >= 0x300 && class_of(c) == 2; }
+bool is_mark(char32_t c) {
+  return c >= 0x300 && class_of(c) == 2;
+}
 
 bool is_number(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
@@ -101,8 +103,8 @@ bool is_number(char32_t c) {
 
 bool is_whitespace(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 }  // namespace binhdan::text

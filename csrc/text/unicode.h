@@ -16,7 +16,8 @@ char32_t next_codepoint(std::string_view s, std::size_t& i);
 void append_utf8(std::string& out, char32_t c);
 // Length of the longest prefix of s that does not end inside a valid but unfinished UTF-8 sequence.
 std::size_t complete_prefix(std::string_view s);
-// Each maximal part of s that is no UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace") in Python).
+// Each maximal part of s that is no UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace")
+// in Python).
 std::string replace_invalid(std::string_view s);
 
 bool is_letter(char32_t c);      // \p{L}

@@ -1,8 +1,8 @@
 #include "text/vocab.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -19,15 +19,27 @@ constexpr char kScores[] = "tokenizer.ggml.scores";
 constexpr char kMerges[] = "tokenizer.ggml.merges";
 
 // Tokens by which models of many families end an answer, whatever eos_token_id says.
-constexpr std::array<std::string_view, 14> kEndMarkers = {
-    "<|im_end|>",   "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",   "<|return|>",
-    "<end_of_turn>", "<turn|>",      "<eos>",      "</s>",       "<EOT>",           "[EOT]",     "<｜end▁of▁sentence｜>"};
+constexpr std::string_view kEndMarkers[] = {"<|im_end|>",
+                                            "<|endoftext|>",
+                                            "<|eot_id|>",
+                                            "<|eom_id|>",
+                                            "<|end_of_text|>",
+                                            "<|end|>",
+                                            "<|return|>",
+                                            "<end_of_turn>",
+                                            "<turn|>",
+                                            "<eos>",
+                                            "</s>",
+                                            "<EOT>",
+                                            "[EOT]",
+                                            "<｜end▁of▁sentence｜>"};
 // Tokens by which a template opens a turn.
-constexpr std::array<std::string_view, 5> kTurnMarkers = {"<|im_start|>", "<|start_header_id|>", "<|end_header_id|>",
-                                                          "<start_of_turn>", "<|begin_of_text|>"};
+constexpr std::string_view kTurnMarkers[] = {"<|im_start|>", "<|start_header_id|>", "<|end_header_id|>",
+                                             "<start_of_turn>", "<|begin_of_text|>"};
 
 void check_count(const char* key, std::size_t count, std::size_t tokens) {
-  if (count != tokens) fail(Code::bad_format, key, ": expected ", tokens, " entries, one per token, got ", count);
+  if (count != tokens)
+    fail(Code::bad_format, key, ": expected ", tokens, " entries, one per token, got ", count);
 }
 
 void check_size(const char* key, std::size_t count) {
@@ -39,7 +51,8 @@ VocabModel read_model(const gguf::File& file) {
   const std::string_view name = file.get_string("tokenizer.ggml.model");
   if (name == "gpt2") return VocabModel::byte_bpe;
   if (name == "llama") return VocabModel::spm_bpe;
-  fail(Code::unsupported, "tokenizer.ggml.model: ", quoted(name), " is not supported, only 'gpt2' and 'llama' are");
+  fail(Code::unsupported, "tokenizer.ggml.model: ", quoted(name),
+       " is not supported, only 'gpt2' and 'llama' are");
 }
 
 void read_tokens(const gguf::File& file, Vocab& vocab) {
@@ -69,14 +82,16 @@ void read_kinds(const gguf::File& file, Vocab& vocab) {
 void read_scores(const gguf::File& file, Vocab& vocab) {
   vocab.scores = file.get_floats(kScores);
   check_count(kScores, vocab.scores.size(), vocab.tokens.size());
-  const auto nan = std::find_if(vocab.scores.begin(), vocab.scores.end(), [](float x) { return std::isnan(x); });
+  const auto nan =
+      std::find_if(vocab.scores.begin(), vocab.scores.end(), [](float x) { return std::isnan(x); });
   if (nan != vocab.scores.end())
     fail(Code::bad_format, kScores, ": the score of token ", nan - vocab.scores.begin(), " is not a number");
 }
 
 Token merge_part(const Vocab& vocab, std::string_view text, std::size_t rank) {
   const auto token = vocab.find(text);
-  if (!token) fail(Code::bad_format, kMerges, ": entry ", rank, " names ", quoted(text), ", which is not in ", kTokens);
+  if (!token)
+    fail(Code::bad_format, kMerges, ": entry ", rank, " names ", quoted(text), ", which is not in ", kTokens);
   return *token;
 }
 
@@ -89,7 +104,8 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
     const std::string_view merge = merges[rank];
     const std::size_t space = merge.find(' ', 1);
     if (space == std::string_view::npos)
-      fail(Code::bad_format, kMerges, ": entry ", rank, " is ", quoted(merge), ", expected two tokens with a space between");
+      fail(Code::bad_format, kMerges, ": entry ", rank, " is ", quoted(merge),
+           ", expected two tokens with a space between");
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     joined.assign(left).append(right);
     const TokenPair pair{merge_part(vocab, left, rank), merge_part(vocab, right, rank)};
@@ -98,7 +114,8 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
   }
 }
 
-std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key, std::optional<Token> otherwise = {}) {
+std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key,
+                             std::optional<Token> otherwise = {}) {
   if (!file.find(key)) return otherwise && *otherwise < vocab.size() ? otherwise : std::nullopt;
   const uint64_t id = file.get_uint(key);
   if (id >= vocab.tokens.size())
@@ -108,7 +125,8 @@ std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const c
 
 void read_special_ids(const gguf::File& file, Vocab& vocab) {
   const bool spm = vocab.model == VocabModel::spm_bpe;
-  const auto usual = [spm](Token id) { return spm ? std::optional(id) : std::nullopt; };  // SentencePiece's own ids
+  // SentencePiece's own ids, which old files do not name.
+  const auto usual = [spm](Token id) { return spm ? std::optional(id) : std::nullopt; };
   vocab.unknown = read_id(file, vocab, "tokenizer.ggml.unknown_token_id", usual(0));
   vocab.bos = read_id(file, vocab, "tokenizer.ggml.bos_token_id", usual(1));
   vocab.eos = read_id(file, vocab, "tokenizer.ggml.eos_token_id", usual(2));
@@ -125,11 +143,10 @@ void read_special_ids(const gguf::File& file, Vocab& vocab) {
 void protect_markers(Vocab& vocab) {
   const auto protect = [&vocab](std::string_view marker) {
     const auto token = vocab.find(marker);
-    if (token && vocab.kinds[*token] == TokenKind::user_defined)
-      vocab.kinds[*token] = TokenKind::control;
+    if (token && vocab.kinds[*token] == TokenKind::user_defined) vocab.kinds[*token] = TokenKind::control;
   };
-  std::for_each(kEndMarkers.begin(), kEndMarkers.end(), protect);
-  std::for_each(kTurnMarkers.begin(), kTurnMarkers.end(), protect);
+  std::for_each(std::begin(kEndMarkers), std::end(kEndMarkers), protect);
+  std::for_each(std::begin(kTurnMarkers), std::end(kTurnMarkers), protect);
 }
 
 std::vector<Token> end_tokens(const Vocab& vocab) {
@@ -174,6 +191,10 @@ bool Vocab::is_text(Token token) const {
 
 bool Vocab::ends_generation(Token token) const {
   return std::binary_search(end_of_generation.begin(), end_of_generation.end(), token);
+}
+
+std::optional<Token> Vocab::unknown_in_text() const {
+  return unknown && kinds[*unknown] == TokenKind::unknown ? unknown : std::nullopt;
 }
 
 std::optional<Token> Vocab::find(std::string_view text) const {

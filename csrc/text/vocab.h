@@ -14,7 +14,14 @@ namespace binhdan::text {
 using Token = int32_t;
 
 // Values of tokenizer.ggml.token_type.
-enum class TokenKind : uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenKind : uint8_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 enum class VocabModel : uint8_t { byte_bpe /* "gpt2" */, spm_bpe /* "llama" */ };
 
@@ -47,21 +54,23 @@ struct Vocab {
   Vocab& operator=(const Vocab&) = delete;
 
   VocabModel model = VocabModel::byte_bpe;
-  std::string pre;                       // tokenizer.ggml.pre: the pre-tokenizer's name ("default" when absent)
-  std::vector<std::string> tokens;       // as in the file: byte-level alphabet for byte_bpe, U+2581 for spm_bpe
+  std::string pre;                  // tokenizer.ggml.pre: the pre-tokenizer's name ("default" when absent)
+  std::vector<std::string> tokens;  // as in the file: byte-level alphabet for byte_bpe, U+2581 for spm_bpe
   std::vector<TokenKind> kinds;
-  std::vector<float> scores;                                          // spm_bpe
-  std::unordered_map<std::string_view, Token> ids;                    // views into `tokens`; the last of equals
-  std::unordered_map<TokenPair, Merge, TokenPairHash> merges;         // byte_bpe
+  std::vector<float> scores;                                   // spm_bpe
+  std::unordered_map<std::string_view, Token> ids;             // views into `tokens`; the last of equals
+  std::unordered_map<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;             // "" when the file has none
-  std::vector<Token> end_of_generation;  // eos, eot and the well-known end markers of the vocabulary, ascending
+  std::vector<Token> end_of_generation;  // eos, eot and well-known end markers, ascending
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
-  bool is_special(Token token) const;    // control or unknown
-  bool is_text(Token token) const;       // what merging may make: never a special token
+  bool is_special(Token token) const;  // control or unknown
+  bool is_text(Token token) const;     // what merging may make: never a special token
   bool ends_generation(Token token) const;
+  // `unknown`, unless that is a control token: <|endoftext|> must not come out of a stray byte.
+  std::optional<Token> unknown_in_text() const;
   std::optional<Token> find(std::string_view text) const;
 };
 
