@@ -36,13 +36,14 @@ struct Event {
 class EventQueue {
  public:
   void push(Event event);
-  // Waits up to timeout_ms (-1: for ever). Empty pointer: nothing came. Throws Error(closed) when the queue is
-  // closed, or nothing is left and end() was called.
+  // Waits up to timeout_ms (-1: for ever). Empty pointer: nothing came. Throws Error(closed) when the queue
+  // is closed, or nothing is left and end() was called.
   std::unique_ptr<Event> next(int32_t timeout_ms);
-  // Readable while events wait, and after close() or end(). Made at the first call. Throws Error where there are none.
+  // Readable while events wait, and after close() or end(). Made at the first call. Throws Error where there
+  // are none.
   int fd();
-  void end();     // no more events will come; what waits can still be read
-  void close();   // readers wake up and fail; waiting events are dropped
+  void end();    // no more events will come; what waits can still be read
+  void close();  // readers wake up and fail; waiting events are dropped
   bool closed() const;
 
  private:

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <ranges>
 
 #include "base/error.h"
 
@@ -15,8 +14,9 @@ namespace {
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 // Infinite logits are brought down to this, so that differences and penalties of logits stay numbers.
 constexpr float kHighest = 1e30f;
-// Tokens exp(-30) times as likely as the likeliest are left out: a whole vocabulary of them is below float rounding.
-constexpr float kNegligible = -30;
+// Tokens so much less likely than the likeliest are left out: a whole vocabulary of them is below float
+// rounding.
+constexpr float kNegligible = 1e-13f;
 
 void require(const char* field, float value, float low, float high) {
   if (!(value >= low && value <= high))  // NaN too
@@ -41,12 +41,27 @@ float highest(std::span<const float> logits) {
   return *std::ranges::max_element(lanes);
 }
 
-float log_sum_exp(std::span<const float> logits) {
-  const float best = highest(logits);
-  double sum = 0;
-  for (const float logit : logits)
-    if (logit - best > kNegligible) sum += std::exp(logit - best);
-  return best + static_cast<float>(std::log(sum));
+// exp(x) for -87 <= x <= 0 within an ulp or two, without a call, so that loops over it are vectorized: 2^n
+// times the polynomial of Cephes' expf (Moshier) for the rest.
+inline float exp_inline(float x) {
+  constexpr float kRound = 0x1.8p23f;  // added, it leaves the nearest integer in the low bits
+  const float rounded = x * 1.44269504f + kRound;
+  const float n = rounded - kRound;
+  const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.98756915e-4f;
+  for (const float c : {1.39819995e-3f, 8.33345191e-3f, 4.16657959e-2f, 1.66666655e-1f, 0.5f}) p = p * r + c;
+  return (p * r * r + r + 1) * std::bit_cast<float>((std::bit_cast<int32_t>(rounded) + 127) << 23);
+}
+
+// exp((logit - best) / temperature) of every logit, in place; a tiny temperature makes the quotient -inf,
+// never NaN.
+void exponentiate(std::span<float> logits, float best, float temperature) {
+  for (float& x : logits) x = std::max((x - best) / temperature, -87.0f);
+  for (float& x : logits) x = exp_inline(x);
+}
+
+Token first_of(std::span<const float> logits, float value) {
+  return static_cast<Token>(std::ranges::find(logits, value) - logits.begin());
 }
 
 // Likelier first; ties go to the smaller id.
@@ -54,14 +69,21 @@ constexpr auto likelier = [](const auto& a, const auto& b) {
   return a.value > b.value || (a.value == b.value && a.token < b.token);
 };
 
-// The `k` tokens with the highest logits, best first, into `best`.
+// The `k` tokens with the highest logits, best first, into `top`.
 template <typename Candidate>
-void select_top(std::span<const float> logits, int32_t k, std::vector<Candidate>& best) {
-  const auto all = std::views::iota(0, static_cast<Token>(logits.size())) |
-                   std::views::transform([&](Token token) { return Candidate{token, logits[token]}; });
-  best.resize(std::min<std::size_t>(k, logits.size()));
-  std::ranges::partial_sort_copy(all, best, likelier);
-  while (!best.empty() && best.back().value == kNever) best.pop_back();
+void select_top(std::span<const float> logits, std::size_t k, std::vector<Candidate>& top) {
+  top.clear();
+  for (std::size_t token = 0; token < logits.size() && k > 0; ++token) {
+    const float lowest = top.size() < k ? kNever : top.front().value;  // of a heap: its front is the worst
+    if (logits[token] <= lowest) continue;
+    if (top.size() == k) {
+      std::ranges::pop_heap(top, likelier);
+      top.pop_back();
+    }
+    top.push_back({static_cast<Token>(token), logits[token]});
+    std::ranges::push_heap(top, likelier);
+  }
+  std::ranges::sort_heap(top, likelier);
 }
 
 void allow_only(std::span<float> logits, std::span<const uint32_t> mask) {
@@ -127,22 +149,28 @@ Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) 
   Choice choice;
   const float best = highest(logits);
   if (best == kNever) return choice;
-  if (params_.temperature > 0) {
-    choice.token = draw(logits, best);
-  } else {
-    choice.token = static_cast<Token>(std::ranges::find(logits, best) - logits.begin());
-  }
-  if (wants_logprobs) {
-    const float log_sum = log_sum_exp(model_logits_);
-    choice.logprob = model_logits_[choice.token] - log_sum;
-    select_top(model_logits_, params_.top_logprobs, candidates_);
-    for (const Candidate& top : candidates_) choice.top.emplace_back(top.token, top.value - log_sum);
-  }
+  choice.token = params_.temperature > 0 ? draw(logits, best) : first_of(logits, best);
+  if (wants_logprobs) add_logprobs(choice);
   return choice;
 }
 
+void Sampler::add_logprobs(Choice& choice) {
+  choice.logprob = model_logits_[choice.token];
+  select_top(model_logits_, params_.top_logprobs, candidates_);
+  for (const Candidate& top : candidates_) choice.top.emplace_back(top.token, top.value);
+
+  const float best = highest(model_logits_);
+  exponentiate(model_logits_, best, 1);
+  const double sum = std::reduce(model_logits_.begin(), model_logits_.end(), 0.0);
+  const float log_sum = best + static_cast<float>(std::log(sum));
+  choice.logprob -= log_sum;
+  for (auto& [token, logprob] : choice.top) logprob -= log_sum;
+}
+
 void Sampler::change(std::span<float> logits, std::span<const uint32_t> mask) const {
-  const auto inside = [&](Token token) { return token >= 0 && static_cast<std::size_t>(token) < logits.size(); };
+  const auto inside = [&](Token token) {
+    return token >= 0 && static_cast<std::size_t>(token) < logits.size();
+  };
   for (const auto& [token, bias] : params_.logit_bias)
     if (inside(token)) logits[token] += bias;
   for (const auto& [token, count] : seen_) {
@@ -154,20 +182,19 @@ void Sampler::change(std::span<float> logits, std::span<const uint32_t> mask) co
   if (!mask.empty()) allow_only(logits, mask);
 }
 
-Token Sampler::draw(std::span<const float> logits, float best) {
+Token Sampler::draw(std::span<float> logits, float best) {
   if (params_.top_k > 0) {
     select_top(logits, params_.top_k, candidates_);
+    for (Candidate& candidate : candidates_)
+      candidate.value = std::exp((candidate.value - best) / params_.temperature);
   } else {
+    exponentiate(logits, best, params_.temperature);
     candidates_.clear();
-    const float lowest = best + kNegligible * params_.temperature;
     for (std::size_t token = 0; token < logits.size(); ++token)
-      if (logits[token] >= lowest) candidates_.push_back({static_cast<Token>(token), logits[token]});
+      if (logits[token] > kNegligible) candidates_.push_back({static_cast<Token>(token), logits[token]});
   }
-  // Over a tiny temperature a difference of logits may be -inf, never NaN: exp makes it 0, min_p drops it.
-  for (Candidate& candidate : candidates_)
-    candidate.value = std::exp((candidate.value - best) / params_.temperature);
   if (params_.top_p < 1) keep_top_p();
-  const float min_p = std::max(params_.min_p, std::numeric_limits<float>::min());
+  const float min_p = std::max(params_.min_p, kNegligible);
   std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.value < min_p; });
 
   double total = 0;
@@ -180,8 +207,8 @@ Token Sampler::draw(std::span<const float> logits, float best) {
   return candidates_.back().token;
 }
 
-// Keeps the fewest likeliest tokens that hold top_p of the whole. Only those about as likely as the last of them are
-// sorted: the whole is first weighed by powers of two.
+// Keeps the fewest likeliest tokens that hold top_p of the whole. Only those about as likely as the last of
+// them are sorted: the whole is first weighed by powers of two.
 void Sampler::keep_top_p() {
   const auto halvings = [](const Candidate& candidate) {
     return std::min<int>(127 - static_cast<int>(std::bit_cast<uint32_t>(candidate.value) >> 23), 63);

@@ -31,12 +31,12 @@ struct SamplingParams {
   void check(int32_t vocabulary) const;
 };
 
-// Log probabilities are natural logs of softmax(logits as the model gave them): nothing of the request changes them,
-// so they say what the model thinks, also of a token that a mask or a bias forced.
+// Log probabilities are natural logs of softmax(logits as the model gave them): nothing of the request
+// changes them, so they say what the model thinks, also of a token that a mask or a bias forced.
 struct Choice {
   Token token = -1;                          // -1: the mask allows nothing, or no logit is a number
   float logprob = 0;                         // of `token`, when top_logprobs >= 0
-  std::vector<std::pair<Token, float>> top;  // the top_logprobs likeliest with their log probabilities, best first
+  std::vector<std::pair<Token, float>> top;  // the top_logprobs likeliest, best first
 };
 
 // One per sequence. The same parameters and calls give the same tokens, bit for bit, on the same machine.
@@ -47,18 +47,19 @@ class Sampler {
   // Tokens that repetition_penalty looks at (prompt), and those that all penalties look at (answer).
   void accept_prompt(std::span<const Token> tokens);
   void accept(Token token);
-  // logits: (vocabulary), changed in place. mask: bit t allows token t, missing bits allow nothing; empty allows all.
-  // Ties go to the smaller id; NaN counts as -inf, which is never chosen.
+  // logits: (vocabulary), changed in place. mask: bit t allows token t, missing bits allow nothing; empty
+  // allows all. Ties go to the smaller id; NaN counts as -inf, which is never chosen.
   Choice sample(std::span<float> logits, std::span<const uint32_t> mask);
 
  private:
   struct Candidate {
     Token token;
-    float value;  // logit, then exp((logit - best) / temperature)
+    float value;  // logit, or exp((logit - best) / temperature)
   };
 
   void change(std::span<float> logits, std::span<const uint32_t> mask) const;
-  Token draw(std::span<const float> logits, float best);
+  Token draw(std::span<float> logits, float best);
+  void add_logprobs(Choice& choice);
   void keep_top_p();
   double next_uniform();
 

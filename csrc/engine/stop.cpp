@@ -44,6 +44,8 @@ std::string StopMatcher::push(std::string_view text) {
   return free;
 }
 
-std::string StopMatcher::finish() { return std::exchange(held_, {}); }
+std::string StopMatcher::finish() {
+  return std::exchange(held_, {});
+}
 
 }  // namespace binhdan::engine

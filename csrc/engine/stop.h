@@ -7,8 +7,9 @@
 
 namespace binhdan::engine {
 
-// Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that is complete first ends the
-// answer; of those complete at the same byte, the longest. So the answer does not depend on how it came in pieces.
+// Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that is complete first ends
+// the answer; of those complete at the same byte, the longest. So the answer does not depend on how it came
+// in pieces.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);  // UTF-8; empty strings are ignored

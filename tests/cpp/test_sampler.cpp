@@ -19,7 +19,8 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-Choice sample_once(const SamplingParams& params, std::vector<float> logits, const std::vector<uint32_t>& mask = {}) {
+Choice sample_once(const SamplingParams& params, std::vector<float> logits,
+                   const std::vector<uint32_t>& mask = {}) {
   return Sampler(params, static_cast<int32_t>(logits.size())).sample(logits, mask);
 }
 
@@ -41,8 +42,8 @@ std::vector<double> only(std::vector<double> p, const std::function<bool(std::si
   return p;
 }
 
-// Draws 20,000 tokens and compares their counts with `p` by Pearson's chi-square. The seed is fixed, so a pass stays
-// a pass; the bound is passed by 99.99 % of seeds (Wilson & Hilferty 1931).
+// Draws 20,000 tokens and compares their counts with `p` by Pearson's chi-square. The seed is fixed, so a
+// pass stays a pass; the bound is passed by 99.99 % of seeds (Wilson & Hilferty 1931).
 bool draws_from(const SamplingParams& params, const std::vector<float>& logits, const std::vector<double>& p,
                 const std::vector<uint32_t>& mask = {}) {
   constexpr int kDraws = 20000;
@@ -101,7 +102,8 @@ TEST(greedy_takes_the_best_and_ties_go_to_the_smaller_id) {
 
 TEST(logits_that_are_not_numbers) {
   SamplingParams warm{.temperature = 1};
-  for (const SamplingParams& params : {SamplingParams{}, warm, SamplingParams{.temperature = 1, .top_k = 3}}) {
+  for (const SamplingParams& params :
+       {SamplingParams{}, warm, SamplingParams{.temperature = 1, .top_k = 3}}) {
     CHECK(sample_once(params, {kNan, -3, kNan}).token == 1);
     CHECK(sample_once(params, {0, kInf, 5}).token == 1);
     CHECK(sample_once(params, {-kInf, -kInf, -2}).token == 2);
@@ -162,9 +164,8 @@ TEST(top_p_of_a_big_flat_vocabulary) {
   const auto p = softmax(logits, 20);
   std::vector<Token> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](Token a, Token b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-  });
+  std::sort(order.begin(), order.end(),
+            [&](Token a, Token b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
   std::vector<bool> inside(logits.size());
   std::ptrdiff_t count = 0;
   for (double held = 0; held < 0.5; ++count) {
@@ -216,8 +217,8 @@ TEST(mask_allows_its_bits_only) {
   CHECK(sample_once({}, kLogits, mask).token == 6);
   CHECK(sample_once({}, kLogits, {0}).token == -1);
   CHECK(sample_once({.temperature = 1}, kLogits, {0}).token == -1);
-  CHECK(draws_from({.temperature = 1}, kLogits, only(softmax(kLogits), [](std::size_t i) { return i == 2 || i == 6; }),
-                   mask));
+  CHECK(draws_from({.temperature = 1}, kLogits,
+                   only(softmax(kLogits), [](std::size_t i) { return i == 2 || i == 6; }), mask));
   std::vector<float> logits = many_logits(100);
   logits[70] = 50;
   CHECK(sample_once({}, logits, {~0u, ~0u, ~0u, ~0u}).token == 70);
@@ -229,13 +230,16 @@ TEST(mask_allows_its_bits_only) {
 
 TEST(log_probabilities_are_the_model_s_own) {
   const auto p = softmax(kLogits);
-  const auto near = [&](float logprob, std::size_t token) { return std::abs(logprob - std::log(p[token])) < 1e-6; };
+  const auto near = [&](float logprob, std::size_t token) {
+    return std::abs(logprob - std::log(p[token])) < 1e-6;
+  };
   Choice choice = sample_once({.top_logprobs = 3}, kLogits);
   CHECK(choice.token == 4 && near(choice.logprob, 4));
   CHECK(choice.top.size() == 3);
   for (std::size_t i = 0; i < choice.top.size(); ++i)
     CHECK(choice.top[i].first == static_cast<Token>(kOrder[i]) && near(choice.top[i].second, kOrder[i]));
-  choice = sample_once({.temperature = 0.2f, .top_logprobs = 1, .logit_bias = {{3, 100}}}, kLogits, {1u << 3});
+  choice =
+      sample_once({.temperature = 0.2f, .top_logprobs = 1, .logit_bias = {{3, 100}}}, kLogits, {1u << 3});
   CHECK(choice.token == 3 && near(choice.logprob, 3));
   CHECK(choice.top.size() == 1 && choice.top[0].first == 4 && near(choice.top[0].second, 4));
   CHECK(sample_once({.top_logprobs = 0}, kLogits).top.empty());
@@ -257,8 +261,9 @@ TEST(log_probabilities_of_a_big_vocabulary) {
 TEST(the_same_seed_gives_the_same_tokens) {
   const std::vector<float> logits = many_logits(5000);
   const auto tokens = [&](uint64_t seed) {
-    Sampler sampler({.temperature = 0.9f, .top_p = 0.95f, .min_p = 0.01f, .repetition_penalty = 1.1f, .seed = seed},
-                    5000);
+    Sampler sampler(
+        {.temperature = 0.9f, .top_p = 0.95f, .min_p = 0.01f, .repetition_penalty = 1.1f, .seed = seed},
+        5000);
     std::vector<Token> all;
     for (int i = 0; i < 200; ++i) {
       std::vector<float> work = logits;
@@ -273,7 +278,8 @@ TEST(the_same_seed_gives_the_same_tokens) {
 }
 
 TEST(the_random_numbers_are_pinned) {
-  // xoshiro256** seeded by splitmix64(42), as computed from the authors' definition: the same on every machine.
+  // xoshiro256** seeded by splitmix64(42), as computed from the authors' definition: the same on every
+  // machine.
   Sampler sampler({.temperature = 1, .seed = 42}, 1000);
   std::vector<Token> tokens;
   for (int i = 0; i < 6; ++i) {
@@ -285,8 +291,15 @@ TEST(the_random_numbers_are_pinned) {
 
 TEST(check_names_the_field) {
   const auto check = [](const SamplingParams& params) { params.check(100); };
-  check({.temperature = 2, .top_k = 40, .top_p = 0, .min_p = 1, .repetition_penalty = 0.5f, .presence_penalty = -2,
-         .frequency_penalty = 2, .top_logprobs = 20, .logit_bias = {{0, 100}, {99, -100}}});
+  check({.temperature = 2,
+         .top_k = 40,
+         .top_p = 0,
+         .min_p = 1,
+         .repetition_penalty = 0.5f,
+         .presence_penalty = -2,
+         .frequency_penalty = 2,
+         .top_logprobs = 20,
+         .logit_bias = {{0, 100}, {99, -100}}});
   CHECK_FAILS(check({.temperature = -1}), "temperature");
   CHECK_FAILS(check({.temperature = kInf}), "temperature");
   CHECK_FAILS(check({.temperature = kNan}), "temperature");

@@ -65,7 +65,8 @@ TEST(holds_back_only_what_may_be_a_beginning) {
 }
 
 TEST(stops_across_pieces) {
-  CHECK((answer({"Người dùng:"}, {"Vâng ạ.\nNg", "ười", " dù", "ng", ": còn gì"}) == Answer{"Vâng ạ.\n", true}));
+  CHECK((answer({"Người dùng:"}, {"Vâng ạ.\nNg", "ười", " dù", "ng", ": còn gì"}) ==
+         Answer{"Vâng ạ.\n", true}));
   CHECK((answer({"\n\n"}, {"một\n", "hai\n", "\nba"}) == Answer{"một\nhai", true}));
   CHECK((answer({"a"}, {"a"}) == Answer{"", true}));
 }
