@@ -23,10 +23,11 @@ class Cursor {
 
   template <typename... Pieces>
   [[noreturn]] void fail(Code code, const Pieces&... pieces) const {
-    binhdan::fail(code, file_, ": ", place_, ", byte ", offset_, ": ", pieces...);
+    binhdan::fail(code, file_, ": ", place_, ", byte ", item_, ": ", pieces...);
   }
 
   std::span<const std::byte> take(uint64_t size, const char* what) {
+    item_ = offset_;
     if (size > left())
       fail(Code::bad_format, what, " needs ", size, " bytes, but the file ends after ", left());
     const auto part = bytes_.subspan(static_cast<std::size_t>(offset_), static_cast<std::size_t>(size));
@@ -55,6 +56,7 @@ class Cursor {
   const std::string& file_;
   std::string place_ = "header";
   uint64_t offset_ = 0;
+  uint64_t item_ = 0;  // where the item that was read last begins
 };
 
 }  // namespace binhdan::gguf

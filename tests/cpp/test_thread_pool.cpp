@@ -8,6 +8,7 @@
 
 #include "base/thread_pool.h"
 #include "check.h"
+#include "sanitizers.h"
 
 #ifndef _WIN32
 #include <sys/wait.h>
@@ -138,7 +139,7 @@ TEST(a_nested_run_is_refused) {
 
 #ifndef _WIN32
 // ThreadSanitizer does not follow a fork with threads.
-#if !defined(__SANITIZE_THREAD__)
+#if !BINHDAN_TSAN
 TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
   auto* pool = new ThreadPool(4);
   pool->run([](Team&) {});
