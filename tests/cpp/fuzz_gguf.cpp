@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     const auto file = gguf::File::parse(std::as_bytes(std::span(data, size)), "fuzz.gguf");
     touch_values(file);
     touch_tensors(file);
-    if (describe_file(file).empty()) std::abort();
+    if (api::describe_file(file).empty()) std::abort();
   });
   return 0;
 }

@@ -1,0 +1,266 @@
+#include "api/inspect.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "api/json.h"
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/utf8.h"
+#include "model/config.h"
+
+namespace binhdan::api {
+namespace {
+
+using gguf::File;
+using gguf::Value;
+using gguf::ValueType;
+
+constexpr uint64_t kLongestList = 16;       // array elements that are written out
+constexpr std::size_t kLongestString = 1000;  // bytes
+
+// ---- metadata -----------------------------------------------------------------------------------------------------
+
+std::string shortened(std::string_view text) {
+  if (text.size() <= kLongestString) return std::string(text);
+  std::size_t end = kLongestString;
+  while (end > kLongestString - 4 && (text[end] & 0xc0) == 0x80) --end;  // not inside a character
+  return std::string(text.substr(0, end)) + "…";
+}
+
+void write_number(JsonWriter& out, ValueType type, const std::byte* bytes) {
+  if (type == ValueType::boolean)
+    out.value(*bytes != std::byte{0});
+  else if (type == ValueType::f32)
+    out.value(gguf::load<float>(bytes));
+  else if (const auto real = gguf::load_float(type, bytes))
+    out.value(*real);
+  else if (const auto natural = gguf::load_integer<uint64_t>(type, bytes))
+    out.value(*natural);
+  else
+    out.value(gguf::load_integer<int64_t>(type, bytes).value_or(0));
+}
+
+void write_elements(JsonWriter& out, const Value& value) {
+  auto left = value.raw;
+  for (uint64_t i = 0; i < value.count; ++i) {
+    if (value.element == ValueType::string)
+      out.value(shortened(gguf::take_string(left)));
+    else
+      write_number(out, value.element, value.raw.data() + i * gguf::scalar_size(value.element));
+  }
+}
+
+void write_array(JsonWriter& out, const Value& value) {
+  out.begin_object();
+  out.field("type", gguf::value_type_name(value.element)).field("count", value.count);
+  if (value.count <= kLongestList) {
+    out.key("values").begin_array();
+    write_elements(out, value);
+    out.end_array();
+  }
+  out.end_object();
+}
+
+void write_metadata(JsonWriter& out, const File& file) {
+  out.key("metadata").begin_object();
+  for (const std::string& key : file.keys()) {
+    const Value& value = *file.find(key);
+    out.key(key);
+    if (value.type == ValueType::array)
+      write_array(out, value);
+    else if (value.type != ValueType::string)
+      write_number(out, value.type, value.raw.data());
+    else if (key.starts_with("tokenizer.chat_template"))
+      out.value(file.get_string(key));
+    else
+      out.value(shortened(file.get_string(key)));
+  }
+  out.end_object();
+}
+
+// ---- the model's sizes --------------------------------------------------------------------------------------------
+
+// What describes the file must not fail because of one odd value: such a value reads as absent.
+std::optional<std::string_view> find_string(const File& file, std::string_view key) {
+  const Value* value = file.find(key);
+  if (!value || value->type != ValueType::string) return std::nullopt;
+  return file.get_string(key);
+}
+
+// A number, or one number for each layer; empty when absent.
+std::vector<uint64_t> find_numbers(const File& file, const std::string& key) {
+  const Value* value = file.find(key);
+  std::vector<uint64_t> numbers;
+  if (!value || !gguf::is_integer(value->element)) return numbers;
+  const std::size_t size = gguf::scalar_size(value->element);
+  for (uint64_t i = 0; i < value->count; ++i)
+    numbers.push_back(gguf::load_integer<uint64_t>(value->element, value->raw.data() + i * size).value_or(0));
+  return numbers;
+}
+
+std::optional<uint64_t> largest(const std::vector<uint64_t>& numbers) {
+  if (numbers.empty()) return std::nullopt;
+  return *std::max_element(numbers.begin(), numbers.end());
+}
+
+std::optional<uint64_t> product(std::optional<uint64_t> a, std::optional<uint64_t> b) {
+  uint64_t result;
+  if (!a || !b || __builtin_mul_overflow(*a, *b, &result)) return std::nullopt;
+  return result;
+}
+
+std::optional<uint64_t> sum(std::optional<uint64_t> a, std::optional<uint64_t> b) {
+  uint64_t result;
+  if (!a || !b || __builtin_add_overflow(*a, *b, &result)) return std::nullopt;
+  return result;
+}
+
+struct Sizes {
+  std::optional<uint64_t> context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token;
+};
+
+Sizes find_sizes(const File& file, const std::string& architecture) {
+  const auto numbers = [&](const char* key) { return find_numbers(file, architecture + "." + key); };
+  Sizes s;
+  s.context = largest(numbers("context_length"));
+  s.embedding = largest(numbers("embedding_length"));
+  s.layers = largest(numbers("block_count"));
+  s.heads = largest(numbers("attention.head_count"));
+  std::vector<uint64_t> kv_heads = numbers("attention.head_count_kv");
+  if (kv_heads.empty()) kv_heads = numbers("attention.head_count");
+  s.kv_heads = largest(kv_heads);
+  s.head_dim = largest(numbers("attention.key_length"));
+  if (!s.head_dim && s.embedding && s.heads.value_or(0) > 0) s.head_dim = *s.embedding / *s.heads;
+  auto value_dim = largest(numbers("attention.value_length"));
+  if (!value_dim) value_dim = s.head_dim;
+
+  std::optional<uint64_t> heads_of_all_layers = kv_heads.size() == 1 ? product(s.kv_heads, s.layers) : 0;
+  if (kv_heads.size() != 1)
+    for (const uint64_t heads : kv_heads) heads_of_all_layers = sum(heads_of_all_layers, heads);
+  if (!kv_heads.empty())
+    s.kv_bytes_per_token = product(product(heads_of_all_layers, sum(s.head_dim, value_dim)), sizeof(uint16_t));
+  return s;
+}
+
+template <typename T>
+void write_optional(JsonWriter& out, const char* name, const std::optional<T>& content) {
+  out.key(name);
+  content ? out.value(*content) : out.null();
+}
+
+void write_sizes(JsonWriter& out, const Sizes& s) {
+  write_optional(out, "context", s.context);
+  write_optional(out, "embedding", s.embedding);
+  write_optional(out, "layers", s.layers);
+  write_optional(out, "heads", s.heads);
+  write_optional(out, "kv_heads", s.kv_heads);
+  write_optional(out, "head_dim", s.head_dim);
+  write_optional(out, "kv_bytes_per_token", s.kv_bytes_per_token);
+}
+
+void write_support(JsonWriter& out, const File& file) {
+  std::optional<std::string> reason;
+  try {
+    model::Config::read(file);
+  } catch (const Error& error) {
+    reason = error.what();
+  }
+  out.field("supported", !reason.has_value());
+  write_optional(out, "reason", reason);
+}
+
+void write_tokenizer(JsonWriter& out, const File& file) {
+  out.key("tokenizer");
+  const Value* tokens = file.find("tokenizer.ggml.tokens");
+  if (!tokens || tokens->type != ValueType::array) {
+    out.null();
+    return;
+  }
+  out.begin_object();
+  write_optional(out, "model", find_string(file, "tokenizer.ggml.model"));
+  write_optional(out, "pre", find_string(file, "tokenizer.ggml.pre"));
+  out.field("size", tokens->count);
+  out.field("has_chat_template", find_string(file, "tokenizer.chat_template").has_value());
+  out.end_object();
+}
+
+// ---- tensors ------------------------------------------------------------------------------------------------------
+
+struct Totals {
+  DType type;
+  uint64_t tensors = 0, parameters = 0, bytes = 0;
+};
+
+// Sums do not overflow: the tensors lie side by side in the files.
+std::vector<Totals> totals_by_type(const File& file) {
+  std::map<DType, Totals> by_type;
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    Totals& totals = by_type[tensor.type];
+    totals.type = tensor.type;
+    totals.tensors += 1;
+    totals.parameters += tensor.cols() * tensor.rows();
+    totals.bytes += tensor.bytes;
+  }
+  std::vector<Totals> all;
+  for (const auto& [type, totals] : by_type) all.push_back(totals);
+  std::stable_sort(all.begin(), all.end(), [](const Totals& a, const Totals& b) { return a.bytes > b.bytes; });
+  return all;
+}
+
+void write_types(JsonWriter& out, const std::vector<Totals>& all) {
+  out.key("types").begin_array();
+  for (const Totals& totals : all) {
+    out.begin_object().field("type", dtype_info(totals.type).name).field("tensors", totals.tensors);
+    out.field("parameters", totals.parameters).field("bytes", totals.bytes).end_object();
+  }
+  out.end_array();
+}
+
+void write_tensors(JsonWriter& out, const File& file) {
+  out.key("tensors").begin_array();
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    out.begin_object().field("name", tensor.name).field("type", dtype_info(tensor.type).name);
+    out.key("shape").begin_array();
+    for (const uint64_t size : tensor.shape) out.value(size);
+    out.end_array().field("bytes", tensor.bytes).end_object();
+  }
+  out.end_array();
+}
+
+}  // namespace
+
+std::string describe_file(const File& file) {
+  const auto architecture = find_string(file, "general.architecture");
+  const std::vector<Totals> totals = totals_by_type(file);
+  uint64_t parameters = 0;
+  for (const Totals& one : totals) parameters += one.parameters;
+
+  JsonWriter out;
+  out.begin_object();
+  out.field("version", file.version()).field("file_bytes", file.bytes());
+  write_optional(out, "architecture", architecture);
+  write_optional(out, "name", find_string(file, "general.name"));
+  out.field("parameters", parameters);
+  write_sizes(out, find_sizes(file, std::string(architecture.value_or(""))));
+  write_support(out, file);
+  write_tokenizer(out, file);
+  write_types(out, totals);
+  write_metadata(out, file);
+  write_tensors(out, file);
+  out.end_object();
+  return out.text();
+}
+
+std::string inspect_json(const std::string& path) {
+  const File file = File::open(path);
+  std::string json = describe_file(file);
+  file.check_intact();
+  return json;
+}
+
+}  // namespace binhdan::api
