@@ -16,6 +16,7 @@ constexpr char32_t kLeads = 19, kVowels = 21, kTrails = 28;
 struct Char {
   char32_t c;
   uint8_t combining;
+  std::size_t at;  // keeps the order of marks of one class (Clang 19 warns of GCC 12's std::stable_sort)
 };
 
 bool is_syllable(char32_t c) {
@@ -30,18 +31,19 @@ const ActiveRun* active_run(char32_t c) {
 }
 
 void decompose(char32_t c, std::vector<Char>& out) {
+  const auto add = [&out](char32_t x, uint8_t combining) { out.push_back({x, combining, out.size()}); };
   if (is_syllable(c)) {
     const char32_t index = c - kSyllables;
-    out.push_back({kLead + index / (kVowels * kTrails), 0});
-    out.push_back({kVowel + index / kTrails % kVowels, 0});
-    if (index % kTrails != 0) out.push_back({kTrail + index % kTrails, 0});
+    add(kLead + index / (kVowels * kTrails), 0);
+    add(kVowel + index / kTrails % kVowels, 0);
+    if (index % kTrails != 0) add(kTrail + index % kTrails, 0);
     return;
   }
   const auto entry = std::partition_point(std::begin(kDecompositions), std::end(kDecompositions),
                                           [c](const Decomposition& d) { return d.from < c; });
   if (entry == std::end(kDecompositions) || entry->from != c) {
     const ActiveRun* run = active_run(c);
-    out.push_back({c, run ? run->combining : uint8_t{0}});
+    add(c, run ? run->combining : uint8_t{0});
     return;
   }
   decompose(entry->first, out);
@@ -68,7 +70,9 @@ void order_marks(std::vector<Char>& chars) {
   for (auto it = chars.begin(); it != chars.end();) {
     const auto end = std::find_if(it, chars.end(), [](const Char& x) { return x.combining == 0; });
     if (end - it > 1)
-      std::stable_sort(it, end, [](const Char& a, const Char& b) { return a.combining < b.combining; });
+      std::sort(it, end, [](const Char& a, const Char& b) {
+        return std::tie(a.combining, a.at) < std::tie(b.combining, b.at);
+      });
     it = end == chars.end() ? end : end + 1;
   }
 }

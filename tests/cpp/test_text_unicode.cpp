@@ -1,0 +1,76 @@
+#include "check.h"
+#include "text/unicode.h"
+
+using namespace binhdan::text;
+
+TEST(code_points_are_decoded_strictly) {
+  const auto decode = [](std::string_view s) {
+    std::u32string out;
+    for (size_t i = 0; i < s.size();) out.push_back(next_codepoint(s, i));
+    return out;
+  };
+  CHECK(decode("aệ🦙") == U"aệ🦙");
+  CHECK(decode("\xC0\xAF") == U"\uFFFD\uFFFD");            // overlong
+  CHECK(decode("\xED\xA0\x80") == U"\uFFFD\uFFFD\uFFFD");  // a surrogate
+  CHECK(decode("\xF4\x90\x80\x80x") == U"\uFFFD\uFFFD\uFFFD\uFFFDx");
+  CHECK(decode("\xE1\xBB") == U"\uFFFD\uFFFD");
+  for (const char32_t c :
+       {U'\0', U'\x7F', U'\x80', U'\x7FF', U'\x800', U'\xFFFF', U'\U00010000', U'\U0010FFFF'}) {
+    std::string s;
+    append_utf8(s, c);
+    CHECK(decode(s) == std::u32string(1, c));
+  }
+}
+
+TEST(prefixes_end_at_characters) {
+  const std::string text = "aệ🦙";  // 1 + 3 + 4 bytes
+  const size_t complete[] = {0, 1, 1, 1, 4, 4, 4, 4, 8};
+  for (size_t n = 0; n <= text.size(); ++n)
+    CHECK(complete_prefix(std::string_view(text).substr(0, n)) == complete[n]);
+  CHECK(complete_prefix("\x80\x80") == 2);
+  CHECK(complete_prefix("\xE0\x80") == 2);  // can never become a character
+  CHECK(complete_prefix("a\xF0\x9F") == 1);
+}
+
+// Expected values: bytes.decode("utf-8", errors="replace") of Python 3.
+TEST(what_is_no_utf8_is_replaced_as_in_python) {
+  CHECK(replace_invalid("ệ\xE1\xBBz") == "ệ\uFFFDz");
+  CHECK(replace_invalid("\xF0\x9F\xA6") == "\uFFFD");
+  CHECK(replace_invalid("\xED\xA0\x80") == "\uFFFD\uFFFD\uFFFD");
+  CHECK(replace_invalid("\xF0\x9F\xE1\xBB\x87") == "\uFFFDệ");
+  CHECK(replace_invalid("\xC0\xFF\x80") == "\uFFFD\uFFFD\uFFFD");
+}
+
+TEST(classes) {
+  CHECK(is_letter(U'z') && is_letter(U'Đ') && is_letter(U'ệ') && is_letter(U'工') && is_letter(0x323AF));
+  CHECK(!is_letter(U'`') && !is_letter(U'{') && !is_letter(U'1') && !is_letter(0x301) &&
+        !is_letter(kReplacement));
+  CHECK(is_mark(0x300) && is_mark(0x0E31) && is_mark(0xE0100) && !is_mark(U'a') && !is_mark(0x10FFFF));
+  CHECK(is_number(U'9') && is_number(U'½') && is_number(U'٣') && !is_number(U':'));
+  int spaces = 0;
+  for (char32_t c = 0; c < 0x110000; ++c) spaces += is_whitespace(c);
+  CHECK(spaces == 25);  // White_Space in PropList.txt
+  CHECK(is_whitespace(0x85) && is_whitespace(0x3000) && !is_whitespace(0x200B) && !is_whitespace(0x1C));
+}
+
+TEST(nfc_composes) {
+  CHECK(nfc("Tie\u0302\u0301ng Vie\u0323\u0302t") == "Tiếng Việt");
+  CHECK(nfc("e\u0302\u0323") == "ệ" && nfc("ê\u0323") == "ệ" && nfc("ẹ\u0302") == "ệ");
+  CHECK(nfc("u\u031B\u0301") == "ứ" && nfc("\u0111") == "đ");
+  CHECK(nfc("\u1112\u1161\u11AB") == "한" && nfc("하\u11AB") == "한" && nfc("한\u11AB") == "한\u11AB");
+  CHECK(nfc("\u212B") == "Å" && nfc("\u0344") == "\u0308\u0301" && nfc("\u0958") == "\u0915\u093C");
+  CHECK(nfc("a\u0315\u0300\u05AE\u0301b") == "à\u05AE\u0301\u0315b");  // NormalizationTest.txt, part 2
+  CHECK(nfc("") == "" && nfc("plain") == "plain");
+}
+
+TEST(nfc_passes_other_bytes_through) {
+  CHECK(nfc("\xFF"
+            "e\u0301\xE1\xBB") ==
+        "\xFF"
+        "é\xE1\xBB");
+  CHECK(nfc("e\xFF\u0301") == "e\xFF\u0301");
+  CHECK(nfc("\uFFFD"
+            "e\u0301") ==
+        "\uFFFD"
+        "é");
+}

@@ -1,0 +1,148 @@
+// Small vocabularies as GGUF bytes, so that the tests read them the way a model file is read.
+#pragma once
+#include <cstring>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gguf/reader.h"
+#include "text/tokenizer.h"
+
+// The keys of a vocabulary; write() makes a GGUF v3 file without tensors of what is there.
+struct VocabSpec {
+  std::map<std::string, std::string> strings;
+  std::map<std::string, uint32_t> numbers;
+  std::map<std::string, bool> bools;
+  std::vector<std::string> tokens;
+  std::vector<int32_t> kinds;
+  std::optional<std::vector<float>> scores;
+  std::optional<std::vector<std::string>> merges;
+
+  binhdan::text::Token add(std::string token, binhdan::text::TokenKind kind, float score = 0) {
+    tokens.push_back(std::move(token));
+    kinds.push_back(static_cast<int32_t>(kind));
+    if (scores) scores->push_back(score);
+    return static_cast<binhdan::text::Token>(tokens.size()) - 1;
+  }
+  // Bytes of a file that lasts as long as the caller keeps them.
+  std::string write() const;
+  binhdan::text::Vocab read() const {
+    const std::string bytes = write();
+    return binhdan::text::Vocab::read(
+        binhdan::gguf::File::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"));
+  }
+  binhdan::text::Tokenizer tokenizer() const { return binhdan::text::Tokenizer(read()); }
+};
+
+inline std::string VocabSpec::write() const {
+  std::string body;
+  uint64_t count = 0;
+  const auto put = [&](auto value) { body.append(reinterpret_cast<const char*>(&value), sizeof value); };
+  const auto text = [&](const std::string& s) {
+    put(uint64_t{s.size()});
+    body += s;
+  };
+  const auto key = [&](const std::string& name, binhdan::gguf::ValueType type) {
+    ++count;
+    text(name);
+    put(static_cast<uint32_t>(type));
+  };
+  const auto array = [&](const char* name, binhdan::gguf::ValueType type, const auto& items,
+                         auto write_item) {
+    key(name, binhdan::gguf::ValueType::array);
+    put(static_cast<uint32_t>(type));
+    put(uint64_t{items.size()});
+    for (const auto& item : items) write_item(item);
+  };
+  for (const auto& [name, value] : strings) key(name, binhdan::gguf::ValueType::string), text(value);
+  for (const auto& [name, value] : numbers) key(name, binhdan::gguf::ValueType::u32), put(value);
+  for (const auto& [name, value] : bools) key(name, binhdan::gguf::ValueType::boolean), put(uint8_t{value});
+  array("tokenizer.ggml.tokens", binhdan::gguf::ValueType::string, tokens, text);
+  array("tokenizer.ggml.token_type", binhdan::gguf::ValueType::i32, kinds, put);
+  if (scores) array("tokenizer.ggml.scores", binhdan::gguf::ValueType::f32, *scores, put);
+  if (merges) array("tokenizer.ggml.merges", binhdan::gguf::ValueType::string, *merges, text);
+
+  std::string head = "GGUF";
+  std::swap(head, body);
+  put(uint32_t{3});
+  put(uint64_t{0});
+  put(count);
+  return body + head;
+}
+
+// Bytes in the alphabet of byte-level vocabularies, written out apart from the library's own table.
+inline std::string spell(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) {
+    const unsigned b = static_cast<unsigned char>(c);
+    unsigned letter = b;
+    if (b <= 0x20) letter = 0x100 + b;
+    if (b >= 0x7F && b <= 0xA0) letter = 0x121 + (b - 0x7F);
+    if (b == 0xAD) letter = 0x143;
+    if (letter < 0x80) {
+      out += static_cast<char>(letter);
+    } else {
+      out += static_cast<char>(0xC0 | letter >> 6);
+      out += static_cast<char>(0x80 | (letter & 0x3F));
+    }
+  }
+  return out;
+}
+
+inline const std::vector<std::pair<std::string, std::string>>& byte_merges() {
+  static const std::vector<std::pair<std::string, std::string>> merges = {
+      {"a", "a"},        {"\xC3", "\xA0"},     {"aa", "aa"},       {"n", "g"},   {" ", "a"},   {" ", " "},
+      {"b", "a"},        {"\xE1", "\xBB"},     {"a", "b"},         {"t", "h"},   {"  ", "  "}, {"ab", "ab"},
+      {"i", "\xE1\xBB"}, {"\xE1\xBB", "\x87"}, {"th", "\xC3\xA0"}, {"\n", "\n"}, {"1", "1"},   {"<", "|"},
+      {"i", "m"},        {"_", "s"},           {" a", "b"},        {"'", "s"},   {"<|", "im"},
+  };
+  return merges;
+}
+
+// Tokens 0 to 255 are the bytes, then the merges, then: <|endoftext|>, <|im_start|>, <|im_end|> (control),
+// <think> (user-defined).
+inline VocabSpec byte_spec(const std::string& pre = "qwen2") {
+  using binhdan::text::TokenKind;
+  VocabSpec spec;
+  spec.strings = {{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", pre}};
+  for (int byte = 0; byte < 256; ++byte)
+    spec.add(spell(std::string(1, static_cast<char>(byte))), TokenKind::normal);
+  spec.merges.emplace();
+  for (const auto& [left, right] : byte_merges()) {
+    spec.add(spell(left + right), TokenKind::normal);
+    spec.merges->push_back(spell(left) + " " + spell(right));
+  }
+  spec.numbers["tokenizer.ggml.bos_token_id"] = spec.add("<|endoftext|>", TokenKind::control);
+  spec.add("<|im_start|>", TokenKind::control);
+  spec.numbers["tokenizer.ggml.eos_token_id"] = spec.add("<|im_end|>", TokenKind::control);
+  spec.add("<think>", TokenKind::user_defined);
+  return spec;
+}
+
+// Tokens 0 to 2 are <unk>, <s>, </s>, then the bytes, then pieces with scores, then <think> (user-defined).
+inline VocabSpec spm_spec() {
+  using binhdan::text::TokenKind;
+  VocabSpec spec;
+  spec.strings = {{"tokenizer.ggml.model", "llama"}};
+  spec.scores.emplace();
+  spec.add("<unk>", TokenKind::unknown);
+  spec.add("<s>", TokenKind::control);
+  spec.add("</s>", TokenKind::control);
+  for (int byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", byte);
+    spec.add(name, TokenKind::byte);
+  }
+  float score = 0;
+  for (const char* piece :
+       {"aa", "▁a", "▁▁", "ab", "aaaa", "▁▁▁▁", "ba", "▁th", "th", "ng", "thà", "▁ab", "bab", "</", "s>",
+        "ệt", "▁",  "a",  "b",  "t",    "h",    "n",  "g",   "s",  "à",  "ệ",   "i",   "<",   "/",  ">"})
+    spec.add(piece, TokenKind::normal, --score);
+  spec.add("<think>", TokenKind::user_defined);
+  return spec;
+}
