@@ -68,7 +68,10 @@ void binhdan_set_log_sink(binhdan_log_sink sink, void* user) { set_log_sink(sink
 const char* binhdan_isas(void) {
   static const std::string names = [] {
     std::string joined;
-    for (const KernelTable* table : compiled_tables()) joined += (joined.empty() ? "" : " ") + std::string(table->isa);
+    for (const KernelTable* table : compiled_tables()) {
+      if (!joined.empty()) joined += ' ';
+      joined += table->isa;
+    }
     return joined;
   }();
   return names.c_str();
