@@ -1,0 +1,65 @@
+"""The READMEs are executed: their Python runs, their commands and options exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READMES = ["README.md", "README.vi.md"]
+FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def blocks(readme: str, language: str) -> list[str]:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    return [code for found, code in FENCE.findall(text) if found == language]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_python_runs(readme: str) -> None:
+    (code,) = blocks(readme, "python")
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "hà nội là thủ đô của việt nam" in done.stdout
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_two_commands_and_the_first_answer(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert "pip install '.[test]' && pytest" in text
+    ask = re.search(r"pip install \. && binhdan ask \"([^\"]+)\"", text)
+    answer = re.search(r"`(hà nội[^`]*)`", text)
+    assert ask and answer
+    done = run("-m", "binhdan", "ask", ask[1])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == answer[1]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_commands_and_options_exist(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    commands = re.findall(r"binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text)
+    assert {command for command, _ in commands} >= {"ask", "chat", "info", "pull", "quantize", "bench speed"}
+    for command in sorted({command for command, _ in commands}):
+        help_text = run("-m", "binhdan", *command.split(), "--help")
+        assert help_text.returncode == 0, f"{readme}: binhdan {command}: {help_text.stderr}"
+        for rest in (rest for name, rest in commands if name == command):
+            for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest.split("#")[0]):
+                assert option in help_text.stdout, f"{readme}: binhdan {command} has no {option}"
+
+
+@pytest.mark.parametrize(
+    "document", [*READMES, "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
