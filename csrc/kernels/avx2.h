@@ -54,16 +54,49 @@ BINHDAN_INLINE __m256 load_f16(const void* src) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(src)));
 }
 
-// Always the same tree: ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
-BINHDAN_INLINE float sum_lanes(__m256 v) {
+// Folds kDotLanes = 16 partial sums by halves, the order that kernels.h states.
+BINHDAN_INLINE float fold(__m256 low, __m256 high) {
+  const __m256 v = _mm256_add_ps(low, high);
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// The first `n` (0 to 8) lanes on, for maskload and maskstore.
+// The first n of eight floats (all of them when n >= 8), zeros behind. Masked stores are slow on Zen: only at ends.
 BINHDAN_INLINE __m256i first_lanes(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+BINHDAN_INLINE __m256 load_first(const float* src, int64_t n) {
+  return n >= 8 ? _mm256_loadu_ps(src) : _mm256_maskload_ps(src, first_lanes(n));
+}
+BINHDAN_INLINE void store_first(float* dst, int64_t n, __m256 x) {
+  if (n >= 8)
+    _mm256_storeu_ps(dst, x);
+  else
+    _mm256_maskstore_ps(dst, first_lanes(n), x);
+}
+
+// e^x within 1 ulp for x in [-87.3, 88.7]; 0 below, infinite above, NaN for NaN. x = n ln 2 + r, |r| <= ln 2 / 2, and
+// e^r = 1 + r + r^2 p(r): p minimizes the relative error (3e-9), ln 2 is in two parts so that n ln 2 loses nothing.
+BINHDAN_INLINE __m256 exp_lanes(__m256 x) {
+  const __m256 least = _mm256_set1_ps(-87.3365f), most = _mm256_set1_ps(88.7228f);
+  const __m256 inside = _mm256_max_ps(least, _mm256_min_ps(most, x));  // in this order they keep NaN
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(inside, _mm256_set1_ps(0x1.715476p+0f)),
+                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0x1.63p-1f), inside);
+  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-0x1.bd0106p-13f), r);
+  __m256 p = _mm256_set1_ps(0x1.6a23d6p-10f);
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.123a2p-7f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.5558f2p-5f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.555492p-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.fffffcp-2f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  const __m256 y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+  const __m256 bounded = _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ), y);
+  return _mm256_blendv_ps(bounded, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, most, _CMP_GT_OQ));
 }
 
 // ---- panels times int8 activations ---------------------------------------------------------------------------
@@ -105,9 +138,8 @@ BINHDAN_INLINE void panel_tile(const MatmulArgs& args, const typename Kernel::Pa
 #pragma GCC unroll 2
   for (int h = 0; h < H; ++h) {
     const int64_t r = row + 8 * (half + h);
-    const __m256i inside = first_lanes(args.row_end - r);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) _mm256_maskstore_ps(args.out + (i0 + i) * args.out_stride + r, inside, sums[h][i]);
+    for (int i = 0; i < M; ++i) store_first(args.out + (i0 + i) * args.out_stride + r, args.row_end - r, sums[h][i]);
   }
 }
 
