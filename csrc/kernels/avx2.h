@@ -23,19 +23,32 @@ inline constexpr size_t kPrefetchAhead = 2048;  // bytes; measured
 void matmul_q8_0(const MatmulArgs& args);
 void matmul_q4_0(const MatmulArgs& args);
 
-// Types read where they lie in the file, with float32 activations; `type` is one of the functions of DecodeRow.
+// Types read where they lie in the file, with float32 activations. n: elements, as for DecodeRow of codec.h.
+void decode_f32(float* dst, const void* src, int64_t n);
+void decode_f16(float* dst, const void* src, int64_t n);
+void decode_bf16(float* dst, const void* src, int64_t n);
+void decode_q4_1(float* dst, const void* src, int64_t n);
+void decode_q5_0(float* dst, const void* src, int64_t n);
+void decode_q5_1(float* dst, const void* src, int64_t n);
+void decode_q2_k(float* dst, const void* src, int64_t n);
+void decode_q3_k(float* dst, const void* src, int64_t n);
+void decode_q4_k(float* dst, const void* src, int64_t n);
+void decode_q5_k(float* dst, const void* src, int64_t n);
+void decode_q6_k(float* dst, const void* src, int64_t n);
+void decode_iq4_nl(float* dst, const void* src, int64_t n);
+void decode_iq4_xs(float* dst, const void* src, int64_t n);
 void matmul_f32(const MatmulArgs& args);
 void matmul_f16(const MatmulArgs& args);
 void matmul_bf16(const MatmulArgs& args);
 void matmul_q4_1(const MatmulArgs& args);
 void matmul_q5_0(const MatmulArgs& args);
 void matmul_q5_1(const MatmulArgs& args);
-void matmul_iq4_nl(const MatmulArgs& args);
 void matmul_q2_k(const MatmulArgs& args);
 void matmul_q3_k(const MatmulArgs& args);
 void matmul_q4_k(const MatmulArgs& args);
 void matmul_q5_k(const MatmulArgs& args);
 void matmul_q6_k(const MatmulArgs& args);
+void matmul_iq4_nl(const MatmulArgs& args);
 void matmul_iq4_xs(const MatmulArgs& args);
 size_t matmul_rows_scratch(int64_t rows, int64_t cols, int64_t m);
 
@@ -52,6 +65,12 @@ void attention(const AttentionArgs& args);
 // Eight float16 as float32. vcvtph2ps: 1 or 2 uops, one per cycle since Haswell.
 BINHDAN_INLINE __m256 load_f16(const void* src) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(src)));
+}
+
+BINHDAN_INLINE int four_bytes(const void* src) {
+  int value;
+  __builtin_memcpy(&value, src, sizeof value);
+  return value;
 }
 
 // Folds kDotLanes = 16 partial sums by halves, the order that kernels.h states.
@@ -106,9 +125,7 @@ BINHDAN_INLINE __m256i load_bytes(const void* src) { return _mm256_loadu_si256(s
 
 // Four columns of activations, the same for every row of weights.
 BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {
-  int columns;
-  __builtin_memcpy(&columns, qs, sizeof columns);
-  return _mm256_set1_epi32(columns);
+  return _mm256_set1_epi32(four_bytes(qs));
 }
 
 // Without this, GCC 12 sums an unrolled loop's products as a tree and spills them.
