@@ -8,6 +8,9 @@ namespace {
 
 constexpr const KernelTable* kTables[] = {
     &kScalarTable,
+#if defined(BINHDAN_X86_64)
+    &kAvx2Table,
+#endif
 };
 
 const KernelTable& fastest_table() {
