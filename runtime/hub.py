@@ -1,0 +1,206 @@
+"""Model files from a Hugging Face hub, kept in the cache that all of its tools share.
+
+huggingface_hub does the talking, and so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold. Two things are
+done here, because its own download does neither: a download that was interrupted goes on where it stopped, even in
+another process, and a file enters the cache only when its bytes have the checksum that the hub promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError, ModelNotFoundError
+
+_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(:(?P<wanted>.+))?")
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+# What to take when the user leaves the choice to us: good quality for the size, then whatever runs well.
+_PREFERRED = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "Q4_K_S")
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteFile:
+    name: str
+    size: int
+    sha256: str | None  # of files in large file storage, as model files are
+    git_id: str | None  # git's blob id, of the others
+
+
+def is_id(name: str) -> bool:
+    """Does this look like "org/name" or "org/name:file or quantization", and not like a path?"""
+    match = _ID.fullmatch(name)
+    return match is not None and (match["wanted"] is not None or not name.lower().endswith(".gguf"))
+
+
+def pull(name: str) -> Path:
+    """Fetches the model file (all parts of a split one) and returns where it lies, its first part when split.
+
+    Raises ModelNotFoundError, InvalidArgumentError when several files fit, FileReadError when the network fails,
+    BadFormatError when what came has not the promised checksum.
+    """
+    repo, wanted = _parse(name)
+    with _hub_errors(repo):
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        try:
+            info = HfApi().model_info(repo, files_metadata=True)
+        except OfflineModeIsEnabled:
+            return find(name)
+        commit = str(info.sha)
+        files = {
+            sibling.rfilename: _RemoteFile(
+                sibling.rfilename,
+                sibling.size or 0,
+                sibling.lfs.sha256 if sibling.lfs else None,
+                sibling.blob_id,
+            )
+            for sibling in info.siblings or []
+        }
+        parts = choose(files, repo, wanted)
+        return [_fetch(repo, commit, files[part]) for part in parts][0]
+
+
+def find(name: str) -> Path:
+    """Where `pull` has put the model. Raises ModelNotFoundError when it has not."""
+    repo, wanted = _parse(name)
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    try:
+        commit = (folder / "refs" / "main").read_text().strip()
+    except OSError:
+        commit = ""
+    snapshot = folder / "snapshots" / commit
+    names = {str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf")} if commit else set()
+    if not names:
+        raise ModelNotFoundError(f"{repo} is not in the local cache; fetch it with: binhdan pull {name}")
+    return snapshot / choose(names, repo, wanted)[0]
+
+
+def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
+    """The files of one model among those of a repository: one, or all parts of a split one, in order."""
+    models = _models(names)
+    if not models:
+        raise ModelNotFoundError(f"{repo} holds no GGUF model file")
+    if wanted is not None:
+        fits = [title for title, parts in models.items() if wanted in (title, *parts)]
+        fits = fits or [title for title in models if _mentions(title, wanted)]
+        if not fits:
+            raise ModelNotFoundError(f"{repo} has no {wanted}; it has {', '.join(models)}")
+    else:
+        fits = list(models)
+        preferred = ([title for title in fits if _mentions(title, quant)] for quant in _PREFERRED)
+        if len(fits) > 1:
+            fits = next((titles for titles in preferred if len(titles) == 1), fits)
+    if len(fits) > 1:
+        raise InvalidArgumentError(f"{repo} has several models; name one as {repo}:FILE, of {', '.join(fits)}")
+    return models[fits[0]]
+
+
+def _parse(name: str) -> tuple[str, str | None]:
+    match = _ID.fullmatch(name)
+    if match is None:
+        raise InvalidArgumentError(f"expected a repository such as org/name or org/name:Q4_K_M, not {name}")
+    return match["repo"], match["wanted"]
+
+
+def _models(names: Iterable[str]) -> dict[str, list[str]]:
+    """Title -> files; parts of a split model go together, incomplete ones are left out."""
+    models: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if name.lower().endswith(".gguf") and not Path(name).name.lower().startswith("mmproj"):
+            models.setdefault(_PART.sub(".gguf", name), []).append(name)
+    return {title: parts for title, parts in models.items() if _complete(parts)}
+
+
+def _complete(parts: list[str]) -> bool:
+    match = _PART.search(parts[0])
+    return match is None or len(parts) == int(match[2])
+
+
+def _mentions(title: str, quant: str) -> bool:
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(quant)}(?![A-Za-z0-9_])", title, re.IGNORECASE) is not None
+
+
+def _fetch(repo: str, commit: str, file: _RemoteFile) -> Path:
+    """One file, into the cache."""
+    from huggingface_hub import constants, hf_hub_download
+
+    if file.sha256 is not None:
+        blobs = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs"
+        if not (blobs / file.sha256).exists():
+            _download(repo, commit, file, file.sha256, blobs)
+    # With the blob in place this only enters it under its name.
+    path = Path(hf_hub_download(repo, file.name, revision="main"))
+    digest = _sha256(path) if file.sha256 else _git_id(path)
+    if digest != (file.sha256 or file.git_id):
+        _forget(path)
+        raise BadFormatError(f"{file.name} in the cache is damaged and was removed; pull it again")
+    return path
+
+
+def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Path) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers
+
+    blobs.mkdir(parents=True, exist_ok=True)
+    partial = blobs / f"{sha256}.partial"
+    with WeakFileLock(blobs / f"{sha256}.lock"), partial.open("ab") as out:
+        if out.tell() > file.size:
+            out.truncate(0)
+        http_get(
+            hf_hub_url(repo, file.name, revision=commit),
+            out,
+            resume_size=out.tell(),
+            headers=build_hf_headers(),
+            expected_size=file.size or None,
+            displayed_filename=file.name,
+        )
+    digest = _sha256(partial)
+    if digest != sha256:
+        partial.unlink()
+        raise BadFormatError(
+            f"{file.name} came damaged: its SHA-256 is {digest[:16]}…, the hub promises {sha256[:16]}…; pull it again"
+        )
+    os.replace(partial, blobs / sha256)
+    (blobs / f"{sha256}.lock").unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_id(path: Path) -> str:
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _forget(path: Path) -> None:
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _hub_errors(repo: str) -> Iterator[None]:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    try:
+        yield
+    except (BadFormatError, FileReadError, InvalidArgumentError, ModelNotFoundError):
+        raise
+    except GatedRepoError as error:
+        raise FileReadError(f"{repo} is gated: accept its terms on the hub and set HF_TOKEN") from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise ModelNotFoundError(f"{constants.ENDPOINT} has no repository {repo} that you may read") from error
+    except Exception as error:  # of the HTTP library, which changes between versions of huggingface_hub
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise FileReadError(f"cannot fetch {repo} from {constants.ENDPOINT}: {reason[0]}") from error

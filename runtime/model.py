@@ -1,0 +1,504 @@
+"""Models: load one, then ask, chat, complete, embed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NoReturn, Unpack, overload
+
+from binhdan.runtime import library as c
+from binhdan.runtime.chat import ChatTemplate, Message, check_messages, clean_text
+from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError, TooLargeError
+from binhdan.runtime.options import GenerationChanges, GenerationOptions, LoadOptions, with_changes
+from binhdan.runtime.reasoning import ReasoningSplitter
+from binhdan.runtime.request import AnswerBuilder, Request, TokenMask
+from binhdan.runtime.results import Answer, ModelInfo
+from binhdan.runtime.stream import AsyncStream, Stream, async_events, events
+
+PathLike = str | os.PathLike[str]
+_EMBEDDED = Path(__file__).parent / "assets"
+# How a model without chat markup shows that it goes on with the user's turn (csrc/text/chat.cpp).
+_PLAIN_STOPS = ("\nUser:",)
+
+
+def embedded_model() -> Path:
+    """The file of the model that comes with the package."""
+    files = sorted(_EMBEDDED.glob("*.gguf"))
+    if not files:
+        raise ModelNotFoundError(f"this installation has no embedded model in {_EMBEDDED}")
+    return files[0]
+
+
+def find_model(path_or_id: PathLike | None) -> Path:
+    """A model file: None is the embedded one, "org/name" or "org/name:file" one that `binhdan pull` has
+    fetched.
+
+    Raises ModelNotFoundError.
+    """
+    if path_or_id is None:
+        return embedded_model()
+    name = os.fspath(path_or_id)
+    if os.path.exists(name):
+        return Path(name)
+    from binhdan.runtime import hub
+
+    if isinstance(path_or_id, str) and hub.is_id(name):
+        return hub.find(name)
+    raise ModelNotFoundError(f"no such file: {name}")
+
+
+def load(
+    path_or_id: PathLike | None = None,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    isa: str | None = None,
+    max_sequences: int | None = None,
+    max_waiting: int | None = None,
+    prompt_chunk: int | None = None,
+    deterministic: bool = False,
+) -> Model:
+    """Loads a GGUF file (None: the embedded model), or what `binhdan pull` fetched as "org/name".
+
+    Keyword arguments are the fields of LoadOptions. Raises ModelNotFoundError, BadFormatError for a damaged
+    file, UnsupportedError for one of an unknown kind, OutOfMemoryError.
+    """
+    options = LoadOptions(
+        threads=threads,
+        context=context,
+        isa=isa,
+        max_sequences=max_sequences,
+        max_waiting=max_waiting,
+        prompt_chunk=prompt_chunk,
+        deterministic=deterministic,
+    )
+    return Model(find_model(path_or_id), options)
+
+
+class Model:
+    """A loaded model. Any number of threads and tasks may use it at once; requests run together.
+
+    Close it, or use it in a `with`, to give its memory back at a certain time. A model that was loaded before
+    a fork must not be used in the child: that raises ClosedError.
+
+    Users' text is brought to Unicode NFC, lone surrogates in it become U+FFFD, and control tokens written in
+    it stay plain text. Only `tokenize` and `detokenize` are exact.
+    """
+
+    _handle = 0
+    _engine = 0
+
+    def __init__(self, path: PathLike, options: LoadOptions | None = None) -> None:
+        options = options or LoadOptions()
+        self._library = c.library()
+        self._lock = threading.Lock()
+        self.path = Path(path)
+        self._handle = self._library.open_model(os.fspath(path), options)
+        try:
+            self.info: ModelInfo = self._library.describe_model(self._handle)
+            self._engine = self._library.create_engine(self._handle, options)
+            #: Most tokens of one prompt and its answer.
+            self.context: int = self._library.describe_engine(self._engine)["context"]
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- answers -------------------------------------------------------------------------------------------
+
+    @overload
+    def ask(
+        self,
+        prompt: str,
+        *,
+        system: str | None = ...,
+        stream: Literal[False] = ...,
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer: ...
+    @overload
+    def ask(
+        self,
+        prompt: str,
+        *,
+        system: str | None = ...,
+        stream: Literal[True],
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Stream: ...
+    def ask(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        stream: bool = False,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer | Stream:
+        """One question. `changes` are fields of GenerationOptions, such as `max_tokens=100`; `system` is an
+        instruction that stands before.
+
+        Raises InvalidArgumentError for an empty prompt, TooLargeError for one that the context cannot hold.
+        """
+        settings = with_changes(options, changes)
+        return _result(
+            Stream(*self._start_chat(_question(prompt, system), settings, None, None, mask)), stream
+        )
+
+    def aask(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> AsyncStream:
+        """`ask` for asyncio: `async for piece in model.aask(…)` or `answer = await model.aask(…)`."""
+        settings = with_changes(options, changes)
+        return AsyncStream(lambda: self._start_chat(_question(prompt, system), settings, None, None, mask))
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[False] = ...,
+        tools: Sequence[dict[str, Any]] | None = ...,
+        template_options: dict[str, Any] | None = ...,
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[True],
+        tools: Sequence[dict[str, Any]] | None = ...,
+        template_options: dict[str, Any] | None = ...,
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Stream: ...
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer | Stream:
+        """The assistant's next turn. `tools` and `template_options` go to the model's chat template.
+
+        Raises InvalidArgumentError for messages that make no conversation, TooLargeError for too many.
+        """
+        settings = with_changes(options, changes)
+        return _result(Stream(*self._start_chat(messages, settings, tools, template_options, mask)), stream)
+
+    def achat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> AsyncStream:
+        """`chat` for asyncio: `async for piece in model.achat(…)` or `answer = await model.achat(…)`."""
+        settings = with_changes(options, changes)
+        return AsyncStream(lambda: self._start_chat(messages, settings, tools, template_options, mask))
+
+    @overload
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: Literal[False] = ...,
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer: ...
+    @overload
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: Literal[True],
+        options: GenerationOptions | None = ...,
+        mask: TokenMask | None = ...,
+        **changes: Unpack[GenerationChanges],
+    ) -> Stream: ...
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: bool = False,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> Answer | Stream:
+        """Goes on with a text, without a chat template. A prompt may also be tokens."""
+        return _result(Stream(*self._start_completion(prompt, with_changes(options, changes), mask)), stream)
+
+    def acomplete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        options: GenerationOptions | None = None,
+        mask: TokenMask | None = None,
+        **changes: Unpack[GenerationChanges],
+    ) -> AsyncStream:
+        """`complete` for asyncio."""
+        settings = with_changes(options, changes)
+        return AsyncStream(lambda: self._start_completion(prompt, settings, mask))
+
+    @overload
+    def embed(self, text: str) -> list[float]: ...
+    @overload
+    def embed(self, text: Sequence[str]) -> list[list[float]]: ...
+    def embed(self, text: str | Sequence[str]) -> list[float] | list[list[float]]:
+        """The mean of the final hidden states, scaled to length 1; for several texts, one for each.
+
+        Raises TooLargeError for a text that the context cannot hold.
+        """
+        if isinstance(text, str):
+            return self._embed(text)
+        return [self._embed(one) for one in text]
+
+    @overload
+    async def aembed(self, text: str) -> list[float]: ...
+    @overload
+    async def aembed(self, text: Sequence[str]) -> list[list[float]]: ...
+    async def aembed(self, text: str | Sequence[str]) -> list[float] | list[list[float]]:
+        """`embed` for asyncio."""
+        if isinstance(text, str):
+            return await self._aembed(text)
+        return [await self._aembed(one) for one in text]
+
+    # ---- text ----------------------------------------------------------------------------------------------
+
+    def tokenize(
+        self, text: str | bytes, *, add_special: bool = False, parse_special: bool = False
+    ) -> list[int]:
+        """Exact: no normalisation. `add_special` adds the BOS and EOS that the model wants; `parse_special`
+        reads control tokens that are written out, which must never be done with users' text.
+
+        Raises InvalidArgumentError for lone surrogates, which have no UTF-8.
+        """
+        if isinstance(text, str):
+            try:
+                text = text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InvalidArgumentError(
+                    f"character {error.start} of the text is a lone surrogate, which is no character"
+                ) from None
+        flags = (c.ADD_SPECIAL if add_special else 0) | (c.PARSE_SPECIAL if parse_special else 0)
+        return self._library.tokenize(self._handle, text, flags)
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """The text of tokens; bytes that are not UTF-8 become U+FFFD. `special` writes control tokens out."""
+        return self.detokenize_bytes(tokens, special=special).decode("utf-8", "replace")
+
+    def detokenize_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
+        """The exact bytes of tokens."""
+        return self._library.detokenize(self._handle, tokens, c.PARSE_SPECIAL if special else 0)
+
+    def chat_tokens(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
+    ) -> list[int]:
+        """The prompt that `chat` would send, in tokens."""
+        checked = check_messages(messages)
+        self._check_size(sum(len((message["content"] or "").encode()) for message in checked))
+        if self._template is None:
+            turns = [(str(message["role"]), (message["content"] or "").encode()) for message in checked]
+            return self._library.tokenize_chat(self._handle, c.CHAT_AUTO, turns, add_generation_prompt)
+        segments = self._template.render(
+            checked,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            **{"enable_thinking": thinking} | (template_options or {}),
+        )
+        return self._library.tokenize_segments(
+            self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments], 0
+        )
+
+    # ---- life ----------------------------------------------------------------------------------------------
+
+    def metadata(self, key: str) -> str | None:
+        """A string of the file's metadata, such as "general.license"; None when there is none."""
+        return self._library.metadata(self._handle, key)
+
+    def load_report(self) -> dict[str, int]:
+        """What the engine holds and does now: threads, context, max_sequences, running, waiting, kv_bytes."""
+        return self._library.describe_engine(self._engine)
+
+    def close(self) -> None:
+        """Gives the memory back and ends what still runs. Twice is no error."""
+        engine, self._engine = self._engine, 0
+        handle, self._handle = self._handle, 0
+        with suppress(BinhdanError):
+            if engine:
+                self._library.close_engine(engine)
+        with suppress(BinhdanError):
+            if handle:
+                self._library.close_model(handle)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Model cannot be pickled; pickle its path and LoadOptions, and load it again")
+
+    def __repr__(self) -> str:
+        return (
+            f"<binhdan.Model {self.path.name}: {self.info.architecture}, {self.info.parameters:,} parameters>"
+        )
+
+    # ---- how -----------------------------------------------------------------------------------------------
+
+    def _start_chat(
+        self,
+        messages: Sequence[Message],
+        options: GenerationOptions,
+        tools: Sequence[dict[str, Any]] | None,
+        template_options: dict[str, Any] | None,
+        mask: TokenMask | None,
+    ) -> tuple[Request, AnswerBuilder]:
+        tokens = self.chat_tokens(
+            messages, thinking=options.thinking, tools=tools, template_options=template_options
+        )
+        if self._is_plain:
+            options = with_changes(options, {"stop": (*options.stop, *_PLAIN_STOPS)})
+        tail = self.detokenize(tokens[-16:], special=True).rstrip()
+        splitter = ReasoningSplitter(enabled=self._thinks, inside=self._thinks and tail.endswith("<think>"))
+        return self._start(tokens, options, splitter, mask)
+
+    def _start_completion(
+        self, prompt: str | Sequence[int], options: GenerationOptions, mask: TokenMask | None
+    ) -> tuple[Request, AnswerBuilder]:
+        if isinstance(prompt, str):
+            prompt = self._text_tokens(prompt)
+        return self._start(prompt, options, ReasoningSplitter(enabled=False), mask)
+
+    def _start(
+        self,
+        tokens: Sequence[int],
+        options: GenerationOptions,
+        splitter: ReasoningSplitter,
+        mask: TokenMask | None,
+    ) -> tuple[Request, AnswerBuilder]:
+        builder = AnswerBuilder(len(tokens), splitter, self._token_text, options.logprobs is not None)
+        return Request(self._library, self._engine, tokens, options, mask), builder
+
+    def _text_tokens(self, text: str) -> list[int]:
+        data = clean_text(text).encode()
+        self._check_size(len(data))
+        return self.tokenize(data, add_special=True)
+
+    def _start_embedding(self, text: str) -> Request:
+        return Request(self._library, self._engine, self._text_tokens(text), None)
+
+    def _embed(self, text: str) -> list[float]:
+        request = self._start_embedding(text)
+        try:
+            return [value for event in events(request) for value in event.values]
+        finally:
+            request.close()
+
+    async def _aembed(self, text: str) -> list[float]:
+        request = await asyncio.to_thread(self._start_embedding, text)
+        try:
+            return [value async for event in async_events(request) for value in event.values]
+        finally:
+            request.close()
+
+    def _check_size(self, size: int) -> None:
+        """Refuses a text of `size` bytes that cannot fit, before the time is spent on tokenizing it."""
+        if size <= 16 * self.context:
+            return
+        least = -(-size // self._longest_token)
+        if least > self.context:
+            raise TooLargeError(
+                f"the prompt is too long: its {size:,} bytes are at least {least:,} tokens, and the context holds "
+                f"{self.context:,}"
+            )
+
+    def _token_text(self, token: int) -> str:
+        return self.detokenize((token,), special=True)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes of the longest token."""
+        return max(
+            len(self.detokenize_bytes((token,), special=True)) for token in range(self.info.vocabulary)
+        )
+
+    def _control_tokens(self) -> Iterator[str]:
+        for token in range(self.info.vocabulary):
+            if self._library.token_role(self._handle, token):
+                yield self._token_text(token)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return self._template is None and self._library.chat_family(self._handle) == c.CHAT_PLAIN
+
+    @cached_property
+    def _thinks(self) -> bool:
+        """Does this model know <think>?"""
+        source = self.metadata("tokenizer.chat_template") or ""
+        return "</think>" in source or len(self.tokenize("</think>", parse_special=True)) == 1
+
+    @property
+    def _template(self) -> ChatTemplate | None:
+        with self._lock:  # made once, whichever thread comes first
+            return self._made_template
+
+    @cached_property
+    def _made_template(self) -> ChatTemplate | None:
+        source = self.metadata("tokenizer.chat_template")
+        if not source:
+            return None
+        special = {
+            "bos_token": "" if self.info.bos is None else self._token_text(self.info.bos),
+            "eos_token": "" if self.info.eos is None else self._token_text(self.info.eos),
+        }
+        return ChatTemplate(source, self._control_tokens(), special)
+
+
+def _question(prompt: str, system: str | None) -> list[Message]:
+    if not prompt.strip():
+        raise InvalidArgumentError("the prompt is empty")
+    question: list[Message] = [{"role": "user", "content": prompt}]
+    return [{"role": "system", "content": system}, *question] if system else question
+
+
+def _result(stream: Stream, want_stream: bool) -> Answer | Stream:
+    return stream if want_stream else stream.answer()

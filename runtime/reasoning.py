@@ -1,0 +1,67 @@
+"""Takes a thinking model's reasoning, `<think>…</think>` before the answer, apart from the answer as it
+streams."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from binhdan.runtime.results import Kind
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+
+
+class _State(Enum):
+    START = auto()  # nothing but space so far: <think> may come
+    REASONING = auto()
+    AFTER = auto()  # between </think> and the answer
+    TEXT = auto()
+
+
+class ReasoningSplitter:
+    """`inside`: the prompt ended with an open <think>. `enabled=False` passes everything on as text."""
+
+    def __init__(self, *, enabled: bool = True, inside: bool = False) -> None:
+        self._state = _State.TEXT if not enabled else _State.REASONING if inside else _State.START
+        self._held = ""
+
+    def push(self, text: str) -> list[tuple[Kind, str]]:
+        """What of the text so far is certain, in order."""
+        self._held += text
+        parts: list[tuple[Kind, str]] = []
+        if self._state is _State.START:
+            self._start()
+        if self._state is _State.REASONING:
+            parts.append(("reasoning", self._reason()))
+        if self._state is _State.AFTER:
+            self._held = self._held.lstrip()
+            self._state = _State.TEXT if self._held else _State.AFTER
+        if self._state is _State.TEXT:
+            parts.append(("text", self._held))
+            self._held = ""
+        return [part for part in parts if part[1]]
+
+    def finish(self) -> list[tuple[Kind, str]]:
+        """What was held back; the end of the answer."""
+        kind: Kind = "reasoning" if self._state is _State.REASONING else "text"
+        held, self._held = self._held, ""
+        return [(kind, held)] if held else []
+
+    def _start(self) -> None:
+        begun = self._held.lstrip()
+        if begun.startswith(_OPEN):
+            self._held = begun[len(_OPEN) :].lstrip()
+            self._state = _State.REASONING
+        elif not _OPEN.startswith(begun):
+            self._state = _State.TEXT
+
+    def _reason(self) -> str:
+        reasoning, close, rest = self._held.partition(_CLOSE)
+        if close:
+            self._held = rest
+            self._state = _State.AFTER
+            return reasoning
+        keep = next(n for n in range(len(_CLOSE) - 1, -1, -1) if self._held.endswith(_CLOSE[:n]))
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(certain) :]
+        return certain
