@@ -70,21 +70,19 @@ class InternalError(BinhdanError):
 
 
 _INVALID_HANDLE = 2
-_BY_CODE: dict[int, type[BinhdanError]] = {
-    cls.code: cls
-    for cls in (
-        InvalidArgumentError,
-        ModelNotFoundError,
-        FileReadError,
-        BadFormatError,
-        UnsupportedError,
-        OutOfMemoryError,
-        TooLargeError,
-        BusyError,
-        ClosedError,
-        InternalError,
-    )
-} | {_INVALID_HANDLE: ClosedError}
+_CLASSES: tuple[type[BinhdanError], ...] = (
+    InvalidArgumentError,
+    ModelNotFoundError,
+    FileReadError,
+    BadFormatError,
+    UnsupportedError,
+    OutOfMemoryError,
+    TooLargeError,
+    BusyError,
+    ClosedError,
+    InternalError,
+)
+_BY_CODE = {cls.code: cls for cls in _CLASSES} | {_INVALID_HANDLE: ClosedError}
 
 
 def from_status(status: int, message: str) -> BinhdanError:

@@ -17,6 +17,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from binhdan.runtime.errors import InvalidArgumentError
@@ -106,4 +107,4 @@ class Guard:
         if not places:
             return text
         cuts = [0, *sorted(places), len(text)]
-        return self._mark.join(text[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+        return self._mark.join(text[a:b] for a, b in pairwise(cuts))

@@ -1,8 +1,9 @@
 """Model files from a Hugging Face hub, kept in the cache that all of its tools share.
 
-huggingface_hub does the talking, and so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold. Two things are
-done here, because its own download does neither: a download that was interrupted goes on where it stopped, even in
-another process, and a file enters the cache only when its bytes have the checksum that the hub promises.
+huggingface_hub does the talking, and so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold. Two things
+are done here, because its own download does neither: a download that was interrupted goes on where it
+stopped, even in another process, and a file enters the cache only when its bytes have the checksum that the
+hub promises.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def is_id(name: str) -> bool:
 def pull(name: str) -> Path:
     """Fetches the model file (all parts of a split one) and returns where it lies, its first part when split.
 
-    Raises ModelNotFoundError, InvalidArgumentError when several files fit, FileReadError when the network fails,
-    BadFormatError when what came has not the promised checksum.
+    Raises ModelNotFoundError, InvalidArgumentError when several files fit, FileReadError when the network
+    fails, BadFormatError when what came has not the promised checksum.
     """
     repo, wanted = _parse(name)
     with _hub_errors(repo):
@@ -63,7 +64,8 @@ def pull(name: str) -> Path:
             for sibling in info.siblings or []
         }
         parts = choose(files, repo, wanted)
-        return [_fetch(repo, commit, files[part]) for part in parts][0]
+        first, *_ = [_fetch(repo, commit, files[part]) for part in parts]
+        return first
 
 
 def find(name: str) -> Path:
@@ -99,7 +101,9 @@ def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
         if len(fits) > 1:
             fits = next((titles for titles in preferred if len(titles) == 1), fits)
     if len(fits) > 1:
-        raise InvalidArgumentError(f"{repo} has several models; name one as {repo}:FILE, of {', '.join(fits)}")
+        raise InvalidArgumentError(
+            f"{repo} has several models; name one as {repo}:FILE, of {', '.join(fits)}"
+        )
     return models[fits[0]]
 
 
@@ -148,7 +152,8 @@ def _fetch(repo: str, commit: str, file: _RemoteFile) -> Path:
 def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Path) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers
+    from huggingface_hub.utils._fixes import WeakFileLock
+    from huggingface_hub.utils._headers import build_hf_headers
 
     blobs.mkdir(parents=True, exist_ok=True)
     partial = blobs / f"{sha256}.partial"
@@ -167,7 +172,7 @@ def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Pat
     if digest != sha256:
         partial.unlink()
         raise BadFormatError(
-            f"{file.name} came damaged: its SHA-256 is {digest[:16]}…, the hub promises {sha256[:16]}…; pull it again"
+            f"{file.name} came damaged: its SHA-256 is {digest[:16]}… and the hub promises {sha256[:16]}…"
         )
     os.replace(partial, blobs / sha256)
     (blobs / f"{sha256}.lock").unlink(missing_ok=True)
@@ -200,7 +205,9 @@ def _hub_errors(repo: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise FileReadError(f"{repo} is gated: accept its terms on the hub and set HF_TOKEN") from error
     except (RepositoryNotFoundError, EntryNotFoundError) as error:
-        raise ModelNotFoundError(f"{constants.ENDPOINT} has no repository {repo} that you may read") from error
+        raise ModelNotFoundError(
+            f"{constants.ENDPOINT} has no repository {repo} that you may read"
+        ) from error
     except Exception as error:  # of the HTTP library, which changes between versions of huggingface_hub
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileReadError(f"cannot fetch {repo} from {constants.ENDPOINT}: {reason[0]}") from error

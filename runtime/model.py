@@ -269,8 +269,8 @@ class Model:
     @overload
     def embed(self, text: str) -> list[float]: ...
     @overload
-    def embed(self, text: Sequence[str]) -> list[list[float]]: ...
-    def embed(self, text: str | Sequence[str]) -> list[float] | list[list[float]]:
+    def embed(self, text: list[str] | tuple[str, ...]) -> list[list[float]]: ...
+    def embed(self, text: str | list[str] | tuple[str, ...]) -> list[float] | list[list[float]]:
         """The mean of the final hidden states, scaled to length 1; for several texts, one for each.
 
         Raises TooLargeError for a text that the context cannot hold.
@@ -282,8 +282,8 @@ class Model:
     @overload
     async def aembed(self, text: str) -> list[float]: ...
     @overload
-    async def aembed(self, text: Sequence[str]) -> list[list[float]]: ...
-    async def aembed(self, text: str | Sequence[str]) -> list[float] | list[list[float]]:
+    async def aembed(self, text: list[str] | tuple[str, ...]) -> list[list[float]]: ...
+    async def aembed(self, text: str | list[str] | tuple[str, ...]) -> list[float] | list[list[float]]:
         """`embed` for asyncio."""
         if isinstance(text, str):
             return await self._aembed(text)
@@ -447,8 +447,8 @@ class Model:
         least = -(-size // self._longest_token)
         if least > self.context:
             raise TooLargeError(
-                f"the prompt is too long: its {size:,} bytes are at least {least:,} tokens, and the context holds "
-                f"{self.context:,}"
+                f"the prompt is too long: its {size:,} bytes are at least {least:,} tokens, "
+                f"and the context holds {self.context:,}"
             )
 
     def _token_text(self, token: int) -> str:

@@ -66,9 +66,8 @@ class Request:
             raise from_status(event.status, event.text)
         if self._mask is not None and event.kind == c.EVENT_TOKEN:
             self._answer_tokens.append(event.token)
-            mask = self._mask(self._answer_tokens)
-            with suppress(BinhdanError):  # that was the last token
-                self._library.set_mask(self._engine, self._id, mask)
+            # After the last token it is ignored.
+            self._library.set_mask(self._engine, self._id, self._mask(self._answer_tokens))
         return event
 
     def fd(self) -> int:

@@ -95,9 +95,10 @@ class AsyncStream:
         try:
             if not self._closed:
                 # A long prompt takes a while to tokenize; the loop goes on meanwhile.
-                self._request, self._builder = await asyncio.to_thread(self._start)
-                async for event in async_events(self._request):
-                    for piece in self._builder.feed(event):
+                request, builder = await asyncio.to_thread(self._start)
+                self._request, self._builder = request, builder
+                async for event in async_events(request):
+                    for piece in builder.feed(event):
                         yield piece
         finally:
             self.close()
@@ -131,10 +132,10 @@ class AsyncStream:
 async def _arrival(request: Request) -> None:
     """Returns when an event may have come."""
     loop = asyncio.get_running_loop()
-    arrived = loop.create_future()
+    arrived: asyncio.Future[None] = loop.create_future()
     try:
         fd = request.fd()
-        loop.add_reader(fd, lambda: arrived.done() or arrived.set_result(None))
+        loop.add_reader(fd, _wake, arrived)
     except (UnsupportedError, NotImplementedError):  # systems and event loops without pollable descriptors
         await asyncio.sleep(0.005)
         return
@@ -142,3 +143,8 @@ async def _arrival(request: Request) -> None:
         await arrived
     finally:
         loop.remove_reader(fd)
+
+
+def _wake(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)

@@ -1,0 +1,111 @@
+"""`binhdan ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Optional
+
+import typer
+from binhdan.runtime.cli import console
+from binhdan.runtime.cli import options as shared
+from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.model import Model, load
+from binhdan.runtime.results import Answer
+from binhdan.runtime.stream import Stream
+
+
+def ask(
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045  typer reads it at run time
+        typer.Argument(help="The question; - or nothing reads standard input.", show_default=False),
+    ] = None,
+    model: shared.Model = None,
+    system: shared.System = None,
+    max_tokens: shared.MaxTokens = None,
+    temperature: shared.Temperature = 0.0,
+    top_k: shared.TopK = 0,
+    top_p: shared.TopP = 1.0,
+    min_p: shared.MinP = 0.0,
+    repetition_penalty: shared.RepetitionPenalty = 1.0,
+    seed: shared.Seed = None,
+    stop: shared.Stop = None,
+    thinking: shared.Thinking = False,
+    threads: shared.Threads = None,
+    context: shared.Context = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Go on with the text as it is: no chat template.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask one question and stream the answer.
+
+    Speed goes to standard error when that is a terminal.
+    """
+    question = _read_prompt(prompt)
+    settings = shared.generation(
+        stop,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        thinking=thinking,
+    )
+    with load(model, threads=threads, context=context) as loaded:
+        if raw:
+            stream = loaded.complete(question, stream=True, options=settings)
+        else:
+            stream = loaded.ask(question, system=system, stream=True, options=settings)
+        if as_json:
+            _print_json(loaded, stream.answer())
+            return
+        print_stream(stream)
+        console.write("\n")
+        console.note(speed(stream.answer()))
+
+
+def print_stream(stream: Stream) -> None:
+    """The answer to standard output as it comes; reasoning to standard error."""
+    for piece in stream:
+        if piece.kind == "text":
+            console.write(piece.text)
+        elif sys.stderr.isatty():
+            sys.stderr.write(f"\x1b[2m{piece.text}\x1b[0m")
+            sys.stderr.flush()
+
+
+def speed(answer: Answer) -> str:
+    """Such as "first token 12 ms, 345.6 tokens/s, 31 + 14 tokens"."""
+    parts = [f"first token {answer.timings.first_token * 1000:.0f} ms"]
+    if answer.tokens_per_second:
+        parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
+    parts.append(f"{answer.prompt_tokens} + {answer.answer_tokens} tokens")
+    why = {"length": "stopped at --max-tokens", "context": "the context is full", "cancelled": "stopped"}
+    return ", ".join(parts) + (f" ({why[answer.finish_reason]})" if answer.finish_reason in why else "")
+
+
+def _read_prompt(argument: str | None) -> str:
+    if argument is None and sys.stdin.isatty():
+        raise InvalidArgumentError('the prompt is empty; try: binhdan ask "xin chào"')
+    if argument is None or argument == "-":
+        argument = console.read_input().decode("utf-8-sig", "replace").rstrip("\n")
+    if not argument.strip():
+        raise InvalidArgumentError("the prompt is empty")
+    return argument
+
+
+def _print_json(model: Model, answer: Answer) -> None:
+    result = asdict(answer)
+    del result["tokens"], result["logprobs"]
+    timings = answer.timings
+    result |= {
+        "model": model.path.name,
+        "first_token_ms": timings.first_token * 1000,
+        "decode_tokens_per_s": answer.tokens_per_second,
+        "timings": {name + "_ms": seconds * 1000 for name, seconds in asdict(timings).items()},
+    }
+    console.write(json.dumps(result, ensure_ascii=False) + "\n")

@@ -1,0 +1,192 @@
+"""`binhdan chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from binhdan.runtime.chat import Message
+from binhdan.runtime.cli import console
+from binhdan.runtime.cli import options as shared
+from binhdan.runtime.cli.ask import print_stream, speed
+from binhdan.runtime.errors import BinhdanError, TooLargeError
+from binhdan.runtime.model import Model, load
+from binhdan.runtime.options import GenerationOptions
+
+_HELP = """\
+/reset       forget the conversation
+/save FILE   write it to FILE: as JSON when it ends in .json, else as text
+/help        this
+/quit        leave; so does Ctrl-D
+Ctrl-C stops an answer. Alt-Enter starts a new line.
+"""
+
+
+def chat(
+    model: shared.Model = None,
+    system: shared.System = None,
+    max_tokens: shared.MaxTokens = None,
+    temperature: shared.Temperature = 0.0,
+    top_k: shared.TopK = 0,
+    top_p: shared.TopP = 1.0,
+    min_p: shared.MinP = 0.0,
+    repetition_penalty: shared.RepetitionPenalty = 1.0,
+    seed: shared.Seed = None,
+    stop: shared.Stop = None,
+    thinking: shared.Thinking = False,
+    threads: shared.Threads = None,
+    context: shared.Context = None,
+) -> None:
+    """Talk with a model; /help shows what can be typed."""
+    settings = shared.generation(
+        stop,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        thinking=thinking,
+    )
+    with load(model, threads=threads, context=context) as loaded:
+        console.note(f"{loaded.path.name}: /help shows the commands, Ctrl-D leaves")
+        _talk(Conversation(loaded, settings, system), _reader())
+
+
+class Conversation:
+    """The turns so far, and what makes the next one."""
+
+    def __init__(self, model: Model, options: GenerationOptions, system: str | None = None) -> None:
+        self._model = model
+        self._options = options
+        self._system: list[Message] = [{"role": "system", "content": system}] if system else []
+        self.turns: list[Message] = []
+
+    def reply(self, text: str) -> None:
+        """Streams the answer to `text`. Ctrl-C ends it and keeps what came; a failure leaves no trace."""
+        self.turns.append({"role": "user", "content": text})
+        try:
+            self._make_room()
+            stream = self._model.chat([*self._system, *self.turns], stream=True, options=self._options)
+        except BaseException:
+            self.turns.pop()
+            raise
+        try:
+            print_stream(stream)
+        except KeyboardInterrupt:
+            stream.close()
+        console.write("\n")
+        answer = stream.answer()
+        console.note(speed(answer))
+        self.turns.append({"role": "assistant", "content": answer.text})
+
+    def reset(self) -> None:
+        """Forgets all turns but the system's."""
+        self.turns.clear()
+
+    def save(self, file: Path) -> None:
+        """Writes the conversation. Raises OSError."""
+        messages = [*self._system, *self.turns]
+        if file.suffix == ".json":
+            text = json.dumps(messages, ensure_ascii=False, indent=2) + "\n"
+        else:
+            text = "\n".join(f"{message['role']}: {message['content']}\n" for message in messages)
+        file.write_text(text, encoding="utf-8", errors="replace")
+
+    def _make_room(self) -> None:
+        """Drops the oldest questions with their answers until an answer of a fair length fits."""
+        room = min(self._options.max_tokens or self._model.context, self._model.context // 4)
+        dropped = 0
+        while self._size() + room > self._model.context and len(self.turns) > 1:
+            del self.turns[:2]
+            dropped += 1
+        if dropped:
+            console.note(
+                f"the context is full: forgot the oldest {'turn' if dropped == 1 else f'{dropped} turns'}"
+            )
+
+    def _size(self) -> int:
+        try:
+            return len(self._model.chat_tokens([*self._system, *self.turns], thinking=self._options.thinking))
+        except TooLargeError:
+            return self._model.context
+
+
+def _talk(conversation: Conversation, read: Callable[[], str]) -> None:
+    while True:
+        try:
+            line = read().strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if line == "/quit":
+            return
+        try:
+            if line.startswith("/"):
+                _obey(conversation, line)
+            elif line:
+                conversation.reply(line)
+        except (BinhdanError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            console.error(str(error))
+
+
+def _obey(conversation: Conversation, line: str) -> None:
+    command, _, argument = line.partition(" ")
+    argument = argument.strip()
+    if command == "/help":
+        console.write(_HELP)
+    elif command == "/reset":
+        conversation.reset()
+        console.note("forgot the conversation")
+    elif command == "/save" and argument:
+        file = Path(argument).expanduser()
+        conversation.save(file)
+        console.note(f"saved to {file}")
+    elif command == "/save":
+        console.error("/save needs the name of a file")
+    else:
+        console.error(f"no command {command}; /help shows them")
+
+
+def _reader() -> Callable[[], str]:
+    """Reads one input: with line editing and history at a terminal, else line by line."""
+    if not console.is_terminal() or os.environ.get("TERM") == "dumb":
+        return _read_line
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.key_binding.key_processor import KeyPressEvent
+
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    session: PromptSession[str] = PromptSession(history=FileHistory(_history_file()), key_bindings=keys)
+    return lambda: session.prompt("› ")
+
+
+def _read_line() -> str:
+    if sys.stdin.isatty():
+        console.write("> ")
+    line = sys.stdin.buffer.readline()
+    if not line:
+        raise EOFError
+    return line.decode("utf-8", "replace")
+
+
+def _history_file() -> str:
+    """What was typed, for the arrow keys of the next time; for its owner's eyes only."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "binhdan"
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = state / "history"
+    file.touch(mode=0o600)
+    return str(file)

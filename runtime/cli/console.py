@@ -1,0 +1,53 @@
+"""What the commands write to the terminal, and read from standard input."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from contextlib import suppress
+
+from binhdan.runtime.errors import InvalidArgumentError
+
+_MAX_INPUT = 1 << 26  # bytes
+# Neither a model nor a file may move the cursor or rename the window.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def prepare() -> None:
+    """Characters that the terminal's encoding lacks are replaced; they are no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def write(text: str) -> None:
+    """To standard output, at once."""
+    sys.stdout.write(_CONTROLS.sub("\ufffd", text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A remark on standard error, when that is a terminal: pipes and logs get none."""
+    if sys.stderr.isatty():
+        print(_CONTROLS.sub("\ufffd", text), file=sys.stderr, flush=True)
+
+
+def error(message: str) -> None:
+    """One line on standard error."""
+    line = _CONTROLS.sub("\ufffd", " ".join(message.split()))
+    with suppress(OSError):
+        print(f"binhdan: {line}", file=sys.stderr, flush=True)
+
+
+def is_terminal() -> bool:
+    """Do a person's keyboard and screen stand at the other end?"""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def read_input() -> bytes:
+    """All of standard input. Raises InvalidArgumentError above 64 MiB."""
+    data = sys.stdin.buffer.read(_MAX_INPUT + 1)
+    if len(data) > _MAX_INPUT:
+        raise InvalidArgumentError(f"standard input holds more than {_MAX_INPUT >> 20} MiB")
+    return data
