@@ -13,6 +13,7 @@ _CLOSE = "</think>"
 
 class _State(Enum):
     START = auto()  # nothing but space so far: <think> may come
+    OPENED = auto()  # between <think> and the first thought
     REASONING = auto()
     AFTER = auto()  # between </think> and the answer
     TEXT = auto()
@@ -22,7 +23,7 @@ class ReasoningSplitter:
     """`inside`: the prompt ended with an open <think>. `enabled=False` passes everything on as text."""
 
     def __init__(self, *, enabled: bool = True, inside: bool = False) -> None:
-        self._state = _State.TEXT if not enabled else _State.REASONING if inside else _State.START
+        self._state = _State.TEXT if not enabled else _State.OPENED if inside else _State.START
         self._held = ""
 
     def push(self, text: str) -> list[tuple[Kind, str]]:
@@ -31,11 +32,12 @@ class ReasoningSplitter:
         parts: list[tuple[Kind, str]] = []
         if self._state is _State.START:
             self._start()
+        if self._state is _State.OPENED:
+            self._skip_space(_State.REASONING)
         if self._state is _State.REASONING:
             parts.append(("reasoning", self._reason()))
         if self._state is _State.AFTER:
-            self._held = self._held.lstrip()
-            self._state = _State.TEXT if self._held else _State.AFTER
+            self._skip_space(_State.TEXT)
         if self._state is _State.TEXT:
             parts.append(("text", self._held))
             self._held = ""
@@ -50,10 +52,15 @@ class ReasoningSplitter:
     def _start(self) -> None:
         begun = self._held.lstrip()
         if begun.startswith(_OPEN):
-            self._held = begun[len(_OPEN) :].lstrip()
-            self._state = _State.REASONING
+            self._held = begun[len(_OPEN) :]
+            self._state = _State.OPENED
         elif not _OPEN.startswith(begun):
             self._state = _State.TEXT
+
+    def _skip_space(self, then: _State) -> None:
+        self._held = self._held.lstrip()
+        if self._held:
+            self._state = then
 
     def _reason(self) -> str:
         reasoning, close, rest = self._held.partition(_CLOSE)

@@ -1,0 +1,27 @@
+"""Fixtures that many tests share. The tests run against the installed package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import binhdan
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[binhdan.Model]:
+    """The embedded model. Tests must not close it."""
+    with binhdan.load(threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that lies beside a checkout; tests that need it are skipped where it is not."""
+    folder = Path(os.environ.get("BINHDAN_SHARED") or Path(__file__).parents[2] / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}")
+    return folder
