@@ -90,7 +90,7 @@ def _concatenated(values: list[Any]) -> str:
     return "".join(map(str, values))
 
 
-def _charged(function: Callable[..., Any]) -> Callable[..., Any]:
+def _charged(function: Any) -> Callable[..., Any]:
     """A filter or test that pays for what it reads and writes."""
 
     @wraps(function)  # jinja2 keeps its own marks in the function's attributes

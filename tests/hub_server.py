@@ -97,8 +97,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, code: int, body: bytes, head: dict[str, str] | None = None, cut: int | None = None
     ) -> None:
-        if self.server.down:
-            code, body, cut = 503, b"", None
         self.send_response(code)
         for key, value in (head or {}).items():
             self.send_header(key, value)

@@ -62,8 +62,8 @@ def _add_commands() -> None:
         app.command()(command)
     for name, (module, description) in _ELSEWHERE.items():
         passing = {"allow_extra_args": True, "ignore_unknown_options": True}
-        command = app.command(name, help=description, context_settings=passing, add_help_option=False)
-        command(_forward(name, module))
+        add = app.command(name, help=description, context_settings=passing, add_help_option=False)
+        add(_forward(name, module))
 
 
 def _forward(name: str, module: str) -> Any:

@@ -74,7 +74,7 @@ def print_stream(stream: Stream) -> None:
         if piece.kind == "text":
             console.write(piece.text)
         elif sys.stderr.isatty():
-            sys.stderr.write(f"\x1b[2m{piece.text}\x1b[0m")
+            sys.stderr.write(f"\x1b[2m{console.printable(piece.text)}\x1b[0m")
             sys.stderr.flush()
 
 

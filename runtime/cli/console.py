@@ -14,6 +14,11 @@ _MAX_INPUT = 1 << 26  # bytes
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def printable(text: str) -> str:
+    """`text` with U+FFFD for control characters other than tab and newline."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
 def prepare() -> None:
     """Characters that the terminal's encoding lacks are replaced; they are no reason to stop."""
     for stream in (sys.stdout, sys.stderr):
@@ -23,19 +28,19 @@ def prepare() -> None:
 
 def write(text: str) -> None:
     """To standard output, at once."""
-    sys.stdout.write(_CONTROLS.sub("\ufffd", text) if sys.stdout.isatty() else text)
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A remark on standard error, when that is a terminal: pipes and logs get none."""
     if sys.stderr.isatty():
-        print(_CONTROLS.sub("\ufffd", text), file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
     """One line on standard error."""
-    line = _CONTROLS.sub("\ufffd", " ".join(message.split()))
+    line = printable(" ".join(message.split()))
     with suppress(OSError):
         print(f"binhdan: {line}", file=sys.stderr, flush=True)
 

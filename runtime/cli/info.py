@@ -1,5 +1,105 @@
-"""`binhdan info`: to come with binhdan_inspect."""
+"""`binhdan info`: what is in a model file, and whether it runs here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Optional
+
+import typer
+from binhdan.runtime.cli import console
+from binhdan.runtime.library import library
+from binhdan.runtime.model import find_model
 
 
-def info(file: str) -> None:
-    """Describe a GGUF file."""
+def info(
+    file: Annotated[
+        Optional[str],  # noqa: UP045  typer reads it at run time
+        typer.Argument(help="GGUF file, or org/name that was pulled. [default: the embedded model]"),
+    ] = None,
+    context: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Estimate the memory at so many tokens. [default: the model's most]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+) -> None:
+    """Describe a GGUF file: sizes, quantization, tokenizer, and the memory that it needs."""
+    path = find_model(file)
+    facts: dict[str, Any] = json.loads(library().inspect(str(path)))
+    facts["memory"] = estimate_memory(facts, context)
+    if as_json:
+        console.write(json.dumps(facts, ensure_ascii=False) + "\n")
+    else:
+        _print_table(str(path), facts)
+
+
+def estimate_memory(facts: dict[str, Any], context: int | None) -> dict[str, int | None]:
+    """Bytes for the weights and for one conversation of `context` tokens (default: the model's most).
+
+    What an engine needs besides, some megabytes, is left out. kv and total are None where the file says too
+    little.
+    """
+    weights = sum(kind["bytes"] for kind in facts["types"])
+    context = context or facts["context"]
+    per_token = facts["kv_bytes_per_token"]
+    kv = None if context is None or per_token is None else per_token * context
+    return {"context": context, "weights": weights, "kv": kv, "total": None if kv is None else weights + kv}
+
+
+def _print_table(path: str, facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in _rows(path, facts):
+        # Text, not markup: names in the file are not ours. Control characters neither.
+        table.add_row(Text(name, style="bold"), Text(console.printable(value)))
+    Console(soft_wrap=True).print(table)
+
+
+def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    tokenizer, memory = facts["tokenizer"], facts["memory"]
+    shape = ("layers", "embedding", "heads", "kv_heads", "head_dim")
+    known = [f"{facts[key]:,} {key.replace('_', ' ')}" for key in shape if facts[key] is not None]
+    rows = [
+        ("file", f"{path} (GGUF v{facts['version']})"),
+        ("name", facts["name"] or "none"),
+        ("architecture", facts["architecture"] or "none"),
+        ("runs here", "yes" if facts["supported"] else f"no: {facts['reason']}"),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("file size", _size(facts["file_bytes"])),
+        ("shape", ", ".join(known) or "not stated"),
+        ("context", "not stated" if facts["context"] is None else f"{facts['context']:,} tokens"),
+        ("tokenizer", _describe_tokenizer(tokenizer)),
+    ]
+    for i, kind in enumerate(facts["types"]):
+        share = kind["bytes"] / max(1, memory["weights"])
+        text = f"{kind['type']:<8} {kind['tensors']:>4} tensors  {_size(kind['bytes']):>9}  {share:>4.0%}"
+        rows.append(("" if i else "quantization", text))
+    rows.append(("memory", _describe_memory(memory)))
+    return rows
+
+
+def _describe_tokenizer(tokenizer: dict[str, Any] | None) -> str:
+    if tokenizer is None:
+        return "none"
+    kind = "/".join(part for part in (tokenizer["model"], tokenizer["pre"]) if part)
+    template = "with" if tokenizer["has_chat_template"] else "without"
+    return f"{kind or 'unnamed'}, {tokenizer['size']:,} tokens, {template} chat template"
+
+
+def _describe_memory(memory: dict[str, int | None]) -> str:
+    weights, kv, total, context = memory["weights"], memory["kv"], memory["total"], memory["context"]
+    if kv is None or total is None or context is None:
+        return f"about {_size(weights or 0)} for the weights; the file does not say what a conversation needs"
+    parts = f"weights {_size(weights or 0)}, keys and values {_size(kv)}"
+    return f"about {_size(total)} at {context:,} tokens: {parts}"
+
+
+def _size(size: float) -> str:
+    """Such as "9.1 MB"; powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -79,9 +78,10 @@ def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
         text=True,
     ) as process:
         deadline = time.monotonic() + 60
-        while not server.ranges and time.monotonic() < deadline:
+        while (
+            not any(part.stat().st_size for part in home.rglob("*.partial")) and time.monotonic() < deadline
+        ):
             time.sleep(0.02)
-        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr
@@ -95,49 +95,59 @@ def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
     assert resumed is not None and int(resumed.removeprefix("bytes=").partition("-")[0]) > 0
 
 
-def test_refuses_what_has_not_the_checksum(server: Hub, home: Path) -> None:
+@pytest.fixture
+def cache(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes this process talk to `server`; the cache it fills."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_refuses_what_has_not_the_checksum(server: Hub, cache: Path) -> None:
     server.repos["vi/be"] = {"be.gguf": noise(1000)}
     server.broken = True
-    done = run(server, home, "pull", "vi/be")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "damaged" in done.stderr
-    assert not list(home.rglob("*.gguf")) and not list(home.rglob("*.partial"))
+    with pytest.raises(binhdan.BadFormatError, match="came damaged"):
+        hub.pull("vi/be")
+    assert not list(cache.rglob("*.gguf")) and not list(cache.rglob("*.partial"))
     server.broken = False
-    assert run(server, home, "pull", "vi/be").returncode == 0
+    assert hub.pull("vi/be").read_bytes() == noise(1000)
 
 
-def test_a_file_that_rotted_in_the_cache(server: Hub, home: Path) -> None:
+def test_a_file_that_rotted_in_the_cache(server: Hub, cache: Path) -> None:
     server.repos["vi/be"] = {"be.gguf": noise(1000)}
-    path = Path(run(server, home, "pull", "vi/be").stdout.strip())
-    path.resolve().write_bytes(b"rotten")
-    done = run(server, home, "pull", "vi/be")
-    assert done.returncode == 1 and "removed" in done.stderr
-    assert Path(run(server, home, "pull", "vi/be").stdout.strip()).read_bytes() == noise(1000)
+    hub.pull("vi/be").resolve().write_bytes(b"rotten")
+    with pytest.raises(binhdan.BadFormatError, match="damaged and was removed"):
+        hub.pull("vi/be")
+    assert hub.pull("vi/be").read_bytes() == noise(1000)
 
 
-def test_all_parts_of_a_split_file(server: Hub, home: Path) -> None:
+def test_all_parts_of_a_split_file(server: Hub, cache: Path) -> None:
     parts = {f"q4/be-Q4_0-{i:05}-of-00003.gguf": noise(1000 + i) for i in (1, 2, 3)}
     server.repos["vi/be"] = dict(reversed(parts.items()))
-    done = run(server, home, "pull", "vi/be")
-    first = Path(done.stdout.strip())
+    first = hub.pull("vi/be")
     assert first.name == "be-Q4_0-00001-of-00003.gguf"
     assert [path.read_bytes() for path in sorted(first.parent.iterdir())] == list(parts.values())
+    assert hub.find("vi/be:q4_0") == first
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"),
+    ("name", "kind", "complaint"),
     [
-        ("vi/none", "no repository vi/none"),
-        ("vi/empty", "no GGUF"),
-        ("vi/many", "several models.*a-x.gguf, b-x.gguf"),
-        ("vi/many:q9", "has no q9"),
-        ("notarepo", "expected a repository"),
+        ("vi/none", binhdan.ModelNotFoundError, "no repository vi/none"),
+        ("vi/empty", binhdan.ModelNotFoundError, "no GGUF"),
+        ("vi/many", binhdan.InvalidArgumentError, "several models.*a-x.gguf, b-x.gguf"),
+        ("vi/many:q9", binhdan.ModelNotFoundError, "has no q9"),
+        ("notarepo", binhdan.InvalidArgumentError, "expected a repository"),
     ],
 )
-def test_one_line_for_what_cannot_be(server: Hub, home: Path, name: str, complaint: str) -> None:
+def test_what_cannot_be(
+    server: Hub, cache: Path, name: str, kind: type[binhdan.BinhdanError], complaint: str
+) -> None:
     server.repos |= {"vi/empty": {"README.md": b""}, "vi/many": {"a-x.gguf": b"1", "b-x.gguf": b"2"}}
-    done = run(server, home, "pull", name)
-    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
-    assert re.search(complaint, done.stderr), done.stderr
+    with pytest.raises(kind, match=complaint):
+        hub.pull(name)
 
 
 def test_no_network(server: Hub, home: Path) -> None:
