@@ -83,9 +83,8 @@ class ByteBpe final : public Encoder {
   void encode_word(std::string_view word, Merger& merger, std::vector<Token>& out) const {
     merger.clear();
     for (uint32_t i = 0; i < word.size(); ++i) merger.add(i, 1, byte_tokens_[static_cast<uint8_t>(word[i])]);
-    merger.run([this](const Symbol& left, const Symbol& right) -> const Merge* {
-      const auto found = vocab_.merges.find({left.token, right.token});
-      return found == vocab_.merges.end() ? nullptr : &found->second;
+    merger.run([this](const Symbol& left, const Symbol& right) {
+      return vocab_.merges.find({left.token, right.token});
     });
     merger.each([&](const Symbol& symbol) {
       if (symbol.token >= 0)

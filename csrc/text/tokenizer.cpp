@@ -15,8 +15,8 @@ constexpr std::size_t kMostBytes = 1 << 30;
 template <typename Wanted>
 SpecialTokens special_tokens(const Vocab& vocab, Wanted wanted) {
   std::vector<std::pair<std::string_view, Token>> found;
-  for (const auto& [text, token] : vocab.ids)
-    if (wanted(token)) found.emplace_back(text, token);
+  for (Token token = 0; token < vocab.size(); ++token)
+    if (wanted(token)) found.emplace_back(vocab.tokens[token], token);
   return SpecialTokens(found);
 }
 

@@ -60,10 +60,10 @@ void read_tokens(const gguf::File& file, Vocab& vocab) {
   if (tokens.empty()) fail(Code::bad_format, kTokens, ": expected at least one token");
   check_size(kTokens, tokens.size());
   vocab.tokens.assign(tokens.begin(), tokens.end());
-  vocab.ids.reserve(tokens.size());
+  vocab.ids = decltype(vocab.ids)(tokens.size());
   for (Token id = 0; id < vocab.size(); ++id) {
     const std::string& text = vocab.tokens[id];
-    if (!text.empty()) vocab.ids[text] = id;
+    if (!text.empty()) *vocab.ids.insert(text).first = id;
   }
 }
 
@@ -98,7 +98,7 @@ Token merge_part(const Vocab& vocab, std::string_view text, std::size_t rank) {
 void read_merges(const gguf::File& file, Vocab& vocab) {
   const auto merges = file.get_strings(kMerges);
   check_size(kMerges, merges.size());
-  vocab.merges.reserve(merges.size());
+  vocab.merges = decltype(vocab.merges)(merges.size());
   std::string joined;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const std::string_view merge = merges[rank];
@@ -110,7 +110,9 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
     joined.assign(left).append(right);
     const TokenPair pair{merge_part(vocab, left, rank), merge_part(vocab, right, rank)};
     const Token result = merge_part(vocab, joined, rank);
-    if (vocab.is_text(result)) vocab.merges.try_emplace(pair, Merge{static_cast<float>(rank), result});
+    if (!vocab.is_text(result)) continue;
+    const auto [entry, is_new] = vocab.merges.insert(pair);
+    if (is_new) *entry = {static_cast<float>(rank), result};
   }
 }
 
@@ -198,8 +200,8 @@ std::optional<Token> Vocab::unknown_in_text() const {
 }
 
 std::optional<Token> Vocab::find(std::string_view text) const {
-  const auto found = ids.find(text);
-  return found == ids.end() ? std::nullopt : std::optional(found->second);
+  const Token* token = ids.find(text);
+  return token ? std::optional(*token) : std::nullopt;
 }
 
 }  // namespace binhdan::text

@@ -1,13 +1,14 @@
 // A model's vocabulary, read from GGUF's tokenizer.ggml.* keys.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "gguf/reader.h"
+#include "text/flat_map.h"
 
 namespace binhdan::text {
 
@@ -33,13 +34,13 @@ struct Merge {
 
 // Two tokens in text order, as the key of a hash map.
 struct TokenPair {
-  Token left, right;
+  Token left = -1, right = -1;
   bool operator==(const TokenPair&) const = default;
 };
 struct TokenPairHash {
   std::size_t operator()(TokenPair pair) const {
     const uint64_t key = static_cast<uint64_t>(pair.left) << 32 | static_cast<uint32_t>(pair.right);
-    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> 16);  // Fibonacci hashing
+    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> 32);  // Fibonacci hashing
   }
 };
 
@@ -57,9 +58,10 @@ struct Vocab {
   std::string pre;                  // tokenizer.ggml.pre: the pre-tokenizer's name ("default" when absent)
   std::vector<std::string> tokens;  // as in the file: byte-level alphabet for byte_bpe, U+2581 for spm_bpe
   std::vector<TokenKind> kinds;
-  std::vector<float> scores;                                   // spm_bpe
-  std::unordered_map<std::string_view, Token> ids;             // views into `tokens`; the last of equals
-  std::unordered_map<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
+  std::vector<float> scores;  // spm_bpe
+  FlatMap<std::string_view, Token, std::hash<std::string_view>>
+      ids;                                          // views into `tokens`; the last of equals
+  FlatMap<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;             // "" when the file has none
