@@ -30,6 +30,6 @@ BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 
 // Logits of every position of `tokens` on a model handle of the C ABI, in chunks: row(position, logits).
 BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads,
-                                     const std::function<void(int64_t, std::span<const float>)>& row);
+                                   const std::function<void(int64_t, std::span<const float>)>& row);
 
 }  // namespace binhdan::internal

@@ -1,0 +1,61 @@
+// Block types and kernel tables by name.
+#include "api/internal.h"
+#include "base/error.h"
+#include "kernels/codec.h"
+
+namespace binhdan::internal {
+namespace {
+
+void check_blocks(const DTypeInfo& info, int64_t n) {
+  if (n < 0 || n % info.block != 0)
+    fail(Code::invalid_argument, info.name, ": expected a multiple of ", info.block, " elements, got ", n);
+}
+
+std::string names_of_written_types() {
+  std::string names;
+  for (const DTypeInfo& info : all_dtypes())
+    if (encode_row(info.type)) names.append(names.empty() ? "" : ", ").append(info.name);
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> dtype_names() {
+  std::vector<std::string> names;
+  for (const DTypeInfo& info : all_dtypes()) names.emplace_back(info.name);
+  return names;
+}
+
+const DTypeInfo& dtype_by_name(const std::string& name) {
+  std::string known;
+  for (const DTypeInfo& info : all_dtypes()) {
+    if (name == info.name) return info;
+    known.append(known.empty() ? "" : ", ").append(info.name);
+  }
+  fail(Code::invalid_argument, "tensor type: expected one of ", known, "; got ", name);
+}
+
+void decode(DType type, const std::byte* src, float* dst, int64_t n) {
+  check_blocks(dtype_info(type), n);
+  decode_row(type)(dst, src, n);
+}
+
+void encode(DType type, const float* src, std::byte* dst, int64_t n) {
+  const DTypeInfo& info = dtype_info(type);
+  const EncodeRow encode_values = encode_row(type);
+  if (!encode_values)
+    fail(Code::unsupported, "encoding to ", info.name, ": binhdan writes ", names_of_written_types());
+  check_blocks(info, n);
+  encode_values(dst, src, n);
+}
+
+std::vector<std::string> isa_names() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : compiled_tables())
+    if (table->supported(cpu_features())) names.emplace_back(table->isa);
+  return names;
+}
+
+const KernelTable& table(const std::string& isa) { return select_table(isa); }
+
+}  // namespace binhdan::internal

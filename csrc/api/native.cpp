@@ -1,0 +1,312 @@
+// binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
+// Inference in Python goes through the C ABI (runtime/library.py), not through here.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "api/internal.h"
+#include "base/buffer.h"
+#include "base/checked.h"
+
+namespace py = pybind11;
+
+namespace {
+using namespace binhdan;
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Halves = py::array_t<uint16_t, py::array::c_style>;
+using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+// ---- arguments ----------------------------------------------------------------------------------
+
+// The bytes of anything that has the buffer protocol and lies in one piece.
+std::span<const std::byte> bytes_of(const py::buffer_info& info, const char* what) {
+  py::ssize_t step = info.itemsize;
+  for (py::ssize_t axis = info.ndim; axis-- > 0; step *= info.shape[static_cast<size_t>(axis)])
+    if (info.shape[static_cast<size_t>(axis)] > 1 && info.strides[static_cast<size_t>(axis)] != step)
+      fail(Code::invalid_argument, what, ": expected contiguous bytes");
+  return {static_cast<const std::byte*>(info.ptr), static_cast<size_t>(info.size * info.itemsize)};
+}
+
+void expect_size(const char* what, uint64_t expected, uint64_t got) {
+  if (expected != got) fail(Code::invalid_argument, what, ": expected ", expected, ", got ", got);
+}
+
+void expect_axes(const py::array& array, const char* what, py::ssize_t axes) {
+  if (array.ndim() != axes)
+    fail(Code::invalid_argument, what, ": expected ", axes, " axes, got ", array.ndim());
+}
+
+void expect_positive(const char* what, int64_t got) {
+  if (got <= 0) fail(Code::invalid_argument, what, ": expected at least 1, got ", got);
+}
+
+void expect_multiple(const char* what, int64_t of, int64_t got) {
+  if (got <= 0 || got % of != 0)
+    fail(Code::invalid_argument, what, ": expected a positive multiple of ", of, ", got ", got);
+}
+
+uint64_t blocks_size(const DTypeInfo& info, int64_t n) {
+  expect_multiple(info.name, info.block, n);
+  return checked_mul(static_cast<uint64_t>(n) / info.block, info.block_bytes, "bytes of blocks");
+}
+
+// ---- codecs -------------------------------------------------------------------------------------
+
+py::array_t<float> decode(const std::string& type, const py::buffer& blocks, int64_t n) {
+  const DTypeInfo& info = internal::dtype_by_name(type);
+  const py::buffer_info buffer = blocks.request();
+  const auto src = bytes_of(buffer, "blocks");
+  expect_size("bytes of blocks", n == 0 ? 0 : blocks_size(info, n), src.size());
+  py::array_t<float> out(n);
+  float* dst = out.mutable_data();
+  py::gil_scoped_release release;
+  internal::decode(info.type, src.data(), dst, n);
+  return out;
+}
+
+py::array_t<uint8_t> encode(const std::string& type, const Floats& values) {
+  const DTypeInfo& info = internal::dtype_by_name(type);
+  if (values.ndim() < 1) fail(Code::invalid_argument, "values: expected at least one axis");
+  std::vector<py::ssize_t> shape(values.shape(), values.shape() + values.ndim());
+  if (shape.back() % info.block != 0)
+    fail(Code::invalid_argument, type, ": expected rows of a multiple of ", info.block, " elements, got ",
+         shape.back());
+  shape.back() = shape.back() / info.block * info.block_bytes;
+  py::array_t<uint8_t> out(shape);
+  auto* dst = reinterpret_cast<std::byte*>(out.mutable_data());
+  const float* src = values.data();
+  const int64_t n = values.size();
+  py::gil_scoped_release release;
+  internal::encode(info.type, src, dst, n);
+  return out;
+}
+
+py::dict dtypes() {
+  py::dict all;
+  for (const std::string& name : internal::dtype_names()) {
+    const DTypeInfo& info = internal::dtype_by_name(name);
+    all[py::str(name)] = py::make_tuple(info.block, info.block_bytes);
+  }
+  return all;
+}
+
+// ---- matrices -----------------------------------------------------------------------------------
+
+const MatmulKernel& kernel_of(const KernelTable& table, const DTypeInfo& info) {
+  return table.matmul[static_cast<size_t>(info.type)];
+}
+
+// Bytes of a matrix in file blocks. Packed it is larger by less than a panel.
+uint64_t file_size(const DTypeInfo& info, int64_t rows, int64_t cols) {
+  expect_positive("rows", rows);
+  return checked_mul(blocks_size(info, cols), static_cast<uint64_t>(rows), "bytes of weights");
+}
+
+size_t packed_size(const MatmulKernel& kernel, const DTypeInfo& info, int64_t rows, int64_t cols) {
+  const uint64_t file = file_size(info, rows, cols);
+  return kernel.packed_size ? kernel.packed_size(rows, cols) : file;
+}
+
+void pack_into(std::byte* packed, const MatmulKernel& kernel, std::span<const std::byte> file, int64_t rows,
+               int64_t cols) {
+  if (kernel.pack)
+    kernel.pack(packed, file.data(), rows, cols, 0, rows);
+  else
+    std::ranges::copy(file, packed);
+}
+
+py::array_t<uint8_t> pack(const std::string& isa, const std::string& type, const py::buffer& weights,
+                          int64_t rows, int64_t cols) {
+  const DTypeInfo& info = internal::dtype_by_name(type);
+  const MatmulKernel& kernel = kernel_of(internal::table(isa), info);
+  const py::buffer_info buffer = weights.request();
+  const auto file = bytes_of(buffer, "weights");
+  expect_size("bytes of weights", file_size(info, rows, cols), file.size());
+  py::array_t<uint8_t> out(static_cast<py::ssize_t>(packed_size(kernel, info, rows, cols)));
+  pack_into(reinterpret_cast<std::byte*>(out.mutable_data()), kernel, file, rows, cols);
+  return out;
+}
+
+py::array_t<float> unpack(const std::string& isa, const std::string& type, const py::buffer& packed,
+                          int64_t rows, int64_t cols) {
+  const DTypeInfo& info = internal::dtype_by_name(type);
+  const MatmulKernel& kernel = kernel_of(internal::table(isa), info);
+  const py::buffer_info buffer = packed.request();
+  const auto bytes = bytes_of(buffer, "packed");
+  expect_size("bytes of packed weights", packed_size(kernel, info, rows, cols), bytes.size());
+  Buffer aligned(bytes.size());
+  std::ranges::copy(bytes, aligned.as());
+  py::array_t<float> out({rows, cols});
+  for (int64_t row = 0; row < rows; ++row)
+    kernel.get_row(out.mutable_data(row), aligned.as(), rows, cols, row);
+  return out;
+}
+
+// Rows of activations in the format that a kernel reads.
+Buffer quantize_rows(const KernelTable& table, Activation format, const float* x, int64_t m, int64_t n) {
+  const size_t stride = activation_row_size(format, n);
+  Buffer rows(stride * static_cast<size_t>(m));
+  for (int64_t i = 0; i < m; ++i)
+    table.quantize[static_cast<size_t>(format)](rows.as() + static_cast<size_t>(i) * stride, x + i * n, n);
+  return rows;
+}
+
+py::array_t<float> matmul(const std::string& isa, const std::string& type, const py::buffer& weights,
+                          int64_t rows, int64_t cols, const Floats& x, bool many) {
+  expect_axes(x, "x", 2);
+  expect_size("columns of x", static_cast<uint64_t>(cols), static_cast<uint64_t>(x.shape(1)));
+  const KernelTable& table = internal::table(isa);
+  const DTypeInfo& info = internal::dtype_by_name(type);
+  const MatmulKernel& kernel = kernel_of(table, info);
+  const py::buffer_info buffer = weights.request();
+  const auto file = bytes_of(buffer, "weights");
+  expect_size("bytes of weights", file_size(info, rows, cols), file.size());
+  const int64_t m = x.shape(0);
+  py::array_t<float> out({m, rows});
+  float* dst = out.mutable_data();
+  const float* src = x.data();
+
+  py::gil_scoped_release release;
+  const Buffer matrix(packed_size(kernel, info, rows, cols));
+  pack_into(matrix.as(), kernel, file, rows, cols);
+  const Activation format = many ? kernel.many : kernel.few;
+  const Buffer activations = quantize_rows(table, format, src, m, cols);
+  const Buffer scratch(kernel.scratch_size ? kernel.scratch_size(rows, cols, m) : 0);
+  (many ? kernel.gemm : kernel.gemv)({.weights = matrix.as(),
+                                      .rows = rows,
+                                      .cols = cols,
+                                      .row_begin = 0,
+                                      .row_end = rows,
+                                      .activations = activations.as(),
+                                      .activation_stride = activation_row_size(format, cols),
+                                      .m = m,
+                                      .out = dst,
+                                      .out_stride = rows,
+                                      .scratch = scratch.as()});
+  return out;
+}
+
+// ---- the other kernels --------------------------------------------------------------------------
+
+py::tuple quantize(const std::string& isa, const Floats& x) {
+  expect_multiple("x", 32, x.size());
+  const int64_t blocks = x.size() / 32;
+  const Buffer rows = quantize_rows(internal::table(isa), Activation::q8, x.data(), 1, x.size());
+  py::array_t<float> d(blocks);
+  py::array_t<int32_t> sum(blocks);
+  py::array_t<int8_t> qs({blocks, int64_t{32}});
+  for (int64_t i = 0; i < blocks; ++i) {
+    const BlockQ8A& block = rows.as<BlockQ8A>()[i];
+    d.mutable_at(i) = block.d;
+    sum.mutable_at(i) = block.sum;
+    std::ranges::copy(block.qs, qs.mutable_data(i));
+  }
+  return py::make_tuple(d, sum, qs);
+}
+
+py::array_t<float> rms_norm(const std::string& isa, const Floats& x, const Floats& weight, float eps) {
+  expect_axes(x, "x", 1);
+  expect_size("weight", static_cast<uint64_t>(x.size()), static_cast<uint64_t>(weight.size()));
+  py::array_t<float> out(x.size());
+  internal::table(isa).rms_norm(out.mutable_data(), x.data(), weight.data(), x.size(), eps);
+  return out;
+}
+
+py::array_t<float> rope(const std::string& isa, const Floats& x, const Floats& cos_sin, bool neox) {
+  expect_axes(x, "x", 1);
+  expect_multiple("x", 2, x.size());
+  expect_size("cos_sin", static_cast<uint64_t>(x.size()), static_cast<uint64_t>(cos_sin.size()));
+  py::array_t<float> out(x.size(), x.data());
+  internal::table(isa).rope(out.mutable_data(), cos_sin.data(), x.size(), neox);
+  return out;
+}
+
+py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Floats& up) {
+  expect_axes(gate, "gate", 1);
+  expect_size("up", static_cast<uint64_t>(gate.size()), static_cast<uint64_t>(up.size()));
+  py::array_t<float> out(gate.size(), gate.data());
+  internal::table(isa).silu_mul(out.mutable_data(), up.data(), gate.size());
+  return out;
+}
+
+// Walks the pages as ops/attention does, then divides.
+py::array_t<float> attention(const std::string& isa, const Floats& q, const Halves& k, const Halves& v) {
+  expect_axes(q, "q", 2);
+  expect_axes(k, "k", 2);
+  expect_axes(v, "v", 2);
+  const int64_t heads = q.shape(0), dim = q.shape(1), n = k.shape(0);
+  expect_multiple("head_dim", 8, dim);
+  expect_positive("tokens of k", n);
+  expect_size("columns of k", static_cast<uint64_t>(dim), static_cast<uint64_t>(k.shape(1)));
+  expect_size("size of v", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(v.size()));
+  std::vector<float> m(static_cast<size_t>(heads), -std::numeric_limits<float>::infinity());
+  std::vector<float> l(m.size(), 0.0f);
+  py::array_t<float> out({heads, dim});
+  std::fill_n(out.mutable_data(), out.size(), 0.0f);
+  for (int64_t begin = 0; begin < n; begin += kKvPageTokens)
+    internal::table(isa).attention({.q = q.data(),
+                                    .heads = heads,
+                                    .head_dim = dim,
+                                    .k = k.data(begin),
+                                    .v = v.data(begin),
+                                    .n = std::min<int64_t>(kKvPageTokens, n - begin),
+                                    .m = m.data(),
+                                    .l = l.data(),
+                                    .acc = out.mutable_data()});
+  for (int64_t h = 0; h < heads; ++h)
+    for (int64_t i = 0; i < dim; ++i) out.mutable_at(h, i) /= l[static_cast<size_t>(h)];
+  return out;
+}
+
+// ---- models -------------------------------------------------------------------------------------
+
+py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads) {
+  expect_axes(tokens, "tokens", 1);
+  expect_positive("tokens", tokens.size());
+  const std::span<const int32_t> ids(tokens.data(), static_cast<size_t>(tokens.size()));
+  std::vector<float> rows;
+  {
+    py::gil_scoped_release release;
+    internal::forward_logits(model, ids, threads, [&](int64_t, std::span<const float> row) {
+      if (rows.empty()) rows.reserve(row.size() * ids.size());
+      rows.insert(rows.end(), row.begin(), row.end());
+    });
+  }
+  const auto n = static_cast<py::ssize_t>(ids.size());
+  return py::array_t<float>({n, static_cast<py::ssize_t>(rows.size()) / n}, rows.data());
+}
+
+void translate(std::exception_ptr thrown) {
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    PyErr_SetString(error.code() == Code::out_of_memory ? PyExc_MemoryError : PyExc_ValueError, error.what());
+  }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+  module.doc() = "Block codecs, kernels and logits on numpy arrays. Errors are ValueError.";
+  py::register_local_exception_translator(translate);
+  using py::arg;
+
+  module.def("dtypes", dtypes);
+  module.def("decode", decode, arg("type"), arg("blocks"), arg("n"));
+  module.def("encode", encode, arg("type"), arg("values"));
+  module.def("isas", internal::isa_names);
+  module.def("pack", pack, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"));
+  module.def("unpack", unpack, arg("isa"), arg("type"), arg("packed"), arg("rows"), arg("cols"));
+  module.def("matmul", matmul, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"),
+             arg("many"));
+  module.def("quantize", quantize, arg("isa"), arg("x"));
+  module.def("rms_norm", rms_norm, arg("isa"), arg("x"), arg("weight"), arg("eps"));
+  module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));
+  module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
+  module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"));
+  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"));
+}

@@ -1,0 +1,54 @@
+"""Block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
+
+Every function raises ValueError for arguments that do not fit, with what was expected and what came, and MemoryError
+when there is not enough memory. `type` is a GGUF type name ("Q4_0"); `isa` is one of isas(), or "" for the fastest.
+Weights are file blocks, row after row.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+_Array = npt.NDArray[Any]
+_Floats = npt.NDArray[np.float32]
+
+def dtypes() -> dict[str, tuple[int, int]]:
+    """Elements and bytes of a block of each type that binhdan reads."""
+
+def decode(type: str, blocks: Buffer, n: int) -> _Floats:
+    """The `n` elements of `blocks`, bit for bit what gguf-py's dequantize gives: (n,)."""
+
+def encode(type: str, values: _Array) -> npt.NDArray[np.uint8]:
+    """File blocks of `values` (..., n): (..., bytes of n elements). F32, F16, BF16, Q8_0 and Q4_0."""
+
+def isas() -> list[str]:
+    """Kernel tables that this machine can run, from the simplest to the fastest."""
+
+def pack(isa: str, type: str, weights: Buffer, rows: int, cols: int) -> npt.NDArray[np.uint8]:
+    """A weight matrix as a table's kernel wants it; the file blocks themselves where it packs nothing."""
+
+def unpack(isa: str, type: str, packed: Buffer, rows: int, cols: int) -> _Floats:
+    """The rows of a packed matrix: (rows, cols)."""
+
+def matmul(isa: str, type: str, weights: Buffer, rows: int, cols: int, x: _Array, many: bool) -> _Floats:
+    """x (m, cols) times the transposed weights: (m, rows). `many` chooses gemm, else gemv."""
+
+def quantize(isa: str, x: _Array) -> tuple[_Floats, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    """`x` as blocks of 32 int8: scales (blocks,), sums of the codes (blocks,), codes (blocks, 32)."""
+
+def rms_norm(isa: str, x: _Array, weight: _Array, eps: float) -> _Floats:
+    """x / sqrt(mean(x^2) + eps) * weight: (n,)."""
+
+def rope(isa: str, x: _Array, cos_sin: _Array, neox: bool) -> _Floats:
+    """One head (dim,) rotated by cos_sin (dim / 2, 2): pairs (i, i + dim/2) for neox, else (2i, 2i + 1)."""
+
+def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
+    """gate / (1 + e^-gate) * up: (n,)."""
+
+def attention(isa: str, q: _Array, k: npt.NDArray[np.uint16], v: npt.NDArray[np.uint16]) -> _Floats:
+    """softmax(q k^T) v for q (heads, head_dim), already scaled, and the bits of float16 k, v (n, head_dim)."""
+
+def logits(model: int, tokens: _Array, threads: int) -> _Floats:
+    """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary)."""
