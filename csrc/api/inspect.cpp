@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/json.h"
@@ -98,8 +99,11 @@ std::vector<uint64_t> find_numbers(const File& file, const std::string& key) {
   std::vector<uint64_t> numbers;
   if (!value || !gguf::is_integer(value->element)) return numbers;
   const std::size_t size = gguf::scalar_size(value->element);
-  for (uint64_t i = 0; i < value->count; ++i)
-    numbers.push_back(gguf::load_integer<uint64_t>(value->element, value->raw.data() + i * size).value_or(0));
+  for (uint64_t i = 0; i < value->count; ++i) {
+    const auto number = gguf::load_integer<uint64_t>(value->element, value->raw.data() + i * size);
+    if (!number) return {};
+    numbers.push_back(*number);
+  }
   return numbers;
 }
 
@@ -208,7 +212,8 @@ std::vector<Totals> totals_by_type(const File& file) {
   }
   std::vector<Totals> all;
   for (const auto& [type, totals] : by_type) all.push_back(totals);
-  std::stable_sort(all.begin(), all.end(), [](const Totals& a, const Totals& b) { return a.bytes > b.bytes; });
+  std::sort(all.begin(), all.end(),
+            [](const Totals& a, const Totals& b) { return std::pair(b.bytes, a.type) < std::pair(a.bytes, b.type); });
   return all;
 }
 

@@ -20,9 +20,9 @@ namespace {
 struct Slot {
   std::atomic<uintptr_t> begin{0};  // 0: free
   std::atomic<uintptr_t> end{0};
-  std::atomic<bool> lost{false};
+  std::atomic<uint32_t> lost{0};  // no bool: RISC-V has no atomics of one byte
 };
-static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
 constexpr int kSlots = 1024;
 Slot slots[kSlots];
@@ -46,7 +46,7 @@ bool replace_by_zeros(Slot& slot, uintptr_t address) {
   void* wanted = reinterpret_cast<void*>(page);
   void* got = mmap(wanted, slot.end.load() - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (got != wanted) return false;
-  slot.lost.store(true);
+  slot.lost.store(1);
   return true;
 }
 
@@ -88,7 +88,7 @@ int sigbus_guard(const void* data, std::size_t size) {
   for (int i = 0; i < kSlots; ++i) {
     Slot& slot = slots[i];
     if (slot.begin.load() != 0) continue;
-    slot.lost.store(false);
+    slot.lost.store(0);
     slot.end.store(reinterpret_cast<uintptr_t>(data) + size);
     slot.begin.store(reinterpret_cast<uintptr_t>(data));
     return i;
@@ -102,7 +102,7 @@ void sigbus_unguard(int slot) {
   slots[slot].begin.store(0);
 }
 
-bool sigbus_lost(int slot) { return slots[slot].lost.load(); }
+bool sigbus_lost(int slot) { return slots[slot].lost.load() != 0; }
 
 }  // namespace binhdan
 #endif

@@ -26,7 +26,7 @@ struct ThreadPool::State {
   const int size;
   const int64_t process = process_id();
   std::vector<std::thread> threads;
-  std::atomic<bool> running{false};
+  std::atomic<uint32_t> running{0};  // no bool: exchanging a byte needs libatomic on RISC-V
 
   // Written by the caller of run() before start.advance().
   const std::function<void(Team&)>* work = nullptr;  // null: the threads end
@@ -124,7 +124,7 @@ int ThreadPool::size() const { return state_->size; }
 void ThreadPool::run(const std::function<void(Team&)>& work) {
   State& state = *state_;
   if (state.process != process_id()) fail(Code::closed, "a thread pool does not live on in a forked child");
-  if (state.running.exchange(true)) fail(Code::busy, "the thread pool is running already");
+  if (state.running.exchange(1)) fail(Code::busy, "the thread pool is running already");
   state.error = nullptr;
   state.broken.store(false);
   state.arrived.store(0);
@@ -136,7 +136,7 @@ void ThreadPool::run(const std::function<void(Team&)>& work) {
   state.work_as(self);
   if (state.size > 1) state.done.wait_past(before);
   const std::exception_ptr error = std::move(state.error);
-  state.running.store(false);
+  state.running.store(0);
   if (error) std::rethrow_exception(error);
 }
 
