@@ -1,0 +1,97 @@
+"""What callers have compiled into their programs: values of enums and the order of structs' fields."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from api.abi import ffi, lib
+
+import binhdan
+
+PINNED = {
+    "BINHDAN_OK": 0,
+    "BINHDAN_INVALID_ARGUMENT": 1,
+    "BINHDAN_INVALID_HANDLE": 2,
+    "BINHDAN_NOT_FOUND": 3,
+    "BINHDAN_IO": 4,
+    "BINHDAN_BAD_FORMAT": 5,
+    "BINHDAN_UNSUPPORTED": 6,
+    "BINHDAN_OUT_OF_MEMORY": 7,
+    "BINHDAN_TOO_LARGE": 8,
+    "BINHDAN_BUSY": 9,
+    "BINHDAN_CLOSED": 10,
+    "BINHDAN_INTERNAL": 11,
+    "BINHDAN_TOO_SMALL": 12,
+    "BINHDAN_ADD_SPECIAL": 1,
+    "BINHDAN_PARSE_SPECIAL": 2,
+    "BINHDAN_CHAT_AUTO": -1,
+    "BINHDAN_CHAT_PLAIN": 0,
+    "BINHDAN_CHAT_CHATML": 1,
+    "BINHDAN_CHAT_LLAMA2": 2,
+    "BINHDAN_CHAT_LLAMA3": 3,
+    "BINHDAN_MANUAL_STEP": 1,
+    "BINHDAN_DETERMINISTIC": 2,
+    "BINHDAN_GENERATE": 0,
+    "BINHDAN_EMBED": 1,
+    "BINHDAN_IGNORE_EOS": 1,
+    "BINHDAN_WANT_MASK": 2,
+    "BINHDAN_EVENT_TOKEN": 1,
+    "BINHDAN_EVENT_FINISHED": 2,
+    "BINHDAN_EVENT_EMBEDDING": 3,
+    "BINHDAN_FINISH_STOP": 1,
+    "BINHDAN_FINISH_LENGTH": 2,
+    "BINHDAN_FINISH_CONTEXT": 3,
+    "BINHDAN_FINISH_CANCELLED": 4,
+    "BINHDAN_FINISH_ERROR": 5,
+}
+
+# Later versions add fields at the end: what is here stays first, in this order.
+FIRST_FIELDS = {
+    "binhdan_model_options": "struct_size threads isa",
+    "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
+    "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family",
+    "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prompt_chunk",
+    "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes",
+    "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "
+    "repetition_penalty presence_penalty frequency_penalty top_logprobs seed logit_bias n_logit_bias stop "
+    "n_stop",
+    "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
+    "status prompt_tokens answer_tokens queue_ns prompt_ns decode_ns",
+    # These have no struct_size: they can never grow.
+    "binhdan_segment": "text size markup",
+    "binhdan_message": "role content size",
+    "binhdan_token_value": "token value",
+    "binhdan_text": "text size",
+}
+
+
+def test_enum_values() -> None:
+    assert {name: getattr(lib, name) for name in PINNED} == PINNED
+
+
+def test_every_enum_value_is_pinned_here() -> None:
+    header = next(path for f in binhdan.__path__ if (path := Path(f, "include/binhdan.h")).exists())
+    found = re.findall(r"^\s*(BINHDAN_\w+) = -?\d+", header.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(found) == sorted(PINNED)
+
+
+@pytest.mark.parametrize("name", FIRST_FIELDS)
+def test_struct_fields(name: str) -> None:
+    fields = [field for field, _ in ffi.typeof(name).fields]
+    expected = FIRST_FIELDS[name].split()
+    assert fields[: len(expected)] == expected
+    if expected[0] != "struct_size":
+        assert fields == expected
+
+
+def test_status_names() -> None:
+    for name in list(PINNED)[:13]:
+        assert ffi.string(lib.binhdan_status_name(PINNED[name])).decode() == name.removeprefix("BINHDAN_")
+    for unknown in [-1, 13, 2**31 - 1, -(2**31)]:
+        assert ffi.string(lib.binhdan_status_name(unknown)) == b"UNKNOWN"
+
+
+def test_version_is_the_package_s() -> None:
+    assert ffi.string(lib.binhdan_version()).decode() == binhdan.__version__

@@ -1,0 +1,208 @@
+"""Requests through the C ABI: events, cancelling, masks, steps by hand."""
+
+from __future__ import annotations
+
+import math
+import select
+
+import pytest
+from api.abi import (
+    ANSWER,
+    Running,
+    answer,
+    check,
+    events_of,
+    ffi,
+    last_error,
+    lib,
+    next_event,
+    prompt,
+    request,
+    submit,
+)
+
+NULL = ffi.NULL
+
+
+def test_an_answer_with_its_events(shared_engine: Running) -> None:
+    id = shared_engine.submit()
+    events = list(events_of(shared_engine.queue))
+    assert {event.request for event in events} == {id}
+    assert "".join(event.text for event in events) == ANSWER
+    assert {event.kind for event in events[:-1]} == {lib.BINHDAN_EVENT_TOKEN}
+    assert events[-1].finish == lib.BINHDAN_FINISH_STOP
+    assert events[-1].answer_tokens == len(events) - 1
+
+
+def test_the_fields_of_the_last_event(shared_engine: Running) -> None:
+    tokens = prompt(shared_engine.model)
+    submit(shared_engine.engine, shared_engine.queue, tokens, max_tokens=2)
+    out = ffi.new("binhdan_event **")
+    for _ in range(3):
+        check(lib.binhdan_queue_next(shared_engine.queue, -1, out))
+        event = out[0]
+        assert event.struct_size == ffi.sizeof("binhdan_event")
+        assert ffi.string(event.text) == bytes(ffi.buffer(event.text, event.text_size))
+        if event.kind == lib.BINHDAN_EVENT_FINISHED:
+            assert event.finish == lib.BINHDAN_FINISH_LENGTH and event.status == lib.BINHDAN_OK
+            assert event.prompt_tokens == len(tokens) and event.answer_tokens == 2
+            assert event.queue_ns >= 0 and event.prompt_ns > 0 and event.decode_ns > 0
+        lib.binhdan_event_free(event)
+
+
+def test_log_probabilities(shared_engine: Running) -> None:
+    tokens = prompt(shared_engine.model)
+    submit(shared_engine.engine, shared_engine.queue, tokens, max_tokens=1, top_logprobs=20)
+    out = ffi.new("binhdan_event **")
+    check(lib.binhdan_queue_next(shared_engine.queue, -1, out))
+    event = out[0]
+    top = [(entry.token, entry.value) for entry in ffi.unpack(event.top, event.n_top)]
+    assert top[0] == (event.token, event.logprob)
+    assert len(top) == 20 and top == sorted(top, key=lambda entry: -entry[1])
+    assert math.fsum(math.exp(value) for _, value in top) <= 1 + 1e-5
+    lib.binhdan_event_free(event)
+    assert len(list(events_of(shared_engine.queue))) == 1
+
+
+def test_an_embedding(shared_engine: Running) -> None:
+    shared_engine.submit(kind=lib.BINHDAN_EMBED)
+    out = ffi.new("binhdan_event **")
+    check(lib.binhdan_queue_next(shared_engine.queue, -1, out))
+    assert out[0].kind == lib.BINHDAN_EVENT_EMBEDDING
+    values = ffi.unpack(out[0].values, out[0].n_values)
+    lib.binhdan_event_free(out[0])
+    assert math.isclose(math.fsum(value * value for value in values), 1, rel_tol=1e-5)
+    assert next_event(shared_engine.queue).kind == lib.BINHDAN_EVENT_FINISHED  # type: ignore[union-attr]
+
+
+def test_a_stop_text_across_tokens(shared_engine: Running) -> None:
+    before, stop = ANSWER.split("ủ đô c")[0], "ủ đô c".encode()
+    buffer = ffi.from_buffer(stop)
+    stops = ffi.new("binhdan_text[]", [(buffer, len(stop))])
+    shared_engine.submit(stop=stops, n_stop=1)
+    events = list(events_of(shared_engine.queue))
+    assert "".join(event.text for event in events) == before
+    assert events[-1].finish == lib.BINHDAN_FINISH_STOP
+
+
+def test_submit_keeps_no_pointer_of_the_caller(stepped_engine: Running) -> None:
+    tokens = prompt(stepped_engine.model)
+    stop = bytearray("thủ".encode())
+    stops = ffi.new("binhdan_text[]", [(ffi.from_buffer(stop), len(stop))])
+    stepped_engine.submit(tokens, stop=stops, n_stop=1)
+    stop[:] = b"\xff" * len(stop)
+    stops[0].text = NULL
+    for i in range(len(tokens)):
+        tokens[i] = -1
+    run(stepped_engine)
+    assert answer(stepped_engine.queue) == ANSWER.split("thủ")[0]
+
+
+def run(running: Running) -> None:
+    busy = ffi.new("int32_t *", 1)
+    while busy[0]:
+        check(lib.binhdan_engine_step(running.engine, busy))
+
+
+def test_steps_by_hand(stepped_engine: Running) -> None:
+    stepped_engine.submit()
+    assert next_event(stepped_engine.queue, 20) is None
+    busy = ffi.new("int32_t *")
+    check(lib.binhdan_engine_step(stepped_engine.engine, busy))
+    assert busy[0] == 1
+    assert next_event(stepped_engine.queue, 0)
+    run(stepped_engine)
+    assert ANSWER.endswith(answer(stepped_engine.queue))
+
+
+def test_an_engine_with_a_thread_cannot_be_stepped(shared_engine: Running) -> None:
+    status = lib.binhdan_engine_step(shared_engine.engine, ffi.new("int32_t *"))
+    assert status == lib.BINHDAN_INVALID_ARGUMENT and "MANUAL_STEP" in last_error()
+
+
+def test_too_many_requests_wait(stepped_engine: Running) -> None:
+    for _ in range(2):
+        stepped_engine.submit()
+    out = ffi.new("uint64_t *")
+    wrong = request(prompt(stepped_engine.model))
+    assert lib.binhdan_submit(stepped_engine.engine, stepped_engine.queue, wrong, out) == lib.BINHDAN_BUSY
+    run(stepped_engine)
+    assert answer(stepped_engine.queue) == answer(stepped_engine.queue) == ANSWER
+
+
+def test_cancel(shared_engine: Running) -> None:
+    id = shared_engine.submit(flags=lib.BINHDAN_IGNORE_EOS)
+    assert next_event(shared_engine.queue)
+    check(lib.binhdan_cancel(shared_engine.engine, id))
+    assert list(events_of(shared_engine.queue))[-1].finish == lib.BINHDAN_FINISH_CANCELLED
+    check(lib.binhdan_cancel(shared_engine.engine, id))
+    for unknown in [0, 2**64 - 1]:
+        check(lib.binhdan_cancel(shared_engine.engine, unknown))
+
+
+def test_a_full_context() -> None:
+    running = Running.start(context=40)
+    tokens = prompt(running.model)
+    running.submit(tokens, flags=lib.BINHDAN_IGNORE_EOS)
+    end = list(events_of(running.queue))[-1]
+    assert end.finish == lib.BINHDAN_FINISH_CONTEXT
+    assert 40 - len(tokens) <= end.answer_tokens <= 41 - len(tokens)
+    running.close()
+
+
+def test_the_descriptor_follows_the_events(shared_engine: Running) -> None:
+    fd = ffi.new("int32_t *")
+    check(lib.binhdan_queue_fd(shared_engine.queue, fd))
+
+    def readable(seconds: float) -> bool:
+        return bool(select.select([fd[0]], [], [], seconds)[0])
+
+    assert not readable(0)
+    shared_engine.submit(max_tokens=1)
+    assert readable(10)
+    answer(shared_engine.queue)
+    assert not readable(0)
+
+
+def mask_of(running: Running, *tokens: int) -> object:
+    words = ffi.new("uint32_t[]", max(tokens, default=0) // 32 + 1)
+    for token in tokens:
+        words[token // 32] |= 1 << token % 32
+    return words
+
+
+def test_masks(own_engine: Running) -> None:
+    """Each token takes one mask, and who waits for one does not hold up the others."""
+    id = own_engine.submit(flags=lib.BINHDAN_WANT_MASK)
+    assert next_event(own_engine.queue, 100) is None
+    other = own_engine.submit(max_tokens=3)
+    assert {event.request for event in events_of(own_engine.queue)} == {other}
+    for allowed in [[1000], [7, 1001]]:
+        words = mask_of(own_engine, *allowed)
+        check(lib.binhdan_set_mask(own_engine.engine, id, words, len(words)))  # type: ignore[arg-type]
+        event = next_event(own_engine.queue)
+        assert event and event.token in allowed
+    check(lib.binhdan_set_mask(own_engine.engine, id, mask_of(own_engine), 1))
+    end = next_event(own_engine.queue)
+    assert end and end.kind == lib.BINHDAN_EVENT_FINISHED and end.finish == lib.BINHDAN_FINISH_STOP
+
+
+def test_masks_that_nobody_asked_for(stepped_engine: Running) -> None:
+    plain = stepped_engine.submit()
+    words = mask_of(stepped_engine, 5)
+    status = lib.binhdan_set_mask(stepped_engine.engine, plain, words, 1)
+    assert status == lib.BINHDAN_INVALID_ARGUMENT and "WANT_MASK" in last_error()
+    masked = stepped_engine.submit(flags=lib.BINHDAN_WANT_MASK)
+    check(lib.binhdan_set_mask(stepped_engine.engine, masked, words, 1))
+    assert lib.binhdan_set_mask(stepped_engine.engine, masked, words, 1) == lib.BINHDAN_INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_the_same_seed_gives_the_same_answer(shared_engine: Running, temperature: float) -> None:
+    def sample(seed: int) -> list[int]:
+        fields = {"temperature": temperature, "seed": seed, "max_tokens": 24, "flags": lib.BINHDAN_IGNORE_EOS}
+        shared_engine.submit(**fields)
+        return [event.token for event in events_of(shared_engine.queue)]
+
+    assert sample(7) == sample(7)
+    assert (sample(7) == sample(8)) == (temperature == 0)

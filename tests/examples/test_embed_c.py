@@ -1,0 +1,120 @@
+"""examples/embed_c/: its README's commands build it against the installed package, and it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from binhdan import runtime
+
+import binhdan
+
+SOURCE = Path(__file__).parents[2] / "examples" / "embed_c"
+QUESTION = "them dau: ha noi la thu do cua viet nam"
+ANSWER = "hà nội là thủ đô của việt nam\n"
+STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+
+def installed() -> Path:
+    """The folder that holds lib/ and include/; an editable install spreads the package over two."""
+    return next(folder for folder in map(Path, binhdan.__path__) if (folder / "include").is_dir())
+
+
+def need(*programs: str) -> str:
+    for program in programs:
+        if found := shutil.which(program):
+            return found
+    pytest.skip(f"none of {', '.join(programs)} is installed")
+
+
+def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def readme_commands() -> list[str]:
+    return re.findall(r"```\n(.*?)```", (SOURCE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def model_file() -> Path:
+    return next((Path(runtime.__file__).parent / "assets").glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def embed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, built by hand: what the README's commands do where pkg-config and CMake are."""
+    program = tmp_path_factory.mktemp("embed") / "embed"
+    at = installed()
+    built = run(
+        *(need("cc", "gcc", "clang"), "-std=c99", *STRICT, SOURCE / "embed.c", "-o", program),
+        *(f"-I{at}/include", f"-L{at}/lib", "-lbinhdan", f"-Wl,-rpath,{at}/lib"),
+    )
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def test_it_stays_short() -> None:
+    assert len((SOURCE / "embed.c").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_it_answers(embed: Path, model_file: Path) -> None:
+    done = run(embed, model_file, QUESTION)
+    assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
+    assert re.fullmatch(
+        r"\[\d+ prompt tokens, first token after \d+ ms; \d+ answer tokens, \d+\.\d per second\]\n", done.stderr
+    )
+
+
+def test_errors_are_one_line(embed: Path, model_file: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.gguf"
+    text.write_text("Đây là văn bản, không phải mô hình.")
+    for arguments, message in [
+        ((tmp_path / "missing.gguf", "?"), r"embed: open: .*missing\.gguf.* \(NOT_FOUND\)\n"),
+        ((text, "?"), r"embed: open: .*text\.gguf.* \(BAD_FORMAT\)\n"),
+        ((model_file, "dài " * 4000), r"embed: submit: .* \(TOO_LARGE\)\n"),
+    ]:
+        done = run(embed, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(message, done.stderr), done.stderr
+    assert run(embed).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to fail a write")
+def test_a_full_disk_is_an_error(embed: Path, model_file: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([embed, model_file, QUESTION], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("embed: write: ")
+
+
+@pytest.mark.parametrize(("block", "tools"), [(0, ("pkg-config", "cc")), (1, ("cmake", "cc"))])
+def test_commands_of_its_readme(block: int, tools: tuple[str, str], model_file: Path, tmp_path: Path) -> None:
+    for tool in tools:
+        need(tool)
+    folder = shutil.copytree(SOURCE, tmp_path / "embed_c")
+    at = readme_commands()[0].splitlines()[0]
+    built = run("bash", "-euc", f"{at}\n{readme_commands()[block]}", cwd=folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    program = next(path for path in [folder / "embed", folder / "build" / "embed"] if path.exists())
+    assert run(program, model_file, QUESTION).stdout == ANSWER
+
+
+@pytest.mark.parametrize("language", ["c99", "c11", "c++11", "c++20"])
+def test_the_header_stands_alone(language: str, tmp_path: Path) -> None:
+    source = tmp_path / ("main.cpp" if "++" in language else "main.c")
+    source.write_text("#include <binhdan.h>\nint main(void) { return (int)sizeof(binhdan_request) == 0; }\n")
+    compiler = need("c++", "g++", "clang++") if "++" in language else need("cc", "gcc", "clang")
+    done = run(compiler, f"-std={language}", *STRICT, "-fsyntax-only", f"-I{installed()}/include", source)
+    assert done.returncode == 0, done.stderr
