@@ -1,6 +1,7 @@
-// Integer handles: a kind, a generation and a slot in one number, so that a handle that was closed is never valid again
-// and one kind is never taken for another.
+// Integer handles: kind, number of forks, generation and slot in one number, so that a handle that was closed or made
+// before a fork is never valid again and one kind is never taken for another.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -15,34 +16,35 @@ template <typename T, uint64_t kKind>
 class Handles {
  public:
   uint64_t add(std::shared_ptr<T> object) {
-    const std::lock_guard lock(mutex_);
+    Table& table = this_process();
+    const std::lock_guard lock(table.mutex);
     size_t slot = 0;
-    if (free_.empty()) {
-      slot = slots_.size();
-      slots_.emplace_back();
+    if (table.free.empty()) {
+      slot = table.slots.size();
+      table.slots.emplace_back();
     } else {
-      slot = free_.back();
-      free_.pop_back();
+      slot = table.free.back();
+      table.free.pop_back();
     }
-    slots_[slot].object = std::move(object);
-    return kKind << 60 | uint64_t{slots_[slot].generation} << 24 | (slot + 1);
+    table.slots[slot].object = std::move(object);
+    return kKind << 60 | table.forks << 52 | table.slots[slot].generation << 24 | (slot + 1);
   }
 
   std::shared_ptr<T> get(uint64_t handle, const char* what) {
-    check_process(what);
-    const std::lock_guard lock(mutex_);
-    return at(handle, what).object;
+    Table& table = this_process();
+    const std::lock_guard lock(table.mutex);
+    return at(table, handle, what).object;
   }
 
   // Takes the object out; the handle is dead from here on.
   std::shared_ptr<T> remove(uint64_t handle, const char* what) {
-    check_process(what);
-    const std::lock_guard lock(mutex_);
-    Slot& slot = at(handle, what);
+    Table& table = this_process();
+    const std::lock_guard lock(table.mutex);
+    Slot& slot = at(table, handle, what);
     std::shared_ptr<T> object = std::move(slot.object);
     slot.object = nullptr;
     // A slot whose generations are used up is retired, not reused.
-    if (++slot.generation <= kLastGeneration) free_.push_back(static_cast<size_t>(&slot - slots_.data()));
+    if (++slot.generation <= kLastGeneration) table.free.push_back(static_cast<size_t>(&slot - table.slots.data()));
     return object;
   }
 
@@ -51,26 +53,37 @@ class Handles {
     std::shared_ptr<T> object;
     uint64_t generation = 1;
   };
-  static constexpr uint64_t kLastGeneration = (uint64_t{1} << 36) - 1;
+  struct Table {
+    int64_t process;
+    uint64_t forks;
+    std::mutex mutex = {};
+    std::vector<Slot> slots = {};
+    std::vector<size_t> free = {};
+  };
+  static constexpr uint64_t kLastGeneration = (uint64_t{1} << 28) - 1, kLastFork = 0xff;
 
-  Slot& at(uint64_t handle, const char* what) {
+  // A forked child has copies of its parent's objects but none of their threads, and a lock that another thread held
+  // stays locked: the child begins with a table of its own and leaves the parent's alone.
+  Table& this_process() {
+    Table* table = table_.load(std::memory_order_acquire);
+    if (table->process == process_id()) return *table;
+    auto fresh = std::unique_ptr<Table>(new Table{process_id(), (table->forks + 1) & kLastFork});
+    if (table_.compare_exchange_strong(table, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+    return *table;
+  }
+
+  static Slot& at(Table& table, uint64_t handle, const char* what) {
     const uint64_t slot = handle & 0xffffff, generation = handle >> 24 & kLastGeneration;
-    if (handle >> 60 != kKind || slot == 0 || slot > slots_.size() || !slots_[slot - 1].object ||
-        slots_[slot - 1].generation != generation)
-      fail(Code::invalid_handle, what, ": no such handle, or it was closed: ", handle);
-    return slots_[slot - 1];
-  }
-
-  // A forked child has copies of our objects but none of our threads.
-  void check_process(const char* what) const {
-    if (process_id() != process_)
+    const uint64_t forks = handle >> 52 & kLastFork;
+    if (handle >> 60 == kKind && forks != table.forks)
       fail(Code::closed, what, ": the handle belongs to the process that forked; open the model in the child");
+    if (handle >> 60 != kKind || slot == 0 || slot > table.slots.size() || !table.slots[slot - 1].object ||
+        table.slots[slot - 1].generation != generation)
+      fail(Code::invalid_handle, what, ": no such handle, or it was closed: ", handle);
+    return table.slots[slot - 1];
   }
 
-  std::mutex mutex_;
-  std::vector<Slot> slots_;
-  std::vector<size_t> free_;
-  const int64_t process_ = process_id();
+  std::atomic<Table*> table_{new Table{process_id(), 0}};
 };
 
 }  // namespace binhdan::api

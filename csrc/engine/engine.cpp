@@ -43,6 +43,7 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "the engine is closed");
+    if (sequence->queue()->closed()) fail(Code::closed, "the queue is closed");
     if (std::cmp_greater_equal(waiting_.size(), options_.max_waiting))
       fail(Code::busy, "the queue is full: ", waiting_.size(), " requests wait already");
     waiting_.push_back(sequence);

@@ -18,7 +18,7 @@
  * - Handles are integers, never reused: closing twice or using after close gives BINHDAN_INVALID_HANDLE. 0 is never a
  *   handle. Handles may be closed in any order; what a handle needs stays alive until it is closed too.
  * - Every function may be called from any thread at any time, except where a function says otherwise. After fork(),
- *   the child must not use handles made before: calls fail with BINHDAN_CLOSED.
+ *   handles made before fail with BINHDAN_CLOSED in the child; it may open its own.
  * - The library never prints, aborts, exits, or lets a C++ exception out.
  * - Text is UTF-8 with an explicit size in bytes; it need not end with NUL and may hold NULs.
  * - Structs begin with struct_size, set by the _init function or to sizeof by hand; later versions add fields at the

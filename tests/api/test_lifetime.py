@@ -32,7 +32,7 @@ from api.abi import (
 NULL = ffi.NULL
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["model", "engine", "queue"]))
+@pytest.mark.parametrize("order", list(itertools.permutations(["model", "engine", "queue"])))
 @pytest.mark.parametrize("busy", [False, True])
 def test_closing_in_any_order(order: tuple[str, ...], busy: bool) -> None:
     running = Running.start()

@@ -171,6 +171,7 @@ TEST(closing_a_queue_cancels_its_requests) {
   engine.drop_queue(left);
   CHECK(wait_for(*kept, {id})[id].finish == Event::Finish::length);
   CHECK_FAILS(left->next(0), "closed");
+  CHECK_FAILS(engine.submit(request(3, -1), left), "the queue is closed");
 }
 
 TEST(stopping_ends_everything_with_events) {
