@@ -1,5 +1,5 @@
-// Integer handles: kind, number of forks, generation and slot in one number, so that a handle that was closed or made
-// before a fork is never valid again and one kind is never taken for another.
+// Integer handles: kind, number of forks, generation and slot in one number, so that a handle that was closed
+// or made before a fork is never valid again and one kind is never taken for another.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -44,7 +44,8 @@ class Handles {
     std::shared_ptr<T> object = std::move(slot.object);
     slot.object = nullptr;
     // A slot whose generations are used up is retired, not reused.
-    if (++slot.generation <= kLastGeneration) table.free.push_back(static_cast<size_t>(&slot - table.slots.data()));
+    if (++slot.generation <= kLastGeneration)
+      table.free.push_back(static_cast<size_t>(&slot - table.slots.data()));
     return object;
   }
 
@@ -62,13 +63,14 @@ class Handles {
   };
   static constexpr uint64_t kLastGeneration = (uint64_t{1} << 28) - 1, kLastFork = 0xff;
 
-  // A forked child has copies of its parent's objects but none of their threads, and a lock that another thread held
-  // stays locked: the child begins with a table of its own and leaves the parent's alone.
+  // A forked child has copies of its parent's objects but none of their threads, and a lock that another
+  // thread held stays locked: the child begins with a table of its own and leaves the parent's alone.
   Table& this_process() {
     Table* table = table_.load(std::memory_order_acquire);
     if (table->process == process_id()) return *table;
     auto fresh = std::unique_ptr<Table>(new Table{process_id(), (table->forks + 1) & kLastFork});
-    if (table_.compare_exchange_strong(table, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+    if (table_.compare_exchange_strong(table, fresh.get(), std::memory_order_acq_rel))
+      return *fresh.release();
     return *table;
   }
 
@@ -76,7 +78,8 @@ class Handles {
     const uint64_t slot = handle & 0xffffff, generation = handle >> 24 & kLastGeneration;
     const uint64_t forks = handle >> 52 & kLastFork;
     if (handle >> 60 == kKind && forks != table.forks)
-      fail(Code::closed, what, ": the handle belongs to the process that forked; open the model in the child");
+      fail(Code::closed, what,
+           ": the handle belongs to the process that forked; open the model in the child");
     if (handle >> 60 != kKind || slot == 0 || slot > table.slots.size() || !table.slots[slot - 1].object ||
         table.slots[slot - 1].generation != generation)
       fail(Code::invalid_handle, what, ": no such handle, or it was closed: ", handle);

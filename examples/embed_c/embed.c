@@ -9,13 +9,13 @@
 #include <string.h>
 
 /* Prints why a call failed; true when it did. */
-static int failed(const char *what, int32_t status) {
+static int failed(const char* what, int32_t status) {
   if (status == BINHDAN_OK) return 0;
   fprintf(stderr, "embed: %s: %s (%s)\n", what, binhdan_last_error(), binhdan_status_name(status));
   return 1;
 }
 
-static void print_stats(const binhdan_event *end) {
+static void print_stats(const binhdan_event* end) {
   double first_ms = (end->queue_ns + end->prompt_ns) / 1e6;
   /* The first token is the prompt's work, the others are decoding. */
   double rate = end->decode_ns > 0 ? (end->answer_tokens - 1) * 1e9 / end->decode_ns : 0;
@@ -26,7 +26,7 @@ static void print_stats(const binhdan_event *end) {
 /* Prints what comes until the request has ended; 0 when it ended well. */
 static int print_answer(binhdan_queue queue) {
   for (;;) {
-    binhdan_event *event = NULL;
+    binhdan_event* event = NULL;
     int ended, result = 0;
     if (failed("wait", binhdan_queue_next(queue, -1, &event))) return 1;
     if (!event) continue;
@@ -47,9 +47,9 @@ static int print_answer(binhdan_queue queue) {
 }
 
 /* The question in the model's chat format. Free the tokens; NULL after a failure. */
-static int32_t *prompt(binhdan_model model, const char *question, size_t *count) {
+static int32_t* prompt(binhdan_model model, const char* question, size_t* count) {
   binhdan_message message = {"user", question, strlen(question)};
-  int32_t *tokens;
+  int32_t* tokens;
   /* With no room for the tokens the call says how many there are. */
   int32_t status = binhdan_chat_tokenize(model, BINHDAN_CHAT_AUTO, &message, 1, 1, NULL, 0, count);
   if (status != BINHDAN_TOO_SMALL && failed("tokenize", status)) return NULL;
@@ -64,12 +64,12 @@ static int32_t *prompt(binhdan_model model, const char *question, size_t *count)
   return NULL;
 }
 
-static int ask(binhdan_model model, binhdan_engine engine, binhdan_queue queue, const char *question) {
+static int ask(binhdan_model model, binhdan_engine engine, binhdan_queue queue, const char* question) {
   binhdan_request request;
   binhdan_id id;
   size_t count;
   int32_t status;
-  int32_t *tokens = prompt(model, question, &count);
+  int32_t* tokens = prompt(model, question, &count);
   if (!tokens) return 1;
   binhdan_request_init(&request);
   request.tokens = tokens;
@@ -81,7 +81,7 @@ static int ask(binhdan_model model, binhdan_engine engine, binhdan_queue queue, 
   return print_answer(queue);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   binhdan_model model;
   binhdan_engine engine;
   binhdan_queue queue;

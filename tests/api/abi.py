@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from binhdan import runtime
 from binhdan.runtime.library import library
+
+from binhdan import runtime
 
 MODEL = next((Path(runtime.__file__).parent / "assets").glob("*.gguf"))
 QUESTION = "them dau: ha noi la thu do cua viet nam"
@@ -64,9 +65,7 @@ def prompt(model: int, question: str = QUESTION) -> Any:
     message = ffi.new("binhdan_message *", {"role": role, "content": c_content, "size": len(content)})
     capacity = len(content) + 64
     tokens, count = ffi.new("int32_t[]", capacity), ffi.new("size_t *")
-    check(
-        lib.binhdan_chat_tokenize(model, lib.BINHDAN_CHAT_AUTO, message, 1, 1, tokens, capacity, count)
-    )
+    check(lib.binhdan_chat_tokenize(model, lib.BINHDAN_CHAT_AUTO, message, 1, 1, tokens, capacity, count))
     return ffi.new("int32_t[]", ffi.unpack(tokens, count[0]))
 
 

@@ -94,7 +94,7 @@ class Hammer:
         self.call("engine_close", engine)
         self.engines = [other for other in self.engines if other != engine]
 
-    def reopen_model(self, _chance: random.Random) -> None:
+    def reopen_model(self, chance: random.Random) -> None:
         old, self.model = self.model, open_model()
         self.call("model_close", old)
 

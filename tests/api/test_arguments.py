@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def invalid(status: int, message: str) -> None:
 def test_null_outputs(shared_engine: Running) -> None:
     model, engine, queue = shared_engine.model, shared_engine.engine, shared_engine.queue
     path = str(MODEL).encode()
-    for status, message in [
+    calls: list[tuple[Callable[[], int], str]] = [
         (lambda: lib.binhdan_model_open(path, NULL, NULL), "model"),
         (lambda: lib.binhdan_model_open(NULL, NULL, ffi.new("uint64_t *")), "path"),
         (lambda: lib.binhdan_model_describe(model, NULL), "binhdan_model_info"),
@@ -52,8 +53,9 @@ def test_null_outputs(shared_engine: Running) -> None:
         (lambda: lib.binhdan_submit(engine, queue, NULL, ffi.new("uint64_t *")), "request"),
         (lambda: lib.binhdan_submit(engine, queue, request(prompt(model)), NULL), "id"),
         (lambda: lib.binhdan_measure_bandwidth(1, NULL), "bytes_per_second"),
-    ]:
-        invalid(status(), message)
+    ]
+    for call, message in calls:
+        invalid(call(), message)
     lib.binhdan_request_init(NULL)
     lib.binhdan_event_free(NULL)
     lib.binhdan_set_log_sink(NULL, NULL)
@@ -90,7 +92,8 @@ def test_counts_that_cannot_be(shared_engine: Running, size: int) -> None:
         lib.binhdan_chat_tokenize(model, -1, ffi.cast("binhdan_message *", some), size, 1, NULL, 0, count),
         lib.binhdan_set_mask(engine, 1, ffi.cast("uint32_t *", some), size),
     ]
-    for array, kind in [("tokens", "int32_t"), ("logit_bias", "binhdan_token_value"), ("stop", "binhdan_text")]:
+    kinds = {"tokens": "int32_t", "logit_bias": "binhdan_token_value", "stop": "binhdan_text"}
+    for array, kind in kinds.items():
         wrong = request(prompt(model))
         setattr(wrong, array, ffi.cast(f"{kind} *", some))
         setattr(wrong, f"n_{array}", size)
@@ -105,7 +108,7 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     vocabulary = struct("binhdan_model_info")
     check(lib.binhdan_model_describe(model, vocabulary))
     beyond = vocabulary.vocabulary
-    for field, values in {
+    ranges: dict[str, list[float]] = {
         "kind": [-1, 2, 2**31 - 1],
         "flags": [4, 2**31],
         "max_tokens": [-2, -(2**31)],
@@ -117,7 +120,8 @@ def test_values_out_of_range(shared_engine: Running) -> None:
         "presence_penalty": [float("nan"), 1e30],
         "frequency_penalty": [float("nan"), -1e30],
         "top_logprobs": [-2, 21],
-    }.items():
+    }
+    for field, values in ranges.items():
         for value in values:
             invalid(lib.binhdan_submit(engine, queue, request(tokens, **{field: value}), out), field)
     for token in [-1, beyond, 2**31 - 1]:
@@ -127,7 +131,8 @@ def test_values_out_of_range(shared_engine: Running) -> None:
         wrong = request(tokens, logit_bias=bias, n_logit_bias=1)
         invalid(lib.binhdan_submit(engine, queue, wrong, out), "logit_bias")
         invalid(lib.binhdan_token_role(model, token, number), "token")
-        invalid(lib.binhdan_detokenize(model, ffi.new("int32_t[]", [token]), 1, 0, NULL, 0, count), "tokens[0]")
+        alone = ffi.new("int32_t[]", [token])
+        invalid(lib.binhdan_detokenize(model, alone, 1, 0, NULL, 0, count), "tokens[0]")
     invalid(lib.binhdan_submit(engine, queue, request(ffi.new("int32_t[]", 0)), out), "tokens")
     for flags in [4, 2**31]:
         invalid(lib.binhdan_tokenize(model, b"a", 1, flags, NULL, 0, count), "flags")
@@ -174,22 +179,24 @@ def test_options_out_of_range(shared_engine: Running) -> None:
 def test_struct_sizes_that_cannot_be(shared_engine: Running, size: int) -> None:
     model, engine, queue = shared_engine.model, shared_engine.engine, shared_engine.queue
     out = ffi.new("uint64_t *")
-    for name, call in {
+    calls: dict[str, Callable[[Any], int]] = {
         "binhdan_model_options": lambda s: lib.binhdan_model_open(str(MODEL).encode(), s, out),
         "binhdan_model_info": lambda s: lib.binhdan_model_describe(model, s),
         "binhdan_engine_options": lambda s: lib.binhdan_engine_create(model, s, out),
         "binhdan_engine_info": lambda s: lib.binhdan_engine_describe(engine, s),
         "binhdan_request": lambda s: lib.binhdan_submit(engine, queue, s, out),
-    }.items():
+    }
+    for name, call in calls.items():
         invalid(call(struct(name, struct_size=size)), f"{name}.struct_size")
 
 
 def test_a_struct_of_a_later_version(shared_engine: Running) -> None:
     """Longer than ours: what we do not know is neither read nor written."""
-    for name, call in {
+    calls: dict[str, Callable[[Any], int]] = {
         "binhdan_model_info": lambda s: lib.binhdan_model_describe(shared_engine.model, s),
         "binhdan_engine_info": lambda s: lib.binhdan_engine_describe(shared_engine.engine, s),
-    }.items():
+    }
+    for name, call in calls.items():
         known = ffi.sizeof(name)
         memory = ffi.new("char[]", b"\xaa" * (known + 64))
         later = ffi.cast(f"{name} *", memory)

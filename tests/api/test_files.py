@@ -20,7 +20,9 @@ size = path.stat().st_size
 """
 
 OPEN_ALREADY = """
-running = Running.start()
+model = open_model(path)
+engine = create_engine(model)
+running = Running(model, engine, create_queue(engine))
 tokens = prompt(running.model)
 os.truncate(path, int(sys.argv[2]))
 needed = ffi.new("size_t *")
@@ -35,7 +37,7 @@ events = list(events_of(running.queue))
 text = "".join(event.text for event in events)
 assert text == ANSWER or events[-1].finish == lib.BINHDAN_FINISH_ERROR, text
 out = ffi.new("uint64_t *")
-status = lib.binhdan_model_open(str(path).encode(), NULL, out)
+status = lib.binhdan_model_open(str(path).encode(), ffi.NULL, out)
 assert status in (lib.BINHDAN_IO, lib.BINHDAN_BAD_FORMAT), status
 running.close()
 """
@@ -51,7 +53,7 @@ for round in range(12):
     thread = threading.Thread(target=cut)
     thread.start()
     out = ffi.new("uint64_t *")
-    status = lib.binhdan_model_open(str(path).encode(), NULL, out)
+    status = lib.binhdan_model_open(str(path).encode(), ffi.NULL, out)
     thread.join()
     assert status in (lib.BINHDAN_OK, lib.BINHDAN_IO, lib.BINHDAN_BAD_FORMAT), (status, last_error())
     if status == lib.BINHDAN_OK:  # all was read before the cut
@@ -64,7 +66,7 @@ for round in range(12):
 
 
 def run(code: str, *arguments: object) -> None:
-    code = START + code.replace("NULL", "ffi.NULL").replace("ffi.ffi.", "ffi.")
+    code = START + code
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -82,9 +84,7 @@ def model_copy(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", [0, 4096, 1_000_000])
 def test_truncated_while_open(model_copy: Path, size: int) -> None:
-    code = OPEN_ALREADY.replace("Running.start()", "Running(model := open_model(path), "
-                                "engine := create_engine(model), create_queue(engine))")
-    run(code, model_copy, size)
+    run(OPEN_ALREADY, model_copy, size)
 
 
 def test_truncated_while_opening(model_copy: Path) -> None:

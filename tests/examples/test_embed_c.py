@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from binhdan import runtime
 
 import binhdan
+from binhdan import runtime
 
 SOURCE = Path(__file__).parents[2] / "examples" / "embed_c"
 QUESTION = "them dau: ha noi la thu do cua viet nam"
@@ -32,15 +32,14 @@ def need(*programs: str) -> str:
     pytest.skip(f"none of {', '.join(programs)} is installed")
 
 
-def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def run(*command: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
-        **options,  # type: ignore[call-overload]
     )
 
 
@@ -74,7 +73,8 @@ def test_it_answers(embed: Path, model_file: Path) -> None:
     done = run(embed, model_file, QUESTION)
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
     assert re.fullmatch(
-        r"\[\d+ prompt tokens, first token after \d+ ms; \d+ answer tokens, \d+\.\d per second\]\n", done.stderr
+        r"\[\d+ prompt tokens, first token after \d+ ms; \d+ answer tokens, \d+\.\d per second\]\n",
+        done.stderr,
     )
 
 
@@ -105,7 +105,7 @@ def test_commands_of_its_readme(block: int, tools: tuple[str, str], model_file: 
         need(tool)
     folder = shutil.copytree(SOURCE, tmp_path / "embed_c")
     at = readme_commands()[0].splitlines()[0]
-    built = run("bash", "-euc", f"{at}\n{readme_commands()[block]}", cwd=folder)
+    built = run("bash", "-euc", f"{at}\n{readme_commands()[block]}", folder=folder)
     assert built.returncode == 0, built.stdout + built.stderr
     program = next(path for path in [folder / "embed", folder / "build" / "embed"] if path.exists())
     assert run(program, model_file, QUESTION).stdout == ANSWER
