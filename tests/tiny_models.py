@@ -74,7 +74,7 @@ def uniform(name: str, shape: tuple[int, ...], limit: float, seed: int = 0) -> F
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
     """Weights of a size that keeps activations near 1: norms around 1, matrices around 1 / sqrt(row)."""
     if "norm" in name:
-        return 1 + uniform(name, shape, 0.25, seed)
+        return (1 + uniform(name, shape, 0.25, seed)).astype(np.float16).astype(np.float32)
     if len(shape) == 1:
         return uniform(name, shape, 0.5, seed)
     if "embed" in name or "embd" in name:

@@ -4,11 +4,12 @@
     python tests/goldens/make_goldens.py [--embedded CHECKPOINT_DIR] [--check]
 
 Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
-`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree), and tokenizers.json, what tokenizers
-makes of TEXTS. With --embedded, the folder of the checkpoint tiny-vi-v0, also embedded.json: the greedy
-answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0 file, and the smallest gap
-between the two best logits on the way (where it is small, a runtime that rounds activations
-may go either way).
+`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree). With --embedded, the folder of the
+checkpoint tiny-vi-v0, also
+- tokenizers.json, what the tokenizers package makes of TEXTS;
+- embedded.json, the greedy answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0
+  file, and the smallest gap between the oracle's two best logits on the way: where it is small, a runtime that
+  rounds activations may go either way.
 --check compares with what is committed instead of writing.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import tokenizers
 import torch
 import transformers
 
@@ -31,7 +33,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402
-from reference_forward import mean_kl  # noqa: E402
+from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
 EMBEDDED = HERE.parents[1] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
@@ -48,6 +50,21 @@ PROMPTS = (
     "Cảm ơn bạn",
     "Hà Nội là gì?",
     "Đoạn sau nói về gì?\nSông Hồng chảy qua Hà Nội rồi đổ ra biển Đông.",
+)
+TEXTS = (
+    "",
+    " ",
+    "Hà Nội là thủ đô của Việt Nam.",
+    "ha noi la thu do cua viet nam",
+    "  hai dấu cách,\tmột tab\n\nvà hai dòng\r\n mới   ",
+    "HOÀ BÌNH hòa bình hoà bình Đường Ðường",
+    "năm 2026 có 1.234.567 người, tăng 12,5%",
+    "It's a test, isn't it? I'LL see",
+    "người\u00a0ta\u2003và\u3000không",
+    "日本語 and ไทย và ქართული 😀👩‍👩‍👧",
+    "a" * 50,
+    "<|im_start|>user\nXin chào<|im_end|>",
+    "</s><s>▁gạch▁dưới",
 )
 
 
@@ -97,9 +114,22 @@ def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
     }
 
 
+def make_tokenizers(embedded: Path) -> dict[str, Any]:
+    """What the tokenizers package makes of TEXTS (all of them NFC): control tokens parsed, no BOS."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"embedded": embedded / "tokenizer.json"}
+        for kind in ("gpt2", "llama"):
+            files[kind] = Path(folder) / f"{kind}.json"
+            files[kind].write_text(json.dumps(tiny_models.hf_tokenizer(kind)), "utf-8")
+        loaded = {name: tokenizers.Tokenizer.from_file(str(file)) for name, file in files.items()}
+    ids = {n: [t.encode(text, add_special_tokens=False).ids for text in TEXTS] for n, t in loaded.items()}
+    return {"texts": list(TEXTS), "ids": ids}
+
+
 def make_embedded(folder: Path, limit: int = 64) -> list[dict[str, Any]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    oracle = ReferenceModel(EMBEDDED)
     out = []
     for prompt in PROMPTS:
         messages = [{"role": "user", "content": prompt}]
@@ -109,12 +139,17 @@ def make_embedded(folder: Path, limit: int = 64) -> list[dict[str, Any]]:
             answer = model.generate(ids, max_new_tokens=limit, do_sample=False)[0, ids.shape[1] :].tolist()
         file = llama_cpp.Llama(str(EMBEDDED), n_ctx=512, n_threads=1, verbose=False)
         choice = file.create_chat_completion(messages, temperature=0, max_tokens=limit)["choices"][0]
+        tokens = ids[0].tolist()
+        logits = oracle.logits(tokens + answer)[len(tokens) - 1 : -1]
+        best = np.take_along_axis(logits, np.array(answer)[:, None], axis=1)[:, 0]
+        np.put_along_axis(logits, np.array(answer)[:, None], -np.inf, axis=1)
         out.append(
             {
                 "prompt": prompt,
-                "tokens": ids[0].tolist(),
+                "tokens": tokens,
                 "transformers": tokenizer.decode(answer, skip_special_tokens=True),
                 "llama_cpp_q8_0": choice["message"]["content"],
+                "gap": round(float((best - logits.max(axis=1)).min()), 3),
             }
         )
         print(out[-1]["transformers"] == out[-1]["llama_cpp_q8_0"], out[-1])
@@ -140,13 +175,18 @@ def main() -> None:
             check(name, made)
         else:
             np.savez_compressed(HERE / f"{name}.npz", **made)
-    if options.embedded:
-        answers = make_embedded(options.embedded)
-        path = HERE / "embedded.json"
+    if not options.embedded:
+        return
+    answers = {
+        "tokenizers.json": make_tokenizers(options.embedded),
+        "embedded.json": make_embedded(options.embedded),
+    }
+    for file, value in answers.items():
         if options.check:
-            assert answers == json.loads(path.read_text("utf-8")), "the answers differ from embedded.json"
+            committed = json.loads((HERE / file).read_text("utf-8"))
+            assert value == committed, f"{file} would change"
         else:
-            path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", "utf-8")
+            (HERE / file).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,197 @@
+"""Hostile checkpoints: every damaged file gives one clear CheckpointError, quickly."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint, parse_json, read_header
+from binhdan.quantize.convert import OutputType, convert
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from quantize_helpers import edit_json
+from tiny_models import SMALL, hf_config, hf_tokenizer, write_checkpoint
+
+
+def header_file(path: Path, header: Any, data: int = 64, length: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + bytes(data))
+    return path
+
+
+def entry(dtype: Any = "F32", shape: Any = (4, 4), offsets: Any = (0, 64)) -> dict[str, Any]:
+    return {"w": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"[]", "expected a JSON object, got list"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+        (b'{"w": 1, "w": 2}', "'w' is given twice"),
+        (b'{"w": {"dtype": "F32", "dtype": "F32"}}', "'dtype' is given twice"),
+        (b'{"\\ud800": {}}', "not valid JSON"),
+        (b'{"w": {"shape": [' + b"9" * 5000 + b"]}}", "not valid JSON"),
+        ({"w": 7}, "expected an object, got int"),
+        ({"w": {}}, "expected dtype, shape and data_offsets"),
+        (entry(shape=[4, -4]), "expected dtype, shape and data_offsets"),
+        (entry(shape=[4, 4.0]), "expected dtype, shape and data_offsets"),
+        (entry(shape=[True, 16]), "expected dtype, shape and data_offsets"),
+        (entry(offsets=[0]), "expected dtype, shape and data_offsets"),
+        (entry(offsets=[64, 0]), "is the file truncated?"),
+        (entry(offsets=[0, 65]), "is the file truncated?"),
+        (entry(offsets=[1 << 40, (1 << 40) + 64]), "is the file truncated?"),
+        (entry(shape=[4, 5]), "does not fill 64 bytes"),
+        (entry(shape=[1 << 40, 1 << 40]), "does not fill 64 bytes"),
+        (entry(shape=[2, 2, 2, 2, 1]), "at most 4 dimensions"),
+    ],
+)
+def test_safetensors_headers_that_are_refused(header: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        list(read_header(header_file(tmp_path / "w.safetensors", header)))
+    assert message in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("length", [0, 1, 1 << 20, 1 << 63, (1 << 64) - 1])
+def test_header_lengths_that_are_refused(length: int, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        list(read_header(header_file(tmp_path / "w.safetensors", entry(), length=length)))
+
+
+def test_safetensors_cut_anywhere(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    whole = (checkpoint / "model.safetensors").read_bytes()
+    for size in [*range(0, 64), *range(64, len(whole), len(whole) // 50), len(whole) - 1]:
+        (checkpoint / "model.safetensors").write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match="safetensors"):
+            convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+
+
+@pytest.mark.parametrize("dtype", ["I32", "F8_E4M3", "U8", "nonsense"])
+def test_weights_that_are_no_floats(dtype: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    file = checkpoint / "model.safetensors"
+    raw = file.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    header["lm_head.weight"]["dtype"] = dtype
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+    with pytest.raises(CheckpointError, match=f"lm_head.weight: type {dtype}; expected one of F64"):
+        convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd.safetensors", "/dev/zero", "sub/w.safetensors", "", 7])
+def test_an_index_cannot_leave_its_folder(name: Any, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL, shards=2)
+    index = checkpoint / "model.safetensors.index.json"
+    edit_json(index, weight_map={"lm_head.weight": name})
+    with pytest.raises(CheckpointError, match=r"weight_map|safetensors file in this folder"):
+        open_checkpoint(checkpoint)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL, shards=2)
+    (checkpoint / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="model-00002-of-00002"):
+        open_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    (checkpoint / name).unlink()
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        open_checkpoint(checkpoint)
+
+
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("")
+    with pytest.raises(CheckpointError, match="expected a folder"):
+        open_checkpoint(tmp_path / "in")
+
+
+# ---- fuzzing -----------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def paths_in(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where things are in a JSON value; of long lists and objects, the first few."""
+    items = (
+        list(value.items())
+        if isinstance(value, dict)
+        else list(enumerate(value))
+        if isinstance(value, list)
+        else []
+    )
+    return [at, *(path for key, inner in items[:12] for path in paths_in(inner, (*at, key)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("victim") / "in", SMALL)
+
+
+@FUZZ
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_as_json(raw: bytes) -> None:
+    with suppress(CheckpointError):
+        assert isinstance(parse_json(raw, "x.json"), dict)
+
+
+@FUZZ
+@given(
+    data=st.data(), new=JSON, kind=st.sampled_from(["config.json", "tokenizer.json", "llama tokenizer.json"])
+)
+def test_any_part_replaced_converts_or_is_refused(
+    data: st.DataObject, new: Any, kind: str, victim: Path
+) -> None:
+    original = (
+        hf_config(SMALL)
+        if kind == "config.json"
+        else hf_tokenizer(kind.split()[0] if " " in kind else "gpt2")
+    )
+    path = data.draw(st.sampled_from(paths_in(original)))
+    file = victim / kind.split()[-1]
+    before = file.read_bytes()
+    try:
+        file.write_text(json.dumps(replaced(original, path, new)), "utf-8")
+        convert(victim, victim.parent / "out.gguf", OutputType.Q8_0, force=True)
+    except CheckpointError as error:
+        assert "\n" not in str(error).rstrip() or len(str(error)) < 2000
+    finally:
+        file.write_bytes(before)
+
+
+@FUZZ
+@given(at=st.integers(0, 1500), byte=st.integers(0, 255))
+def test_any_header_byte_replaced_converts_or_is_refused(at: int, byte: int, victim: Path) -> None:
+    file = victim / "model.safetensors"
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before[:at] + bytes([byte]) + before[at + 1 :])
+        convert(victim, victim.parent / "out.gguf", OutputType.Q8_0, force=True)
+    except CheckpointError:
+        pass
+    finally:
+        file.write_bytes(before)

@@ -1,0 +1,66 @@
+"""binhdan quantize as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from binhdan.quantize.cli import app
+from tiny_models import SMALL, write_checkpoint
+from typer.testing import CliRunner
+
+from quantize_helpers import keys_of
+
+EMBEDDED = Path(__file__).parents[2] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_json_summary(tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    code, text, errors = run(write_checkpoint(tmp_path / "in", SMALL), out, "--type", "q4_0", "--json")
+    assert (code, errors) == (0, "")
+    summary = json.loads(text)
+    assert summary["output"] == str(out)
+    assert summary["types"] == {"Q4_0": 15, "Q8_0": 1, "F32": 5}
+    assert summary["fallbacks"].keys() == {"output.weight"}
+
+
+def test_summary_for_people(tmp_path: Path) -> None:
+    code, text, _ = run(write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf")
+    assert code == 0
+    assert "Q8_0" in text and "llama" in text
+    assert keys_of(tmp_path / "out.gguf")["general.name"] == "in"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_errors_are_one_line(debug: bool, tmp_path: Path) -> None:
+    program = "from binhdan.quantize.cli import app; app()"
+    command = [sys.executable, "-c", program, str(tmp_path / "none"), str(tmp_path / "out.gguf")]
+    result = subprocess.run([*command, *["--debug"] * debug], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "expected a folder that holds config.json" in result.stderr
+    assert ("Traceback" in result.stderr) is debug
+    assert debug or result.stderr.count("\n") == 1
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    out.write_text("precious")
+    code, _, errors = run(write_checkpoint(tmp_path / "in", SMALL), out)
+    assert code == 1
+    assert "--force overwrites it" in errors
+    assert out.read_text() == "precious"
+
+
+def test_the_embedded_model_is_what_the_command_makes(shared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    code, *_ = run(
+        shared / "models/tiny-vi-v0", out, "--type", "q8_0", "--name", "tiny-vi-v0", "--license", "cc-by-sa-4.0"
+    )
+    assert code == 0
+    assert out.read_bytes() == EMBEDDED.read_bytes()

@@ -1,0 +1,320 @@
+"""Checkpoints to GGUF: names, shapes, keys and values, and that a file appears whole or not at all."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from binhdan.quantize.checkpoint import CheckpointError
+from binhdan.quantize.convert import OutputType, convert
+from gguf import GGMLQuantizationType
+from quantize_helpers import edit_json, keys_of, values_of
+from tiny_models import (
+    SMALL,
+    Shape,
+    hf_config,
+    hf_tensors,
+    tensor_shapes,
+    write_checkpoint,
+    write_safetensors,
+)
+
+
+@pytest.mark.parametrize("kind", list(OutputType))
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_values_are_those_of_the_reference_encoder(
+    architecture: str, kind: OutputType, tmp_path: Path
+) -> None:
+    shape = replace(SMALL, architecture=architecture)
+    out = tmp_path / "out.gguf"
+    summary = convert(write_checkpoint(tmp_path / "in", shape), out, kind)
+    got, source = values_of(out), hf_tensors(shape)
+    assert {name: value.shape for name, value in got.items()} == tensor_shapes(shape)
+    np.testing.assert_array_equal(got["output_norm.weight"], source["model.norm.weight"])
+    for name, hf_name in {
+        "output.weight": "lm_head.weight",
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.1.ffn_down.weight": "model.layers.1.mlp.down_proj.weight",
+        "blk.0.attn_v.weight": "model.layers.0.self_attn.v_proj.weight",
+    }.items():
+        written = next(t.tensor_type for t in gguf.GGUFReader(out).tensors if t.name == name)
+        expected = gguf.dequantize(gguf.quantize(source[hf_name], written), written)
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+    assert summary.bytes == out.stat().st_size
+    assert summary.types.keys() <= {kind.name, "F32", "Q8_0"}
+
+
+def test_query_and_key_rows_are_interleaved_for_llama_only(tmp_path: Path) -> None:
+    for architecture in ("llama", "qwen3"):
+        shape = replace(SMALL, architecture=architecture)
+        out = tmp_path / f"{architecture}.gguf"
+        convert(write_checkpoint(tmp_path / architecture, shape), out, OutputType.F32)
+        source = hf_tensors(shape)["model.layers.0.self_attn.k_proj.weight"]
+        got, half = values_of(out)["blk.0.attn_k.weight"], shape.head_dim // 2
+        second_head = shape.head_dim
+        if architecture == "llama":
+            np.testing.assert_array_equal(got[second_head + 1], source[second_head + half])
+            np.testing.assert_array_equal(got[second_head + 2], source[second_head + 1])
+        else:
+            np.testing.assert_array_equal(got, source)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
+def test_source_types(dtype: str, tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL, dtype=dtype), tmp_path / "out.gguf"
+    convert(checkpoint, out, OutputType.F32)
+    source = hf_tensors(SMALL)["lm_head.weight"]
+    if dtype == "BF16":
+        source = (source.view(np.uint32) >> 16 << 16).view(np.float32)
+    np.testing.assert_array_equal(values_of(out)["output.weight"], source)
+
+
+def test_shards_and_chunks_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, many = tmp_path / "one.gguf", tmp_path / "many.gguf"
+    convert(write_checkpoint(tmp_path / "in", SMALL), one, OutputType.Q8_0, name="same")
+    monkeypatch.setattr("binhdan.quantize.convert._CHUNK_VALUES", 100)
+    convert(write_checkpoint(tmp_path / "sharded", SMALL, shards=3), many, OutputType.Q8_0, name="same")
+    assert one.read_bytes() == many.read_bytes()
+
+
+def test_mistral_is_llama(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    edit_json(checkpoint / "config.json", architectures=["MistralForCausalLM"])
+    assert convert(checkpoint, out, OutputType.F16).architecture == "llama"
+
+
+def test_keys(tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    convert(write_checkpoint(tmp_path / "in", SMALL), out, OutputType.Q8_0, name="Tên", license="mit")
+    keys = keys_of(out)
+    expected = {
+        "general.architecture": "llama",
+        "general.name": "Tên",
+        "general.license": "mit",
+        "general.file_type": int(gguf.LlamaFileType.MOSTLY_Q8_0),
+        "llama.block_count": 2,
+        "llama.context_length": 128,
+        "llama.embedding_length": 64,
+        "llama.feed_forward_length": 128,
+        "llama.attention.head_count": 4,
+        "llama.attention.head_count_kv": 2,
+        "llama.attention.key_length": 16,
+        "llama.rope.dimension_count": 16,
+        "llama.rope.freq_base": 10000.0,
+    }
+    assert expected.items() <= keys.items()
+    assert keys["llama.attention.layer_norm_rms_epsilon"] == pytest.approx(1e-5)
+
+
+def test_rope_scaling_keys(tmp_path: Path) -> None:
+    yarn = {
+        "rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 32,
+        "attention_factor": 1.5, "beta_fast": 16,
+    }  # fmt: skip
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    edit_json(checkpoint / "config.json", rope_scaling=None, rope_parameters=yarn)
+    convert(checkpoint, out, OutputType.F16)
+    keys = keys_of(out)
+    assert keys["llama.rope.freq_base"] == 5e5
+    assert keys["llama.rope.scaling.type"] == "yarn"
+    assert keys["llama.rope.scaling.factor"] == 4.0
+    assert keys["llama.rope.scaling.original_context_length"] == 32
+    assert keys["llama.rope.scaling.yarn_beta_fast"] == 16.0
+    # Readers multiply by YaRN's own magnitude, 0.1 ln(factor) + 1.
+    assert keys["llama.rope.scaling.attn_factor"] * (0.1 * math.log(4) + 1) == pytest.approx(1.5)
+
+
+def test_context_ends_at_the_sliding_window(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    edit_json(checkpoint / "config.json", sliding_window=96)
+    summary = convert(checkpoint, out, OutputType.F16)
+    assert summary.context == keys_of(out)["llama.context_length"] == 96
+    assert any("sliding window" in note for note in summary.notes)
+
+
+def test_rows_that_do_not_fill_blocks_become_f16(tmp_path: Path) -> None:
+    shape = Shape(width=48, feed_forward=80, heads=3, kv_heads=3, head_dim=16, context=64)
+    out = tmp_path / "out.gguf"
+    summary = convert(write_checkpoint(tmp_path / "in", shape), out, OutputType.Q8_0)
+    assert set(summary.types) == {"F16", "F32"}
+    assert "F16" in summary.fallbacks["blk.0.ffn_down.weight"]
+    np.testing.assert_array_equal(values_of(out)["output.weight"], hf_tensors(shape)["lm_head.weight"])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_four_bits_spare_the_output_matrix(tied: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    summary = convert(write_checkpoint(tmp_path / "in", replace(SMALL, tied=tied)), out, OutputType.Q4_0)
+    types = {t.name: t.tensor_type for t in gguf.GGUFReader(out).tensors}
+    assert list(summary.fallbacks) == ["token_embd.weight" if tied else "output.weight"]
+    assert types[next(iter(summary.fallbacks))] is GGMLQuantizationType.Q8_0
+    assert types["blk.0.attn_q.weight"] is GGMLQuantizationType.Q4_0
+
+
+def test_a_tied_checkpoint_may_carry_a_copy(tmp_path: Path) -> None:
+    shape = replace(SMALL, tied=True)
+    checkpoint, out = write_checkpoint(tmp_path / "in", shape), tmp_path / "out.gguf"
+    tensors = hf_tensors(shape)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    write_safetensors(checkpoint / "model.safetensors", tensors)
+    convert(checkpoint, out, OutputType.F16)
+    assert set(values_of(out)) == set(tensor_shapes(shape))
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, "'GPT2LMHeadModel' is not supported; expected one of Llama"),
+        ({"architectures": None}, "architecture None"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"hidden_size": "64"}, "hidden_size: expected an integer"),
+        ({"hidden_size": 65}, "expected shape [320, 65] by config.json, got [320, 64]"),
+        ({"num_hidden_layers": 3}, "'model.layers.2.input_layernorm.weight' is missing"),
+        ({"num_hidden_layers": 1}, "is not part of 'llama'"),
+        ({"num_key_value_heads": 3}, "multiple of num_key_value_heads"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a positive number"),
+        ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type 'longrope'"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "factor: expected a positive number"),
+        ({"rope_scaling": [1]}, "objects"),
+        ({"vocab_size": 10}, "expected shape [10, 64]"),
+        ({"quantization_config": {"bits": 4}}, "quantized already"),
+    ],
+)
+def test_configs_that_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    edit_json(checkpoint / "config.json", **change)
+    with pytest.raises(CheckpointError) as error:
+        convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+    assert message in str(error.value)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
+    checkpoint, tensors = write_checkpoint(tmp_path / "in", SMALL), hf_tensors(SMALL)
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+    write_safetensors(checkpoint / "model.safetensors", tensors)
+    with pytest.raises(
+        CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight holds values that are not finite"
+    ):
+        convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_weights_that_f16_cannot_hold(tmp_path: Path) -> None:
+    checkpoint, tensors = write_checkpoint(tmp_path / "in", SMALL), hf_tensors(SMALL)
+    tensors["lm_head.weight"][0, 0] = 65520
+    write_safetensors(checkpoint / "model.safetensors", tensors)
+    with pytest.raises(CheckpointError, match="too large for F16"):
+        convert(checkpoint, tmp_path / "out.gguf", OutputType.F16)
+    convert(checkpoint, tmp_path / "out.gguf", OutputType.BF16)
+
+
+# ---- whole or not at all -----------------------------------------------------------------------------------
+
+
+def test_an_existing_file_needs_force(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    out.write_text("precious")
+    with pytest.raises(FileExistsError, match="--force"):
+        convert(checkpoint, out, OutputType.Q8_0)
+    assert out.read_text() == "precious"
+    convert(checkpoint, out, OutputType.Q8_0, force=True)
+    assert keys_of(out)["general.architecture"] == "llama"
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+
+    def interrupt(done: int, total: int) -> None:
+        if done > total / 2:
+            assert len(list(tmp_path.iterdir())) == 2  # the checkpoint and the partial file
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(checkpoint, out, OutputType.Q8_0, progress=interrupt)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_kill_in_the_middle_leaves_no_output(number: signal.Signals, tmp_path: Path) -> None:
+    checkpoint, out = write_sparse_checkpoint(tmp_path / "in", layers=64), tmp_path / "out.gguf"
+    program = "from binhdan.quantize.cli import app; app()"
+    process = subprocess.Popen([sys.executable, "-c", program, checkpoint, out, "--type", "q4_0"])
+    deadline = time.monotonic() + 30
+    while not any(file.stat().st_size > 1 << 20 for file in tmp_path.glob(".*.partial")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait(timeout=30) != 0
+    assert not out.exists()
+    if number is not signal.SIGKILL:  # nothing can clean up after that one; what is left has another name
+        assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def write_sparse_checkpoint(folder: Path, layers: int) -> Path:
+    """Gigabytes of zeros that take no room on the disk."""
+    shape = replace(SMALL, layers=layers, width=1024, feed_forward=4096, head_dim=256)
+    write_checkpoint(folder, SMALL)
+    edit_json(folder / "config.json", **{**hf_config(shape), "architectures": ["LlamaForCausalLM"]})
+    one_layer = hf_tensors(replace(shape, layers=1))
+    names = {
+        name.replace("layers.0.", f"layers.{i}."): value.shape
+        for name, value in one_layer.items()
+        for i in range(layers)
+    }
+    end, header = 0, {}
+    for name, dims in names.items():
+        size = 4 * math.prod(dims)
+        header[name] = {"dtype": "F32", "shape": list(dims), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    return folder
+
+
+@pytest.mark.slow
+def test_memory_stays_near_the_largest_tensor(tmp_path: Path) -> None:
+    checkpoint = write_sparse_checkpoint(tmp_path / "in", layers=16)  # 1 GB
+    program = (
+        "import resource, sys; from pathlib import Path; from binhdan.quantize.convert import *;"
+        "import binhdan.quantize.cli; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "convert(Path(sys.argv[1]), Path(sys.argv[2]), OutputType.Q8_0);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    out = tmp_path / "out.gguf"
+    grown = subprocess.run(
+        [sys.executable, "-c", program, checkpoint, out], check=True, capture_output=True, text=True
+    ).stdout
+    assert int(grown) < 128 << 10  # KB; the largest tensor is 16 MB of float32
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    checkpoint, closed = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with pytest.raises(PermissionError):
+        convert(checkpoint, closed / "out.gguf", OutputType.Q8_0)
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    with pytest.raises(FileNotFoundError, match="expected a folder"):
+        convert(checkpoint, tmp_path / "none" / "out.gguf", OutputType.Q8_0)

@@ -1,0 +1,26 @@
+"""Small tools of the converter's tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+
+def keys_of(file: Path) -> dict[str, Any]:
+    """A GGUF file's metadata, as the gguf package reads it."""
+    return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
+
+
+def values_of(file: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """A GGUF file's tensors, as the gguf package dequantizes them."""
+    return {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(file).tensors}
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    value = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(value | changes, ensure_ascii=False), "utf-8")
