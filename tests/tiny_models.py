@@ -38,10 +38,11 @@ class Shape:
     type: str = "F32"  # of the matrices
     rope: Rope = "default"
     tied: bool = False
+    bias: bool = False  # of Q, K and V; qwen2 has it always
     vocabulary: Literal["gpt2", "llama"] = "gpt2"
     layers: int = 2
     width: int = 256
-    feed_forward: int = 512
+    feed_forward: int = 256
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
@@ -50,7 +51,7 @@ class Shape:
 
     @property
     def has_bias(self) -> bool:
-        return self.architecture == "qwen2"
+        return self.bias or self.architecture == "qwen2"
 
     @property
     def has_qk_norm(self) -> bool:
@@ -77,8 +78,6 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
         return (1 + uniform(name, shape, 0.25, seed)).astype(np.float16).astype(np.float32)
     if len(shape) == 1:
         return uniform(name, shape, 0.5, seed)
-    if "embed" in name or "embd" in name:
-        return uniform(name, shape, 1.0, seed)
     return uniform(name, shape, 2.5 / shape[-1] ** 0.5, seed)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from binhdan.quantize.cli import app
+from quantize_helpers import keys_of
 from tiny_models import SMALL, write_checkpoint
 from typer.testing import CliRunner
-
-from quantize_helpers import keys_of
 
 EMBEDDED = Path(__file__).parents[2] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
 
@@ -60,7 +59,14 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
 def test_the_embedded_model_is_what_the_command_makes(shared: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
     code, *_ = run(
-        shared / "models/tiny-vi-v0", out, "--type", "q8_0", "--name", "tiny-vi-v0", "--license", "cc-by-sa-4.0"
+        shared / "models/tiny-vi-v0",
+        out,
+        "--type",
+        "q8_0",
+        "--name",
+        "tiny-vi-v0",
+        "--license",
+        "cc-by-sa-4.0",
     )
     assert code == 0
     assert out.read_bytes() == EMBEDDED.read_bytes()

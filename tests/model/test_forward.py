@@ -1,0 +1,120 @@
+"""The core's logits against the float64 oracle: every architecture × type × instruction set."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from binhdan import _native
+from binhdan.quantize.convert import OutputType, convert
+from binhdan.runtime.library import library
+from binhdan.runtime.options import LoadOptions
+from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
+from tiny_models import ARCHITECTURES, GOLDEN_SHAPES, TYPES, Shape, random_bytes, write_checkpoint, write_gguf
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+ISAS = library().isas()
+
+# Mean KL divergence allowed, in nats. With weights decoded to floats only KV is rounded, to F16 (llama.cpp
+# differs from transformers by as much); types that multiply integers also round activations to 8 bits.
+FLOAT_LIMIT = 2e-5
+INTEGER_LIMIT = 2e-3  # random weights have no redundancy: a trained model stays far below
+INTEGER_TYPES = ("Q8_0", "Q4_0")
+
+Case = Callable[[Shape], tuple[Path, list[int], Array]]
+
+
+def core_logits(file: Path, tokens: list[int], isa: str, threads: int = 2) -> npt.NDArray[np.float32]:
+    """Logits after each token, (n, vocabulary), by the core."""
+    handle = library().open_model(str(file), LoadOptions(isa=isa))
+    try:
+        logits: npt.NDArray[np.float32] = _native.logits(handle, np.array(tokens, np.int32), threads)
+        return logits
+    finally:
+        library().close_model(handle)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Makes a model, tokens for it and the oracle's logits, once for all instruction sets."""
+    made: dict[Shape, tuple[Path, list[int], Array]] = {}
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def make(shape: Shape) -> tuple[Path, list[int], Array]:
+        if shape not in made:
+            file = write_gguf(folder / f"{len(made)}.gguf", shape)
+            model = ReferenceModel(file)
+            raw = random_bytes("tokens", 4 * 70).view("<u4")  # more than one page of KV
+            tokens = [int(r) % len(model.weights["token_embd.weight"]) for r in raw]
+            made[shape] = file, tokens, model.logits(tokens)
+        return made[shape]
+
+    return make
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_type_and_isa(architecture: str, type: str, isa: str, case: Case) -> None:
+    file, tokens, expected = case(Shape(architecture=architecture, type=type))
+    got = core_logits(file, tokens, isa)
+    assert got.shape == expected.shape
+    assert mean_kl(expected, got) < (INTEGER_LIMIT if type in INTEGER_TYPES else FLOAT_LIMIT)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(rope="linear"),
+        Shape(rope="yarn"),
+        Shape(rope="llama3"),
+        Shape(architecture="qwen2", rope="yarn"),
+        Shape(bias=True),
+        Shape(tied=True),
+        Shape(tied=True, type="Q8_0"),
+        Shape(tied=True, type="Q6_K"),
+        Shape(heads=6, kv_heads=1, head_dim=128),
+        Shape(heads=3, kv_heads=3, head_dim=80, width=192, feed_forward=224),
+        Shape(vocabulary="llama"),
+    ],
+    ids=repr,
+)
+def test_variants(shape: Shape, isa: str, case: Case) -> None:
+    file, tokens, expected = case(shape)
+    limit = INTEGER_LIMIT if shape.type in INTEGER_TYPES else FLOAT_LIMIT
+    assert mean_kl(expected, core_logits(file, tokens, isa)) < limit
+
+
+@pytest.mark.parametrize("type", ["F32", "Q4_0", "Q4_K"])
+def test_logits_do_not_depend_on_threads_or_on_what_follows(type: str, case: Case) -> None:
+    file, tokens, _ = case(Shape(type=type))
+    whole = core_logits(file, tokens, ISAS[-1], threads=1)
+    np.testing.assert_array_equal(whole, core_logits(file, tokens, ISAS[-1], threads=3))
+    np.testing.assert_array_equal(whole[:9], core_logits(file, tokens[:9], ISAS[-1]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", GOLDEN_SHAPES)
+def test_goldens_of_transformers_and_llama_cpp(name: str, isa: str, tmp_path: Path) -> None:
+    file = tmp_path / "out.gguf"
+    convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, OutputType.F32)
+    with np.load(GOLDENS / f"{name}.npz") as golden:
+        tokens, greedy = golden["tokens"].tolist(), golden["greedy"].tolist()
+        transformers, llama_cpp = golden["logits_transformers"], golden["logits_llama_cpp"]
+    got = core_logits(file, tokens + greedy[:-1], isa)
+    last = got[len(tokens) - len(transformers) : len(tokens)]
+    assert mean_kl(transformers, last) < FLOAT_LIMIT
+    assert mean_kl(llama_cpp, last) < 2 * FLOAT_LIMIT  # both round KV, each in its own way
+    assert top1_agreement(transformers, last) == 1
+    assert got[len(tokens) - 1 :].argmax(axis=1).tolist() == greedy
+
+
+def test_the_measure_sees_a_wrong_rope(case: Case, tmp_path: Path) -> None:
+    """The tolerances would catch RoPE of the wrong kind: scaled weights under keys that do not say so."""
+    _, tokens, expected = case(Shape())
+    for rope in ("linear", "yarn", "llama3"):
+        wrong = ReferenceModel(write_gguf(tmp_path / f"{rope}.gguf", replace(Shape(), rope=rope)))
+        assert mean_kl(expected, wrong.logits(tokens)) > 10 * FLOAT_LIMIT

@@ -1,0 +1,29 @@
+"""Converted vocabularies tokenize as the tokenizers package does (committed goldens)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from binhdan.quantize.convert import OutputType, convert
+from binhdan.runtime.library import PARSE_SPECIAL, library
+from binhdan.runtime.options import LoadOptions
+from tiny_models import SMALL, write_checkpoint
+
+TESTS = Path(__file__).parents[1]
+GOLDENS = json.loads((TESTS / "goldens/tokenizers.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "embedded"])
+def test_tokens_are_those_of_the_tokenizers_package(name: str, tmp_path: Path) -> None:
+    file = TESTS.parent / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+    if name != "embedded":
+        file = tmp_path / "out.gguf"
+        checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, vocabulary=name))
+        convert(checkpoint, file, OutputType.F16)
+    handle = library().open_model(str(file), LoadOptions())
+    try:
+        for text, expected in zip(GOLDENS["texts"], GOLDENS["ids"][name], strict=True):
+            assert library().tokenize(handle, text.encode(), PARSE_SPECIAL) == expected, repr(text)
+    finally:
+        library().close_model(handle)
