@@ -8,8 +8,8 @@ Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n),
 checkpoint tiny-vi-v0, also
 - tokenizers.json, what the tokenizers package makes of TEXTS;
 - embedded.json, the greedy answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0
-  file, and the smallest gap between the oracle's two best logits on the way: where it is small, a runtime that
-  rounds activations may go either way.
+  file, and the smallest gap between the oracle's two best logits on the way: where it is small, a runtime
+  that rounds activations may go either way.
 --check compares with what is committed instead of writing.
 """
 
