@@ -128,12 +128,13 @@ def _read_config(keys: dict[str, Any]) -> Config:
 
 
 def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon) * weight
+    mean_square = np.mean(x * x, axis=-1, keepdims=True)
+    return np.asarray(x / np.sqrt(mean_square + epsilon) * weight)
 
 
 def softmax(x: Array) -> Array:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]:

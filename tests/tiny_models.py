@@ -21,6 +21,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 Floats = npt.NDArray[np.float32]
+VocabularyKind = Literal["gpt2", "llama"]
 Rope = Literal["default", "linear", "yarn", "llama3"]
 
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
@@ -39,7 +40,7 @@ class Shape:
     rope: Rope = "default"
     tied: bool = False
     bias: bool = False  # of Q, K and V; qwen2 has it always
-    vocabulary: Literal["gpt2", "llama"] = "gpt2"
+    vocabulary: VocabularyKind = "gpt2"
     layers: int = 2
     width: int = 256
     feed_forward: int = 256
@@ -390,7 +391,7 @@ def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str 
     if shards == 1:
         write_safetensors(folder / "model.safetensors", tensors, dtype)
         return folder
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         part = {name: value for i, (name, value) in enumerate(tensors.items()) if i % shards == shard}

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from binhdan import _native
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.library import library
 from binhdan.runtime.options import LoadOptions
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 from tiny_models import ARCHITECTURES, GOLDEN_SHAPES, TYPES, Shape, random_bytes, write_checkpoint, write_gguf
 
+from binhdan import _native
+
 GOLDENS = Path(__file__).parents[1] / "goldens"
-ISAS = library().isas()
+ISAS = _native.isas()
 
 # Mean KL divergence allowed, in nats. With weights decoded to floats only KV is rounded, to F16 (llama.cpp
 # differs from transformers by as much); types that multiply integers also round activations to 8 bits.
@@ -30,8 +31,7 @@ def core_logits(file: Path, tokens: list[int], isa: str, threads: int = 2) -> np
     """Logits after each token, (n, vocabulary), by the core."""
     handle = library().open_model(str(file), LoadOptions(isa=isa))
     try:
-        logits: npt.NDArray[np.float32] = _native.logits(handle, np.array(tokens, np.int32), threads)
-        return logits
+        return _native.logits(handle, np.array(tokens, np.int32), threads)
     finally:
         library().close_model(handle)
 

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.library import PARSE_SPECIAL, library
 from binhdan.runtime.options import LoadOptions
-from tiny_models import SMALL, write_checkpoint
+from tiny_models import SMALL, VocabularyKind, write_checkpoint
 
 TESTS = Path(__file__).parents[1]
 GOLDENS = json.loads((TESTS / "goldens/tokenizers.json").read_text("utf-8"))
@@ -19,7 +20,7 @@ def test_tokens_are_those_of_the_tokenizers_package(name: str, tmp_path: Path) -
     file = TESTS.parent / "runtime/assets/tiny-vi-v0-q8_0.gguf"
     if name != "embedded":
         file = tmp_path / "out.gguf"
-        checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, vocabulary=name))
+        checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, vocabulary=cast(VocabularyKind, name)))
         convert(checkpoint, file, OutputType.F16)
     handle = library().open_model(str(file), LoadOptions())
     try:
