@@ -1,7 +1,6 @@
 // Writes the bytes of a GGUF file piece by piece, right or wrong as the test wants.
 #pragma once
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -18,12 +17,11 @@ class GgufBuilder {
 
   template <typename T>
   GgufBuilder& add(T value) {
-    const auto* bytes = reinterpret_cast<const std::byte*>(&value);
-    bytes_.insert(bytes_.end(), bytes, bytes + sizeof value);
+    data_.append(reinterpret_cast<const char*>(&value), sizeof value);
     return *this;
   }
   GgufBuilder& text(std::string_view text) {
-    for (const char c : text) bytes_.push_back(static_cast<std::byte>(c));
+    data_ += text;
     return *this;
   }
   GgufBuilder& string(std::string_view s) { return add(uint64_t{s.size()}).text(s); }
@@ -45,16 +43,19 @@ class GgufBuilder {
     return add(dtype).add(offset);
   }
   GgufBuilder& pad(std::size_t alignment = 32) {
-    while (bytes_.size() % alignment != 0) bytes_.push_back(std::byte{0});
-    return *this;
+    return fill((alignment - data_.size() % alignment) % alignment);
   }
   GgufBuilder& fill(std::size_t count, int value = 0) {
-    bytes_.insert(bytes_.end(), count, static_cast<std::byte>(value));
+    data_.append(count, static_cast<char>(value));
     return *this;
   }
 
-  std::vector<std::byte>& bytes() { return bytes_; }
+  // Valid until the builder changes or ends.
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(data_.data(), data_.size())); }
+  // A copy, exactly as long as the file, so that sanitizers see a read past its end.
+  std::vector<std::byte> copy(std::size_t size) const { return {bytes().begin(), bytes().begin() + size}; }
+  std::size_t size() const { return data_.size(); }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::string data_;
 };
