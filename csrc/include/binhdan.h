@@ -271,7 +271,7 @@ typedef struct {
   int32_t kind;
   binhdan_id request;
   int32_t token;                     /* TOKEN */
-  float logprob;                     /* TOKEN with top_logprobs >= 0: natural log, before temperature */
+  float logprob;                     /* TOKEN with top_logprobs >= 0: natural log, of the model's own logits */
   const char *text;                  /* TOKEN, FINISHED: new text, whole UTF-8 characters, may be empty; NUL-ended */
   size_t text_size;
   const binhdan_token_value *top;    /* TOKEN: the likeliest tokens with log probabilities, best first */

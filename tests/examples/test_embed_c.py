@@ -103,6 +103,8 @@ def test_a_full_disk_is_an_error(embed: Path, model_file: Path) -> None:
 def test_commands_of_its_readme(block: int, tools: tuple[str, str], model_file: Path, tmp_path: Path) -> None:
     for tool in tools:
         need(tool)
+    if installed() != Path(binhdan.__path__[0]):
+        pytest.skip("an editable install: the README's commands are for an installed package")
     folder = shutil.copytree(SOURCE, tmp_path / "embed_c")
     at = readme_commands()[0].splitlines()[0]
     built = run("bash", "-euc", f"{at}\n{readme_commands()[block]}", folder=folder)
