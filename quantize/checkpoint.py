@@ -16,6 +16,7 @@ from typing import Any, Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+from binhdan.runtime.errors import BadFormatError
 
 MAX_JSON_BYTES: Final = 256 << 20  # the largest tokenizer.json known is 35 MB
 MAX_HEADER_BYTES: Final = 100 << 20  # safetensors' own limit
@@ -28,7 +29,7 @@ _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(BadFormatError):
     """The checkpoint is damaged, incomplete or of a kind that binhdan does not convert."""
 
 

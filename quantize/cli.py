@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from binhdan.quantize.checkpoint import CheckpointError
 from binhdan.quantize.convert import OutputType, Summary, convert
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -33,39 +32,30 @@ def quantize(
     license: Annotated[str | None, typer.Option(help="The weights' licence, an SPDX id.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Turn a Hugging Face checkpoint (Llama, Mistral, Qwen2, Qwen3) into a GGUF file."""
     signal.signal(signal.SIGTERM, _stop)  # so that the partial file is removed
-    errors = Console(stderr=True)
-    try:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            console=errors,
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            task = bar.add_task(output.name, total=None)
-            summary = convert(
-                checkpoint,
-                output,
-                type,
-                name=name,
-                license=license,
-                force=force,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    except (CheckpointError, OSError) as error:
-        if debug:
-            raise
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    with _progress() as bar:
+        task = bar.add_task(output.name, total=None)
+        summary = convert(
+            checkpoint,
+            output,
+            type,
+            name=name,
+            license=license,
+            force=force,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
     else:
         _print(summary)
+
+
+def _progress() -> Progress:
+    """A bar on standard error, when that is a terminal."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def _stop(number: int, frame: FrameType | None) -> Any:

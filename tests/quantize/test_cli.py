@@ -6,17 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from binhdan.quantize.cli import app
 from quantize_helpers import keys_of
 from tiny_models import SMALL, write_checkpoint
-from typer.testing import CliRunner
 
 EMBEDDED = Path(__file__).parents[2] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    return result.exit_code, result.stdout, result.stderr
+    command = [sys.executable, "-m", "binhdan", "quantize", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return result.returncode, result.stdout, result.stderr
 
 
 def test_json_summary(tmp_path: Path) -> None:
@@ -38,13 +37,11 @@ def test_summary_for_people(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_errors_are_one_line(debug: bool, tmp_path: Path) -> None:
-    program = "from binhdan.quantize.cli import app; app()"
-    command = [sys.executable, "-c", program, str(tmp_path / "none"), str(tmp_path / "out.gguf")]
-    result = subprocess.run([*command, *["--debug"] * debug], capture_output=True, text=True)
-    assert result.returncode == 1
-    assert "expected a folder that holds config.json" in result.stderr
-    assert ("Traceback" in result.stderr) is debug
-    assert debug or result.stderr.count("\n") == 1
+    code, _, errors = run(tmp_path / "none", tmp_path / "out.gguf", *["--debug"] * debug)
+    assert code == 1
+    assert "expected a folder that holds config.json" in errors
+    assert ("Traceback" in errors) is debug
+    assert debug or errors.count("\n") == 1
 
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:

@@ -253,8 +253,8 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_kill_in_the_middle_leaves_no_output(number: signal.Signals, tmp_path: Path) -> None:
     checkpoint, out = write_sparse_checkpoint(tmp_path / "in", layers=64), tmp_path / "out.gguf"
-    program = "from binhdan.quantize.cli import app; app()"
-    process = subprocess.Popen([sys.executable, "-c", program, checkpoint, out, "--type", "q4_0"])
+    command = [sys.executable, "-m", "binhdan", "quantize", checkpoint, out, "--type", "q4_0"]
+    process = subprocess.Popen(command)
     deadline = time.monotonic() + 30
     while not any(file.stat().st_size > 1 << 20 for file in tmp_path.glob(".*.partial")):
         assert time.monotonic() < deadline
