@@ -6,7 +6,7 @@
 namespace binhdan {
 
 // Masks instead of branches, so that loops over it are vectorized. The exponent's bias grows by 112, that of
-// infinities and NaN by 224; a subnormal is normalized by giving it the exponent of 2^-14 and taking 2^-14 off.
+// infinities and NaN by 224; a subnormal gets the exponent of 2^-14, and taking 2^-14 off normalizes it.
 inline float f16_to_f32(uint16_t h) {
   const int32_t magnitude = (h & 0x7fff) << 13;
   const int32_t is_special = -(magnitude >= 0x0f800000), is_subnormal = -(magnitude < 0x00800000);

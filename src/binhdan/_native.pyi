@@ -1,23 +1,23 @@
 """Block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
 
-Every function raises ValueError for arguments that do not fit, with what was expected and what came, and MemoryError
-when there is not enough memory. `type` is a GGUF type name ("Q4_0"); `isa` is one of isas(), or "" for the fastest.
-Weights are file blocks, row after row.
+Every function raises ValueError for arguments that do not fit, with what was expected and what came, and
+MemoryError when there is not enough memory. `type` is a GGUF type name ("Q4_0"); `isa` is one of isas(), or
+"" for the fastest. Weights are file blocks, row after row.
 """
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
 
 _Array = npt.NDArray[Any]
 _Floats = npt.NDArray[np.float32]
+_Bytes = bytes | bytearray | memoryview | _Array  # in one piece
 
 def dtypes() -> dict[str, tuple[int, int]]:
     """Elements and bytes of a block of each type that binhdan reads."""
 
-def decode(type: str, blocks: Buffer, n: int) -> _Floats:
+def decode(type: str, blocks: _Bytes, n: int) -> _Floats:
     """The `n` elements of `blocks`, bit for bit what gguf-py's dequantize gives: (n,)."""
 
 def encode(type: str, values: _Array) -> npt.NDArray[np.uint8]:
@@ -26,13 +26,13 @@ def encode(type: str, values: _Array) -> npt.NDArray[np.uint8]:
 def isas() -> list[str]:
     """Kernel tables that this machine can run, from the simplest to the fastest."""
 
-def pack(isa: str, type: str, weights: Buffer, rows: int, cols: int) -> npt.NDArray[np.uint8]:
+def pack(isa: str, type: str, weights: _Bytes, rows: int, cols: int) -> npt.NDArray[np.uint8]:
     """A weight matrix as a table's kernel wants it; the file blocks themselves where it packs nothing."""
 
-def unpack(isa: str, type: str, packed: Buffer, rows: int, cols: int) -> _Floats:
+def unpack(isa: str, type: str, packed: _Bytes, rows: int, cols: int) -> _Floats:
     """The rows of a packed matrix: (rows, cols)."""
 
-def matmul(isa: str, type: str, weights: Buffer, rows: int, cols: int, x: _Array, many: bool) -> _Floats:
+def matmul(isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, many: bool) -> _Floats:
     """x (m, cols) times the transposed weights: (m, rows). `many` chooses gemm, else gemv."""
 
 def quantize(isa: str, x: _Array) -> tuple[_Floats, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
@@ -48,7 +48,7 @@ def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
     """gate / (1 + e^-gate) * up: (n,)."""
 
 def attention(isa: str, q: _Array, k: npt.NDArray[np.uint16], v: npt.NDArray[np.uint16]) -> _Floats:
-    """softmax(q k^T) v for q (heads, head_dim), already scaled, and the bits of float16 k, v (n, head_dim)."""
+    """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v the bits of float16 (n, head_dim)."""
 
 def logits(model: int, tokens: _Array, threads: int) -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary)."""

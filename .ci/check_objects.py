@@ -1,0 +1,48 @@
+"""Checks the object files of each instruction set in a CMake build: python .ci/check_objects.py BUILD_DIR
+
+A file compiled with -mavx2 may leave only its own symbols to the linker. A weak one (an inline function or a
+template, say of the standard library) could be chosen for every caller, and a CPU without AVX2 would crash.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+OBJECT = re.compile(r"_(avx\w*|amx|neon\w*|rvv)\.cpp\.(o|obj)$")
+DEFINED_ONCE = "TDBRtdbr"  # code, data and constants that no other file may define
+
+
+def defined_symbols(path: Path) -> list[tuple[str, str]]:
+    """Kind (as nm writes it) and demangled name of every symbol that an object file defines."""
+    command = ["nm", "--demangle", "--defined-only", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    symbols = (re.fullmatch(r"[0-9a-f]*\s+(\S)\s+(.*)", line) for line in lines)
+    return [(match[1], match[2]) for match in symbols if match]
+
+
+def faults(path: Path, isa: str) -> list[str]:
+    """What one object file of an instruction set defines and must not."""
+    own = (f"binhdan::{isa}::", f"binhdan::k{isa.capitalize()}Table")
+    found = []
+    for kind, name in defined_symbols(path):
+        if kind not in DEFINED_ONCE:
+            found.append(f"{path}: weak or shared symbol ({kind}): {name}")
+        elif kind.isupper() and not name.startswith(own):
+            found.append(f"{path}: global symbol outside {own[0]} ({kind}): {name}")
+    return found
+
+
+def main() -> int:
+    """Prints the faults; 0 when there are none and at least one object file was there to look at."""
+    build = Path(sys.argv[1])
+    objects = [(path, match[1]) for path in sorted(build.rglob("*")) if (match := OBJECT.search(path.name))]
+    found = [fault for path, isa in objects for fault in faults(path, isa)]
+    print("\n".join(found) or f"{len(objects)} object files of instruction sets, all clean")
+    if not objects:
+        print(f"{build}: expected object files such as matmul_q8_0_avx2.cpp.o", file=sys.stderr)
+    return 1 if found or not objects else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Block codecs against gguf-py, bit for bit: every type decoded, the five that binhdan writes encoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+import pytest
+from gguf import quants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from binhdan import _native
+
+Array = npt.NDArray[Any]
+
+TYPES = _native.dtypes()
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+WRITTEN = ["F32", "F16", "BF16", "Q8_0", "Q4_0"]
+EXPECTED = {
+    "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_NL", "IQ4_XS",
+}  # fmt: skip
+
+
+def gguf_decode(name: str, blocks: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return quants.dequantize(blocks.copy(), gguf.GGMLQuantizationType[name]).ravel()
+
+
+def gguf_encode(name: str, values: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return quants.quantize(values, gguf.GGMLQuantizationType[name]).view(np.uint8)
+
+
+def same_bits(got: Array, want: Array) -> bool:
+    """Equal bits, where one NaN is as good as another."""
+    both_nan = np.isnan(got) & np.isnan(want)
+    return got.shape == want.shape and bool(np.all((got.view(np.uint32) == want.view(np.uint32)) | both_nan))
+
+
+def check_decode(name: str, blocks: Array) -> None:
+    elements, size = TYPES[name]
+    n = blocks.size // size * elements
+    assert same_bits(_native.decode(name, blocks, n), gguf_decode(name, blocks.reshape(-1, size)))
+
+
+def test_types_and_block_sizes_are_those_of_gguf() -> None:
+    assert set(TYPES) == EXPECTED
+    for name, sizes in TYPES.items():
+        assert sizes == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_random_blocks_decode_to_the_same_bits(name: str) -> None:
+    """Random bytes are every kind of scale: subnormal, infinite, NaN, of either sign."""
+    rng = np.random.default_rng(7)
+    check_decode(name, rng.integers(0, 256, 4000 * TYPES[name][1], dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", TYPES)
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_any_block_decodes_to_the_same_bits(name: str, data: st.DataObject) -> None:
+    size = TYPES[name][1] * data.draw(st.integers(1, 3))
+    check_decode(name, np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_every_16_bit_float_decodes_to_the_same_bits(name: str) -> None:
+    check_decode(name, np.arange(65536, dtype=np.uint16).view(np.uint8))
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"])
+def test_every_scale_decodes_to_the_same_bits(name: str) -> None:
+    blocks = np.random.default_rng(8).integers(0, 256, (65536, TYPES[name][1]), dtype=np.uint8)
+    blocks[:, :2] = np.arange(65536, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+    check_decode(name, blocks)
+
+
+def check_encode(name: str, values: Array) -> None:
+    got = _native.encode(name, values)
+    want = gguf_encode(name, values)
+    if TYPES[name][0] == 32:  # where a scale cannot be divided by, gguf-py's codes are arbitrary: ours mean 0
+        top = np.abs(values).max(axis=1)
+        tiny = (top > 0) & (top < 127 * 2.0**-126)
+        assert not _native.decode(name, got[tiny], 32 * int(tiny.sum())).any()
+        got, want = got[~tiny], want[~tiny]
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("spread", ["weights", "ties", "wide", "extreme"])
+def test_encoded_blocks_have_the_same_bits(name: str, spread: str) -> None:
+    rng = np.random.default_rng(9)
+    values: Array = rng.standard_normal((3000, 32)).astype(np.float32)
+    if spread == "ties":
+        values = np.round(values * 4) / 4
+    elif spread == "wide":
+        values *= np.float32(10) ** rng.integers(-30, 6, values.shape).astype(np.float32)
+    elif spread == "extreme":
+        values *= np.float32(10) ** rng.integers(-36, 37, (3000, 1)).astype(np.float32)
+    check_encode(name, values)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@given(values=hnp.arrays(np.float32, (2, 32), elements=FINITE))
+@settings(max_examples=100, deadline=None)
+def test_any_finite_values_encode_to_the_same_bits(name: str, values: Array) -> None:
+    check_encode(name, values)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_encoding_keeps_the_leading_axes(name: str) -> None:
+    elements, size = TYPES[name]
+    values = np.random.default_rng(10).standard_normal((2, 3, 64)).astype(np.float32)
+    blocks = _native.encode(name, values)
+    assert blocks.shape == (2, 3, 64 // elements * size)
+    assert np.array_equal(blocks.ravel(), _native.encode(name, values.ravel()))
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0"])
+def test_rounding_is_to_the_nearest(name: str) -> None:
+    """Half a step, and a whole one at the end of Q4_0's range that has no mirror image."""
+    values = np.random.default_rng(11).standard_normal((200, 32)).astype(np.float32)
+    top = np.abs(values).max(axis=1, keepdims=True)
+    step = top / 127 if name == "Q8_0" else top / 8
+    limit = step * (0.5 if name == "Q8_0" else 1.0) + top * 2.0**-10  # the scale is a float16
+    decoded = _native.decode(name, _native.encode(name, values), values.size).reshape(values.shape)
+    assert (np.abs(decoded - values) <= limit).all()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_do_no_harm_to_other_blocks(name: str, fault: float) -> None:
+    values = np.random.default_rng(12).standard_normal((3, 32)).astype(np.float32)
+    want = _native.encode(name, values)
+    values[1, 5] = fault
+    got = _native.encode(name, values)
+    assert np.array_equal(got[[0, 2]], want[[0, 2]])
+
+
+def test_arguments_that_do_not_fit_are_value_errors() -> None:
+    blocks = _native.encode("Q8_0", np.zeros((2, 64), np.float32))
+    with pytest.raises(ValueError, match=r"expected one of F32, F16.*; got Q9_0"):
+        _native.decode("Q9_0", blocks, 128)
+    with pytest.raises(ValueError, match="bytes of blocks: expected 102, got 136"):
+        _native.decode("Q8_0", blocks, 96)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        _native.decode("Q8_0", blocks, 127)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        _native.decode("Q8_0", blocks, -128)
+    with pytest.raises(ValueError, match="contiguous"):
+        _native.decode("Q8_0", blocks[:, ::2], 64)
+    with pytest.raises(ValueError, match="multiple of 32 elements, got 33"):
+        _native.encode("Q8_0", np.zeros((2, 33), np.float32))
+    with pytest.raises(ValueError, match="binhdan writes F32, F16, BF16, Q8_0, Q4_0"):
+        _native.encode("Q4_K", np.zeros((1, 256), np.float32))

@@ -1,0 +1,173 @@
+"""Every kernel table that this machine runs, against float64 numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from binhdan import _native
+
+Array = npt.NDArray[Any]
+
+TYPES = _native.dtypes()
+ISAS = _native.isas()
+INT8_ACTIVATIONS = {"Q8_0", "Q4_0"}
+# Rounding of a float32 sum of up to 1,024 products, as a share of the sum of their magnitudes.
+SUM_TOLERANCE = 4e-6
+
+every_isa = pytest.mark.parametrize("isa", ISAS)
+
+
+def random_weights(name: str, rows: int, cols: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """File blocks (rows, bytes) and what they decode to, float64 (rows, cols). Scales are finite."""
+    elements, size = TYPES[name]
+    if elements == 1:
+        blocks = _native.encode(name, rng.standard_normal((rows, cols)))
+    else:
+        blocks = rng.integers(0, 256, (rows * cols // elements, size), dtype=np.uint8)
+        for offset in scale_offsets(name):
+            scale = rng.standard_normal(len(blocks)).astype(np.float16) * np.float16(0.02)
+            blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+        blocks = blocks.reshape(rows, -1)
+    decoded = _native.decode(name, blocks, rows * cols)
+    assert np.isfinite(decoded).all()
+    return blocks, decoded.reshape(rows, cols).astype(np.float64)
+
+
+def scale_offsets(name: str) -> list[int]:
+    """Where a block keeps its float16 scales."""
+    pairs = {"Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q2_K": [80, 82]}
+    return pairs.get(name) or {"Q3_K": [108], "Q6_K": [208]}.get(name, [0])
+
+
+def as_int8(isa: str, x: Array) -> Array:
+    """What is left of activations after quantization to int8, float64."""
+    d, sums, codes = _native.quantize(isa, x.ravel())
+    assert np.array_equal(codes.sum(axis=1, dtype=np.int32), sums)
+    return (d[:, None].astype(np.float64) * codes).reshape(x.shape)
+
+
+def test_the_portable_table_is_always_there() -> None:
+    assert ISAS[0] == "scalar"
+    with pytest.raises(ValueError, match="this build has scalar"):
+        _native.matmul("mmx", "F32", np.zeros(4, np.uint8), 1, 1, np.zeros((1, 1)), False)
+
+
+@every_isa
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("name", TYPES)
+def test_matmul(isa: str, name: str, many: bool) -> None:
+    rng = np.random.default_rng(1)
+    rows, cols, m = 45, 768, 6
+    blocks, weights = random_weights(name, rows, cols, rng)
+    x = rng.standard_normal((m, cols)).astype(np.float32)
+    got = _native.matmul(isa, name, blocks, rows, cols, x, many)
+    used = as_int8(isa, x) if name in INT8_ACTIVATIONS else x.astype(np.float64)
+    assert (np.abs(got - used @ weights.T) <= SUM_TOLERANCE * (np.abs(used) @ np.abs(weights).T)).all()
+    if name in INT8_ACTIVATIONS:  # and what int8 costs is at most half a step in each activation
+        half_step = np.repeat(np.abs(x).reshape(m, -1, 32).max(axis=2) / 127 / 2, 32, axis=1)
+        assert (np.abs(got - x @ weights.T) <= 1.001 * half_step @ np.abs(weights).T).all()
+
+
+@every_isa
+@pytest.mark.parametrize("name", TYPES)
+def test_packed_rows_come_back_bit_for_bit(isa: str, name: str) -> None:
+    rows, cols = 35, 512
+    blocks, weights = random_weights(name, rows, cols, np.random.default_rng(2))
+    packed = _native.pack(isa, name, blocks, rows, cols)
+    assert np.array_equal(_native.unpack(isa, name, packed, rows, cols), weights.astype(np.float32))
+
+
+@every_isa
+def test_quantize(isa: str) -> None:
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((500, 32)) * 10.0 ** rng.integers(-20, 20, (500, 1))).astype(np.float32)
+    x[7] = 0
+    half_step = np.abs(x).max(axis=1, keepdims=True) / 127 / 2
+    assert (np.abs(as_int8(isa, x) - x) <= half_step * 1.0001).all()
+    d, sums, codes = _native.quantize(isa, x.ravel())
+    d_scalar, sums_scalar, codes_scalar = _native.quantize("scalar", x.ravel())
+    assert np.array_equal(d, d_scalar)
+    assert np.array_equal(sums, sums_scalar)
+    assert np.array_equal(codes, codes_scalar)
+
+
+@every_isa
+@pytest.mark.parametrize("n", [1, 8, 33, 896])
+def test_rms_norm(isa: str, n: int) -> None:
+    rng = np.random.default_rng(4)
+    x, weight = rng.standard_normal((2, n)).astype(np.float32)
+    want = x / np.sqrt(np.mean(x.astype(np.float64) ** 2) + 1e-5) * weight
+    np.testing.assert_allclose(_native.rms_norm(isa, x, weight, 1e-5), want, rtol=2e-6)
+
+
+@every_isa
+@pytest.mark.parametrize("neox", [False, True])
+@pytest.mark.parametrize("dim", [8, 64, 80, 128])
+def test_rope(isa: str, dim: int, neox: bool) -> None:
+    """A rotation is a product of complex numbers."""
+    x = np.random.default_rng(5).standard_normal(dim).astype(np.float32)
+    angles = 1000 * 10000.0 ** (-np.arange(0, dim, 2) / dim)
+    cos_sin = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    pairs = x.reshape(2, -1).T if neox else x.reshape(-1, 2)
+    turned = (pairs[:, 0] + 1j * pairs[:, 1]) * (cos_sin[:, 0] + 1j * cos_sin[:, 1].astype(np.float64))
+    want = np.stack([turned.real, turned.imag], axis=0 if neox else 1).ravel()
+    np.testing.assert_allclose(_native.rope(isa, x, cos_sin, neox), want, atol=1e-6)
+
+
+@every_isa
+@pytest.mark.parametrize("n", [1, 8, 33, 4864])
+def test_silu_mul(isa: str, n: int) -> None:
+    rng = np.random.default_rng(6)
+    gate, up = (rng.standard_normal((2, n)) * [[20], [1]]).astype(np.float32)
+    want = gate / (1 + np.exp(-gate.astype(np.float64))) * up
+    np.testing.assert_allclose(_native.silu_mul(isa, gate, up), want, rtol=3e-6, atol=1e-30)
+
+
+@every_isa
+@pytest.mark.parametrize("dim", [8, 64, 120, 128])
+@pytest.mark.parametrize("tokens", [1, 64, 65, 300])
+def test_attention(isa: str, dim: int, tokens: int) -> None:
+    rng = np.random.default_rng(7)
+    q = rng.standard_normal((5, dim)).astype(np.float32)
+    k, v = rng.standard_normal((2, tokens, dim)).astype(np.float16)
+    scores = q.astype(np.float64) @ k.T.astype(np.float64)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    want = weights / weights.sum(axis=1, keepdims=True) @ v.astype(np.float64)
+    got = _native.attention(isa, q, k.view(np.uint16), v.view(np.uint16))
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@every_isa
+def test_attention_survives_scores_that_overflow_exp(isa: str) -> None:
+    rng = np.random.default_rng(8)
+    q = np.full((1, 64), 100, np.float32)
+    k = np.concatenate([np.full((1, 64), 9), np.full((1, 64), -9), np.full((70, 64), 8.5)]).astype(np.float16)
+    v = rng.standard_normal((72, 64)).astype(np.float16)
+    got = _native.attention(isa, q, k.view(np.uint16), v.view(np.uint16))
+    np.testing.assert_allclose(got[0], v[0].astype(np.float64), atol=1e-6)
+
+
+def test_arguments_that_do_not_fit_are_value_errors() -> None:
+    blocks = _native.encode("Q8_0", np.zeros((4, 64), np.float32))
+    x = np.zeros((1, 64), np.float32)
+    with pytest.raises(ValueError, match="bytes of weights: expected 204, got 272"):
+        _native.matmul("", "Q8_0", blocks, 3, 64, x, False)
+    with pytest.raises(ValueError, match="columns of x: expected 32, got 64"):
+        _native.matmul("", "Q8_0", blocks, 8, 32, x, False)
+    with pytest.raises(ValueError, match="overflows"):
+        _native.matmul("", "Q8_0", blocks, 2**62, 64, x, False)
+    with pytest.raises(ValueError, match="rows: expected at least 1, got -4"):
+        _native.pack("", "Q8_0", blocks, -4, 64)
+    with pytest.raises(ValueError, match="bytes of packed weights: expected 1088, got 272"):
+        _native.unpack("", "Q8_0", blocks, 4, 64)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        _native.quantize("", np.zeros(31, np.float32))
+    with pytest.raises(ValueError, match="weight: expected 8, got 4"):
+        _native.rms_norm("", np.zeros(8, np.float32), np.zeros(4, np.float32), 1e-5)
+    with pytest.raises(ValueError, match="head_dim"):
+        kv = np.zeros((1, 4), np.uint16)
+        _native.attention("", np.zeros((1, 4), np.float32), kv, kv)
