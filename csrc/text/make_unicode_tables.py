@@ -1,7 +1,7 @@
 """Writes unicode_tables.inc. Run it in this folder: python make_unicode_tables.py
 
-Uses unicodedata2 (pip install unicodedata2) when it is there, because it follows Unicode closer than an older
-Python's own unicodedata. Format: see the comments it writes, and unicode.cpp and nfc.cpp, which read the tables.
+Uses unicodedata2 (pip install unicodedata2) when it is there, because it follows Unicode closer than an
+older Python's own unicodedata. unicode_tables.h and the comments written here say what the tables hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 try:
-    import unicodedata2 as unicodedata
+    import unicodedata2 as unicodedata  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
     import unicodedata
 
@@ -47,7 +47,7 @@ def composes(c: int, pair: tuple[int, int]) -> bool:
 
 
 def active_runs(pairs: dict[int, tuple[int, int]]) -> Iterator[str]:
-    """Runs of code points that NFC may change or move, with their combining class (0 for most that compose)."""
+    """Runs of code points that NFC may change or move, with their combining class."""
     seconds = {pair[1] for c, pair in pairs.items() if composes(c, pair)}
     jamo = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}
 
@@ -82,13 +82,25 @@ def main() -> None:
     parts = [
         f"// Made by make_unicode_tables.py from Unicode {unicodedata.unidata_version}. Do not edit.\n",
         table("uint32_t kClassRuns", "First code point << 2 | class: 0 other, 1 L, 2 M, 3 N.", class_runs()),
-        table("ActiveRun kActiveRuns", "First, last, combining class of what NFC may change or move.", active_runs(pairs)),
-        table("Decomposition kDecompositions", "Code point and its canonical pair; second 0: a singleton.",
-              (f"{{{c:#x}, {pairs[c][0]:#x}, {pairs[c][1]:#x}}}" for c in order)),
-        table("uint16_t kCompositions", "Indices into kDecompositions of what composes, by (first, second).",
-              (str(i) for _, i in composing)),
+        table(
+            "ActiveRun kActiveRuns",
+            "First, last, combining class of what NFC may change or move.",
+            active_runs(pairs),
+        ),
+        table(
+            "Decomposition kDecompositions",
+            "Code point and its canonical pair; second 0: a singleton.",
+            (f"{{{c:#x}, {pairs[c][0]:#x}, {pairs[c][1]:#x}}}" for c in order),
+        ),
+        table(
+            "uint16_t kCompositions",
+            "Indices into kDecompositions of what composes, by (first, second).",
+            (str(i) for _, i in composing),
+        ),
     ]
-    Path(__file__).with_name("unicode_tables.inc").write_text("\n".join(parts), encoding="ascii", newline="\n")
+    Path(__file__).with_name("unicode_tables.inc").write_text(
+        "\n".join(parts), encoding="ascii", newline="\n"
+    )
     print(f"Unicode {unicodedata.unidata_version}", file=sys.stderr)
 
 

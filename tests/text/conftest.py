@@ -1,9 +1,11 @@
-"""Models around a vocabulary: the tokenizer of any GGUF file, under weights that are all zero."""
+"""Models around a vocabulary: the tokenizer of any GGUF file, over weights that are all zero."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import gguf
 import numpy as np
@@ -12,12 +14,47 @@ from tiny_models import Shape, tensor_shapes, write_gguf
 
 import binhdan
 
-VocabularyModel = Callable[[Path], binhdan.Model]
+_HEADER: Final = struct.Struct("<4sIQQ")  # magic, version, tensors, keys
+_STRING, _ARRAY = 8, 9
+_SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+
+def keys_of(file: bytes) -> dict[str, bytes]:
+    """The metadata of a GGUF file, each key with its value as it is written there."""
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(file[at : at + size], "little")
+
+    def value_end(at: int, kind: int) -> int:
+        if kind == _STRING:
+            return at + 8 + number(at, 8)
+        if kind != _ARRAY:
+            return at + _SIZES[kind]
+        element, count = number(at, 4), number(at + 4, 8)
+        at += 12
+        if element != _STRING:
+            return at + count * _SIZES[element]
+        for _ in range(count):
+            at = value_end(at, _STRING)
+        return at
+
+    keys = {}
+    at = _HEADER.size
+    for _ in range(number(16, 8)):
+        start, name_end = at, value_end(at, _STRING)
+        at = value_end(name_end + 4, number(name_end, 4))
+        keys[file[start + 8 : name_end].decode()] = file[start:at]
+    return keys
 
 
 def write_around(vocabulary: Path, path: Path) -> Path:
-    """A llama of one small layer with the tokenizer keys of `vocabulary`."""
-    fields = gguf.GGUFReader(vocabulary).fields
+    """A llama of one small layer with the tokenizer of `vocabulary`. Its keys are put in as bytes behind the
+    header: gguf-py takes a minute to copy the strings."""
+    keys = {
+        name: raw for name, raw in keys_of(vocabulary.read_bytes()).items() if name.startswith("tokenizer.")
+    }
+    tokens = keys["tokenizer.ggml.tokens"]
+    rows = int.from_bytes(tokens[8 + len("tokenizer.ggml.tokens") + 8 :][:8], "little")
     shape = Shape(layers=1, width=32, feed_forward=32, heads=1, kv_heads=1, head_dim=32, tied=True)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(shape.layers)
@@ -27,13 +64,6 @@ def write_around(vocabulary: Path, path: Path) -> Path:
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    for name, field in fields.items():
-        if name.startswith("tokenizer."):
-            is_array = field.types[0] == gguf.GGUFValueType.ARRAY
-            writer.add_array(name, field.contents()) if is_array else writer.add_key_value(
-                name, field.contents(), field.types[0]
-            )
-    rows = len(fields["tokenizer.ggml.tokens"].data)
     for name, dims in tensor_shapes(shape).items():
         size = (rows, shape.width) if name == "token_embd.weight" else dims
         writer.add_tensor(name, np.zeros(size, np.float16 if len(dims) == 2 else np.float32))
@@ -41,11 +71,20 @@ def write_around(vocabulary: Path, path: Path) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+    written = path.read_bytes()
+    magic, version, tensors, count = _HEADER.unpack_from(written)
+    inserted = b"".join(keys.values())
+    filler = -(len(inserted) + 24) % gguf.GGUF_DEFAULT_ALIGNMENT  # the tensors must stay aligned
+    inserted += struct.pack(f"<Q4sIQ{filler}x", 4, b"fill", _STRING, filler)
+    header = _HEADER.pack(magic, version, tensors, count + len(keys) + 1)
+    path.write_bytes(header + inserted + written[_HEADER.size :])
     return path
 
 
 @pytest.fixture
-def vocabulary_model(tmp_path: Path) -> Iterator[VocabularyModel]:
+def vocabulary_model(tmp_path: Path) -> Iterator[Callable[[Path], binhdan.Model]]:
+    """Opens a model with the vocabulary of a GGUF file."""
     opened: list[binhdan.Model] = []
 
     def make(vocabulary: Path) -> binhdan.Model:
@@ -58,7 +97,9 @@ def vocabulary_model(tmp_path: Path) -> Iterator[VocabularyModel]:
 
 
 @pytest.fixture(scope="session", params=["gpt2", "llama"])
-def tiny_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[binhdan.Model]:
+def tiny_model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[binhdan.Model]:
     """Byte-level BPE and SentencePiece-style BPE, with 256 bytes and some Vietnamese."""
     path = tmp_path_factory.mktemp("tiny") / "model.gguf"
     with binhdan.load(write_gguf(path, Shape(vocabulary=request.param)), threads=1) as model:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import VocabularyModel
+
+import binhdan
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-spm", "mpt", "qwen2", "qwen35"])
-def test_vectors(name: str, shared: Path, tmp_path: Path, vocabulary_model: VocabularyModel) -> None:
+def test_vectors(
+    name: str, shared: Path, tmp_path: Path, vocabulary_model: Callable[[Path], binhdan.Model]
+) -> None:
     base = shared / "data" / "tokenizers" / f"ggml-vocab-{name}.gguf"
     vocabulary = tmp_path / "vocabulary.gguf"
     vocabulary.write_bytes(lzma.decompress(base.with_name(base.name + ".xz").read_bytes()))
-    texts = base.with_name(base.name + ".inp").read_bytes().split(b"\n__ggml_vocab_test__\n")
+    *texts, _ = base.with_name(base.name + ".inp").read_bytes().split(b"\n__ggml_vocab_test__\n")
     lines = base.with_name(base.name + ".out").read_text().splitlines()
     assert len(texts) == len(lines) > 40
     model = vocabulary_model(vocabulary)
