@@ -171,7 +171,7 @@ def _reader() -> Callable[[], str]:
         event.current_buffer.insert_text("\n")
 
     session: PromptSession[str] = PromptSession(history=FileHistory(_history_file()), key_bindings=keys)
-    return lambda: session.prompt("› ")
+    return lambda: session.prompt("> ")
 
 
 def _read_line() -> str:

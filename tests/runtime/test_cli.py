@@ -1,0 +1,255 @@
+"""runtime/cli: what a person or a script sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from gguf_edit import with_metadata
+
+import binhdan
+
+COMMAND = [sys.executable, "-m", "binhdan"]
+PROMPT = "them dau: ha noi la thu do cua viet nam"
+ANSWER = "hà nội là thủ đô của việt nam"
+ENDLESS = ["ask", "--raw", "--temperature", "3", "--seed", "1", "Việt Nam"]  # nearly random tokens: no end
+
+
+def run(
+    *arguments: str | bytes, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | (env or {})
+    return subprocess.run(
+        [*COMMAND, *arguments], input=stdin, env=environment, capture_output=True, timeout=120
+    )
+
+
+def text_of(*arguments: str | bytes, stdin: bytes = b"") -> str:
+    done = run(*arguments, stdin=stdin)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def complaint(*arguments: str | bytes, stdin: bytes = b"", code: int = 1) -> str:
+    """The one line on standard error of a command that fails."""
+    done = run(*arguments, stdin=stdin)
+    assert done.returncode == code and done.stdout == b""
+    line = done.stderr.decode()
+    assert line.startswith("binhdan: ") and line.endswith("\n") and line.count("\n") == 1, line
+    return line
+
+
+# ---- ask ---------------------------------------------------------------------------------------------------
+
+
+def test_ask() -> None:
+    done = run("ask", PROMPT)
+    assert done.stdout.decode() == ANSWER + "\n" and done.stderr == b"" and done.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [("ask", "-"), ("ask",)])
+def test_ask_standard_input(arguments: tuple[str, ...]) -> None:
+    assert text_of(*arguments, stdin=PROMPT.encode() + b"\n") == ANSWER + "\n"
+
+
+def test_ask_json() -> None:
+    answer = json.loads(text_of("ask", "--json", "--max-tokens", "3", PROMPT))
+    assert answer["text"] == "hà nội" and answer["finish_reason"] == "length"
+    assert answer["prompt_tokens"] == 23 and answer["answer_tokens"] == 3 and answer["first_token_ms"] > 0
+    assert answer["decode_tokens_per_s"] > 0 and answer["model"].endswith(".gguf")
+
+
+def test_ask_with_options(model: binhdan.Model) -> None:
+    options = ["--temperature", "1", "--seed", "3", "--max-tokens", "8", "--threads", "1", "--stop", "zzz"]
+    expected = model.ask("xin chào", system="Vui", temperature=1, seed=3, max_tokens=8).text
+    assert text_of("ask", *options, "--system", "Vui", "xin chào") == expected + "\n"
+    assert (
+        text_of("ask", "--raw", "--max-tokens", "4", "Hà Nội là")
+        == model.complete("Hà Nội là", max_tokens=4).text + "\n"
+    )
+
+
+def test_speed_goes_to_a_terminal_only() -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run([*COMMAND, "ask", PROMPT], stdout=subprocess.PIPE, stderr=theirs, timeout=120)
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert done.stdout.decode() == ANSWER + "\n"
+    assert re.fullmatch(r"first token \d+ ms, [\d.]+ tokens/s, 23 \+ \d+ tokens\r\n", shown), shown
+
+
+def test_prompts_that_are_none() -> None:
+    assert "the prompt is empty" in complaint("ask", "")
+    assert "the prompt is empty" in complaint("ask", "-")
+    assert "the prompt is empty" in complaint("ask", stdin=b" \n\n")
+
+
+def test_ten_megabytes() -> None:
+    start = time.perf_counter()
+    line = complaint("ask", "-", stdin=b"Viet Nam " * 1_200_000)
+    assert "too long" in line and "2,048" in line
+    assert time.perf_counter() - start < 30
+
+
+def test_more_than_any_prompt() -> None:
+    assert "64 MiB" in complaint("ask", "-", stdin=b"a" * (1 << 26) + b"a")
+
+
+@pytest.mark.parametrize("prompt", ["\x01\x02\x1b[31m\x7f", b"xin ch\xe0o \xff\xfe", "\U0010ffff\u202e"])
+def test_odd_characters(prompt: str | bytes) -> None:
+    done = run("ask", "--max-tokens", "4", prompt)
+    assert done.returncode == 0 and done.stderr == b""
+    done = run(
+        "ask", "--max-tokens", "4", "-", stdin=prompt if isinstance(prompt, bytes) else prompt.encode()
+    )
+    assert done.returncode == 0 and done.stderr == b""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1258"])
+def test_other_encodings(encoding: str) -> None:
+    done = run("ask", PROMPT, env={"PYTHONIOENCODING": encoding})
+    assert done.returncode == 0 and done.stderr == b"" and done.stdout.startswith(b"h")
+
+
+def test_ctrl_c() -> None:
+    with subprocess.Popen([*COMMAND, *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.read(4)
+        process.send_signal(signal.SIGINT)
+        start = time.perf_counter()
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in stderr
+    assert time.perf_counter() - start < 10
+
+
+def test_a_reader_that_leaves() -> None:
+    with subprocess.Popen([*COMMAND, *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(4)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["ask", "x", "-m"], ["info"], ["tokenize", "x", "-m"]], ids=str)
+def test_files_that_are_no_models(command: list[str], tmp_path: Path, model: binhdan.Model) -> None:
+    (tmp_path / "text.gguf").write_text("xin chào\n" * 100, "utf-8")
+    (tmp_path / "cut.gguf").write_bytes(model.path.read_bytes()[:1_000_000])
+    assert "no such file: missing.gguf" in complaint(*command, "missing.gguf")
+    assert "text.gguf" in complaint(*command, str(tmp_path / "text.gguf"))
+    assert "cut.gguf" in complaint(*command, str(tmp_path / "cut.gguf"))
+    assert complaint(*command, str(tmp_path))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, model: binhdan.Model) -> Path:
+    """A model of an architecture that nobody knows, with a name that would colour the terminal."""
+    changes: dict[str, str | None] = {"general.architecture": "mamba9", "general.name": "\x1b[31m[bold]x"}
+    return with_metadata(model.path, tmp_path / "foreign.gguf", changes)
+
+
+def test_an_unknown_architecture(foreign: Path) -> None:
+    assert "mamba9" in complaint("ask", "-m", str(foreign), "x")
+    shown = text_of("info", str(foreign))
+    assert re.search(r"runs here +no: .*mamba9", shown) and "\x1b" not in shown and "[bold]x" in shown
+    facts = json.loads(text_of("info", "--json", str(foreign)))
+    assert facts["supported"] is False and "mamba9" in facts["reason"] and facts["memory"]["weights"] > 0
+
+
+def test_info(model: binhdan.Model) -> None:
+    shown = text_of("info")
+    for expected in (
+        "qwen3",
+        "yes",
+        "8,393,984",
+        "8,192 tokens",
+        "2,048 tokens",
+        "Q8_0",
+        "57 tensors",
+        "with chat template",
+    ):
+        assert expected in shown
+    facts = json.loads(text_of("info", "--json", "--context", "100", str(model.path)))
+    kv = 100 * model.info.kv_bytes_per_token
+    assert facts["memory"]["kv"] == kv and facts["memory"]["total"] == kv + facts["memory"]["weights"]
+    assert facts["parameters"] == model.info.parameters and facts["supported"] is True
+
+
+# ---- the others --------------------------------------------------------------------------------------------
+
+
+def test_tokenize(model: binhdan.Model) -> None:
+    text = "Tie\u0302\u0301ng Việt <|im_end|>"
+    shown = json.loads(text_of("tokenize", "--json", text))
+    assert shown["tokens"] == model.tokenize(text)
+    assert json.loads(text_of("tokenize", "--json", "--special", "x<|im_end|>"))["pieces"][-1] == "<|im_end|>"
+    exact = json.loads(text_of("tokenize", "--json", "-", stdin=b"\xff\x00a\n"))
+    assert model.detokenize_bytes(exact["tokens"]) == b"\xff\x00a\n"
+    assert json.loads(text_of("tokenize", "--json", b"\xff"))["tokens"] == model.tokenize(b"\xff")
+    assert ' nội"\n' in text_of("tokenize", "hà nội")
+
+
+def test_version() -> None:
+    shown = text_of("--version")
+    assert shown.startswith(f"binhdan {binhdan.__version__}\n") and "scalar" in shown and "cores" in shown
+
+
+def test_help_is_quick_and_complete() -> None:
+    shown = text_of("--help")
+    for command in ("ask", "chat", "info", "tokenize", "pull", "bench", "quantize"):
+        assert re.search(rf"^  {command} ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ask", "--nonsense"], "nonsense"),
+        (["nonsense"], "nonsense"),
+        (["ask", "a", "b"], "b"),
+        (["ask", "--top-p", "2", "x"], "top-p"),
+        (["ask", "--max-tokens", "0", "x"], "max-tokens"),
+        (["ask", "--threads", "x", "x"], "threads"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], expected: str) -> None:
+    assert expected in complaint(*arguments, code=2)
+
+
+def test_wrong_values() -> None:
+    assert "context" in complaint("ask", "--context", "999999", "x")
+    assert "seed" in complaint("ask", "--seed", str(2**64), "x")
+
+
+@pytest.mark.parametrize("where", [0, 1, 3])
+def test_debug_shows_the_traceback(where: int) -> None:
+    arguments = ["ask", "-m", "missing.gguf", "x"]
+    arguments.insert(where if where != 3 else 4, "--debug")
+    done = run(*arguments)
+    assert (
+        done.returncode == 1 and b"Traceback" in done.stderr and b"no such file: missing.gguf" in done.stderr
+    )
+
+
+def test_commands_from_elsewhere() -> None:
+    assert "speed" in text_of("bench", "--help")
+    assert "--type" in text_of("quantize", "--help")
+
+
+def test_a_missing_extra(tmp_path: Path) -> None:
+    (tmp_path / "gguf.py").write_text("raise ModuleNotFoundError(\"No module named 'gguf'\", name='gguf')")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = run("quantize", "x", "y", env={"PYTHONPATH": path})
+    assert done.returncode == 1 and done.stderr == (
+        b"binhdan: binhdan quantize needs gguf; install it with: pip install 'binhdan[quantize]'\n"
+    )
