@@ -13,8 +13,8 @@ Marks hold a random number, so that no text can bring its own, and no letters, s
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -38,7 +38,7 @@ class Guard:
             for i in range(1, len(token)):
                 self._suffixes[token[i]].add(token[i:])
                 self._prefixes[token[i - 1]].add(token[:i])
-        number = secrets.randbits(64)
+        number = int.from_bytes(os.urandom(8))
         self._mark = f"\ufdd0{number}\ufdd1"
         # A template that asks tojson for ASCII writes the mark in this way.
         self._cut = re.compile(f"{self._mark}|\\\\ufdd0{number}\\\\ufdd1")

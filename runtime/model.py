@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -434,6 +433,8 @@ class Model:
             request.close()
 
     async def _aembed(self, text: str) -> list[float]:
+        import asyncio
+
         request = await asyncio.to_thread(self._start_embedding, text)
         try:
             return [value async for event in async_events(request) for value in event.values]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -49,7 +49,7 @@ class Request:
             if options is None:
                 self._id = library.submit_embedding(engine, self._queue, tokens)
             else:
-                seed = secrets.randbits(64) if options.seed is None else options.seed
+                seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
                 self._id = library.submit(engine, self._queue, tokens, options, seed, mask is not None)
             if mask is not None:
                 library.set_mask(engine, self._id, mask(()))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from binhdan.runtime.errors import ClosedError, UnsupportedError
 from binhdan.runtime.library import EVENT_FINISHED, Event
 from binhdan.runtime.request import AnswerBuilder, Request
 from binhdan.runtime.results import Answer, Piece
+
+if TYPE_CHECKING:
+    import asyncio  # slow to import: those who call the asynchronous functions have it already
 
 # Waits are cut into slices so that Python sees Ctrl-C: a thread that waits inside C does not.
 _SLICE_MS = 50
@@ -94,6 +97,8 @@ class AsyncStream:
     async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
             if not self._closed:
+                import asyncio
+
                 # A long prompt takes a while to tokenize; the loop goes on meanwhile.
                 request, builder = await asyncio.to_thread(self._start)
                 self._request, self._builder = request, builder
@@ -131,6 +136,8 @@ class AsyncStream:
 
 async def _arrival(request: Request) -> None:
     """Returns when an event may have come."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[None] = loop.create_future()
     try:

@@ -98,6 +98,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         _add_commands()
         code = app(arguments, prog_name="binhdan", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:
+            console.note("")  # the shell's prompt starts on a new line
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         # Who read our output has gone; Python would complain once more when it closes stdout.

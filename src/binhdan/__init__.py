@@ -24,9 +24,8 @@ from binhdan.runtime.model import Model, load
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.results import Answer, ModelInfo, Piece, Timings, TokenLogprob
 from binhdan.runtime.stream import AsyncStream, Stream
-from binhdan.runtime.version import version
 
-__version__: str = version()
+__version__: str
 
 __all__ = [
     "Answer",
@@ -54,3 +53,11 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'binhdan' has no attribute {name!r}")
+    from importlib.metadata import version  # slow to import
+
+    return version("binhdan")
