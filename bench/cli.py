@@ -41,21 +41,23 @@ def speed(
 
 
 def _table(speed: Speed) -> str:
+    prompt_from, prompt_to = speed.prompt_spread
+    decode_from, decode_to = speed.decode_spread
     rows = [
         ("model", speed.model),
         ("kernels, threads", f"{speed.isa}, {speed.threads}"),
         (
             f"prompt of {speed.prompt_tokens}",
-            f"{speed.prompt_tokens_per_s:,.1f} tokens/s ({speed.prompt_spread[0]:,.1f} to {speed.prompt_spread[1]:,.1f})",
+            f"{speed.prompt_tokens_per_s:,.1f} tokens/s ({prompt_from:,.1f} to {prompt_to:,.1f})",
         ),
         (
             f"decode of {speed.decode_tokens}",
-            f"{speed.decode_tokens_per_s:,.1f} tokens/s ({speed.decode_spread[0]:,.1f} to {speed.decode_spread[1]:,.1f})",
+            f"{speed.decode_tokens_per_s:,.1f} tokens/s ({decode_from:,.1f} to {decode_to:,.1f})",
         ),
         ("first token", f"{speed.first_token_ms:,.1f} ms"),
         (
-            "memory read in decode",
-            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of the {speed.bandwidth_gb_per_s:.1f} GB/s measured",
+            "read in decode",
+            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of memory's {speed.bandwidth_gb_per_s:.1f} GB/s",
         ),
         ("peak memory", f"{speed.peak_rss_bytes / 1e6:,.0f} MB"),
     ]

@@ -44,17 +44,19 @@ class Speed:
 def measure(
     model: Model, *, prompt: int, decode: int, runs: int, progress: Callable[[int], None] = lambda _: None
 ) -> Speed:
-    """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one that does not count.
+    """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one to warm up.
 
     Raises InvalidArgumentError when a size is below its least, TooLargeError when the context cannot hold both.
     """
     if prompt < 1 or decode < 2 or runs < 1:
         raise binhdan.InvalidArgumentError(
-            f"expected a prompt of 1 token or more, 2 or more to decode and 1 run or more, got {prompt}, {decode}, {runs}"
+            f"expected a prompt of 1 token or more, 2 or more to decode and 1 run or more, "
+            f"got {prompt}, {decode}, {runs}"
         )
     if prompt + decode - 1 > model.context:
         raise binhdan.TooLargeError(
-            f"prompt {prompt} and decode {decode} need a context of {prompt + decode - 1}, the model has {model.context}"
+            f"prompt {prompt} and decode {decode} need a context of {prompt + decode - 1}, "
+            f"the model has {model.context}"
         )
     threads = model.load_report()["threads"]
     core = library.library()

@@ -17,7 +17,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from binhdan import _native
 from binhdan.quantize.architectures import (
     IGNORED_SUFFIXES,
     Architecture,
@@ -30,6 +29,8 @@ from binhdan.quantize.rope import interleave_rope_rows, llama3_frequency_factors
 from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
 from gguf.utility import size_label
+
+from binhdan import _native
 
 _CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at a time: 16 MB
 _F16_LIMIT: Final = 65520.0  # rounds to infinity

@@ -51,7 +51,10 @@ def test_sizes_that_cannot_be(prompt: int, decode: int, runs: int, message: str)
 
 
 def test_more_than_the_context() -> None:
-    with binhdan.load(context=64) as model, pytest.raises(binhdan.TooLargeError, match="need a context of 71"):
+    with (
+        binhdan.load(context=64) as model,
+        pytest.raises(binhdan.TooLargeError, match="need a context of 71"),
+    ):
         speed.measure(model, prompt=64, decode=8, runs=1)
 
 

@@ -1,4 +1,5 @@
-"""The READMEs are executed: their Python runs, their commands and options exist, their links lead somewhere."""
+"""The READMEs are executed: their Python runs, their commands and options exist, their links lead
+somewhere."""
 
 from __future__ import annotations
 
