@@ -43,7 +43,11 @@ def test_peak_memory_is_this_process(result: speed.Speed) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "decode", "runs", "message"),
-    [(0, 8, 1, "expected a prompt"), (8, 1, 1, "expected a prompt"), (8, 8, 0, "expected a prompt")],
+    [
+        (0, 8, 1, "expected at least 1 token of prompt"),
+        (8, 1, 1, "expected at least 1 token of prompt"),
+        (8, 8, 0, "expected at least 1 token of prompt"),
+    ],
 )
 def test_sizes_that_cannot_be(prompt: int, decode: int, runs: int, message: str) -> None:
     with binhdan.load() as model, pytest.raises(binhdan.InvalidArgumentError, match=message):
