@@ -46,12 +46,11 @@ def measure(
 ) -> Speed:
     """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one to warm up.
 
-    Raises InvalidArgumentError when a size is below its least, TooLargeError when the context cannot hold both.
+    Raises InvalidArgumentError for sizes below their least, TooLargeError for more than the context holds.
     """
     if prompt < 1 or decode < 2 or runs < 1:
         raise binhdan.InvalidArgumentError(
-            f"expected a prompt of 1 token or more, 2 or more to decode and 1 run or more, "
-            f"got {prompt}, {decode}, {runs}"
+            f"expected at least 1 token of prompt, 2 to decode and 1 run, got {prompt}, {decode}, {runs}"
         )
     if prompt + decode - 1 > model.context:
         raise binhdan.TooLargeError(
