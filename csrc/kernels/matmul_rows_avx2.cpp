@@ -94,7 +94,10 @@ void multiply_rows(const MatmulArgs& args, const Format& format, int64_t row, in
   for (int64_t begin = 0; begin < args.cols; begin += kPiece) {
     const int64_t n = args.cols - begin < kPiece ? args.cols - begin : kPiece;
     for (int r = 0; r < rows; ++r) {
-      format.decode(scratch.weights[r], weights + r * row_size + format.bytes(begin), n);
+      const char* piece = weights + r * row_size + format.bytes(begin);
+      for (int64_t line = 0; line < format.bytes(n); line += 64)  // the same piece of the next rows
+        _mm_prefetch(piece + kRows * row_size + line, _MM_HINT_T0);
+      format.decode(scratch.weights[r], piece, n);
       for (int64_t j = n; j % 16 != 0; ++j) scratch.weights[r][j] = 0.0f;
     }
     for (int i = 0; i < m; ++i) x[i] = activation_row(args, i0 + i) + begin;
