@@ -13,7 +13,7 @@ bool supported(const CpuFeatures& cpu) { return cpu.avx2; }
 consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&)) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
   kernel.gemv = kernel.gemm = matmul;
-  if (!kernel.pack) kernel.scratch_size = matmul_rows_scratch;
+  if (kernel.few == Activation::f32) kernel.scratch_size = matmul_rows_scratch;
 }
 
 consteval KernelTable make_table() {
