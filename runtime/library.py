@@ -7,6 +7,7 @@ interface can do, and no more. Functions raise the exceptions of errors.py.
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -189,11 +190,16 @@ class Library:
             self._lib.binhdan_detokenize, model, c_tokens, len(tokens), flags, first=16 * len(tokens) + 256
         )
 
-    def token_role(self, model: int, token: int) -> int:
-        """1 for a token that ends an answer, 2 for another control token, 0 for text."""
+    def control_tokens(self, model: int, vocabulary: int) -> list[int]:
+        """The tokens that are no text, of a vocabulary of that size."""
+        role = self._lib.binhdan_token_role
         out = self._ffi.new("int32_t *")
-        self._check(self._lib.binhdan_token_role(model, token, out))
-        return int(out[0])
+        found = []
+        for token in range(vocabulary):
+            self._check(role(model, token, out))
+            if out[0]:
+                found.append(token)
+        return found
 
     # ---- engine --------------------------------------------------------------------------------------------
 
@@ -394,7 +400,7 @@ def library() -> Library:
     """The installed library, opened once. Raises UnsupportedError where it is missing or cannot be loaded."""
     # An editable install spreads the package over the source tree and site-packages.
     for folder in map(Path, binhdan.__path__):
-        binary = folder / "lib" / "libbinhdan.so"
+        binary = folder / "lib" / ("libbinhdan.dylib" if sys.platform == "darwin" else "libbinhdan.so")
         if binary.exists():
             try:
                 return Library(folder / "include" / "binhdan.h", binary)

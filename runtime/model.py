@@ -463,9 +463,8 @@ class Model:
         )
 
     def _control_tokens(self) -> Iterator[str]:
-        for token in range(self.info.vocabulary):
-            if self._library.token_role(self._handle, token):
-                yield self._token_text(token)
+        for token in self._library.control_tokens(self._handle, self.info.vocabulary):
+            yield self._token_text(token)
 
     @cached_property
     def _is_plain(self) -> bool:

@@ -4,7 +4,6 @@ line."""
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from typing import Annotated, Any, NoReturn
@@ -97,13 +96,10 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         _add_commands()
         code = app(arguments, prog_name="binhdan", standalone_mode=False)
-        sys.stdout.flush()
         if code == 130:
             console.note("")  # the shell's prompt starts on a new line
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        # Who read our output has gone; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read our output has gone
         return 1
     except (KeyboardInterrupt, typer.Abort):
         return 130
@@ -113,6 +109,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         usage = hasattr(error, "format_message")  # of click, wherever typer keeps it
         console.error(_message(error))
         return 2 if usage else 1
+    finally:
+        console.finish()
 
 
 def _message(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from contextlib import suppress
@@ -20,10 +21,24 @@ def printable(text: str) -> str:
 
 
 def prepare() -> None:
-    """Characters that the terminal's encoding lacks are replaced; they are no reason to stop."""
+    """Makes the standard streams usable, whatever they are.
+
+    Characters that the terminal's encoding lacks are replaced; a stream that is closed is as good as empty.
+    """
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  for as long as the program runs
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def finish() -> None:
+    """Python writes what is left once more when it ends; what the system would not take must not be left."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write(text: str) -> None:

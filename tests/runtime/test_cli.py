@@ -139,6 +139,26 @@ def test_a_reader_that_leaves() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk() -> None:
+    for command in (["ask", PROMPT], ["info", "--json"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*COMMAND, *command], stdout=full, stderr=subprocess.PIPE, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr
+
+
+def test_closed_streams() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *COMMAND, "ask"], stderr=subprocess.PIPE, timeout=120, check=False
+    )
+    assert done.returncode == 1 and done.stderr == b"binhdan: the prompt is empty\n"
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "ask", PROMPT], capture_output=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stderr == b""
+
+
 # ---- files -------------------------------------------------------------------------------------------------
 
 
