@@ -150,7 +150,7 @@ def _fetch(repo: str, commit: str, file: _RemoteFile) -> Path:
 
 
 def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Path) -> None:
-    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._fixes import WeakFileLock
     from huggingface_hub.utils._headers import build_hf_headers
@@ -161,7 +161,7 @@ def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Pat
         if out.tell() > file.size:
             out.truncate(0)
         http_get(
-            hf_hub_url(repo, file.name, revision=commit, endpoint=constants.ENDPOINT),
+            hf_hub_url(repo, file.name, revision=commit),
             out,
             resume_size=out.tell(),
             headers=build_hf_headers(),
