@@ -1,16 +1,15 @@
 // Small vocabularies as GGUF bytes, so that the tests read them the way a model file is read.
 #pragma once
-#include <cstring>
-#include <functional>
+#include <cstdio>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "gguf/reader.h"
+#include "gguf_builder.h"
 #include "text/tokenizer.h"
 
 // The keys of a vocabulary; write() makes a GGUF v3 file without tensors of what is there.
@@ -29,50 +28,32 @@ struct VocabSpec {
     if (scores) scores->push_back(score);
     return static_cast<binhdan::text::Token>(tokens.size()) - 1;
   }
-  // Bytes of a file that lasts as long as the caller keeps them.
-  std::string write() const;
+  std::vector<std::byte> write() const;
   binhdan::text::Vocab read() const {
-    const std::string bytes = write();
-    return binhdan::text::Vocab::read(
-        binhdan::gguf::File::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"));
+    const std::vector<std::byte> bytes = write();
+    return binhdan::text::Vocab::read(binhdan::gguf::File::parse(bytes, "tiny.gguf"));
   }
   binhdan::text::Tokenizer tokenizer() const { return binhdan::text::Tokenizer(read()); }
 };
 
-inline std::string VocabSpec::write() const {
-  std::string body;
-  uint64_t count = 0;
-  const auto put = [&](auto value) { body.append(reinterpret_cast<const char*>(&value), sizeof value); };
-  const auto text = [&](const std::string& s) {
-    put(uint64_t{s.size()});
-    body += s;
-  };
-  const auto key = [&](const std::string& name, binhdan::gguf::ValueType type) {
-    ++count;
-    text(name);
-    put(static_cast<uint32_t>(type));
-  };
-  const auto array = [&](const char* name, binhdan::gguf::ValueType type, const auto& items,
-                         auto write_item) {
-    key(name, binhdan::gguf::ValueType::array);
-    put(static_cast<uint32_t>(type));
-    put(uint64_t{items.size()});
-    for (const auto& item : items) write_item(item);
-  };
-  for (const auto& [name, value] : strings) key(name, binhdan::gguf::ValueType::string), text(value);
-  for (const auto& [name, value] : numbers) key(name, binhdan::gguf::ValueType::u32), put(value);
-  for (const auto& [name, value] : bools) key(name, binhdan::gguf::ValueType::boolean), put(uint8_t{value});
-  array("tokenizer.ggml.tokens", binhdan::gguf::ValueType::string, tokens, text);
-  array("tokenizer.ggml.token_type", binhdan::gguf::ValueType::i32, kinds, put);
-  if (scores) array("tokenizer.ggml.scores", binhdan::gguf::ValueType::f32, *scores, put);
-  if (merges) array("tokenizer.ggml.merges", binhdan::gguf::ValueType::string, *merges, text);
-
-  std::string head = "GGUF";
-  std::swap(head, body);
-  put(uint32_t{3});
-  put(uint64_t{0});
-  put(count);
-  return body + head;
+inline std::vector<std::byte> VocabSpec::write() const {
+  using binhdan::gguf::ValueType;
+  GgufBuilder file(
+      0, strings.size() + numbers.size() + bools.size() + 2 + scores.has_value() + merges.has_value());
+  for (const auto& [name, value] : strings) file.key(name, value);
+  for (const auto& [name, value] : numbers) file.key(name, ValueType::u32, value);
+  for (const auto& [name, value] : bools) file.key(name, ValueType::boolean, uint8_t{value});
+  file.array("tokenizer.ggml.tokens", ValueType::string, tokens.size());
+  for (const std::string& token : tokens) file.string(token);
+  file.array("tokenizer.ggml.token_type", ValueType::i32, kinds.size());
+  for (const int32_t kind : kinds) file.add(kind);
+  if (scores) file.array("tokenizer.ggml.scores", ValueType::f32, scores->size());
+  if (scores)
+    for (const float score : *scores) file.add(score);
+  if (merges) file.array("tokenizer.ggml.merges", ValueType::string, merges->size());
+  if (merges)
+    for (const std::string& merge : *merges) file.string(merge);
+  return {file.bytes().begin(), file.bytes().end()};
 }
 
 // Bytes in the alphabet of byte-level vocabularies, written out apart from the library's own table.
