@@ -66,7 +66,7 @@ def test_gate_on_our_text(handle: int, oracle: Oracle) -> None:
     kl, top1, positions = compare(handle, oracle, texts, 512)
     assert positions > 1000
     assert kl <= KL_LIMIT
-    assert top1 >= TOP1_LIMIT - 0.01  # so few positions tell the share within 0.01; valid text, below, is the gate
+    assert top1 >= TOP1_LIMIT - 0.01  # so few positions tell it within 0.01; valid text, below, is the gate
 
 
 @pytest.mark.slow
