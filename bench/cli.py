@@ -57,7 +57,7 @@ def _table(speed: Speed) -> str:
         ("first token", f"{speed.first_token_ms:,.1f} ms"),
         (
             "read in decode",
-            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of {speed.bandwidth_gb_per_s:.1f} measured",
+            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of {speed.bandwidth_gb_per_s:.1f}",
         ),
         ("peak memory", f"{speed.peak_rss_bytes / 1e6:,.0f} MB"),
     ]
