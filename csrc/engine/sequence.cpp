@@ -31,7 +31,7 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
                    std::shared_ptr<EventQueue> queue)
     : id_(id), model_(model), request_(std::move(request)), context_(context), queue_(std::move(queue)),
       state_(model.config), sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
-      decoder_(model.tokenizer), stop_(request_.stops), submitted_ns_(now_ns()) {
+      decoder_(model.tokenizer, request_.prompt.back()), stop_(request_.stops), submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
 }
 
