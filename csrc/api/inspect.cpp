@@ -21,10 +21,10 @@ using gguf::File;
 using gguf::Value;
 using gguf::ValueType;
 
-constexpr uint64_t kLongestList = 16;       // array elements that are written out
+constexpr uint64_t kLongestList = 16;         // array elements that are written out
 constexpr std::size_t kLongestString = 1000;  // bytes
 
-// ---- metadata -----------------------------------------------------------------------------------------------------
+// ---- metadata ---------------------------------------------------------------------------------------------
 
 std::string shortened(std::string_view text) {
   if (text.size() <= kLongestString) return std::string(text);
@@ -84,7 +84,7 @@ void write_metadata(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- the model's sizes --------------------------------------------------------------------------------------------
+// ---- the model's sizes ------------------------------------------------------------------------------------
 
 // What describes the file must not fail because of one odd value: such a value reads as absent.
 std::optional<std::string_view> find_string(const File& file, std::string_view key) {
@@ -147,7 +147,7 @@ Sizes find_sizes(const File& file, const std::string& architecture) {
   if (kv_heads.size() != 1)
     for (const uint64_t heads : kv_heads) heads_of_all_layers = sum(heads_of_all_layers, heads);
   if (!kv_heads.empty())
-    s.kv_bytes_per_token = product(product(heads_of_all_layers, sum(s.head_dim, value_dim)), sizeof(uint16_t));
+    s.kv_bytes_per_token = product(product(heads_of_all_layers, sum(s.head_dim, value_dim)), 2);
   return s;
 }
 
@@ -193,7 +193,7 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- tensors ------------------------------------------------------------------------------------------------------
+// ---- tensors ----------------------------------------------------------------------------------------------
 
 struct Totals {
   DType type;
@@ -212,8 +212,9 @@ std::vector<Totals> totals_by_type(const File& file) {
   }
   std::vector<Totals> all;
   for (const auto& [type, totals] : by_type) all.push_back(totals);
-  std::sort(all.begin(), all.end(),
-            [](const Totals& a, const Totals& b) { return std::pair(b.bytes, a.type) < std::pair(a.bytes, b.type); });
+  std::sort(all.begin(), all.end(), [](const Totals& a, const Totals& b) {
+    return std::pair(b.bytes, a.type) < std::pair(a.bytes, b.type);
+  });
   return all;
 }
 

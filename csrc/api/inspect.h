@@ -8,12 +8,12 @@ namespace binhdan::api {
 
 // One object:
 //   version, file_bytes, architecture, name, parameters
-//   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values): null where the
-//     file does not say
+//   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values),
+//               each null where the file does not say
 //   supported (whether this build has the architecture), reason (null, or why not)
 //   tokenizer   {model, pre, size, has_chat_template}, or null
 //   types       [{type, tensors, parameters, bytes}], most bytes first
-//   metadata    {key: scalar, or {type, count, values when short}}; long strings are cut, chat templates are not
+//   metadata    {key: scalar, or {type, count, values when short}}; long strings are cut, chat templates not
 //   tensors     [{name, type, shape, bytes}], shape[0] is the row length
 // Throws Error as File::open does.
 std::string inspect_json(const std::string& path);

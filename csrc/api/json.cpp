@@ -54,9 +54,13 @@ JsonWriter& JsonWriter::value(std::string_view text) {
   return *this;
 }
 
-JsonWriter& JsonWriter::value(float number) { return std::isfinite(number) ? raw(shortest(number)) : null(); }
+JsonWriter& JsonWriter::value(float number) {
+  return std::isfinite(number) ? raw(shortest(number)) : null();
+}
 
-JsonWriter& JsonWriter::value(double number) { return std::isfinite(number) ? raw(shortest(number)) : null(); }
+JsonWriter& JsonWriter::value(double number) {
+  return std::isfinite(number) ? raw(shortest(number)) : null();
+}
 
 void JsonWriter::quote(std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";

@@ -20,7 +20,7 @@ class JsonWriter {
   template <std::integral T>
   JsonWriter& value(T number) {
     if constexpr (std::same_as<T, bool>) return raw(number ? "true" : "false");
-    else return raw(std::to_string(number));
+    return raw(std::to_string(number));
   }
   // The shortest digits that give the number back; null when it is not finite: JSON has no word for that.
   JsonWriter& value(float number);
@@ -28,7 +28,9 @@ class JsonWriter {
   JsonWriter& null() { return raw("null"); }
 
   template <typename T>
-  JsonWriter& field(std::string_view name, const T& content) { return key(name).value(content); }
+  JsonWriter& field(std::string_view name, const T& content) {
+    return key(name).value(content);
+  }
 
   const std::string& text() const { return out_; }
 

@@ -31,11 +31,17 @@ class Buffer {
   ~Buffer() { ::operator delete(data_, std::align_val_t{kCacheLine}); }
 
   template <typename T = std::byte>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   std::size_t size() const { return size_; }
-  void zero() { if (size_) std::memset(data_, 0, size_); }
+  void zero() {
+    if (size_) std::memset(data_, 0, size_);
+  }
   // Grows to at least `bytes`; what was inside is lost.
-  void reserve(std::size_t bytes) { if (bytes > size_) *this = Buffer(bytes); }
+  void reserve(std::size_t bytes) {
+    if (bytes > size_) *this = Buffer(bytes);
+  }
 
  private:
   void* data_ = nullptr;

@@ -33,8 +33,9 @@ int read_v1(const std::string& group) {
   return quota_file >> quota && period_file >> period ? cores(quota, period) : kNoLimit;
 }
 
-// The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be that of the
-// host, which is not visible; the walk then ends at the mount itself, which is the container's own group.
+// The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be that
+// of the host, which is not visible; the walk then ends at the mount itself, which is the container's own
+// group.
 int walk(const std::string& mount, std::string group, int (*read)(const std::string&)) {
   int limit = kNoLimit;
   while (!group.empty() && group != "/") {
@@ -57,15 +58,23 @@ int cgroup_cores(const std::string& root) {
   const std::string mount = root + "/sys/fs/cgroup";
   std::ifstream groups(root + "/proc/self/cgroup");
   int limit = kNoLimit;
-  for (std::string line; std::getline(groups, line);) {  // "0::/user.slice" (v2) or "4:cpu,cpuacct:/docker/ab12" (v1)
+  const auto look = [&](const std::string& below, const std::string& group, auto* read) {
+    limit = std::min(limit, walk(mount + below, group, read));
+  };
+  // Lines are "0::/user.slice" (v2) or "4:cpu,cpuacct:/docker/ab12" (v1).
+  for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string group = line.substr(second + 1);
-    if (controllers.empty()) limit = std::min({limit, walk(mount, group, read_v2), walk(mount + "/unified", group, read_v2)});
-    if (lists_cpu(controllers))
-      limit = std::min({limit, walk(mount + "/" + controllers, group, read_v1), walk(mount + "/cpu", group, read_v1)});
+    if (controllers.empty()) {
+      look("", group, read_v2);
+      look("/unified", group, read_v2);
+    } else if (lists_cpu(controllers)) {
+      look("/" + controllers, group, read_v1);
+      look("/cpu", group, read_v1);
+    }
   }
   return limit == kNoLimit ? 0 : limit;
 }

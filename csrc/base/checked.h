@@ -9,7 +9,8 @@ namespace binhdan {
 
 inline uint64_t checked_add(uint64_t a, uint64_t b, const char* what) {
   uint64_t sum;
-  if (__builtin_add_overflow(a, b, &sum)) fail(Code::bad_format, what, ": ", a, " + ", b, " overflows 64 bits");
+  if (__builtin_add_overflow(a, b, &sum))
+    fail(Code::bad_format, what, ": ", a, " + ", b, " overflows 64 bits");
   return sum;
 }
 

@@ -31,7 +31,9 @@ Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   return r;
 }
 
-bool bit(uint32_t word, int n) { return word >> n & 1; }
+bool bit(uint32_t word, int n) {
+  return word >> n & 1;
+}
 
 // XCR0: which registers the OS saves when it switches threads. Intel SDM volume 1, chapter 13.
 uint64_t saved_registers() {
@@ -41,9 +43,9 @@ uint64_t saved_registers() {
   return uint64_t{high} << 32 | low;
 }
 
-constexpr uint64_t kAvxState = 0x6;         // XMM, YMM
-constexpr uint64_t kAvx512State = 0xe6;     // and opmask, upper ZMM, ZMM16-31
-constexpr uint64_t kAmxState = 0x60000;     // tile config, tile data
+constexpr uint64_t kAvxState = 0x6;      // XMM, YMM
+constexpr uint64_t kAvx512State = 0xe6;  // and opmask, upper ZMM, ZMM16-31
+constexpr uint64_t kAmxState = 0x60000;  // tile config, tile data
 
 // Bit numbers: Intel SDM volume 2A, CPUID, leaves 1 and 7.
 CpuFeatures detect() {
@@ -86,7 +88,9 @@ CpuFeatures detect() {
 
 #else
 
-CpuFeatures detect() { return {}; }
+CpuFeatures detect() {
+  return {};
+}
 
 #endif
 
@@ -102,7 +106,7 @@ std::string trim(const std::string& text) {
   return trim(line.substr(0, line.find('\n')));
 }
 
-// Boards name themselves in the device tree ("Raspberry Pi 5 Model B Rev 1.0"), other machines in /proc/cpuinfo.
+// Boards have a name in the device tree ("Raspberry Pi 5 Model B Rev 1.0"), other machines in /proc/cpuinfo.
 [[maybe_unused]] std::string name_from_system() {
   const std::string board = first_line("/proc/device-tree/model");
   if (!board.empty()) return board;
@@ -116,7 +120,8 @@ std::string trim(const std::string& text) {
 
 int affinity_cores() {
 #if defined(__linux__)
-  for (int capacity = 1024; capacity <= 1 << 20; capacity *= 2) {  // the kernel refuses a set smaller than its own
+  // The kernel refuses a set smaller than its own.
+  for (int capacity = 1024; capacity <= 1 << 20; capacity *= 2) {
     cpu_set_t* set = CPU_ALLOC(static_cast<std::size_t>(capacity));
     if (!set) break;
     const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(capacity));

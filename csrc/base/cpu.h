@@ -6,12 +6,12 @@ namespace binhdan {
 
 struct CpuFeatures {
   // x86-64; each is true only when the OS saves the registers it needs (XCR0).
-  bool avx2 = false;        // with FMA, F16C and BMI2
-  bool avx_vnni = false;    // 256-bit
-  bool avx512 = false;      // F, BW, CD, DQ, VL
+  bool avx2 = false;      // with FMA, F16C and BMI2
+  bool avx_vnni = false;  // 256-bit
+  bool avx512 = false;    // F, BW, CD, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
-  bool amx = false;         // tile, int8 and bf16; the OS must also grant the permission (request_amx)
+  bool amx = false;  // tile, int8 and bf16; the OS must also grant the permission (request_amx)
   // ARM
   bool dotprod = false;
   bool i8mm = false;
@@ -23,8 +23,8 @@ std::string cpu_name();
 // Cores this process may really use: the smaller of the affinity mask and the cgroup's CPU quota (v1 and v2,
 // rounded up), at least 1.
 int usable_cores();
-// The CPU quota of this process's cgroup and its parents in cores, rounded up; 0 when there is none. `root` stands for
-// / in tests: reads <root>/proc/self/cgroup and <root>/sys/fs/cgroup.
+// The CPU quota of this process's cgroup and its parents in cores, rounded up; 0 when there is none. `root`
+// stands for / in tests: reads <root>/proc/self/cgroup and <root>/sys/fs/cgroup.
 int cgroup_cores(const std::string& root = "");
 
 }  // namespace binhdan

@@ -5,8 +5,10 @@
 namespace binhdan {
 namespace {
 constexpr DTypeInfo kTypes[] = {
-    {DType::f32, "F32", 1, 4},       {DType::f16, "F16", 1, 2},
-    {DType::bf16, "BF16", 1, 2},     {DType::q8_0, "Q8_0", 32, sizeof(BlockQ8_0)},
+    {DType::f32, "F32", 1, 4},
+    {DType::f16, "F16", 1, 2},
+    {DType::bf16, "BF16", 1, 2},
+    {DType::q8_0, "Q8_0", 32, sizeof(BlockQ8_0)},
     {DType::q4_0, "Q4_0", 32, sizeof(BlockQ4_0)},
     {DType::q4_1, "Q4_1", 32, sizeof(BlockQ4_1)},
     {DType::q5_0, "Q5_0", 32, sizeof(BlockQ5_0)},
@@ -21,7 +23,9 @@ constexpr DTypeInfo kTypes[] = {
 };
 }  // namespace
 
-std::span<const DTypeInfo> all_dtypes() { return kTypes; }
+std::span<const DTypeInfo> all_dtypes() {
+  return kTypes;
+}
 
 const DTypeInfo* find_dtype(uint32_t gguf_type) {
   for (const DTypeInfo& info : kTypes)

@@ -1,4 +1,4 @@
-// The tensor types of GGUF and the layout of their blocks (ggml's, as files have them: little endian, unpadded).
+// The tensor types of GGUF and the layout of their blocks (ggml's: little endian, unpadded).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -28,8 +28,8 @@ inline constexpr uint32_t kDTypeLimit = 31;  // one past the largest value above
 
 struct DTypeInfo {
   DType type;
-  const char* name;    // as GGUF tools write it: "Q4_0"
-  uint32_t block;      // elements in a block
+  const char* name;  // as GGUF tools write it: "Q4_0"
+  uint32_t block;    // elements in a block
   uint32_t block_bytes;
 };
 
@@ -42,6 +42,7 @@ uint64_t row_bytes(DType type, uint64_t n);
 
 inline constexpr int kSuper = 256;  // elements of a k-quant super-block
 
+// clang-format off
 struct BlockQ4_0 { uint16_t d; uint8_t qs[16]; };                           // x = d (q - 8)
 struct BlockQ4_1 { uint16_t d, m; uint8_t qs[16]; };                        // x = d q + m
 struct BlockQ5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; };            // x = d (q - 16)
@@ -54,6 +55,7 @@ struct BlockQ5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t
 struct BlockQ6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; };
 struct BlockIQ4_NL { uint16_t d; uint8_t qs[16]; };
 struct BlockIQ4_XS { uint16_t d, scales_h; uint8_t scales_l[4]; uint8_t qs[128]; };
+// clang-format on
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockQ2_K) == 84);

@@ -1,4 +1,4 @@
-// The one exception of the core. c_api.cpp turns it into an error code and a message; nothing else catches it.
+// The one exception of the core. c_api.cpp turns it into a code and a message; nothing else catches it.
 #pragma once
 #include <exception>
 #include <sstream>
@@ -34,7 +34,7 @@ class Error : public std::exception {
   std::string message_;
 };
 
-// fail(Code::bad_format, "key ", name, ": expected a string, got ", type) throws Error with the pieces joined.
+// fail(Code::bad_format, "key ", name, ": expected a string, got ", type) throws the pieces joined.
 template <typename... Pieces>
 [[noreturn]] void fail(Code code, const Pieces&... pieces) {
   std::ostringstream text;

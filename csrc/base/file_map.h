@@ -1,5 +1,5 @@
 // A file mapped read-only. Another process may truncate the file under us, which POSIX answers with SIGBUS:
-// a handler replaces the lost pages by zeros and marks the map, so that the reader sees an Error, not a crash.
+// a handler replaces the lost pages by zeros and marks the map, so that readers see an Error, not a crash.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -9,7 +9,7 @@ namespace binhdan {
 
 class FileMap {
  public:
-  // Throws Error: not_found, io (message has the system's reason), bad_format for an empty file or a directory.
+  // Throws Error: not_found, io (message has the system's reason), bad_format for an empty file or none.
   explicit FileMap(const std::string& path);
   ~FileMap();
   FileMap(const FileMap&) = delete;
@@ -17,7 +17,7 @@ class FileMap {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
-  // Throws Error(io) once the file is shorter than what was mapped. Call after reading, before trusting what was read.
+  // Throws Error(io) once the file is shorter than what was mapped. Call it after reading.
   void check_intact() const;
   // Tells the OS that [offset, offset + size) will not be needed soon: its pages leave this process's memory.
   void release(std::size_t offset, std::size_t size) const;

@@ -24,7 +24,8 @@ std::size_t size_to_map(int fd, const std::string& path) {
   struct stat info;
   if (fstat(fd, &info) != 0) fail_open(path, errno);
   if (S_ISDIR(info.st_mode)) fail(Code::bad_format, path, ": expected a file, got a directory");
-  if (!S_ISREG(info.st_mode)) fail(Code::bad_format, path, ": expected a regular file, got a device or a pipe");
+  if (!S_ISREG(info.st_mode))
+    fail(Code::bad_format, path, ": expected a regular file, got a device or a pipe");
   if (info.st_size == 0) fail(Code::bad_format, path, ": the file is empty");
   return checked_cast<std::size_t>(info.st_size, path.c_str());
 }
@@ -60,8 +61,7 @@ void FileMap::check_intact() const {
   // The size too: a file that shrank within its last page, or where nobody has read yet, raises no SIGBUS.
   struct stat info;
   const bool shrank = fstat(fd_, &info) != 0 || static_cast<std::size_t>(info.st_size) < size_;
-  if (shrank || sigbus_lost(slot_))
-    fail(Code::io, path_, ": the file was truncated while it was in use");
+  if (shrank || sigbus_lost(slot_)) fail(Code::io, path_, ": the file was truncated while it was in use");
 }
 
 void FileMap::release(std::size_t offset, std::size_t size) const {

@@ -21,7 +21,9 @@ std::wstring wide(const std::string& path) {
 
 struct Handle {
   HANDLE value;
-  ~Handle() { if (value && value != INVALID_HANDLE_VALUE) CloseHandle(value); }
+  ~Handle() {
+    if (value && value != INVALID_HANDLE_VALUE) CloseHandle(value);
+  }
 };
 
 }  // namespace
@@ -31,7 +33,8 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   const std::wstring name = wide(path);
   const DWORD attributes = GetFileAttributesW(name.c_str());
   if (attributes == INVALID_FILE_ATTRIBUTES) fail(Code::not_found, path, ": no such file");
-  if (attributes & FILE_ATTRIBUTE_DIRECTORY) fail(Code::bad_format, path, ": expected a file, got a directory");
+  if (attributes & FILE_ATTRIBUTE_DIRECTORY)
+    fail(Code::bad_format, path, ": expected a file, got a directory");
   const Handle file{CreateFileW(name.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
                                 FILE_ATTRIBUTE_NORMAL, nullptr)};
   LARGE_INTEGER size;
@@ -45,7 +48,9 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   data_ = static_cast<const std::byte*>(data);
 }
 
-FileMap::~FileMap() { UnmapViewOfFile(data_); }
+FileMap::~FileMap() {
+  UnmapViewOfFile(data_);
+}
 
 // Windows refuses to truncate a file that is mapped.
 void FileMap::check_intact() const {}

@@ -12,7 +12,8 @@ inline void relax() {
 #elif defined(__aarch64__)
   asm volatile("isb" ::: "memory");
 #elif defined(__riscv)
-  asm volatile(".4byte 0x0100000f" ::: "memory");  // pause (Zihintpause); a harmless fence where it is unknown
+  // pause (Zihintpause); a harmless fence where it is unknown
+  asm volatile(".4byte 0x0100000f" ::: "memory");
 #endif
 }
 
@@ -23,7 +24,8 @@ constexpr int kPausesPerLook = 8;
 void Gate::advance() {
   value_.fetch_add(1, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst) == 0) return;
-  { const std::lock_guard lock(mutex_); }  // a waiter between its look at the value and its sleep holds the mutex
+  // A waiter between its look at the value and its sleep holds the mutex.
+  std::unique_lock(mutex_).unlock();
   woken_.notify_all();
 }
 

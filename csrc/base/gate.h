@@ -1,5 +1,5 @@
-// A counter that threads wait for: they spin for a short time and then park, as the engine shares its cores with
-// servers and event loops.
+// A counter that threads wait for: they spin for a short time and then park, as the engine shares its cores
+// with servers and event loops.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -24,8 +24,8 @@ class Gate {
 
   const int64_t spin_ns_;
   std::atomic<uint32_t> value_{0};
-  // advance() writes value_ then reads parked_; a waiter writes parked_ then reads value_; all four in the one order
-  // of sequential consistency, so at least one of the two sees the other and no wake-up is lost.
+  // advance() writes value_ then reads parked_; a waiter writes parked_ then reads value_; all four in the
+  // one order of sequential consistency, so at least one of the two sees the other and no wake-up is lost.
   std::atomic<int> parked_{0};
   std::mutex mutex_;
   std::condition_variable woken_;

@@ -5,7 +5,7 @@
 
 namespace binhdan {
 namespace {
-std::mutex mutex;   // a sink is never called after set_log_sink has replaced it
+std::mutex mutex;  // a sink is never called after set_log_sink has replaced it
 LogSink current = nullptr;
 void* current_user = nullptr;
 std::atomic<bool> wanted{false};
@@ -18,7 +18,9 @@ void set_log_sink(LogSink sink, void* user) {
   wanted.store(sink != nullptr, std::memory_order_relaxed);
 }
 
-bool log_wanted() { return wanted.load(std::memory_order_relaxed); }
+bool log_wanted() {
+  return wanted.load(std::memory_order_relaxed);
+}
 
 void log_message(LogLevel level, const std::string& message) {
   const std::lock_guard lock(mutex);

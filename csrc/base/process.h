@@ -1,4 +1,4 @@
-// The process as the operating system sees it: its number, and threads that keep out of the application's way.
+// The process as the operating system sees it: its number, and threads that keep out of the way.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -9,9 +9,9 @@ namespace binhdan {
 // How a pool notices that it lives in a forked child.
 int64_t process_id();
 
-// Starts a thread that takes none of the application's signals (Ctrl-C must reach the application's own threads;
-// faults still arrive). `name` shows in debuggers, up to 15 bytes. Throws Error(out_of_memory) when there are no more
-// threads to have.
+// Starts a thread that takes none of the application's signals (Ctrl-C must reach the application's own
+// threads; faults still arrive). `name` shows in debuggers, up to 15 bytes. Throws Error(out_of_memory) when
+// there are no more threads to have.
 std::thread start_thread(const char* name, std::function<void()> body);
 
 }  // namespace binhdan

@@ -1,4 +1,4 @@
-// The way of libwayland's shared-memory pools: no lock, no allocation, only atomics that the handler may read.
+// The way of libwayland's shared-memory pools: no lock, no allocation, only atomics that a handler may read.
 #include "base/sigbus_guard.h"
 
 #ifndef _WIN32
@@ -102,7 +102,9 @@ void sigbus_unguard(int slot) {
   slots[slot].begin.store(0);
 }
 
-bool sigbus_lost(int slot) { return slots[slot].lost.load() != 0; }
+bool sigbus_lost(int slot) {
+  return slots[slot].lost.load() != 0;
+}
 
 }  // namespace binhdan
 #endif

@@ -1,5 +1,5 @@
-// The process-wide SIGBUS handler of file_map_posix.cpp: it knows the ranges of memory where a read past the end of a
-// truncated file must give zeros. Faults anywhere else go to the handler that was there before.
+// The process-wide SIGBUS handler of file_map_posix.cpp: it knows the ranges of memory where a read past the
+// end of a truncated file must give zeros. Faults anywhere else go to the handler that was there before.
 #pragma once
 #include <cstddef>
 

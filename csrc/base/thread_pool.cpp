@@ -102,9 +102,8 @@ ThreadPool::ThreadPool(int threads) {
   try {
     for (int rank = 1; rank < threads; ++rank)
       state_->threads.push_back(
-          start_thread("binhdan-worker", [state = state_.get(), team = Team(this, rank, threads)] {
-            state->serve(team);
-          }));
+          start_thread("binhdan-worker",
+                       [state = state_.get(), team = Team(this, rank, threads)] { state->serve(team); }));
   } catch (...) {
     state_->stop();
     throw;
@@ -115,11 +114,13 @@ ThreadPool::~ThreadPool() {
   if (state_->process == process_id())
     state_->stop();
   else
-    // In a forked child the threads do not exist: joining them would wait for ever, destroying them would terminate.
+    // In a forked child the threads do not exist: joining would wait for ever, destroying terminate.
     (void)state_.release();
 }
 
-int ThreadPool::size() const { return state_->size; }
+int ThreadPool::size() const {
+  return state_->size;
+}
 
 void ThreadPool::run(const std::function<void(Team&)>& work) {
   State& state = *state_;

@@ -1,5 +1,5 @@
 // A team of threads that walks one function together (SPMD): each rank does its part, sync() is the barrier.
-// Waiting spins briefly and then parks, because two server workers on two cores must not burn each other's time.
+// Waiting spins briefly and then parks, because two workers on two cores must not burn each other's time.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -40,9 +40,9 @@ class ThreadPool {
 
   int size() const;
   // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. The first
-  // exception that a rank threw is thrown again here; it releases the other ranks by an exception out of their next
-  // sync(), so work() must not swallow what it does not know. Not reentrant; one caller at a time, else Error(busy).
-  // After a fork in the child there are no threads: throws Error(closed).
+  // exception that a rank threw is thrown again here; it releases the other ranks by an exception out of
+  // their next sync(), so work() must not swallow what it does not know. Not reentrant; one caller at a time,
+  // else Error(busy). After a fork in the child there are no threads: throws Error(closed).
   void run(const std::function<void(Team&)>& work);
 
  private:

@@ -2,7 +2,7 @@
 
 namespace binhdan {
 
-std::string quoted(std::string_view s) {
+std::string quote_name(std::string_view s) {
   constexpr std::size_t kLongest = 120;
   constexpr char kHex[] = "0123456789abcdef";
   std::string out = "'";
@@ -11,7 +11,8 @@ std::string quoted(std::string_view s) {
     const std::size_t length = utf8_length(s, i);
     const auto byte = static_cast<unsigned char>(s[i]);
     // U+0080 to U+009F are control characters too: c2 80 to c2 9f.
-    const bool control = byte < 0x20 || byte == 0x7f || (length == 2 && byte == 0xc2 && (s[i + 1] & 0x60) == 0);
+    const bool control =
+        byte < 0x20 || byte == 0x7f || (length == 2 && byte == 0xc2 && (s[i + 1] & 0x60) == 0);
     if (length == 0 || control) {
       out += "\\x";
       out += kHex[byte >> 4];

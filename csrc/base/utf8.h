@@ -35,6 +35,6 @@ inline std::size_t utf8_valid_prefix(std::string_view s) {
 }
 
 // Names of a hostile file in an error message: 'name', in one printable line of bounded length.
-std::string quoted(std::string_view s);
+std::string quote_name(std::string_view s);
 
 }  // namespace binhdan

@@ -22,7 +22,9 @@ WakeFd::WakeFd() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), write_fd_(fd_) {
   if (fd_ < 0) fail(Code::io, "cannot make an eventfd: ", std::strerror(errno));
 }
 
-WakeFd::~WakeFd() { ::close(fd_); }
+WakeFd::~WakeFd() {
+  ::close(fd_);
+}
 
 #elif !defined(_WIN32)
 
@@ -46,14 +48,17 @@ WakeFd::~WakeFd() {
 
 #ifdef _WIN32
 
-WakeFd::WakeFd() { fail(Code::unsupported, "this system has no pollable descriptor for events"); }
+WakeFd::WakeFd() {
+  fail(Code::unsupported, "this system has no pollable descriptor for events");
+}
 WakeFd::~WakeFd() = default;
 void WakeFd::set() noexcept {}
 void WakeFd::clear() noexcept {}
 
 #else
 
-// Eight bytes, because an eventfd takes no less. A full pipe or counter is readable already, so EAGAIN is no loss.
+// Eight bytes, because an eventfd takes no less. A full pipe or counter is readable already: EAGAIN is no
+// loss.
 void WakeFd::set() noexcept {
   const uint64_t one = 1;
   while (::write(write_fd_, &one, sizeof one) < 0 && errno == EINTR) continue;

@@ -5,12 +5,12 @@ namespace binhdan {
 
 class WakeFd {
  public:
-  WakeFd();   // throws Error(io); Error(unsupported) on systems without one
+  WakeFd();  // throws Error(io); Error(unsupported) on systems without one
   ~WakeFd();
   WakeFd(const WakeFd&) = delete;
   WakeFd& operator=(const WakeFd&) = delete;
 
-  int fd() const { return fd_; }   // becomes readable after set()
+  int fd() const { return fd_; }  // becomes readable after set()
   void set() noexcept;
   void clear() noexcept;
 

@@ -1,4 +1,4 @@
-// Walks the bytes of a file from front to back. Every step is checked; an error says in what, and at which byte.
+// Walks the bytes of a file from front to back. Every step is checked; errors say in what and at which byte.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,9 @@ class Cursor {
   }
 
   template <typename T>
-  T read(const char* what) { return load<T>(take(sizeof(T), what).data()); }
+  T read(const char* what) {
+    return load<T>(take(sizeof(T), what).data());
+  }
 
   // A 64-bit count of things that take at least `smallest` bytes each: more than can fit is an Error.
   uint64_t read_count(uint64_t smallest, const char* what) {

@@ -13,35 +13,28 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "values are read as they lie in the file");
 
-constexpr uint64_t kLongestName = 65535;  // bytes; the specification's limit for keys
-constexpr uint64_t kSmallestKey = 8 + 1 + 4 + 1;              // length, name, type, value
-constexpr uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;   // length, name, dimensions, shape, type, offset
+constexpr uint64_t kLongestName = 65535;                     // bytes; the specification's limit for keys
+constexpr uint64_t kSmallestKey = 8 + 1 + 4 + 1;             // length, name, type, value
+constexpr uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;  // length, name, dimensions, shape, type, offset
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kLargestAlignment = uint64_t{1} << 20;
 constexpr uint32_t kMaxDimensions = 4;
 
-// Types of other programs, so that the message can name what binhdan does not read.
-const char* foreign_type_name(uint32_t type) {
-  switch (type) {
-    case 9: return " (Q8_1)";
-    case 15: return " (Q8_K)";
-    case 16: return " (IQ2_XXS)";
-    case 17: return " (IQ2_XS)";
-    case 18: return " (IQ3_XXS)";
-    case 19: return " (IQ1_S)";
-    case 21: return " (IQ3_S)";
-    case 22: return " (IQ2_S)";
-    case 24: return " (I8)";
-    case 25: return " (I16)";
-    case 26: return " (I32)";
-    case 27: return " (I64)";
-    case 28: return " (F64)";
-    case 29: return " (IQ1_M)";
-    case 34: return " (TQ1_0)";
-    case 35: return " (TQ2_0)";
-    case 39: return " (MXFP4)";
-    default: return "";
-  }
+// ggml's types that binhdan does not read, so that the message can name them.
+struct ForeignType {
+  uint32_t type;
+  const char* name;
+};
+constexpr ForeignType kForeignTypes[] = {
+    {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+    {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},      {25, "I16"},    {26, "I32"},     {27, "I64"},
+    {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"},
+};
+
+std::string type_label(uint32_t type) {
+  for (const ForeignType& foreign : kForeignTypes)
+    if (foreign.type == type) return std::to_string(type) + " (" + foreign.name + ")";
+  return std::to_string(type);
 }
 
 void check_utf8(const Cursor& in, std::string_view text, const char* what) {
@@ -57,7 +50,7 @@ std::string read_name(Cursor& in, const char* what) {
   return std::string(name);
 }
 
-// ---- header and metadata ------------------------------------------------------------------------------------------
+// ---- header and metadata ----------------------------------------------------------------------------------
 
 uint32_t read_version(Cursor& in) {
   const auto magic = in.take(4, "the magic number");
@@ -114,7 +107,7 @@ void read_metadata(Cursor& in, std::span<const std::byte> bytes, uint64_t count,
   for (uint64_t i = 0; i < count; ++i) {
     in.enter("key " + std::to_string(i));
     std::string key = read_name(in, "the name");
-    in.enter("key " + quoted(key));
+    in.enter("key " + quote_name(key));
     const Value value = read_value(in, bytes);
     check_bools(in, value);
     if (!part.values.emplace(key, value).second) in.fail(Code::bad_format, "the key comes twice");
@@ -135,7 +128,7 @@ uint64_t read_alignment(Cursor& in, const Part& part) {
   return alignment;
 }
 
-// ---- tensors ------------------------------------------------------------------------------------------------------
+// ---- tensors ----------------------------------------------------------------------------------------------
 
 std::vector<uint64_t> read_shape(Cursor& in) {
   const auto dimensions = in.read<uint32_t>("the number of dimensions");
@@ -165,24 +158,25 @@ TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
   TensorInfo tensor{};
   tensor.file = file;
   tensor.name = read_name(in, "the name");
-  in.enter("tensor " + quoted(tensor.name));
+  in.enter("tensor " + quote_name(tensor.name));
   tensor.shape = read_shape(in);
   const auto type = in.read<uint32_t>("the type");
   const DTypeInfo* info = find_dtype(type);
-  if (!info) in.fail(Code::unsupported, "tensor type ", type, foreign_type_name(type), " is not one binhdan reads");
+  if (!info) in.fail(Code::unsupported, "tensor type ", type_label(type), " is not one binhdan reads");
   tensor.type = info->type;
   tensor.bytes = tensor_bytes(in, tensor);
   tensor.offset = in.read<uint64_t>("the offset");
   if (tensor.offset % alignment != 0)
-    in.fail(Code::bad_format, "its offset ", tensor.offset, " is not a multiple of the alignment ", alignment);
+    in.fail(Code::bad_format, "its offset ", tensor.offset, " is not a multiple of the alignment ",
+            alignment);
   return tensor;
 }
 
 void place_tensor(const std::string& name, uint64_t data_start, uint64_t file_size, TensorInfo& tensor) {
   const uint64_t room = data_start < file_size ? file_size - data_start : 0;
   if (tensor.offset > room || tensor.bytes > room - tensor.offset)
-    fail(Code::bad_format, name, ": tensor ", quoted(tensor.name), ": ", tensor.bytes, " bytes at offset ",
-         tensor.offset, " go past the end of the data, which has ", room, " bytes");
+    fail(Code::bad_format, name, ": tensor ", quote_name(tensor.name), ": ", tensor.bytes,
+         " bytes at offset ", tensor.offset, " go past the end of the data, which has ", room, " bytes");
   tensor.offset += data_start;
 }
 
@@ -193,8 +187,8 @@ void check_overlaps(const std::string& name, const std::vector<TensorInfo>& tens
   std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->offset < b->offset; });
   for (std::size_t i = 1; i < sorted.size(); ++i)
     if (sorted[i - 1]->offset + sorted[i - 1]->bytes > sorted[i]->offset)
-      fail(Code::bad_format, name, ": tensors ", quoted(sorted[i - 1]->name), " and ", quoted(sorted[i]->name),
-           " overlap at byte ", sorted[i]->offset);
+      fail(Code::bad_format, name, ": tensors ", quote_name(sorted[i - 1]->name), " and ",
+           quote_name(sorted[i]->name), " overlap at byte ", sorted[i]->offset);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ struct TensorInfo {
   uint64_t bytes;
 
   uint64_t cols() const { return shape[0]; }
-  uint64_t rows() const;        // product of the others
+  uint64_t rows() const;  // product of the others
 };
 
 struct Part {

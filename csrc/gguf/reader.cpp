@@ -42,15 +42,16 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
   return *value;
 }
 
-[[noreturn]] void wrong_type(const std::string& path, std::string_view key, const char* expected, const Value& value) {
+[[noreturn]] void wrong_type(const std::string& path, std::string_view key, const char* expected,
+                             const Value& value) {
   const bool array = value.type == ValueType::array;
-  fail(Code::bad_format, path, ": key ", quoted(key), ": expected ", expected, ", got ", array ? "an array of " : "",
-       value_type_name(value.element));
+  fail(Code::bad_format, path, ": key ", quote_name(key), ": expected ", expected, ", got ",
+       array ? "an array of " : "", value_type_name(value.element));
 }
 
 }  // namespace
 
-// ---- opening ------------------------------------------------------------------------------------------------------
+// ---- opening ----------------------------------------------------------------------------------------------
 
 File File::open(const std::string& path) {
   File file;
@@ -103,8 +104,7 @@ void File::add_part(const std::string& path) {
   const uint64_t said = split_key(part, path, "split.no", number);
   if (number == 0 && said != 0)
     fail(Code::invalid_argument, path, ": part ", said + 1, " of a split model; open the first part");
-  if (said != number)
-    fail(Code::bad_format, path, ": key 'split.no' is ", said, ", expected ", number);
+  if (said != number) fail(Code::bad_format, path, ": key 'split.no' is ", said, ", expected ", number);
   if (number == 0) {
     version_ = part.version;
     keys_ = std::move(part.keys);
@@ -118,12 +118,12 @@ void File::add_part(const std::string& path) {
 void File::add_tensors(std::vector<TensorInfo> tensors) {
   for (TensorInfo& tensor : tensors) {
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
-      fail(Code::bad_format, path_, ": tensor ", quoted(tensor.name), " comes twice");
+      fail(Code::bad_format, path_, ": tensor ", quote_name(tensor.name), " comes twice");
     tensors_.push_back(std::move(tensor));
   }
 }
 
-// ---- metadata -----------------------------------------------------------------------------------------------------
+// ---- metadata ---------------------------------------------------------------------------------------------
 
 const Value* File::find(std::string_view key) const {
   const auto found = values_.find(key);
@@ -132,7 +132,7 @@ const Value* File::find(std::string_view key) const {
 
 const Value& File::need(std::string_view key) const {
   const Value* value = find(key);
-  if (!value) fail(Code::bad_format, path_, ": key ", quoted(key), " is missing");
+  if (!value) fail(Code::bad_format, path_, ": key ", quote_name(key), " is missing");
   return *value;
 }
 
@@ -146,7 +146,7 @@ uint64_t File::get_uint(std::string_view key) const {
   const Value& value = need(key);
   if (!is_integer(value.type)) wrong_type(path_, key, "an integer", value);
   const auto number = load_integer<uint64_t>(value.type, value.raw.data());
-  if (!number) fail(Code::bad_format, path_, ": key ", quoted(key), ": expected no negative number");
+  if (!number) fail(Code::bad_format, path_, ": key ", quote_name(key), ": expected no negative number");
   return *number;
 }
 
@@ -201,7 +201,8 @@ std::vector<int64_t> File::get_ints(std::string_view key) const {
   std::vector<int64_t> numbers(value.count);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const auto number = load_integer<int64_t>(element, value.raw.data() + i * size);
-    if (!number) fail(Code::bad_format, path_, ": key ", quoted(key), ": element ", i, " does not fit in 63 bits");
+    if (!number)
+      fail(Code::bad_format, path_, ": key ", quote_name(key), ": element ", i, " does not fit in 63 bits");
     numbers[i] = *number;
   }
   return numbers;
@@ -218,7 +219,7 @@ std::vector<float> File::get_floats(std::string_view key) const {
   return numbers;
 }
 
-// ---- tensors ------------------------------------------------------------------------------------------------------
+// ---- tensors ----------------------------------------------------------------------------------------------
 
 const TensorInfo* File::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);

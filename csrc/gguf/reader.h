@@ -1,6 +1,6 @@
-// Reads GGUF v2 and v3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), whole or split. Nothing of a file
-// is trusted: every count, offset, string, array and tensor range is checked before use, and the memory taken is
-// bounded by a small multiple of the file's size.
+// Reads GGUF v2 and v3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), whole or split. Nothing
+// of a file is trusted: every count, offset, string, array and tensor range is checked before use, and the
+// memory taken is bounded by a small multiple of the file's size.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +18,8 @@ namespace binhdan::gguf {
 
 class File {
  public:
-  // Opens `path`; a name that ends in -00001-of-0000N.gguf opens all N. Throws Error naming the key, the tensor or
-  // the byte where the file is wrong.
+  // Opens `path`; a name that ends in -00001-of-0000N.gguf opens all N. Throws Error naming the key, the
+  // tensor or the byte where the file is wrong.
   static File open(const std::string& path);
   // For tests and fuzzing: parses bytes that the caller keeps alive.
   static File parse(std::span<const std::byte> bytes, std::string name);
@@ -38,8 +38,8 @@ class File {
   std::string_view get_string(std::string_view key) const;
   std::string_view get_string(std::string_view key, std::string_view otherwise) const;
   std::vector<std::string_view> get_strings(std::string_view key) const;  // an array of strings
-  std::vector<int64_t> get_ints(std::string_view key) const;              // an array of any integer type, or bool
-  std::vector<float> get_floats(std::string_view key) const;              // an array of f32 or f64
+  std::vector<int64_t> get_ints(std::string_view key) const;  // an array of any integer type, or bool
+  std::vector<float> get_floats(std::string_view key) const;  // an array of f32 or f64
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find_tensor(std::string_view name) const;

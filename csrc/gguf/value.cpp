@@ -10,7 +10,7 @@ struct TypeInfo {
 };
 // In the order of ValueType.
 constexpr TypeInfo kTypes[kValueTypes] = {
-    {"u8", 1},   {"i8", 1},   {"u16", 2},    {"i16", 2},   {"u32", 4}, {"i32", 4}, {"f32", 4},
+    {"u8", 1},   {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
     {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
 };
 }  // namespace
@@ -20,7 +20,9 @@ const char* value_type_name(ValueType type) {
   return index < kValueTypes ? kTypes[index].name : "unknown";
 }
 
-std::size_t scalar_size(ValueType type) { return kTypes[static_cast<uint32_t>(type)].size; }
+std::size_t scalar_size(ValueType type) {
+  return kTypes[static_cast<uint32_t>(type)].size;
+}
 
 bool is_integer(ValueType type) {
   switch (type) {
@@ -28,8 +30,10 @@ bool is_integer(ValueType type) {
     case ValueType::f64:
     case ValueType::boolean:
     case ValueType::string:
-    case ValueType::array: return false;
-    default: return true;
+    case ValueType::array:
+      return false;
+    default:
+      return true;
   }
 }
 

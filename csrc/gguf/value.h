@@ -11,7 +11,18 @@
 namespace binhdan::gguf {
 
 enum class ValueType : uint32_t {
-  u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11,
+  u8 = 0,
+  i8 = 1,
+  u16 = 2,
+  i16 = 3,
+  u32 = 4,
+  i32 = 5,
+  f32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  u64 = 10,
+  i64 = 11,
   f64 = 12,
 };
 inline constexpr uint32_t kValueTypes = 13;
@@ -24,7 +35,7 @@ struct Value {
   ValueType type;                  // for an array: ValueType::array
   ValueType element;               // an array's element type, else equal to `type`
   uint64_t count;                  // an array's length, else 1
-  std::span<const std::byte> raw;  // the scalar, the packed elements, or for strings the length-prefixed bytes
+  std::span<const std::byte> raw;  // the scalar or the packed elements; strings with their lengths before
 };
 
 template <typename T>
@@ -40,6 +51,7 @@ std::optional<To> load_integer(ValueType type, const std::byte* bytes) {
   const auto fit = [](auto value) {
     return std::in_range<To>(value) ? std::optional<To>(static_cast<To>(value)) : std::nullopt;
   };
+  // clang-format off
   switch (type) {
     case ValueType::u8: return fit(load<uint8_t>(bytes));
     case ValueType::i8: return fit(load<int8_t>(bytes));
@@ -51,6 +63,7 @@ std::optional<To> load_integer(ValueType type, const std::byte* bytes) {
     case ValueType::i64: return fit(load<int64_t>(bytes));
     default: return std::nullopt;
   }
+  // clang-format on
 }
 
 bool is_integer(ValueType type);

@@ -30,7 +30,7 @@ class ByteBpe final : public Encoder {
   explicit ByteBpe(const Vocab& vocab)
       : vocab_(vocab), pre_(find_pretokenizer(vocab.pre)), unknown_(vocab.unknown_in_text()) {
     if (!pre_)
-      fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quoted(vocab.pre),
+      fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quote_name(vocab.pre),
            " is not supported");
     letter_bytes_.fill(-1);
     for (unsigned byte = 0; byte < 256; ++byte) {

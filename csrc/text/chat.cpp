@@ -161,7 +161,7 @@ std::vector<Token> encode_chat(const Tokenizer& tokenizer, ChatFamily family,
                                std::span<const ChatMessage> messages, bool add_generation_prompt) {
   for (const ChatMessage& message : messages)
     if (std::find(kRoles.begin(), kRoles.end(), message.role) == kRoles.end())
-      fail(Code::invalid_argument, "role ", quoted(message.role),
+      fail(Code::invalid_argument, "role ", quote_name(message.role),
            ": expected 'system', 'user', 'assistant' or 'tool'");
   const Vocab& vocab = tokenizer.vocab();
   Prompt prompt(tokenizer);

@@ -51,7 +51,7 @@ VocabModel read_model(const gguf::File& file) {
   const std::string_view name = file.get_string("tokenizer.ggml.model");
   if (name == "gpt2") return VocabModel::byte_bpe;
   if (name == "llama") return VocabModel::spm_bpe;
-  fail(Code::unsupported, "tokenizer.ggml.model: ", quoted(name),
+  fail(Code::unsupported, "tokenizer.ggml.model: ", quote_name(name),
        " is not supported, only 'gpt2' and 'llama' are");
 }
 
@@ -91,7 +91,8 @@ void read_scores(const gguf::File& file, Vocab& vocab) {
 Token merge_part(const Vocab& vocab, std::string_view text, std::size_t rank) {
   const auto token = vocab.find(text);
   if (!token)
-    fail(Code::bad_format, kMerges, ": entry ", rank, " names ", quoted(text), ", which is not in ", kTokens);
+    fail(Code::bad_format, kMerges, ": entry ", rank, " names ", quote_name(text), ", which is not in ",
+         kTokens);
   return *token;
 }
 
@@ -104,7 +105,7 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
     const std::string_view merge = merges[rank];
     const std::size_t space = merge.find(' ', 1);
     if (space == std::string_view::npos)
-      fail(Code::bad_format, kMerges, ": entry ", rank, " is ", quoted(merge),
+      fail(Code::bad_format, kMerges, ": entry ", rank, " is ", quote_name(merge),
            ", expected two tokens with a space between");
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     joined.assign(left).append(right);

@@ -1,6 +1,7 @@
 // libFuzzer: any bytes are a GGUF file or an Error. Touches everything that a File gives.
-//   cmake -DBINHDAN_TESTS=ON -DBINHDAN_FUZZ=ON -DBINHDAN_SANITIZE=address,undefined -DCMAKE_CXX_COMPILER=clang++
-//   fuzz_gguf -max_total_time=60 [CORPUS_FOLDER]
+//   cmake -S . -B build -DCMAKE_CXX_COMPILER=clang++ -DBINHDAN_TESTS=ON -DBINHDAN_FUZZ=ON
+//     -DBINHDAN_SANITIZE=address,undefined
+//   build/tests/cpp/fuzz_gguf -max_total_time=60 [CORPUS_FOLDER]
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -31,7 +32,9 @@ void touch_values(const gguf::File& file) {
     allow_error([&] { file.get_float(key); });
     allow_error([&] { file.get_bool(key, false); });
     allow_error([&] { std::string(file.get_string(key)); });
-    allow_error([&] { for (const auto text : file.get_strings(key)) std::string{text}; });
+    allow_error([&] {
+      for (const auto text : file.get_strings(key)) std::string{text};
+    });
     allow_error([&] { file.get_ints(key); });
     allow_error([&] { file.get_floats(key); });
   }

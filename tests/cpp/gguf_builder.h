@@ -37,7 +37,8 @@ class GgufBuilder {
   GgufBuilder& array(std::string_view name, binhdan::gguf::ValueType element, uint64_t count) {
     return string(name).type(binhdan::gguf::ValueType::array).type(element).add(count);
   }
-  GgufBuilder& tensor(std::string_view name, std::initializer_list<uint64_t> shape, uint32_t dtype, uint64_t offset) {
+  GgufBuilder& tensor(std::string_view name, std::initializer_list<uint64_t> shape, uint32_t dtype,
+                      uint64_t offset) {
     string(name).add(static_cast<uint32_t>(shape.size()));
     for (const uint64_t size : shape) add(size);
     return add(dtype).add(offset);

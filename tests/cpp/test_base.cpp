@@ -15,7 +15,13 @@
 #include "base/dtype.h"
 #include "base/half.h"
 #include "base/utf8.h"
+#include "base/wake_fd.h"
 #include "check.h"
+#include "temporary_folder.h"
+
+#ifndef _WIN32
+#include <poll.h>
+#endif
 
 using namespace binhdan;
 
@@ -32,7 +38,7 @@ double half_by_formula(uint16_t h) {
 
 }  // namespace
 
-// ---- numbers ------------------------------------------------------------------------------------------------------
+// ---- numbers ----------------------------------------------------------------------------------------------
 
 TEST(half_decodes_every_pattern) {
   int wrong = 0;
@@ -56,7 +62,8 @@ TEST(half_encodes_what_it_decoded) {
   CHECK(wrong == 0);
 }
 
-// Between two neighbours a and b everything below the middle goes to a, above it to b, the middle to the even one.
+// Between two neighbours a and b everything below the middle goes to a, above it to b, the middle to the
+// even.
 TEST(half_rounds_to_nearest_even) {
   int wrong = 0;
   for (uint32_t h = 0; h < 0x7c00; ++h) {
@@ -124,27 +131,27 @@ TEST(buffer_is_aligned_and_moves) {
   CHECK(b.size() == 200);
 }
 
-// ---- text ---------------------------------------------------------------------------------------------------------
+// ---- text -------------------------------------------------------------------------------------------------
 
 TEST(utf8_knows_the_standard) {
   const auto valid = [](std::string_view s) { return utf8_valid_prefix(s) == s.size(); };
   CHECK(valid("") && valid("tiếng Việt") && valid("\xf0\x9f\x87\xbb") && valid("\xf4\x8f\xbf\xbf"));
   CHECK(!valid("\xc0\x80") && !valid("\xe0\x9f\xbf") && !valid("\xf0\x8f\xbf\xbf"));  // overlong
-  CHECK(!valid("\xed\xa0\x80") && valid("\xed\x9f\xbf"));                            // surrogate
-  CHECK(!valid("\xf4\x90\x80\x80") && !valid("\xf5\x80\x80\x80"));                   // past U+10FFFF
+  CHECK(!valid("\xed\xa0\x80") && valid("\xed\x9f\xbf"));                             // surrogate
+  CHECK(!valid("\xf4\x90\x80\x80") && !valid("\xf5\x80\x80\x80"));                    // past U+10FFFF
   CHECK(!valid("\x80") && !valid("\xe1\xba") && !valid("a\xff"));
   CHECK(utf8_valid_prefix("vi\xe1\xba") == 2);
 }
 
 TEST(quoted_names_are_one_short_printable_line) {
-  CHECK(quoted("blk.0.attn_q.weight") == "'blk.0.attn_q.weight'");
-  CHECK(quoted("khóa") == "'khóa'");
-  CHECK(quoted(std::string_view("a\n\x1b[2J\0", 7)) == "'a\\x0a\\x1b[2J\\x00'");
-  CHECK(quoted("\xff\xc2\x9b") == "'\\xff\\xc2\\x9b'");
-  CHECK(quoted(std::string(100000, 'x')).size() < 200);
+  CHECK(quote_name("blk.0.attn_q.weight") == "'blk.0.attn_q.weight'");
+  CHECK(quote_name("khóa") == "'khóa'");
+  CHECK(quote_name(std::string_view("a\n\x1b[2J\0", 7)) == "'a\\x0a\\x1b[2J\\x00'");
+  CHECK(quote_name("\xff\xc2\x9b") == "'\\xff\\xc2\\x9b'");
+  CHECK(quote_name(std::string(100000, 'x')).size() < 200);
 }
 
-// ---- the machine --------------------------------------------------------------------------------------------------
+// ---- the machine ------------------------------------------------------------------------------------------
 
 TEST(cpu_features_imply_each_other) {
   const CpuFeatures& cpu = cpu_features();
@@ -158,6 +165,62 @@ TEST(cpu_features_imply_each_other) {
   CHECK(usable_cores() >= 1);
   CHECK(usable_cores() <= static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
 }
+
+TEST(reads_the_quota_of_cgroup_v2) {
+  const TemporaryFolder root;
+  CHECK(cgroup_cores(root / "") == 0);
+  root.write("proc/self/cgroup", "0::/user.slice/app.scope\n");
+  CHECK(cgroup_cores(root / "") == 0);
+  root.write("sys/fs/cgroup/user.slice/app.scope/cpu.max", "max 100000\n");
+  CHECK(cgroup_cores(root / "") == 0);
+  root.write("sys/fs/cgroup/user.slice/app.scope/cpu.max", "250000 100000\n");
+  CHECK(cgroup_cores(root / "") == 3);  // rounded up
+  root.write("sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n");
+  CHECK(cgroup_cores(root / "") == 2);  // a parent's limit holds too
+  root.write("sys/fs/cgroup/cpu.max", "10000 100000\n");
+  CHECK(cgroup_cores(root / "") == 1);
+}
+
+TEST(reads_the_quota_of_cgroup_v1) {
+  const TemporaryFolder root;
+  root.write("proc/self/cgroup", "5:memory:/docker/ab\n4:cpu,cpuacct:/docker/ab\n1:cpuset:/\n");
+  root.write("sys/fs/cgroup/cpu,cpuacct/docker/ab/cpu.cfs_quota_us", "-1\n");
+  root.write("sys/fs/cgroup/cpu,cpuacct/docker/ab/cpu.cfs_period_us", "100000\n");
+  CHECK(cgroup_cores(root / "") == 0);
+  // Inside a container the host's path is not there; the mount itself is the container's group.
+  root.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "400000\n");
+  root.write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+  CHECK(cgroup_cores(root / "") == 4);
+}
+
+TEST(odd_cgroup_files_are_no_limit) {
+  const TemporaryFolder root;
+  root.write("proc/self/cgroup", "garbage\n:\n0::\n0::no-slash\n7:cpu:/../..\n");
+  for (const char* text :
+       {"", "x y", "100000", "100000 0", "0 100000", "-5 100000", "9999999999999999999999 1"}) {
+    root.write("sys/fs/cgroup/cpu.max", text);
+    CHECK(cgroup_cores(root / "") == 0);
+  }
+  root.write("sys/fs/cgroup/cpu.max", "9223372036854775807 1");
+  CHECK(cgroup_cores(root / "") == 0);
+}
+
+#ifndef _WIN32
+TEST(wake_fd_is_readable_while_set) {
+  WakeFd wake;
+  const auto readable = [&] {
+    pollfd one{wake.fd(), POLLIN, 0};
+    return poll(&one, 1, 0) == 1;
+  };
+  CHECK(!readable());
+  for (int i = 0; i < 1000; ++i) wake.set();
+  CHECK(readable());
+  wake.clear();
+  CHECK(!readable());
+  wake.set();
+  CHECK(readable());
+}
+#endif
 
 TEST(bandwidth_is_plausible) {
   const double one = measure_bandwidth(1);

@@ -95,7 +95,8 @@ TEST(only_the_truncated_map_is_marked_even_with_many_threads) {
   const TemporaryFolder folder;
   std::vector<std::unique_ptr<FileMap>> maps;
   for (int i = 0; i < 20; ++i) maps.push_back(std::make_unique<FileMap>(written(folder, std::to_string(i))));
-  for (int i = 0; i < 20; i += 2) CHECK(truncate(maps[static_cast<std::size_t>(i)]->path().c_str(), 4096) == 0);
+  for (int i = 0; i < 20; i += 2)
+    CHECK(truncate(maps[static_cast<std::size_t>(i)]->path().c_str(), 4096) == 0);
   std::atomic<std::size_t> total{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)

@@ -37,11 +37,15 @@ Builder valid_file() {
   return b.fill(48, 1).pad(64).fill(68, 2);
 }
 
-File parse(Builder& builder) { return File::parse(builder.bytes(), "test.gguf"); }
-File parse(Builder&& builder) { return parse(builder); }
+// The File looks into the builder's bytes: keep that alive to read values or tensors.
+File parse(const Builder& builder) {
+  return File::parse(builder.bytes(), "test.gguf");
+}
 
 // One key and nothing else.
-Builder one_key() { return Builder(0, 1); }
+Builder one_key() {
+  return Builder(0, 1);
+}
 // A tensor of 4 floats, wherever the test says.
 Builder one_tensor(std::initializer_list<uint64_t> shape, uint32_t type = kF32, uint64_t offset = 0) {
   Builder b(1, 0);
@@ -50,7 +54,7 @@ Builder one_tensor(std::initializer_list<uint64_t> shape, uint32_t type = kF32, 
 
 }  // namespace
 
-// ---- what a good file gives ---------------------------------------------------------------------------------------
+// ---- what a good file gives -------------------------------------------------------------------------------
 
 TEST(reads_every_kind_of_value) {
   Builder b = valid_file();
@@ -103,7 +107,7 @@ TEST(reads_tensors_where_they_are) {
   CHECK(parse(Builder(0, 0, 2)).version() == 2);
 }
 
-// ---- truncation and random damage ---------------------------------------------------------------------------------
+// ---- truncation and random damage -------------------------------------------------------------------------
 
 TEST(truncation_at_every_byte_is_an_error) {
   const Builder whole = valid_file();
@@ -136,7 +140,7 @@ TEST(damage_of_any_byte_is_an_error_or_harmless) {
   }
 }
 
-// ---- header -------------------------------------------------------------------------------------------------------
+// ---- header -----------------------------------------------------------------------------------------------
 
 TEST(refuses_other_files) {
   std::vector<std::byte> text(100, std::byte{'a'});
@@ -159,10 +163,11 @@ TEST(refuses_huge_counts_before_allocating) {
   }
 }
 
-// ---- metadata -----------------------------------------------------------------------------------------------------
+// ---- metadata ---------------------------------------------------------------------------------------------
 
 TEST(refuses_wrong_types) {
-  CHECK_FAILS(parse(one_key().string("k").add(uint32_t{13}).fill(8)), "key 'k', byte 33: the value's type is 13");
+  CHECK_FAILS(parse(one_key().string("k").add(uint32_t{13}).fill(8)),
+              "key 'k', byte 33: the value's type is 13");
   CHECK_FAILS(parse(one_key().string("k").add(~uint32_t{0}).fill(8)), "the value's type is 4294967295");
   CHECK_FAILS(parse(one_key().array("k", static_cast<ValueType>(99), 0)), "element type is 99");
   CHECK_FAILS(parse(one_key().key("k", ValueType::boolean, uint8_t{2})), "a bool is 0 or 1, got 2");
@@ -201,7 +206,9 @@ TEST(messages_stay_printable) {
 }
 
 TEST(refuses_bad_alignment) {
-  const auto aligned = [](ValueType type, auto value) { return one_key().key("general.alignment", type, value); };
+  const auto aligned = [](ValueType type, auto value) {
+    return one_key().key("general.alignment", type, value);
+  };
   CHECK_FAILS(parse(aligned(ValueType::u32, uint32_t{0})), "key 'general.alignment', byte");
   CHECK_FAILS(parse(aligned(ValueType::u32, uint32_t{48})), "expected a power of two from 8");
   CHECK_FAILS(parse(aligned(ValueType::u32, uint32_t{4})), "got 4");
@@ -210,11 +217,12 @@ TEST(refuses_bad_alignment) {
   CHECK_FAILS(parse(aligned(ValueType::i32, int32_t{-32})), "expected a power of two");
   CHECK_FAILS(parse(aligned(ValueType::f32, 32.0f)), "expected an integer, got f32");
   CHECK_FAILS(parse(one_key().key("general.alignment", "32")), "expected an integer, got string");
-  CHECK_FAILS(parse(one_key().array("general.alignment", ValueType::u32, 0)), "expected an integer, got array");
+  CHECK_FAILS(parse(one_key().array("general.alignment", ValueType::u32, 0)),
+              "expected an integer, got array");
   CHECK(parse(aligned(ValueType::u64, uint64_t{4096})).tensors().empty());
 }
 
-// ---- tensors ------------------------------------------------------------------------------------------------------
+// ---- tensors ----------------------------------------------------------------------------------------------
 
 TEST(refuses_bad_shapes) {
   CHECK(parse(one_tensor({4})).tensors()[0].rows() == 1);
@@ -263,7 +271,7 @@ TEST(refuses_overlaps_and_duplicate_tensors) {
   CHECK_FAILS(parse(two("t", 96)), "tensor 't' comes twice");
 }
 
-// ---- files on disk ------------------------------------------------------------------------------------------------
+// ---- files on disk ----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -308,12 +316,14 @@ TEST(refuses_splits_that_do_not_agree) {
   folder.write("m-00001-of-00002.gguf", split_part(0, 2, 3, "a").bytes());
   CHECK_FAILS(File::open(first), "says 3 tensors, the parts have 2");
   folder.write("m-00001-of-00002.gguf", split_part(0, 60000, 2, "a").bytes());
-  CHECK_FAILS(File::open(first), "the first of 60000 parts; expected a name that ends in -00001-of-60000.gguf");
-  CHECK_FAILS(File::open(folder.write("whole.gguf", split_part(0, 2, 2, "a").bytes())), "expected a name that ends");
+  CHECK_FAILS(File::open(first),
+              "the first of 60000 parts; expected a name that ends in -00001-of-60000.gguf");
+  CHECK_FAILS(File::open(folder.write("whole.gguf", split_part(0, 2, 2, "a").bytes())),
+              "expected a name that ends");
   CHECK_FAILS(parse(split_part(0, 2, 2, "a")), "one part of a split model");
 }
 
-// ---- time ---------------------------------------------------------------------------------------------------------
+// ---- time -------------------------------------------------------------------------------------------------
 
 TEST(many_keys_take_linear_time) {
   constexpr uint64_t kKeys = 200'000;

@@ -16,12 +16,13 @@ using Builder = GgufBuilder;
 
 namespace {
 
-std::string describe(Builder& builder) {
+std::string describe(const Builder& builder) {
   return api::describe_file(gguf::File::parse(builder.bytes(), "test.gguf"));
 }
-std::string describe(Builder&& builder) { return describe(builder); }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 

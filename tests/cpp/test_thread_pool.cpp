@@ -73,7 +73,8 @@ TEST(share_covers_everything_once) {
     for (const int64_t grain : {1, 16}) {
       for (const int64_t count : {0, 1, 15, 16, 17, 100, 4864}) {
         std::vector<std::pair<int64_t, int64_t>> parts(static_cast<std::size_t>(threads));
-        pool.run([&](Team& team) { parts[static_cast<std::size_t>(team.rank())] = team.share(count, grain); });
+        pool.run(
+            [&](Team& team) { parts.at(static_cast<std::size_t>(team.rank())) = team.share(count, grain); });
         int64_t next = 0;
         for (const auto& [begin, end] : parts) {
           CHECK(begin == next && end >= begin);
@@ -133,7 +134,8 @@ TEST(a_nested_run_is_refused) {
   ThreadPool pool(2);
   CHECK_FAILS(pool.run([&](Team& team) {
     if (team.rank() == 0) pool.run([](Team&) {});
-  }), "running already");
+  }),
+              "running already");
   CHECK_FAILS(ThreadPool(0), "at least 1 thread");
 }
 
