@@ -56,6 +56,8 @@ std::vector<std::string> isa_names() {
   return names;
 }
 
-const KernelTable& table(const std::string& isa) { return select_table(isa); }
+const KernelTable& table(const std::string& isa) {
+  return select_table(isa);
+}
 
 }  // namespace binhdan::internal

@@ -212,21 +212,36 @@ void decode_iq4_xs(float* dst, const void* src, int64_t n) {
 
 DecodeRow decode_row(DType type) {
   switch (type) {
-    case DType::f32: return decode_f32;
-    case DType::f16: return decode_f16;
-    case DType::bf16: return decode_bf16;
-    case DType::q4_0: return decode_q4_0;
-    case DType::q4_1: return decode_q4_1;
-    case DType::q5_0: return decode_q5_0;
-    case DType::q5_1: return decode_q5_1;
-    case DType::q8_0: return decode_q8_0;
-    case DType::q2_k: return decode_q2_k;
-    case DType::q3_k: return decode_q3_k;
-    case DType::q4_k: return decode_q4_k;
-    case DType::q5_k: return decode_q5_k;
-    case DType::q6_k: return decode_q6_k;
-    case DType::iq4_nl: return decode_iq4_nl;
-    case DType::iq4_xs: return decode_iq4_xs;
+    case DType::f32:
+      return decode_f32;
+    case DType::f16:
+      return decode_f16;
+    case DType::bf16:
+      return decode_bf16;
+    case DType::q4_0:
+      return decode_q4_0;
+    case DType::q4_1:
+      return decode_q4_1;
+    case DType::q5_0:
+      return decode_q5_0;
+    case DType::q5_1:
+      return decode_q5_1;
+    case DType::q8_0:
+      return decode_q8_0;
+    case DType::q2_k:
+      return decode_q2_k;
+    case DType::q3_k:
+      return decode_q3_k;
+    case DType::q4_k:
+      return decode_q4_k;
+    case DType::q5_k:
+      return decode_q5_k;
+    case DType::q6_k:
+      return decode_q6_k;
+    case DType::iq4_nl:
+      return decode_iq4_nl;
+    case DType::iq4_xs:
+      return decode_iq4_xs;
   }
   fail(Code::internal, "no decoder for tensor type ", static_cast<uint32_t>(type));
 }

@@ -74,12 +74,18 @@ void encode_q4_0(void* dst, const float* src, int64_t n) {
 
 EncodeRow encode_row(DType type) {
   switch (type) {
-    case DType::f32: return encode_f32;
-    case DType::f16: return encode_f16;
-    case DType::bf16: return encode_bf16;
-    case DType::q8_0: return encode_q8_0;
-    case DType::q4_0: return encode_q4_0;
-    default: return nullptr;
+    case DType::f32:
+      return encode_f32;
+    case DType::f16:
+      return encode_f16;
+    case DType::bf16:
+      return encode_bf16;
+    case DType::q8_0:
+      return encode_q8_0;
+    case DType::q4_0:
+      return encode_q4_0;
+    default:
+      return nullptr;
   }
 }
 

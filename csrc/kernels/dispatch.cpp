@@ -29,7 +29,9 @@ std::string known_names() {
 
 }  // namespace
 
-std::span<const KernelTable* const> compiled_tables() { return kTables; }
+std::span<const KernelTable* const> compiled_tables() {
+  return kTables;
+}
 
 const KernelTable& select_table(std::string_view forced) {
   if (forced.empty()) return fastest_table();

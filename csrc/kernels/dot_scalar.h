@@ -7,8 +7,12 @@
 
 namespace binhdan::scalar {
 
-inline float to_f32(float x) { return x; }
-inline float to_f32(uint16_t x) { return f16_to_f32(x); }
+inline float to_f32(float x) {
+  return x;
+}
+inline float to_f32(uint16_t x) {
+  return f16_to_f32(x);
+}
 
 // b: float32 or float16.
 template <typename B>

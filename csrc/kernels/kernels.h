@@ -1,9 +1,9 @@
-// The kernel table: every inner loop of the runtime as a function pointer, one table for each instruction set.
-// A table inherits by copying a simpler one and replacing what it does better. Kernels never throw, allocate or keep
-// state; sizes are checked by ops/ before they are called. Pointers to float are 4-byte aligned at least.
+// The kernel table: every inner loop of the runtime as a function pointer, one table per instruction set. A
+// table inherits by copying a simpler one and replacing what it does better. Kernels never throw, allocate or
+// keep state; ops/ checks sizes before it calls them. Pointers to float are 4-byte aligned at least.
 //
-// Numeric classes: gemv (few rows) and gemm (many rows) may use different arithmetic. Within a class, a row's result
-// depends on that row and the weights alone: not on m, on the range of weight rows asked for, or on the thread.
+// Numeric classes: gemv (few rows) and gemm (many rows) may use different arithmetic. Within a class, a row's
+// result depends on that row and the weights alone: not on m, the range of weight rows, or the thread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,51 +18,52 @@ namespace binhdan {
 // The arithmetic, stated once so that tables can be compared:
 // - q8: integers are the same on every table. For each block of 32, in column order,
 //     acc += float(sum of q_w q_a) * (d_w d_a)
-//   where Q4_0's q_w is the nibble - 8, that is sum of nibble q_a - 8 BlockQ8A::sum. The products and the sum are
-//   rounded one by one in `scalar`; a table that fuses them differs by float32 rounding only.
-// - f32: a weight row is decoded as decode_row does; column j is added to partial sum j % kDotLanes, and the partial
-//   sums are folded by halves: p[i] += p[i + 8], then 4, 2, 1. rms_norm and attention sum in the same order.
+//   where Q4_0's q_w is the nibble - 8, that is sum of nibble q_a - 8 BlockQ8A::sum. The products and the sum
+//   are rounded one by one in `scalar`; a table that fuses them differs by float32 rounding only.
+// - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
+//   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm and attention sum in the same way.
+//   Other tables may sum in another order, but always in the same one.
 inline constexpr int kDotLanes = 16;
 
 // How a matrix kernel wants its rows of activations.
 enum class Activation : uint8_t {
-  f32,   // float[n]
-  q8,    // blocks of 32, BlockQ8A
+  f32,  // float[n]
+  q8,   // blocks of 32, BlockQ8A
 };
 inline constexpr int kActivations = 2;
 
-// q = x * (127 / max|x|), rounded to nearest even. Where max|x| < 2^-120 the block is zero (d = 0); where an element
-// is infinite or NaN, d is NaN and every q is 0, so that the fault is seen in the output.
+// q = x * (127 / max|x|), rounded to nearest even. Where max|x| < 2^-120 the block is zero (d = 0); where an
+// element is infinite or NaN, d is NaN and every q is 0, so that the fault is seen in the output.
 struct BlockQ8A {
-  float d;        // x = d q, d = max|x| / 127
-  int32_t sum;    // of the q: what an offset in the weights (Q4_0's 8) costs
+  float d;      // x = d q, d = max|x| / 127
+  int32_t sum;  // of the q: what an offset in the weights (Q4_0's 8) costs
   int8_t qs[32];
 };
 static_assert(sizeof(BlockQ8A) == 40);
 
-// out[i * out_stride + r] = dot(weights row r, activations row i), for r in [row_begin, row_end), i in [0, m).
+// out[i * out_stride + r] = dot(weights row r, activations row i), row_begin <= r < row_end, 0 <= i < m.
 struct MatmulArgs {
-  const void* weights;          // as MatmulKernel::pack left them, or file blocks when there is no pack
-  int64_t rows, cols;           // of the whole weight matrix
-  int64_t row_begin, row_end;   // this call's part; row_begin is a multiple of panel_rows
-  const void* activations;      // m rows, prepared by KernelTable::quantize
-  size_t activation_stride;     // bytes
+  const void* weights;         // as MatmulKernel::pack left them, or file blocks when there is no pack
+  int64_t rows, cols;          // of the whole weight matrix
+  int64_t row_begin, row_end;  // this call's part; row_begin is a multiple of panel_rows
+  const void* activations;     // m rows, prepared by KernelTable::quantize
+  size_t activation_stride;    // bytes
   int64_t m;
   float* out;
-  int64_t out_stride;           // floats
-  void* scratch;                // scratch_size bytes, 64-byte aligned, this thread's own
+  int64_t out_stride;  // floats
+  void* scratch;       // scratch_size bytes, 64-byte aligned, this thread's own
 };
 
 // Everything about one weight type on one instruction set.
 struct MatmulKernel {
   DType type;
-  int panel_rows;               // weight rows that lie interleaved; work is split in multiples of it
-  Activation few, many;         // what gemv and gemm read
-  bool one_class;               // gemv and gemm give the same bits: callers need not keep them apart
+  int panel_rows;        // weight rows that lie interleaved; work is split in multiples of it
+  Activation few, many;  // what gemv and gemm read
+  bool one_class;        // gemv and gemm give the same bits: callers need not keep them apart
   // Bytes of the packed matrix; nullptr: file blocks are used where they lie (pack is nullptr too).
   size_t (*packed_size)(int64_t rows, int64_t cols);
-  // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), into their final place
-  // under `packed`; `src` points at the file blocks of row 0. The tail of the last panel is filled with zeros.
+  // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), into their final
+  // place under `packed`; `src` points at the file blocks of row 0. The last panel's tail becomes zeros.
   void (*pack)(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end);
   // One row back as float32: tied embeddings need no second copy.
   void (*get_row)(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
@@ -73,23 +74,24 @@ struct MatmulKernel {
 
 // One grouped-query block of attention, as a step of the online softmax (Milakov & Gimelshein 2018).
 // For each of `heads` query heads that share one KV head:
-//   s[j] = q . k[j]; m' = max(m, max s); l = l e^(m - m') + sum e^(s - m'); acc = acc e^(m - m') + sum e^(s - m') v[j]
-// Start with m = -inf, l = 0, acc = 0; the output is acc / l. The caller always cuts the KV at the same positions.
+//   s[j] = q . k[j]; m' = max(m, max s)
+//   l = l e^(m - m') + sum e^(s - m'); acc = acc e^(m - m') + sum e^(s - m') v[j]
+// Start with m = -inf, l = 0, acc = 0; the output is acc / l. The caller cuts the KV at fixed positions.
 struct AttentionArgs {
-  const float* q;        // (heads, head_dim), already scaled by 1/sqrt(head_dim)
+  const float* q;  // (heads, head_dim), already scaled by 1/sqrt(head_dim)
   int64_t heads;
-  int64_t head_dim;      // a multiple of 8 (model/config checks)
-  const uint16_t* k;     // (n, head_dim) float16
-  const uint16_t* v;     // (n, head_dim) float16
-  int64_t n;             // 1 to kKvPageTokens
-  float* m;              // (heads)
-  float* l;              // (heads)
-  float* acc;            // (heads, head_dim)
+  int64_t head_dim;   // a multiple of 8 (model/config checks)
+  const uint16_t* k;  // (n, head_dim) float16
+  const uint16_t* v;  // (n, head_dim) float16
+  int64_t n;          // 1 to kKvPageTokens
+  float* m;           // (heads)
+  float* l;           // (heads)
+  float* acc;         // (heads, head_dim)
 };
 inline constexpr int kKvPageTokens = 64;
 
 struct KernelTable {
-  const char* isa;       // "scalar", "avx2", ...: the name for BINHDAN_ISA
+  const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
   bool (*supported)(const CpuFeatures& cpu);
   MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr for numbers that are no type
 
@@ -99,7 +101,7 @@ struct KernelTable {
   void (*rms_norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
   // Rotates pairs of one head in place. cos_sin: (dim / 2, 2). neox: pairs (i, i + dim/2), else (2i, 2i + 1).
   void (*rope)(float* x, const float* cos_sin, int64_t dim, bool neox);
-  void (*silu_mul)(float* gate, const float* up, int64_t n);   // gate = gate / (1 + e^-gate) * up
+  void (*silu_mul)(float* gate, const float* up, int64_t n);  // gate = gate / (1 + e^-gate) * up
   void (*add)(float* x, const float* y, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
@@ -113,8 +115,8 @@ inline size_t activation_row_size(Activation format, int64_t n) {
 
 // Tables compiled into this library, from the simplest to the fastest.
 std::span<const KernelTable* const> compiled_tables();
-// The fastest supported table, or the one named `forced` ("" = none). Throws Error(invalid_argument) for an unknown
-// name, listing the known ones, and Error(unsupported) for one that this CPU or OS cannot run.
+// The fastest supported table, or the one named `forced` ("" = none). Throws Error(invalid_argument) for an
+// unknown name, listing the known ones, and Error(unsupported) for one that this CPU or OS cannot run.
 const KernelTable& select_table(std::string_view forced);
 
 extern const KernelTable kScalarTable;

@@ -8,7 +8,9 @@
 namespace binhdan::scalar {
 namespace {
 
-const char* bytes(const void* p) { return static_cast<const char*>(p); }
+const char* bytes(const void* p) {
+  return static_cast<const char*>(p);
+}
 
 const void* activation_row(const MatmulArgs& args, int64_t i) {
   return bytes(args.activations) + static_cast<size_t>(i) * args.activation_stride;
@@ -79,14 +81,18 @@ void set_row(PanelQ4_0& panel, int row, const BlockQ4_0& block) {
   for (int j = 0; j < 16; ++j) panel.qs[j / 4][row][j % 4] = block.qs[j];
 }
 
-int code(const PanelQ8_0& panel, int row, int column) { return panel.qs[column / 4][row][column % 4]; }
+int code(const PanelQ8_0& panel, int row, int column) {
+  return panel.qs[column / 4][row][column % 4];
+}
 
 int code(const PanelQ4_0& panel, int row, int column) {
   const int byte = panel.qs[column % 16 / 4][row][column % 4];
   return (column < 16 ? byte & 15 : byte >> 4) - 8;
 }
 
-const Codes& codes(const PanelQ8_0& panel, Codes&) { return panel.qs; }
+const Codes& codes(const PanelQ8_0& panel, Codes&) {
+  return panel.qs;
+}
 
 const Codes& codes(const PanelQ4_0& panel, Codes& unpacked) {
   for (int g = 0; g < 4; ++g)

@@ -2,7 +2,9 @@
 
 namespace binhdan {
 
-bool scalar::supported(const CpuFeatures&) { return true; }
+bool scalar::supported(const CpuFeatures&) {
+  return true;
+}
 
 constinit const KernelTable kScalarTable = scalar::table();
 

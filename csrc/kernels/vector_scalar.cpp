@@ -9,7 +9,9 @@
 
 namespace binhdan::scalar {
 
-void quantize_f32(void* dst, const float* x, int64_t n) { std::copy_n(x, n, static_cast<float*>(dst)); }
+void quantize_f32(void* dst, const float* x, int64_t n) {
+  std::copy_n(x, n, static_cast<float*>(dst));
+}
 
 namespace {
 

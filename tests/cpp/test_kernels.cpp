@@ -26,7 +26,9 @@ void for_each_kernel(Body body) {
     for (const DTypeInfo& info : all_dtypes()) body(*table, info.type);
 }
 
-int64_t columns(DType type) { return dtype_info(type).block == 256 ? 768 : 224; }
+int64_t columns(DType type) {
+  return dtype_info(type).block == 256 ? 768 : 224;
+}
 
 }  // namespace
 
@@ -171,7 +173,8 @@ TEST(a_result_depends_on_its_rows_alone) {
         for (int64_t first = 0; first + m <= most; first += 4)
           expect(same(multiply(w, is_many, a, first, m, 0, rows), first, m, 0, rows),
                  where(table, type) + ": m = " + std::to_string(m) + " changes bits");
-      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 16}, {16, 48}, {48, 53}, {16, 41}, {32, 32}})
+      using Part = std::pair<int64_t, int64_t>;
+      for (const auto& [begin, end] : {Part{0, 16}, Part{16, 48}, Part{48, 53}, Part{16, 41}, Part{32, 32}})
         expect(same(multiply(w, is_many, a, 0, most, begin, end), 0, most, begin, end),
                where(table, type) + ": a part of the rows changes bits or writes outside");
     }
