@@ -26,7 +26,8 @@ struct QueueHandle {
 using Models = Handles<const model::Model, 1>;
 using Engines = Handles<engine::Engine, 2>;
 using Queues = Handles<QueueHandle, 3>;
-// Never destroyed: a forked child must not join threads that it does not have, nor a program that exits in a hurry.
+// Never destroyed: a forked child must not join threads that it does not have, nor a program that exits in a
+// hurry.
 Models& models();
 Engines& engines();
 Queues& queues();
@@ -79,7 +80,8 @@ uint32_t checked_struct_size(const T* given, const char* name) {
   return std::min(given->struct_size, static_cast<uint32_t>(sizeof(T)));
 }
 
-// A caller's struct as this version has it: fields that the caller's version lacks keep the value in `defaults`.
+// A caller's struct as this version has it: fields that the caller's version lacks keep the value in
+// `defaults`.
 template <typename T>
 T read_struct(const T* given, const char* name, T defaults) {
   if (given) std::memcpy(&defaults, given, checked_struct_size(given, name));

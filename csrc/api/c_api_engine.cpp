@@ -11,20 +11,23 @@ namespace {
 constexpr int32_t kMaxSequences = 1024, kMaxWaiting = 1 << 20, kMaxChunk = 1 << 16;
 
 int32_t option(const char* name, int32_t value, int32_t otherwise, int32_t limit) {
-  if (value < 0 || value > limit) fail(Code::invalid_argument, name, ": expected 0 to ", limit, ", got ", value);
+  if (value < 0 || value > limit)
+    fail(Code::invalid_argument, name, ": expected 0 to ", limit, ", got ", value);
   return value == 0 ? otherwise : value;
 }
 
 engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {
   constexpr uint32_t kKnown = BINHDAN_MANUAL_STEP | BINHDAN_DETERMINISTIC;
-  if (given.flags & ~kKnown) fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  if (given.flags & ~kKnown)
+    fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
   const auto trained = static_cast<int32_t>(model.config.context);
   engine::EngineOptions options;
   options.threads = checked_threads(given.threads);
   options.context = option("context (the model's is the most)", given.context, trained, trained);
   options.max_sequences = option("max_sequences", given.max_sequences, options.max_sequences, kMaxSequences);
   options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
-  options.prompt_chunk = option("prompt_chunk", given.prompt_chunk, static_cast<int32_t>(options.prompt_chunk), kMaxChunk);
+  options.prompt_chunk =
+      option("prompt_chunk", given.prompt_chunk, static_cast<int32_t>(options.prompt_chunk), kMaxChunk);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
   options.deterministic = given.flags & BINHDAN_DETERMINISTIC;
   return options;
@@ -32,7 +35,8 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
 
 engine::Request engine_request(const binhdan_request& given) {
   constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_WANT_MASK;
-  if (given.flags & ~kKnown) fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  if (given.flags & ~kKnown)
+    fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
   if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
     fail(Code::invalid_argument, "kind: expected 0 or 1, got ", given.kind);
   engine::Request request;
@@ -60,7 +64,7 @@ engine::Request engine_request(const binhdan_request& given) {
 
 // The event as C sees it, and what its pointers point to.
 struct EventBox {
-  binhdan_event event{};   // first: a pointer to it is a pointer to the box
+  binhdan_event event{};  // first: a pointer to it is a pointer to the box
   engine::Event source;
   std::vector<binhdan_token_value> top;
 
@@ -99,7 +103,8 @@ static_assert(static_cast<int>(engine::Event::Finish::error) == BINHDAN_FINISH_E
 
 }  // namespace
 
-int32_t binhdan_engine_create(binhdan_model handle, const binhdan_engine_options* given, binhdan_engine* out) {
+int32_t binhdan_engine_create(binhdan_model handle, const binhdan_engine_options* given,
+                              binhdan_engine* out) {
   return guarded([&] {
     require(out, "engine");
     const auto options = read_struct(given, "binhdan_engine_options", binhdan_engine_options{});
@@ -167,7 +172,9 @@ int32_t binhdan_queue_fd(binhdan_queue handle, int32_t* fd) {
   });
 }
 
-void binhdan_event_free(binhdan_event* event) { delete reinterpret_cast<EventBox*>(event); }
+void binhdan_event_free(binhdan_event* event) {
+  delete reinterpret_cast<EventBox*>(event);
+}
 
 void binhdan_request_init(binhdan_request* request) {
   if (!request) return;

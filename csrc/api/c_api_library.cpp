@@ -30,7 +30,7 @@ void set_last_error(const char* message) noexcept {
   try {
     last_error = message;
   } catch (...) {
-    last_error.clear();   // no memory even for the message: the code must do
+    last_error.clear();  // no memory even for the message: the code must do
   }
 }
 
@@ -52,18 +52,25 @@ static_assert(static_cast<int>(Code::too_small) == BINHDAN_TOO_SMALL);
 using namespace binhdan;
 using namespace binhdan::api;
 
-const char* binhdan_version(void) { return BINHDAN_VERSION; }
+const char* binhdan_version(void) {
+  return BINHDAN_VERSION;
+}
 
 const char* binhdan_status_name(int32_t status) {
-  static constexpr const char* kNames[] = {"OK", "INVALID_ARGUMENT", "INVALID_HANDLE", "NOT_FOUND", "IO", "BAD_FORMAT",
-                                           "UNSUPPORTED", "OUT_OF_MEMORY", "TOO_LARGE", "BUSY", "CLOSED", "INTERNAL",
-                                           "TOO_SMALL"};
+  static constexpr const char* kNames[] = {
+      "OK",         "INVALID_ARGUMENT", "INVALID_HANDLE", "NOT_FOUND", "IO",
+      "BAD_FORMAT", "UNSUPPORTED",      "OUT_OF_MEMORY",  "TOO_LARGE", "BUSY",
+      "CLOSED",     "INTERNAL",         "TOO_SMALL"};
   return status >= 0 && status < static_cast<int32_t>(std::size(kNames)) ? kNames[status] : "UNKNOWN";
 }
 
-const char* binhdan_last_error(void) { return last_error.c_str(); }
+const char* binhdan_last_error(void) {
+  return last_error.c_str();
+}
 
-void binhdan_set_log_sink(binhdan_log_sink sink, void* user) { set_log_sink(sink, user); }
+void binhdan_set_log_sink(binhdan_log_sink sink, void* user) {
+  set_log_sink(sink, user);
+}
 
 const char* binhdan_isas(void) {
   static const std::string names = [] {
@@ -82,7 +89,9 @@ const char* binhdan_cpu_name(void) {
   return name.c_str();
 }
 
-int32_t binhdan_usable_cores(void) { return usable_cores(); }
+int32_t binhdan_usable_cores(void) {
+  return usable_cores();
+}
 
 int32_t binhdan_measure_bandwidth(int32_t threads, double* bytes_per_second) {
   return guarded([&] {

@@ -42,9 +42,10 @@ int32_t binhdan_model_open(const char* path, const binhdan_model_options* given,
     const char* environment = std::getenv("BINHDAN_ISA");
     const char* isa = options.isa ? options.isa : environment ? environment : "";
     const int64_t start = now_ns();
-    auto opened = std::make_shared<const model::Model>(model::Model::load(path, isa, checked_threads(options.threads)));
-    log(LogLevel::info, "opened ", path, ": ", opened->config.architecture, ", ", opened->weights.bytes, " bytes, ",
-        opened->table->isa, ", ", (now_ns() - start) / 1000000, " ms");
+    auto opened =
+        std::make_shared<const model::Model>(model::Model::load(path, isa, checked_threads(options.threads)));
+    log(LogLevel::info, "opened ", path, ": ", opened->config.architecture, ", ", opened->weights.bytes,
+        " bytes, ", opened->table->isa, ", ", (now_ns() - start) / 1000000, " ms");
     *out = models().add(std::move(opened));
   });
 }
@@ -80,7 +81,8 @@ int32_t binhdan_model_describe(binhdan_model handle, binhdan_model_info* out) {
   });
 }
 
-int32_t binhdan_model_metadata(binhdan_model handle, const char* key, char* out, size_t capacity, size_t* size) {
+int32_t binhdan_model_metadata(binhdan_model handle, const char* key, char* out, size_t capacity,
+                               size_t* size) {
   return guarded([&] {
     const auto model = models().get(handle, "model");
     const gguf::Value* value = model->file.find(require(key, "key"));
@@ -96,13 +98,13 @@ int32_t binhdan_inspect(const char* path, char* out, size_t capacity, size_t* si
   return guarded([&] { write_array<char>(inspect_json(require(path, "path")), out, capacity, size); });
 }
 
-int32_t binhdan_tokenize(binhdan_model handle, const char* data, size_t data_size, uint32_t flags, int32_t* tokens,
-                         size_t capacity, size_t* count) {
+int32_t binhdan_tokenize(binhdan_model handle, const char* data, size_t data_size, uint32_t flags,
+                         int32_t* tokens, size_t capacity, size_t* count) {
   return guarded([&] {
     check_flags(flags, kTextFlags);
     const auto model = models().get(handle, "model");
-    write_array<int32_t>(model->tokenizer.encode(api::text(data, data_size, "text"), flags & BINHDAN_ADD_SPECIAL,
-                                                 flags & BINHDAN_PARSE_SPECIAL),
+    write_array<int32_t>(model->tokenizer.encode(api::text(data, data_size, "text"),
+                                                 flags & BINHDAN_ADD_SPECIAL, flags & BINHDAN_PARSE_SPECIAL),
                          tokens, capacity, count);
   });
 }
@@ -115,32 +117,36 @@ int32_t binhdan_tokenize_segments(binhdan_model handle, const binhdan_segment* s
     std::vector<text::Segment> parts;
     for (const binhdan_segment& segment : array(segments, n_segments, "segments"))
       parts.push_back({api::text(segment.text, segment.size, "segment.text"), segment.markup != 0});
-    write_array<int32_t>(model->tokenizer.encode(parts, flags & BINHDAN_ADD_SPECIAL), tokens, capacity, count);
+    write_array<int32_t>(model->tokenizer.encode(parts, flags & BINHDAN_ADD_SPECIAL), tokens, capacity,
+                         count);
   });
 }
 
-int32_t binhdan_chat_tokenize(binhdan_model handle, int32_t family, const binhdan_message* messages, size_t n_messages,
-                              int32_t add_generation_prompt, int32_t* tokens, size_t capacity, size_t* count) {
+int32_t binhdan_chat_tokenize(binhdan_model handle, int32_t family, const binhdan_message* messages,
+                              size_t n_messages, int32_t add_generation_prompt, int32_t* tokens,
+                              size_t capacity, size_t* count) {
   return guarded([&] {
     const auto model = models().get(handle, "model");
     std::vector<text::ChatMessage> turns;
     for (const binhdan_message& message : array(messages, n_messages, "messages"))
-      turns.push_back({require(message.role, "message.role"), api::text(message.content, message.size, "message.content")});
-    write_array<int32_t>(text::encode_chat(model->tokenizer, chat_family(*model, family), turns,
-                                           add_generation_prompt != 0),
-                         tokens, capacity, count);
+      turns.push_back({require(message.role, "message.role"),
+                       api::text(message.content, message.size, "message.content")});
+    write_array<int32_t>(
+        text::encode_chat(model->tokenizer, chat_family(*model, family), turns, add_generation_prompt != 0),
+        tokens, capacity, count);
   });
 }
 
-int32_t binhdan_detokenize(binhdan_model handle, const int32_t* tokens, size_t n_tokens, uint32_t flags, char* out,
-                           size_t capacity, size_t* size) {
+int32_t binhdan_detokenize(binhdan_model handle, const int32_t* tokens, size_t n_tokens, uint32_t flags,
+                           char* out, size_t capacity, size_t* size) {
   return guarded([&] {
     check_flags(flags, BINHDAN_PARSE_SPECIAL);
     const auto model = models().get(handle, "model");
     const auto ids = array(tokens, n_tokens, "tokens");
     for (size_t i = 0; i < ids.size(); ++i)
       if (ids[i] < 0 || ids[i] >= model->config.vocabulary)
-        fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model->config.vocabulary - 1, ", got ", ids[i]);
+        fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model->config.vocabulary - 1,
+             ", got ", ids[i]);
     write_array<char>(model->tokenizer.decode(ids, flags & BINHDAN_PARSE_SPECIAL), out, capacity, size);
   });
 }

@@ -24,7 +24,7 @@ using gguf::ValueType;
 constexpr uint64_t kLongestList = 16;         // array elements that are written out
 constexpr std::size_t kLongestString = 1000;  // bytes
 
-// ---- metadata ---------------------------------------------------------------------------------------------
+// ---- metadata ----------------------------------------------------------------------------------------
 
 std::string shortened(std::string_view text) {
   if (text.size() <= kLongestString) return std::string(text);
@@ -84,7 +84,7 @@ void write_metadata(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- the model's sizes ------------------------------------------------------------------------------------
+// ---- the model's sizes -------------------------------------------------------------------------------
 
 // What describes the file must not fail because of one odd value: such a value reads as absent.
 std::optional<std::string_view> find_string(const File& file, std::string_view key) {
@@ -193,7 +193,7 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- tensors ----------------------------------------------------------------------------------------------
+// ---- tensors -----------------------------------------------------------------------------------------
 
 struct Totals {
   DType type;

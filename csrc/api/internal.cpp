@@ -11,7 +11,7 @@ namespace binhdan::internal {
 
 void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads,
                     const std::function<void(int64_t, std::span<const float>)>& row) {
-  constexpr size_t kChunk = 64;   // bounds the memory for logits
+  constexpr size_t kChunk = 64;  // bounds the memory for logits
   const auto model = api::models().get(handle, "model");
   for (const int32_t token : tokens)
     if (token < 0 || token >= model->config.vocabulary)

@@ -20,7 +20,7 @@ using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Halves = py::array_t<uint16_t, py::array::c_style>;
 using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
-// ---- arguments ----------------------------------------------------------------------------------
+// ---- arguments ---------------------------------------------------------------------------------------
 
 // The bytes of anything that has the buffer protocol and lies in one piece.
 std::span<const std::byte> bytes_of(const py::buffer_info& info, const char* what) {
@@ -54,7 +54,7 @@ uint64_t blocks_size(const DTypeInfo& info, int64_t n) {
   return checked_mul(static_cast<uint64_t>(n) / info.block, info.block_bytes, "bytes of blocks");
 }
 
-// ---- codecs -------------------------------------------------------------------------------------
+// ---- codecs ------------------------------------------------------------------------------------------
 
 py::array_t<float> decode(const std::string& type, const py::buffer& blocks, int64_t n) {
   const DTypeInfo& info = internal::dtype_by_name(type);
@@ -94,7 +94,7 @@ py::dict dtypes() {
   return all;
 }
 
-// ---- matrices -----------------------------------------------------------------------------------
+// ---- matrices ----------------------------------------------------------------------------------------
 
 const MatmulKernel& kernel_of(const KernelTable& table, const DTypeInfo& info) {
   return table.matmul[static_cast<size_t>(info.type)];
@@ -190,7 +190,7 @@ py::array_t<float> matmul(const std::string& isa, const std::string& type, const
   return out;
 }
 
-// ---- the other kernels --------------------------------------------------------------------------
+// ---- the other kernels -------------------------------------------------------------------------------
 
 py::tuple quantize(const std::string& isa, const Floats& x) {
   expect_multiple("x", 32, x.size());
@@ -262,7 +262,7 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Halv
   return out;
 }
 
-// ---- models -------------------------------------------------------------------------------------
+// ---- models ------------------------------------------------------------------------------------------
 
 py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads) {
   expect_axes(tokens, "tokens", 1);

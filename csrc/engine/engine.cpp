@@ -15,7 +15,9 @@ Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 
-Engine::~Engine() { stop(); }
+Engine::~Engine() {
+  stop();
+}
 
 std::shared_ptr<EventQueue> Engine::make_queue() {
   auto queue = std::make_shared<EventQueue>();
@@ -39,7 +41,8 @@ void Engine::drop_queue(const std::shared_ptr<EventQueue>& queue) {
 uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   request.check(*model_, options_.context);
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
-  auto sequence = std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
+  auto sequence =
+      std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "the engine is closed");
@@ -67,7 +70,7 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = by_id_.find(id);
-    if (found == by_id_.end()) return;   // ended meanwhile: nobody needs the mask
+    if (found == by_id_.end()) return;  // ended meanwhile: nobody needs the mask
     Sequence& sequence = *found->second;
     if (!sequence.wants_mask()) fail(Code::invalid_argument, "the request was not submitted with WANT_MASK");
     if (sequence.shared.mask) fail(Code::invalid_argument, "the mask of the next token is set already");
@@ -77,7 +80,8 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
 }
 
 bool Engine::step() {
-  if (!options_.manual_step) fail(Code::invalid_argument, "step: the engine has a thread of its own; see MANUAL_STEP");
+  if (!options_.manual_step)
+    fail(Code::invalid_argument, "step: the engine has a thread of its own; see MANUAL_STEP");
   const std::lock_guard stepping(step_mutex_);
   {
     const std::lock_guard lock(mutex_);
@@ -102,7 +106,8 @@ bool Engine::runnable_locked() const {
   if (!waiting_.empty() && running_count_ < options_.max_sequences) return true;
   for (const auto& [id, sequence] : by_id_) {
     if (sequence->shared.cancelled) return true;
-    if (sequence->shared.admitted && (sequence->phase() != Sequence::Phase::masked || sequence->shared.mask)) return true;
+    if (sequence->shared.admitted && (sequence->phase() != Sequence::Phase::masked || sequence->shared.mask))
+      return true;
   }
   return false;
 }
@@ -173,7 +178,8 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
     for (size_t i = 0; i < chunks.size(); ++i) {
       Sequence& sequence = *batch_[i];
       if (chunks[i].wanted == model::Wanted::all_hidden)
-        for (size_t row = 0; row < chunks[i].tokens.size(); ++row) sequence.take_hidden(forward_.hidden(i, row));
+        for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
+          sequence.take_hidden(forward_.hidden(i, row));
       sequence.chunk_done();
       if (chunks[i].wanted != model::Wanted::last_logits) continue;
       std::optional<std::vector<uint32_t>> mask;

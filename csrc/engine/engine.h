@@ -1,4 +1,5 @@
-// Runs requests on a model: one thread, one batch at a time, one token of every running sequence in each batch.
+// Runs requests on a model: one thread, one batch at a time, one token of every running sequence in each
+// batch.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -20,13 +21,13 @@
 namespace binhdan::engine {
 
 struct EngineOptions {
-  int threads = 0;                // >= 1
-  int64_t context = 0;            // most tokens of one sequence, >= 1
+  int threads = 0;      // >= 1
+  int64_t context = 0;  // most tokens of one sequence, >= 1
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
-  int64_t prompt_chunk = 256;     // prompt tokens in one batch
-  bool manual_step = false;       // no thread: the caller calls step()
-  bool deterministic = false;     // every row in the numeric class of few rows
+  int64_t prompt_chunk = 256;  // prompt tokens in one batch
+  bool manual_step = false;    // no thread: the caller calls step()
+  bool deterministic = false;  // every row in the numeric class of few rows
 };
 
 struct EngineInfo {
@@ -39,13 +40,14 @@ class Engine {
  public:
   // Throws Error when the threads cannot be made.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
-  ~Engine();   // stop()
+  ~Engine();  // stop()
 
   // A queue that ends when the engine does.
   std::shared_ptr<EventQueue> make_queue();
   // Closes the queue and cancels the requests whose events would come there.
   void drop_queue(const std::shared_ptr<EventQueue>& queue);
-  // Throws Error(invalid_argument) naming the field, too_large, busy when max_waiting is reached, closed after stop().
+  // Throws Error(invalid_argument) naming the field, too_large, busy when max_waiting is reached, closed
+  // after stop().
   uint64_t submit(Request request, std::shared_ptr<EventQueue> queue);
   void cancel(uint64_t id);
   // Throws Error(invalid_argument) when the request did not ask for masks or has one already.
@@ -71,7 +73,7 @@ class Engine {
   EngineOptions options_;
   model::Forward forward_;
 
-  mutable std::mutex mutex_;            // guards what is between the marks
+  mutable std::mutex mutex_;  // guards what is between the marks
   std::condition_variable wake_;
   bool stopping_ = false;
   std::deque<std::shared_ptr<Sequence>> waiting_;
@@ -81,9 +83,9 @@ class Engine {
   uint64_t kv_bytes_ = 0;
   // ---- end of what mutex_ guards; below belongs to the thread that steps
 
-  std::mutex step_mutex_;               // held while stepping by hand: stop() waits for it
+  std::mutex step_mutex_;  // held while stepping by hand: stop() waits for it
   std::vector<std::shared_ptr<Sequence>> running_;
-  std::vector<Sequence*> batch_;        // whose chunk is at the same index
+  std::vector<Sequence*> batch_;  // whose chunk is at the same index
   std::thread thread_;
 };
 

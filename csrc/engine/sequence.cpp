@@ -17,7 +17,8 @@ void Request::check(const model::Model& model, int64_t context) const {
     fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " and the context holds ", context);
   for (size_t i = 0; i < prompt.size(); ++i)
     if (prompt[i] < 0 || prompt[i] >= model.config.vocabulary)
-      fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ", prompt[i]);
+      fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ",
+           prompt[i]);
   if (max_tokens < -1) fail(Code::invalid_argument, "max_tokens: expected -1 or more, got ", max_tokens);
   if (stops.size() > kMaxStops)
     fail(Code::too_large, "stop: expected at most ", kMaxStops, " texts, got ", stops.size());
@@ -29,9 +30,16 @@ void Request::check(const model::Model& model, int64_t context) const {
 
 Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context,
                    std::shared_ptr<EventQueue> queue)
-    : id_(id), model_(model), request_(std::move(request)), context_(context), queue_(std::move(queue)),
-      state_(model.config), sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
-      decoder_(model.tokenizer, request_.prompt.back()), stop_(request_.stops), submitted_ns_(now_ns()) {
+    : id_(id),
+      model_(model),
+      request_(std::move(request)),
+      context_(context),
+      queue_(std::move(queue)),
+      state_(model.config),
+      sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
+      decoder_(model.tokenizer, request_.prompt.back()),
+      stop_(request_.stops),
+      submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
 }
 
@@ -80,13 +88,16 @@ void Sequence::take_logits(std::span<float> logits, const std::optional<std::vec
   }
 }
 
-void Sequence::resume(const std::vector<uint32_t>& mask) { sample(kept_logits_, mask); }
+void Sequence::resume(const std::vector<uint32_t>& mask) {
+  sample(kept_logits_, mask);
+}
 
 void Sequence::sample(std::span<float> logits, std::span<const uint32_t> mask) {
   if (request_.max_tokens == 0) return finish(Event::Finish::length);
   // An empty mask means "all" to the sampler; one that allows nothing ends the answer.
   static constexpr uint32_t kNothing[1] = {0};
-  const Choice choice = sampler_.sample(logits, request_.want_mask && mask.empty() ? std::span(kNothing) : mask);
+  const Choice choice =
+      sampler_.sample(logits, request_.want_mask && mask.empty() ? std::span(kNothing) : mask);
   last_token_ns_ = now_ns();
   if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
   if (choice.token < 0) {
@@ -140,7 +151,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prompt_ns = started_ns_ ? first - started : 0;
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
-  state_ = model::SequenceState(model_.config);   // its memory is free for others at once
+  state_ = model::SequenceState(model_.config);  // its memory is free for others at once
   kept_logits_ = {};
 }
 

@@ -20,7 +20,7 @@ namespace binhdan::engine {
 struct Request {
   enum class Kind { generate, embed } kind = Kind::generate;
   std::vector<Token> prompt;
-  int64_t max_tokens = -1;       // -1: as many as the context holds
+  int64_t max_tokens = -1;  // -1: as many as the context holds
   SamplingParams sampling;
   std::vector<std::string> stops;
   bool ignore_eos = false;
@@ -37,14 +37,14 @@ class Sequence {
            std::shared_ptr<EventQueue> queue);
 
   enum class Phase {
-    prompt,     // tokens of the prompt wait for the forward pass
-    decode,     // the last sampled token does
-    masked,     // logits are there, the caller's mask is not
+    prompt,  // tokens of the prompt wait for the forward pass
+    decode,  // the last sampled token does
+    masked,  // logits are there, the caller's mask is not
     finished,
   };
 
   struct Shared {
-    bool admitted = false;       // among the running
+    bool admitted = false;  // among the running
     bool cancelled = false;
     std::optional<std::vector<uint32_t>> mask;
   } shared;
@@ -58,10 +58,11 @@ class Sequence {
   // The next chunk, of at most `budget` prompt tokens; reserves its KV. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
   // After the forward pass: results of this sequence's chunk.
-  void take_hidden(std::span<const float> row);     // embed: one row of the chunk
+  void take_hidden(std::span<const float> row);  // embed: one row of the chunk
   // Moves past the chunk; an embed request whose prompt is all computed sends its answer and ends.
   void chunk_done();
-  // The logits of the last position; samples at once, or keeps them until set_mask when the request wants one.
+  // The logits of the last position; samples at once, or keeps them until set_mask when the request wants
+  // one.
   void take_logits(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
   // For a masked sequence whose mask has come.
   void resume(const std::vector<uint32_t>& mask);
@@ -86,8 +87,8 @@ class Sequence {
   size_t prompt_done_ = 0, chunk_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
-  std::vector<float> kept_logits_;      // phase masked
-  std::vector<double> pooled_;          // embed: sum of the hidden states
+  std::vector<float> kept_logits_;  // phase masked
+  std::vector<double> pooled_;      // embed: sum of the hidden states
   int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;
 };
 

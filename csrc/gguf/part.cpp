@@ -50,7 +50,7 @@ std::string read_name(Cursor& in, const char* what) {
   return std::string(name);
 }
 
-// ---- header and metadata ----------------------------------------------------------------------------------
+// ---- header and metadata -----------------------------------------------------------------------------
 
 uint32_t read_version(Cursor& in) {
   const auto magic = in.take(4, "the magic number");
@@ -128,7 +128,7 @@ uint64_t read_alignment(Cursor& in, const Part& part) {
   return alignment;
 }
 
-// ---- tensors ----------------------------------------------------------------------------------------------
+// ---- tensors -----------------------------------------------------------------------------------------
 
 std::vector<uint64_t> read_shape(Cursor& in) {
   const auto dimensions = in.read<uint32_t>("the number of dimensions");

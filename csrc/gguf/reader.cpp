@@ -51,7 +51,7 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
 
 }  // namespace
 
-// ---- opening ----------------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------------
 
 File File::open(const std::string& path) {
   File file;
@@ -123,7 +123,7 @@ void File::add_tensors(std::vector<TensorInfo> tensors) {
   }
 }
 
-// ---- metadata ---------------------------------------------------------------------------------------------
+// ---- metadata ----------------------------------------------------------------------------------------
 
 const Value* File::find(std::string_view key) const {
   const auto found = values_.find(key);
@@ -219,7 +219,7 @@ std::vector<float> File::get_floats(std::string_view key) const {
   return numbers;
 }
 
-// ---- tensors ----------------------------------------------------------------------------------------------
+// ---- tensors -----------------------------------------------------------------------------------------
 
 const TensorInfo* File::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);

@@ -1,11 +1,13 @@
 // One page of keys and values for the query heads that share it.
 //
-// K and V are float16; vcvtph2ps (1 or 2 uops) makes eight float32 of them. The heads go in threes, which share every
-// converted vector: K times two tokens by three heads, V times three heads by 32 columns keep 12 sums in registers.
-// The page (16 KiB for 64 tokens of 64) comes from memory for the first three heads and from the cache for the rest.
+// K and V are float16; vcvtph2ps (1 or 2 uops) makes eight float32 of them. The heads go in threes, which
+// share every converted vector: K times two tokens by three heads, V times three heads by 32 columns keep 12
+// sums in registers. The page (16 KiB for 64 tokens of 64) comes from memory for the first three heads and
+// from the cache for the rest.
 //
-// Against scalar: scores and values are summed in the same order, with FMA; exp_lanes is within 1 ulp; the weights of
-// a page are summed in eight lanes. That is 1e-6 of the largest |term|, and what e^x makes of it: 1e-5 of an output.
+// Against scalar: scores and values are summed in the same order, with FMA; exp_lanes is within 1 ulp; the
+// weights of a page are summed in eight lanes. That is 1e-6 of the largest |term|, and what e^x makes of it:
+// 1e-5 of an output.
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {
@@ -35,7 +37,8 @@ BINHDAN_INLINE void score_tile(float* scores, const float* q, const uint16_t* k,
   if (d < dim)
     for (int t = 0; t < T; ++t)
       for (int h = 0; h < H; ++h)
-        sums[h][t][0] = _mm256_fmadd_ps(_mm256_loadu_ps(q + h * dim + d), load_f16(k + t * dim + d), sums[h][t][0]);
+        sums[h][t][0] =
+            _mm256_fmadd_ps(_mm256_loadu_ps(q + h * dim + d), load_f16(k + t * dim + d), sums[h][t][0]);
 #pragma GCC unroll 8
   for (int h = 0; h < H; ++h)
 #pragma GCC unroll 8
@@ -101,7 +104,8 @@ BINHDAN_INLINE void attend(const AttentionArgs& args, int64_t head) {
   for (; j < args.n; ++j) score_tile<H, 1>(scores[0] + j, q, args.k + j * dim, dim);
   for (int h = 0; h < H; ++h) keep[h] = softmax_step(scores[h], args.n, args.m[head + h], args.l[head + h]);
   int64_t d = 0;
-  for (; d + 4 * kLanes <= dim; d += 4 * kLanes) value_tile<H, 4>(acc + d, scores, keep, args.v + d, args.n, dim);
+  for (; d + 4 * kLanes <= dim; d += 4 * kLanes)
+    value_tile<H, 4>(acc + d, scores, keep, args.v + d, args.n, dim);
   for (; d < dim; d += kLanes) value_tile<H, 1>(acc + d, scores, keep, args.v + d, args.n, dim);
 }
 

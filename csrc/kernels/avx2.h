@@ -1,8 +1,8 @@
 // Private to the avx2 table: what its files give to table_avx2.cpp, and a few helpers that they share.
 //
-// These files are compiled with -mavx2 -mfma -mf16c -mbmi2, so nothing in them may leave a symbol that the linker
-// could pick for another file: helpers are `static` and always inlined, and nothing of the standard library that is
-// a template or inline is called.
+// These files are compiled with -mavx2 -mfma -mf16c -mbmi2, so nothing in them may leave a symbol that the
+// linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
+// library that is a template or inline is called.
 #pragma once
 #include <immintrin.h>
 
@@ -81,9 +81,11 @@ BINHDAN_INLINE float fold(__m256 low, __m256 high) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// The first n of eight floats (all of them when n >= 8), zeros behind. Masked stores are slow on Zen: only at ends.
+// The first n of eight floats (all of them when n >= 8), zeros behind. Masked stores are slow on Zen: only
+// at ends.
 BINHDAN_INLINE __m256i first_lanes(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 BINHDAN_INLINE __m256 load_first(const float* src, int64_t n) {
@@ -96,8 +98,9 @@ BINHDAN_INLINE void store_first(float* dst, int64_t n, __m256 x) {
     _mm256_maskstore_ps(dst, first_lanes(n), x);
 }
 
-// e^x within 1 ulp for x in [-87.3, 88.7]; 0 below, infinite above, NaN for NaN. x = n ln 2 + r, |r| <= ln 2 / 2, and
-// e^r = 1 + r + r^2 p(r): p minimizes the relative error (3e-9), ln 2 is in two parts so that n ln 2 loses nothing.
+// e^x within 1 ulp for x in [-87.3, 88.7]; 0 below, infinite above, NaN for NaN. x = n ln 2 + r, |r| <= ln 2
+// / 2, and e^r = 1 + r + r^2 p(r): p minimizes the relative error (3e-9), ln 2 is in two parts so that n ln
+// 2 loses nothing.
 BINHDAN_INLINE __m256 exp_lanes(__m256 x) {
   const __m256 least = _mm256_set1_ps(-87.3365f), most = _mm256_set1_ps(88.7228f);
   const __m256 inside = _mm256_max_ps(least, _mm256_min_ps(most, x));  // in this order they keep NaN
@@ -118,10 +121,12 @@ BINHDAN_INLINE __m256 exp_lanes(__m256 x) {
   return _mm256_blendv_ps(bounded, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, most, _CMP_GT_OQ));
 }
 
-// ---- panels times int8 activations ---------------------------------------------------------------------------
+// ---- panels times int8 activations -------------------------------------------------------------------
 
 // Half a panel's rows, four columns each.
-BINHDAN_INLINE __m256i load_bytes(const void* src) { return _mm256_loadu_si256(static_cast<const __m256i*>(src)); }
+BINHDAN_INLINE __m256i load_bytes(const void* src) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(src));
+}
 
 // Four columns of activations, the same for every row of weights.
 BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {
@@ -129,12 +134,15 @@ BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {
 }
 
 // Without this, GCC 12 sums an unrolled loop's products as a tree and spills them.
-BINHDAN_INLINE void in_register(__m256i& v) { asm("" : "+x"(v)); }
+BINHDAN_INLINE void in_register(__m256i& v) {
+  asm("" : "+x"(v));
+}
 
-// M rows of activations times H halves of a panel, over all columns. Kernel::add_block<M> adds one block's part.
+// M rows of activations times H halves of a panel, over all columns. Kernel::add_block<M> adds one block's
+// part.
 template <class Kernel, int M, int H>
-BINHDAN_INLINE void panel_tile(const MatmulArgs& args, const typename Kernel::Panel* panel, int half, int64_t row,
-                               int64_t i0) {
+BINHDAN_INLINE void panel_tile(const MatmulArgs& args, const typename Kernel::Panel* panel, int half,
+                               int64_t row, int64_t i0) {
   const BlockQ8A* x[M];
   __m256 sums[H][M];
 #pragma GCC unroll 8
@@ -156,12 +164,14 @@ BINHDAN_INLINE void panel_tile(const MatmulArgs& args, const typename Kernel::Pa
   for (int h = 0; h < H; ++h) {
     const int64_t r = row + 8 * (half + h);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) store_first(args.out + (i0 + i) * args.out_stride + r, args.row_end - r, sums[h][i]);
+    for (int i = 0; i < M; ++i)
+      store_first(args.out + (i0 + i) * args.out_stride + r, args.row_end - r, sums[h][i]);
   }
 }
 
 template <class Kernel, int M>
-BINHDAN_INLINE void half_by_half(const MatmulArgs& args, const typename Kernel::Panel* panel, int64_t row, int64_t i) {
+BINHDAN_INLINE void half_by_half(const MatmulArgs& args, const typename Kernel::Panel* panel, int64_t row,
+                                 int64_t i) {
   panel_tile<Kernel, M, 1>(args, panel, 0, row, i);
   panel_tile<Kernel, M, 1>(args, panel, 1, row, i);
 }
@@ -176,12 +186,23 @@ static void matmul_panels(const MatmulArgs& args) {
     int64_t i = 0;
     for (; i + 6 <= args.m; i += 6) half_by_half<Kernel, 6>(args, panel, row, i);
     switch (args.m - i) {
-      case 5: half_by_half<Kernel, 5>(args, panel, row, i); break;
-      case 4: half_by_half<Kernel, 4>(args, panel, row, i); break;
-      case 3: panel_tile<Kernel, 3, 2>(args, panel, 0, row, i); break;
-      case 2: panel_tile<Kernel, 2, 2>(args, panel, 0, row, i); break;
-      case 1: panel_tile<Kernel, 1, 2>(args, panel, 0, row, i); break;
-      default: break;
+      case 5:
+        half_by_half<Kernel, 5>(args, panel, row, i);
+        break;
+      case 4:
+        half_by_half<Kernel, 4>(args, panel, row, i);
+        break;
+      case 3:
+        panel_tile<Kernel, 3, 2>(args, panel, 0, row, i);
+        break;
+      case 2:
+        panel_tile<Kernel, 2, 2>(args, panel, 0, row, i);
+        break;
+      case 1:
+        panel_tile<Kernel, 1, 2>(args, panel, 0, row, i);
+        break;
+      default:
+        break;
     }
   }
 }

@@ -8,7 +8,7 @@
 namespace binhdan {
 namespace {
 
-// ---- floats -------------------------------------------------------------------------------------
+// ---- floats ------------------------------------------------------------------------------------------
 
 void decode_f32(float* dst, const void* src, int64_t n) {
   if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
@@ -22,7 +22,7 @@ void decode_bf16(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = bf16_to_f32(load_block<uint16_t>(src, i));
 }
 
-// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) ----------
+// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) ---------------
 
 void decode_q4_0(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
@@ -76,7 +76,7 @@ void decode_q8_0(float* dst, const void* src, int64_t n) {
   }
 }
 
-// ---- super-blocks of 256 ------------------------------------------------------------------------
+// ---- super-blocks of 256 -----------------------------------------------------------------------------
 
 void decode_q2_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
@@ -178,7 +178,7 @@ void decode_q6_k(float* dst, const void* src, int64_t n) {
   }
 }
 
-// ---- 4 bits that index a table ------------------------------------------------------------------
+// ---- 4 bits that index a table -----------------------------------------------------------------------
 
 void decode_iq4_nl(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {

@@ -1,17 +1,21 @@
 // File blocks decoded to float32: the same bits as codec_decode.cpp.
 //
-// d q and d s q are exact (11 bits of a float16 times at most 6 of a scale times at most 5 of a code), so FMA with an
-// offset rounds once, like the subtraction there; where they are not (Q6_K, IQ4_XS), both round once, in d s q.
-// Codes are put together as 32 bytes, then widened eight at a time: vpmovsxbd (p5, one a cycle), vcvtdq2ps, vmulps
-// or FMA, a store: 4 operations for 8 weights, plus 1 to 2 for their bits.
+// d q and d s q are exact (11 bits of a float16 times at most 6 of a scale times at most 5 of a code), so
+// FMA with an offset rounds once, like the subtraction there; where they are not (Q6_K, IQ4_XS), both round
+// once, in d s q. Codes are put together as 32 bytes, then widened eight at a time: vpmovsxbd (p5, one a
+// cycle), vcvtdq2ps, vmulps or FMA, a store: 4 operations for 8 weights, plus 1 to 2 for their bits.
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {
 namespace {
 
-BINHDAN_INLINE float half_to_float(uint16_t h) { return _cvtsh_ss(h); }
+BINHDAN_INLINE float half_to_float(uint16_t h) {
+  return _cvtsh_ss(h);
+}
 
-BINHDAN_INLINE __m256i load32(const void* src) { return _mm256_loadu_si256(static_cast<const __m256i*>(src)); }
+BINHDAN_INLINE __m256i load32(const void* src) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(src));
+}
 
 // 16 bytes of nibbles as 32 codes: all the low ones, then all the high ones.
 BINHDAN_INLINE __m256i nibbles16(const void* src) {
@@ -19,9 +23,11 @@ BINHDAN_INLINE __m256i nibbles16(const void* src) {
   return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15));
 }
 
-// `width` bits of each of 32 bytes, from bit `shift` on; what a 16-bit shift brings in from the neighbour is cut off.
+// `width` bits of each of 32 bytes, from bit `shift` on; what a 16-bit shift brings in from the neighbour is
+// cut off.
 BINHDAN_INLINE __m256i bits(__m256i bytes, int shift, int width) {
-  return _mm256_and_si256(_mm256_srli_epi16(bytes, shift), _mm256_set1_epi8(static_cast<char>((1 << width) - 1)));
+  return _mm256_and_si256(_mm256_srli_epi16(bytes, shift),
+                          _mm256_set1_epi8(static_cast<char>((1 << width) - 1)));
 }
 
 // Codes 8k .. 8k + 7 of 32 as float32.
@@ -52,9 +58,9 @@ BINHDAN_INLINE void store_affine(float* dst, __m256i codes, Halves scale, Halves
 
 // 32 bits as 32 bytes of `value` or 0.
 BINHDAN_INLINE __m256i spread_bits(const uint8_t* src, int value) {
-  const __m256i bytes = _mm256_shuffle_epi8(
-      _mm256_set1_epi32(four_bytes(src)),
-      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+  const __m256i bytes =
+      _mm256_shuffle_epi8(_mm256_set1_epi32(four_bytes(src)),
+                          _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
   const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
   const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
   return _mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value)));
@@ -64,16 +70,17 @@ BINHDAN_INLINE __m256i five_bits(const uint8_t* qs, const uint8_t* qh) {
   return _mm256_or_si256(nibbles16(qs), spread_bits(qh, 16));
 }
 
-// ---- blocks of 32 -------------------------------------------------------------------------------------------------
+// ---- blocks of 32 ------------------------------------------------------------------------------------
 
-// Calls f(destination, block) for each block of a row. GGUF aligns tensors to 8 bytes or more, and sizes are even.
+// Calls f(destination, block) for each block of a row. GGUF aligns tensors to 8 bytes or more, and sizes are
+// even.
 template <class Block, int kElements, class F>
 BINHDAN_INLINE void each_block(float* dst, const void* src, int64_t n, F f) {
   const auto* block = static_cast<const Block*>(src);
   for (; n > 0; n -= kElements, dst += kElements, ++block) f(dst, *block);
 }
 
-// ---- super-blocks of 256 ------------------------------------------------------------------------------------------
+// ---- super-blocks of 256 -----------------------------------------------------------------------------
 
 struct ScalesAndMins {
   float scale[8], min[8];  // d s and -dmin m of each group of 32
@@ -109,21 +116,25 @@ BINHDAN_INLINE __m128i q3_k_scales(const uint8_t* scales) {
   const auto join = [&](uint32_t nibbles, int shift) {
     return static_cast<int>((nibbles & 0x0f0f0f0f) | (high >> shift & 0x03030303) << 4);
   };
-  return _mm_sub_epi8(_mm_setr_epi32(join(a, 0), join(b, 2), join(a >> 4, 4), join(b >> 4, 6)), _mm_set1_epi8(32));
+  return _mm_sub_epi8(_mm_setr_epi32(join(a, 0), join(b, 2), join(a >> 4, 4), join(b >> 4, 6)),
+                      _mm_set1_epi8(32));
 }
 
-// ---- four bits that index a table ---------------------------------------------------------------------------------
+// ---- four bits that index a table --------------------------------------------------------------------
 
 BINHDAN_INLINE __m256i iq4_values(__m256i codes) {
-  const __m256i values = _mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-                                          -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+  const __m256i values =
+      _mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113, -127, -104,
+                       -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
   return _mm256_shuffle_epi8(values, codes);
 }
 
 }  // namespace
 
 // Written for whole rows and pieces of them; n may be odd for the three float types only.
-void decode_f32(float* dst, const void* src, int64_t n) { __builtin_memcpy(dst, src, static_cast<size_t>(n) * 4); }
+void decode_f32(float* dst, const void* src, int64_t n) {
+  __builtin_memcpy(dst, src, static_cast<size_t>(n) * 4);
+}
 
 void decode_f16(float* dst, const void* src, int64_t n) {
   const auto* half = static_cast<const uint16_t*>(src);

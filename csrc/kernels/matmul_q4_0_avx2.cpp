@@ -5,14 +5,14 @@
 //   out += (d_w d_a) (sum q a - 8 sum a)
 // vpmaddubsw adds the products of two columns into 16 bits. A lane takes 8 of those for the block, at most
 // 8 * 2 * 15 * 127 = 30480 < 2^15, so vpmaddwd widens once for each block and not for each group of columns.
-// The integer part is exact; the float part is one rounded product of scales and one FMA for each block, in the
-// order of the columns, whatever m is: gemv and gemm are one class. Against scalar only the FMA's single rounding
-// differs: less than 2^-22 of the sum of |terms|.
+// The integer part is exact; the float part is one rounded product of scales and one FMA for each block, in
+// the order of the columns, whatever m is: gemv and gemm are one class. Against scalar only the FMA's single
+// rounding differs: less than 2^-22 of the sum of |terms|.
 //
-// Cost of 32 multiply-adds: vpbroadcastd (a load), vpmaddubsw (2 a cycle since Skylake and Zen, 1 on Haswell) and
-// vpaddw (3 a cycle); unpacking nibbles adds 1.5 operations, which the rows of activations share. A tile of 6 rows
-// of activations and half a panel keeps its 6 float and 6 integer sums, the weights and the constants in the 16
-// registers; few rows take the whole panel, so that it is read once.
+// Cost of 32 multiply-adds: vpbroadcastd (a load), vpmaddubsw (2 a cycle since Skylake and Zen, 1 on
+// Haswell) and vpaddw (3 a cycle); unpacking nibbles adds 1.5 operations, which the rows of activations
+// share. A tile of 6 rows of activations and half a panel keeps its 6 float and 6 integer sums, the weights
+// and the constants in the 16 registers; few rows take the whole panel, so that it is read once.
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {
@@ -23,7 +23,8 @@ struct Q4_0 {
 
   // sums[i] += rows 8 half .. 8 half + 7 of the block times block `at` of each of M rows of activations.
   template <int M>
-  BINHDAN_INLINE void add_block(__m256* sums, const Panel& block, int half, const BlockQ8A* const* x, int64_t at) {
+  BINHDAN_INLINE void add_block(__m256* sums, const Panel& block, int half, const BlockQ8A* const* x,
+                                int64_t at) {
     const __m256i low = _mm256_set1_epi8(15);
     __m256i pairs[M];
     for (int i = 0; i < M; ++i) pairs[i] = _mm256_setzero_si256();
@@ -53,6 +54,8 @@ struct Q4_0 {
 
 }  // namespace
 
-void matmul_q4_0(const MatmulArgs& args) { matmul_panels<Q4_0>(args); }
+void matmul_q4_0(const MatmulArgs& args) {
+  matmul_panels<Q4_0>(args);
+}
 
 }  // namespace binhdan::avx2

@@ -1,12 +1,14 @@
-// Types whose file blocks are used where they lie, with float32 activations: decode a piece, multiply it at once.
+// Types whose file blocks are used where they lie, with float32 activations: decode a piece, multiply it at
+// once.
 //
-// A column's product goes to partial sum column % 16 and the 16 are folded at the end (kernels.h), so a dot is two
-// vectors of sums and its bits do not depend on the tile: gemv and gemm are one class, and equal scalar but for FMA's
-// single rounding: less than cols / 16 * 2^-23 of the sum of |terms|, in practice 1e-7.
+// A column's product goes to partial sum column % 16 and the 16 are folded at the end (kernels.h), so a dot
+// is two vectors of sums and its bits do not depend on the tile: gemv and gemm are one class, and equal
+// scalar but for FMA's single rounding: less than cols / 16 * 2^-23 of the sum of |terms|, in practice 1e-7.
 //
-// kRows rows are decoded kPiece columns at a time (12 KiB: it stays in L1) and meet up to kBatch rows of activations,
-// whose partial sums wait in the scratch between pieces. Tiles of 6 dots (6 x 1 for one row, 3 x 2 otherwise) keep
-// their 12 sums in registers: 10 loads for 12 FMA, both 2 a cycle (Haswell, Zen 2 and later).
+// kRows rows are decoded kPiece columns at a time (12 KiB: it stays in L1) and meet up to kBatch rows of
+// activations, whose partial sums wait in the scratch between pieces. Tiles of 6 dots (6 x 1 for one row, 3
+// x 2 otherwise) keep their 12 sums in registers: 10 loads for 12 FMA, both 2 a cycle (Haswell, Zen 2 and
+// later).
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {
@@ -26,7 +28,8 @@ const float* activation_row(const MatmulArgs& args, int64_t i) {
                                         static_cast<size_t>(i) * args.activation_stride);
 }
 
-// Rows r .. r + R - 1 of the decoded piece times rows i .. i + M - 1 of the batch; x points at their first column.
+// Rows r .. r + R - 1 of the decoded piece times rows i .. i + M - 1 of the batch; x points at their first
+// column.
 template <int R, int M>
 BINHDAN_INLINE void tile(Scratch& scratch, int r, int i, const float* const* x, int64_t n) {
   __m256 sums[R][M][2];
@@ -120,20 +123,48 @@ void matmul_rows(const MatmulArgs& args, const Format& format) {
 
 }  // namespace
 
-size_t matmul_rows_scratch(int64_t, int64_t, int64_t) { return sizeof(Scratch); }
+size_t matmul_rows_scratch(int64_t, int64_t, int64_t) {
+  return sizeof(Scratch);
+}
 
-void matmul_f32(const MatmulArgs& args) { matmul_rows(args, {decode_f32, 1, 4}); }
-void matmul_f16(const MatmulArgs& args) { matmul_rows(args, {decode_f16, 1, 2}); }
-void matmul_bf16(const MatmulArgs& args) { matmul_rows(args, {decode_bf16, 1, 2}); }
-void matmul_q4_1(const MatmulArgs& args) { matmul_rows(args, {decode_q4_1, 32, sizeof(BlockQ4_1)}); }
-void matmul_q5_0(const MatmulArgs& args) { matmul_rows(args, {decode_q5_0, 32, sizeof(BlockQ5_0)}); }
-void matmul_q5_1(const MatmulArgs& args) { matmul_rows(args, {decode_q5_1, 32, sizeof(BlockQ5_1)}); }
-void matmul_iq4_nl(const MatmulArgs& args) { matmul_rows(args, {decode_iq4_nl, 32, sizeof(BlockIQ4_NL)}); }
-void matmul_q2_k(const MatmulArgs& args) { matmul_rows(args, {decode_q2_k, kSuper, sizeof(BlockQ2_K)}); }
-void matmul_q3_k(const MatmulArgs& args) { matmul_rows(args, {decode_q3_k, kSuper, sizeof(BlockQ3_K)}); }
-void matmul_q4_k(const MatmulArgs& args) { matmul_rows(args, {decode_q4_k, kSuper, sizeof(BlockQ4_K)}); }
-void matmul_q5_k(const MatmulArgs& args) { matmul_rows(args, {decode_q5_k, kSuper, sizeof(BlockQ5_K)}); }
-void matmul_q6_k(const MatmulArgs& args) { matmul_rows(args, {decode_q6_k, kSuper, sizeof(BlockQ6_K)}); }
-void matmul_iq4_xs(const MatmulArgs& args) { matmul_rows(args, {decode_iq4_xs, kSuper, sizeof(BlockIQ4_XS)}); }
+void matmul_f32(const MatmulArgs& args) {
+  matmul_rows(args, {decode_f32, 1, 4});
+}
+void matmul_f16(const MatmulArgs& args) {
+  matmul_rows(args, {decode_f16, 1, 2});
+}
+void matmul_bf16(const MatmulArgs& args) {
+  matmul_rows(args, {decode_bf16, 1, 2});
+}
+void matmul_q4_1(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q4_1, 32, sizeof(BlockQ4_1)});
+}
+void matmul_q5_0(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q5_0, 32, sizeof(BlockQ5_0)});
+}
+void matmul_q5_1(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q5_1, 32, sizeof(BlockQ5_1)});
+}
+void matmul_iq4_nl(const MatmulArgs& args) {
+  matmul_rows(args, {decode_iq4_nl, 32, sizeof(BlockIQ4_NL)});
+}
+void matmul_q2_k(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q2_k, kSuper, sizeof(BlockQ2_K)});
+}
+void matmul_q3_k(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q3_k, kSuper, sizeof(BlockQ3_K)});
+}
+void matmul_q4_k(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q4_k, kSuper, sizeof(BlockQ4_K)});
+}
+void matmul_q5_k(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q5_k, kSuper, sizeof(BlockQ5_K)});
+}
+void matmul_q6_k(const MatmulArgs& args) {
+  matmul_rows(args, {decode_q6_k, kSuper, sizeof(BlockQ6_K)});
+}
+void matmul_iq4_xs(const MatmulArgs& args) {
+  matmul_rows(args, {decode_iq4_xs, kSuper, sizeof(BlockIQ4_XS)});
+}
 
 }  // namespace binhdan::avx2

@@ -22,7 +22,7 @@ const void* file_row(DType type, const void* weights, int64_t cols, int64_t row)
 
 }  // namespace
 
-// ---- file blocks, decoded -----------------------------------------------------------------------
+// ---- file blocks, decoded ----------------------------------------------------------------------------
 
 size_t scratch_size_decoded(int64_t, int64_t cols, int64_t) {
   return static_cast<size_t>(cols) * sizeof(float);
@@ -65,7 +65,7 @@ INSTANTIATE(DType::iq4_nl)
 INSTANTIATE(DType::iq4_xs)
 #undef INSTANTIATE
 
-// ---- panels -------------------------------------------------------------------------------------
+// ---- panels ------------------------------------------------------------------------------------------
 namespace {
 
 using Codes = int8_t[8][kPanelRows][4];  // of one panel, [column / 4][row][column % 4]

@@ -8,7 +8,9 @@ namespace binhdan {
 namespace avx2 {
 namespace {
 
-bool supported(const CpuFeatures& cpu) { return cpu.avx2; }
+bool supported(const CpuFeatures& cpu) {
+  return cpu.avx2;
+}
 
 consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&)) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];

@@ -1,17 +1,23 @@
-// Activations, norms, rotations and element-wise functions, eight lanes at a time. The same bits as scalar but for
-// rms_norm (FMA in the sum of squares: 1e-6 relative) and silu_mul (exp_lanes: 5e-7 relative, and 0 where e^-x
-// overflows). These rows lie in the first-level cache: loads and stores bound them, not arithmetic.
+// Activations, norms, rotations and element-wise functions, eight lanes at a time. The same bits as scalar
+// but for rms_norm (FMA in the sum of squares: 1e-6 relative) and silu_mul (exp_lanes: 5e-7 relative, and 0
+// where e^-x overflows). These rows lie in the first-level cache: loads and stores bound them, not
+// arithmetic.
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {
 namespace {
 
-BINHDAN_INLINE __m256 magnitude(__m256 x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
+BINHDAN_INLINE __m256 magnitude(__m256 x) {
+  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
 
-// The greatest of 32 |x|, or something that is not finite when one of them is not: their bits order like integers.
+// The greatest of 32 |x|, or something that is not finite when one of them is not: their bits order like
+// integers.
 BINHDAN_INLINE float max_magnitude(const __m256 (&x)[4]) {
-  const __m256i m01 = _mm256_max_epu32(_mm256_castps_si256(magnitude(x[0])), _mm256_castps_si256(magnitude(x[1])));
-  const __m256i m23 = _mm256_max_epu32(_mm256_castps_si256(magnitude(x[2])), _mm256_castps_si256(magnitude(x[3])));
+  const __m256i m01 =
+      _mm256_max_epu32(_mm256_castps_si256(magnitude(x[0])), _mm256_castps_si256(magnitude(x[1])));
+  const __m256i m23 =
+      _mm256_max_epu32(_mm256_castps_si256(magnitude(x[2])), _mm256_castps_si256(magnitude(x[3])));
   const __m256i m = _mm256_max_epu32(m01, m23);
   __m128i top = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
   top = _mm_max_epu32(top, _mm_shuffle_epi32(top, _MM_SHUFFLE(1, 0, 3, 2)));
@@ -59,8 +65,9 @@ void rope_neighbours(float* x, const float* cos_sin, int64_t dim) {
   each_eight(dim, [&](int64_t i, int64_t lanes) {
     const __m256 pairs = load_first(x + i, lanes), angles = load_first(cos_sin + i, lanes);
     const __m256 swapped = _mm256_permute_ps(pairs, _MM_SHUFFLE(2, 3, 0, 1));
-    store_first(x + i, lanes, _mm256_addsub_ps(_mm256_mul_ps(pairs, _mm256_moveldup_ps(angles)),
-                                               _mm256_mul_ps(swapped, _mm256_movehdup_ps(angles))));
+    store_first(x + i, lanes,
+                _mm256_addsub_ps(_mm256_mul_ps(pairs, _mm256_moveldup_ps(angles)),
+                                 _mm256_mul_ps(swapped, _mm256_movehdup_ps(angles))));
   });
 }
 
@@ -68,7 +75,8 @@ void rope_neighbours(float* x, const float* cos_sin, int64_t dim) {
 void rope_halves(float* x, const float* cos_sin, int64_t dim) {
   const int64_t half = dim / 2;
   each_eight(half, [&](int64_t i, int64_t lanes) {
-    const __m256 a = load_first(cos_sin + 2 * i, 2 * lanes), b = load_first(cos_sin + 2 * i + 8, 2 * lanes - 8);
+    const __m256 a = load_first(cos_sin + 2 * i, 2 * lanes),
+                 b = load_first(cos_sin + 2 * i + 8, 2 * lanes - 8);
     const __m256 low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
     const __m256 cos = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0));
     const __m256 sin = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 3, 1));
@@ -85,7 +93,9 @@ BINHDAN_INLINE __m256 silu(__m256 x) {
 
 }  // namespace
 
-void quantize_f32(void* dst, const float* x, int64_t n) { __builtin_memcpy(dst, x, static_cast<size_t>(n) * 4); }
+void quantize_f32(void* dst, const float* x, int64_t n) {
+  __builtin_memcpy(dst, x, static_cast<size_t>(n) * 4);
+}
 
 void quantize_q8(void* dst, const float* x, int64_t n) {
   auto* blocks = static_cast<BlockQ8A*>(dst);

@@ -25,8 +25,8 @@ constexpr Architecture kArchitectures[] = {
 const Architecture& find_architecture(std::string_view name) {
   for (const Architecture& architecture : kArchitectures)
     if (name == architecture.name) return architecture;
-  fail(Code::unsupported, "general.architecture: \"", name, "\" cannot be run; supported: ",
-       supported_architectures());
+  fail(Code::unsupported, "general.architecture: \"", name,
+       "\" cannot be run; supported: ", supported_architectures());
 }
 
 // Bounds that no sane model reaches, and that keep every later product far below 64 bits.
@@ -38,17 +38,21 @@ class Keys {
  public:
   Keys(const gguf::File& file, const std::string& architecture) : file_(file), prefix_(architecture + ".") {}
 
-  uint64_t size(const char* key, uint64_t limit) const { return bounded(key, file_.get_uint(prefix_ + key), limit); }
+  uint64_t size(const char* key, uint64_t limit) const {
+    return bounded(key, file_.get_uint(prefix_ + key), limit);
+  }
   uint64_t size(const char* key, uint64_t limit, uint64_t otherwise) const {
     return bounded(key, file_.get_uint(prefix_ + key, otherwise), limit);
   }
   // One value for all layers, or an array with one for each.
   std::vector<uint64_t> sizes(const char* key, uint64_t limit, uint64_t layers) const {
     const gguf::Value* value = file_.find(prefix_ + key);
-    if (!value || value->type != gguf::ValueType::array) return std::vector<uint64_t>(layers, size(key, limit));
+    if (!value || value->type != gguf::ValueType::array)
+      return std::vector<uint64_t>(layers, size(key, limit));
     const std::vector<int64_t> values = file_.get_ints(prefix_ + key);
     if (values.size() != layers)
-      fail(Code::bad_format, prefix_, key, ": expected ", layers, " values, one a layer, got ", values.size());
+      fail(Code::bad_format, prefix_, key, ": expected ", layers, " values, one a layer, got ",
+           values.size());
     std::vector<uint64_t> sizes;
     for (const int64_t v : values) sizes.push_back(bounded(key, v < 0 ? 0 : static_cast<uint64_t>(v), limit));
     return sizes;
@@ -91,7 +95,8 @@ RopeConfig read_rope(const Keys& keys, bool neox, uint64_t head_dim, int64_t con
   } else if (type == "yarn") {
     rope.scaling = RopeConfig::Scaling::yarn;
   } else {
-    fail(Code::unsupported, keys.prefix(), "rope.scaling.type: expected none, linear or yarn, got \"", type, "\"");
+    fail(Code::unsupported, keys.prefix(), "rope.scaling.type: expected none, linear or yarn, got \"", type,
+         "\"");
   }
   // Files of 2023 have rope.scale_linear in place of the type and the factor.
   if (!keys.has("rope.scaling.type") && keys.has("rope.scale_linear")) {
@@ -112,10 +117,12 @@ std::vector<LayerConfig> read_layers(const Keys& keys, const Architecture& archi
   const auto kv_heads =
       keys.has("attention.head_count_kv") ? keys.sizes("attention.head_count_kv", kMaxHeads, layers) : heads;
   const auto ffn = keys.sizes("feed_forward_length", kMaxWidth, layers);
-  const uint64_t head_dim = keys.size("attention.key_length", kMaxHeadDim, std::max<uint64_t>(1, dim / heads[0]));
-  if (const uint64_t value_dim = keys.size("attention.value_length", kMaxHeadDim, head_dim); value_dim != head_dim)
-    fail(Code::unsupported, keys.prefix(), "attention.value_length: expected the key_length ", head_dim, ", got ",
-         value_dim);
+  const uint64_t head_dim =
+      keys.size("attention.key_length", kMaxHeadDim, std::max<uint64_t>(1, dim / heads[0]));
+  if (const uint64_t value_dim = keys.size("attention.value_length", kMaxHeadDim, head_dim);
+      value_dim != head_dim)
+    fail(Code::unsupported, keys.prefix(), "attention.value_length: expected the key_length ", head_dim,
+         ", got ", value_dim);
   if (head_dim % 8 != 0)
     fail(Code::unsupported, keys.prefix(), "attention.key_length: expected a multiple of 8, got ", head_dim);
 
@@ -177,7 +184,8 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, std::span<const float> 
   const auto dim = static_cast<double>(rope.dim);
   // Dimension whose wavelength fits `rotations` times into the original context (YaRN, section 3.2).
   const auto correction = [&](double rotations) {
-    return dim * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(rope.base));
+    return dim * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.base));
   };
   const double low = std::max(0.0, std::floor(correction(rope.beta_fast)));
   const double high = std::min(dim - 1, std::ceil(correction(rope.beta_slow)));

@@ -1,4 +1,5 @@
-// From GGUF keys to a descriptor of the model and of each layer. The forward pass reads descriptors only, never keys.
+// From GGUF keys to a descriptor of the model and of each layer. The forward pass reads descriptors only,
+// never keys.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -11,8 +12,8 @@ namespace binhdan::model {
 
 // Rotary position embedding (Su et al. 2021) with its scalings.
 struct RopeConfig {
-  int64_t dim;              // rotated dimensions of a head, even
-  bool neox;                // pairs (i, i + dim/2); else neighbours (2i, 2i + 1)
+  int64_t dim;  // rotated dimensions of a head, even
+  bool neox;    // pairs (i, i + dim/2); else neighbours (2i, 2i + 1)
   double base;
   enum class Scaling { none, linear, yarn } scaling;
   double factor;            // positions are stretched by this
@@ -23,15 +24,15 @@ struct RopeConfig {
 
 struct LayerConfig {
   int64_t heads, kv_heads, head_dim;
-  int64_t ffn;              // width of the feed-forward part
-  bool qkv_bias;            // must be there; where it need not, it may
-  bool qk_norm;             // RMS norm of every query and key head
+  int64_t ffn;    // width of the feed-forward part
+  bool qkv_bias;  // must be there; where it need not, it may
+  bool qk_norm;   // RMS norm of every query and key head
 };
 
 struct Config {
   std::string architecture;
-  int64_t dim;              // width of hidden states
-  int64_t context;          // tokens it was trained for
+  int64_t dim;      // width of hidden states
+  int64_t context;  // tokens it was trained for
   int64_t vocabulary;
   float norm_epsilon;
   RopeConfig rope;
@@ -47,8 +48,8 @@ struct Config {
 // Architectures that the forward pass can run, separated by ", ".
 std::string supported_architectures();
 
-// What cos and sin are taken of: the angle of pair i at position p is p * frequencies[i]; both are multiplied by
-// magnitude.
+// What cos and sin are taken of: the angle of pair i at position p is p * frequencies[i]; both are
+// multiplied by magnitude.
 struct RopeFrequencies {
   std::vector<double> frequencies;  // (dim / 2)
   double magnitude;

@@ -5,7 +5,8 @@
 
 namespace binhdan::model {
 
-Forward::Forward(const Model& model, int threads) : model_(model), pool_(threads), scratch_(static_cast<size_t>(threads)) {
+Forward::Forward(const Model& model, int threads)
+    : model_(model), pool_(threads), scratch_(static_cast<size_t>(threads)) {
   for (const LayerConfig& layer : model.config.layers) {
     max_heads_ = std::max(max_heads_, layer.heads);
     max_q_width_ = std::max(max_q_width_, layer.heads * layer.head_dim);
@@ -151,7 +152,8 @@ void Forward::attention_block(Team& team, size_t layer) {
   team.sync();
   rotate_and_store(team, layer);
   team.sync();
-  ops::attention(team, table, attention_rows_, shape.heads, q_.as<float>(), attended_.as<float>(), attention_scratch_);
+  ops::attention(team, table, attention_rows_, shape.heads, q_.as<float>(), attended_.as<float>(),
+                 attention_scratch_);
   team.sync();
   activations_.prepare(team, table, w.attention_output, attended_.as<float>(), q_width, classes_);
   team.sync();
@@ -189,14 +191,16 @@ void Forward::feed_forward_block(Team& team, size_t layer) {
 // x += matrix . activations; ends synced.
 void Forward::add_product(Team& team, const Matrix& matrix) {
   const int64_t dim = model_.config.dim;
-  ops::matmul(team, matrix, activations_, classes_, branch_.as<float>(), dim, scratch_[static_cast<size_t>(team.rank())]);
+  ops::matmul(team, matrix, activations_, classes_, branch_.as<float>(), dim,
+              scratch_[static_cast<size_t>(team.rank())]);
   const auto [begin, end] = ops::row_share(team, matrix);
   for (int64_t i = 0; i < rows(); ++i)
     model_.table->add(x_.as<float>() + i * dim + begin, branch_.as<float>() + i * dim + begin, end - begin);
   team.sync();
 }
 
-void Forward::add_bias(float* out, int64_t stride, const float* bias, std::pair<int64_t, int64_t> range) const {
+void Forward::add_bias(float* out, int64_t stride, const float* bias,
+                       std::pair<int64_t, int64_t> range) const {
   for (int64_t i = 0; i < rows(); ++i)
     model_.table->add(out + i * stride + range.first, bias + range.first, range.second - range.first);
 }
@@ -246,8 +250,8 @@ void Forward::output_block(Team& team) {
   const ops::Classes classes{logit_rows_, logit_rows_};
   activations_.prepare(team, table, model_.weights.output, hidden_.as<float>(), dim, classes);
   team.sync();
-  ops::matmul(team, model_.weights.output, activations_, classes, logits_.as<float>(), model_.config.vocabulary,
-              scratch_[static_cast<size_t>(team.rank())]);
+  ops::matmul(team, model_.weights.output, activations_, classes, logits_.as<float>(),
+              model_.config.vocabulary, scratch_[static_cast<size_t>(team.rank())]);
 }
 
 }  // namespace binhdan::model

@@ -14,18 +14,18 @@ namespace binhdan::model {
 
 // What a chunk wants from its rows.
 enum class Wanted {
-  nothing,      // fill the state only
+  nothing,  // fill the state only
   last_logits,
   all_logits,
-  all_hidden,   // states after the final norm
+  all_hidden,  // states after the final norm
 };
 
 // Consecutive tokens of one sequence; its state must have room for them (SequenceState::reserve).
 struct Chunk {
   SequenceState* state;
-  std::span<const text::Token> tokens;   // each in [0, vocabulary)
+  std::span<const text::Token> tokens;  // each in [0, vocabulary)
   Wanted wanted;
-  bool decode;                           // numeric class: few rows when true, many rows when false
+  bool decode;  // numeric class: few rows when true, many rows when false
 };
 
 // Buffers and threads for batches; one batch at a time.
@@ -33,16 +33,17 @@ class Forward {
  public:
   Forward(const Model& model, int threads);
 
-  // Computes the batch and advances the states. Chunks with decode = true stand first. No sequence may occur twice.
-  // Throws Error(out_of_memory) before anything was changed, Error(io) when the model file shrank meanwhile.
+  // Computes the batch and advances the states. Chunks with decode = true stand first. No sequence may occur
+  // twice. Throws Error(out_of_memory) before anything was changed, Error(io) when the model file shrank
+  // meanwhile.
   void run(std::span<const Chunk> chunks);
   // Results of the last run, chunk by chunk; changeable, so that a sampler may work in place.
-  std::span<float> logits(size_t chunk, size_t row = 0);          // (vocabulary)
-  std::span<const float> hidden(size_t chunk, size_t row = 0);    // (dim)
+  std::span<float> logits(size_t chunk, size_t row = 0);        // (vocabulary)
+  std::span<const float> hidden(size_t chunk, size_t row = 0);  // (dim)
   int threads() const { return pool_.size(); }
 
  private:
-  struct Row {                 // one token of the batch
+  struct Row {  // one token of the batch
     SequenceState* state;
     text::Token token;
     int64_t position;
@@ -63,9 +64,9 @@ class Forward {
   std::vector<Row> rows_;
   std::vector<ops::AttentionRow> attention_rows_;
   ops::Classes classes_{};
-  std::vector<int64_t> output_rows_;     // rows whose final state is wanted; those that want logits first
+  std::vector<int64_t> output_rows_;  // rows whose final state is wanted; those that want logits first
   int64_t logit_rows_ = 0;
-  std::vector<int64_t> first_output_;    // of each chunk, in output_rows_
+  std::vector<int64_t> first_output_;  // of each chunk, in output_rows_
 
   // Sizes: n = rows of the batch, widths are the largest over the layers.
   Buffer x_;          // (n, dim) the residual stream
@@ -80,7 +81,7 @@ class Forward {
   Buffer logits_;     // (logit rows, vocabulary)
   ops::Activations activations_;
   ops::AttentionScratch attention_scratch_;
-  std::vector<Buffer> scratch_;          // one for each rank
+  std::vector<Buffer> scratch_;  // one for each rank
   int64_t max_heads_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
 };
 

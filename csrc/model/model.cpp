@@ -10,12 +10,15 @@ Model Model::load(const std::string& path, std::string_view isa, int threads) {
   Config config = Config::read(file);
   text::Tokenizer tokenizer(text::Vocab::read(file));
   if (tokenizer.vocab().size() != config.vocabulary)
-    fail(Code::bad_format, "tokenizer.ggml.tokens: expected ", config.vocabulary, " tokens, as token_embd.weight has rows, got ",
-         tokenizer.vocab().size());
+    fail(Code::bad_format, "tokenizer.ggml.tokens: expected ", config.vocabulary,
+         " tokens, as token_embd.weight has rows, got ", tokenizer.vocab().size());
   Weights weights = Weights::load(file, config, table, threads);
   file.check_intact();
-  return {.file = std::move(file), .table = &table, .config = std::move(config),
-          .tokenizer = std::move(tokenizer), .weights = std::move(weights)};
+  return {.file = std::move(file),
+          .table = &table,
+          .config = std::move(config),
+          .tokenizer = std::move(tokenizer),
+          .weights = std::move(weights)};
 }
 
 }  // namespace binhdan::model

@@ -1,4 +1,5 @@
-// An open model: file, descriptor, vocabulary and weights, read-only after loading and shared by any number of engines.
+// An open model: file, descriptor, vocabulary and weights, read-only after loading and shared by any number
+// of engines.
 #pragma once
 #include <string>
 #include <string_view>

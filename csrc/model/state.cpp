@@ -4,7 +4,8 @@ namespace binhdan::model {
 
 SequenceState::SequenceState(const Config& config) {
   for (const LayerConfig& layer : config.layers) {
-    const size_t bytes = static_cast<size_t>(layer.kv_heads * kKvPageTokens * layer.head_dim) * sizeof(uint16_t);
+    const size_t bytes =
+        static_cast<size_t>(layer.kv_heads * kKvPageTokens * layer.head_dim) * sizeof(uint16_t);
     layers_.push_back({page_bytes_, page_bytes_ + bytes, layer.kv_heads, layer.head_dim});
     page_bytes_ += 2 * bytes;
   }

@@ -14,8 +14,9 @@ class SequenceState {
  public:
   explicit SequenceState(const Config& config);
 
-  int64_t length() const { return length_; }         // positions computed
-  // Makes room for positions [length, length + tokens). Throws Error(out_of_memory); the state is then unchanged.
+  int64_t length() const { return length_; }  // positions computed
+  // Makes room for positions [length, length + tokens). Throws Error(out_of_memory); the state is then
+  // unchanged.
   void reserve(int64_t tokens);
   // After the forward pass wrote them.
   void advance(int64_t tokens) { length_ += tokens; }

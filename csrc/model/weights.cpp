@@ -60,9 +60,10 @@ class Loader {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
     if (!tensor) fail(Code::bad_format, "tensor ", name, " is missing");
     if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
-      fail(Code::bad_format, "tensor ", name, ": expected ", rows, " rows of ", cols, ", got ", tensor->rows(),
-           " of ", tensor->cols());
-    if (taken_.insert(name).second) into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
+      fail(Code::bad_format, "tensor ", name, ": expected ", rows, " rows of ", cols, ", got ",
+           tensor->rows(), " of ", tensor->cols());
+    if (taken_.insert(name).second)
+      into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
     return *tensor;
   }
   const void* keep(Buffer buffer) {
@@ -115,8 +116,8 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
                                                : weights.embedding;
   const int64_t pairs = config.rope.dim / 2;
   const Vector factors = loader.vector_if(false, "rope_freqs.weight", pairs);
-  weights.rope = rope_frequencies(config.rope, factors ? std::span(factors, static_cast<size_t>(pairs))
-                                                       : std::span<const float>());
+  weights.rope = rope_frequencies(
+      config.rope, factors ? std::span(factors, static_cast<size_t>(pairs)) : std::span<const float>());
   loader.check_all_taken();
   return weights;
 }

@@ -11,33 +11,33 @@
 namespace binhdan::model {
 
 using ops::Matrix;
-using Vector = const float*;   // owned by Weights; nullptr where the model has none
+using Vector = const float*;  // owned by Weights; nullptr where the model has none
 
 struct LayerWeights {
-  Vector attention_norm;       // (dim)
-  Matrix q, k, v;              // (heads * head_dim, dim), (kv_heads * head_dim, dim) twice
+  Vector attention_norm;  // (dim)
+  Matrix q, k, v;         // (heads * head_dim, dim), (kv_heads * head_dim, dim) twice
   Vector q_bias, k_bias, v_bias;
-  Vector q_norm, k_norm;       // (head_dim)
-  Matrix attention_output;     // (dim, heads * head_dim)
-  Vector ffn_norm;             // (dim)
-  Matrix gate, up;             // (ffn, dim)
-  Matrix down;                 // (dim, ffn)
+  Vector q_norm, k_norm;    // (head_dim)
+  Matrix attention_output;  // (dim, heads * head_dim)
+  Vector ffn_norm;          // (dim)
+  Matrix gate, up;          // (ffn, dim)
+  Matrix down;              // (dim, ffn)
 };
 
 class Weights {
  public:
-  // Throws Error naming the tensor that is missing, unknown or of the wrong shape. Packs with `threads` threads, one
-  // tensor at a time, and lets go of the file's pages of what was copied.
+  // Throws Error naming the tensor that is missing, unknown or of the wrong shape. Packs with `threads`
+  // threads, one tensor at a time, and lets go of the file's pages of what was copied.
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads);
 
-  Matrix embedding;            // (vocabulary, dim)
+  Matrix embedding;  // (vocabulary, dim)
   std::vector<LayerWeights> layers;
-  Vector output_norm;          // (dim)
-  Matrix output;               // (vocabulary, dim); the embedding again when the model ties them
+  Vector output_norm;  // (dim)
+  Matrix output;       // (vocabulary, dim); the embedding again when the model ties them
   RopeFrequencies rope;
   uint64_t parameters = 0;
-  uint64_t bytes = 0;          // held for computing, in private memory or in the map
-  bool mapped = false;         // some weights are read from the file's map
+  uint64_t bytes = 0;   // held for computing, in private memory or in the map
+  bool mapped = false;  // some weights are read from the file's map
 
   // Every matrix that decoding one token reads: all but an untied embedding.
   uint64_t bytes_per_token() const;

@@ -9,7 +9,9 @@ namespace {
 
 constexpr int64_t kSplitTokens = kSplitPages * kKvPageTokens;
 
-int64_t splits_of(int64_t position) { return position / kSplitTokens + 1; }
+int64_t splits_of(int64_t position) {
+  return position / kSplitTokens + 1;
+}
 
 // The state of the online softmax for the query heads of one group.
 struct Partial {
@@ -26,15 +28,22 @@ struct Attention {
   const KernelTable& table;
   int64_t group, head_dim;
 
-  void fold_split(const AttentionRow& row, int64_t kv_head, const float* q, int64_t split, Partial partial) const {
+  void fold_split(const AttentionRow& row, int64_t kv_head, const float* q, int64_t split,
+                  Partial partial) const {
     std::fill_n(partial.m, group, -std::numeric_limits<float>::infinity());
     std::fill_n(partial.l, group, 0.0f);
     std::fill_n(partial.acc, group * head_dim, 0.0f);
     const int64_t end = std::min(row.position + 1, (split + 1) * kSplitTokens);
     for (int64_t position = split * kSplitTokens; position < end; position += kKvPageTokens) {
-      table.attention({.q = q, .heads = group, .head_dim = head_dim, .k = row.kv.k(kv_head, position),
-                       .v = row.kv.v(kv_head, position), .n = std::min<int64_t>(kKvPageTokens, end - position),
-                       .m = partial.m, .l = partial.l, .acc = partial.acc});
+      table.attention({.q = q,
+                       .heads = group,
+                       .head_dim = head_dim,
+                       .k = row.kv.k(kv_head, position),
+                       .v = row.kv.v(kv_head, position),
+                       .n = std::min<int64_t>(kKvPageTokens, end - position),
+                       .m = partial.m,
+                       .l = partial.l,
+                       .acc = partial.acc});
     }
   }
 
@@ -60,18 +69,21 @@ struct Attention {
 
 }  // namespace
 
-void AttentionScratch::reserve(int64_t rows, int64_t positions, int64_t heads, int64_t head_dim, int threads) {
+void AttentionScratch::reserve(int64_t rows, int64_t positions, int64_t heads, int64_t head_dim,
+                               int threads) {
   // Many rows: two partials a thread. Few rows: one for each row and split.
   const int64_t kept = rows >= threads ? 2 * threads : rows * splits_of(positions - 1);
   buffer_.reserve(static_cast<size_t>(kept * heads * Partial::floats(1, head_dim)) * sizeof(float));
 }
 
-void attention(Team& team, const KernelTable& table, std::span<const AttentionRow> rows, int64_t heads, const float* q,
-               float* out, AttentionScratch& scratch) {
+void attention(Team& team, const KernelTable& table, std::span<const AttentionRow> rows, int64_t heads,
+               const float* q, float* out, AttentionScratch& scratch) {
   const int64_t kv_heads = rows[0].kv.kv_heads, head_dim = rows[0].kv.head_dim;
   const Attention step{table, heads / kv_heads, head_dim};
   const int64_t floats = Partial::floats(step.group, head_dim);
-  const auto partial = [&](int64_t index) { return Partial::at(scratch.partials() + index * floats, step.group); };
+  const auto partial = [&](int64_t index) {
+    return Partial::at(scratch.partials() + index * floats, step.group);
+  };
   const auto offset = [&](size_t row, int64_t kv_head) {
     return (static_cast<int64_t>(row) * heads + kv_head * step.group) * head_dim;
   };
@@ -97,7 +109,8 @@ void attention(Team& team, const KernelTable& table, std::span<const AttentionRo
   for (size_t i = 0; i < rows.size(); ++i)
     for (int64_t head = 0; head < kv_heads; ++head)
       for (int64_t split = 0; split < splits_of(rows[i].position); ++split, ++item)
-        if (item % team.size() == team.rank()) step.fold_split(rows[i], head, q + offset(i, head), split, partial(item));
+        if (item % team.size() == team.rank())
+          step.fold_split(rows[i], head, q + offset(i, head), split, partial(item));
   team.sync();
   item = 0;
   for (size_t i = 0; i < rows.size(); ++i) {

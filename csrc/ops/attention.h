@@ -10,14 +10,14 @@
 
 namespace binhdan::ops {
 
-// The KV is folded in splits of this many pages, each from its own start, then combined in order: the bits of the
-// result do not depend on how splits were shared out among threads.
+// The KV is folded in splits of this many pages, each from its own start, then combined in order: the bits
+// of the result do not depend on how splits were shared out among threads.
 inline constexpr int64_t kSplitPages = 8;
 
 // Where one layer's keys and values of one sequence lie: in every page, for each KV head, kKvPageTokens rows.
 struct KvView {
   const Buffer* pages;
-  size_t k_offset, v_offset;        // bytes from a page's start
+  size_t k_offset, v_offset;  // bytes from a page's start
   int64_t kv_heads, head_dim;
 
   uint16_t* k(int64_t head, int64_t position) const { return at(k_offset, head, position); }
@@ -32,7 +32,7 @@ struct KvView {
 
 struct AttentionRow {
   KvView kv;
-  int64_t position;                 // sees positions 0 to this one
+  int64_t position;  // sees positions 0 to this one
 };
 
 // Room for partial results, reused from layer to layer.
@@ -46,9 +46,9 @@ class AttentionScratch {
   Buffer buffer_;
 };
 
-// q: (rows, heads, head_dim), already scaled; out: the same shape. Every rank calls it, and it syncs inside where it
-// must; the caller syncs before reading `out`.
-void attention(Team& team, const KernelTable& table, std::span<const AttentionRow> rows, int64_t heads, const float* q,
-               float* out, AttentionScratch& scratch);
+// q: (rows, heads, head_dim), already scaled; out: the same shape. Every rank calls it, and it syncs inside
+// where it must; the caller syncs before reading `out`.
+void attention(Team& team, const KernelTable& table, std::span<const AttentionRow> rows, int64_t heads,
+               const float* q, float* out, AttentionScratch& scratch);
 
 }  // namespace binhdan::ops

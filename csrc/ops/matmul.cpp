@@ -26,14 +26,14 @@ bool Activations::reads_like(const Matrix& a, const Matrix& b) {
   return a.cols == b.cols && a.kernel->few == b.kernel->few && a.kernel->many == b.kernel->many;
 }
 
-void Activations::prepare(Team& team, const KernelTable& table, const Matrix& matrix, const float* x, int64_t stride,
-                          Classes classes) {
+void Activations::prepare(Team& team, const KernelTable& table, const Matrix& matrix, const float* x,
+                          int64_t stride, Classes classes) {
   const size_t bytes = row_bytes(matrix);
   const auto [begin, end] = team.share(classes.total);
   for (int64_t i = begin; i < end; ++i) {
     const Activation format = i < classes.few ? matrix.kernel->few : matrix.kernel->many;
-    table.quantize[static_cast<int>(format)](data_.as<std::byte>() + static_cast<size_t>(i) * bytes, x + i * stride,
-                                             matrix.cols);
+    table.quantize[static_cast<int>(format)](data_.as<std::byte>() + static_cast<size_t>(i) * bytes,
+                                             x + i * stride, matrix.cols);
   }
 }
 
@@ -45,15 +45,22 @@ size_t matmul_scratch(const Matrix& matrix, int64_t rows) {
   return matrix.kernel->scratch_size ? matrix.kernel->scratch_size(matrix.rows, matrix.cols, rows) : 0;
 }
 
-void matmul(Team& team, const Matrix& matrix, const Activations& x, Classes classes, float* out, int64_t stride,
-            Buffer& scratch) {
+void matmul(Team& team, const Matrix& matrix, const Activations& x, Classes classes, float* out,
+            int64_t stride, Buffer& scratch) {
   const MatmulKernel& kernel = *matrix.kernel;
   const auto [row_begin, row_end] = row_share(team, matrix);
   if (row_begin == row_end) return;
-  MatmulArgs args{.weights = matrix.data, .rows = matrix.rows, .cols = matrix.cols,
-                  .row_begin = row_begin, .row_end = row_end, .activations = nullptr,
-                  .activation_stride = Activations::row_bytes(matrix), .m = 0, .out = nullptr,
-                  .out_stride = stride, .scratch = scratch.as<void>()};
+  MatmulArgs args{.weights = matrix.data,
+                  .rows = matrix.rows,
+                  .cols = matrix.cols,
+                  .row_begin = row_begin,
+                  .row_end = row_end,
+                  .activations = nullptr,
+                  .activation_stride = Activations::row_bytes(matrix),
+                  .m = 0,
+                  .out = nullptr,
+                  .out_stride = stride,
+                  .scratch = scratch.as<void>()};
   const auto run = [&](void (*kernel_function)(const MatmulArgs&), int64_t first, int64_t count) {
     if (count == 0) return;
     args.activations = x.row(matrix, first);

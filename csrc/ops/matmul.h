@@ -1,5 +1,5 @@
-// Matrix products over a team of threads: rows of the weights are split, K never is, so that results do not depend on
-// the number of threads.
+// Matrix products over a team of threads: rows of the weights are split, K never is, so that results do not
+// depend on the number of threads.
 #pragma once
 #include <cstdint>
 #include <utility>
@@ -14,9 +14,9 @@ namespace binhdan::ops {
 struct Matrix {
   const MatmulKernel* kernel = nullptr;
   int64_t rows = 0, cols = 0;
-  const void* data = nullptr;   // packed, or file blocks when the kernel has no pack
+  const void* data = nullptr;  // packed, or file blocks when the kernel has no pack
 
-  uint64_t bytes() const;       // what one pass over the weights reads
+  uint64_t bytes() const;  // what one pass over the weights reads
   void get_row(float* dst, int64_t row) const { kernel->get_row(dst, data, rows, cols, row); }
 };
 
@@ -25,13 +25,14 @@ struct Classes {
   int64_t few, total;
 };
 
-// Rows of activations in the format that the kernels reading them ask for. Owned by a workspace, reused by each layer.
+// Rows of activations in the format that the kernels reading them ask for. Owned by a workspace, reused by
+// each layer.
 class Activations {
  public:
   // Room for `rows` rows of up to `cols` floats.
   void reserve(int64_t rows, int64_t cols);
-  // Prepares x, (classes.total, matrix.cols) with `stride` floats between rows, for `matrix` and for every matrix that
-  // reads_like() it. Each rank prepares its share: sync before use.
+  // Prepares x, (classes.total, matrix.cols) with `stride` floats between rows, for `matrix` and for every
+  // matrix that reads_like() it. Each rank prepares its share: sync before use.
   void prepare(Team& team, const KernelTable& table, const Matrix& matrix, const float* x, int64_t stride,
                Classes classes);
   static bool reads_like(const Matrix& a, const Matrix& b);
@@ -49,8 +50,8 @@ class Activations {
 std::pair<int64_t, int64_t> row_share(const Team& team, const Matrix& matrix);
 
 // out[i][r] = matrix row r . x row i for this rank's share of r. out: (classes.total, stride).
-void matmul(Team& team, const Matrix& matrix, const Activations& x, Classes classes, float* out, int64_t stride,
-            Buffer& scratch);
+void matmul(Team& team, const Matrix& matrix, const Activations& x, Classes classes, float* out,
+            int64_t stride, Buffer& scratch);
 // Bytes of scratch that matmul() asks of each rank.
 size_t matmul_scratch(const Matrix& matrix, int64_t rows);
 

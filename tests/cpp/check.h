@@ -1,4 +1,5 @@
-// The whole test framework of the C++ tests: TEST registers, CHECK reports and goes on, CHECK_FAILS wants an Error.
+// The whole test framework of the C++ tests: TEST registers, CHECK reports and goes on, CHECK_FAILS wants an
+// Error.
 #pragma once
 #include <cstdio>
 #include <cstring>
@@ -26,26 +27,27 @@ inline void report(const char* file, int line, const std::string& what) {
 }
 }  // namespace check
 
-#define TEST(name)                                          \
-  static void name();                                       \
+#define TEST(name)                                           \
+  static void name();                                        \
   static const check::Register register_##name(#name, name); \
   static void name()
 
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                                                 \
+  do {                                                                                   \
     if (!(condition)) check::report(__FILE__, __LINE__, "CHECK(" #condition ") failed"); \
   } while (0)
 
 // The expression must throw binhdan::Error whose message holds `text`.
-#define CHECK_FAILS(expression, text)                                                                       \
-  do {                                                                                                      \
-    try {                                                                                                   \
-      (void)(expression);                                                                                   \
-      check::report(__FILE__, __LINE__, #expression " did not fail");                                       \
-    } catch (const binhdan::Error& error) {                                                                 \
-      if (std::string(error.what()).find(text) == std::string::npos)                                        \
-        check::report(__FILE__, __LINE__, std::string("got message: ") + error.what() + ", wanted: " + text); \
-    }                                                                                                       \
+#define CHECK_FAILS(expression, text)                                                     \
+  do {                                                                                    \
+    try {                                                                                 \
+      (void)(expression);                                                                 \
+      check::report(__FILE__, __LINE__, #expression " did not fail");                     \
+    } catch (const binhdan::Error& error) {                                               \
+      if (std::string(error.what()).find(text) == std::string::npos)                      \
+        check::report(__FILE__, __LINE__,                                                 \
+                      std::string("got message: ") + error.what() + ", wanted: " + text); \
+    }                                                                                     \
   } while (0)
 
 #ifndef CHECK_NO_MAIN

@@ -38,7 +38,7 @@ double half_by_formula(uint16_t h) {
 
 }  // namespace
 
-// ---- numbers ----------------------------------------------------------------------------------------------
+// ---- numbers -----------------------------------------------------------------------------------------
 
 TEST(half_decodes_every_pattern) {
   int wrong = 0;
@@ -131,7 +131,7 @@ TEST(buffer_is_aligned_and_moves) {
   CHECK(b.size() == 200);
 }
 
-// ---- text -------------------------------------------------------------------------------------------------
+// ---- text --------------------------------------------------------------------------------------------
 
 TEST(utf8_knows_the_standard) {
   const auto valid = [](std::string_view s) { return utf8_valid_prefix(s) == s.size(); };
@@ -151,7 +151,7 @@ TEST(quoted_names_are_one_short_printable_line) {
   CHECK(quote_name(std::string(100000, 'x')).size() < 200);
 }
 
-// ---- the machine ------------------------------------------------------------------------------------------
+// ---- the machine -------------------------------------------------------------------------------------
 
 TEST(cpu_features_imply_each_other) {
   const CpuFeatures& cpu = cpu_features();

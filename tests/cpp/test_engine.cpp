@@ -77,7 +77,8 @@ TEST(answers_together_equal_answers_alone) {
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   std::vector<uint64_t> ids;
-  for (uint32_t seed = 1; seed <= 7; ++seed) ids.push_back(engine.submit(request(seed, 12, 10 * seed), queue));
+  for (uint32_t seed = 1; seed <= 7; ++seed)
+    ids.push_back(engine.submit(request(seed, 12, 10 * seed), queue));
   auto results = wait_for(*queue, ids);
   for (uint32_t seed = 1; seed <= 7; ++seed) {
     const Result& together = results[ids[seed - 1]];
@@ -110,7 +111,8 @@ TEST(a_full_context_ends_the_answer) {
   CHECK(result.tokens.size() == 13);  // the last needs no place of its own
   CHECK(run_alone(request(1, -1, 32), o).tokens.size() == 1);
   Engine engine(embedded_model(), o);
-  CHECK_FAILS(engine.submit(request(1, 1, 33), engine.make_queue()), "the prompt has 33 and the context holds 32");
+  CHECK_FAILS(engine.submit(request(1, 1, 33), engine.make_queue()),
+              "the prompt has 33 and the context holds 32");
 }
 
 TEST(bad_requests_are_refused_by_submit) {
@@ -149,7 +151,8 @@ TEST(cancelling_waiting_and_running_requests) {
   o.max_sequences = 1;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
-  const uint64_t running = engine.submit(request(1, -1), queue), waiting = engine.submit(request(2, -1), queue);
+  const uint64_t running = engine.submit(request(1, -1), queue),
+                 waiting = engine.submit(request(2, -1), queue);
   while (true) {  // until it surely runs
     const auto event = queue->next(20000);
     if (!event || event->kind == Event::Kind::token) break;

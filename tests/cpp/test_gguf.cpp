@@ -54,7 +54,7 @@ Builder one_tensor(std::initializer_list<uint64_t> shape, uint32_t type = kF32, 
 
 }  // namespace
 
-// ---- what a good file gives -------------------------------------------------------------------------------
+// ---- what a good file gives --------------------------------------------------------------------------
 
 TEST(reads_every_kind_of_value) {
   Builder b = valid_file();
@@ -107,7 +107,7 @@ TEST(reads_tensors_where_they_are) {
   CHECK(parse(Builder(0, 0, 2)).version() == 2);
 }
 
-// ---- truncation and random damage -------------------------------------------------------------------------
+// ---- truncation and random damage --------------------------------------------------------------------
 
 TEST(truncation_at_every_byte_is_an_error) {
   const Builder whole = valid_file();
@@ -140,7 +140,7 @@ TEST(damage_of_any_byte_is_an_error_or_harmless) {
   }
 }
 
-// ---- header -----------------------------------------------------------------------------------------------
+// ---- header ------------------------------------------------------------------------------------------
 
 TEST(refuses_other_files) {
   std::vector<std::byte> text(100, std::byte{'a'});
@@ -163,7 +163,7 @@ TEST(refuses_huge_counts_before_allocating) {
   }
 }
 
-// ---- metadata ---------------------------------------------------------------------------------------------
+// ---- metadata ----------------------------------------------------------------------------------------
 
 TEST(refuses_wrong_types) {
   CHECK_FAILS(parse(one_key().string("k").add(uint32_t{13}).fill(8)),
@@ -222,7 +222,7 @@ TEST(refuses_bad_alignment) {
   CHECK(parse(aligned(ValueType::u64, uint64_t{4096})).tensors().empty());
 }
 
-// ---- tensors ----------------------------------------------------------------------------------------------
+// ---- tensors -----------------------------------------------------------------------------------------
 
 TEST(refuses_bad_shapes) {
   CHECK(parse(one_tensor({4})).tensors()[0].rows() == 1);
@@ -271,7 +271,7 @@ TEST(refuses_overlaps_and_duplicate_tensors) {
   CHECK_FAILS(parse(two("t", 96)), "tensor 't' comes twice");
 }
 
-// ---- files on disk ----------------------------------------------------------------------------------------
+// ---- files on disk -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -323,7 +323,7 @@ TEST(refuses_splits_that_do_not_agree) {
   CHECK_FAILS(parse(split_part(0, 2, 2, "a")), "one part of a split model");
 }
 
-// ---- time -------------------------------------------------------------------------------------------------
+// ---- time --------------------------------------------------------------------------------------------
 
 TEST(many_keys_take_linear_time) {
   constexpr uint64_t kKeys = 200'000;
