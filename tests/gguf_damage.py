@@ -1,0 +1,59 @@
+"""Opens files through the C ABI as an app would, and says what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from api.abi import ffi, last_error, lib
+
+# What a damaged file may give. Anything else (INTERNAL, OUT_OF_MEMORY, a crash) is a bug.
+REFUSALS = {lib.BINHDAN_BAD_FORMAT, lib.BINHDAN_UNSUPPORTED, lib.BINHDAN_INVALID_ARGUMENT}
+
+
+def inspect(path: Path) -> dict[str, Any] | None:
+    """The description of a file, or None when it was refused in good order."""
+    size = ffi.new("size_t *")
+    status = lib.binhdan_inspect(str(path).encode(), ffi.NULL, 0, size)
+    if status != lib.BINHDAN_TOO_SMALL:
+        check_refusal(status)
+        return None
+    text = ffi.new("char[]", size[0])
+    assert lib.binhdan_inspect(str(path).encode(), text, size[0], size) == lib.BINHDAN_OK, last_error()
+    described: dict[str, Any] = json.loads(bytes(ffi.buffer(text, size[0])))
+    return described
+
+
+def open_and_close(path: Path) -> bool:
+    """Whether the model opened; when not, it was refused in good order."""
+    model = ffi.new("binhdan_model *")
+    status = lib.binhdan_model_open(str(path).encode(), ffi.NULL, model)
+    if status == lib.BINHDAN_OK:
+        assert lib.binhdan_model_close(model[0]) == lib.BINHDAN_OK
+        return True
+    check_refusal(status)
+    return False
+
+
+def check_refusal(status: int) -> None:
+    message = last_error()
+    assert status in REFUSALS, (status, message)
+    assert message and message.isprintable() and len(message) < 2000, message
+
+
+@dataclass
+class Patched:
+    """A file whose bytes are changed for one test and put back after it."""
+
+    path: Path
+    whole: bytes
+
+    def write(self, offset: int, data: bytes) -> None:
+        with self.path.open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+
+    def restore(self, offset: int, size: int) -> None:
+        self.write(offset, self.whole[offset : offset + size])
