@@ -47,7 +47,7 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
 @pytest.mark.parametrize("readme", READMES)
 def test_commands_and_options_exist(readme: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
-    commands = re.findall(r"binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text)
+    commands = re.findall(r"(?:^|`|&& )binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text, re.MULTILINE)
     assert {command for command, _ in commands} >= {"ask", "chat", "info", "pull", "quantize", "bench speed"}
     for command in sorted({command for command, _ in commands}):
         help_text = run("-m", "binhdan", *command.split(), "--help")
