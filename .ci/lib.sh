@@ -4,7 +4,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 work=${BINHDAN_CI_DIR:-$(mktemp -d)}
 jobs=$(nproc)
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore HF_HUB_OFFLINE=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 step() { printf '\n=== %s (%ds)\n' "$*" "$SECONDS"; }
 

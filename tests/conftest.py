@@ -10,6 +10,10 @@ import pytest
 
 import binhdan
 
+# The user's settings for Hugging Face's hub, which huggingface_hub reads once, are not the tests'.
+for setting in [name for name in os.environ if name.startswith("HF_")]:
+    del os.environ[setting]
+
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[binhdan.Model]:
