@@ -64,9 +64,8 @@ typedef enum {
   BINHDAN_INVALID_HANDLE = 2,
   BINHDAN_NOT_FOUND = 3,
   BINHDAN_IO = 4,
-  BINHDAN_BAD_FORMAT = 5, /* the model file is damaged or not one */
-  BINHDAN_UNSUPPORTED =
-      6, /* an architecture, a tensor type, an instruction set… that this build or CPU lacks */
+  BINHDAN_BAD_FORMAT = 5,  /* the model file is damaged or not one */
+  BINHDAN_UNSUPPORTED = 6, /* an architecture, type or instruction set that this build or CPU lacks */
   BINHDAN_OUT_OF_MEMORY = 7,
   BINHDAN_TOO_LARGE = 8, /* more tokens than the context, more requests than the limit */
   BINHDAN_BUSY = 9,
