@@ -18,8 +18,8 @@ constexpr std::size_t kTotalBytes = std::size_t{256} << 20;
 constexpr int64_t kDurationNs = 400'000'000;
 constexpr int kMostThreads = 1024;
 
-// One word of every cache line: the whole line comes from memory, and the fewer instructions that takes, the more
-// lines are under way at once. With full-width loads the result would depend on the vector unit (measured: 16-byte
+// One word of every cache line: the whole line comes from memory, and the fewer instructions that takes, the
+// more lines are under way at once. With full-width loads the result would depend on the vector unit (16-byte
 // loads reach 80 % of what 64-byte loads do). Independent sums, so that no addition waits for another.
 uint64_t read_lines(const uint64_t* words, std::size_t count) {
   constexpr std::size_t kStep = kCacheLine / sizeof(uint64_t);
