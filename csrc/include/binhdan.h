@@ -188,9 +188,8 @@ BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32
 /* ---- engine --------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_MANUAL_STEP = 1, /* no engine thread: binhdan_engine_step does the work */
-  BINHDAN_DETERMINISTIC =
-      2 /* one numeric class for all rows: batched answers equal single ones bit for bit */
+  BINHDAN_MANUAL_STEP = 1,  /* no engine thread: binhdan_engine_step does the work */
+  BINHDAN_DETERMINISTIC = 2 /* one numeric class for all: batched answers equal single ones bit for bit */
 };
 
 typedef struct {

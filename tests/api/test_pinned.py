@@ -73,7 +73,7 @@ def test_enum_values() -> None:
 
 def test_every_enum_value_is_pinned_here() -> None:
     header = next(path for f in binhdan.__path__ if (path := Path(f, "include/binhdan.h")).exists())
-    found = re.findall(r"^\s*(BINHDAN_\w+) = -?\d+", header.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r"^\s*(BINHDAN_\w+) =\s+-?\d+", header.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(found) == sorted(PINNED)
 
 
