@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import binhdan
+
+# How long an example takes is a benchmark's business: machines are shared.
+settings.register_profile("binhdan", deadline=None)
+settings.load_profile("binhdan")
 
 # The user's settings for Hugging Face's hub, which huggingface_hub reads once, are not the tests'.
 for setting in [name for name in os.environ if name.startswith("HF_")]:
