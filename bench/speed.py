@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import resource
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -41,9 +40,7 @@ class Speed:
     decode_spread: tuple[float, float]
 
 
-def measure(
-    model: Model, *, prompt: int, decode: int, runs: int, progress: Callable[[int], None] = lambda _: None
-) -> Speed:
+def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
     """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one to warm up.
 
     Raises InvalidArgumentError for sizes below their least, TooLargeError for more than the context holds.
@@ -60,12 +57,7 @@ def measure(
     threads = model.load_report()["threads"]
     core = library.library()
     before = core.measure_bandwidth(threads)
-    answers = []
-    for run in range(runs + 1):
-        answer = _answer(model, prompt, decode, seed=run)
-        if run > 0:
-            answers.append(answer)
-        progress(run)
+    answers = [_answer(model, prompt, decode, seed=run) for run in range(runs + 1)][1:]
     bandwidth = max(before, core.measure_bandwidth(threads))
 
     prompt_rates = sorted(prompt / answer.timings.prompt for answer in answers)
