@@ -202,7 +202,7 @@ py::tuple quantize(const std::string& isa, const Floats& x) {
   for (int64_t i = 0; i < blocks; ++i) {
     const BlockQ8A& block = rows.as<BlockQ8A>()[i];
     d.mutable_at(i) = block.d;
-    sum.mutable_at(i) = block.sum;
+    sum.mutable_at(i) = block.sum[0] + block.sum[1];
     std::ranges::copy(block.qs, qs.mutable_data(i));
   }
   return py::make_tuple(d, sum, qs);

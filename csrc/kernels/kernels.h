@@ -17,29 +17,35 @@ namespace binhdan {
 
 // The arithmetic, stated once so that tables can be compared:
 // - q8: integers are the same on every table. For each block of 32, in column order,
-//     acc += float(sum of q_w q_a) * (d_w d_a)
-//   where Q4_0's q_w is the nibble - 8, that is sum of nibble q_a - 8 BlockQ8A::sum. The products and the sum
-//   are rounded one by one in `scalar`; a table that fuses them differs by float32 rounding only.
+//     acc += float(sum of (code - offset) q_a) * (s_w d_a)      one for each scale: two where they hold 16
+//     acc += m_w d_a sum(q_a)                                   where the type has minimums, m_w signed
+//   with s_w = d scale and m_w = -dmin min, exact in float32, and the codes, offsets and scales of panels.h;
+//   d_a sum(q_a) is BlockQ8A::d_sum. Every operation is rounded in `scalar`; other tables fuse the last
+//   product with the addition, all of them in this order: their bits are equal.
 // - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
 //   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm and attention sum in the same way.
 //   Other tables may sum in another order, but always in the same one.
+// - bf16: weights and activations are rounded to bfloat16 (nearest even), products summed in float32 in
+//   the order of the tile unit.
 inline constexpr int kDotLanes = 16;
 
 // How a matrix kernel wants its rows of activations.
 enum class Activation : uint8_t {
-  f32,  // float[n]
-  q8,   // blocks of 32, BlockQ8A
+  f32,   // float[n]
+  q8,    // blocks of 32, BlockQ8A
+  bf16,  // uint16_t[n]; only tables that have such kernels prepare it
 };
-inline constexpr int kActivations = 2;
+inline constexpr int kActivations = 3;
 
 // q = x * (127 / max|x|), rounded to nearest even. Where max|x| < 2^-120 the block is zero (d = 0); where an
 // element is infinite or NaN, d is NaN and every q is 0, so that the fault is seen in the output.
 struct BlockQ8A {
-  float d;      // x = d q, d = max|x| / 127
-  int32_t sum;  // of the q: what an offset in the weights (Q4_0's 8) costs
+  float d;         // x = d q, d = max|x| / 127
+  float d_sum;     // d (sum[0] + sum[1]): what a minimum in the weights is multiplied with
+  int32_t sum[2];  // of q[0 .. 15] and q[16 .. 31]: what an offset in the weights costs
   int8_t qs[32];
 };
-static_assert(sizeof(BlockQ8A) == 40);
+static_assert(sizeof(BlockQ8A) == 48);
 
 // out[i * out_stride + r] = dot(weights row r, activations row i), row_begin <= r < row_end, 0 <= i < m.
 struct MatmulArgs {
@@ -95,7 +101,8 @@ struct KernelTable {
   bool (*supported)(const CpuFeatures& cpu);
   MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr for numbers that are no type
 
-  // Rows of activations. `n` is a multiple of 32 for q8.
+  // Rows of activations; nullptr for formats that no kernel of this table reads. `n` is a multiple of 32 for
+  // q8 and bf16.
   void (*quantize[kActivations])(void* dst, const float* x, int64_t n);
 
   void (*rms_norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
@@ -109,8 +116,15 @@ struct KernelTable {
 };
 
 inline size_t activation_row_size(Activation format, int64_t n) {
-  return format == Activation::q8 ? static_cast<size_t>(n / 32) * sizeof(BlockQ8A)
-                                  : static_cast<size_t>(n) * sizeof(float);
+  switch (format) {
+    case Activation::q8:
+      return static_cast<size_t>(n / 32) * sizeof(BlockQ8A);
+    case Activation::bf16:
+      return static_cast<size_t>(n) * sizeof(uint16_t);
+    case Activation::f32:
+      break;
+  }
+  return static_cast<size_t>(n) * sizeof(float);
 }
 
 // Tables compiled into this library, from the simplest to the fastest.

@@ -30,7 +30,7 @@ struct Q4_0 {
     for (int i = 0; i < M; ++i) pairs[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int g = 0; g < 4; ++g) {
-      const __m256i both = load_bytes(block.qs[g][8 * half]);
+      const __m256i both = load_bytes(block.codes.low[g][8 * half]);
       const __m256i q0 = _mm256_and_si256(both, low);
       const __m256i q1 = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
 #pragma GCC unroll 8
@@ -46,7 +46,7 @@ struct Q4_0 {
     for (int i = 0; i < M; ++i) {
       const BlockQ8A& a = x[i][at];
       const __m256i whole = _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1));
-      const __m256i dot = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * a.sum));
+      const __m256i dot = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * (a.sum[0] + a.sum[1])));
       sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, _mm256_set1_ps(a.d)), sums[i]);
     }
   }

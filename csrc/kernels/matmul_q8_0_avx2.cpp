@@ -29,7 +29,7 @@ struct Q8_0 {
     for (int i = 0; i < M; ++i) dot[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) {
-      const __m256i w = load_bytes(block.qs[g][8 * half]);
+      const __m256i w = load_bytes(block.codes.low[g][8 * half]);
       const __m256i size = _mm256_abs_epi8(w);
 #pragma GCC unroll 8
       for (int i = 0; i < M; ++i) {

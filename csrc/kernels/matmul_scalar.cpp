@@ -68,38 +68,38 @@ INSTANTIATE(DType::iq4_xs)
 // ---- panels ------------------------------------------------------------------------------------------
 namespace {
 
-using Codes = int8_t[8][kPanelRows][4];  // of one panel, [column / 4][row][column % 4]
+using Codes = uint8_t[8][kPanelRows][4];  // of one panel, [column / 4][row][column % 4]
 
 // Puts one file block into its row of a panel.
 void set_row(PanelQ8_0& panel, int row, const BlockQ8_0& block) {
   panel.d[row] = block.d;
-  for (int j = 0; j < 32; ++j) panel.qs[j / 4][row][j % 4] = block.qs[j];
+  for (int j = 0; j < 32; ++j) panel.codes.low[j / 4][row][j % 4] = static_cast<uint8_t>(block.qs[j]);
 }
 
 void set_row(PanelQ4_0& panel, int row, const BlockQ4_0& block) {
   panel.d[row] = block.d;
-  for (int j = 0; j < 16; ++j) panel.qs[j / 4][row][j % 4] = block.qs[j];
+  for (int j = 0; j < 16; ++j) panel.codes.low[j / 4][row][j % 4] = block.qs[j];
 }
 
 int code(const PanelQ8_0& panel, int row, int column) {
-  return panel.qs[column / 4][row][column % 4];
+  return static_cast<int8_t>(panel.codes.low[column / 4][row][column % 4]);
 }
 
 int code(const PanelQ4_0& panel, int row, int column) {
-  const int byte = panel.qs[column % 16 / 4][row][column % 4];
+  const int byte = panel.codes.low[column % 16 / 4][row][column % 4];
   return (column < 16 ? byte & 15 : byte >> 4) - 8;
 }
 
 const Codes& codes(const PanelQ8_0& panel, Codes&) {
-  return panel.qs;
+  return panel.codes.low;
 }
 
 const Codes& codes(const PanelQ4_0& panel, Codes& unpacked) {
   for (int g = 0; g < 4; ++g)
     for (int row = 0; row < kPanelRows; ++row)
       for (int c = 0; c < 4; ++c) {
-        unpacked[g][row][c] = static_cast<int8_t>((panel.qs[g][row][c] & 15) - 8);
-        unpacked[g + 4][row][c] = static_cast<int8_t>((panel.qs[g][row][c] >> 4) - 8);
+        unpacked[g][row][c] = static_cast<uint8_t>((panel.codes.low[g][row][c] & 15) - 8);
+        unpacked[g + 4][row][c] = static_cast<uint8_t>((panel.codes.low[g][row][c] >> 4) - 8);
       }
   return unpacked;
 }
@@ -109,7 +109,7 @@ void accumulate(float (&acc)[kPanelRows], const Codes& q, const float (&d)[kPane
   for (int row = 0; row < kPanelRows; ++row) {
     int32_t sum = 0;
     for (int g = 0; g < 8; ++g)
-      for (int c = 0; c < 4; ++c) sum += q[g][row][c] * x.qs[g * 4 + c];
+      for (int c = 0; c < 4; ++c) sum += static_cast<int8_t>(q[g][row][c]) * x.qs[g * 4 + c];
     acc[row] += static_cast<float>(sum) * (d[row] * x.d);
   }
 }

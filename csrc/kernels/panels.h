@@ -1,23 +1,121 @@
 // Packed layouts: 16 rows of a matrix lie interleaved, so that one 32-bit lane of a vector register is one
 // output row and holds four neighbouring columns (what AVX2 maddubs, VNNI vpdpbusd, NEON sdot and AMX tiles
 // all take; AVX2 reads a group as 2 x 8 rows, NEON as 4 x 4). Each 16 rows of a matrix are a row of panels,
-// one for every 32 columns.
+// one for every block of the file's type: 32 columns, or the 256 of a super-block.
+//
+// A panel is codes (how the bits of 32 columns lie) and scales (what makes weights of them). Both are shared
+// by many types, so that a kernel is written once for each kind of either and serves every pair.
 #pragma once
 #include <cstdint>
+
+#include "base/dtype.h"
 
 namespace binhdan {
 
 inline constexpr int kPanelRows = 16;
+inline constexpr int kSuperBlocks = kSuper / 32;
 
-struct PanelQ8_0 {              // one block of 32 columns x 16 rows
-  uint16_t d[kPanelRows];       // float16 scales
-  int8_t qs[8][kPanelRows][4];  // [column / 4][row][column % 4]
+// ---- codes: 32 columns x 16 rows -----------------------------------------------------------------------
+// Group g is columns 4 g .. 4 g + 3. A byte [row][c] of a plane belongs to column c of its groups.
+
+using CodeBytes = uint8_t[kPanelRows][4];
+
+struct Codes8 {  // two's complement
+  static constexpr int kBits = 8;
+  CodeBytes low[8];  // [g]
 };
-struct PanelQ4_0 {
+struct Codes4 {  // low[g]: low nibble = group g, high nibble = group g + 4
+  static constexpr int kBits = 4;
+  CodeBytes low[4];
+};
+struct Codes5 {  // four bits as Codes4; bit g of `high` is the fifth of group g
+  static constexpr int kBits = 5;
+  CodeBytes low[4], high;
+};
+struct Codes6 {  // four bits as Codes4; bits 2 (g % 4), + 1 of high[g / 4] are the two above them
+  static constexpr int kBits = 6;
+  CodeBytes low[4], high[2];
+};
+struct Codes2 {  // bits 2 (g % 4), + 1 of low[g / 4]
+  static constexpr int kBits = 2;
+  CodeBytes low[2];
+};
+struct Codes3 {  // two bits as Codes2; bit g of `high` is the third of group g
+  static constexpr int kBits = 3;
+  CodeBytes low[2], high;
+};
+
+// ---- scales: float16 d and dmin (m), int8 multiples of them ------------------------------------------------
+
+template <class C>
+struct PanelD {  // w = d (code - kOffset)
+  using Codes = C;
   uint16_t d[kPanelRows];
-  // [g][row][c]: low nibble = column 4 g + c, high nibble = column 16 + 4 g + c
-  uint8_t qs[4][kPanelRows][4];
+  C codes;
 };
+template <class C>
+struct PanelDM {  // w = d code + m
+  using Codes = C;
+  uint16_t d[kPanelRows], m[kPanelRows];
+  C codes;
+};
+template <class C>
+struct SuperPanel32 {  // w = d scales[block] (code - kOffset)
+  using Codes = C;
+  uint16_t d[kPanelRows];
+  int8_t scales[kSuperBlocks][kPanelRows];
+  C codes[kSuperBlocks];
+};
+template <class C>
+struct SuperPanel32M {  // w = d scales[block] code - dmin mins[block]
+  using Codes = C;
+  uint16_t d[kPanelRows], dmin[kPanelRows];
+  uint8_t scales[kSuperBlocks][kPanelRows], mins[kSuperBlocks][kPanelRows];  // 0 .. 63
+  C codes[kSuperBlocks];
+};
+template <class C>
+struct SuperPanel16 {  // w = d scales[block][half] (code - kOffset); halves are columns 0 .. 15 and 16 .. 31
+  using Codes = C;
+  uint16_t d[kPanelRows];
+  int8_t scales[kSuperBlocks][2][kPanelRows];
+  C codes[kSuperBlocks];
+};
+template <class C>
+struct SuperPanel16M {  // w = d (scales & 15) code - dmin (scales >> 4), scales[block][half]
+  using Codes = C;
+  uint16_t d[kPanelRows], dmin[kPanelRows];
+  uint8_t scales[kSuperBlocks][2][kPanelRows];
+  C codes[kSuperBlocks];
+};
+
+// ---- types -------------------------------------------------------------------------------------------------
+// kOffset is subtracted from a code. IQ4's codes stand for kIQ4Values (codec.h) instead; Codes8 are signed.
+
+template <DType type>
+struct PanelOf;
+// clang-format off
+template <> struct PanelOf<DType::q8_0>   { using Panel = PanelD<Codes8>;        static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q4_0>   { using Panel = PanelD<Codes4>;        static constexpr int kOffset = 8; };
+template <> struct PanelOf<DType::q5_0>   { using Panel = PanelD<Codes5>;        static constexpr int kOffset = 16; };
+template <> struct PanelOf<DType::iq4_nl> { using Panel = PanelD<Codes4>;        static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q4_1>   { using Panel = PanelDM<Codes4>;       static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q5_1>   { using Panel = PanelDM<Codes5>;       static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::iq4_xs> { using Panel = SuperPanel32<Codes4>;  static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q4_k>   { using Panel = SuperPanel32M<Codes4>; static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q5_k>   { using Panel = SuperPanel32M<Codes5>; static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q6_k>   { using Panel = SuperPanel16<Codes6>;  static constexpr int kOffset = 32; };
+template <> struct PanelOf<DType::q3_k>   { using Panel = SuperPanel16<Codes3>;  static constexpr int kOffset = 4; };
+template <> struct PanelOf<DType::q2_k>   { using Panel = SuperPanel16M<Codes2>; static constexpr int kOffset = 0; };
+// clang-format on
+
+using PanelQ8_0 = PanelOf<DType::q8_0>::Panel;
+using PanelQ4_0 = PanelOf<DType::q4_0>::Panel;
+
+// As large as the file's blocks, but for the bytes that hold six-bit scales.
 static_assert(sizeof(PanelQ8_0) == 16 * 34 && sizeof(PanelQ4_0) == 16 * 18);
+static_assert(sizeof(PanelOf<DType::q5_0>::Panel) == 16 * 22 && sizeof(PanelOf<DType::q5_1>::Panel) == 16 * 24);
+static_assert(sizeof(PanelOf<DType::q4_k>::Panel) == 16 * 148 && sizeof(PanelOf<DType::q5_k>::Panel) == 16 * 180);
+static_assert(sizeof(PanelOf<DType::q6_k>::Panel) == 16 * 210 && sizeof(PanelOf<DType::iq4_xs>::Panel) == 16 * 138);
+static_assert(sizeof(PanelOf<DType::q2_k>::Panel) == 16 * 84 && sizeof(PanelOf<DType::q3_k>::Panel) == 16 * 114);
 
 }  // namespace binhdan

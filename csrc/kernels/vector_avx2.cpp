@@ -39,14 +39,16 @@ BINHDAN_INLINE void quantize_block(BlockQ8A& block, const float* src) {
   const bool finite = top < __builtin_inff();  // false for NaN
   if (!finite || top < 0x1p-120f) {
     block = BlockQ8A{};
-    if (!finite) block.d = __builtin_nanf("");
+    if (!finite) block.d = block.d_sum = __builtin_nanf("");
     return;
   }
   const __m256 inverse = _mm256_set1_ps(127.0f / top);
   __m256i q[4];
   for (int k = 0; k < 4; ++k) q[k] = _mm256_cvtps_epi32(_mm256_mul_ps(x[k], inverse));
   block.d = top / 127.0f;
-  block.sum = sum_integers(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])));
+  block.sum[0] = sum_integers(_mm256_add_epi32(q[0], q[1]));
+  block.sum[1] = sum_integers(_mm256_add_epi32(q[2], q[3]));
+  block.d_sum = block.d * static_cast<float>(block.sum[0] + block.sum[1]);
   const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packs works within halves
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(block.qs), _mm256_permutevar8x32_epi32(bytes, order));

@@ -38,9 +38,10 @@ BlockQ8A quantize_block(const float (&x)[32]) {
     for (int j = 0; j < 32; ++j) {
       const int32_t q = round_to_even(x[j] * inverse);
       block.qs[j] = static_cast<int8_t>(q);
-      block.sum += q;
+      block.sum[j / 16] += q;
     }
   }
+  block.d_sum = block.d * static_cast<float>(block.sum[0] + block.sum[1]);
   return block;
 }
 

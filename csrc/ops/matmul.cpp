@@ -13,13 +13,14 @@ void Activations::reserve(int64_t rows, int64_t cols) {
   size_t widest = 0;
   for (int format = 0; format < kActivations; ++format)
     widest = std::max(widest, activation_row_size(static_cast<Activation>(format), cols));
-  data_.reserve(static_cast<size_t>(rows) * (widest + kCacheLine));
+  data_.reserve(static_cast<size_t>(rows) * (widest + 2 * kCacheLine));
 }
 
 size_t Activations::row_bytes(const Matrix& matrix) {
   const size_t bytes = std::max(activation_row_size(matrix.kernel->few, matrix.cols),
                                 activation_row_size(matrix.kernel->many, matrix.cols));
-  return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  // An odd number of cache lines: the same column of neighbouring rows then lies in different cache sets.
+  return ((bytes + kCacheLine - 1) / kCacheLine | 1) * kCacheLine;
 }
 
 bool Activations::reads_like(const Matrix& a, const Matrix& b) {
