@@ -32,4 +32,23 @@ BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
+// What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights, keys
+// and values that all threads together must read; multiply-adds of all threads.
+struct OpProfile {
+  std::string name;  // "qkv", "attention", ..., "wait" for the time in barriers
+  int64_t calls, ns;
+  uint64_t bytes, macs;
+};
+struct PassProfile {
+  int64_t ns;                  // of whole passes
+  std::vector<OpProfile> ops;  // in the order of the walk
+};
+struct ForwardProfile {
+  PassProfile prompt, decode;
+};
+// prompt: `prompt_tokens` of one sequence, in the engine's chunks; decode: `decode_tokens` steps of
+// `sequences` sequences together. All start behind `depth` blank positions, with a warm-up before.
+BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
+                                      int64_t decode_tokens, int64_t depth, int64_t sequences);
+
 }  // namespace binhdan::internal

@@ -280,6 +280,25 @@ py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads) {
   return py::array_t<float>({n, static_cast<py::ssize_t>(rows.size()) / n}, rows.data());
 }
 
+// {"prompt": {"ns", "ops": [{"name", "calls", "ns", "bytes", "macs"}]}, "decode": the same}
+py::dict profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t decode_tokens, int64_t depth,
+                 int64_t sequences) {
+  using namespace py::literals;
+  internal::ForwardProfile measured;
+  {
+    py::gil_scoped_release release;
+    measured = internal::profile(model, threads, prompt_tokens, decode_tokens, depth, sequences);
+  }
+  const auto listed = [](const internal::PassProfile& pass) {
+    py::list ops;
+    for (const internal::OpProfile& op : pass.ops)
+      ops.append(py::dict("name"_a = op.name, "calls"_a = op.calls, "ns"_a = op.ns, "bytes"_a = op.bytes,
+                          "macs"_a = op.macs));
+    return py::dict("ns"_a = pass.ns, "ops"_a = ops);
+  };
+  return py::dict("prompt"_a = listed(measured.prompt), "decode"_a = listed(measured.decode));
+}
+
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -309,4 +328,6 @@ PYBIND11_MODULE(_native, module) {
   module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"));
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"));
+  module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),
+             arg("depth") = 0, arg("sequences") = 1);
 }

@@ -18,7 +18,9 @@ Forward::Forward(const Model& model, int threads)
 void Forward::run(std::span<const Chunk> chunks) {
   plan(chunks);
   reserve();
+  if (profile_) profile_->start();
   pool_.run([this](Team& team) { walk(team); });
+  if (profile_) profile_->stop();
   model_.check_intact();
   for (const Chunk& chunk : chunks) chunk.state->advance(static_cast<int64_t>(chunk.tokens.size()));
 }
@@ -105,12 +107,37 @@ void Forward::walk(Team& team) {
       *pair++ = static_cast<float>(std::sin(angle) * model_.weights.rope.magnitude);
     }
   }
-  team.sync();
+  done(team, Op::embedding);
+  sync(team);
   for (size_t layer = 0; layer < config.layers.size(); ++layer) {
     attention_block(team, layer);
     feed_forward_block(team, layer);
   }
   if (!output_rows_.empty()) output_block(team);
+}
+
+// The barrier, and what this rank waits there.
+void Forward::sync(Team& team) {
+  team.sync();
+  done(team, Op::wait);
+}
+
+// Charges the time since the last call to `op`, which multiplied all rows with what it read.
+void Forward::done(const Team& team, Op op, std::initializer_list<const Matrix*> read) {
+  if (profile_ && team.rank() == 0) profile_->done(op, read, op == Op::logits ? logit_rows_ : rows());
+}
+
+void Forward::done_attention(const Team& team, const LayerConfig& shape) {
+  if (!profile_ || team.rank() != 0) return;
+  uint64_t seen = 0, cached = 0;  // positions: by every row, and by the last row of every sequence
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    const auto positions = static_cast<uint64_t>(rows_[i].position) + 1;
+    seen += positions;
+    if (i + 1 == rows_.size() || rows_[i + 1].state != rows_[i].state) cached += positions;
+  }
+  const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
+  const auto kv_width = static_cast<uint64_t>(shape.kv_heads * shape.head_dim);
+  profile_->done(Op::attention, cached * kv_width * 2 * sizeof(uint16_t), seen * width * 2);
 }
 
 // x += W_o attention(norm(x)), its end synced.
@@ -137,27 +164,32 @@ void Forward::attention_block(Team& team, size_t layer) {
   } projections[] = {{w.q, w.q_bias, q_.as<float>(), q_width},
                      {w.k, w.k_bias, kv_.as<float>(), 2 * kv_width},
                      {w.v, w.v_bias, kv_.as<float>() + kv_width, 2 * kv_width}};
+  done(team, Op::norm);
   const Matrix* prepared = nullptr;
   for (const auto& projection : projections) {
     if (!prepared || !ops::Activations::reads_like(*prepared, projection.matrix)) {
-      if (prepared) team.sync();  // others may still read the former format
+      if (prepared) sync(team);  // others may still read the former format
       activations_.prepare(team, table, projection.matrix, normed_.as<float>(), dim, classes_);
-      team.sync();
+      sync(team);
       prepared = &projection.matrix;
     }
     ops::matmul(team, projection.matrix, activations_, classes_, projection.out, projection.stride, scratch);
     if (projection.bias)
       add_bias(projection.out, projection.stride, projection.bias, ops::row_share(team, projection.matrix));
   }
-  team.sync();
+  done(team, Op::qkv, {&w.q, &w.k, &w.v});
+  sync(team);
   rotate_and_store(team, layer);
-  team.sync();
+  done(team, Op::rope);
+  sync(team);
   ops::attention(team, table, attention_rows_, shape.heads, q_.as<float>(), attended_.as<float>(),
                  attention_scratch_);
-  team.sync();
+  done_attention(team, shape);
+  sync(team);
   activations_.prepare(team, table, w.attention_output, attended_.as<float>(), q_width, classes_);
-  team.sync();
-  add_product(team, w.attention_output);
+  done(team, Op::norm);
+  sync(team);
+  add_product(team, Op::attention_output, w.attention_output);
 }
 
 // x += W_down (silu(W_gate h) * (W_up h)) with h = norm(x), its end synced.
@@ -172,31 +204,35 @@ void Forward::feed_forward_block(Team& team, size_t layer) {
     table.rms_norm(normed_.as<float>() + i * dim, x_.as<float>() + i * dim, w.ffn_norm, dim,
                    model_.config.norm_epsilon);
   activations_.prepare(team, table, w.gate, normed_.as<float>(), dim, classes_);
-  team.sync();
+  done(team, Op::norm);
+  sync(team);
   ops::matmul(team, w.gate, activations_, classes_, gate_.as<float>(), ffn, scratch);
   if (!ops::Activations::reads_like(w.gate, w.up)) {
-    team.sync();
+    sync(team);
     activations_.prepare(team, table, w.up, normed_.as<float>(), dim, classes_);
-    team.sync();
+    sync(team);
   }
   ops::matmul(team, w.up, activations_, classes_, up_.as<float>(), ffn, scratch);
-  team.sync();
+  done(team, Op::gate_up, {&w.gate, &w.up});
+  sync(team);
   for (int64_t i = begin; i < end; ++i)
     table.silu_mul(gate_.as<float>() + i * ffn, up_.as<float>() + i * ffn, ffn);
   activations_.prepare(team, table, w.down, gate_.as<float>(), ffn, classes_);
-  team.sync();
-  add_product(team, w.down);
+  done(team, Op::silu);
+  sync(team);
+  add_product(team, Op::down, w.down);
 }
 
 // x += matrix . activations; ends synced.
-void Forward::add_product(Team& team, const Matrix& matrix) {
+void Forward::add_product(Team& team, Op op, const Matrix& matrix) {
   const int64_t dim = model_.config.dim;
   ops::matmul(team, matrix, activations_, classes_, branch_.as<float>(), dim,
               scratch_[static_cast<size_t>(team.rank())]);
   const auto [begin, end] = ops::row_share(team, matrix);
   for (int64_t i = 0; i < rows(); ++i)
     model_.table->add(x_.as<float>() + i * dim + begin, branch_.as<float>() + i * dim + begin, end - begin);
-  team.sync();
+  done(team, op, {&matrix});
+  sync(team);
 }
 
 void Forward::add_bias(float* out, int64_t stride, const float* bias,
@@ -245,13 +281,16 @@ void Forward::output_block(Team& team) {
   for (int64_t i = begin; i < end; ++i)
     table.rms_norm(hidden_.as<float>() + i * dim, x_.as<float>() + output_rows_[static_cast<size_t>(i)] * dim,
                    model_.weights.output_norm, dim, model_.config.norm_epsilon);
-  team.sync();
+  done(team, Op::norm);
+  sync(team);
   if (logit_rows_ == 0) return;
   const ops::Classes classes{logit_rows_, logit_rows_};
   activations_.prepare(team, table, model_.weights.output, hidden_.as<float>(), dim, classes);
-  team.sync();
+  done(team, Op::norm);
+  sync(team);
   ops::matmul(team, model_.weights.output, activations_, classes, logits_.as<float>(),
               model_.config.vocabulary, scratch_[static_cast<size_t>(team.rank())]);
+  done(team, Op::logits, {&model_.weights.output});
 }
 
 }  // namespace binhdan::model

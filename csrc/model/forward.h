@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "model/model.h"
+#include "model/profile.h"
 #include "model/state.h"
 #include "ops/attention.h"
 #include "text/vocab.h"
@@ -41,6 +42,8 @@ class Forward {
   std::span<float> logits(size_t chunk, size_t row = 0);        // (vocabulary)
   std::span<const float> hidden(size_t chunk, size_t row = 0);  // (dim)
   int threads() const { return pool_.size(); }
+  // Adds what the next runs cost to `profile`, which must outlive them; nullptr ends it.
+  void measure(Profile* profile) { profile_ = profile; }
 
  private:
   struct Row {  // one token of the batch
@@ -54,13 +57,17 @@ class Forward {
   void attention_block(Team& team, size_t layer);
   void feed_forward_block(Team& team, size_t layer);
   void rotate_and_store(Team& team, size_t layer);
-  void add_product(Team& team, const Matrix& matrix);
+  void add_product(Team& team, Op op, const Matrix& matrix);
   void output_block(Team& team);
   void add_bias(float* out, int64_t stride, const float* bias, std::pair<int64_t, int64_t> range) const;
+  void sync(Team& team);
+  void done(const Team& team, Op op, std::initializer_list<const Matrix*> read = {});
+  void done_attention(const Team& team, const LayerConfig& shape);
   int64_t rows() const { return static_cast<int64_t>(rows_.size()); }
 
   const Model& model_;
   ThreadPool pool_;
+  Profile* profile_ = nullptr;
   std::vector<Row> rows_;
   std::vector<ops::AttentionRow> attention_rows_;
   ops::Classes classes_{};

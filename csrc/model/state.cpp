@@ -16,6 +16,13 @@ void SequenceState::reserve(int64_t tokens) {
   while (pages_.size() < needed) pages_.emplace_back(page_bytes_);
 }
 
+void SequenceState::advance_blank(int64_t tokens) {
+  const size_t before = pages_.size();
+  reserve(tokens);
+  for (size_t i = before; i < pages_.size(); ++i) pages_[i].zero();
+  advance(tokens);
+}
+
 ops::KvView SequenceState::layer(size_t index) const {
   const LayerPlace& place = layers_[index];
   return {pages_.data(), place.k_offset, place.v_offset, place.kv_heads, place.head_dim};

@@ -20,6 +20,8 @@ class SequenceState {
   void reserve(int64_t tokens);
   // After the forward pass wrote them.
   void advance(int64_t tokens) { length_ += tokens; }
+  // As if these had been computed, with keys and values of zero: for measurements at a depth.
+  void advance_blank(int64_t tokens);
   uint64_t bytes() const { return pages_.size() * page_bytes_; }
   ops::KvView layer(size_t index) const;
 

@@ -104,3 +104,33 @@ TEST(a_forced_table_is_the_one_that_runs) {
     CHECK(m->weights.output.kernel == &table->matmul[static_cast<uint32_t>(DType::q8_0)]);
   }
 }
+
+TEST(a_profile_counts_what_was_read_and_computed) {
+  const auto m = embedded_model();
+  const auto prompt = some_tokens(20);
+  model::Forward forward(*m, 2);
+  model::SequenceState state(m->config);
+  model::Profile profile;
+  state.advance_blank(100);
+  state.reserve(20);
+  forward.measure(&profile);
+  const Chunk chunk{&state, prompt, Wanted::last_logits, false};
+  forward.run({&chunk, 1});
+  const auto& weights = m->weights;
+  const auto cost = [&](model::Op op) { return profile.ops[static_cast<size_t>(op)]; };
+  uint64_t bytes = 0;
+  int64_t ns = 0;
+  for (const model::OpCost& op : profile.ops) {
+    bytes += op.bytes;
+    ns += op.ns;
+  }
+  const uint64_t kv_bytes = 120 * m->config.kv_bytes_per_token();
+  CHECK(bytes == weights.bytes_per_token() + kv_bytes);
+  CHECK(ns > 0 && ns <= profile.ns);
+  CHECK(cost(model::Op::attention).bytes == kv_bytes);
+  const auto layers = static_cast<int64_t>(m->config.layers.size());
+  CHECK(cost(model::Op::qkv).calls == layers);
+  CHECK(cost(model::Op::logits).macs == static_cast<uint64_t>(m->config.vocabulary * m->config.dim));
+  CHECK(cost(model::Op::down).macs ==
+        static_cast<uint64_t>(layers * 20 * m->config.dim * m->config.layers[0].ffn));
+}
