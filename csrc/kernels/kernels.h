@@ -18,9 +18,10 @@ namespace binhdan {
 // The arithmetic, stated once so that tables can be compared:
 // - q8: integers are the same on every table. For each block of 32, in column order,
 //     acc += float(sum of (code - offset) q_a) * (s_w d_a)      one for each scale: two where they hold 16
-//     acc += m_w d_a sum(q_a)                                   where the type has minimums, m_w signed
+//     acc += m_w (d_a sum(q_a))                                 where the type has minimums, m_w signed
 //   with s_w = d scale and m_w = -dmin min, exact in float32, and the codes, offsets and scales of panels.h;
-//   d_a sum(q_a) is BlockQ8A::d_sum. Every operation is rounded in `scalar`; other tables fuse the last
+//   d_a sum(q_a) is BlockQ8A::d_sum. Where scales hold 16 columns, so do minimums: first both scales, then
+//   both minimums, with d_a float(sum[half]), rounded. Every operation is rounded in `scalar`; other tables fuse the last
 //   product with the addition, all of them in this order: their bits are equal.
 // - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
 //   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm and attention sum in the same way.

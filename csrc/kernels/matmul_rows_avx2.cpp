@@ -136,35 +136,5 @@ void matmul_f16(const MatmulArgs& args) {
 void matmul_bf16(const MatmulArgs& args) {
   matmul_rows(args, {decode_bf16, 1, 2});
 }
-void matmul_q4_1(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q4_1, 32, sizeof(BlockQ4_1)});
-}
-void matmul_q5_0(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q5_0, 32, sizeof(BlockQ5_0)});
-}
-void matmul_q5_1(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q5_1, 32, sizeof(BlockQ5_1)});
-}
-void matmul_iq4_nl(const MatmulArgs& args) {
-  matmul_rows(args, {decode_iq4_nl, 32, sizeof(BlockIQ4_NL)});
-}
-void matmul_q2_k(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q2_k, kSuper, sizeof(BlockQ2_K)});
-}
-void matmul_q3_k(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q3_k, kSuper, sizeof(BlockQ3_K)});
-}
-void matmul_q4_k(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q4_k, kSuper, sizeof(BlockQ4_K)});
-}
-void matmul_q5_k(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q5_k, kSuper, sizeof(BlockQ5_K)});
-}
-void matmul_q6_k(const MatmulArgs& args) {
-  matmul_rows(args, {decode_q6_k, kSuper, sizeof(BlockQ6_K)});
-}
-void matmul_iq4_xs(const MatmulArgs& args) {
-  matmul_rows(args, {decode_iq4_xs, kSuper, sizeof(BlockIQ4_XS)});
-}
 
 }  // namespace binhdan::avx2

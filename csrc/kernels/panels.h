@@ -46,22 +46,29 @@ struct Codes3 {  // two bits as Codes2; bit g of `high` is the third of group g
 };
 
 // ---- scales: float16 d and dmin (m), int8 multiples of them ------------------------------------------------
+// kBlocks: blocks of 32 columns in a panel. kScales: scales (and minimums) of a block, two where they hold 16.
 
 template <class C>
 struct PanelD {  // w = d (code - kOffset)
   using Codes = C;
+  static constexpr int kBlocks = 1, kScales = 1;
+  static constexpr bool kMins = false;
   uint16_t d[kPanelRows];
   C codes;
 };
 template <class C>
 struct PanelDM {  // w = d code + m
   using Codes = C;
+  static constexpr int kBlocks = 1, kScales = 1;
+  static constexpr bool kMins = true;
   uint16_t d[kPanelRows], m[kPanelRows];
   C codes;
 };
 template <class C>
 struct SuperPanel32 {  // w = d scales[block] (code - kOffset)
   using Codes = C;
+  static constexpr int kBlocks = kSuperBlocks, kScales = 1;
+  static constexpr bool kMins = false;
   uint16_t d[kPanelRows];
   int8_t scales[kSuperBlocks][kPanelRows];
   C codes[kSuperBlocks];
@@ -69,6 +76,8 @@ struct SuperPanel32 {  // w = d scales[block] (code - kOffset)
 template <class C>
 struct SuperPanel32M {  // w = d scales[block] code - dmin mins[block]
   using Codes = C;
+  static constexpr int kBlocks = kSuperBlocks, kScales = 1;
+  static constexpr bool kMins = true;
   uint16_t d[kPanelRows], dmin[kPanelRows];
   uint8_t scales[kSuperBlocks][kPanelRows], mins[kSuperBlocks][kPanelRows];  // 0 .. 63
   C codes[kSuperBlocks];
@@ -76,6 +85,8 @@ struct SuperPanel32M {  // w = d scales[block] code - dmin mins[block]
 template <class C>
 struct SuperPanel16 {  // w = d scales[block][half] (code - kOffset); halves are columns 0 .. 15 and 16 .. 31
   using Codes = C;
+  static constexpr int kBlocks = kSuperBlocks, kScales = 2;
+  static constexpr bool kMins = false;
   uint16_t d[kPanelRows];
   int8_t scales[kSuperBlocks][2][kPanelRows];
   C codes[kSuperBlocks];
@@ -83,6 +94,8 @@ struct SuperPanel16 {  // w = d scales[block][half] (code - kOffset); halves are
 template <class C>
 struct SuperPanel16M {  // w = d (scales & 15) code - dmin (scales >> 4), scales[block][half]
   using Codes = C;
+  static constexpr int kBlocks = kSuperBlocks, kScales = 2;
+  static constexpr bool kMins = true;
   uint16_t d[kPanelRows], dmin[kPanelRows];
   uint8_t scales[kSuperBlocks][2][kPanelRows];
   C codes[kSuperBlocks];
@@ -108,14 +121,22 @@ template <> struct PanelOf<DType::q3_k>   { using Panel = SuperPanel16<Codes3>; 
 template <> struct PanelOf<DType::q2_k>   { using Panel = SuperPanel16M<Codes2>; static constexpr int kOffset = 0; };
 // clang-format on
 
+// Every type that has panels: X(q8_0) ...
+#define BINHDAN_PANEL_TYPES(X) \
+  X(q8_0) X(q4_0) X(q5_0) X(iq4_nl) X(q4_1) X(q5_1) X(iq4_xs) X(q4_k) X(q5_k) X(q6_k) X(q3_k) X(q2_k)
+
 using PanelQ8_0 = PanelOf<DType::q8_0>::Panel;
 using PanelQ4_0 = PanelOf<DType::q4_0>::Panel;
 
 // As large as the file's blocks, but for the bytes that hold six-bit scales.
 static_assert(sizeof(PanelQ8_0) == 16 * 34 && sizeof(PanelQ4_0) == 16 * 18);
-static_assert(sizeof(PanelOf<DType::q5_0>::Panel) == 16 * 22 && sizeof(PanelOf<DType::q5_1>::Panel) == 16 * 24);
-static_assert(sizeof(PanelOf<DType::q4_k>::Panel) == 16 * 148 && sizeof(PanelOf<DType::q5_k>::Panel) == 16 * 180);
-static_assert(sizeof(PanelOf<DType::q6_k>::Panel) == 16 * 210 && sizeof(PanelOf<DType::iq4_xs>::Panel) == 16 * 138);
-static_assert(sizeof(PanelOf<DType::q2_k>::Panel) == 16 * 84 && sizeof(PanelOf<DType::q3_k>::Panel) == 16 * 114);
+static_assert(sizeof(PanelOf<DType::q5_0>::Panel) == 16 * 22 &&
+              sizeof(PanelOf<DType::q5_1>::Panel) == 16 * 24);
+static_assert(sizeof(PanelOf<DType::q4_k>::Panel) == 16 * 148 &&
+              sizeof(PanelOf<DType::q5_k>::Panel) == 16 * 180);
+static_assert(sizeof(PanelOf<DType::q6_k>::Panel) == 16 * 210 &&
+              sizeof(PanelOf<DType::iq4_xs>::Panel) == 16 * 138);
+static_assert(sizeof(PanelOf<DType::q2_k>::Panel) == 16 * 84 &&
+              sizeof(PanelOf<DType::q3_k>::Panel) == 16 * 114);
 
 }  // namespace binhdan

@@ -8,21 +8,21 @@
 
 namespace binhdan::scalar {
 
-// Any type, file blocks where they lie, float32 activations: each weight row is decoded once for all m rows.
+// Floating-point types where they lie in the file, float32 activations: each weight row is decoded once for all m rows.
 template <DType type>
 void matmul_decoded(const MatmulArgs& args);
 template <DType type>
 void get_row_decoded(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
 size_t scratch_size_decoded(int64_t rows, int64_t cols, int64_t m);
 
-// Q8_0 and Q4_0 in the panels of panels.h, q8 activations.
-template <typename Panel>
+// Types that have panels (panels.h), q8 activations.
+template <DType type>
 size_t packed_size(int64_t rows, int64_t cols);
-template <typename Panel>
+template <DType type>
 void pack(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end);
-template <typename Panel>
+template <DType type>
 void get_row(float* dst, const void* packed, int64_t rows, int64_t cols, int64_t row);
-template <typename Panel>
+template <DType type>
 void matmul(const MatmulArgs& args);
 
 bool supported(const CpuFeatures& cpu);  // always
@@ -51,34 +51,35 @@ consteval MatmulKernel decoded_kernel() {
           .scratch_size = scratch_size_decoded};
 }
 
-template <typename Panel>
-consteval MatmulKernel panel_kernel(DType type) {
+template <DType type>
+consteval MatmulKernel panel_kernel() {
   return {.type = type,
           .panel_rows = kPanelRows,
           .few = Activation::q8,
           .many = Activation::q8,
           .one_class = true,
-          .packed_size = packed_size<Panel>,
-          .pack = pack<Panel>,
-          .get_row = get_row<Panel>,
-          .gemv = matmul<Panel>,
-          .gemm = matmul<Panel>,
+          .packed_size = packed_size<type>,
+          .pack = pack<type>,
+          .get_row = get_row<type>,
+          .gemv = matmul<type>,
+          .gemm = matmul<type>,
           .scratch_size = nullptr};
 }
 
-template <DType... types>
-consteval void set_decoded(KernelTable& table) {
-  ((table.matmul[static_cast<size_t>(types)] = decoded_kernel<types>()), ...);
+consteval void set(KernelTable& table, const MatmulKernel& kernel) {
+  table.matmul[static_cast<size_t>(kernel.type)] = kernel;
 }
 
 consteval KernelTable table() {
   KernelTable table{};
   table.isa = "scalar";
   table.supported = supported;
-  set_decoded<DType::f32, DType::f16, DType::bf16, DType::q4_1, DType::q5_0, DType::q5_1, DType::q2_k,
-              DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs>(table);
-  table.matmul[static_cast<size_t>(DType::q8_0)] = panel_kernel<PanelQ8_0>(DType::q8_0);
-  table.matmul[static_cast<size_t>(DType::q4_0)] = panel_kernel<PanelQ4_0>(DType::q4_0);
+  set(table, decoded_kernel<DType::f32>());
+  set(table, decoded_kernel<DType::f16>());
+  set(table, decoded_kernel<DType::bf16>());
+#define SET(type) set(table, panel_kernel<DType::type>());
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
   table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;

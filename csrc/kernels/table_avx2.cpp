@@ -27,16 +27,6 @@ consteval KernelTable make_table() {
   set(table, DType::f32, matmul_f32);
   set(table, DType::f16, matmul_f16);
   set(table, DType::bf16, matmul_bf16);
-  set(table, DType::q4_1, matmul_q4_1);
-  set(table, DType::q5_0, matmul_q5_0);
-  set(table, DType::q5_1, matmul_q5_1);
-  set(table, DType::q2_k, matmul_q2_k);
-  set(table, DType::q3_k, matmul_q3_k);
-  set(table, DType::q4_k, matmul_q4_k);
-  set(table, DType::q5_k, matmul_q5_k);
-  set(table, DType::q6_k, matmul_q6_k);
-  set(table, DType::iq4_nl, matmul_iq4_nl);
-  set(table, DType::iq4_xs, matmul_iq4_xs);
   table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;

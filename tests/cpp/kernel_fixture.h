@@ -63,6 +63,36 @@ inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t
   return bytes;
 }
 
+// Every weight becomes its code less the type's offset, plus or minus 1 where the type has minimums.
+inline void set_scales_to_one(DType type, std::vector<std::byte>& file) {
+  struct Fill {
+    size_t offset, bytes;
+    uint8_t value;
+  };
+  const std::vector<Fill> fills = [&]() -> std::vector<Fill> {
+    switch (type) {
+      case DType::q2_k:
+        return {{0, 16, 0x11}};
+      case DType::q3_k:  // 33 - 32
+        return {{96, 8, 0x11}, {104, 4, 0xaa}};
+      case DType::q4_k:
+      case DType::q5_k:
+        return {{4, 8, 1}, {12, 4, 0x11}};
+      case DType::q6_k:
+        return {{192, 16, 1}};
+      case DType::iq4_xs:  // 33 - 32
+        return {{2, 2, 0xaa}, {4, 4, 0x11}};
+      default:
+        return {};
+    }
+  }();
+  const uint16_t one = 0x3c00;
+  for (size_t block = 0; block < file.size(); block += dtype_info(type).block_bytes) {
+    for (size_t offset : scale_offsets(type)) std::memcpy(&file[block + offset], &one, sizeof one);
+    for (const Fill& fill : fills) std::memset(&file[block + fill.offset], fill.value, fill.bytes);
+  }
+}
+
 inline std::vector<const KernelTable*> supported_tables() {
   std::vector<const KernelTable*> tables;
   for (const KernelTable* table : compiled_tables())

@@ -1,5 +1,6 @@
 // The kernel tables as a whole, and their matrix products: every table that runs here against the plain
 // codecs, against a product in double, and against itself in other shapes.
+#include <algorithm>
 #include <cmath>
 
 #include "check.h"
@@ -118,33 +119,54 @@ TEST(products_agree_with_double) {
   });
 }
 
-// With scales of 1 every float in a q8 product is a whole number below 2^24: not a bit may differ.
+// With scales and minimums of 1 every float in a q8 product is a whole number below 2^24: not a bit may differ.
 TEST(integer_parts_are_exact) {
-  for (const KernelTable* table : supported_tables())
-    for (DType type : {DType::q8_0, DType::q4_0}) {
-      if (kernel(*table, type).few != Activation::q8) continue;
-      Random random(4);
-      const int64_t rows = 35, cols = 32 * 9, m = 7;
-      std::vector<std::byte> file = random_weights(random, type, rows, cols);
-      const uint16_t one = 0x3c00;
-      for (size_t b = 0; b < file.size(); b += dtype_info(type).block_bytes) std::memcpy(&file[b], &one, 2);
-      // A block of -128, whose magnitude is no int8 and whose pairs of products nearly fill 16 bits.
-      for (size_t b = 2; b < dtype_info(type).block_bytes; ++b)
-        file[b] = type == DType::q8_0 ? std::byte{0x80} : std::byte{0};
-      std::vector<float> x(static_cast<size_t>(m * cols));
-      for (size_t j = 0; j < x.size(); ++j)
-        x[j] = j % 32 == 0 || j < 64 ? (j % 64 < 32 ? -127.0f : 127.0f)
-                                     : static_cast<float>(random() % 255) - 127.0f;
-      const Weights w(kernel(*table, type), file, rows, cols);
-      const std::vector<float> weights = w.decoded();
-      const std::vector<float> got = multiply(w, false, Activations(*table, Activation::q8, x, m));
-      for (int64_t i = 0; i < m; ++i)
-        for (int64_t r = 0; r < rows; ++r) {
-          float want = 0;
-          for (int64_t c = 0; c < cols; ++c)
-            want += weights[static_cast<size_t>(r * cols + c)] * x[static_cast<size_t>(i * cols + c)];
-          expect(got[static_cast<size_t>(i * rows + r)] == want, where(*table, type) + ": integer product");
-        }
+  for_each_kernel([](const KernelTable& table, DType type) {
+    if (kernel(table, type).few != Activation::q8) return;
+    Random random(4);
+    const int64_t rows = 35, cols = columns(type), m = 7;
+    std::vector<std::byte> file = random_weights(random, type, rows, cols);
+    // A block of -128 in Q8_0, whose magnitude is no int8 and whose pairs of products nearly fill 16 bits.
+    std::fill_n(file.begin(), dtype_info(type).block_bytes,
+                type == DType::q8_0 ? std::byte{0x80} : std::byte{0});
+    set_scales_to_one(type, file);
+    std::vector<float> x(static_cast<size_t>(m * cols));
+    for (size_t j = 0; j < x.size(); ++j)
+      x[j] = j % 32 == 0 || j < 64 ? (j % 64 < 32 ? -127.0f : 127.0f)
+                                   : static_cast<float>(random() % 255) - 127.0f;
+    const Weights w(kernel(table, type), file, rows, cols);
+    const std::vector<float> weights = w.decoded();
+    const std::vector<float> got = multiply(w, false, Activations(table, Activation::q8, x, m));
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t r = 0; r < rows; ++r) {
+        float want = 0;
+        for (int64_t c = 0; c < cols; ++c)
+          want += weights[static_cast<size_t>(r * cols + c)] * x[static_cast<size_t>(i * cols + c)];
+        expect(got[static_cast<size_t>(i * rows + r)] == want, where(table, type) + ": integer product");
+      }
+  });
+}
+
+// Every table but scalar fuses the same products with the same additions (kernels.h).
+TEST(faster_tables_agree_bit_for_bit) {
+  const std::vector<const KernelTable*> tables = supported_tables();
+  for (size_t t = 2; t < tables.size(); ++t)
+    for (const DTypeInfo& info : all_dtypes()) {
+      Random random(8);
+      const int64_t rows = 37, cols = columns(info.type), m = 19;
+      const std::vector<std::byte> file = random_weights(random, info.type, rows, cols);
+      const std::vector<float> x = gauss_vector(random, m * cols);
+      const auto product = [&](const KernelTable& table, bool many) {
+        const Weights w(kernel(table, info.type), file, rows, cols);
+        return multiply(w, many, Activations(table, Activation::q8, x, m));
+      };
+      for (bool many : {false, true}) {
+        const MatmulKernel& k = kernel(*tables[t], info.type);
+        if ((many ? k.many : k.few) != Activation::q8 || kernel(*tables[1], info.type).few != Activation::q8)
+          continue;
+        expect(product(*tables[t], many) == product(*tables[1], false),
+               where(*tables[t], info.type) + ": differs from " + tables[1]->isa);
+      }
     }
 }
 
