@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import binhdan
-
-if TYPE_CHECKING:
-    from binhdan.bench.speed import Speed
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
@@ -34,34 +33,90 @@ def speed(
 ) -> None:
     """Prompt and decode speed, and the share of the memory bandwidth that decoding reaches."""
     from binhdan.bench.speed import measure
+    from binhdan.bench.tables import speed_table
 
     with binhdan.load(model, threads=threads) as loaded:
         result = measure(loaded, prompt=prompt, decode=decode, runs=runs)
-    typer.echo(json.dumps(asdict(result), ensure_ascii=False) if as_json else _table(result))
+    typer.echo(json.dumps(asdict(result), ensure_ascii=False) if as_json else speed_table(result))
 
 
-def _table(speed: Speed) -> str:
-    prompt_from, prompt_to = speed.prompt_spread
-    decode_from, decode_to = speed.decode_spread
-    rows = [
-        ("model", speed.model),
-        ("kernels, threads", f"{speed.isa}, {speed.threads}"),
-        (
-            f"prompt of {speed.prompt_tokens}",
-            f"{speed.prompt_tokens_per_s:,.1f} tokens/s ({prompt_from:,.1f} to {prompt_to:,.1f})",
+@app.command()
+def peers(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="A GGUF file, several times for several; else the embedded model."
         ),
-        (
-            f"decode of {speed.decode_tokens}",
-            f"{speed.decode_tokens_per_s:,.1f} tokens/s ({decode_from:,.1f} to {decode_to:,.1f})",
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")] = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0 leaves it out.")] = 512,
+    decode: Annotated[int, typer.Option(help="Tokens to decode; 0 leaves it out.")] = 128,
+    depth: Annotated[int, typer.Option(help="Tokens that stand before both, not timed.")] = 0,
+    sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Runs of each engine, in turns.")] = 5,
+    isas: Annotated[
+        list[str] | None, typer.Option("--isa", help="A kernel table of ours, several times for several.")
+    ] = None,
+    llama_cpp_python: Annotated[bool, typer.Option(help="Compare with it where it is installed.")] = True,
+    llama_bench: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=COMMAND", help="A llama-bench of llama.cpp or ik_llama.cpp, and options."
         ),
-        ("first token", f"{speed.first_token_ms:,.1f} ms"),
-        (
-            "read in decode",
-            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of {speed.bandwidth_gb_per_s:.1f}",
-        ),
-        ("peak memory", f"{speed.peak_rss_bytes / 1e6:,.0f} MB"),
-    ]
-    if speed.bandwidth_share > 1:
-        rows.append(("", "more than memory gives: the weights stay in the processor's cache"))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    ] = None,
+    llama_batched_bench: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=COMMAND", help="The same for several sequences.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON array, an object for each model.")
+    ] = False,
+) -> None:
+    """This engine beside llama.cpp and its relatives: same file, threads and sizes, in turns."""
+    from binhdan.bench import engines
+    from binhdan.bench.peers import compare
+    from binhdan.bench.tables import machine_line, peers_table
+    from binhdan.bench.workload import Workload
+    from binhdan.runtime.library import library
+    from binhdan.runtime.model import find_model
+
+    compared: list[engines.Engine] = [engines.Binhdan(isa) for isa in isas or [""]]
+    compared += engines.programs(llama_bench or [], llama_batched_bench or [])
+    missing = llama_cpp_python and not engines.LlamaCppPython.installed()
+    if llama_cpp_python and not missing:
+        compared.append(engines.LlamaCppPython())
+    if missing:
+        typer.echo(f"llama-cpp-python is not installed: {engines.INSTALL_LLAMA_CPP_PYTHON}", err=True)
+    comparisons = []
+    for model in models or [None]:
+        workload = Workload(
+            model=find_model(model),
+            threads=library().usable_cores() if threads is None else threads,
+            prompt=prompt,
+            decode=decode,
+            depth=depth,
+            sequences=sequences,
+        )
+        with _progress(rounds * len(compared)) as step:
+            comparisons.append(compare(compared, workload, rounds, step))
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in comparisons], ensure_ascii=False, default=str))
+    else:
+        tables = (peers_table(one) for one in comparisons)
+        typer.echo("\n\n".join([machine_line(comparisons[0].machine), *tables]))
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar on the terminal's standard error; what is yielded says what comes next."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def step(turn: int, name: str) -> None:
+            bar.update(task, description=f"round {turn + 1}: {name}")
+            bar.advance(task)
+
+        yield step

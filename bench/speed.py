@@ -12,9 +12,10 @@ import sys
 from dataclasses import dataclass
 from statistics import median
 
+from binhdan.bench.workload import bytes_of_step
 from binhdan.runtime import library
 from binhdan.runtime.model import Model
-from binhdan.runtime.results import Answer, ModelInfo
+from binhdan.runtime.results import Answer
 
 import binhdan
 
@@ -62,7 +63,7 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
 
     prompt_rates = sorted(prompt / answer.timings.prompt for answer in answers)
     decode_rates = sorted(answer.tokens_per_second for answer in answers)
-    read_per_s = median(decode_rates) * _bytes_read_per_token(model.info, prompt, decode)
+    read_per_s = median(decode_rates) * bytes_of_step(model.info, prompt + (decode - 1) / 2)
     return Speed(
         prompt_tokens_per_s=median(prompt_rates),
         decode_tokens_per_s=median(decode_rates),
@@ -86,11 +87,6 @@ def _answer(model: Model, prompt: int, decode: int, seed: int) -> Answer:
     # Fresh tokens each time: no cache of prefixes may answer in the engine's place.
     tokens = random.Random(seed).choices(range(model.info.vocabulary), k=prompt)
     return model.complete(tokens, max_tokens=decode, ignore_eos=True)
-
-
-def _bytes_read_per_token(info: ModelInfo, prompt: int, decode: int) -> float:
-    mean_depth = prompt + (decode - 1) / 2
-    return info.bytes_per_token + info.kv_bytes_per_token * mean_depth
 
 
 def _peak_rss_bytes() -> int:

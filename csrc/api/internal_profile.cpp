@@ -21,15 +21,16 @@ void check(const char* name, int64_t value, int64_t least, int64_t most) {
 // Sequences that go on behind `depth` blank positions.
 class Workload {
  public:
-  Workload(const model::Model& model, int threads, int64_t depth, int64_t sequences)
-      : forward_(model, threads) {
+  Workload(model::Forward& forward, const model::Model& model, int64_t depth, int64_t sequences)
+      : forward_(forward) {
     for (int64_t i = 0; i < sequences; ++i) states_.emplace_back(model.config).advance_blank(depth);
   }
 
   void prompt(std::span<const text::Token> tokens, int64_t chunk) {
     for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
       const auto part = tokens.subspan(begin, std::min(static_cast<size_t>(chunk), tokens.size() - begin));
-      run({&states_[0], part, model::Wanted::last_logits, false});
+      const bool last = begin + part.size() == tokens.size();
+      run({&states_[0], part, last ? model::Wanted::last_logits : model::Wanted::nothing, false});
     }
   }
   // One token of every sequence.
@@ -41,7 +42,6 @@ class Workload {
     }
     forward_.run(chunks);
   }
-  void measure(model::Profile* profile) { forward_.measure(profile); }
 
  private:
   void run(const model::Chunk& chunk) {
@@ -49,7 +49,7 @@ class Workload {
     forward_.run({&chunk, 1});
   }
 
-  model::Forward forward_;
+  model::Forward& forward_;
   std::vector<model::SequenceState> states_;
 };
 
@@ -75,18 +75,20 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
 
   const std::vector<text::Token> tokens(static_cast<size_t>(std::max<int64_t>(prompt_tokens, 1)), 0);
   const int64_t chunk = engine::EngineOptions{}.prompt_chunk;
+  model::Forward forward(*model, threads);
   model::Profile prompt, decode;
   if (prompt_tokens > 0) {
-    Workload(*model, threads, 0, 1).prompt(tokens, chunk);
-    Workload measured(*model, threads, depth, 1);
-    measured.measure(&prompt);
+    Workload(forward, *model, 0, 1).prompt(tokens, chunk);
+    Workload measured(forward, *model, depth, 1);
+    forward.measure(&prompt);
     measured.prompt(tokens, chunk);
+    forward.measure(nullptr);
   }
   if (decode_tokens > 0) {
-    Workload measured(*model, threads, depth, sequences);
+    Workload measured(forward, *model, depth, sequences);
     const std::span<const text::Token, 1> token(tokens.data(), 1);
     measured.decode(token);
-    measured.measure(&decode);
+    forward.measure(&decode);
     for (int64_t i = 0; i < decode_tokens; ++i) measured.decode(token);
   }
   return {listed(prompt), listed(decode)};

@@ -155,39 +155,61 @@ Buffer quantize_rows(const KernelTable& table, Activation format, const float* x
   return rows;
 }
 
+// A product with its weights packed and its activations prepared: a benchmark runs it many times.
+class Matmul {
+ public:
+  Matmul(const std::string& isa, const std::string& type, const py::buffer& weights, int64_t rows,
+         int64_t cols, const Floats& x, bool many) {
+    expect_axes(x, "x", 2);
+    expect_size("columns of x", static_cast<uint64_t>(cols), static_cast<uint64_t>(x.shape(1)));
+    const KernelTable& table = internal::table(isa);
+    const DTypeInfo& info = internal::dtype_by_name(type);
+    const MatmulKernel& kernel = kernel_of(table, info);
+    const py::buffer_info buffer = weights.request();
+    const auto file = bytes_of(buffer, "weights");
+    expect_size("bytes of weights", file_size(info, rows, cols), file.size());
+    const int64_t m = x.shape(0);
+    const float* src = x.data();
+
+    py::gil_scoped_release release;
+    matrix_ = Buffer(packed_size(kernel, info, rows, cols));
+    pack_into(matrix_.as(), kernel, file, rows, cols);
+    const Activation format = many ? kernel.many : kernel.few;
+    activations_ = quantize_rows(table, format, src, m, cols);
+    scratch_ = Buffer(kernel.scratch_size ? kernel.scratch_size(rows, cols, m) : 0);
+    out_ = Buffer(checked_mul(static_cast<uint64_t>(m) * sizeof(float), static_cast<uint64_t>(rows), "out"));
+    run_ = many ? kernel.gemm : kernel.gemv;
+    args_ = {.weights = matrix_.as(),
+             .rows = rows,
+             .cols = cols,
+             .row_begin = 0,
+             .row_end = rows,
+             .activations = activations_.as(),
+             .activation_stride = activation_row_size(format, cols),
+             .m = m,
+             .out = out_.as<float>(),
+             .out_stride = rows,
+             .scratch = scratch_.as()};
+  }
+
+  void run() const {
+    py::gil_scoped_release release;
+    run_(args_);
+  }
+  py::array_t<float> result() const { return py::array_t<float>({args_.m, args_.rows}, args_.out); }
+  size_t weight_bytes() const { return matrix_.size(); }
+
+ private:
+  Buffer matrix_, activations_, scratch_, out_;
+  void (*run_)(const MatmulArgs&);
+  MatmulArgs args_;
+};
+
 py::array_t<float> matmul(const std::string& isa, const std::string& type, const py::buffer& weights,
                           int64_t rows, int64_t cols, const Floats& x, bool many) {
-  expect_axes(x, "x", 2);
-  expect_size("columns of x", static_cast<uint64_t>(cols), static_cast<uint64_t>(x.shape(1)));
-  const KernelTable& table = internal::table(isa);
-  const DTypeInfo& info = internal::dtype_by_name(type);
-  const MatmulKernel& kernel = kernel_of(table, info);
-  const py::buffer_info buffer = weights.request();
-  const auto file = bytes_of(buffer, "weights");
-  expect_size("bytes of weights", file_size(info, rows, cols), file.size());
-  const int64_t m = x.shape(0);
-  py::array_t<float> out({m, rows});
-  float* dst = out.mutable_data();
-  const float* src = x.data();
-
-  py::gil_scoped_release release;
-  const Buffer matrix(packed_size(kernel, info, rows, cols));
-  pack_into(matrix.as(), kernel, file, rows, cols);
-  const Activation format = many ? kernel.many : kernel.few;
-  const Buffer activations = quantize_rows(table, format, src, m, cols);
-  const Buffer scratch(kernel.scratch_size ? kernel.scratch_size(rows, cols, m) : 0);
-  (many ? kernel.gemm : kernel.gemv)({.weights = matrix.as(),
-                                      .rows = rows,
-                                      .cols = cols,
-                                      .row_begin = 0,
-                                      .row_end = rows,
-                                      .activations = activations.as(),
-                                      .activation_stride = activation_row_size(format, cols),
-                                      .m = m,
-                                      .out = dst,
-                                      .out_stride = rows,
-                                      .scratch = scratch.as()});
-  return out;
+  const Matmul product(isa, type, weights, rows, cols, x, many);
+  product.run();
+  return product.result();
 }
 
 // ---- the other kernels -------------------------------------------------------------------------------
@@ -322,6 +344,13 @@ PYBIND11_MODULE(_native, module) {
   module.def("unpack", unpack, arg("isa"), arg("type"), arg("packed"), arg("rows"), arg("cols"));
   module.def("matmul", matmul, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"),
              arg("many"));
+  py::class_<Matmul>(module, "Matmul")
+      .def(py::init<const std::string&, const std::string&, const py::buffer&, int64_t, int64_t,
+                    const Floats&, bool>(),
+           arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"), arg("many"))
+      .def("run", &Matmul::run)
+      .def("result", &Matmul::result)
+      .def_property_readonly("weight_bytes", &Matmul::weight_bytes);
   module.def("quantize", quantize, arg("isa"), arg("x"));
   module.def("rms_norm", rms_norm, arg("isa"), arg("x"), arg("weight"), arg("eps"));
   module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));

@@ -5,7 +5,7 @@ MemoryError when there is not enough memory. `type` is a GGUF type name ("Q4_0")
 "" for the fastest. Weights are file blocks, row after row.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,20 @@ def unpack(isa: str, type: str, packed: _Bytes, rows: int, cols: int) -> _Floats
 def matmul(isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, many: bool) -> _Floats:
     """x (m, cols) times the transposed weights: (m, rows). `many` chooses gemm, else gemv."""
 
+class Matmul:
+    """The same product made ready once, with its weights packed, to be run many times on one thread."""
+
+    def __init__(
+        self, isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, many: bool
+    ) -> None: ...
+    def run(self) -> None: ...
+    def result(self) -> _Floats:
+        """Of the last run: (m, rows)."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the packed weights."""
+
 def quantize(isa: str, x: _Array) -> tuple[_Floats, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
     """`x` as blocks of 32 int8: scales (blocks,), sums of the codes (blocks,), codes (blocks, 32)."""
 
@@ -52,3 +66,24 @@ def attention(isa: str, q: _Array, k: npt.NDArray[np.uint16], v: npt.NDArray[np.
 
 def logits(model: int, tokens: _Array, threads: int) -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary)."""
+
+class _Op(TypedDict):
+    name: str  # "qkv", "attention", ..., "wait" for the time in barriers
+    calls: int
+    ns: int  # of one of the threads
+    bytes: int  # of weights, keys and values that all threads together must read
+    macs: int  # multiply-adds of all threads
+
+class _Pass(TypedDict):
+    ns: int
+    ops: list[_Op]
+
+class _Profile(TypedDict):
+    prompt: _Pass
+    decode: _Pass
+
+def profile(
+    model: int, threads: int, prompt_tokens: int, decode_tokens: int, depth: int = 0, sequences: int = 1
+) -> _Profile:
+    """What the forward pass costs, operation by operation, once warm: a prompt of one sequence, and steps in
+    which each of `sequences` gets a token. All start behind `depth` positions, which are blank."""

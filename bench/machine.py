@@ -1,0 +1,29 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from binhdan.runtime.library import library
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What this machine says of itself; a virtual one may hide its name."""
+
+    processor: str
+    cores: int  # that this process may use
+    kernels: tuple[str, ...]  # binhdan's tables that run here, best last
+    system: str
+
+
+def this_machine() -> Machine:
+    from binhdan import _native
+
+    return Machine(
+        processor=library().cpu_name() or platform.machine(),
+        cores=library().usable_cores(),
+        kernels=tuple(_native.isas()),
+        system=f"{platform.system()} {platform.release()}",
+    )

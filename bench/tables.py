@@ -1,0 +1,94 @@
+"""Results as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from binhdan.bench.machine import Machine
+    from binhdan.bench.peers import Comparison, Result, Spread
+    from binhdan.bench.speed import Speed
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        for row in rows
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def machine_line(machine: Machine) -> str:
+    kernels = " ".join(machine.kernels)
+    return f"{machine.processor}, {machine.cores} usable cores, {machine.system}; kernels: {kernels}"
+
+
+def speed_table(speed: Speed) -> str:
+    rows = [
+        ("model", speed.model),
+        ("kernels, threads", f"{speed.isa}, {speed.threads}"),
+        (f"prompt of {speed.prompt_tokens}", _rate(speed.prompt_tokens_per_s, speed.prompt_spread)),
+        (f"decode of {speed.decode_tokens}", _rate(speed.decode_tokens_per_s, speed.decode_spread)),
+        ("first token", f"{speed.first_token_ms:,.1f} ms"),
+        (
+            "read in decode",
+            f"{speed.gb_per_s:.1f} GB/s, {speed.bandwidth_share:.0%} of {speed.bandwidth_gb_per_s:.1f}",
+        ),
+        ("peak memory", f"{speed.peak_rss_bytes / 1e6:,.0f} MB"),
+    ]
+    if speed.bandwidth_share > 1:
+        rows.append(("", "more than memory gives: the weights stay in the processor's cache"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _rate(rate: float, spread: tuple[float, float]) -> str:
+    return f"{rate:,.1f} tokens/s ({spread[0]:,.1f} to {spread[1]:,.1f})"
+
+
+def peers_table(comparison: Comparison) -> str:
+    workload, results = comparison.workload, comparison.results
+    several = f", {workload.sequences} sequences together" if workload.sequences > 1 else ""
+    after = f" after {workload.depth:,}" if workload.depth else ""
+    head = (
+        f"{workload.model.name}: prompt of {workload.prompt}, decode of {workload.decode}{after}{several}\n"
+        f"tokens/s with {workload.threads} threads, medians of {comparison.rounds} rounds (least to most); "
+        f"how many times as fast {results[0].name} is"
+    )
+    table = [["engine", "prompt", "", "decode", "", "peak memory"]]
+    table += [
+        [
+            result.name,
+            _spread(result.prompt),
+            _ratio(result.prompt_ratio),
+            _spread(result.decode),
+            _ratio(result.decode_ratio),
+            f"{result.peak_rss_bytes / 1e6:,.0f} MB",
+        ]
+        for result in results
+        if result.failure is None
+    ]
+    if comparison.decode_limit is not None:
+        table.append(["memory's limit", "", "", f"{comparison.decode_limit:,.1f}", "", ""])
+    return "\n".join([head, "", columns(table), "", *map(_note, results)])
+
+
+def _note(result: Result) -> str:
+    if result.failure is not None:
+        return f"{result.name}: failed: {result.failure}"
+    parts = [part for part in (result.version, result.instruction_sets) if part]
+    return f"{result.name}: {', '.join(parts) or 'tells neither version nor instruction sets'}"
+
+
+def _spread(spread: Spread | None) -> str:
+    return f"{spread.median:,.1f} ({spread.low:,.1f} to {spread.high:,.1f})" if spread else ""
+
+
+def _ratio(spread: Spread | None) -> str:
+    return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})" if spread else ""
