@@ -87,7 +87,7 @@ def peers(
     if missing:
         typer.echo(f"llama-cpp-python is not installed: {engines.INSTALL_LLAMA_CPP_PYTHON}", err=True)
     comparisons = []
-    for model in models or [None]:
+    for model in models or (None,):
         workload = Workload(
             model=find_model(model),
             threads=library().usable_cores() if threads is None else threads,
