@@ -24,15 +24,16 @@ def defined_symbols(path: Path) -> list[tuple[str, str]]:
 
 def faults(path: Path, isa: str) -> list[str]:
     """What one object file of an instruction set defines and must not."""
-    own = (f"binhdan::{isa}::", f"binhdan::k{isa.capitalize()}Table")
+    # nm writes the return type before the name of a template's specialization.
+    own = re.compile(rf"([\w ]+ )?binhdan::({isa}::|k{isa.capitalize()}Table\b)")
     found = []
     for kind, name in defined_symbols(path):
         if name.startswith(NO_CODE):
             continue
         if kind not in DEFINED_ONCE:
             found.append(f"{path}: weak or shared symbol ({kind}): {name}")
-        elif kind.isupper() and not name.startswith(own):
-            found.append(f"{path}: global symbol outside {own[0]} ({kind}): {name}")
+        elif kind.isupper() and not own.match(name):
+            found.append(f"{path}: global symbol outside binhdan::{isa}:: ({kind}): {name}")
     return found
 
 

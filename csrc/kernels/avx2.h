@@ -32,6 +32,7 @@ void matmul_f16(const MatmulArgs& args);
 void matmul_bf16(const MatmulArgs& args);
 size_t matmul_rows_scratch(int64_t rows, int64_t cols, int64_t m);
 
+bool supported(const CpuFeatures& cpu);
 void quantize_f32(void* dst, const float* x, int64_t n);
 void quantize_q8(void* dst, const float* x, int64_t n);
 void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);

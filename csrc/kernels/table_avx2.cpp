@@ -1,47 +1,12 @@
-// The avx2 table: AVX2 with FMA, F16C and BMI2 (Haswell 2013, Zen 2017). Packing and row access are scalar's.
-// Built at compile time: code that copies a table at start would run these instructions on every CPU.
-#include "kernels/avx2.h"
-#include "kernels/scalar.h"
+#include "kernels/table_avx2.h"
 #include "kernels/tables.h"
 
 namespace binhdan {
-namespace avx2 {
-namespace {
 
-bool supported(const CpuFeatures& cpu) {
+bool avx2::supported(const CpuFeatures& cpu) {
   return cpu.avx2;
 }
 
-consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&)) {
-  MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
-  kernel.gemv = kernel.gemm = matmul;
-  if (kernel.few == Activation::f32) kernel.scratch_size = matmul_rows_scratch;
-}
-
-consteval KernelTable make_table() {
-  KernelTable table = scalar::table();
-  table.isa = "avx2";
-  table.supported = supported;
-  set(table, DType::q8_0, matmul_q8_0);
-  set(table, DType::q4_0, matmul_q4_0);
-  set(table, DType::f32, matmul_f32);
-  set(table, DType::f16, matmul_f16);
-  set(table, DType::bf16, matmul_bf16);
-  table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
-  table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
-  table.rms_norm = rms_norm;
-  table.rope = rope;
-  table.silu_mul = silu_mul;
-  table.add = add;
-  table.scale = scale;
-  table.to_f16 = to_f16;
-  table.attention = attention;
-  return table;
-}
-
-}  // namespace
-}  // namespace avx2
-
-constinit const KernelTable kAvx2Table = avx2::make_table();
+constinit const KernelTable kAvx2Table = avx2::table();
 
 }  // namespace binhdan

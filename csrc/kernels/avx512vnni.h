@@ -1,0 +1,26 @@
+// Private to the avx512vnni table: what its files give to table_avx512vnni.cpp, and to tables that inherit it.
+//
+// These files are compiled with -mavx512f and more, so nothing in them may leave a symbol that the linker could
+// pick for another file: helpers are `static` and always inlined, and nothing of the standard library that is a
+// template or inline is called.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "kernels/panels.h"
+
+namespace binhdan::avx512vnni {
+
+// Types that have panels, q8 activations. gemv reads the panels once for up to kFewRows rows of activations.
+inline constexpr int kFewRows = 8;
+template <DType type>
+void gemv(const MatmulArgs& args);
+template <DType type>
+void gemm(const MatmulArgs& args);
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
+
+bool supported(const CpuFeatures& cpu);
+
+}  // namespace binhdan::avx512vnni

@@ -1,0 +1,27 @@
+// The avx512vnni table: AVX-512 F, BW, CD, DQ, VL and VNNI (Ice Lake 2019, Zen 4 2022). A constant that other
+// tables copy and improve.
+#pragma once
+#include "kernels/avx512vnni.h"
+#include "kernels/table_avx2.h"
+
+namespace binhdan::avx512vnni {
+
+template <DType type>
+consteval void set_panels(KernelTable& table) {
+  MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
+  kernel.gemv = gemv<type>;
+  kernel.gemm = gemm<type>;
+  kernel.scratch_size = scratch_size<type>;
+}
+
+consteval KernelTable table() {
+  KernelTable table = avx2::table();
+  table.isa = "avx512vnni";
+  table.supported = supported;
+#define SET(type) set_panels<DType::type>(table);
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
+  return table;
+}
+
+}  // namespace binhdan::avx512vnni
