@@ -5,7 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <limits>
+#include <numbers>
 
 #include "api/internal.h"
 #include "base/buffer.h"
@@ -255,7 +255,7 @@ py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Fl
   return out;
 }
 
-// Walks the pages as ops/attention does, then divides.
+// One split of keys and values, its output divided. q comes scaled by 1 / sqrt(head_dim).
 py::array_t<float> attention(const std::string& isa, const Floats& q, const Halves& k, const Halves& v) {
   expect_axes(q, "q", 2);
   expect_axes(k, "k", 2);
@@ -263,22 +263,38 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Halv
   const int64_t heads = q.shape(0), dim = q.shape(1), n = k.shape(0);
   expect_multiple("head_dim", 8, dim);
   expect_positive("tokens of k", n);
+  if (n > kSplitTokens)
+    fail(Code::invalid_argument, "tokens of k: expected at most ", kSplitTokens, ", got ", n);
   expect_size("columns of k", static_cast<uint64_t>(dim), static_cast<uint64_t>(k.shape(1)));
   expect_size("size of v", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(v.size()));
-  std::vector<float> m(static_cast<size_t>(heads), -std::numeric_limits<float>::infinity());
-  std::vector<float> l(m.size(), 0.0f);
+  const size_t page_size = kv_page_size(dim);
+  Buffer pages(page_size * kSplitPages);
+  const uint16_t* data[kSplitPages + 1] = {};
+  for (int64_t j = 0; j < n; ++j) {
+    auto* page = reinterpret_cast<uint16_t*>(pages.as() + static_cast<size_t>(j / kKvPageTokens) * page_size);
+    data[j / kKvPageTokens] = page;
+    const int64_t token = j % kKvPageTokens;
+    for (int64_t d = 0; d < dim; ++d) {
+      kv_page_key(page, token)[d * kKvPageTokens] = k.at(j, d);
+      kv_page_value(page, dim, token)[d] = v.at(j, d);
+    }
+  }
+  std::vector<float> scaled(q.data(), q.data() + q.size()), m(static_cast<size_t>(heads)), l(m.size());
+  for (float& x : scaled) x *= std::numbers::log2e_v<float>;
   py::array_t<float> out({heads, dim});
-  std::fill_n(out.mutable_data(), out.size(), 0.0f);
-  for (int64_t begin = 0; begin < n; begin += kKvPageTokens)
-    internal::table(isa).attention({.q = q.data(),
-                                    .heads = heads,
-                                    .head_dim = dim,
-                                    .k = k.data(begin),
-                                    .v = v.data(begin),
-                                    .n = std::min<int64_t>(kKvPageTokens, n - begin),
-                                    .m = m.data(),
-                                    .l = l.data(),
-                                    .acc = out.mutable_data()});
+  const AttentionKernel& kernel = internal::table(isa).attention;
+  Buffer scratch(kernel.scratch_size ? kernel.scratch_size(1, heads, dim) : 0);
+  kernel.few({.q = scaled.data(),
+              .q_stride = heads * dim,
+              .rows = 1,
+              .heads = heads,
+              .head_dim = dim,
+              .pages = data,
+              .visible = n,
+              .m = m.data(),
+              .l = l.data(),
+              .acc = out.mutable_data(),
+              .scratch = scratch.as<void>()});
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < dim; ++i) out.mutable_at(h, i) /= l[static_cast<size_t>(h)];
   return out;

@@ -102,6 +102,22 @@ BINHDAN_INLINE __m256 exp_lanes(__m256 x) {
   return _mm256_blendv_ps(bounded, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, most, _CMP_GT_OQ));
 }
 
+// 2^x within 2 ulp for x in [-126, 127]; 0 below, NaN for NaN. x = n + r, |r| <= 1/2, and 2^r is a polynomial
+// of least relative error (9e-8) that is 1 at 0: powers of two are exact.
+BINHDAN_INLINE __m256 exp2_lanes(__m256 x) {
+  const __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r = _mm256_sub_ps(x, n);
+  __m256 p = _mm256_set1_ps(0x1.5bba14p-10f);
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.3cea88p-7f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.c6b752p-5f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.ebf9bcp-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.62e42ap-1f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  const __m256 y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+  return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_LT_OQ), y);
+}
+
 // ---- panels times int8 activations -------------------------------------------------------------------
 
 // Half a panel's rows, four columns each.

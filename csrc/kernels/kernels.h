@@ -24,7 +24,7 @@ namespace binhdan {
 //   both minimums, with d_a float(sum[half]), rounded. Every operation is rounded in `scalar`; other tables fuse the last
 //   product with the addition, all of them in this order: their bits are equal.
 // - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
-//   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm and attention sum in the same way.
+//   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm sums in the same way.
 //   Other tables may sum in another order, but always in the same one.
 // - bf16: weights and activations are rounded to bfloat16 (nearest even), products summed in float32 in
 //   the order of the tile unit.
@@ -79,23 +79,52 @@ struct MatmulKernel {
   size_t (*scratch_size)(int64_t rows, int64_t cols, int64_t m);  // nullptr: none
 };
 
-// One grouped-query block of attention, as a step of the online softmax (Milakov & Gimelshein 2018).
-// For each of `heads` query heads that share one KV head:
-//   s[j] = q . k[j]; m' = max(m, max s)
-//   l = l e^(m - m') + sum e^(s - m'); acc = acc e^(m - m') + sum e^(s - m') v[j]
-// Start with m = -inf, l = 0, acc = 0; the output is acc / l. The caller cuts the KV at fixed positions.
-struct AttentionArgs {
-  const float* q;  // (heads, head_dim), already scaled by 1/sqrt(head_dim)
-  int64_t heads;
-  int64_t head_dim;   // a multiple of 8 (model/config checks)
-  const uint16_t* k;  // (n, head_dim) float16
-  const uint16_t* v;  // (n, head_dim) float16
-  int64_t n;          // 1 to kKvPageTokens
-  float* m;           // (heads)
-  float* l;           // (heads)
-  float* acc;         // (heads, head_dim)
-};
+// ---- attention ---------------------------------------------------------------------------------------------
+// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions, float16: K transposed,
+// (head_dim, kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
+// (kKvPageTokens, head_dim). Either becomes a tile operand by interleaving two neighbouring rows.
 inline constexpr int kKvPageTokens = 64;
+// A split is this many pages. Each is folded from its own start, page after page; ops/attention combines them
+// in order, so that bits do not depend on how splits were shared out among threads.
+inline constexpr int kSplitPages = 8;
+inline constexpr int kSplitTokens = kSplitPages * kKvPageTokens;
+
+inline size_t kv_page_size(int64_t head_dim) {  // of one KV head, in bytes
+  return static_cast<size_t>(2 * kKvPageTokens * head_dim) * sizeof(uint16_t);
+}
+// Where position `token` of the page keeps its key, elements kKvPageTokens apart, and its value.
+inline uint16_t* kv_page_key(uint16_t* page, int64_t token) {
+  return page + token;
+}
+inline uint16_t* kv_page_value(uint16_t* page, int64_t head_dim, int64_t token) {
+  return page + (kKvPageTokens + token) * head_dim;
+}
+
+// Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query heads
+// that share a KV head. For every row and head, over the positions j that the row sees,
+//   s[j] = q . k[j]    l = sum 2^(s[j] - m)    acc = sum 2^(s[j] - m) v[j]
+// Online softmax (Milakov & Gimelshein 2018): from page to page, m grows and the sums are scaled by
+// 2^(m - m'). m is an integer near the greatest score, so that this is exact; m = -inf, l = acc = 0 for a row
+// that sees nothing. Positions that a row does not see leave its bits alone.
+struct AttentionArgs {
+  const float* q;  // head h of row i: q + i q_stride + h head_dim, already scaled by log2(e) / sqrt(head_dim)
+  int64_t q_stride;
+  int64_t rows, heads;
+  int64_t head_dim;  // a multiple of 8 (model/config checks)
+  // The split's pages as far as the last row sees, then what will be read next, or nullptr: to prefetch only.
+  const uint16_t* const* pages;
+  int64_t visible;  // row i sees the first visible + i positions of the split, none if that is <= 0
+  float* m;         // (rows, heads)
+  float* l;         // (rows, heads)
+  float* acc;       // (rows, heads, head_dim)
+  void* scratch;    // scratch_size bytes, 64-byte aligned, this thread's own
+};
+
+struct AttentionKernel {
+  void (*few)(const AttentionArgs& args);
+  void (*many)(const AttentionArgs& args);  // the same function as `few` where a table has one class
+  size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
+};
 
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
@@ -113,7 +142,7 @@ struct KernelTable {
   void (*add)(float* x, const float* y, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
-  void (*attention)(const AttentionArgs& args);
+  AttentionKernel attention;
 };
 
 inline size_t activation_row_size(Activation format, int64_t n) {

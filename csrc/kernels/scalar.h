@@ -88,7 +88,7 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
-  table.attention = attention;
+  table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
   return table;
 }
 

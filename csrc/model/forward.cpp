@@ -8,7 +8,8 @@ namespace binhdan::model {
 Forward::Forward(const Model& model, int threads)
     : model_(model), pool_(threads), scratch_(static_cast<size_t>(threads)) {
   for (const LayerConfig& layer : model.config.layers) {
-    max_heads_ = std::max(max_heads_, layer.heads);
+    max_group_ = std::max(max_group_, layer.heads / layer.kv_heads);
+    max_head_dim_ = std::max(max_head_dim_, layer.head_dim);
     max_q_width_ = std::max(max_q_width_, layer.heads * layer.head_dim);
     max_kv_width_ = std::max(max_kv_width_, layer.kv_heads * layer.head_dim);
     max_ffn_ = std::max(max_ffn_, layer.ffn);
@@ -83,10 +84,9 @@ void Forward::reserve() {
   floats(logits_, logit_rows_, config.vocabulary);
   activations_.reserve(std::max(n, outputs), std::max({config.dim, max_q_width_, max_ffn_}));
 
-  int64_t longest = 0;
-  for (const Row& row : rows_) longest = std::max(longest, row.position + 1);
-  attention_rows_.resize(rows_.size());
-  attention_scratch_.reserve(n, longest, max_heads_, config.layers[0].head_dim, pool_.size());
+  attention_rows_.clear();
+  for (const Row& row : rows_) attention_rows_.push_back({row.state->pages(), row.position});
+  attention_plan_.prepare(*model_.table, attention_rows_, classes_, max_group_, max_head_dim_, pool_.size());
   size_t scratch = ops::matmul_scratch(model_.weights.output, std::max<int64_t>(1, logit_rows_));
   for (const LayerWeights& w : model_.weights.layers)
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up, &w.down})
@@ -150,12 +150,9 @@ void Forward::attention_block(Team& team, size_t layer) {
   Buffer& scratch = scratch_[static_cast<size_t>(team.rank())];
 
   const auto [begin, end] = team.share(rows());
-  for (int64_t i = begin; i < end; ++i) {
+  for (int64_t i = begin; i < end; ++i)
     table.rms_norm(normed_.as<float>() + i * dim, x_.as<float>() + i * dim, w.attention_norm, dim,
                    model_.config.norm_epsilon);
-    const Row& row = rows_[static_cast<size_t>(i)];
-    attention_rows_[static_cast<size_t>(i)] = {row.state->layer(layer), row.position};
-  }
   const struct {
     const Matrix& matrix;
     const float* bias;
@@ -182,8 +179,8 @@ void Forward::attention_block(Team& team, size_t layer) {
   rotate_and_store(team, layer);
   done(team, Op::rope);
   sync(team);
-  ops::attention(team, table, attention_rows_, shape.heads, q_.as<float>(), attended_.as<float>(),
-                 attention_scratch_);
+  ops::attention(team, table, rows_[0].state->layer(layer), attention_plan_, shape.heads, q_.as<float>(),
+                 q_width, attended_.as<float>());
   done_attention(team, shape);
   sync(team);
   activations_.prepare(team, table, w.attention_output, attended_.as<float>(), q_width, classes_);
@@ -248,7 +245,8 @@ void Forward::rotate_and_store(Team& team, size_t layer) {
   const LayerConfig& shape = config.layers[layer];
   const LayerWeights& w = model_.weights.layers[layer];
   const int64_t head_dim = shape.head_dim, kv_width = shape.kv_heads * head_dim;
-  const float query_scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  const float query_scale = ops::query_scale(head_dim);
+  const ops::KvLayer& kv_layer = rows_[0].state->layer(layer);
 
   const auto normed_and_rotated = [&](float* head, const float* norm, int64_t row) {
     if (norm) table.rms_norm(head, head, norm, head_dim, config.norm_epsilon);
@@ -266,9 +264,7 @@ void Forward::rotate_and_store(Team& team, size_t layer) {
       const int64_t kv_head = head - shape.heads;
       float* k = kv_.as<float>() + i * 2 * kv_width + kv_head * head_dim;
       normed_and_rotated(k, w.k_norm, i);
-      const ops::AttentionRow& row = attention_rows_[static_cast<size_t>(i)];
-      table.to_f16(row.kv.k(kv_head, row.position), k, head_dim);
-      table.to_f16(row.kv.v(kv_head, row.position), k + kv_width, head_dim);
+      ops::store_kv(table, kv_layer, kv_head, attention_rows_[static_cast<size_t>(i)], k, k + kv_width);
     }
   }
 }

@@ -87,9 +87,9 @@ class Forward {
   Buffer hidden_;     // (outputs, dim)
   Buffer logits_;     // (logit rows, vocabulary)
   ops::Activations activations_;
-  ops::AttentionScratch attention_scratch_;
+  ops::AttentionPlan attention_plan_;
   std::vector<Buffer> scratch_;  // one for each rank
-  int64_t max_heads_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
+  int64_t max_group_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
 };
 
 }  // namespace binhdan::model

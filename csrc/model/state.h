@@ -23,14 +23,11 @@ class SequenceState {
   // As if these had been computed, with keys and values of zero: for measurements at a depth.
   void advance_blank(int64_t tokens);
   uint64_t bytes() const { return pages_.size() * page_bytes_; }
-  ops::KvView layer(size_t index) const;
+  const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
+  const Buffer* pages() const { return pages_.data(); }  // until the next reserve()
 
  private:
-  struct LayerPlace {
-    size_t k_offset, v_offset;
-    int64_t kv_heads, head_dim;
-  };
-  std::vector<LayerPlace> layers_;
+  std::vector<ops::KvLayer> layers_;
   size_t page_bytes_ = 0;
   std::vector<Buffer> pages_;
   int64_t length_ = 0;

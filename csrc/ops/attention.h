@@ -1,5 +1,6 @@
 // Causal grouped-query attention over paged keys and values.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -7,48 +8,74 @@
 #include "base/buffer.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
+#include "ops/matmul.h"
 
 namespace binhdan::ops {
 
-// The KV is folded in splits of this many pages, each from its own start, then combined in order: the bits
-// of the result do not depend on how splits were shared out among threads.
-inline constexpr int64_t kSplitPages = 8;
-
-// Where one layer's keys and values of one sequence lie: in every page, for each KV head, kKvPageTokens rows.
-struct KvView {
-  const Buffer* pages;
-  size_t k_offset, v_offset;  // bytes from a page's start
+// Where the keys and values of one layer lie in every page of a sequence: head after head, as kernels.h says.
+struct KvLayer {
+  size_t offset;  // bytes from a page's start
   int64_t kv_heads, head_dim;
 
-  uint16_t* k(int64_t head, int64_t position) const { return at(k_offset, head, position); }
-  uint16_t* v(int64_t head, int64_t position) const { return at(v_offset, head, position); }
-
- private:
-  uint16_t* at(size_t offset, int64_t head, int64_t position) const {
-    std::byte* page = pages[position / kKvPageTokens].as<std::byte>() + offset;
-    return reinterpret_cast<uint16_t*>(page) + (head * kKvPageTokens + position % kKvPageTokens) * head_dim;
+  size_t bytes() const { return static_cast<size_t>(kv_heads) * kv_page_size(head_dim); }
+  uint16_t* head(const Buffer& page, int64_t head) const {
+    return reinterpret_cast<uint16_t*>(page.as<std::byte>() + offset +
+                                       static_cast<size_t>(head) * kv_page_size(head_dim));
   }
 };
 
+// One row of a batch: a position of the sequence whose pages these are. It sees positions 0 to its own.
 struct AttentionRow {
-  KvView kv;
-  int64_t position;  // sees positions 0 to this one
+  const Buffer* pages;
+  int64_t position;
 };
 
-// Room for partial results, reused from layer to layer.
-class AttentionScratch {
+// Stores the row's key (rotated) and value, both (head_dim), for one KV head.
+void store_kv(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
+              const float* k, const float* v);
+
+// What queries are to be multiplied with, once, before attention().
+float query_scale(int64_t head_dim);
+
+// How a batch's attention is shared out, and its room for partial results; the same for every layer.
+class AttentionPlan {
  public:
-  // For `rows` queries of which the last sees `positions` positions. Call before the team runs.
-  void reserve(int64_t rows, int64_t positions, int64_t heads, int64_t head_dim, int threads);
-  float* partials() const { return buffer_.as<float>(); }
+  // A block is some rows at consecutive positions of one sequence: they fold its pages together. `group` is
+  // the number of query heads to a KV head; it and head_dim are the largest of all layers. Call before the
+  // team runs.
+  void prepare(const KernelTable& table, std::span<const AttentionRow> rows, Classes classes, int64_t group,
+               int64_t head_dim, int threads);
+
+  struct Block {
+    AttentionRow first;
+    int64_t row, rows;
+
+    int64_t seen() const { return first.position + rows; }  // positions that the last row sees
+    int64_t splits() const { return (seen() - 1) / kSplitTokens + 1; }
+    // What the splits before this one cost, and what all of them do.
+    int64_t cost_before(int64_t split) const { return rows * std::min(split * kSplitTokens, seen()); }
+    int64_t cost() const { return rows * seen(); }
+  };
+  // The blocks of a numeric class; every thread takes an equal share of their cost.
+  struct Part {
+    std::vector<Block> blocks;
+    int64_t cost = 0;
+    int64_t most_rows = 0, most_splits = 0;
+    Buffer partials;
+  };
+  const Part& few() const { return few_; }
+  const Part& many() const { return many_; }
+  std::byte* scratch(int rank) const { return scratch_.as() + static_cast<size_t>(rank) * scratch_size_; }
 
  private:
-  Buffer buffer_;
+  Part few_, many_;
+  Buffer scratch_;  // of the kernels
+  size_t scratch_size_ = 0;
 };
 
-// q: (rows, heads, head_dim), already scaled; out: the same shape. Every rank calls it, and it syncs inside
-// where it must; the caller syncs before reading `out`.
-void attention(Team& team, const KernelTable& table, std::span<const AttentionRow> rows, int64_t heads,
-               const float* q, float* out, AttentionScratch& scratch);
+// q: (rows, heads, head_dim) with q_stride floats between rows, scaled by query_scale(); out: (rows, heads,
+// head_dim). Every rank calls it, and it syncs inside where it must; the caller syncs before reading `out`.
+void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
+               int64_t heads, const float* q, int64_t q_stride, float* out);
 
 }  // namespace binhdan::ops

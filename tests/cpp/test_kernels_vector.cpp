@@ -1,4 +1,4 @@
-// The kernels beside the matrix products: quantization of activations, norm, RoPE, SiLU, attention.
+// The kernels beside the matrix products: quantization of activations, norm, RoPE, SiLU.
 // Every table that runs here, against double; where the operation rounds once, against the exact bits.
 #include <cmath>
 #include <limits>
@@ -165,77 +165,4 @@ TEST(add_scale_and_to_f16_are_exact) {
       for (size_t i = 0; i < x.size(); ++i)
         expect(half[i] == f32_to_f16(y[i]), *table, "to_f16 of " + std::to_string(y[i]));
     }
-}
-
-namespace {
-
-struct Cache {
-  int64_t heads, dim, tokens;
-  std::vector<float> q;
-  std::vector<uint16_t> k, v;
-  Cache(Random& random, int64_t heads_, int64_t dim_, int64_t tokens_)
-      : heads(heads_), dim(dim_), tokens(tokens_), q(gauss_vector(random, heads_ * dim_)) {
-    for (auto* side : {&k, &v})
-      for (float x : gauss_vector(random, tokens * dim)) side->push_back(f32_to_f16(x));
-  }
-  // The output of heads [first, first + count), page by page.
-  std::vector<float> attend(const KernelTable& table, int64_t first, int64_t count) const {
-    std::vector<float> m(static_cast<size_t>(count), -INFINITY), l(static_cast<size_t>(count));
-    std::vector<float> acc(static_cast<size_t>(count * dim));
-    for (int64_t begin = 0; begin < tokens; begin += kKvPageTokens)
-      table.attention({.q = q.data() + first * dim,
-                       .heads = count,
-                       .head_dim = dim,
-                       .k = k.data() + begin * dim,
-                       .v = v.data() + begin * dim,
-                       .n = std::min<int64_t>(kKvPageTokens, tokens - begin),
-                       .m = m.data(),
-                       .l = l.data(),
-                       .acc = acc.data()});
-    for (size_t i = 0; i < acc.size(); ++i) acc[i] /= l[i / static_cast<size_t>(dim)];
-    return acc;
-  }
-  std::vector<double> oracle() const {
-    std::vector<double> out;
-    for (int64_t h = 0; h < heads; ++h) {
-      std::vector<double> sums(static_cast<size_t>(dim));
-      double total = 0;
-      for (int64_t j = 0; j < tokens; ++j) {
-        double score = 0;
-        for (int64_t i = 0; i < dim; ++i)
-          score += static_cast<double>(q[static_cast<size_t>(h * dim + i)]) *
-                   f16_to_f32(k[static_cast<size_t>(j * dim + i)]);
-        total += std::exp(score);
-        for (int64_t i = 0; i < dim; ++i)
-          sums[static_cast<size_t>(i)] += std::exp(score) * f16_to_f32(v[static_cast<size_t>(j * dim + i)]);
-      }
-      for (double s : sums) out.push_back(s / total);
-    }
-    return out;
-  }
-};
-
-}  // namespace
-
-TEST(attention_agrees_with_double_over_pages) {
-  Random random(8);
-  for (const KernelTable* table : supported_tables())
-    for (int64_t dim : {8, 24, 64, 128})
-      for (int64_t tokens : {1, 5, 63, 64, 65, 200}) {
-        const Cache cache(random, 7, dim, tokens);
-        const std::vector<float> got = cache.attend(*table, 0, 7);
-        const std::vector<double> want = cache.oracle();
-        for (size_t i = 0; i < got.size(); ++i) expect(close(got[i], want[i], 0, 2e-5), *table, "attention");
-      }
-}
-
-TEST(attention_of_a_head_does_not_depend_on_its_group) {
-  Random random(9);
-  for (const KernelTable* table : supported_tables()) {
-    const Cache cache(random, 7, 64, 150);
-    const std::vector<float> all = cache.attend(*table, 0, 7);
-    for (int64_t head = 0; head < 7; ++head)
-      expect(same_bits(cache.attend(*table, head, 1).data(), all.data() + head * 64, 64), *table,
-             "head bits");
-  }
 }
