@@ -1,5 +1,5 @@
-// Attention, eight lanes: vcvtph2ps (1 or 2 uops) makes eight float32 of float16; 12 sums fill the registers,
-// four vectors by three heads or two by six.
+// Attention, eight lanes: vcvtph2ps (1 or 2 uops) makes eight float32 of float16. Tiles of four vectors by up to
+// three heads, or two by six, keep 12 sums in the 16 registers.
 #include "kernels/attention_lanes.h"
 #include "kernels/avx2.h"
 
@@ -8,7 +8,9 @@ namespace {
 
 struct Lanes {
   using V = __m256;
-  static constexpr int kLanes = 8, kSums = 12, kMaxHeads = 6;
+  static constexpr int kLanes = 8, kMaxHeads = 6;
+  template <int H>
+  static constexpr int kTile = H <= 3 ? 4 : 2;
 
   BINHDAN_INLINE V zero() { return _mm256_setzero_ps(); }
   BINHDAN_INLINE V broadcast(float x) { return _mm256_set1_ps(x); }

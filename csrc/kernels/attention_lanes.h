@@ -7,12 +7,15 @@
 // Against scalar: the same order with FMA, exp2 within 2 ulp, and a page's weights are summed lane by lane.
 // That is 1e-6 of the largest |term|, and what 2^x makes of it: 1e-5 of an output.
 //
-// A Lanes class gives the vector V, its width kLanes, how many sums fit the registers (kSums), how many heads
-// go together (kMaxHeads), and its arithmetic. Include the table's own header first: it gives BINHDAN_INLINE.
+// A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how many
+// vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to the
+// linker: avx2.h says why.
 #pragma once
 #include "kernels/kernels.h"
 
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline  // as in the tables' own headers
+#ifndef BINHDAN_INLINE
+#define BINHDAN_INLINE [[gnu::always_inline]] static inline
+#endif
 
 namespace binhdan {
 namespace {
@@ -21,7 +24,6 @@ template <class Lanes>
 struct LaneAttention {
   using V = typename Lanes::V;
   static constexpr int kLanes = Lanes::kLanes;
-  static constexpr int kPageVectors = kKvPageTokens / kLanes;
 
   // Query heads whose rows see the same n positions of a page.
   template <int H>
@@ -32,19 +34,13 @@ struct LaneAttention {
     float* acc;  // (H, dim)
   };
 
-  // How many vectors wide a tile of H heads is.
-  template <int H>
-  static constexpr int kTile = H * 4 <= Lanes::kSums   ? 4
-                               : H * 2 <= Lanes::kSums ? 2
-                                                       : 1;
-
   // scores[h][t] = q[h] . k[t] for a tile of positions at `k`; asks for the same part of the page at `ahead`.
   template <int H>
   BINHDAN_INLINE void score_tile(float* scores, const float* const (&q)[H], const uint16_t* k,
                                  const uint16_t* ahead, int64_t dim) {
-    constexpr int T = kTile<H>;
+    constexpr int T = Lanes::template kTile<H>;
     V sums[H][T];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) sums[h][t] = Lanes::zero();
@@ -53,14 +49,14 @@ struct LaneAttention {
       V key[T];
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) key[t] = Lanes::load_f16(k + d * kKvPageTokens + t * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V query = Lanes::broadcast(q[h][d]);
 #pragma GCC unroll 4
         for (int t = 0; t < T; ++t) sums[h][t] = Lanes::fma(query, key[t], sums[h][t]);
       }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) Lanes::store(scores + h * kKvPageTokens + t * kLanes, sums[h][t]);
@@ -95,7 +91,7 @@ struct LaneAttention {
                                  const uint16_t* v, const uint16_t* ahead, int64_t n, int64_t dim,
                                  int64_t width) {
     V sums[H][T];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t)
@@ -106,14 +102,14 @@ struct LaneAttention {
       V value[T];
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) value[t] = Lanes::load_f16_first(v + j * dim + t * kLanes, width);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V weight = Lanes::broadcast(weights[h][j]);
 #pragma GCC unroll 4
         for (int t = 0; t < T; ++t) sums[h][t] = Lanes::fma(weight, value[t], sums[h][t]);
       }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) Lanes::store_first(acc + h * dim + t * kLanes, width, sums[h][t]);
@@ -122,7 +118,7 @@ struct LaneAttention {
   template <int H>
   static void fold_page(const Heads<H>& heads, const uint16_t* page, const uint16_t* ahead, int64_t n,
                         int64_t dim) {
-    constexpr int T = kTile<H>;
+    constexpr int T = Lanes::template kTile<H>;
     alignas(64) float scores[H][kKvPageTokens];
     float keep[H];
     for (int64_t t = 0; t < n; t += T * kLanes)

@@ -21,6 +21,8 @@ void gemm(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
+void attention(const AttentionArgs& args);
+
 bool supported(const CpuFeatures& cpu);
 
 }  // namespace binhdan::avx512vnni

@@ -21,6 +21,7 @@ consteval KernelTable table() {
 #define SET(type) set_panels<DType::type>(table);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+  table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
   return table;
 }
 
