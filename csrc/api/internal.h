@@ -51,4 +51,7 @@ struct ForwardProfile {
 BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
                                       int64_t decode_tokens, int64_t depth, int64_t sequences);
 
+// Multiply-adds per second of `threads` threads with a table's instructions for `format`; 0 when not known.
+BINHDAN_EXPORT double measure_peak(const std::string& isa, Activation format, int threads);
+
 }  // namespace binhdan::internal

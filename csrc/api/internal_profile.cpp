@@ -1,4 +1,4 @@
-// The forward pass measured operation by operation.
+// The forward pass measured operation by operation, and the limits that it works under.
 #include <algorithm>
 
 #include "api/c_api.h"
@@ -7,6 +7,7 @@
 #include "model/forward.h"
 #include "model/profile.h"
 #include "model/state.h"
+#include "ops/peak.h"
 
 namespace binhdan::internal {
 namespace {
@@ -92,6 +93,10 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
     for (int64_t i = 0; i < decode_tokens; ++i) measured.decode(token);
   }
   return {listed(prompt), listed(decode)};
+}
+
+double measure_peak(const std::string& isa, Activation format, int threads) {
+  return ops::measure_peak(table(isa), format, api::checked_threads(threads));
 }
 
 }  // namespace binhdan::internal

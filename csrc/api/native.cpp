@@ -337,6 +337,20 @@ py::dict profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t dec
   return py::dict("prompt"_a = listed(measured.prompt), "decode"_a = listed(measured.decode));
 }
 
+py::dict peaks(const std::string& isa, int threads) {
+  py::dict all;
+  for (const auto& [name, format] : {std::pair("f32", Activation::f32), std::pair("q8", Activation::q8),
+                                     std::pair("bf16", Activation::bf16)}) {
+    double rate = 0;
+    {
+      py::gil_scoped_release release;
+      rate = internal::measure_peak(isa, format, threads);
+    }
+    if (rate > 0) all[name] = rate;
+  }
+  return all;
+}
+
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -375,4 +389,5 @@ PYBIND11_MODULE(_native, module) {
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"));
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),
              arg("depth") = 0, arg("sequences") = 1);
+  module.def("peaks", peaks, arg("isa"), arg("threads"));
 }

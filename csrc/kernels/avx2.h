@@ -42,6 +42,8 @@ void add(float* x, const float* y, int64_t n);
 void scale(float* x, float factor, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
+int64_t peak_q8(int64_t rounds);
+int64_t peak_f32(int64_t rounds);
 
 // Eight float16 as float32. vcvtph2ps: 1 or 2 uops, one per cycle since Haswell.
 BINHDAN_INLINE __m256 load_f16(const void* src) {

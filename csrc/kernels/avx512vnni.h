@@ -24,5 +24,6 @@ size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 void attention(const AttentionArgs& args);
 
 bool supported(const CpuFeatures& cpu);
+int64_t peak_q8(int64_t rounds);
 
 }  // namespace binhdan::avx512vnni

@@ -143,6 +143,10 @@ struct KernelTable {
   void (*scale)(float* x, float factor, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
   AttentionKernel attention;
+
+  // For measurements: does as many multiply-adds as a core can in a loop of `rounds`, with the instructions of
+  // the kernels that read this format, and says how many. nullptr: not known.
+  int64_t (*peak[kActivations])(int64_t rounds);
 };
 
 inline size_t activation_row_size(Activation format, int64_t n) {

@@ -22,6 +22,7 @@ consteval KernelTable table() {
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
   table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
+  table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
 }
 

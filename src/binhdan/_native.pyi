@@ -87,3 +87,7 @@ def profile(
 ) -> _Profile:
     """What the forward pass costs, operation by operation, once warm: a prompt of one sequence, and steps in
     which each of `sequences` gets a token. All start behind `depth` positions, which are blank."""
+
+def peaks(isa: str, threads: int) -> dict[str, float]:
+    """Multiply-adds per second that `threads` threads reach in registers, by the format of activations: "q8",
+    "f32", "bf16"; without those that the table does not use. Takes about a fifth of a second for each."""
