@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import binhdan
+
+if TYPE_CHECKING:
+    from binhdan.bench.workload import Workload
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
@@ -37,7 +40,7 @@ def speed(
 
     with binhdan.load(model, threads=threads) as loaded:
         result = measure(loaded, prompt=prompt, decode=decode, runs=runs)
-    typer.echo(json.dumps(asdict(result), ensure_ascii=False) if as_json else speed_table(result))
+    typer.echo(_json(asdict(result)) if as_json else speed_table(result))
 
 
 @app.command()
@@ -75,9 +78,6 @@ def peers(
     from binhdan.bench import engines
     from binhdan.bench.peers import compare
     from binhdan.bench.tables import machine_line, peers_table
-    from binhdan.bench.workload import Workload
-    from binhdan.runtime.library import library
-    from binhdan.runtime.model import find_model
 
     compared: list[engines.Engine] = [engines.Binhdan(isa) for isa in isas or [""]]
     compared += engines.programs(llama_bench or [], llama_batched_bench or [])
@@ -88,21 +88,57 @@ def peers(
         typer.echo(f"llama-cpp-python is not installed: {engines.INSTALL_LLAMA_CPP_PYTHON}", err=True)
     comparisons = []
     for model in models or (None,):
-        workload = Workload(
-            model=find_model(model),
-            threads=library().usable_cores() if threads is None else threads,
-            prompt=prompt,
-            decode=decode,
-            depth=depth,
-            sequences=sequences,
-        )
+        workload = _workload(model, threads, prompt, decode, depth, sequences)
         with _progress(rounds * len(compared)) as step:
             comparisons.append(compare(compared, workload, rounds, step))
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in comparisons], ensure_ascii=False, default=str))
+        typer.echo(_json([asdict(one) for one in comparisons]))
     else:
         tables = (peers_table(one) for one in comparisons)
         typer.echo("\n\n".join([machine_line(comparisons[0].machine), *tables]))
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")] = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0 leaves it out.")] = 512,
+    decode: Annotated[int, typer.Option(help="Steps of decoding; 0 leaves them out.")] = 64,
+    depth: Annotated[int, typer.Option(help="Tokens that stand before both.")] = 0,
+    sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
+    isa: Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Where the time goes, operation by operation, and how far each is from the machine's limits."""
+    from binhdan.bench.profile import profile
+    from binhdan.bench.tables import profile_table
+
+    workload = _workload(model, threads, prompt, decode, depth, sequences)
+    result = profile(workload, isa)
+    typer.echo(_json(asdict(result)) if as_json else profile_table(result))
+
+
+def _workload(
+    model: str | None, threads: int | None, prompt: int, decode: int, depth: int, sequences: int
+) -> Workload:
+    from binhdan.bench.workload import Workload
+    from binhdan.runtime.library import library
+    from binhdan.runtime.model import find_model
+
+    return Workload(
+        model=find_model(model),
+        threads=library().usable_cores() if threads is None else threads,
+        prompt=prompt,
+        decode=decode,
+        depth=depth,
+        sequences=sequences,
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)  # paths are text
 
 
 @contextmanager

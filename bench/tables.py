@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from binhdan.bench.machine import Machine
     from binhdan.bench.peers import Comparison, Result, Spread
+    from binhdan.bench.profile import Pass, Profile
     from binhdan.bench.speed import Speed
 
 
@@ -92,3 +93,35 @@ def _spread(spread: Spread | None) -> str:
 
 def _ratio(spread: Spread | None) -> str:
     return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})" if spread else ""
+
+
+def profile_table(profile: Profile) -> str:
+    workload, limits = profile.workload, profile.limits
+    head = (
+        f"{workload.model.name}, kernels {profile.isa}, {workload.threads} threads; limits: "
+        f"{limits.gb_per_s:.1f} GB/s of memory, {limits.gops:,.0f} GOPS in registers"
+    )
+    after = f" after {workload.depth:,}" if workload.depth else ""
+    several = f" of {workload.sequences} sequences" if workload.sequences > 1 else ""
+    parts = [head]
+    if profile.prompt:
+        parts.append(_pass_table(f"prompt of {workload.prompt}{after}", profile.prompt))
+    if profile.decode:
+        parts.append(_pass_table(f"one step{several}{after}", profile.decode))
+    return "\n\n".join(parts)
+
+
+def _pass_table(title: str, measured: Pass) -> str:
+    rows = [[title, "ms", "of the time", "GB/s", "GOPS", "of the limit"]]
+    rows += [
+        [
+            op.name,
+            f"{op.ms:.3f}",
+            f"{op.ms / measured.ms:.1%}",
+            f"{op.gb_per_s:.1f}" if op.gb_per_s else "",
+            f"{op.gops:,.0f}" if op.gops else "",
+            f"{op.limit_share:.0%}" if op.limit_share else "",
+        ]
+        for op in measured.operations
+    ]
+    return columns([*rows, ["together", f"{measured.ms:.3f}", "", "", "", ""]])
