@@ -4,6 +4,7 @@
 #include <exception>
 #include <mutex>
 
+#include "base/buffer.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/gate.h"
@@ -21,7 +22,8 @@ struct TeamBroken {};
 }  // namespace
 
 struct ThreadPool::State {
-  State(int size, int64_t spin_ns) : size(size), start(spin_ns), barrier(spin_ns), done(spin_ns) {}
+  State(int size, int64_t spin_ns)
+      : size(size), start(spin_ns), barrier(spin_ns), done(spin_ns), taken(2 * static_cast<size_t>(size)) {}
 
   const int size;
   const int64_t process = process_id();
@@ -38,6 +40,16 @@ struct ThreadPool::State {
 
   Gate done;
   std::atomic<int> unfinished{0};
+
+  // How many items of each rank's share were taken in deal(). Phases between barriers use two sets in turn:
+  // one is made zero while the other is in use.
+  struct alignas(kCacheLine) Taken {
+    std::atomic<int64_t> items{0};
+  };
+  std::vector<Taken> taken;
+  std::atomic<int64_t>& taken_of(int rank, uint32_t phase) {
+    return taken[2 * static_cast<size_t>(rank) + phase % 2].items;
+  }
 
   std::mutex error_mutex;
   std::exception_ptr error;
@@ -84,7 +96,8 @@ void ThreadPool::State::serve(Team team) {
   for (uint32_t seen = 0;; ++seen) {
     start.wait_past(seen);
     if (!work) return;
-    work_as(team);
+    Team fresh = team;  // its phases begin at 0
+    work_as(fresh);
     if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) done.advance();
   }
 }
@@ -130,6 +143,7 @@ void ThreadPool::run(const std::function<void(Team&)>& work) {
   state.broken.store(false);
   state.arrived.store(0);
   state.unfinished.store(state.size - 1);
+  for (State::Taken& taken : state.taken) taken.items.store(0);
   state.work = &work;
   const uint32_t before = state.done.value();
   if (state.size > 1) state.start.advance();
@@ -142,13 +156,29 @@ void ThreadPool::run(const std::function<void(Team&)>& work) {
 }
 
 void Team::sync() {
+  // The set of the next phase was last used in the one before this: nobody is there now.
+  pool_->state_->taken_of(rank_, ++phase_).store(0, std::memory_order_relaxed);
   if (size_ > 1) pool_->state_->sync();
 }
 
-std::pair<int64_t, int64_t> Team::share(int64_t count, int64_t grain) const {
+Range Team::share_of(int rank, int64_t count, int64_t grain) const {
   const int64_t grains = (count + grain - 1) / grain;
-  const auto edge = [&](int64_t rank) { return std::min(count, grains * rank / size_ * grain); };
-  return {edge(rank_), edge(rank_ + 1)};
+  return {std::min(count, grains * rank / size_ * grain),
+          std::min(count, grains * (rank + 1) / size_ * grain)};
+}
+
+// The next piece of this rank's share, else of the next rank that has some left.
+std::optional<Range> Team::take(int64_t count, int64_t most) {
+  most = std::min(most, count);
+  for (int i = 0; i < size_; ++i) {
+    const int rank = (rank_ + i) % size_;
+    const auto [begin, end] = share_of(rank, count, 1);
+    std::atomic<int64_t>& taken = pool_->state_->taken_of(rank, phase_);
+    if (begin + taken.load(std::memory_order_relaxed) >= end) continue;
+    const int64_t first = begin + taken.fetch_add(most, std::memory_order_relaxed);
+    if (first < end) return Range{first, std::min(end, first + most)};
+  }
+  return std::nullopt;
 }
 
 }  // namespace binhdan

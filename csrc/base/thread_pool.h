@@ -1,10 +1,12 @@
 // A team of threads that walks one function together (SPMD): each rank does its part, sync() is the barrier.
 // Waiting spins briefly and then parks, because two workers on two cores must not burn each other's time.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -12,6 +14,8 @@
 namespace binhdan {
 
 class ThreadPool;
+
+using Range = std::pair<int64_t, int64_t>;  // [first, second)
 
 // One thread's view of the running team.
 class Team {
@@ -21,13 +25,26 @@ class Team {
   // Returns when every rank has called it.
   void sync();
   // This rank's share [begin, end) of `count` items cut in multiples of `grain`, equal to within one grain.
-  std::pair<int64_t, int64_t> share(int64_t count, int64_t grain = 1) const;
+  Range share(int64_t count, int64_t grain = 1) const { return share_of(rank_, count, grain); }
+  // Calls work(begin, end) for pieces of `count` items, of at most `most` items and cut in multiples of
+  // `grain`, until all are taken: first those of this rank's share, then what slower ranks have left of theirs.
+  // Every rank calls it with the same numbers, and not twice without a sync() between.
+  template <typename Work>
+  void deal(int64_t count, int64_t grain, int64_t most, Work&& work) {
+    const int64_t grains = (count + grain - 1) / grain;
+    while (const auto piece = take(grains, std::max<int64_t>(1, most / grain)))
+      work(piece->first * grain, std::min(count, piece->second * grain));
+  }
 
  private:
   friend class ThreadPool;
   Team(ThreadPool* pool, int rank, int size) : pool_(pool), rank_(rank), size_(size) {}
+  Range share_of(int rank, int64_t count, int64_t grain) const;
+  std::optional<Range> take(int64_t count, int64_t most);
+
   ThreadPool* pool_;
   int rank_, size_;
+  uint32_t phase_ = 0;  // how often it has synced
 };
 
 class ThreadPool {

@@ -2,11 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace binhdan::model {
+namespace {
+
+// Preparing a few rows costs less than waiting for others who prepare them: each rank does them all.
+constexpr int64_t kOwnRows = 8;
+// Products of a piece of a matrix's rows, kept between two steps: they should stay in the second-level cache.
+constexpr int64_t kPieceFloats = 32 * 1024;
+// Pieces of what is quantized next are cut at borders of blocks.
+constexpr int64_t kBlock = 32;
+
+}  // namespace
 
 Forward::Forward(const Model& model, int threads)
-    : model_(model), pool_(threads), scratch_(static_cast<size_t>(threads)) {
+    : model_(model), pool_(threads), ranks_(static_cast<size_t>(threads)) {
   for (const LayerConfig& layer : model.config.layers) {
     max_group_ = std::max(max_group_, layer.heads / layer.kv_heads);
     max_head_dim_ = std::max(max_head_dim_, layer.head_dim);
@@ -14,6 +25,12 @@ Forward::Forward(const Model& model, int threads)
     max_kv_width_ = std::max(max_kv_width_, layer.kv_heads * layer.head_dim);
     max_ffn_ = std::max(max_ffn_, layer.ffn);
   }
+  for (const LayerWeights& w : model.weights.layers) {
+    for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up})
+      widths_.cover(*matrix);
+    ffn_widths_.cover(w.down);
+  }
+  widths_.cover(model.weights.output);
 }
 
 void Forward::run(std::span<const Chunk> chunks) {
@@ -28,93 +45,298 @@ void Forward::run(std::span<const Chunk> chunks) {
 
 std::span<float> Forward::logits(size_t chunk, size_t row) {
   const auto vocabulary = static_cast<size_t>(model_.config.vocabulary);
-  return {logits_.as<float>() + (static_cast<size_t>(first_output_[chunk]) + row) * vocabulary, vocabulary};
+  return {logits_.as<float>() + (first_output_[chunk] + row) * vocabulary, vocabulary};
 }
 
 std::span<const float> Forward::hidden(size_t chunk, size_t row) {
   const auto dim = static_cast<size_t>(model_.config.dim);
-  return {hidden_.as<float>() + (static_cast<size_t>(first_output_[chunk]) + row) * dim, dim};
+  return {hidden_.as<float>() + (first_output_[chunk] + row) * dim, dim};
 }
 
 // Lays the chunks out as rows, and decides whose final states are wanted.
 void Forward::plan(std::span<const Chunk> chunks) {
   rows_.clear();
-  output_rows_.clear();
-  first_output_.assign(chunks.size(), 0);
-  classes_ = {};
-  std::vector<int64_t> first_row;
+  wanted_.at.clear();
+  all_.classes = wanted_.classes = {};
+  logit_rows_.clear();
+  hidden_rows_.clear();
+  first_output_.clear();
   for (const Chunk& chunk : chunks) {
-    first_row.push_back(rows());
     int64_t position = chunk.state->length();
     for (const text::Token token : chunk.tokens) rows_.push_back({chunk.state, token, position++});
-    if (chunk.decode) classes_.few = rows();
-  }
-  classes_.total = rows();
-
-  for (const bool want_logits : {true, false}) {
-    for (size_t i = 0; i < chunks.size(); ++i) {
-      const Wanted wanted = chunks[i].wanted;
-      if (wanted == Wanted::nothing || (wanted == Wanted::all_hidden) == want_logits) continue;
-      const int64_t end = first_row[i] + static_cast<int64_t>(chunks[i].tokens.size());
-      first_output_[i] = static_cast<int64_t>(output_rows_.size());
-      for (int64_t row = wanted == Wanted::last_logits ? end - 1 : first_row[i]; row < end; ++row)
-        output_rows_.push_back(row);
+    const auto end = static_cast<int64_t>(rows_.size()), size = static_cast<int64_t>(chunk.tokens.size());
+    std::vector<int64_t>& outputs = chunk.wanted == Wanted::all_hidden ? hidden_rows_ : logit_rows_;
+    first_output_.push_back(outputs.size());
+    const int64_t count = chunk.wanted == Wanted::nothing       ? 0
+                          : chunk.wanted == Wanted::last_logits ? 1
+                                                                : size;
+    for (int64_t row = end - count; row < end; ++row) {
+      outputs.push_back(row);
+      wanted_.at.push_back(row);
     }
-    if (want_logits) logit_rows_ = static_cast<int64_t>(output_rows_.size());
+    if (chunk.decode) {
+      all_.classes.few = end;
+      wanted_.classes.few = static_cast<int64_t>(wanted_.at.size());
+    }
   }
+  all_.at.resize(rows_.size());
+  std::iota(all_.at.begin(), all_.at.end(), 0);
+  for (Rows* rows : {&all_, &wanted_}) rows->classes.total = static_cast<int64_t>(rows->at.size());
+  last_ = wanted_.classes.total <= kOwnRows && all_.classes.total > kOwnRows ? &wanted_ : &all_;
 }
 
 void Forward::reserve() {
   const Config& config = model_.config;
-  const auto floats = [](Buffer& buffer, int64_t rows, int64_t width) {
-    buffer.reserve(static_cast<size_t>(rows * width) * sizeof(float));
+  const auto floats = [](Buffer& buffer, size_t rows, int64_t width) {
+    buffer.reserve(rows * static_cast<size_t>(width) * sizeof(float));
   };
-  const int64_t n = rows();
-  const auto outputs = static_cast<int64_t>(output_rows_.size());
+  const size_t n = rows_.size();
+  const auto rows = static_cast<int64_t>(n), outputs = static_cast<int64_t>(logit_rows_.size());
+  const int64_t prepared = std::max(rows, outputs);
   floats(x_, n, config.dim);
-  floats(normed_, n, config.dim);
-  floats(branch_, n, config.dim);
   floats(q_, n, max_q_width_);
-  floats(attended_, n, max_q_width_);
   floats(kv_, n, 2 * max_kv_width_);
-  floats(gate_, n, max_ffn_);
-  floats(up_, n, max_ffn_);
+  floats(attended_, n, max_q_width_);
   floats(cos_sin_, n, config.rope.dim);
-  floats(hidden_, outputs, config.dim);
-  floats(logits_, logit_rows_, config.vocabulary);
-  activations_.reserve(std::max(n, outputs), std::max({config.dim, max_q_width_, max_ffn_}));
+  floats(hidden_, hidden_rows_.size(), config.dim);
+  floats(logits_, logit_rows_.size(), config.vocabulary);
+  ffn_.reserve(rows, ffn_widths_);
+  if (prepared > kOwnRows) shared_.reserve(prepared, widths_);
 
-  attention_rows_.clear();
-  for (const Row& row : rows_) attention_rows_.push_back({row.state->pages(), row.position});
-  attention_plan_.prepare(*model_.table, attention_rows_, classes_, max_group_, max_head_dim_, pool_.size());
-  size_t scratch = ops::matmul_scratch(model_.weights.output, std::max<int64_t>(1, logit_rows_));
+  plan_attention(all_);
+  if (last_ != &all_) plan_attention(*last_);
+  size_t scratch = ops::matmul_scratch(model_.weights.output, std::max<int64_t>(1, outputs));
   for (const LayerWeights& w : model_.weights.layers)
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up, &w.down})
-      scratch = std::max(scratch, ops::matmul_scratch(*matrix, n));
-  for (Buffer& buffer : scratch_) buffer.reserve(scratch);
+      scratch = std::max(scratch, ops::matmul_scratch(*matrix, rows));
+  const int64_t widest = std::max(max_ffn_, config.dim);
+  for (Rank& rank : ranks_) {
+    rank.scratch.reserve(scratch);
+    floats(rank.normed, 1, config.dim);
+    for (Buffer* products : {&rank.piece, &rank.other}) floats(*products, n, std::min(piece_rows(), widest));
+    rank.own.reserve(std::min(prepared, kOwnRows), widths_);
+  }
 }
 
+void Forward::plan_attention(Rows& some) {
+  std::vector<ops::AttentionRow> places;
+  for (const int64_t row : some.at) places.push_back(rows_[static_cast<size_t>(row)].place());
+  some.attention.prepare(*model_.table, places, some.classes, max_group_, max_head_dim_, pool_.size());
+}
+
+// Rows of a matrix that a rank takes at once.
+int64_t Forward::piece_rows() const {
+  return std::max<int64_t>(kPieceFloats / static_cast<int64_t>(rows_.size()) / kBlock, 1) * kBlock;
+}
+
+// ---- the walk of every rank ------------------------------------------------------------------------------
+
 void Forward::walk(Team& team) {
-  const Config& config = model_.config;
-  const auto [begin, end] = team.share(rows());
+  const size_t layers = model_.config.layers.size();
+  embed(team);
+  for (size_t layer = 0; layer < layers; ++layer) {
+    const Rows& live = layer + 1 < layers ? all_ : *last_;
+    attention_block(team, layer, live);
+    if (live.at.empty()) return;
+    feed_forward_block(team, layer, live);
+  }
+  output_block(team);
+}
+
+void Forward::embed(Team& team) {
+  const int64_t rope_dim = model_.config.rope.dim;
+  const RopeFrequencies& rope = model_.weights.rope;
+  const auto [begin, end] = team.share(static_cast<int64_t>(rows_.size()));
   for (int64_t i = begin; i < end; ++i) {
     const Row& row = rows_[static_cast<size_t>(i)];
-    model_.weights.embedding.get_row(x_.as<float>() + i * config.dim, row.token);
-    float* pair = cos_sin_.as<float>() + i * config.rope.dim;
-    for (const double frequency : model_.weights.rope.frequencies) {
+    model_.weights.embedding.get_row(x(i), row.token);
+    float* pair = cos_sin_.as<float>() + i * rope_dim;
+    for (const double frequency : rope.frequencies) {
       const double angle = static_cast<double>(row.position) * frequency;
-      *pair++ = static_cast<float>(std::cos(angle) * model_.weights.rope.magnitude);
-      *pair++ = static_cast<float>(std::sin(angle) * model_.weights.rope.magnitude);
+      *pair++ = static_cast<float>(std::cos(angle) * rope.magnitude);
+      *pair++ = static_cast<float>(std::sin(angle) * rope.magnitude);
     }
   }
   done(team, Op::embedding);
   sync(team);
-  for (size_t layer = 0; layer < config.layers.size(); ++layer) {
-    attention_block(team, layer);
-    feed_forward_block(team, layer);
-  }
-  if (!output_rows_.empty()) output_block(team);
 }
+
+// x += W_o attention(norm(x)) for the live rows, and keys and values of all rows; ends synced.
+void Forward::attention_block(Team& team, size_t layer, const Rows& live) {
+  const LayerConfig& shape = model_.config.layers[layer];
+  const LayerWeights& w = model_.weights.layers[layer];
+  const int64_t q_width = shape.heads * shape.head_dim;
+  project_heads(team, layer, live);
+  sync(team);
+  if (live.at.empty()) return;
+  ops::attention(team, *model_.table, rows_[0].state->layer(layer), live.attention, shape.heads,
+                 q_.as<float>(), q_width, attended_.as<float>());
+  done_attention(team, shape, live);
+  sync(team);
+  const auto attended = [&](int64_t i) { return attended_.as<float>() + i * q_width; };
+  add_product(team, Op::attention_output, live, w.attention_output,
+              prepare(team, live.classes, attended, nullptr, {&w.attention_output}));
+}
+
+// Queries of the live rows, keys and values of all. Whole heads are one rank's work, so that norm, rotation and
+// the way into the cache need no barrier before them.
+void Forward::project_heads(Team& team, size_t layer, const Rows& live) {
+  const LayerConfig& shape = model_.config.layers[layer];
+  const LayerWeights& w = model_.weights.layers[layer];
+  const int64_t head_dim = shape.head_dim, kv_width = shape.kv_heads * head_dim;
+  const auto input = [&](const Rows& rows) -> const ops::Activations& {
+    return prepare(team, rows.classes, [&](int64_t i) { return x(rows.at[i]); }, w.attention_norm,
+                   {&w.q, &w.k, &w.v});
+  };
+  const ops::Activations &all_input = input(all_), &live_input = &live == &all_ ? all_input : input(live);
+  const struct {
+    const Matrix& matrix;
+    const float* bias;
+    int64_t heads;
+    const Rows& rows;
+    const ops::Activations& input;
+    float* out;
+    int64_t stride;
+    void (Forward::*finish)(size_t layer, int64_t row, int64_t head, float* values) const;
+  } parts[] = {
+      {w.q, w.q_bias, shape.heads, live, live_input, q_.as<float>(), shape.heads * head_dim,
+       &Forward::finish_query},
+      {w.k, w.k_bias, shape.kv_heads, all_, all_input, kv_.as<float>(), 2 * kv_width, &Forward::finish_key},
+      {w.v, w.v_bias, shape.kv_heads, all_, all_input, kv_.as<float>() + kv_width, 2 * kv_width,
+       &Forward::finish_value}};
+
+  // All heads in a row, in groups that end where panels do.
+  int64_t group = 1;
+  while (group * head_dim % kBlock != 0) ++group;
+  const auto groups_of = [&](int64_t heads) { return (heads + group - 1) / group; };
+  const int64_t groups = groups_of(shape.heads) + 2 * groups_of(shape.kv_heads);
+  team.deal(groups, 1, piece_rows() / (group * head_dim), [&](int64_t begin, int64_t end) {
+    for (const auto& part : parts) {
+      const int64_t here = groups_of(part.heads);
+      const int64_t first = std::clamp<int64_t>(begin, 0, here) * group;
+      const int64_t last = std::min(part.heads, std::clamp<int64_t>(end, 0, here) * group);
+      begin -= here;
+      end -= here;
+      if (first >= last || part.rows.at.empty()) continue;
+      const int64_t offset = first * head_dim, width = (last - first) * head_dim;
+      ops::matmul(part.matrix, {offset, offset + width}, part.input, part.rows.classes, part.out + offset,
+                  part.stride, of(team).scratch);
+      for (int64_t i = 0; i < part.rows.classes.total; ++i) {
+        float* values = part.out + i * part.stride + offset;
+        if (part.bias) model_.table->add(values, part.bias + offset, width);
+        for (int64_t head = first; head < last; ++head, values += head_dim)
+          (this->*part.finish)(layer, part.rows.at[i], head, values);
+      }
+    }
+  });
+  done(team, Op::qkv, {&w.q, &w.k, &w.v}, all_.classes.total);
+}
+
+void Forward::norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const {
+  const Config& config = model_.config;
+  if (norm) model_.table->rms_norm(head, head, norm, head_dim, config.norm_epsilon);
+  model_.table->rope(head, cos_sin_.as<float>() + row * config.rope.dim, config.rope.dim, config.rope.neox);
+}
+
+void Forward::finish_query(size_t layer, int64_t row, int64_t, float* q) const {
+  const int64_t head_dim = model_.config.layers[layer].head_dim;
+  norm_and_rotate(q, model_.weights.layers[layer].q_norm, head_dim, row);
+  model_.table->scale(q, ops::query_scale(head_dim), head_dim);
+}
+
+void Forward::finish_key(size_t layer, int64_t row, int64_t head, float* k) const {
+  const Row& place = rows_[static_cast<size_t>(row)];
+  norm_and_rotate(k, model_.weights.layers[layer].k_norm, model_.config.layers[layer].head_dim, row);
+  ops::store_key(*model_.table, place.state->layer(layer), head, place.place(), k);
+}
+
+void Forward::finish_value(size_t layer, int64_t row, int64_t head, float* v) const {
+  const Row& place = rows_[static_cast<size_t>(row)];
+  ops::store_value(*model_.table, place.state->layer(layer), head, place.place(), v);
+}
+
+// x += W_down (silu(W_gate h) * (W_up h)) with h = norm(x), for the live rows; ends synced.
+void Forward::feed_forward_block(Team& team, size_t layer, const Rows& live) {
+  const KernelTable& table = *model_.table;
+  const LayerWeights& w = model_.weights.layers[layer];
+  const ops::Activations& input =
+      prepare(team, live.classes, [&](int64_t i) { return x(live.at[i]); }, w.ffn_norm, {&w.gate, &w.up});
+  Rank& rank = of(team);
+  team.deal(w.gate.rows, kBlock, piece_rows(), [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float *gate = rank.piece.as<float>(), *up = rank.other.as<float>();
+    ops::matmul(w.gate, {begin, end}, input, live.classes, gate, width, rank.scratch);
+    ops::matmul(w.up, {begin, end}, input, live.classes, up, width, rank.scratch);
+    for (int64_t i = 0; i < live.classes.total; ++i, gate += width, up += width) {
+      table.silu_mul(gate, up, width);
+      ffn_.put(table, {&w.down}, live.classes, i, gate, begin, width);
+    }
+  });
+  done(team, Op::gate_up, {&w.gate, &w.up}, live.classes.total);
+  sync(team);
+  add_product(team, Op::down, live, w.down, ffn_);
+}
+
+// x += matrix . input for the live rows; ends synced.
+void Forward::add_product(Team& team, Op op, const Rows& live, const Matrix& matrix,
+                          const ops::Activations& input) {
+  Rank& rank = of(team);
+  team.deal(matrix.rows, kBlock, piece_rows(), [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float* product = rank.piece.as<float>();
+    ops::matmul(matrix, {begin, end}, input, live.classes, product, width, rank.scratch);
+    for (const int64_t row : live.at) {
+      model_.table->add(x(row) + begin, product, width);
+      product += width;
+    }
+  });
+  done(team, op, {&matrix}, live.classes.total);
+  sync(team);
+}
+
+// Final states, and logits. Always in the class of few rows: these are few.
+void Forward::output_block(Team& team) {
+  const Config& config = model_.config;
+  const Matrix& output = model_.weights.output;
+  const auto [begin, end] = team.share(static_cast<int64_t>(hidden_rows_.size()));
+  for (int64_t i = begin; i < end; ++i)
+    model_.table->rms_norm(hidden_.as<float>() + i * config.dim, x(hidden_rows_[i]),
+                           model_.weights.output_norm, config.dim, config.norm_epsilon);
+  if (logit_rows_.empty()) return;
+  const auto rows = static_cast<int64_t>(logit_rows_.size());
+  const ops::Classes classes{rows, rows};
+  const ops::Activations& input = prepare(team, classes, [this](int64_t i) { return x(logit_rows_[i]); },
+                                          model_.weights.output_norm, {&output});
+  team.deal(output.rows, kBlock, output.rows, [&](int64_t first, int64_t last) {
+    ops::matmul(output, {first, last}, input, classes, logits_.as<float>() + first, output.rows,
+                of(team).scratch);
+  });
+  done(team, Op::logits, {&output}, rows);
+}
+
+// Rows source(0), source(1), ..., normalised unless `norm` is null, as `readers` want them.
+template <typename Source>
+const ops::Activations& Forward::prepare(Team& team, ops::Classes classes, const Source& source,
+                                         const float* norm, ops::Activations::Readers readers) {
+  const bool own = classes.total <= kOwnRows;
+  ops::Activations& into = own ? of(team).own : shared_;
+  const int64_t width = (*readers.begin())->cols;
+  const auto [begin, end] = own ? Range{0, classes.total} : team.share(classes.total);
+  for (int64_t i = begin; i < end; ++i) {
+    const float* row = source(i);
+    if (norm) {
+      float* normed = of(team).normed.as<float>();
+      model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
+      row = normed;
+    }
+    into.put(*model_.table, readers, classes, i, row, 0, width);
+  }
+  done(team, Op::norm);
+  if (!own) sync(team);
+  return into;
+}
+
+// ---- measuring ---------------------------------------------------------------------------------------------
 
 // The barrier, and what this rank waits there.
 void Forward::sync(Team& team) {
@@ -122,171 +344,24 @@ void Forward::sync(Team& team) {
   done(team, Op::wait);
 }
 
-// Charges the time since the last call to `op`, which multiplied all rows with what it read.
-void Forward::done(const Team& team, Op op, std::initializer_list<const Matrix*> read) {
-  if (profile_ && team.rank() == 0) profile_->done(op, read, op == Op::logits ? logit_rows_ : rows());
+// Charges the time since the last call to `op`, which multiplied `rows` rows with what it read.
+void Forward::done(const Team& team, Op op, std::initializer_list<const Matrix*> read, int64_t rows) {
+  if (profile_ && team.rank() == 0) profile_->done(op, read, rows);
 }
 
-void Forward::done_attention(const Team& team, const LayerConfig& shape) {
+void Forward::done_attention(const Team& team, const LayerConfig& shape, const Rows& live) {
   if (!profile_ || team.rank() != 0) return;
   uint64_t seen = 0, cached = 0;  // positions: by every row, and by the last row of every sequence
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    const auto positions = static_cast<uint64_t>(rows_[i].position) + 1;
+  for (size_t i = 0; i < live.at.size(); ++i) {
+    const Row& row = rows_[static_cast<size_t>(live.at[i])];
+    const auto positions = static_cast<uint64_t>(row.position) + 1;
     seen += positions;
-    if (i + 1 == rows_.size() || rows_[i + 1].state != rows_[i].state) cached += positions;
+    if (i + 1 == live.at.size() || rows_[static_cast<size_t>(live.at[i + 1])].state != row.state)
+      cached += positions;
   }
   const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
   const auto kv_width = static_cast<uint64_t>(shape.kv_heads * shape.head_dim);
   profile_->done(Op::attention, cached * kv_width * 2 * sizeof(uint16_t), seen * width * 2);
-}
-
-// x += W_o attention(norm(x)), its end synced.
-void Forward::attention_block(Team& team, size_t layer) {
-  const KernelTable& table = *model_.table;
-  const LayerConfig& shape = model_.config.layers[layer];
-  const LayerWeights& w = model_.weights.layers[layer];
-  const int64_t dim = model_.config.dim, q_width = shape.heads * shape.head_dim;
-  const int64_t kv_width = shape.kv_heads * shape.head_dim;
-  Buffer& scratch = scratch_[static_cast<size_t>(team.rank())];
-
-  const auto [begin, end] = team.share(rows());
-  for (int64_t i = begin; i < end; ++i)
-    table.rms_norm(normed_.as<float>() + i * dim, x_.as<float>() + i * dim, w.attention_norm, dim,
-                   model_.config.norm_epsilon);
-  const struct {
-    const Matrix& matrix;
-    const float* bias;
-    float* out;
-    int64_t stride;
-  } projections[] = {{w.q, w.q_bias, q_.as<float>(), q_width},
-                     {w.k, w.k_bias, kv_.as<float>(), 2 * kv_width},
-                     {w.v, w.v_bias, kv_.as<float>() + kv_width, 2 * kv_width}};
-  done(team, Op::norm);
-  const Matrix* prepared = nullptr;
-  for (const auto& projection : projections) {
-    if (!prepared || !ops::Activations::reads_like(*prepared, projection.matrix)) {
-      if (prepared) sync(team);  // others may still read the former format
-      activations_.prepare(team, table, projection.matrix, normed_.as<float>(), dim, classes_);
-      sync(team);
-      prepared = &projection.matrix;
-    }
-    ops::matmul(team, projection.matrix, activations_, classes_, projection.out, projection.stride, scratch);
-    if (projection.bias)
-      add_bias(projection.out, projection.stride, projection.bias, ops::row_share(team, projection.matrix));
-  }
-  done(team, Op::qkv, {&w.q, &w.k, &w.v});
-  sync(team);
-  rotate_and_store(team, layer);
-  done(team, Op::rope);
-  sync(team);
-  ops::attention(team, table, rows_[0].state->layer(layer), attention_plan_, shape.heads, q_.as<float>(),
-                 q_width, attended_.as<float>());
-  done_attention(team, shape);
-  sync(team);
-  activations_.prepare(team, table, w.attention_output, attended_.as<float>(), q_width, classes_);
-  done(team, Op::norm);
-  sync(team);
-  add_product(team, Op::attention_output, w.attention_output);
-}
-
-// x += W_down (silu(W_gate h) * (W_up h)) with h = norm(x), its end synced.
-void Forward::feed_forward_block(Team& team, size_t layer) {
-  const KernelTable& table = *model_.table;
-  const LayerWeights& w = model_.weights.layers[layer];
-  const int64_t dim = model_.config.dim, ffn = model_.config.layers[layer].ffn;
-  Buffer& scratch = scratch_[static_cast<size_t>(team.rank())];
-
-  const auto [begin, end] = team.share(rows());
-  for (int64_t i = begin; i < end; ++i)
-    table.rms_norm(normed_.as<float>() + i * dim, x_.as<float>() + i * dim, w.ffn_norm, dim,
-                   model_.config.norm_epsilon);
-  activations_.prepare(team, table, w.gate, normed_.as<float>(), dim, classes_);
-  done(team, Op::norm);
-  sync(team);
-  ops::matmul(team, w.gate, activations_, classes_, gate_.as<float>(), ffn, scratch);
-  if (!ops::Activations::reads_like(w.gate, w.up)) {
-    sync(team);
-    activations_.prepare(team, table, w.up, normed_.as<float>(), dim, classes_);
-    sync(team);
-  }
-  ops::matmul(team, w.up, activations_, classes_, up_.as<float>(), ffn, scratch);
-  done(team, Op::gate_up, {&w.gate, &w.up});
-  sync(team);
-  for (int64_t i = begin; i < end; ++i)
-    table.silu_mul(gate_.as<float>() + i * ffn, up_.as<float>() + i * ffn, ffn);
-  activations_.prepare(team, table, w.down, gate_.as<float>(), ffn, classes_);
-  done(team, Op::silu);
-  sync(team);
-  add_product(team, Op::down, w.down);
-}
-
-// x += matrix . activations; ends synced.
-void Forward::add_product(Team& team, Op op, const Matrix& matrix) {
-  const int64_t dim = model_.config.dim;
-  ops::matmul(team, matrix, activations_, classes_, branch_.as<float>(), dim,
-              scratch_[static_cast<size_t>(team.rank())]);
-  const auto [begin, end] = ops::row_share(team, matrix);
-  for (int64_t i = 0; i < rows(); ++i)
-    model_.table->add(x_.as<float>() + i * dim + begin, branch_.as<float>() + i * dim + begin, end - begin);
-  done(team, op, {&matrix});
-  sync(team);
-}
-
-void Forward::add_bias(float* out, int64_t stride, const float* bias,
-                       std::pair<int64_t, int64_t> range) const {
-  for (int64_t i = 0; i < rows(); ++i)
-    model_.table->add(out + i * stride + range.first, bias + range.first, range.second - range.first);
-}
-
-// Head by head: norm, rotation, and for keys and values the way into the cache.
-void Forward::rotate_and_store(Team& team, size_t layer) {
-  const KernelTable& table = *model_.table;
-  const Config& config = model_.config;
-  const LayerConfig& shape = config.layers[layer];
-  const LayerWeights& w = model_.weights.layers[layer];
-  const int64_t head_dim = shape.head_dim, kv_width = shape.kv_heads * head_dim;
-  const float query_scale = ops::query_scale(head_dim);
-  const ops::KvLayer& kv_layer = rows_[0].state->layer(layer);
-
-  const auto normed_and_rotated = [&](float* head, const float* norm, int64_t row) {
-    if (norm) table.rms_norm(head, head, norm, head_dim, config.norm_epsilon);
-    table.rope(head, cos_sin_.as<float>() + row * config.rope.dim, config.rope.dim, config.rope.neox);
-  };
-  const int64_t heads_of_row = shape.heads + shape.kv_heads;
-  const auto [begin, end] = team.share(rows() * heads_of_row);
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t i = item / heads_of_row, head = item % heads_of_row;
-    if (head < shape.heads) {
-      float* q = q_.as<float>() + (i * shape.heads + head) * head_dim;
-      normed_and_rotated(q, w.q_norm, i);
-      table.scale(q, query_scale, head_dim);
-    } else {
-      const int64_t kv_head = head - shape.heads;
-      float* k = kv_.as<float>() + i * 2 * kv_width + kv_head * head_dim;
-      normed_and_rotated(k, w.k_norm, i);
-      ops::store_kv(table, kv_layer, kv_head, attention_rows_[static_cast<size_t>(i)], k, k + kv_width);
-    }
-  }
-}
-
-// Final norm of the wanted rows, and their logits. Always in the class of few rows: these are few.
-void Forward::output_block(Team& team) {
-  const KernelTable& table = *model_.table;
-  const int64_t dim = model_.config.dim;
-  const auto [begin, end] = team.share(static_cast<int64_t>(output_rows_.size()));
-  for (int64_t i = begin; i < end; ++i)
-    table.rms_norm(hidden_.as<float>() + i * dim, x_.as<float>() + output_rows_[static_cast<size_t>(i)] * dim,
-                   model_.weights.output_norm, dim, model_.config.norm_epsilon);
-  done(team, Op::norm);
-  sync(team);
-  if (logit_rows_ == 0) return;
-  const ops::Classes classes{logit_rows_, logit_rows_};
-  activations_.prepare(team, table, model_.weights.output, hidden_.as<float>(), dim, classes);
-  done(team, Op::norm);
-  sync(team);
-  ops::matmul(team, model_.weights.output, activations_, classes, logits_.as<float>(),
-              model_.config.vocabulary, scratch_[static_cast<size_t>(team.rank())]);
-  done(team, Op::logits, {&model_.weights.output});
 }
 
 }  // namespace binhdan::model

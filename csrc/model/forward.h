@@ -50,45 +50,70 @@ class Forward {
     SequenceState* state;
     text::Token token;
     int64_t position;
+
+    ops::AttentionRow place() const { return {state->pages(), position}; }
   };
+  struct Rows {  // some rows of the batch, those of the class "few rows" first
+    std::vector<int64_t> at;
+    ops::Classes classes{};
+    ops::AttentionPlan attention;
+  };
+  struct Rank {            // what belongs to one thread
+    Buffer scratch;        // of the matrix kernels
+    Buffer normed;         // (dim) one row
+    Buffer piece, other;   // (n, rows of a piece) products on their way
+    ops::Activations own;  // of a batch of few rows
+  };
+
   void plan(std::span<const Chunk> chunks);
   void reserve();
+  void plan_attention(Rows& some);
+  int64_t piece_rows() const;
+
   void walk(Team& team);
-  void attention_block(Team& team, size_t layer);
-  void feed_forward_block(Team& team, size_t layer);
-  void rotate_and_store(Team& team, size_t layer);
-  void add_product(Team& team, Op op, const Matrix& matrix);
+  void embed(Team& team);
+  void attention_block(Team& team, size_t layer, const Rows& live);
+  void project_heads(Team& team, size_t layer, const Rows& live);
+  void norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const;
+  // What becomes of the row's head after its product.
+  void finish_query(size_t layer, int64_t row, int64_t head, float* q) const;
+  void finish_key(size_t layer, int64_t row, int64_t head, float* k) const;
+  void finish_value(size_t layer, int64_t row, int64_t head, float* v) const;
+  void feed_forward_block(Team& team, size_t layer, const Rows& live);
+  void add_product(Team& team, Op op, const Rows& live, const Matrix& matrix, const ops::Activations& input);
   void output_block(Team& team);
-  void add_bias(float* out, int64_t stride, const float* bias, std::pair<int64_t, int64_t> range) const;
+  template <typename Source>
+  const ops::Activations& prepare(Team& team, ops::Classes classes, const Source& source, const float* norm,
+                                  ops::Activations::Readers readers);
+
+  Rank& of(const Team& team) { return ranks_[static_cast<size_t>(team.rank())]; }
+  float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }
   void sync(Team& team);
-  void done(const Team& team, Op op, std::initializer_list<const Matrix*> read = {});
-  void done_attention(const Team& team, const LayerConfig& shape);
-  int64_t rows() const { return static_cast<int64_t>(rows_.size()); }
+  void done(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
+  void done_attention(const Team& team, const LayerConfig& shape, const Rows& live);
 
   const Model& model_;
   ThreadPool pool_;
   Profile* profile_ = nullptr;
+
   std::vector<Row> rows_;
-  std::vector<ops::AttentionRow> attention_rows_;
-  ops::Classes classes_{};
-  std::vector<int64_t> output_rows_;  // rows whose final state is wanted; those that want logits first
-  int64_t logit_rows_ = 0;
-  std::vector<int64_t> first_output_;  // of each chunk, in output_rows_
+  Rows all_, wanted_;     // every row; rows whose final state is wanted
+  Rows* last_ = nullptr;  // which of them go on behind the last layer's keys and values
+  std::vector<int64_t> logit_rows_, hidden_rows_;
+  std::vector<size_t> first_output_;  // of each chunk, in either
 
   // Sizes: n = rows of the batch, widths are the largest over the layers.
-  Buffer x_;          // (n, dim) the residual stream
-  Buffer normed_;     // (n, dim)
-  Buffer q_;          // (n, heads * head_dim)
-  Buffer kv_;         // (n, 2, kv_heads * head_dim)
-  Buffer attended_;   // (n, heads * head_dim)
-  Buffer gate_, up_;  // (n, ffn)
-  Buffer branch_;     // (n, dim) what a block adds to x
-  Buffer cos_sin_;    // (n, rope dim / 2, 2)
-  Buffer hidden_;     // (outputs, dim)
-  Buffer logits_;     // (logit rows, vocabulary)
-  ops::Activations activations_;
-  ops::AttentionPlan attention_plan_;
-  std::vector<Buffer> scratch_;  // one for each rank
+  Buffer x_;                 // (n, dim) the residual stream
+  Buffer q_;                 // (n, heads * head_dim)
+  Buffer kv_;                // (n, 2, kv_heads * head_dim)
+  Buffer attended_;          // (n, heads * head_dim)
+  Buffer cos_sin_;           // (n, rope dim / 2, 2)
+  Buffer hidden_;            // (hidden rows, dim)
+  Buffer logits_;            // (logit rows, vocabulary)
+  ops::Activations shared_;  // (n, dim or heads * head_dim) of a batch of many rows
+  ops::Activations ffn_;     // (n, ffn)
+  std::vector<Rank> ranks_;
+  ops::Activations::Widths widths_, ffn_widths_;
   int64_t max_group_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
 };
 

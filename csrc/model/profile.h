@@ -11,10 +11,9 @@
 namespace binhdan::model {
 
 // In the order of the walk; `wait` is the time in barriers.
-enum class Op { embedding, norm, qkv, rope, attention, attention_output, gate_up, silu, down, logits, wait };
-inline constexpr std::array kOpNames = {
-    "embedding", "norm", "qkv",  "rope",   "attention", "attention_output",
-    "gate_up",   "silu", "down", "logits", "wait"};
+enum class Op { embedding, norm, qkv, attention, attention_output, gate_up, down, logits, wait };
+inline constexpr std::array kOpNames = {"embedding", "norm", "qkv",    "attention", "attention_output",
+                                        "gate_up",   "down", "logits", "wait"};
 
 // Sums over all calls.
 struct OpCost {

@@ -24,7 +24,7 @@ class Loader {
     if (kernel.pack) {
       Buffer packed(kernel.packed_size(rows, cols));
       pool_.run([&](Team& team) {
-        const auto [begin, end] = ops::row_share(team, matrix);
+        const auto [begin, end] = team.share(rows, kernel.panel_rows);
         if (begin < end) kernel.pack(packed.as<void>(), matrix.data, rows, cols, begin, end);
       });
       matrix.data = keep(std::move(packed));

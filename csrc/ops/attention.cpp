@@ -160,18 +160,22 @@ class Worker {
 
 }  // namespace
 
-void store_kv(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
-              const float* k, const float* v) {
+void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
+               const float* k) {
   uint16_t* page = layer.head(row.pages[row.position / kKvPageTokens], head);
-  const int64_t token = row.position % kKvPageTokens;
-  table.to_f16(kv_page_value(page, layer.head_dim, token), v, layer.head_dim);
-  uint16_t* key = kv_page_key(page, token);
+  uint16_t* key = kv_page_key(page, row.position % kKvPageTokens);
   for (int64_t begin = 0; begin < layer.head_dim; begin += 64) {
     uint16_t part[64];
     const int64_t n = std::min<int64_t>(64, layer.head_dim - begin);
     table.to_f16(part, k + begin, n);
     for (int64_t d = 0; d < n; ++d) key[(begin + d) * kKvPageTokens] = part[d];
   }
+}
+
+void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
+                 const float* v) {
+  uint16_t* page = layer.head(row.pages[row.position / kKvPageTokens], head);
+  table.to_f16(kv_page_value(page, layer.head_dim, row.position % kKvPageTokens), v, layer.head_dim);
 }
 
 float query_scale(int64_t head_dim) {

@@ -30,9 +30,11 @@ struct AttentionRow {
   int64_t position;
 };
 
-// Stores the row's key (rotated) and value, both (head_dim), for one KV head.
-void store_kv(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
-              const float* k, const float* v);
+// Store the row's key (rotated) or value, (head_dim), of one KV head.
+void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
+               const float* k);
+void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
+                 const float* v);
 
 // What queries are to be multiplied with, once, before attention().
 float query_scale(int64_t head_dim);

@@ -1,8 +1,9 @@
-// Matrix products over a team of threads: rows of the weights are split, K never is, so that results do not
-// depend on the number of threads.
+// Matrix products: rows of the weights may be split among threads, K never is, so that results do not depend
+// on the number of threads.
 #pragma once
+#include <array>
 #include <cstdint>
-#include <utility>
+#include <initializer_list>
 
 #include "base/buffer.h"
 #include "base/thread_pool.h"
@@ -25,34 +26,39 @@ struct Classes {
   int64_t few, total;
 };
 
-// Rows of activations in the format that the kernels reading them ask for. Owned by a workspace, reused by
-// each layer.
+// Rows of activations in the formats that kernels ask for.
 class Activations {
  public:
-  // Room for `rows` rows of up to `cols` floats.
-  void reserve(int64_t rows, int64_t cols);
-  // Prepares x, (classes.total, matrix.cols) with `stride` floats between rows, for `matrix` and for every
-  // matrix that reads_like() it. Each rank prepares its share: sync before use.
-  void prepare(Team& team, const KernelTable& table, const Matrix& matrix, const float* x, int64_t stride,
-               Classes classes);
-  static bool reads_like(const Matrix& a, const Matrix& b);
+  using Readers = std::initializer_list<const Matrix*>;
+  // Bytes of the longest row in each format.
+  struct Widths {
+    std::array<size_t, kActivations> bytes{};
+    void cover(const Matrix& matrix);
+  };
 
-  const std::byte* row(const Matrix& matrix, int64_t i) const {
-    return data_.as<std::byte>() + static_cast<size_t>(i) * row_bytes(matrix);
+  void reserve(int64_t rows, const Widths& widths);
+  // Prepares row i for every matrix of `readers`, which have equally many columns: `n` columns from `column`
+  // on, a multiple of 32. Ranks may each prepare a part; sync before others read it.
+  void put(const KernelTable& table, Readers readers, Classes classes, int64_t i, const float* x,
+           int64_t column, int64_t n);
+
+  const std::byte* row(Activation format, int64_t cols, int64_t i) const {
+    return data_[static_cast<size_t>(format)].as<std::byte>() + static_cast<size_t>(i) * stride(format, cols);
   }
-  static size_t row_bytes(const Matrix& matrix);
+  // An odd number of cache lines: the same column of neighbouring rows then lies in different cache sets.
+  static size_t stride(Activation format, int64_t cols) {
+    return ((activation_row_size(format, cols) + kCacheLine - 1) / kCacheLine | 1) * kCacheLine;
+  }
 
  private:
-  Buffer data_;
+  std::array<Buffer, kActivations> data_;
 };
 
-// This rank's share of the matrix's rows, cut at panel borders.
-std::pair<int64_t, int64_t> row_share(const Team& team, const Matrix& matrix);
-
-// out[i][r] = matrix row r . x row i for this rank's share of r. out: (classes.total, stride).
-void matmul(Team& team, const Matrix& matrix, const Activations& x, Classes classes, float* out,
+// out[i * stride + r - range.first] = matrix row r . x row i for the r in `range`, which begins at a multiple
+// of the kernel's panel_rows and ends at one or at the last row.
+void matmul(const Matrix& matrix, Range range, const Activations& x, Classes classes, float* out,
             int64_t stride, Buffer& scratch);
-// Bytes of scratch that matmul() asks of each rank.
+// Bytes of scratch that matmul() needs.
 size_t matmul_scratch(const Matrix& matrix, int64_t rows);
 
 }  // namespace binhdan::ops

@@ -166,3 +166,41 @@ TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
 }
 #endif
 #endif
+
+// Two deals with a barrier between, many times: the counters of one must not disturb the other's.
+TEST(deal_gives_every_item_to_one_rank) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const int64_t count : {0, 1, 7, 64, 1000}) {
+      constexpr int kRounds = 20;
+      std::vector<std::atomic<int>> taken(static_cast<std::size_t>(count));
+      pool.run([&](Team& team) {
+        for (int round = 0; round < kRounds; ++round) {
+          team.deal(count, 4, round + 1, [&](int64_t begin, int64_t end) {
+            CHECK(begin % 4 == 0 && begin < end && end <= count);
+            CHECK(end - begin <= std::max(4, round + 1));
+            for (int64_t i = begin; i < end; ++i) ++taken[static_cast<std::size_t>(i)];
+          });
+          team.sync();
+        }
+      });
+      for (const auto& times : taken) CHECK(times == kRounds);
+    }
+  }
+}
+
+TEST(deal_gives_what_a_slow_rank_leaves_to_others) {
+  ThreadPool pool(2);
+  std::vector<int64_t> items(2);
+  std::atomic<bool> rest_done{false};
+  pool.run([&](Team& team) {
+    const auto rank = static_cast<std::size_t>(team.rank());
+    team.deal(100, 1, 1, [&](int64_t begin, int64_t end) {
+      items[rank] += end - begin;
+      if (team.rank() == 0 && items[0] == 1)  // stuck in its first piece
+        while (!rest_done) std::this_thread::yield();
+    });
+    if (team.rank() == 1) rest_done = true;
+  });
+  CHECK(items[0] == 1 && items[1] == 99);
+}
