@@ -1,4 +1,5 @@
 // Owned memory aligned to a cache line: packed weights, activations, KV pages. Not initialised unless asked.
+// Large ones ask for huge pages: fewer faults when they are first written, fewer misses when they are read.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,14 +13,18 @@
 namespace binhdan {
 
 inline constexpr std::size_t kCacheLine = 64;
+inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// Where the OS has huge pages on demand; elsewhere nothing (memory_*.cpp).
+void prefer_huge_pages(void* data, std::size_t size);
 
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t bytes) : size_(bytes) {
     if (bytes == 0) return;
-    data_ = ::operator new(bytes, std::align_val_t{kCacheLine}, std::nothrow);
+    data_ = ::operator new(bytes, alignment(), std::nothrow);
     if (!data_) fail(Code::out_of_memory, "out of memory: ", bytes, " bytes were asked for");
+    if (bytes >= kHugePage) prefer_huge_pages(data_, bytes);
   }
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -28,7 +33,7 @@ class Buffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~Buffer() { ::operator delete(data_, std::align_val_t{kCacheLine}); }
+  ~Buffer() { ::operator delete(data_, alignment()); }
 
   template <typename T = std::byte>
   T* as() const {
@@ -44,6 +49,8 @@ class Buffer {
   }
 
  private:
+  std::align_val_t alignment() const { return std::align_val_t{size_ >= kHugePage ? kHugePage : kCacheLine}; }
+
   void* data_ = nullptr;
   std::size_t size_ = 0;
 };

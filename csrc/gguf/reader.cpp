@@ -235,9 +235,9 @@ void File::check_intact() const {
     if (source.map) source.map->check_intact();
 }
 
-void File::release(const TensorInfo& tensor) const {
+void File::release(const TensorInfo& tensor, uint64_t offset, uint64_t size) const {
   const Source& source = sources_.at(static_cast<std::size_t>(tensor.file));
-  if (source.map) source.map->release(tensor.offset, tensor.bytes);
+  if (source.map) source.map->release(tensor.offset + offset, size);
 }
 
 uint64_t File::bytes() const {

@@ -46,8 +46,8 @@ class File {
   std::span<const std::byte> data(const TensorInfo& tensor) const;
   // Throws Error(io) when a mapped file shrank while it was read.
   void check_intact() const;
-  // Lets the OS drop the pages of a tensor that was copied.
-  void release(const TensorInfo& tensor) const;
+  // Lets the OS drop the pages of a tensor's bytes [offset, offset + size), which were copied.
+  void release(const TensorInfo& tensor, uint64_t offset, uint64_t size) const;
   uint64_t bytes() const;  // of all splits
   const std::string& path() const { return path_; }
 

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_set>
 
@@ -9,53 +10,69 @@
 
 namespace binhdan::model {
 
-// Takes tensors from the file by name, and knows in the end which were never asked for.
+// Takes tensors from the file by name, and knows in the end which were never asked for. Matrices are packed
+// all together by finish().
 class Loader {
  public:
-  Loader(const gguf::File& file, const KernelTable& table, int threads, Weights& into)
-      : file_(file), table_(table), pool_(threads), into_(into) {}
+  Loader(const gguf::File& file, const KernelTable& table, Weights& into)
+      : file_(file), table_(table), into_(into) {}
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
-  Matrix matrix(const std::string& name, int64_t rows, int64_t cols) {
+  // `matrix` must stay where it is until finish().
+  void take_matrix(Matrix& matrix, const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo& tensor = take(name, rows, cols);
     const MatmulKernel& kernel = table_.matmul[static_cast<uint32_t>(tensor.type)];
-    Matrix matrix{.kernel = &kernel, .rows = rows, .cols = cols, .data = file_.data(tensor).data()};
-    if (kernel.pack) {
-      Buffer packed(kernel.packed_size(rows, cols));
-      pool_.run([&](Team& team) {
-        const auto [begin, end] = team.share(rows, kernel.panel_rows);
-        if (begin < end) kernel.pack(packed.as<void>(), matrix.data, rows, cols, begin, end);
-      });
-      matrix.data = keep(std::move(packed));
-      file_.check_intact();
-      file_.release(tensor);
-    } else {
+    matrix = {.kernel = &kernel, .rows = rows, .cols = cols, .data = file_.data(tensor).data()};
+    if (kernel.pack)
+      to_pack_.push_back({&matrix, &tensor, 0});
+    else
       into_.mapped = true;
-    }
     into_.bytes += matrix.bytes();
-    return matrix;
   }
 
   Vector vector(const std::string& name, int64_t n) {
     const gguf::TensorInfo& tensor = take(name, 1, n);
     Buffer values(static_cast<size_t>(n) * sizeof(float));
     decode_row(tensor.type)(values.as<float>(), file_.data(tensor).data(), n);
-    file_.check_intact();
     into_.bytes += values.size();
-    return static_cast<const float*>(keep(std::move(values)));
+    into_.memory_.push_back(std::move(values));
+    return into_.memory_.back().as<const float>();
   }
   Vector vector_if(bool required, const std::string& name, int64_t n) {
     return required || has(name) ? vector(name, n) : nullptr;
   }
 
-  void check_all_taken() const {
-    for (const gguf::TensorInfo& tensor : file_.tensors())
-      if (!taken_.contains(tensor.name))
-        fail(Code::unsupported, "tensor ", tensor.name, ": the architecture has no use for it");
+  // Packs piece by piece, and lets go of the file's pages behind: the memory taken at any time is little more
+  // than that of one copy. Rank 0 does what is to be done meanwhile first, and the others its share.
+  void finish(int threads, const std::function<void()>& meanwhile) {
+    check_all_taken();
+    const Buffer& packed = into_.memory_.emplace_back(place());
+    const std::vector<Piece> pieces = cut();
+    ThreadPool(threads).run([&](Team& team) {
+      if (team.rank() == 0 && meanwhile) meanwhile();
+      team.deal(static_cast<int64_t>(pieces.size()), 1, 1,
+                [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
+    });
+    file_.check_intact();
+    for (const ToPack& item : to_pack_) {
+      item.matrix->data = packed.as<std::byte>() + item.offset;
+      file_.release(*item.tensor, 0, item.tensor->bytes);  // what the pieces' borders left
+    }
   }
 
  private:
+  struct ToPack {
+    Matrix* matrix;
+    const gguf::TensorInfo* tensor;
+    size_t offset;  // in the packed memory
+  };
+  struct Piece {
+    const ToPack* item;
+    Range rows;
+  };
+  static constexpr uint64_t kPieceBytes = 1 << 20;
+
   const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
     if (!tensor) fail(Code::bad_format, "tensor ", name, " is missing");
@@ -66,28 +83,62 @@ class Loader {
       into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
     return *tensor;
   }
-  const void* keep(Buffer buffer) {
-    into_.memory_.push_back(std::move(buffer));
-    return into_.memory_.back().as<void>();
+
+  void check_all_taken() const {
+    for (const gguf::TensorInfo& tensor : file_.tensors())
+      if (!taken_.contains(tensor.name))
+        fail(Code::unsupported, "tensor ", tensor.name, ": the architecture has no use for it");
+  }
+
+  // One piece of memory for all matrices, in the order in which they are read.
+  Buffer place() {
+    size_t size = 0;
+    for (ToPack& item : to_pack_) {
+      item.offset = size;
+      size += (item.matrix->bytes() + kCacheLine - 1) / kCacheLine * kCacheLine;
+    }
+    return Buffer(size);
+  }
+
+  std::vector<Piece> cut() const {
+    std::vector<Piece> pieces;
+    for (const ToPack& item : to_pack_) {
+      const Matrix& matrix = *item.matrix;
+      const int64_t panel = matrix.kernel->panel_rows, panels = (matrix.rows + panel - 1) / panel;
+      const uint64_t panel_bytes = std::max<uint64_t>(1, matrix.bytes() / static_cast<uint64_t>(panels));
+      const auto step = static_cast<int64_t>(std::max<uint64_t>(1, kPieceBytes / panel_bytes)) * panel;
+      for (int64_t row = 0; row < matrix.rows; row += step)
+        pieces.push_back({&item, {row, std::min(row + step, matrix.rows)}});
+    }
+    return pieces;
+  }
+
+  void pack(const Piece& piece, const Buffer& packed) const {
+    const Matrix& matrix = *piece.item->matrix;
+    const auto [begin, end] = piece.rows;
+    matrix.kernel->pack(packed.as<std::byte>() + piece.item->offset, matrix.data, matrix.rows, matrix.cols,
+                        begin, end);
+    const uint64_t row = piece.item->tensor->bytes / static_cast<uint64_t>(matrix.rows);
+    file_.release(*piece.item->tensor, static_cast<uint64_t>(begin) * row,
+                  static_cast<uint64_t>(end - begin) * row);
   }
 
   const gguf::File& file_;
   const KernelTable& table_;
-  ThreadPool pool_;
   Weights& into_;
+  std::vector<ToPack> to_pack_;
   std::unordered_set<std::string> taken_;
 };
 
 namespace {
 
-LayerWeights load_layer(Loader& loader, const LayerConfig& layer, int64_t dim, size_t index) {
+void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64_t dim, size_t index) {
   const std::string prefix = "blk." + std::to_string(index) + ".";
   const int64_t q_rows = layer.heads * layer.head_dim, kv_rows = layer.kv_heads * layer.head_dim;
-  LayerWeights w{};
   w.attention_norm = loader.vector(prefix + "attn_norm.weight", dim);
-  w.q = loader.matrix(prefix + "attn_q.weight", q_rows, dim);
-  w.k = loader.matrix(prefix + "attn_k.weight", kv_rows, dim);
-  w.v = loader.matrix(prefix + "attn_v.weight", kv_rows, dim);
+  loader.take_matrix(w.q, prefix + "attn_q.weight", q_rows, dim);
+  loader.take_matrix(w.k, prefix + "attn_k.weight", kv_rows, dim);
+  loader.take_matrix(w.v, prefix + "attn_v.weight", kv_rows, dim);
   w.q_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_q.bias", q_rows);
   w.k_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_k.bias", kv_rows);
   w.v_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_v.bias", kv_rows);
@@ -95,30 +146,32 @@ LayerWeights load_layer(Loader& loader, const LayerConfig& layer, int64_t dim, s
     w.q_norm = loader.vector(prefix + "attn_q_norm.weight", layer.head_dim);
     w.k_norm = loader.vector(prefix + "attn_k_norm.weight", layer.head_dim);
   }
-  w.attention_output = loader.matrix(prefix + "attn_output.weight", dim, q_rows);
+  loader.take_matrix(w.attention_output, prefix + "attn_output.weight", dim, q_rows);
   w.ffn_norm = loader.vector(prefix + "ffn_norm.weight", dim);
-  w.gate = loader.matrix(prefix + "ffn_gate.weight", layer.ffn, dim);
-  w.up = loader.matrix(prefix + "ffn_up.weight", layer.ffn, dim);
-  w.down = loader.matrix(prefix + "ffn_down.weight", dim, layer.ffn);
-  return w;
+  loader.take_matrix(w.gate, prefix + "ffn_gate.weight", layer.ffn, dim);
+  loader.take_matrix(w.up, prefix + "ffn_up.weight", layer.ffn, dim);
+  loader.take_matrix(w.down, prefix + "ffn_down.weight", dim, layer.ffn);
 }
 
 }  // namespace
 
-Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads) {
+Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
+                      const std::function<void()>& meanwhile) {
   Weights weights;
-  Loader loader(file, table, threads, weights);
-  weights.embedding = loader.matrix("token_embd.weight", config.vocabulary, config.dim);
+  Loader loader(file, table, weights);
+  loader.take_matrix(weights.embedding, "token_embd.weight", config.vocabulary, config.dim);
+  weights.layers.resize(config.layers.size());
   for (size_t i = 0; i < config.layers.size(); ++i)
-    weights.layers.push_back(load_layer(loader, config.layers[i], config.dim, i));
+    load_layer(loader, weights.layers[i], config.layers[i], config.dim, i);
   weights.output_norm = loader.vector("output_norm.weight", config.dim);
-  weights.output = loader.has("output.weight") ? loader.matrix("output.weight", config.vocabulary, config.dim)
-                                               : weights.embedding;
+  const bool tied = !loader.has("output.weight");
+  if (!tied) loader.take_matrix(weights.output, "output.weight", config.vocabulary, config.dim);
   const int64_t pairs = config.rope.dim / 2;
   const Vector factors = loader.vector_if(false, "rope_freqs.weight", pairs);
   weights.rope = rope_frequencies(
       config.rope, factors ? std::span(factors, static_cast<size_t>(pairs)) : std::span<const float>());
-  loader.check_all_taken();
+  loader.finish(threads, meanwhile);
+  if (tied) weights.output = weights.embedding;
   return weights;
 }
 

@@ -1,6 +1,7 @@
 // The tensors of a model, shape-checked and packed once for one kernel table.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/buffer.h"
@@ -27,8 +28,10 @@ struct LayerWeights {
 class Weights {
  public:
   // Throws Error naming the tensor that is missing, unknown or of the wrong shape. Packs with `threads`
-  // threads, one tensor at a time, and lets go of the file's pages of what was copied.
-  static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads);
+  // threads, and lets go of the file's pages of what was copied. `meanwhile` runs on the caller's thread while
+  // others pack.
+  static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
+                      const std::function<void()>& meanwhile = {});
 
   Matrix embedding;  // (vocabulary, dim)
   std::vector<LayerWeights> layers;

@@ -295,7 +295,7 @@ TEST(opens_all_parts_of_a_split_model) {
   CHECK(file.tensors().size() == 3 && file.find_tensor("c")->file == 2);
   CHECK(file.data(*file.find_tensor("b"))[31] == std::byte{2});
   CHECK(file.bytes() == 3 * split_part(0, 3, 3, "a").size());
-  file.release(*file.find_tensor("b"));
+  file.release(*file.find_tensor("b"), 0, file.find_tensor("b")->bytes);
   CHECK(file.data(*file.find_tensor("b"))[0] == std::byte{2});
   file.check_intact();
   CHECK_FAILS(File::open(second), "part 2 of a split model; open the first part");
