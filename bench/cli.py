@@ -120,6 +120,22 @@ def profile(
     typer.echo(_json(asdict(result)) if as_json else profile_table(result))
 
 
+@app.command()
+def kernels(
+    select: Annotated[
+        str, typer.Option("-k", help='Only those whose names fit, such as "avx2 and Q4_0 and decode".')
+    ] = "",
+    seconds: Annotated[float, typer.Option(help="Of each kernel.")] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """The matrix kernels alone, on one thread, by table, weight type and shape (needs 'binhdan[bench]')."""
+    from binhdan.bench.kernels import measure
+    from binhdan.bench.tables import kernels_table
+
+    figures = measure(select, seconds)
+    typer.echo(_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
+
+
 def _workload(
     model: str | None, threads: int | None, prompt: int, decode: int, depth: int, sequences: int
 ) -> Workload:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from binhdan.bench.kernels import Figure
     from binhdan.bench.machine import Machine
     from binhdan.bench.peers import Comparison, Result, Spread
     from binhdan.bench.profile import Pass, Profile
@@ -125,3 +126,12 @@ def _pass_table(title: str, measured: Pass) -> str:
         for op in measured.operations
     ]
     return columns([*rows, ["together", f"{measured.ms:.3f}", "", "", "", ""]])
+
+
+def kernels_table(figures: Sequence[Figure]) -> str:
+    rows = [["kernel", "ms", "GB/s", "GOPS"]]
+    rows += [
+        [f"{one.isa} {one.type} {one.shape}", f"{one.ms:.3f}", f"{one.gb_per_s:.1f}", f"{one.gops:,.1f}"]
+        for one in figures
+    ]
+    return columns(rows)

@@ -1,0 +1,45 @@
+"""pytest-benchmark suite of the matrix kernels, run by `binhdan bench kernels`: every table, weight type and
+number of activation rows, on one thread. Informational: nothing here passes or fails by its speed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from binhdan import _native
+
+# Activation rows, then the matrix. Few rows read more than a core's own caches hold, as decoding does.
+SHAPES = {
+    "decode": (1, 16384, 2048),
+    "batch": (4, 16384, 2048),
+    "prompt": (256, 4096, 2048),
+}
+# The portable table is what the others are tested against, and would take most of the time.
+ISAS = _native.isas()[1:] or _native.isas()
+
+
+def blocks(name: str, rows: int, cols: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """File blocks of any codes. Where a floating-point number lies in them, it is neither tiny nor huge."""
+    elements, size = _native.dtypes()[name]
+    random = np.random.default_rng(0).integers(0, 256, rows * cols // elements * size, dtype=np.uint8)
+    return random & 0x9F | 0x20
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", _native.dtypes())
+@pytest.mark.parametrize("shape", SHAPES)
+def test_matmul(benchmark: Any, isa: str, name: str, shape: str) -> None:
+    m, rows, cols = SHAPES[shape]
+    x = np.random.default_rng(1).standard_normal((m, cols), dtype=np.float32)
+    product = _native.Matmul(isa, name, blocks(name, rows, cols), rows, cols, x, shape == "prompt")
+    benchmark.extra_info.update(
+        isa=isa,
+        type=name,
+        shape=f"{shape}: {m} x {cols} x {rows}",
+        gigabytes=product.weight_bytes / 1e9,
+        giga_operations=2 * m * rows * cols / 1e9,
+    )
+    benchmark(product.run)
