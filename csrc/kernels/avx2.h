@@ -4,24 +4,21 @@
 // linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
 // library that is a template or inline is called.
 #pragma once
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/codec.h"
 #include "kernels/kernels.h"
 #include "kernels/panels.h"
-
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline
+#include "kernels/ymm.h"
 
 namespace binhdan::avx2 {
 
-inline constexpr size_t kPrefetchAhead = 2048;  // bytes; measured
-
-// Packed types with int8 activations.
-void matmul_q8_0(const MatmulArgs& args);
-void matmul_q4_0(const MatmulArgs& args);
+// Types that have panels, q8 activations.
+template <DType type>
+void matmul(const MatmulArgs& args);
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
 // Types read where they lie in the file, with float32 activations. n: elements, as for DecodeRow of codec.h.
 void decode_f32(float* dst, const void* src, int64_t n);
@@ -45,40 +42,12 @@ void attention(const AttentionArgs& args);
 int64_t peak_q8(int64_t rounds);
 int64_t peak_f32(int64_t rounds);
 
-// Eight float16 as float32. vcvtph2ps: 1 or 2 uops, one per cycle since Haswell.
-BINHDAN_INLINE __m256 load_f16(const void* src) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(src)));
-}
-
-BINHDAN_INLINE int four_bytes(const void* src) {
-  int value;
-  __builtin_memcpy(&value, src, sizeof value);
-  return value;
-}
-
 // Folds kDotLanes = 16 partial sums by halves, the order that kernels.h states.
 BINHDAN_INLINE float fold(__m256 low, __m256 high) {
   const __m256 v = _mm256_add_ps(low, high);
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-// The first n of eight floats (all of them when n >= 8), zeros behind. Masked stores are slow on Zen: only
-// at ends.
-BINHDAN_INLINE __m256i first_lanes(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-BINHDAN_INLINE __m256 load_first(const float* src, int64_t n) {
-  return n >= 8 ? _mm256_loadu_ps(src) : _mm256_maskload_ps(src, first_lanes(n));
-}
-BINHDAN_INLINE void store_first(float* dst, int64_t n, __m256 x) {
-  if (n >= 8)
-    _mm256_storeu_ps(dst, x);
-  else
-    _mm256_maskstore_ps(dst, first_lanes(n), x);
 }
 
 // e^x within 1 ulp for x in [-87.3, 88.7]; 0 below, infinite above, NaN for NaN. x = n ln 2 + r, |r| <= ln 2
@@ -118,92 +87,6 @@ BINHDAN_INLINE __m256 exp2_lanes(__m256 x) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
   const __m256 y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
   return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_LT_OQ), y);
-}
-
-// ---- panels times int8 activations -------------------------------------------------------------------
-
-// Half a panel's rows, four columns each.
-BINHDAN_INLINE __m256i load_bytes(const void* src) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(src));
-}
-
-// Four columns of activations, the same for every row of weights.
-BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {
-  return _mm256_set1_epi32(four_bytes(qs));
-}
-
-// Without this, GCC 12 sums an unrolled loop's products as a tree and spills them.
-BINHDAN_INLINE void in_register(__m256i& v) {
-  asm("" : "+x"(v));
-}
-
-// M rows of activations times H halves of a panel, over all columns. Kernel::add_block<M> adds one block's
-// part.
-template <class Kernel, int M, int H>
-BINHDAN_INLINE void panel_tile(const MatmulArgs& args, const typename Kernel::Panel* panel, int half,
-                               int64_t row, int64_t i0) {
-  const BlockQ8A* x[M];
-  __m256 sums[H][M];
-#pragma GCC unroll 8
-  for (int i = 0; i < M; ++i) {
-    x[i] = reinterpret_cast<const BlockQ8A*>(static_cast<const char*>(args.activations) +
-                                             static_cast<size_t>(i0 + i) * args.activation_stride);
-    for (int h = 0; h < H; ++h) sums[h][i] = _mm256_setzero_ps();
-  }
-  const int64_t blocks = args.cols / 32;
-  for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (M < 4) {  // few rows: the weights come from memory
-      const char* ahead = reinterpret_cast<const char*>(panel + b) + kPrefetchAhead;
-      for (size_t line = 0; line < sizeof *panel; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
-    }
-#pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) Kernel::template add_block<M>(sums[h], panel[b], half + h, x, b);
-  }
-#pragma GCC unroll 2
-  for (int h = 0; h < H; ++h) {
-    const int64_t r = row + 8 * (half + h);
-#pragma GCC unroll 8
-    for (int i = 0; i < M; ++i)
-      store_first(args.out + (i0 + i) * args.out_stride + r, args.row_end - r, sums[h][i]);
-  }
-}
-
-template <class Kernel, int M>
-BINHDAN_INLINE void half_by_half(const MatmulArgs& args, const typename Kernel::Panel* panel, int64_t row,
-                                 int64_t i) {
-  panel_tile<Kernel, M, 1>(args, panel, 0, row, i);
-  panel_tile<Kernel, M, 1>(args, panel, 1, row, i);
-}
-
-// Tiles of 6 rows of activations fill the registers; one or two take the whole panel at once.
-template <class Kernel>
-static void matmul_panels(const MatmulArgs& args) {
-  const int64_t blocks = args.cols / 32;
-  const auto* panels = static_cast<const typename Kernel::Panel*>(args.weights);
-  for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows) {
-    const auto* panel = panels + row / kPanelRows * blocks;
-    int64_t i = 0;
-    for (; i + 6 <= args.m; i += 6) half_by_half<Kernel, 6>(args, panel, row, i);
-    switch (args.m - i) {
-      case 5:
-        half_by_half<Kernel, 5>(args, panel, row, i);
-        break;
-      case 4:
-        half_by_half<Kernel, 4>(args, panel, row, i);
-        break;
-      case 3:
-        panel_tile<Kernel, 3, 2>(args, panel, 0, row, i);
-        break;
-      case 2:
-        panel_tile<Kernel, 2, 2>(args, panel, 0, row, i);
-        break;
-      case 1:
-        panel_tile<Kernel, 1, 2>(args, panel, 0, row, i);
-        break;
-      default:
-        break;
-    }
-  }
 }
 
 }  // namespace binhdan::avx2

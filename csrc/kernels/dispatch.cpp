@@ -10,6 +10,7 @@ constexpr const KernelTable* kTables[] = {
     &kScalarTable,
 #if defined(BINHDAN_X86_64)
     &kAvx2Table,
+    &kAvxvnniTable,
     &kAvx512vnniTable,
 #endif
 };

@@ -7,21 +7,23 @@
 
 namespace binhdan::avx2 {
 
-consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&)) {
+consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&),
+                   size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
   kernel.gemv = kernel.gemm = matmul;
-  if (kernel.few == Activation::f32) kernel.scratch_size = matmul_rows_scratch;
+  kernel.scratch_size = scratch_size;
 }
 
 consteval KernelTable table() {
   KernelTable table = scalar::table();
   table.isa = "avx2";
   table.supported = supported;
-  set(table, DType::q8_0, matmul_q8_0);
-  set(table, DType::q4_0, matmul_q4_0);
-  set(table, DType::f32, matmul_f32);
-  set(table, DType::f16, matmul_f16);
-  set(table, DType::bf16, matmul_bf16);
+  set(table, DType::f32, matmul_f32, matmul_rows_scratch);
+  set(table, DType::f16, matmul_f16, matmul_rows_scratch);
+  set(table, DType::bf16, matmul_bf16, matmul_rows_scratch);
+#define SET(type) set(table, DType::type, matmul<DType::type>, scratch_size<DType::type>);
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
   table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;

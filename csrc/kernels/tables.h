@@ -11,6 +11,7 @@ namespace binhdan {
 extern const KernelTable kScalarTable;
 #if defined(BINHDAN_X86_64)
 extern const KernelTable kAvx2Table;
+extern const KernelTable kAvxvnniTable;
 extern const KernelTable kAvx512vnniTable;
 #endif
 

@@ -1,0 +1,17 @@
+// Private to the avxvnni table: what its files give to table_avxvnni.cpp. The rules of avx2.h hold here too.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "kernels/panels.h"
+
+namespace binhdan::avxvnni {
+
+// Types that have panels, q8 activations.
+template <DType type>
+void matmul(const MatmulArgs& args);
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
+
+}  // namespace binhdan::avxvnni

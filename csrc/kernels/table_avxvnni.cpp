@@ -1,0 +1,30 @@
+// The avxvnni table: AVX2 with the 256-bit form of vpdpbusd (Alder Lake 2021, Zen 5 2024, and small cores since
+// Gracemont). Only products of panels differ from avx2.
+#include "kernels/avxvnni.h"
+#include "kernels/table_avx2.h"
+#include "kernels/tables.h"
+
+namespace binhdan {
+namespace avxvnni {
+namespace {
+
+bool supported(const CpuFeatures& cpu) {
+  return cpu.avx_vnni;
+}
+
+consteval KernelTable table() {
+  KernelTable table = avx2::table();
+  table.isa = "avxvnni";
+  table.supported = supported;
+#define SET(type) avx2::set(table, DType::type, matmul<DType::type>, scratch_size<DType::type>);
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
+  return table;
+}
+
+}  // namespace
+}  // namespace avxvnni
+
+constinit const KernelTable kAvxvnniTable = avxvnni::table();
+
+}  // namespace binhdan
