@@ -54,7 +54,7 @@ TEST(tables_are_complete) {
   });
   for (const KernelTable* table : supported_tables()) {
     CHECK(table->quantize[0] && table->quantize[1] && table->rms_norm && table->rope && table->silu_mul);
-    CHECK(table->add && table->scale && table->to_f16 && table->attention);
+    CHECK(table->add && table->scale && table->to_f16 && table->attention.few && table->attention.many);
     CHECK(table->matmul[4].gemv == nullptr);  // 4 was a type once
   }
 }
