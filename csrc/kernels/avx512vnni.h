@@ -12,12 +12,10 @@
 
 namespace binhdan::avx512vnni {
 
-// Types that have panels, q8 activations. gemv reads the panels once for up to kFewRows rows of activations.
+// Types that have panels, q8 activations. Up to kFewRows rows of them read the panels once, at memory speed.
 inline constexpr int kFewRows = 8;
 template <DType type>
-void gemv(const MatmulArgs& args);
-template <DType type>
-void gemm(const MatmulArgs& args);
+void matmul(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 

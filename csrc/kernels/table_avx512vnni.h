@@ -9,8 +9,7 @@ namespace binhdan::avx512vnni {
 template <DType type>
 consteval void set_panels(KernelTable& table) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
-  kernel.gemv = gemv<type>;
-  kernel.gemm = gemm<type>;
+  kernel.gemv = kernel.gemm = matmul<type>;
   kernel.scratch_size = scratch_size<type>;
 }
 
