@@ -54,11 +54,21 @@ class Engine:
         """Appends a token to each of `sequences` sequences of `position` tokens."""
         self._decode([(sequence, position, True) for sequence in range(sequences)])
 
-    def _decode(self, rows: Sequence[tuple[int, int, bool]]) -> None:
+    def logits(self, tokens: Sequence[int]) -> Any:
+        """Of every position of a text, (n, vocabulary) in numpy's float32."""
+        import numpy as np
+
+        self.clear()
+        self._decode([(0, at, True) for at in range(len(tokens))], tokens)
+        rows = (llama_cpp.llama_get_logits_ith(self.context, i) for i in range(len(tokens)))
+        return np.array([np.ctypeslib.as_array(row, (self.vocabulary,)) for row in rows])
+
+    def _decode(self, rows: Sequence[tuple[int, int, bool]], tokens: Sequence[int] | None = None) -> None:
+        """Computes rows of (sequence, position, logits wanted), of `tokens` or any."""
         batch: Any = self.batch
         batch.n_tokens = len(rows)
         for i, (sequence, position, logits) in enumerate(rows):
-            batch.token[i] = self.random.randrange(self.vocabulary)
+            batch.token[i] = tokens[i] if tokens else self.random.randrange(self.vocabulary)
             batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = position, 1, sequence
             batch.logits[i] = logits
         if status := llama_cpp.llama_decode(self.context, batch):

@@ -25,7 +25,7 @@ def blocks(name: str, rows: int, cols: int) -> np.ndarray[Any, np.dtype[np.uint8
     """File blocks of any codes. Where a floating-point number lies in them, it is neither tiny nor huge."""
     elements, size = _native.dtypes()[name]
     random = np.random.default_rng(0).integers(0, 256, rows * cols // elements * size, dtype=np.uint8)
-    return random & 0x9F | 0x20
+    return (random & 0x9F | 0x20).astype(np.uint8)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -302,14 +302,14 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Halv
 
 // ---- models ------------------------------------------------------------------------------------------
 
-py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads) {
+py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool few) {
   expect_axes(tokens, "tokens", 1);
   expect_positive("tokens", tokens.size());
   const std::span<const int32_t> ids(tokens.data(), static_cast<size_t>(tokens.size()));
   std::vector<float> rows;
   {
     py::gil_scoped_release release;
-    internal::forward_logits(model, ids, threads, [&](int64_t, std::span<const float> row) {
+    internal::forward_logits(model, ids, threads, few, [&](int64_t, std::span<const float> row) {
       if (rows.empty()) rows.reserve(row.size() * ids.size());
       rows.insert(rows.end(), row.begin(), row.end());
     });
@@ -386,7 +386,7 @@ PYBIND11_MODULE(_native, module) {
   module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));
   module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"));
-  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"));
+  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("few") = false);
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),
              arg("depth") = 0, arg("sequences") = 1);
   module.def("peaks", peaks, arg("isa"), arg("threads"));

@@ -64,8 +64,9 @@ def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
 def attention(isa: str, q: _Array, k: npt.NDArray[np.uint16], v: npt.NDArray[np.uint16]) -> _Floats:
     """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v the bits of float16 (n, head_dim)."""
 
-def logits(model: int, tokens: _Array, threads: int) -> _Floats:
-    """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary)."""
+def logits(model: int, tokens: _Array, threads: int, few: bool = False) -> _Floats:
+    """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `few` chooses the numeric
+    class of few rows, in which tokens are decoded, else that of many rows, in which prompts are read."""
 
 class _Op(TypedDict):
     name: str  # "qkv", "attention", ..., "wait" for the time in barriers

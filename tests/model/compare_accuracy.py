@@ -1,0 +1,101 @@
+"""How far this engine and llama.cpp are from the float64 oracle, on the same file and text.
+
+    python tests/model/compare_accuracy.py [--model FILE] [--text FILE]
+
+prints for each kernel table and numeric class, and for the installed llama-cpp-python, the mean KL divergence
+of the next-token distribution from the oracle's, and how many times llama.cpp's it is, with the 95 % interval
+of a paired bootstrap. The oracle holds the model in float64: small models only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from binhdan.bench.child_llama_cpp import Engine
+from binhdan.bench.workload import Workload
+from binhdan.runtime.library import library
+from binhdan.runtime.model import embedded_model
+from binhdan.runtime.options import LoadOptions
+
+from binhdan import _native
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+from reference_forward import Array, ReferenceModel, log_softmax  # noqa: E402
+
+Logits = npt.NDArray[Any]
+MOST_TOKENS = 256  # of one text
+# Neighbouring positions share their past, so that they are drawn together.
+BLOCK = 16
+
+
+def tokenized(model: Path, texts: list[str]) -> list[list[int]]:
+    handle = library().open_model(str(model), LoadOptions())
+    try:
+        return [library().tokenize(handle, text.encode(), 0)[:MOST_TOKENS] for text in texts]
+    finally:
+        library().close_model(handle)
+
+
+def divergences(expected: list[Array], got: list[Logits]) -> Array:
+    """KL(expected ‖ got) at every position of every text, in nats."""
+    p, q = log_softmax(np.concatenate(expected)), log_softmax(np.concatenate(got))
+    return np.asarray(np.sum(np.exp(p) * (p - q), axis=-1))
+
+
+def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[float, float, float]:
+    """mean(ours) / mean(theirs), and its 95 % interval by drawing blocks of positions, the same for both."""
+    whole = len(ours) // BLOCK * BLOCK
+    a, b = (x[:whole].reshape(-1, BLOCK).sum(axis=1) for x in (ours, theirs))
+    drawn = np.random.default_rng(0).integers(0, len(a), (draws, len(a)))
+    low, high = np.quantile(a[drawn].sum(axis=1) / b[drawn].sum(axis=1), (0.025, 0.975))
+    return float(ours.mean() / theirs.mean()), float(low), float(high)
+
+
+def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> list[Logits]:
+    handle = library().open_model(str(model), LoadOptions(isa=isa))
+    try:
+        return [_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts]
+    finally:
+        library().close_model(handle)
+
+
+def llama_cpp_logits(model: Path, texts: list[list[int]]) -> list[Logits]:
+    engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MOST_TOKENS, decode=1))
+    return [engine.logits(tokens) for tokens in texts]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=embedded_model())
+    parser.add_argument("--text", type=Path, default=TESTS / "data/van_ban.txt", help="one text a line")
+    options = parser.parse_args()
+    texts = tokenized(options.model, options.text.read_text("utf-8").splitlines())
+    oracle = ReferenceModel(options.model)
+    expected = [oracle.logits(tokens) for tokens in texts]
+    best = np.concatenate(expected).argmax(axis=-1)
+    theirs = llama_cpp_logits(options.model, texts)
+    their_kl = divergences(expected, theirs)
+
+    def report(name: str, got: list[Logits], kl: Array) -> None:
+        agree = float(np.mean(np.concatenate(got).argmax(axis=-1) == best))
+        ratio, low, high = ratio_interval(kl, their_kl)
+        print(f"{name:24}  {kl.mean():.2e}  {agree:6.1%}  {ratio:.2f} ({low:.2f} to {high:.2f})", flush=True)
+
+    print(f"{options.model.name}, {len(best)} positions")
+    print(f"{'':24}  {'mean KL':8}  top-1   times llama.cpp's")
+    report("llama.cpp", theirs, their_kl)
+    for isa in _native.isas():
+        for few in (False, True):
+            got = our_logits(options.model, isa, few, texts)
+            report(f"{isa}, {'few' if few else 'many'} rows", got, divergences(expected, got))
+
+
+if __name__ == "__main__":
+    main()
