@@ -17,7 +17,6 @@ namespace {
 using namespace binhdan;
 
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
-using Halves = py::array_t<uint16_t, py::array::c_style>;
 using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
 // ---- arguments ---------------------------------------------------------------------------------------
@@ -256,7 +255,7 @@ py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Fl
 }
 
 // One split of keys and values, its output divided. q comes scaled by 1 / sqrt(head_dim).
-py::array_t<float> attention(const std::string& isa, const Floats& q, const Halves& k, const Halves& v) {
+py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v) {
   expect_axes(q, "q", 2);
   expect_axes(k, "k", 2);
   expect_axes(v, "v", 2);
@@ -267,22 +266,20 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Halv
     fail(Code::invalid_argument, "tokens of k: expected at most ", kSplitTokens, ", got ", n);
   expect_size("columns of k", static_cast<uint64_t>(dim), static_cast<uint64_t>(k.shape(1)));
   expect_size("size of v", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(v.size()));
+  const AttentionKernel& kernel = internal::table(isa).attention;
   const size_t page_size = kv_page_size(dim);
   Buffer pages(page_size * kSplitPages);
+  pages.zero();
   const uint16_t* data[kSplitPages + 1] = {};
   for (int64_t j = 0; j < n; ++j) {
     auto* page = reinterpret_cast<uint16_t*>(pages.as() + static_cast<size_t>(j / kKvPageTokens) * page_size);
     data[j / kKvPageTokens] = page;
-    const int64_t token = j % kKvPageTokens;
-    for (int64_t d = 0; d < dim; ++d) {
-      kv_page_key(page, token)[d * kKvPageTokens] = k.at(j, d);
-      kv_page_value(page, dim, token)[d] = v.at(j, d);
-    }
+    kernel.store_key(page, dim, j % kKvPageTokens, k.data(j));
+    kernel.store_value(page, dim, j % kKvPageTokens, v.data(j));
   }
   std::vector<float> scaled(q.data(), q.data() + q.size()), m(static_cast<size_t>(heads)), l(m.size());
   for (float& x : scaled) x *= std::numbers::log2e_v<float>;
   py::array_t<float> out({heads, dim});
-  const AttentionKernel& kernel = internal::table(isa).attention;
   Buffer scratch(kernel.scratch_size ? kernel.scratch_size(1, heads, dim) : 0);
   kernel.few({.q = scaled.data(),
               .q_stride = heads * dim,

@@ -44,6 +44,18 @@ struct Lanes {
 
 }  // namespace
 
+void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k) {
+  for (int64_t d = 0; d < head_dim; d += 8) {
+    uint16_t part[8];
+    to_f16(part, k + d, 8);
+    for (int i = 0; i < 8; ++i) page[(d + i) * kKvPageTokens + token] = part[i];
+  }
+}
+
+void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v) {
+  to_f16(page + (kKvPageTokens + token) * head_dim, v, head_dim);
+}
+
 void attention(const AttentionArgs& args) {
   LaneAttention<Lanes>::run(args);
 }

@@ -29,6 +29,14 @@ void fold_page(const float* q, const uint16_t* page, int64_t n, int64_t dim, flo
 
 }  // namespace
 
+void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k) {
+  for (int64_t d = 0; d < head_dim; ++d) page[d * kKvPageTokens + token] = f32_to_f16(k[d]);
+}
+
+void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v) {
+  to_f16(page + (kKvPageTokens + token) * head_dim, v, head_dim);
+}
+
 void attention(const AttentionArgs& args) {
   const int64_t dim = args.head_dim;
   for (int64_t i = 0; i < args.rows; ++i) {

@@ -80,24 +80,19 @@ struct MatmulKernel {
 };
 
 // ---- attention ---------------------------------------------------------------------------------------------
-// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions, float16: K transposed,
-// (head_dim, kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
-// (kKvPageTokens, head_dim). Either becomes a tile operand by interleaving two neighbouring rows.
+// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. How, is the table's own
+// matter; `store_key` and `store_value` know. `scalar` has float16, K transposed, (head_dim, kKvPageTokens), so that vector lanes are
+// positions and scores need no horizontal sums, then V, (kKvPageTokens, head_dim).
 inline constexpr int kKvPageTokens = 64;
 // A split is this many pages. Each is folded from its own start, page after page; ops/attention combines them
 // in order, so that bits do not depend on how splits were shared out among threads.
 inline constexpr int kSplitPages = 8;
 inline constexpr int kSplitTokens = kSplitPages * kKvPageTokens;
 
-inline size_t kv_page_size(int64_t head_dim) {  // of one KV head, in bytes
-  return static_cast<size_t>(2 * kKvPageTokens * head_dim) * sizeof(uint16_t);
-}
-// Where position `token` of the page keeps its key, elements kKvPageTokens apart, and its value.
-inline uint16_t* kv_page_key(uint16_t* page, int64_t token) {
-  return page + token;
-}
-inline uint16_t* kv_page_value(uint16_t* page, int64_t head_dim, int64_t token) {
-  return page + (kKvPageTokens + token) * head_dim;
+// Bytes of one KV head's page. Tiles want whole groups of 32 elements. What nobody stored must be finite: pages
+// begin as zeros.
+inline size_t kv_page_size(int64_t head_dim) {
+  return static_cast<size_t>((head_dim + 31) / 32 * 32 * 2 * kKvPageTokens) * sizeof(uint16_t);
 }
 
 // Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query heads
@@ -121,6 +116,9 @@ struct AttentionArgs {
 };
 
 struct AttentionKernel {
+  // Write the key or the value, (head_dim), of the page's position `token`.
+  void (*store_key)(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
+  void (*store_value)(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
   void (*few)(const AttentionArgs& args);
   void (*many)(const AttentionArgs& args);  // the same function as `few` where a table has one class
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none

@@ -34,6 +34,8 @@ void silu_mul(float* gate, const float* up, int64_t n);
 void add(float* x, const float* y, int64_t n);
 void scale(float* x, float factor, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
+void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
+void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
 
 template <DType type>
@@ -88,7 +90,11 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
-  table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
+  table.attention = {.store_key = store_key,
+                     .store_value = store_value,
+                     .few = attention,
+                     .many = attention,
+                     .scratch_size = nullptr};
   return table;
 }
 

@@ -32,7 +32,11 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
-  table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
+  table.attention = {.store_key = store_key,
+                     .store_value = store_value,
+                     .few = attention,
+                     .many = attention,
+                     .scratch_size = nullptr};
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   table.peak[static_cast<size_t>(Activation::f32)] = peak_f32;
   return table;

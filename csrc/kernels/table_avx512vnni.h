@@ -20,7 +20,7 @@ consteval KernelTable table() {
 #define SET(type) set_panels<DType::type>(table);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
-  table.attention = {.few = attention, .many = attention, .scratch_size = nullptr};
+  table.attention.few = table.attention.many = attention;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
 }

@@ -11,13 +11,14 @@ SequenceState::SequenceState(const Config& config) {
 
 void SequenceState::reserve(int64_t tokens) {
   const auto needed = static_cast<size_t>((length_ + tokens + kKvPageTokens - 1) / kKvPageTokens);
-  while (pages_.size() < needed) pages_.emplace_back(page_bytes_);
+  while (pages_.size() < needed) {
+    pages_.emplace_back(page_bytes_);
+    pages_.back().zero();
+  }
 }
 
 void SequenceState::advance_blank(int64_t tokens) {
-  const size_t before = pages_.size();
   reserve(tokens);
-  for (size_t i = before; i < pages_.size(); ++i) pages_[i].zero();
   advance(tokens);
 }
 

@@ -1,4 +1,4 @@
-// What a sequence remembers of its past: keys and values in F16, in pages of kKvPageTokens positions.
+// What a sequence remembers of its past: keys and values in 16 bits, in pages of kKvPageTokens positions.
 // A page holds all layers, so that a page is the unit of sharing and of eviction.
 #pragma once
 #include <cstdint>

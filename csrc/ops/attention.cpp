@@ -162,20 +162,14 @@ class Worker {
 
 void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                const float* k) {
-  uint16_t* page = layer.head(row.pages[row.position / kKvPageTokens], head);
-  uint16_t* key = kv_page_key(page, row.position % kKvPageTokens);
-  for (int64_t begin = 0; begin < layer.head_dim; begin += 64) {
-    uint16_t part[64];
-    const int64_t n = std::min<int64_t>(64, layer.head_dim - begin);
-    table.to_f16(part, k + begin, n);
-    for (int64_t d = 0; d < n; ++d) key[(begin + d) * kKvPageTokens] = part[d];
-  }
+  table.attention.store_key(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
+                            row.position % kKvPageTokens, k);
 }
 
 void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                  const float* v) {
-  uint16_t* page = layer.head(row.pages[row.position / kKvPageTokens], head);
-  table.to_f16(kv_page_value(page, layer.head_dim, row.position % kKvPageTokens), v, layer.head_dim);
+  table.attention.store_value(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
+                              row.position % kKvPageTokens, v);
 }
 
 float query_scale(int64_t head_dim) {

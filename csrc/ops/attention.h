@@ -12,7 +12,7 @@
 
 namespace binhdan::ops {
 
-// Where the keys and values of one layer lie in every page of a sequence: head after head, as kernels.h says.
+// Where the keys and values of one layer lie in every page of a sequence, head after head.
 struct KvLayer {
   size_t offset;  // bytes from a page's start
   int64_t kv_heads, head_dim;

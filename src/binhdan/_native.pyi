@@ -61,8 +61,8 @@ def rope(isa: str, x: _Array, cos_sin: _Array, neox: bool) -> _Floats:
 def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
     """gate / (1 + e^-gate) * up: (n,)."""
 
-def attention(isa: str, q: _Array, k: npt.NDArray[np.uint16], v: npt.NDArray[np.uint16]) -> _Floats:
-    """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v the bits of float16 (n, head_dim)."""
+def attention(isa: str, q: _Array, k: _Array, v: _Array) -> _Floats:
+    """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v (n, head_dim), which the table rounds."""
 
 def logits(model: int, tokens: _Array, threads: int, few: bool = False) -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `few` chooses the numeric

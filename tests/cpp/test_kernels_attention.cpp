@@ -12,37 +12,38 @@ using namespace kernel_fixture;
 
 namespace {
 
-constexpr uint16_t kNanF16 = 0x7e00;
+// Keys and values of one KV head.
+struct Kv {
+  int64_t tokens, dim;
+  std::vector<float> k, v;
+};
 
-// Keys and values of one KV head. What lies behind the last position is NaN.
+Kv random_kv(Random& random, int64_t tokens, int64_t dim) {
+  Kv kv{tokens, dim, gauss_vector(random, tokens * dim), gauss_vector(random, tokens * dim)};
+  for (std::vector<float>* side : {&kv.k, &kv.v})
+    for (float& x : *side) x = f16_to_f32(f32_to_f16(x));
+  return kv;
+}
+
+// As a table keeps them. What lies behind the last position is far greater than all others.
 class Pages {
  public:
-  Pages(Random& random, int64_t tokens, int64_t dim)
-      : dim_(dim), k_(gauss_vector(random, tokens * dim)), v_(gauss_vector(random, tokens * dim)) {
-    const int64_t pages = (tokens + kKvPageTokens - 1) / kKvPageTokens;
-    for (int64_t i = 0; i < pages; ++i) {
-      buffers_.emplace_back(kv_page_size(dim));
-      std::fill_n(buffers_.back().as<uint16_t>(), kv_page_size(dim) / 2, kNanF16);
-      data_.push_back(buffers_.back().as<uint16_t>());
+  Pages(const KernelTable& table, const Kv& kv) {
+    for (int64_t token = 0; token < kv.tokens; ++token) {
+      if (token % kKvPageTokens == 0) {
+        buffers_.emplace_back(kv_page_size(kv.dim));
+        std::fill_n(buffers_.back().as<uint16_t>(), kv_page_size(kv.dim) / 2, f32_to_f16(14.0f));
+        data_.push_back(buffers_.back().as<uint16_t>());
+      }
+      uint16_t* page = buffers_.back().as<uint16_t>();
+      table.attention.store_key(page, kv.dim, token % kKvPageTokens, kv.k.data() + token * kv.dim);
+      table.attention.store_value(page, kv.dim, token % kKvPageTokens, kv.v.data() + token * kv.dim);
     }
     data_.push_back(nullptr);
-    for (std::vector<float>* side : {&k_, &v_})
-      for (float& x : *side) x = f16_to_f32(f32_to_f16(x));
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t d = 0; d < dim; ++d) {
-        uint16_t* page = buffers_[static_cast<size_t>(t / kKvPageTokens)].as<uint16_t>();
-        kv_page_key(page, t % kKvPageTokens)[d * kKvPageTokens] = f32_to_f16(k(t)[d]);
-        kv_page_value(page, dim, t % kKvPageTokens)[d] = f32_to_f16(v(t)[d]);
-      }
   }
-  const float* k(int64_t token) const { return k_.data() + token * dim_; }
-  const float* v(int64_t token) const { return v_.data() + token * dim_; }
   const uint16_t* const* data() const { return data_.data(); }
-  int64_t dim() const { return dim_; }
 
  private:
-  int64_t dim_;
-  std::vector<float> k_, v_;
   std::vector<Buffer> buffers_;
   std::vector<const uint16_t*> data_;
 };
@@ -59,19 +60,19 @@ struct Output {
 
 using Class = void (*)(const AttentionArgs&);
 
-Output attend(const KernelTable& table, Class kernel, const Pages& pages, const Queries& queries,
-              int64_t first, int64_t rows, int64_t first_head, int64_t heads) {
+Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Pages& pages,
+              const Queries& queries, int64_t first, int64_t rows, int64_t first_head, int64_t heads) {
   const auto n = static_cast<size_t>(rows * heads);
   Output out{std::vector<float>(n), std::vector<float>(n),
-             std::vector<float>(n * static_cast<size_t>(pages.dim()))};
+             std::vector<float>(n * static_cast<size_t>(kv.dim))};
   const auto scratch_size = table.attention.scratch_size;
-  Buffer scratch(scratch_size ? scratch_size(rows, heads, pages.dim()) : 0);
-  const int64_t stride = queries.heads * pages.dim();
-  kernel({.q = queries.q.data() + first * stride + first_head * pages.dim(),
+  Buffer scratch(scratch_size ? scratch_size(rows, heads, kv.dim) : 0);
+  const int64_t stride = queries.heads * kv.dim;
+  kernel({.q = queries.q.data() + first * stride + first_head * kv.dim,
           .q_stride = stride,
           .rows = rows,
           .heads = heads,
-          .head_dim = pages.dim(),
+          .head_dim = kv.dim,
           .pages = pages.data(),
           .visible = queries.visible + first,
           .m = out.m.data(),
@@ -81,45 +82,39 @@ Output attend(const KernelTable& table, Class kernel, const Pages& pages, const 
   return out;
 }
 
-Output attend(const KernelTable& table, Class kernel, const Pages& pages, const Queries& queries) {
-  return attend(table, kernel, pages, queries, 0, queries.rows, 0, queries.heads);
+Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Queries& queries) {
+  return attend(table, kernel, kv, Pages(table, kv), queries, 0, queries.rows, 0, queries.heads);
 }
 
-// For query r (row and head): its output in double, and how far rounding q, k, the weights and v to bfloat16
-// (half an ulp: u = 2^-9) may move it: a score moves by 2 u sum |q k|, its weight by ln 2 times that, and
-// weight and value by u each.
+// For query r (row and head), in double: its output, and the sum of |weight * value|. `bf16`: queries, keys and
+// values are rounded to bfloat16 before.
 struct Oracle {
-  std::vector<double> out, bf16_error;
+  std::vector<double> out, magnitude;
 
-  Oracle(const Pages& pages, const Queries& queries, int64_t r) {
-    constexpr double u = 0x1p-9;
-    const float* q = queries.q.data() + r * pages.dim();
-    const int64_t seen = queries.visible + r / queries.heads;
-    std::vector<double> scores, magnitudes;
-    for (int64_t j = 0; j < seen; ++j) {
-      double score = 0, magnitude = 0;
-      for (int64_t d = 0; d < pages.dim(); ++d) {
-        score += static_cast<double>(q[d]) * pages.k(j)[d];
-        magnitude += std::fabs(static_cast<double>(q[d]) * pages.k(j)[d]);
-      }
+  Oracle(const Kv& kv, const Queries& queries, int64_t r, bool bf16) {
+    const auto value = [&](const std::vector<float>& x, int64_t row, int64_t d) {
+      const float exact = x[static_cast<size_t>(row * kv.dim + d)];
+      return static_cast<double>(bf16 ? bf16_to_f32(f32_to_bf16(exact)) : exact);
+    };
+    std::vector<double> scores;
+    for (int64_t j = 0; j < queries.visible + r / queries.heads; ++j) {
+      double score = 0;
+      for (int64_t d = 0; d < kv.dim; ++d) score += value(queries.q, r, d) * value(kv.k, j, d);
       scores.push_back(score);
-      magnitudes.push_back(magnitude);
     }
     const double top = *std::max_element(scores.begin(), scores.end());
     double total = 0;
     for (double s : scores) total += std::exp2(s - top);
-    out.resize(static_cast<size_t>(pages.dim()));
-    bf16_error.resize(out.size());
-    double drift = 0;  // of the total, relative
-    for (size_t j = 0; j < scores.size(); ++j) {
-      const double p = std::exp2(scores[j] - top) / total, moved = 2 * u * 0.694 * magnitudes[j] + u;
-      drift += p * moved;
-      for (size_t d = 0; d < out.size(); ++d) {
-        out[d] += p * pages.v(static_cast<int64_t>(j))[d];
-        bf16_error[d] += p * std::fabs(pages.v(static_cast<int64_t>(j))[d]) * (moved + u);
+    for (int64_t d = 0; d < kv.dim; ++d) {
+      double sum = 0, sizes = 0;
+      for (size_t j = 0; j < scores.size(); ++j) {
+        const double term = std::exp2(scores[j] - top) / total * value(kv.v, static_cast<int64_t>(j), d);
+        sum += term;
+        sizes += std::fabs(term);
       }
+      out.push_back(sum);
+      magnitude.push_back(sizes);
     }
-    for (size_t d = 0; d < out.size(); ++d) bf16_error[d] += drift * std::fabs(out[d]) + 1e-4;
   }
 };
 
@@ -129,13 +124,13 @@ Queries random_queries(Random& random, int64_t rows, int64_t heads, int64_t visi
   return queries;
 }
 
-// Every table's classes; `bf16` tells which of them rounds to bfloat16.
+// Every table's classes; `bf16` tells which of them compute in bfloat16.
 template <typename F>
 void for_each_class(F&& test) {
   for (const KernelTable* table : supported_tables()) {
-    test(*table, table->attention.few, false);
-    if (table->attention.many != table->attention.few)
-      test(*table, table->attention.many, std::string(table->isa) == "amx");
+    const bool bf16 = std::string(table->isa) == "amx";
+    test(*table, table->attention.few, bf16);
+    if (table->attention.many != table->attention.few) test(*table, table->attention.many, bf16);
   }
 }
 
@@ -148,22 +143,23 @@ std::string name(const Queries& queries, int64_t dim) {
          ", visible " + std::to_string(queries.visible) + ", head_dim " + std::to_string(dim);
 }
 
-void expect_near(const KernelTable& table, bool bf16, const Pages& pages, const Queries& queries,
-                 const Output& got, double f32_error = 2e-5) {
+// bf16: weights are rounded to bfloat16 (2^-9 of each), and 2^x is within 1e-4. `slack` for great scores, whose
+// own rounding shows.
+void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Queries& queries, const Output& got,
+                 double slack = 2e-5) {
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
     const auto query = static_cast<size_t>(r);
     if (queries.visible + r / queries.heads <= 0) {
-      expect(got.m[query] == -INFINITY && got.l[query] == 0, table, name(queries, pages.dim()) + ", unseen");
+      expect(got.m[query] == -INFINITY && got.l[query] == 0, table, name(queries, kv.dim) + ", unseen");
       continue;
     }
-    const Oracle want(pages, queries, r);
+    const Oracle want(kv, queries, r, bf16);
     for (size_t d = 0; d < want.out.size(); ++d) {
       const double out = got.acc[query * want.out.size() + d] / static_cast<double>(got.l[query]);
       const double error = std::fabs(out - want.out[d]);
-      if (!(error <= (bf16 ? want.bf16_error[d] : f32_error))) {
-        expect(
-            false, table,
-            name(queries, pages.dim()) + ", query " + std::to_string(r) + ", error " + std::to_string(error));
+      if (!(error <= slack + (bf16 ? (0x1p-9 + 2e-4) * want.magnitude[d] : 0))) {
+        expect(false, table,
+               name(queries, kv.dim) + ", query " + std::to_string(r) + ", error " + std::to_string(error));
         return;
       }
     }
@@ -177,10 +173,10 @@ TEST(attention_agrees_with_double) {
   for (const int64_t dim : {8, 24, 64, 80, 128})
     for (const int64_t visible : {1, 5, 63, 64, 65, 200, 511, 512})
       for (const int64_t heads : {1, 7}) {
-        const Pages pages(random, visible, dim);
+        const Kv kv = random_kv(random, visible, dim);
         const Queries queries = random_queries(random, 1, heads, visible, dim);
         for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-          expect_near(table, bf16, pages, queries, attend(table, kernel, pages, queries));
+          expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
         });
       }
 }
@@ -192,10 +188,10 @@ TEST(attention_of_many_rows_is_causal) {
   };
   for (const Shape s : {Shape{3, 1, 1, 64}, Shape{70, 2, 1, 64}, Shape{32, 7, 40, 64}, Shape{9, 4, 120, 128},
                         Shape{20, 3, -5, 40}, Shape{40, 5, 470, 64}}) {
-    const Pages pages(random, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
+    const Kv kv = random_kv(random, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
     const Queries queries = random_queries(random, s.rows, s.heads, s.visible, s.dim);
     for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-      expect_near(table, bf16, pages, queries, attend(table, kernel, pages, queries));
+      expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
     });
   }
 }
@@ -205,13 +201,14 @@ TEST(attention_of_a_query_does_not_depend_on_its_company) {
   Random random(3);
   for (const int64_t visible : {-3, 50, 500}) {
     const int64_t rows = 37, heads = 3, dim = 64;
-    const Pages pages(random, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
+    const Kv kv = random_kv(random, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
     const Queries queries = random_queries(random, rows, heads, visible, dim);
     for_each_class([&](const KernelTable& table, Class kernel, bool) {
-      const Output all = attend(table, kernel, pages, queries);
+      const Pages pages(table, kv);
+      const Output all = attend(table, kernel, kv, pages, queries, 0, rows, 0, heads);
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t h = 0; h < heads; ++h) {
-          const Output one = attend(table, kernel, pages, queries, i, 1, h, 1);
+          const Output one = attend(table, kernel, kv, pages, queries, i, 1, h, 1);
           const int64_t r = i * heads + h;
           expect(same_bits(one.m.data(), all.m.data() + r, 1) &&
                      same_bits(one.l.data(), all.l.data() + r, 1) &&
@@ -226,23 +223,23 @@ TEST(attention_of_a_query_does_not_depend_on_its_company) {
 TEST(attention_survives_great_scores) {
   Random random(4);
   const int64_t dim = 64, tokens = 300;
-  Pages pages(random, tokens, dim);
+  const Kv kv = random_kv(random, tokens, dim);
   Queries queries = random_queries(random, 2, 3, tokens - 1, dim);
   for (float& x : queries.q) x *= 100;
   for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-    const Output got = attend(table, kernel, pages, queries);
+    const Output got = attend(table, kernel, kv, queries);
     for (float l : got.l) expect(std::isfinite(l) && l > 0, table, "attention: sum of weights");
-    if (!bf16) expect_near(table, false, pages, queries, got, 1e-3);  // scores of several hundred
+    expect_near(table, bf16, kv, queries, got, 1e-3);  // scores of several hundred
   });
 }
 
 TEST(a_fault_in_what_a_row_sees_is_seen_in_its_output) {
   Random random(5);
-  const Pages pages(random, 70, 64);
+  const Kv kv = random_kv(random, 70, 64);
   Queries queries = random_queries(random, 2, 2, 69, 64);
   queries.q[64] = std::numeric_limits<float>::quiet_NaN();  // row 0, head 1
   for_each_class([&](const KernelTable& table, Class kernel, bool) {
-    const Output got = attend(table, kernel, pages, queries);
+    const Output got = attend(table, kernel, kv, queries);
     for (size_t r = 0; r < 4; ++r)
       expect(std::isnan(got.acc[r * 64 + 5] / got.l[r]) == (r == 1), table,
              "NaN of query " + std::to_string(r));
