@@ -1,6 +1,6 @@
 """How far this engine and llama.cpp are from the float64 oracle, on the same file and text.
 
-    python tests/model/compare_accuracy.py [--model FILE] [--text FILE]
+    python tests/compare_accuracy.py [--model FILE] [--text FILE]
 
 prints for each kernel table and numeric class, and for the installed llama-cpp-python, the mean KL divergence
 of the next-token distribution from the oracle's, and how many times llama.cpp's it is, with the 95 % interval
@@ -10,24 +10,20 @@ of a paired bootstrap. The oracle holds the model in float64: small models only.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from binhdan.bench.child_llama_cpp import Engine
 from binhdan.bench.workload import Workload
 from binhdan.runtime.library import library
 from binhdan.runtime.model import embedded_model
 from binhdan.runtime.options import LoadOptions
+from reference_forward import Array, ReferenceModel, log_softmax
 
 from binhdan import _native
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
-
-from reference_forward import Array, ReferenceModel, log_softmax  # noqa: E402
+TEXT = Path(__file__).parent / "data/van_ban.txt"
 
 Logits = npt.NDArray[Any]
 MOST_TOKENS = 256  # of one text
@@ -67,6 +63,8 @@ def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> list
 
 
 def llama_cpp_logits(model: Path, texts: list[list[int]]) -> list[Logits]:
+    from binhdan.bench.child_llama_cpp import Engine  # where llama-cpp-python is installed
+
     engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MOST_TOKENS, decode=1))
     return [engine.logits(tokens) for tokens in texts]
 
@@ -74,7 +72,7 @@ def llama_cpp_logits(model: Path, texts: list[list[int]]) -> list[Logits]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=embedded_model())
-    parser.add_argument("--text", type=Path, default=TESTS / "data/van_ban.txt", help="one text a line")
+    parser.add_argument("--text", type=Path, default=TEXT, help="one text a line")
     options = parser.parse_args()
     texts = tokenized(options.model, options.text.read_text("utf-8").splitlines())
     oracle = ReferenceModel(options.model)

@@ -1,0 +1,54 @@
+"""Against llama.cpp: on the same file and text, at most 1.1 times as far from the float64 oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import compare_accuracy as accuracy
+import numpy as np
+import pytest
+from binhdan.bench.engines import LlamaCppPython
+from binhdan.runtime.model import embedded_model
+from reference_forward import Array, ReferenceModel
+
+from binhdan import _native
+
+RATIO_LIMIT = 1.1
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    texts: list[list[int]]
+    expected: list[Array]
+    llama_cpp: Array  # divergences
+
+
+@pytest.fixture(scope="module")
+def yardstick() -> Yardstick:
+    if not LlamaCppPython.installed():
+        pytest.skip("llama-cpp-python is not installed")
+    texts = accuracy.tokenized(embedded_model(), accuracy.TEXT.read_text("utf-8").splitlines())
+    expected = [ReferenceModel(embedded_model()).logits(tokens) for tokens in texts]
+    theirs = accuracy.llama_cpp_logits(embedded_model(), texts)
+    return Yardstick(texts, expected, accuracy.divergences(expected, theirs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("few", [False, True], ids=["many", "few"])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_as_near_to_the_oracle_as_llama_cpp(isa: str, few: bool, yardstick: Yardstick) -> None:
+    ours = accuracy.our_logits(embedded_model(), isa, few, yardstick.texts)
+    ratio, low, high = accuracy.ratio_interval(
+        accuracy.divergences(yardstick.expected, ours), yardstick.llama_cpp
+    )
+    assert ratio <= RATIO_LIMIT, f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def test_the_interval_holds_the_ratio() -> None:
+    random = np.random.default_rng(3)
+    theirs = random.exponential(1.0, 4096)
+    ratio, low, high = accuracy.ratio_interval(2 * theirs, theirs)
+    assert ratio == low == high == pytest.approx(2)  # drawn in pairs
+    ratio, low, high = accuracy.ratio_interval(random.exponential(1.0, 4096), theirs)
+    assert low < 1 < high and low <= ratio <= high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(2 / 4096), rel=0.2)
