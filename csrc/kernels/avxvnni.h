@@ -14,4 +14,6 @@ void matmul(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
+int64_t peak_q8(int64_t rounds);
+
 }  // namespace binhdan::avxvnni
