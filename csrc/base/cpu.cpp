@@ -13,6 +13,8 @@
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace binhdan {
@@ -60,6 +62,7 @@ CpuFeatures detect() {
   f.avx_vnni = f.avx2 && bit(seven_one.eax, 4);
   f.avx512 = f.avx2 && saves(kAvx512State) && avx512_f_dq_cd_bw_vl;
   f.avx512_vnni = f.avx512 && bit(seven.ecx, 11);
+  f.avx512_vbmi = f.avx512 && bit(seven.ecx, 1);
   f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5);
   f.amx = f.avx512 && saves(kAmxState) && bit(seven.edx, 22) && bit(seven.edx, 24) && bit(seven.edx, 25);
   return f;
@@ -138,6 +141,17 @@ int affinity_cores() {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = detect();
   return features;
+}
+
+// Linux, Documentation/arch/x86/xstate.rst. Other systems: not asked yet, so not used.
+bool request_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
 }
 
 std::string cpu_name() {

@@ -10,6 +10,7 @@ struct CpuFeatures {
   bool avx_vnni = false;  // 256-bit
   bool avx512 = false;    // F, BW, CD, DQ, VL
   bool avx512_vnni = false;
+  bool avx512_vbmi = false;
   bool avx512_bf16 = false;
   bool amx = false;  // tile, int8 and bf16; the OS must also grant the permission (request_amx)
   // ARM
@@ -18,6 +19,8 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();
+// Asks the OS, once, to let every thread of this process use tile registers; false when it refuses.
+bool request_amx();
 // The processor's own name, "" when unknown.
 std::string cpu_name();
 // Cores this process may really use: the smaller of the affinity mask and the cgroup's CPU quota (v1 and v2,

@@ -12,6 +12,7 @@ constexpr const KernelTable* kTables[] = {
     &kAvx2Table,
     &kAvxvnniTable,
     &kAvx512vnniTable,
+    &kAmxTable,
 #endif
 };
 

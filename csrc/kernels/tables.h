@@ -13,6 +13,7 @@ extern const KernelTable kScalarTable;
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvxvnniTable;
 extern const KernelTable kAvx512vnniTable;
+extern const KernelTable kAmxTable;
 #endif
 
 }  // namespace binhdan

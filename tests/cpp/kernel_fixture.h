@@ -149,6 +149,7 @@ class Activations {
   // What the kernel really multiplies with.
   double value(int64_t i, int64_t column) const {
     if (format_ == Activation::f32) return reinterpret_cast<const float*>(row(i))[column];
+    if (format_ == Activation::bf16) return bf16_to_f32(reinterpret_cast<const uint16_t*>(row(i))[column]);
     const BlockQ8A& block = reinterpret_cast<const BlockQ8A*>(row(i))[column / 32];
     return static_cast<double>(block.d) * block.qs[column % 32];
   }

@@ -1,0 +1,56 @@
+// Private to the amx table: what its files give to table_amx.cpp, and the tile unit as they use it.
+//
+// A tile register is up to 16 rows of 64 bytes. TDPBF16PS adds to C (rows x 16 float32) the product of A (rows x
+// 32 bf16) and B (32 x 16 bf16); row k of B's register is rows 2 k and 2 k + 1 of B, a pair for each column. So
+// panels become B lane by lane: weight row = column of B = 32-bit lane.
+//
+// These files are compiled with -mamx-bf16, -mavx512f and more, so nothing in them may leave a symbol that the
+// linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
+// library that is a template or inline is called.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+#ifndef BINHDAN_INLINE
+#define BINHDAN_INLINE [[gnu::always_inline]] static inline
+#endif
+
+namespace binhdan::amx {
+
+// Types that have panels, bf16 activations.
+template <DType type>
+void gemm(const MatmulArgs& args);
+// Of gemm and of the inherited gemv.
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
+
+void quantize_bf16(void* dst, const float* x, int64_t n);
+bool supported(const CpuFeatures& cpu);
+
+inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
+
+// What ldtilecfg reads: palette 1 has eight registers.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t line_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+// Own asm: the intrinsic of GCC 12 tells the compiler that 8 of the 64 bytes are read. The configuration belongs
+// to the thread; it costs about 200 cycles.
+BINHDAN_INLINE void configure_tiles(const TileConfig& config) {
+  asm volatile("ldtilecfg %0" : : "m"(config));
+}
+
+// Intrinsics that load tiles do not tell the compiler that they read memory either: what was stored before must
+// not be moved behind them.
+BINHDAN_INLINE void stores_end_here() {
+  asm volatile("" : : : "memory");
+}
+
+}  // namespace binhdan::amx

@@ -1,0 +1,40 @@
+// The amx table: Sapphire Rapids (2023) and later. Few rows are avx512vnni's; many rows go through the tiles.
+#include "kernels/amx.h"
+#include "kernels/table_avx512vnni.h"
+#include "kernels/tables.h"
+
+namespace binhdan {
+namespace amx {
+namespace {
+
+template <DType type>
+consteval void set_panels(KernelTable& table) {
+  MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
+  kernel.many = Activation::bf16;
+  kernel.one_class = false;
+  kernel.gemm = gemm<type>;
+  kernel.scratch_size = scratch_size<type>;
+}
+
+consteval KernelTable make_table() {
+  KernelTable table = avx512vnni::table();
+  table.isa = "amx";
+  table.supported = supported;
+#define SET(type) set_panels<DType::type>(table);
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
+  table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
+  return table;
+}
+
+}  // namespace
+
+bool supported(const CpuFeatures& cpu) {
+  return avx512vnni::supported(cpu) && cpu.avx512_vbmi && cpu.avx512_bf16 && cpu.amx && request_amx();
+}
+
+}  // namespace amx
+
+constinit const KernelTable kAmxTable = amx::make_table();
+
+}  // namespace binhdan
