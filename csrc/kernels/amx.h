@@ -28,16 +28,25 @@ void gemm(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
+int64_t peak_bf16(int64_t rounds);
 void quantize_bf16(void* dst, const float* x, int64_t n);
 bool supported(const CpuFeatures& cpu);
 
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
 
-// What ldtilecfg reads: palette 1 has eight registers.
+// What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many rows,
+// 6 and 7 weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t line_bytes[16] = {};
   uint8_t rows[16] = {};
+
+  [[gnu::always_inline]] explicit TileConfig(int64_t activation_rows) {
+    for (int tile = 0; tile < 8; ++tile) {
+      line_bytes[tile] = kTileLine;
+      rows[tile] = static_cast<uint8_t>(tile < 6 ? activation_rows : kTileRows);
+    }
+  }
 };
 static_assert(sizeof(TileConfig) == 64);
 

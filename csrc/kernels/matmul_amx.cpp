@@ -196,14 +196,6 @@ struct Batch {
     const int64_t row = tile * tile_rows, last = count - tile_rows;
     return first + (row < last ? row : last);
   }
-  TileConfig config() const {
-    TileConfig config;
-    for (int tile = 0; tile < 8; ++tile) {
-      config.line_bytes[tile] = kTileLine;
-      config.rows[tile] = static_cast<uint8_t>(tile < 6 ? tile_rows : kTileRows);
-    }
-    return config;
-  }
 };
 
 // One pair of tiles of a batch and one piece of weights: the sums come and go, product(x) adds to them.
@@ -237,7 +229,7 @@ BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int6
 
 template <DType type>
 BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
-  configure_tiles(batch.config());
+  configure_tiles(TileConfig(batch.tile_rows));
   auto& scratch = *static_cast<Scratch*>(args.scratch);
   int buffer = 0;
   Pieces at(args);

@@ -24,6 +24,7 @@ consteval KernelTable make_table() {
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
   table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
+  table.peak[static_cast<size_t>(Activation::bf16)] = peak_bf16;
   return table;
 }
 
