@@ -19,6 +19,10 @@ void matmul(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
+void quantize_q8(void* dst, const float* x, int64_t n);
+void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);
+void silu_mul(float* gate, const float* up, int64_t n);
+void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
 
 bool supported(const CpuFeatures& cpu);

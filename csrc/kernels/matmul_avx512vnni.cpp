@@ -155,15 +155,16 @@ template <DType type, int M>
 BINHDAN_INLINE void fused_tile(const MatmulArgs& args, int64_t row, const OperandOf<type>* x) {
   using Panel = PanelOf<type>::Panel;
   using B = BlockOf<type>;
+  constexpr size_t kShare = sizeof(Panel) / Panel::kBlocks;  // bytes of a block
   __m512 sums[1][M];
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) sums[0][i] = _mm512_setzero_ps();
   const Panel* end = panels_of<type>(args, row + kPanelRows);
   for (const Panel* panel = panels_of<type>(args, row); panel < end; ++panel) {
     const char* ahead = reinterpret_cast<const char*>(panel) + kPrefetchAhead;
-    for (size_t line = 0; line < sizeof *panel; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
     const PanelScales of(*panel);
-    for (int i = 0; i < Panel::kBlocks; ++i, x += M) {
+    for (int i = 0; i < Panel::kBlocks; ++i, x += M, ahead += kShare) {
+      for (size_t line = 0; line < kShare; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
       B block;
       decode_block<type>(block, *panel, of, i);
       const B* const one[1] = {&block};

@@ -20,6 +20,10 @@ consteval KernelTable table() {
 #define SET(type) set_panels<DType::type>(table);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+  table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
+  table.rms_norm = rms_norm;
+  table.silu_mul = silu_mul;
+  table.to_f16 = to_f16;
   table.attention.few = table.attention.many = attention;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
