@@ -44,11 +44,17 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
     assert done.stdout.strip() == answer[1]
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_commands_and_options_exist(readme: str) -> None:
+BENCH = {"bench peers", "bench profile"}
+NAMED = dict.fromkeys(
+    READMES, {"ask", "chat", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
+)
+
+
+@pytest.mark.parametrize(("readme", "named"), [*NAMED.items(), ("docs/performance.md", BENCH)])
+def test_commands_and_options_exist(readme: str, named: set[str]) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     commands = re.findall(r"(?:^|`|&& )binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text, re.MULTILINE)
-    assert {command for command, _ in commands} >= {"ask", "chat", "info", "pull", "quantize", "bench speed"}
+    assert {command for command, _ in commands} >= named
     for command in sorted({command for command, _ in commands}):
         help_text = run("-m", "binhdan", *command.split(), "--help")
         assert help_text.returncode == 0, f"{readme}: binhdan {command}: {help_text.stderr}"
