@@ -1,12 +1,12 @@
 // Private to the amx table: what its files give to table_amx.cpp, and the tile unit as they use it.
 //
-// A tile register is up to 16 rows of 64 bytes. TDPBF16PS adds to C (rows x 16 float32) the product of A (rows x
-// 32 bf16) and B (32 x 16 bf16); row k of B's register is rows 2 k and 2 k + 1 of B, a pair for each column. So
-// panels become B lane by lane: weight row = column of B = 32-bit lane.
+// A tile register is up to 16 rows of 64 bytes. TDPBF16PS adds to C (rows x 16 float32) the product of A
+// (rows x 32 bf16) and B (32 x 16 bf16); row k of B's register is rows 2 k and 2 k + 1 of B, a pair for each
+// column. So panels become B lane by lane: weight row = column of B = 32-bit lane.
 //
-// These files are compiled with -mamx-bf16, -mavx512f and more, so nothing in them may leave a symbol that the
-// linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
-// library that is a template or inline is called.
+// These files are compiled with -mamx-bf16, -mavx512f and more, so nothing in them may leave a symbol that
+// the linker could pick for another file: helpers are `static` and always inlined, and nothing of the
+// standard library that is a template or inline is called.
 #pragma once
 #include <immintrin.h>
 
@@ -34,8 +34,8 @@ bool supported(const CpuFeatures& cpu);
 
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
 
-// What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many rows,
-// 6 and 7 weights.
+// What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many
+// rows, 6 and 7 weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t line_bytes[16] = {};
@@ -50,14 +50,14 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// Own asm: the intrinsic of GCC 12 tells the compiler that 8 of the 64 bytes are read. The configuration belongs
-// to the thread; it costs about 200 cycles.
+// Own asm: the intrinsic of GCC 12 tells the compiler that 8 of the 64 bytes are read. The configuration
+// belongs to the thread; it costs about 200 cycles.
 BINHDAN_INLINE void configure_tiles(const TileConfig& config) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-// Intrinsics that load tiles do not tell the compiler that they read memory either: what was stored before must
-// not be moved behind them.
+// Intrinsics that load tiles do not tell the compiler that they read memory either: what was stored before
+// must not be moved behind them.
 BINHDAN_INLINE void stores_end_here() {
   asm volatile("" : : : "memory");
 }

@@ -1,18 +1,18 @@
 // Panels times bf16 activations on the tile unit.
 //
 // 32 weight rows and 32 rows of activations meet in 2 x 2 tiles of sums: for 32 columns, four TDPBF16PS of 16
-// cycles and four tile loads of 8 (from L1). Weights are decoded once for all rows of activations, a piece of up
-// to kMaxSteps * 32 columns at a time, so that a piece and the next one stay in L2 (128 KiB) together with the
-// activations that all pieces sweep over (kActivationBytes: longer batches are cut, and decode again). Both
-// operands then stream from L2, at about 90 cycles for those 64; touching lines ahead costs more than it saves.
-// Sums wait in the scratch between the pieces of a row: the order of additions is that of the columns, whatever
-// the cuts.
+// cycles and four tile loads of 8 (from L1). Weights are decoded once for all rows of activations, a piece of
+// up to kMaxSteps * 32 columns at a time, so that a piece and the next one stay in L2 (128 KiB) together with
+// the activations that all pieces sweep over (kActivationBytes: longer batches are cut, and decode again).
+// Both operands then stream from L2, at about 90 cycles for those 64; touching lines ahead costs more than it
+// saves. Sums wait in the scratch between the pieces of a row: the order of additions is that of the columns,
+// whatever the cuts.
 //
-// The vector ports idle while tiles multiply, so the next piece is decoded between their instructions: two
-// tiles of weights cost 140 cycles of both ports.
+// Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions: a
+// tile of weights takes 74 cycles alone and 76 together with those of a step, when all lies in L1.
 //
-// Registers hold as many rows as make the batch come out even (40 rows: four times 10); where they do not, the
-// last ones overlap, and rows are computed twice with the same result.
+// Registers hold as many rows as make the batch come out even (40 rows: four times 10); where they do not,
+// the last ones overlap, and rows are computed twice with the same result.
 #include <immintrin.h>
 
 #include "kernels/amx.h"
@@ -64,7 +64,8 @@ class Pieces {
   int64_t row_, row_end_, steps_, parts_, part_ = 0;
 };
 
-// Decodes a piece, tile after tile: weight rows 0 .. 15 and 16 .. 31 of the first 32 columns, then of the next.
+// Decodes a piece, tile after tile: weight rows 0 .. 15 and 16 .. 31 of the first 32 columns, then of the
+// next.
 template <DType type>
 class Decoder {
   using Panel = PanelOf<type>::Panel;
@@ -145,8 +146,8 @@ BINHDAN_INLINE void store_sums(const Pair<float>& sums) {
   _tile_stored(3, sums.high + kTileRows, sums.stride);
 }
 
-// Adds the products of some activations with `steps` steps of weights, calling between(q), 0 <= q < 4, in each.
-// Tiles of weights change as rarely as they can.
+// Adds the products of some activations with `steps` steps of weights, calling between(q), 0 <= q < 4, in
+// each. Tiles of weights change as rarely as they can.
 template <class Between>
 BINHDAN_INLINE void multiply(const Pair<const std::byte>& x, const std::byte* weights, int64_t steps,
                              Between between) {

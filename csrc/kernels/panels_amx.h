@@ -1,12 +1,13 @@
 // Panels decoded into bf16 tiles: 16 weight rows x 32 columns become 16 lines of 16 pairs (amx.h).
 //
-// A code is made a float by its place in one: as bits 16 .. 23 of 2^7 a byte b < 128 reads 2^7 + b, as bits 8 .. 15
-// of 2^15 any byte reads 2^15 + b. One vpermb puts the bytes of two columns of eight rows there, in the order that
-// a line of the tile has, and one FMA takes base and offset off:
+// A code is made a float by its place in one: as bits 16 .. 23 of 2^7 a byte b < 128 reads 2^7 + b, as bits 8
+// .. 15 of 2^15 any byte reads 2^15 + b. One vpermb puts the bytes of two columns of eight rows there, in the
+// order that a line of the tile has, and one FMA takes base and offset off:
 //   w = scale (base + b) - scale (base + zero) [+ min]
-// Without a minimum that is exact (IQ4_XS: within 2^-10 scale), so that vcvtne2ps2bf16 is the only rounding; with
-// one, float32 rounds before it. 64 weights cost 4 vpermb, 4 FMA and 2 vcvtne2ps2bf16 of 3 uops beside what
-// decoding the codes costs (panels_avx512.h), all on ports 0 and 5: 16 rows x 32 columns in about 70 cycles.
+// Without a minimum that is exact (IQ4_XS: within 2^-10 scale), so that vcvtne2ps2bf16 is the only rounding;
+// with one, float32 rounds before it. 64 weights cost 4 vpermb, 4 FMA and 2 vcvtne2ps2bf16 of 3 uops beside
+// what decoding the codes costs (panels_avx512.h). Port 0 is the limit (FMA, and two of those three): 16 rows
+// x 32 columns take about 70 cycles.
 #pragma once
 #include "kernels/amx.h"
 #include "kernels/panels_avx512.h"

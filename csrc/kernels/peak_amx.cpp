@@ -1,5 +1,5 @@
-// What a core multiplies and adds when nothing else holds it up: see peak_avx2.cpp. TDPBF16PS takes 16 cycles, one
-// after the other.
+// What a core multiplies and adds when nothing else holds it up: see peak_avx2.cpp. TDPBF16PS takes 16
+// cycles, one after the other.
 #include "kernels/amx.h"
 
 namespace binhdan::amx {
