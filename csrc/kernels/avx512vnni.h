@@ -1,8 +1,9 @@
-// Private to the avx512vnni table: what its files give to table_avx512vnni.cpp, and to tables that inherit it.
+// Private to the avx512vnni table: what its files give to table_avx512vnni.cpp, and to tables that inherit
+// it.
 //
-// These files are compiled with -mavx512f and more, so nothing in them may leave a symbol that the linker could
-// pick for another file: helpers are `static` and always inlined, and nothing of the standard library that is a
-// template or inline is called.
+// These files are compiled with -mavx512f and more, so nothing in them may leave a symbol that the linker
+// could pick for another file: helpers are `static` and always inlined, and nothing of the standard library
+// that is a template or inline is called.
 #pragma once
 #include <cstddef>
 #include <cstdint>

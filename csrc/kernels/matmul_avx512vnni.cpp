@@ -1,22 +1,23 @@
-// Panels times int8 activations with vpdpbusd, which adds four products of unsigned and signed bytes to a lane.
+// Panels times int8 activations with vpdpbusd, which adds four products of unsigned and signed bytes to a
+// lane.
 //
-// A lane is a row of the weights. For 32 columns of one of them, with codes u (unsigned, panels_avx512.h), scale
-// s, minimum m and activations d_a a:
+// A lane is a row of the weights. For 32 columns of one of them, with codes u (unsigned, panels_avx512.h),
+// scale s, minimum m and activations d_a a:
 //   dot = sum u a - kZero sum a          integer: the sum starts at -kZero sum a
 //   acc = fma(float(dot), s d_a, acc)    one for each scale (two where they hold 16 columns)
 //   acc = fma(m, d_a sum a, acc)         the same for each minimum
 // in the order of the columns whatever the tile, so that gemv and gemm are one function and one class.
 //
-// Cost, on the two 512-bit ports (0 and 5) of Intel's cores: 8 vpdpbusd, a conversion, a product and an FMA for 32
-// columns x 16 rows x 1 activation: at most 8/11 of vpdpbusd's peak, 2 a cycle (Zen 4: 1). Broadcasts from memory
-// are loads, not operations of these ports; copies of registers are, though. A sum waits 5 cycles for the one
-// before it: 10 of them must be under way.
-//   few rows (<= kFewRows): each panel is decoded in registers (12 operations in Q4_0, 25 to 40 in the others) and
-//     met by all rows at once; it is read once, with a prefetch that runs ahead into the next row of panels.
-//     One core's memory gives a panel of Q4_0 in 45 cycles, in which 4 rows can be computed.
-//   many rows: two rows of panels are decoded piece by piece into L1, and every row of the activations passes by in
-//     tiles of 2 x 6: 12 integer and 12 float sums, 2 weights, a broadcast and the scales fill the 32 registers.
-//     Meanwhile the next piece is fetched. Between pieces the sums wait in `out`.
+// Cost, on the two 512-bit ports (0 and 5) of Intel's cores: 8 vpdpbusd, a conversion, a product and an FMA
+// for 32 columns x 16 rows x 1 activation: at most 8/11 of vpdpbusd's peak, 2 a cycle (Zen 4: 1). Broadcasts
+// from memory are loads, not operations of these ports; copies of registers are, though. A sum waits 5 cycles
+// for the one before it: 10 of them must be under way.
+//   few rows (<= kFewRows): each panel is decoded in registers (8 operations in Q8_0, 12 in Q4_0, up to 40 in
+//     the others) and met by all rows at once; it is read once, with a prefetch that runs ahead into the next
+//     row of panels. One core's memory gives a panel of Q4_0 in 45 cycles, in which 4 rows can be computed.
+//   many rows: two rows of panels are decoded piece by piece into L1, and every row of the activations passes
+//     by in tiles of 2 x 6: 12 integer and 12 float sums, 2 weights, a broadcast and the scales fill the 32
+//     registers. Meanwhile the next piece is fetched. Between pieces the sums wait in `out`.
 #include "kernels/avx512vnni.h"
 #include "kernels/panels_avx512.h"
 
@@ -30,10 +31,10 @@ constexpr int kPiece = 16;               // blocks decoded at once: two panels o
 constexpr int kTileRows = 6;             // of activations
 constexpr int64_t kBatchBytes = 1024 * 1024;  // of activations that are met by all weights: half of L2
 
-// ---- activations -------------------------------------------------------------------------------------------
+// ---- activations ------------------------------------------------------------------------------------
 
-// A block of activations as the inner loop reads it. Those of a tile lie block by block, row by row, so that one
-// pointer serves all rows.
+// A block of activations as the inner loop reads it. Those of a tile lie block by block, row by row, so that
+// one pointer serves all rows.
 template <int scales>
 struct Operand {
   float d;
@@ -72,7 +73,7 @@ BINHDAN_INLINE void prepare(OperandOf<type>* to, const MatmulArgs& args, int64_t
   }
 }
 
-// ---- the inner loop's body ---------------------------------------------------------------------------------
+// ---- the inner loop's body --------------------------------------------------------------------------
 
 BINHDAN_INLINE __m512i four_columns(const int8_t* qs) {
   int word;
@@ -148,7 +149,7 @@ BINHDAN_INLINE const typename PanelOf<type>::Panel* panels_of(const MatmulArgs& 
   return static_cast<const Panel*>(args.weights) + row / kPanelRows * (args.cols / (32 * Panel::kBlocks));
 }
 
-// ---- few rows: panels decoded in registers -----------------------------------------------------------------
+// ---- few rows: panels decoded in registers ----------------------------------------------------------
 
 // M rows of activations times a row of panels.
 template <DType type, int M>
@@ -183,7 +184,7 @@ void few_rows(const MatmulArgs& args) {
   for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows) fused_tile<type, M>(args, row, x);
 }
 
-// ---- many rows: panels decoded once ------------------------------------------------------------------------
+// ---- many rows: panels decoded once -----------------------------------------------------------------
 
 template <DType type>
 struct Scratch {
@@ -191,8 +192,8 @@ struct Scratch {
   OperandOf<type> x[];  // batch_rows() of them
 };
 
-// Blocks [begin, begin + count) of the columns, and what the next piece will read: while this one is computed, each
-// step fetches some lines of `next .. end`, and of the same place in the row of panels below.
+// Blocks [begin, begin + count) of the columns, and what the next piece will read: while this one is
+// computed, each step fetches some lines of `next .. end`, and of the same place in the row of panels below.
 struct Piece {
   static constexpr int kLines = 3;  // a step: two or three tiles then fetch all of Q4_0
   int64_t begin, count;

@@ -1,7 +1,8 @@
 // File blocks into panels: each block's codes are first spread to a byte each (Words), then gathered as the
 // panel wants them, four columns at a time; 16 rows of the file are read side by side, the panels are written
-// from first to last. Blocks are read where they lie (GGUF aligns tensors to 8 bytes or more, and sizes are even):
-// 1.5 to 5 GB/s on one core, where a copy of each block, which stores must leave before loads, costs two thirds.
+// from first to last. Blocks are read where they lie (GGUF aligns tensors to 8 bytes or more, and sizes are
+// even): 1.5 to 5 GB/s on one core, where a copy of each block, which stores must leave before loads, costs
+// two thirds.
 #include <algorithm>
 
 #include "kernels/panels_scalar.h"
@@ -10,7 +11,7 @@
 namespace binhdan::scalar {
 namespace {
 
-// ---- codes of 32 columns -------------------------------------------------------------------------------
+// ---- codes of 32 columns ----------------------------------------------------------------------------
 
 // 16 bytes: the low nibbles are columns 0 .. 15, the high ones 16 .. 31.
 void nibble_halves(Words& codes, const uint8_t* qs) {
@@ -77,7 +78,7 @@ void spread(Words& codes, const BlockQ6_K& b, int block) {
   add_bits(codes, b.qh + block / 4 * 32, block % 4 * 2, 2, 4);
 }
 
-// ---- scales --------------------------------------------------------------------------------------------
+// ---- scales -----------------------------------------------------------------------------------------
 
 template <class C, class Block>
 void put_scales(PanelD<C>& panel, int row, const Block& b) {
@@ -136,7 +137,7 @@ void put_scales(SuperPanel16M<Codes2>& panel, int row, const BlockQ2_K& b) {
   for (int i = 0; i < 16; ++i) panel.scales[i / 2][i % 2][row] = b.scales[i];
 }
 
-// ---- matrices ------------------------------------------------------------------------------------------
+// ---- matrices ---------------------------------------------------------------------------------------
 
 template <DType type>
 struct FileBlock;

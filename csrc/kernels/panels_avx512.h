@@ -8,10 +8,11 @@
 // with part = 0, or g / 4 in types whose scales hold 16 columns, and without min where Panel::kMins is false.
 // Everything is inlined: a Block that is used at once stays in registers, one in memory is a cache of it.
 //
-// Codes are unsigned bytes, as vpdpbusd takes them, with what is to be subtracted (kZero) left in: 8 in Q4_0, 128
-// in Q8_0 (whose sign bits are flipped) and IQ4 (whose table is raised). Cost of 32 columns: Q4 4 shifts and 8
-// ANDs, Q5 and Q6 a shift and a vpternlog for each group more, IQ4 a vpshufb more, Q8 8 XORs; on Intel all of them
-// run on the two ports that vpdpbusd needs, so they are paid once for all rows of activations of a tile.
+// Codes are unsigned bytes, as vpdpbusd takes them, with what is to be subtracted (kZero) left in: 8 in Q4_0,
+// 128 in Q8_0 (whose sign bits are flipped) and IQ4 (whose table is raised). Cost of 32 columns: Q4 4 shifts
+// and 8 ANDs, Q5 and Q6 a shift and a vpternlog for each group more, IQ4 a vpshufb more, Q8 8 XORs; on Intel
+// all of them run on the two ports that vpdpbusd needs, so they are paid once for all rows of activations of
+// a tile.
 #pragma once
 #include <immintrin.h>
 
@@ -33,7 +34,7 @@ inline constexpr int kZero<DType::iq4_nl> = 128;
 template <>
 inline constexpr int kZero<DType::iq4_xs> = 128;
 
-// ---- codes -------------------------------------------------------------------------------------------------
+// ---- codes ------------------------------------------------------------------------------------------
 
 BINHDAN_INLINE __m512i load_codes(const CodeBytes& bytes) {
   return _mm512_loadu_si512(bytes);
@@ -111,7 +112,7 @@ BINHDAN_INLINE __m512i iq4_values() {
       _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15));
 }
 
-// ---- scales ------------------------------------------------------------------------------------------------
+// ---- scales -----------------------------------------------------------------------------------------
 
 BINHDAN_INLINE __m512 load_f16(const uint16_t (&d)[kPanelRows]) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(d)));
@@ -174,7 +175,7 @@ BINHDAN_INLINE void scales_of(__m512* scale, __m512* min, const SuperPanel16M<C>
   }
 }
 
-// ---- blocks ------------------------------------------------------------------------------------------------
+// ---- blocks -----------------------------------------------------------------------------------------
 
 // 32 columns of 16 rows. What follows decoding depends on its Panel's kScales and kMins alone.
 template <int scales, bool mins>

@@ -1,4 +1,5 @@
-// Codes and scales of panels, one row at a time: the plain statement of panels.h. For the portable kernels only.
+// Codes and scales of panels, one row at a time: the plain statement of panels.h. For the portable kernels
+// only.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -24,7 +25,7 @@ inline void store_word(void* bytes, uint32_t word) {
   std::memcpy(bytes, &word, sizeof word);
 }
 
-// ---- planes ------------------------------------------------------------------------------------------------
+// ---- planes -----------------------------------------------------------------------------------------
 
 inline void put_nibbles(CodeBytes* planes, int row, const Words& codes) {
   for (int g = 0; g < 4; ++g)
@@ -59,7 +60,7 @@ void get_bits(Words& codes, const CodeBytes* planes, int row, int shift) {
   }
 }
 
-// ---- codes -------------------------------------------------------------------------------------------------
+// ---- codes ------------------------------------------------------------------------------------------
 
 inline void put(Codes8& to, int row, const Words& codes) {
   for (int g = 0; g < 8; ++g) store_word(to.low[g][row], codes[g]);
@@ -126,7 +127,7 @@ int code_value(uint8_t code) {
     return code - PanelOf<type>::kOffset;
 }
 
-// ---- scales and minimums of a block --------------------------------------------------------------------
+// ---- scales and minimums of a block -----------------------------------------------------------------
 
 template <class C>
 float scale_of(const PanelD<C>& p, int, int, int row) {

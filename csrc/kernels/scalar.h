@@ -8,7 +8,8 @@
 
 namespace binhdan::scalar {
 
-// Floating-point types where they lie in the file, float32 activations: each weight row is decoded once for all m rows.
+// Floating-point types where they lie in the file, float32 activations: each weight row is decoded once for
+// all m rows.
 template <DType type>
 void matmul_decoded(const MatmulArgs& args);
 template <DType type>

@@ -1,6 +1,7 @@
-// Activations, norms and element-wise functions, sixteen lanes at a time. The same bits as scalar but for rms_norm
-// (FMA in the sum of squares, four sums under way: 1e-6 relative) and silu_mul (5e-7 relative). What wins nothing
-// with wider registers is avx2's: RoPE, whose rows are short, and add and scale, which wait for memory.
+// Activations, norms and element-wise functions, sixteen lanes at a time. The same bits as scalar but for
+// rms_norm (FMA in the sum of squares, four sums under way: 1e-6 relative) and silu_mul (5e-7 relative). What
+// wins nothing with wider registers is avx2's: RoPE, whose rows are short, and add and scale, which loads and
+// stores bound.
 #include <immintrin.h>
 
 #include "kernels/avx2.h"
@@ -9,9 +10,10 @@
 namespace binhdan::avx512vnni {
 namespace {
 
-// ---- quantization ------------------------------------------------------------------------------------------
-// Four blocks of 32 at a time, so that maxima, quotients and sums of four fill their registers: 8 shuffles a block
-// less than one by one, and shuffles have one port.
+// ---- quantization -----------------------------------------------------------------------------------
+
+// Four blocks of 32 at a time, so that maxima, quotients and sums of four fill their registers: 8 shuffles a
+// block less than one by one, and shuffles have one port.
 
 BINHDAN_INLINE __m512i magnitude(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
@@ -80,7 +82,7 @@ BINHDAN_INLINE bool quantize_four(BlockQ8A* blocks, const float* src) {
 }
 static_assert(offsetof(BlockQ8A, d_sum) == 4 && offsetof(BlockQ8A, sum) == 8);
 
-// ---- rows --------------------------------------------------------------------------------------------------
+// ---- rows -------------------------------------------------------------------------------------------
 
 // Calls f(i, lanes) for every sixteen elements and once for the rest.
 template <class F>
@@ -91,8 +93,8 @@ BINHDAN_INLINE void each_sixteen(int64_t n, F f) {
 }
 
 // x / (1 + e^-x). As in avx2.h, e^y = 2^n e^r with r^2 p(r) of least relative error, but vscalefps scales: it
-// overflows and underflows by itself. 1 / (1 + e^y) is vrcp14ps (2^-14) and one step of Newton's: a division of 16
-// lanes takes 16 cycles. An infinite 1 + e^y has no such step; its inverse is 0.
+// overflows and underflows by itself. 1 / (1 + e^y) is vrcp14ps (2^-14) and one step of Newton's: a division
+// of 16 lanes takes 16 cycles. An infinite 1 + e^y has no such step; its inverse is 0.
 BINHDAN_INLINE __m512 silu(__m512 x) {
   const __m512 one = _mm512_set1_ps(1.0f), least = _mm512_set1_ps(-104.0f), most = _mm512_set1_ps(89.0f);
   const __m512 y = _mm512_max_ps(least, _mm512_min_ps(most, _mm512_sub_ps(_mm512_setzero_ps(), x)));

@@ -12,8 +12,8 @@ namespace {
 
 // Float32 rounding of a sum of up to 1,024 products, as a share of sum |w x|.
 constexpr double kSumTolerance = 4e-6;
-// Weights with a minimum are rounded to float32 before bf16: of some hundred weights, a few that lie between two
-// bf16 go the other way, by 2^-8 of themselves.
+// Weights with a minimum are rounded to float32 before bf16: of some hundred weights, a few that lie between
+// two bf16 go the other way, by 2^-8 of themselves.
 constexpr double kTieTolerance = 1e-4;
 
 std::string where(const KernelTable& table, DType type) {
@@ -133,7 +133,8 @@ TEST(products_agree_with_double) {
   });
 }
 
-// With scales and minimums of 1 every float in a q8 product is a whole number below 2^24: not a bit may differ.
+// With scales and minimums of 1 every float in a q8 product is a whole number below 2^24: not a bit may
+// differ.
 TEST(integer_parts_are_exact) {
   for_each_kernel([](const KernelTable& table, DType type) {
     if (kernel(table, type).few != Activation::q8) return;
