@@ -1,4 +1,5 @@
-// The amx table: Sapphire Rapids (2023) and later. Few rows are avx512vnni's; many rows go through the tiles.
+// The amx table: Sapphire Rapids (2023) and later. Products of few rows are avx512vnni's; many rows and
+// attention go through the tiles.
 #include "kernels/amx.h"
 #include "kernels/table_avx512vnni.h"
 #include "kernels/tables.h"
@@ -25,6 +26,11 @@ consteval KernelTable make_table() {
 #undef SET
   table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
   table.peak[static_cast<size_t>(Activation::bf16)] = peak_bf16;
+  table.attention = {.store_key = store_key,
+                     .store_value = store_value,
+                     .few = attention,
+                     .many = attention,
+                     .scratch_size = attention_scratch_size};
   return table;
 }
 
