@@ -10,8 +10,8 @@
 //   by. The rows come in batches, so that their piece of the columns stays in L2 for all panels.
 //
 // Dot is the processor's part:
-//   static constexpr bool kUnsigned;                   // codes must be unsigned
-//   dots<part, M>(__m256i (&dot)[M][2], blocks, b, x)  // sums of (code - offset) q_a over block b, or half of it
+//   static constexpr bool kUnsigned;                         // codes must be unsigned
+//   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)        // sum((code - offset) q_a) over this part of block b
 #pragma once
 #include "kernels/kernels.h"
 #include "kernels/panels_ymm.h"
@@ -19,10 +19,11 @@
 namespace binhdan {
 namespace {
 
-constexpr int kTileRows = 4;
-constexpr int64_t kPiece = 32;  // blocks; 18 KiB decoded
-constexpr int64_t kBatch = 128;
-constexpr int64_t kPrefetchAhead = 4096;  // bytes
+constexpr int kTileRows = 4;              // of activations
+constexpr int64_t kPiece = 32;            // blocks: 18 to 24 KiB decoded
+constexpr int64_t kBatch = 128;           // rows of activations: 196 KiB of a piece's columns
+constexpr int64_t kPrefetchAhead = 4096;  // bytes; measured
+static_assert(kPiece % kSuperBlocks == 0);
 
 // Four columns of activations, the same for every row of weights.
 BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {

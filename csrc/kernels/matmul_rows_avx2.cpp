@@ -82,8 +82,8 @@ void multiply_piece(Scratch& scratch, int rows, int m, const float* const* x, in
 
 struct Format {
   DecodeRow decode;
-  int64_t block, block_bytes;
-  int64_t bytes(int64_t n) const { return n / block * block_bytes; }
+  int64_t element_bytes;
+  int64_t bytes(int64_t n) const { return n * element_bytes; }
 };
 
 // Rows row .. row + rows - 1 times activations i0 .. i0 + m - 1.
@@ -128,13 +128,13 @@ size_t matmul_rows_scratch(int64_t, int64_t, int64_t) {
 }
 
 void matmul_f32(const MatmulArgs& args) {
-  matmul_rows(args, {decode_f32, 1, 4});
+  matmul_rows(args, {decode_f32, 4});
 }
 void matmul_f16(const MatmulArgs& args) {
-  matmul_rows(args, {decode_f16, 1, 2});
+  matmul_rows(args, {decode_f16, 2});
 }
 void matmul_bf16(const MatmulArgs& args) {
-  matmul_rows(args, {decode_bf16, 1, 2});
+  matmul_rows(args, {decode_bf16, 2});
 }
 
 }  // namespace binhdan::avx2
