@@ -124,7 +124,7 @@ bool Engine::work_once() {
 // Takes what callers left since the last batch: cancellations, new requests, masks.
 void Engine::collect() {
   std::vector<std::shared_ptr<Sequence>> cancelled;
-  std::vector<std::pair<Sequence*, std::vector<uint32_t>>> resumed;
+  std::vector<std::pair<Sequence*, std::optional<std::vector<uint32_t>>>> resumed;
   {
     const std::lock_guard lock(mutex_);
     const auto is_cancelled = [](const std::shared_ptr<Sequence>& s) { return s->shared.cancelled; };
@@ -141,7 +141,7 @@ void Engine::collect() {
       if (is_cancelled(sequence)) {
         cancelled.push_back(sequence);
       } else if (sequence->phase() == Sequence::Phase::masked && sequence->shared.mask) {
-        resumed.emplace_back(sequence.get(), *std::exchange(sequence->shared.mask, std::nullopt));
+        resumed.emplace_back(sequence.get(), std::exchange(sequence->shared.mask, std::nullopt));
       }
     }
     for (const auto& sequence : cancelled) by_id_.erase(sequence->id());
@@ -175,20 +175,22 @@ std::vector<model::Chunk> Engine::plan() {
 void Engine::compute(std::span<const model::Chunk> chunks) {
   try {
     forward_.run(chunks);
+    std::vector<size_t> choosing;
     for (size_t i = 0; i < chunks.size(); ++i) {
-      Sequence& sequence = *batch_[i];
       if (chunks[i].wanted == model::Wanted::all_hidden)
         for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
-          sequence.take_hidden(forward_.hidden(i, row));
-      sequence.chunk_done();
-      if (chunks[i].wanted != model::Wanted::last_logits) continue;
-      std::optional<std::vector<uint32_t>> mask;
-      {
-        const std::lock_guard lock(mutex_);
-        mask = std::exchange(sequence.shared.mask, std::nullopt);
-      }
-      sequence.take_logits(forward_.logits(i), mask);
+          batch_[i]->take_hidden(forward_.hidden(i, row));
+      batch_[i]->chunk_done();
+      if (chunks[i].wanted == model::Wanted::last_logits) choosing.push_back(i);
     }
+    std::vector<std::optional<std::vector<uint32_t>>> masks;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const size_t i : choosing) masks.push_back(std::exchange(batch_[i]->shared.mask, std::nullopt));
+    }
+    forward_.each(choosing.size(),
+                  [&](size_t n) { batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]); });
+    for (const size_t i : choosing) batch_[i]->take_choice();
   } catch (const Error& error) {
     fail_batch(static_cast<int32_t>(error.code()), error.what());
   } catch (const std::exception& error) {

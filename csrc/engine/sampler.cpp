@@ -27,18 +27,30 @@ void make_comparable(std::span<float> logits) {
   for (float& logit : logits) logit = logit <= kHighest ? logit : logit > kHighest ? kHighest : kNever;
 }
 
-// Separate lanes, because one chain of comparisons cannot be vectorized.
-float highest(std::span<const float> logits) {
-  std::array<float, 32> lanes;
-  lanes.fill(kNever);
-  std::size_t i = 0;
-  for (; i + lanes.size() <= logits.size(); i += lanes.size()) {
-    const float* block = &logits[i];
-    for (std::size_t lane = 0; lane < lanes.size(); ++lane)
-      lanes[lane] = block[lane] > lanes[lane] ? block[lane] : lanes[lane];
+// The token with the highest logit, the first of equals; -1 when none is above -inf. One pass: separate lanes,
+// because one chain of comparisons cannot be vectorized, and then a look into the block that has it.
+Token likeliest(std::span<const float> logits) {
+  constexpr std::size_t kLanes = 32, kBlock = 64 * kLanes;
+  float best = kNever;
+  std::span<const float> found;
+  for (std::size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const auto block = logits.subspan(begin, std::min(kBlock, logits.size() - begin));
+    std::array<float, kLanes> lanes;
+    lanes.fill(best);
+    std::size_t i = 0;
+    for (; i + kLanes <= block.size(); i += kLanes)
+      for (std::size_t lane = 0; lane < kLanes; ++lane)
+        lanes[lane] = block[i + lane] > lanes[lane] ? block[i + lane] : lanes[lane];
+    for (; i < block.size(); ++i) lanes[0] = block[i] > lanes[0] ? block[i] : lanes[0];
+    const float highest = *std::ranges::max_element(lanes);
+    if (highest > best) {
+      best = highest;
+      found = block;
+    }
   }
-  for (; i < logits.size(); ++i) lanes[0] = std::max(lanes[0], logits[i]);
-  return *std::ranges::max_element(lanes);
+  return found.empty() ? -1
+                       : static_cast<Token>(std::ranges::find(found, best) - found.begin() +
+                                            (found.data() - logits.data()));
 }
 
 // exp(x) for -87 <= x <= 0 within an ulp or two, without a call, so that loops over it are vectorized: 2^n
@@ -58,10 +70,6 @@ inline float exp_inline(float x) {
 void exponentiate(std::span<float> logits, float best, float temperature) {
   for (float& x : logits) x = std::max((x - best) / temperature, -87.0f);
   for (float& x : logits) x = exp_inline(x);
-}
-
-Token first_of(std::span<const float> logits, float value) {
-  return static_cast<Token>(std::ranges::find(logits, value) - logits.begin());
 }
 
 // Likelier first; ties go to the smaller id.
@@ -142,14 +150,18 @@ void Sampler::accept(Token token) {
 
 Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) {
   const bool wants_logprobs = params_.top_logprobs >= 0;
+  const bool changes = penalties_ || !params_.logit_bias.empty() || !mask.empty();
+  Choice choice;
+  if (params_.temperature == 0 && !changes && !wants_logprobs) {  // needs no second look at all of them
+    choice.token = likeliest(logits);
+    return choice;
+  }
   make_comparable(logits);
   if (wants_logprobs) model_logits_.assign(logits.begin(), logits.end());
   change(logits, mask);
-
-  Choice choice;
-  const float best = highest(logits);
-  if (best == kNever) return choice;
-  choice.token = params_.temperature > 0 ? draw(logits, best) : first_of(logits, best);
+  choice.token = likeliest(logits);
+  if (choice.token < 0) return choice;
+  if (params_.temperature > 0) choice.token = draw(logits, logits[choice.token]);
   if (wants_logprobs) add_logprobs(choice);
   return choice;
 }
@@ -159,7 +171,7 @@ void Sampler::add_logprobs(Choice& choice) {
   select_top(model_logits_, params_.top_logprobs, candidates_);
   for (const Candidate& top : candidates_) choice.top.emplace_back(top.token, top.value);
 
-  const float best = highest(model_logits_);
+  const float best = model_logits_[likeliest(model_logits_)];
   exponentiate(model_logits_, best, 1);
   const double sum = std::reduce(model_logits_.begin(), model_logits_.end(), 0.0);
   const float log_sum = best + static_cast<float>(std::log(sum));

@@ -77,27 +77,29 @@ void Sequence::chunk_done() {
   finish(Event::Finish::stop);
 }
 
-void Sequence::take_logits(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
-  if (!request_.want_mask) {
-    sample(logits, {});
-  } else if (mask) {
-    sample(logits, *mask);
-  } else {
+void Sequence::choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
+  if (request_.max_tokens == 0) return;
+  if (request_.want_mask && !mask) {
     kept_logits_.assign(logits.begin(), logits.end());
     phase_ = Phase::masked;
+    return;
   }
-}
-
-void Sequence::resume(const std::vector<uint32_t>& mask) {
-  sample(kept_logits_, mask);
-}
-
-void Sequence::sample(std::span<float> logits, std::span<const uint32_t> mask) {
-  if (request_.max_tokens == 0) return finish(Event::Finish::length);
   // An empty mask means "all" to the sampler; one that allows nothing ends the answer.
   static constexpr uint32_t kNothing[1] = {0};
-  const Choice choice =
-      sampler_.sample(logits, request_.want_mask && mask.empty() ? std::span(kNothing) : mask);
+  std::span<const uint32_t> allowed;
+  if (request_.want_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
+  choice_ = sampler_.sample(logits, allowed);
+}
+
+void Sequence::resume(const std::optional<std::vector<uint32_t>>& mask) {
+  choose(kept_logits_, mask);
+  take_choice();
+}
+
+void Sequence::take_choice() {
+  if (request_.max_tokens == 0) return finish(Event::Finish::length);
+  if (!choice_) return;
+  const Choice choice = *std::exchange(choice_, std::nullopt);
   last_token_ns_ = now_ns();
   if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
   if (choice.token < 0) {

@@ -61,15 +61,16 @@ class Sequence {
   void take_hidden(std::span<const float> row);  // embed: one row of the chunk
   // Moves past the chunk; an embed request whose prompt is all computed sends its answer and ends.
   void chunk_done();
-  // The logits of the last position; samples at once, or keeps them until set_mask when the request wants
-  // one.
-  void take_logits(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
+  // The logits of the last position: chooses the next token at once, or keeps them until set_mask when the
+  // request wants a mask. Sequences may choose at the same time.
+  void choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
+  // Sends the token that was chosen, if any, and goes on or ends.
+  void take_choice();
   // For a masked sequence whose mask has come.
-  void resume(const std::vector<uint32_t>& mask);
+  void resume(const std::optional<std::vector<uint32_t>>& mask);
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
  private:
-  void sample(std::span<float> logits, std::span<const uint32_t> mask);
   void emit(const Choice& choice);
   Event make_event(Event::Kind kind) const;
   void send(Event event);
@@ -87,6 +88,7 @@ class Sequence {
   size_t prompt_done_ = 0, chunk_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
+  std::optional<Choice> choice_;    // until it is taken
   std::vector<float> kept_logits_;  // phase masked
   std::vector<double> pooled_;      // embed: sum of the hidden states
   int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;

@@ -53,6 +53,13 @@ std::span<const float> Forward::hidden(size_t chunk, size_t row) {
   return {hidden_.as<float>() + (first_output_[chunk] + row) * dim, dim};
 }
 
+void Forward::each(size_t count, const std::function<void(size_t)>& work) {
+  if (count == 1) return work(0);  // wakes nobody
+  pool_.run([&](Team& team) {
+    team.deal(static_cast<int64_t>(count), 1, 1, [&](int64_t i, int64_t) { work(static_cast<size_t>(i)); });
+  });
+}
+
 // Lays the chunks out as rows, and decides whose final states are wanted.
 void Forward::plan(std::span<const Chunk> chunks) {
   rows_.clear();

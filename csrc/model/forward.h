@@ -1,6 +1,7 @@
 // The one forward pass: a batch of chunks of any sequences through all layers.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -42,6 +43,8 @@ class Forward {
   std::span<float> logits(size_t chunk, size_t row = 0);        // (vocabulary)
   std::span<const float> hidden(size_t chunk, size_t row = 0);  // (dim)
   int threads() const { return pool_.size(); }
+  // Calls work(0) to work(count - 1) on the same threads.
+  void each(size_t count, const std::function<void(size_t)>& work);
   // Adds what the next runs cost to `profile`, which must outlive them; nullptr ends it.
   void measure(Profile* profile) { profile_ = profile; }
 
