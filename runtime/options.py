@@ -18,7 +18,7 @@ class LoadOptions:
     isa: str | None = None  # kernel table to force, such as "avx2"; None: the best that runs here
     max_sequences: int | None = None  # requests that run together; None: 8
     max_waiting: int | None = None  # requests that may wait besides; None: 256
-    prompt_chunk: int | None = None  # prompt tokens in one step; None: 256
+    prompt_chunk: int | None = None  # prompt tokens in one step; None: 512
     deterministic: bool = False  # answers do not depend, bit for bit, on what runs beside them
 
     def __post_init__(self) -> None:

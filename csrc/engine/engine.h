@@ -25,7 +25,7 @@ struct EngineOptions {
   int64_t context = 0;  // most tokens of one sequence, >= 1
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
-  int64_t prompt_chunk = 256;  // prompt tokens in one batch
+  int64_t prompt_chunk = 512;  // prompt tokens in one batch
   bool manual_step = false;    // no thread: the caller calls step()
   bool deterministic = false;  // every row in the numeric class of few rows
 };

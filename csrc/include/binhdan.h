@@ -199,7 +199,7 @@ typedef struct {
   int32_t context;       /* most tokens of one sequence; 0 = the model's */
   int32_t max_sequences; /* running together; 0 = 8 */
   int32_t max_waiting;   /* further requests that may wait; 0 = 256 */
-  int32_t prompt_chunk;  /* prompt tokens in one step; 0 = 256 */
+  int32_t prompt_chunk;  /* prompt tokens in one step; 0 = 512 */
 } binhdan_engine_options;
 
 typedef struct {

@@ -9,8 +9,9 @@ namespace {
 
 // Preparing a few rows costs less than waiting for others who prepare them: each rank does them all.
 constexpr int64_t kOwnRows = 8;
-// Products of a piece of a matrix's rows, kept between two steps: they should stay in the second-level cache.
-constexpr int64_t kPieceFloats = 32 * 1024;
+// Matrices are dealt out in pieces of rows. Their products, kept between two steps, should stay in the
+// second-level cache; and small ones leave something to take over from a slower core.
+constexpr int64_t kPieceFloats = 32 * 1024, kPieceRows = 256, kLogitRows = 1024;
 // Pieces of what is quantized next are cut at borders of blocks.
 constexpr int64_t kBlock = 32;
 
@@ -133,7 +134,8 @@ void Forward::plan_attention(Rows& some) {
 
 // Rows of a matrix that a rank takes at once.
 int64_t Forward::piece_rows() const {
-  return std::max<int64_t>(kPieceFloats / static_cast<int64_t>(rows_.size()) / kBlock, 1) * kBlock;
+  const int64_t cached = kPieceFloats / static_cast<int64_t>(rows_.size()) / kBlock * kBlock;
+  return std::clamp(cached, kBlock, kPieceRows);
 }
 
 // ---- the walk of every rank ------------------------------------------------------------------------------
@@ -314,7 +316,7 @@ void Forward::output_block(Team& team) {
   const ops::Classes classes{rows, rows};
   const ops::Activations& input = prepare(team, classes, [this](int64_t i) { return x(logit_rows_[i]); },
                                           model_.weights.output_norm, {&output});
-  team.deal(output.rows, kBlock, output.rows, [&](int64_t first, int64_t last) {
+  team.deal(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
     ops::matmul(output, {first, last}, input, classes, logits_.as<float>() + first, output.rows,
                 of(team).scratch);
   });
