@@ -1,15 +1,15 @@
 // Panels times int8 activations with vpmaddubsw (matmul_panels_ymm.h has the rest).
 //
-// vpmaddubsw multiplies unsigned by signed bytes and adds two products into 16 bits. With codes c <= C and |a| <=
-// 127 a 16-bit lane can take 32767 / (2 * 127 C) groups of four columns before vpmaddwd widens it: 8 (the whole
-// block) up to 4 bits, 4 with 5 bits, 2 with 6. Codes of signed types stay signed and their sign moves to a:
-// |w| (sign(w) a) fits, 2 * 128 * 127 = 32512, but a second group does not. The sign must not move to w: -128 has no
-// negative. All integers are exact.
+// vpmaddubsw multiplies unsigned by signed bytes and adds two products into 16 bits. With codes c <= C and
+// |a| <= 127 a 16-bit lane can take 32767 / (2 * 127 C) groups of four columns before vpmaddwd widens it: 8
+// (the whole block) up to 4 bits, 4 with 5 bits, 2 with 6. Codes of signed types stay signed and their sign
+// moves to a: |w| (sign(w) a) fits, 2 * 128 * 127 = 32512, but a second group does not. The sign must not
+// move to w: -128 has no negative. All integers are exact.
 //
-// Cost of 256 multiply-adds (8 rows, a block): 8 vpmaddubsw and 1, 2 or 4 vpmaddwd (p01 on Intel since Skylake, p0
-// on Haswell), as many additions (p015); 8 vpsignb (p5, or p15) more for signed types; the offset, the conversion
-// and two float operations. That is 20 operations for 4 bits: 38 multiply-adds a cycle on three vector ports, 51 on
-// Zen's four; 34 operations, 23 a cycle, for signed types.
+// Cost of 256 multiply-adds (8 rows, a block): 8 vpmaddubsw and 1, 2 or 4 vpmaddwd (p01 on Intel since
+// Skylake, p0 on Haswell), as many additions (p015); 8 vpsignb (p5, or p15) more for signed types; the
+// offset, the conversion and two float operations. That is 20 operations for 4 bits: 38 multiply-adds a cycle
+// on three vector ports, 51 on Zen's four; 34 operations, 23 a cycle, for signed types.
 #include "kernels/avx2.h"
 #include "kernels/matmul_panels_ymm.h"
 

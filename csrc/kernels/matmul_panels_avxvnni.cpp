@@ -1,10 +1,12 @@
 // Panels times int8 activations with vpdpbusd on 256 bits (matmul_panels_ymm.h has the rest).
 //
-// vpdpbusd adds four products of unsigned and signed bytes to a 32-bit lane, exactly: a block of 32 columns takes 8
-// of them. Sums start at minus what the codes' offset will add; signed codes are made unsigned by an offset of 128.
+// vpdpbusd adds four products of unsigned and signed bytes to a 32-bit lane, exactly: a block of 32 columns
+// takes 8 of them. Sums start at minus what the codes' offset will add; signed codes are made unsigned by an
+// offset of 128.
 //
-// Cost of 256 multiply-adds (8 rows, a block): 8 vpdpbusd, the conversion and two float operations, all on p01
-// (Alder Lake and later): 46 multiply-adds a cycle. Latency is 5 cycles, but each block begins sums of its own.
+// Cost of 256 multiply-adds (8 rows, a block): 8 vpdpbusd, the conversion and two float operations, all on
+// p01 (Alder Lake and later): 46 multiply-adds a cycle. Latency is 5 cycles, but each block begins sums of
+// its own.
 #include "kernels/avxvnni.h"
 #include "kernels/matmul_panels_ymm.h"
 

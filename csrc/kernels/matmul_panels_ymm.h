@@ -1,17 +1,18 @@
-// Panels times int8 activations in 256-bit registers, for every type and for the two ways to multiply bytes that
-// such processors have. The arithmetic is stated in kernels.h; whatever m is, a row's operations are the same.
+// Panels times int8 activations in 256-bit registers, for every type and for the two ways to multiply bytes
+// that such processors have. The arithmetic is stated in kernels.h; whatever m is, a row's operations are the
+// same.
 //
-// A tile is up to kTileRows rows of activations times the 16 rows of a panel: a broadcast of four columns (a load)
-// serves two products, a load of weights kTileRows. Float sums of a full tile do not fit in the registers beside
-// the integer ones and wait in memory for the end of each block.
+// A tile is up to kTileRows rows of activations times the 16 rows of a panel: a broadcast of four columns (a
+// load) serves two products, a load of weights kTileRows. Float sums of a full tile do not fit in the
+// registers beside the integer ones and wait in memory for the end of each block.
 //
 // - Few rows (up to kTileRows): one tile takes all of them and reads the panels once, decoding as it goes.
-// - Many rows: panels are decoded kPiece blocks at a time into scratch, where they stay in L1 while all rows pass
-//   by. The rows come in batches, so that their piece of the columns stays in L2 for all panels.
+// - Many rows: panels are decoded kPiece blocks at a time into scratch, where they stay in L1 while all rows
+//   pass by. The rows come in batches, so that their piece of the columns stays in L2 for all panels.
 //
 // Dot is the processor's part:
-//   static constexpr bool kUnsigned;                         // codes must be unsigned
-//   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)        // sum((code - offset) q_a) over this part of block b
+//   static constexpr bool kUnsigned;                   // codes must be unsigned
+//   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)  // sum((code - offset) q_a) over this part of b
 #pragma once
 #include "kernels/kernels.h"
 #include "kernels/panels_ymm.h"
@@ -135,8 +136,8 @@ static void few_rows(const MatmulArgs& args) {
                  args.cols / 32);
 }
 
-// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Between tiles the next piece that will be
-// decoded, at `ahead`, is brought nearer.
+// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Between tiles the next piece that
+// will be decoded, at `ahead`, is brought nearer.
 template <class Dot, class Traits>
 static void sweep(const MatmulArgs& args, const DecodedBlocks<Traits>& blocks, int64_t row, int64_t i0,
                   int64_t i_end, int64_t begin, int64_t count, const char* ahead, int64_t ahead_bytes) {

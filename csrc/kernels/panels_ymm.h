@@ -1,15 +1,16 @@
-// Panels in 256-bit registers: half a panel's rows (8 lanes of four columns) at a time. A kernel sees blocks of
-// 32 columns, either where they lie (PackedBlocks) or decoded to bytes and floats in memory (DecodedBlocks):
+// Panels in 256-bit registers: half a panel's rows (8 lanes of four columns) at a time. A kernel sees blocks
+// of 32 columns, either where they lie (PackedBlocks) or decoded to bytes and floats in memory
+// (DecodedBlocks):
 //
 //   codes(b, g, half)     columns 4 g .. 4 g + 3 of rows 8 half .. 8 half + 7, a byte each
 //   scale(b, part, half)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales hold 16
 //   min(b, part, half)    m_w, where kMins
 //
-// Codes are unsigned and kOffset too large, but signed and as they are where kSigned. `Dot` says which of both a
-// signed type shall be: with Dot::kUnsigned it is 128 too large.
+// Codes are unsigned and kOffset too large, but signed and as they are where kSigned. `Dot` says which of
+// both a signed type shall be: with Dot::kUnsigned it is 128 too large.
 //
-// Bits move within bytes by 16-bit shifts and masks: 2 operations for each field of a code, on any vector port
-// but for the shifts (p01 on Intel since Skylake).
+// Bits move within bytes by 16-bit shifts and masks: 2 operations for each field of a code, on any vector
+// port but for the shifts (p01 on Intel since Skylake).
 #pragma once
 #include "kernels/codec.h"
 #include "kernels/panels.h"

@@ -1,5 +1,5 @@
-// The avxvnni table: AVX2 with the 256-bit form of vpdpbusd (Alder Lake 2021, Zen 5 2024, and small cores since
-// Gracemont). Only products of panels differ from avx2.
+// The avxvnni table: AVX2 with the 256-bit form of vpdpbusd (Alder Lake 2021, Zen 5 2024, and small cores
+// since Gracemont). Only products of panels differ from avx2.
 #include "kernels/avxvnni.h"
 #include "kernels/table_avx2.h"
 #include "kernels/tables.h"
