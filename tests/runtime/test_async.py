@@ -78,9 +78,9 @@ async def test_the_loop_goes_on_meanwhile(model: binhdan.Model) -> None:
             ticks += 1
 
     ticker = asyncio.create_task(tick())
-    await model.aask("Hà Nội " * 60, max_tokens=8)
+    await model.aask("Hà Nội " * 60, max_tokens=64, ignore_eos=True)
     ticker.cancel()
-    assert ticks > 10
+    assert ticks > 3
 
 
 async def test_errors_come_with_the_first_piece(model: binhdan.Model) -> None:
