@@ -17,8 +17,8 @@ ISAS = _native.isas()
 FLOAT_TYPES = {"F32", "F16", "BF16"}
 # Rounding of a float32 sum of up to 1,024 products, as a share of the sum of their magnitudes.
 SUM_TOLERANCE = 4e-6
-# The same where weights become bfloat16: those of these types are rounded to float32 before, and a few that then
-# lie between two bfloat16 go the other way.
+# The same where weights become bfloat16: those of these types are rounded to float32 before, and a few that
+# then lie between two bfloat16 go the other way.
 TIE_TOLERANCE = 1e-4
 TWICE_ROUNDED = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K", "IQ4_XS"}
 

@@ -19,12 +19,12 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 ISAS = _native.isas()
 
 # Mean KL divergence allowed, in nats. Float weights: only KV is rounded, to F16 (llama.cpp differs from
-# transformers by as much), or attention is computed in bfloat16. Quantized ones also round activations to 8 bits.
+# transformers by as much), or attention is computed in bfloat16. Quantized ones also round activations to 8
+# bits.
 FLOAT_LIMIT = 2e-5
 BFLOAT16_LIMIT = 2e-4
 INTEGER_LIMIT = 2e-3  # random weights have no redundancy: a trained model stays far below
 FLOAT_TYPES = ("F32", "F16", "BF16")
-
 
 
 def float_limit(isa: str) -> float:
