@@ -9,10 +9,7 @@ namespace {
 constexpr const KernelTable* kTables[] = {
     &kScalarTable,
 #if defined(BINHDAN_X86_64)
-    &kAvx2Table,
-    &kAvxvnniTable,
-    &kAvx512vnniTable,
-    &kAmxTable,
+    &kAvx2Table,   &kAvxvnniTable, &kAvx512vnniTable, &kAmxTable,
 #endif
 };
 
