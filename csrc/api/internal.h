@@ -28,13 +28,13 @@ BINHDAN_EXPORT void encode(DType type, const float* src, std::byte* dst, int64_t
 BINHDAN_EXPORT std::vector<std::string> isa_names();
 BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 
-// Logits of every position of `tokens` on a model handle of the C ABI, in chunks: row(position, logits). In the
-// numeric class of few rows, as when decoding, or of many.
+// Logits of every position of `tokens` on a model handle of the C ABI, in chunks: row(position, logits). In
+// the numeric class of few rows, as when decoding, or of many.
 BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool few,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
-// What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights, keys
-// and values that all threads together must read; multiply-adds of all threads.
+// What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights,
+// keys and values that all threads together must read; multiply-adds of all threads.
 struct OpProfile {
   std::string name;  // "qkv", "attention", ..., "wait" for the time in barriers
   int64_t calls, ns;

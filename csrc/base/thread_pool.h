@@ -27,8 +27,8 @@ class Team {
   // This rank's share [begin, end) of `count` items cut in multiples of `grain`, equal to within one grain.
   Range share(int64_t count, int64_t grain = 1) const { return share_of(rank_, count, grain); }
   // Calls work(begin, end) for pieces of `count` items, of at most `most` items and cut in multiples of
-  // `grain`, until all are taken: first those of this rank's share, then what slower ranks have left of theirs.
-  // Every rank calls it with the same numbers, and not twice without a sync() between.
+  // `grain`, until all are taken: first those of this rank's share, then what slower ranks have left of
+  // theirs. Every rank calls it with the same numbers, and not twice without a sync() between.
   template <typename Work>
   void deal(int64_t count, int64_t grain, int64_t most, Work&& work) {
     const int64_t grains = (count + grain - 1) / grain;

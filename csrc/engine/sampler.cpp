@@ -27,8 +27,8 @@ void make_comparable(std::span<float> logits) {
   for (float& logit : logits) logit = logit <= kHighest ? logit : logit > kHighest ? kHighest : kNever;
 }
 
-// The token with the highest logit, the first of equals; -1 when none is above -inf. One pass: separate lanes,
-// because one chain of comparisons cannot be vectorized, and then a look into the block that has it.
+// The token with the highest logit, the first of equals; -1 when none is above -inf. One pass: separate
+// lanes, because one chain of comparisons cannot be vectorized, and then a look into the block that has it.
 Token likeliest(std::span<const float> logits) {
   constexpr std::size_t kLanes = 32, kBlock = 64 * kLanes;
   float best = kNever;

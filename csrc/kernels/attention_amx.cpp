@@ -5,13 +5,13 @@
 // padded to a multiple of 32. So nothing is converted on the way: a page is 16 tile loads (head_dim 64), and
 // decoding runs at the speed of memory.
 //
-// 16 queries are the rows of A. Scores (queries x positions) leave the tile unit for the softmax, whose weights
-// come back as A for the product with V. For 16 queries and 64 positions of 64 elements the tile unit needs 256
-// cycles and the softmax about 500: 64 vectors of 2^x, two of which go to one port pair in 9 to 10 operations.
-// The scores of the next 16 queries are computed beside it.
+// 16 queries are the rows of A. Scores (queries x positions) leave the tile unit for the softmax, whose
+// weights come back as A for the product with V. For 16 queries and 64 positions of 64 elements the tile unit
+// needs 256 cycles and the softmax about 500: 64 vectors of 2^x, two of which go to one port pair in 9 to 10
+// operations. The scores of the next 16 queries are computed beside it.
 //
-// The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating point),
-// so sums are hardly ever rescaled.
+// The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating
+// point), so sums are hardly ever rescaled.
 #include "kernels/amx.h"
 
 namespace binhdan::amx {
@@ -76,7 +76,7 @@ BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t 
   }
 }
 
-// ---- tiles ---------------------------------------------------------------------------------------------------
+// ---- tiles ------------------------------------------------------------------------------------------------
 
 // Four sums of neighbouring columns (or the first two) += A B, A 16 x 32.
 template <int N>
@@ -148,7 +148,7 @@ BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, int64_t page) {
   if (d < call.width) value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, page == 0);
 }
 
-// ---- softmax -------------------------------------------------------------------------------------------------
+// ---- softmax ----------------------------------------------------------------------------------------------
 
 // 2^x with a relative error of 1e-4, below the half ulp of bfloat16 (2e-3): x = n + r, n from the addition of
 // 1.5 2^23, 2^r a polynomial. 2^-126 for what is less.
@@ -254,7 +254,7 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
   }
 }
 
-// ---- a call ------------------------------------------------------------------------------------------------
+// ---- a call -----------------------------------------------------------------------------------------------
 
 // Folds a page into a tile whose scores are there.
 BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t page) {

@@ -1,5 +1,5 @@
-// Attention, eight lanes: vcvtph2ps (1 or 2 uops) makes eight float32 of float16. Tiles of four vectors by up to
-// three heads, or two by six, keep 12 sums in the 16 registers.
+// Attention, eight lanes: vcvtph2ps (1 or 2 uops) makes eight float32 of float16. Tiles of four vectors by up
+// to three heads, or two by six, keep 12 sums in the 16 registers.
 #include "kernels/attention_lanes.h"
 #include "kernels/avx2.h"
 

@@ -7,9 +7,9 @@
 // Against scalar: the same order with FMA, exp2 within 2 ulp, and a page's weights are summed lane by lane.
 // That is 1e-6 of the largest |term|, and what 2^x makes of it: 1e-5 of an output.
 //
-// A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how many
-// vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to the
-// linker: avx2.h says why.
+// A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how
+// many vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to
+// the linker: avx2.h says why.
 #pragma once
 #include "kernels/kernels.h"
 

@@ -21,8 +21,8 @@ namespace binhdan {
 //     acc += m_w (d_a sum(q_a))                                 where the type has minimums, m_w signed
 //   with s_w = d scale and m_w = -dmin min, exact in float32, and the codes, offsets and scales of panels.h;
 //   d_a sum(q_a) is BlockQ8A::d_sum. Where scales hold 16 columns, so do minimums: first both scales, then
-//   both minimums, with d_a float(sum[half]), rounded. Every operation is rounded in `scalar`; other tables fuse the last
-//   product with the addition, all of them in this order: their bits are equal.
+//   both minimums, with d_a float(sum[half]), rounded. Every operation is rounded in `scalar`; other tables
+//   fuse the last product with the addition, all of them in this order: their bits are equal.
 // - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
 //   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm sums in the same way.
 //   Other tables may sum in another order, but always in the same one.
@@ -79,24 +79,25 @@ struct MatmulKernel {
   size_t (*scratch_size)(int64_t rows, int64_t cols, int64_t m);  // nullptr: none
 };
 
-// ---- attention ---------------------------------------------------------------------------------------------
-// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. How, is the table's own
-// matter; `store_key` and `store_value` know. `scalar` has float16, K transposed, (head_dim, kKvPageTokens), so that vector lanes are
-// positions and scores need no horizontal sums, then V, (kKvPageTokens, head_dim).
+// ---- attention --------------------------------------------------------------------------------------------
+// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. How, is the table's
+// own matter; `store_key` and `store_value` know. `scalar` has float16, K transposed, (head_dim,
+// kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
+// (kKvPageTokens, head_dim).
 inline constexpr int kKvPageTokens = 64;
 // A split is this many pages. Each is folded from its own start, page after page; ops/attention combines them
 // in order, so that bits do not depend on how splits were shared out among threads.
 inline constexpr int kSplitPages = 8;
 inline constexpr int kSplitTokens = kSplitPages * kKvPageTokens;
 
-// Bytes of one KV head's page. Tiles want whole groups of 32 elements. What nobody stored must be finite: pages
-// begin as zeros.
+// Bytes of one KV head's page. Tiles want whole groups of 32 elements. What nobody stored must be finite:
+// pages begin as zeros.
 inline size_t kv_page_size(int64_t head_dim) {
   return static_cast<size_t>((head_dim + 31) / 32 * 32 * 2 * kKvPageTokens) * sizeof(uint16_t);
 }
 
-// Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query heads
-// that share a KV head. For every row and head, over the positions j that the row sees,
+// Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query
+// heads that share a KV head. For every row and head, over the positions j that the row sees,
 //   s[j] = q . k[j]    l = sum 2^(s[j] - m)    acc = sum 2^(s[j] - m) v[j]
 // Online softmax (Milakov & Gimelshein 2018): from page to page, m grows and the sums are scaled by
 // 2^(m - m'). m is an integer near the greatest score, so that this is exact; m = -inf, l = acc = 0 for a row
@@ -142,8 +143,8 @@ struct KernelTable {
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
   AttentionKernel attention;
 
-  // For measurements: does as many multiply-adds as a core can in a loop of `rounds`, with the instructions of
-  // the kernels that read this format, and says how many. nullptr: not known.
+  // For measurements: does as many multiply-adds as a core can in a loop of `rounds`, with the instructions
+  // of the kernels that read this format, and says how many. nullptr: not known.
   int64_t (*peak[kActivations])(int64_t rounds);
 };
 

@@ -45,8 +45,9 @@ struct Codes3 {  // two bits as Codes2; bit g of `high` is the third of group g
   CodeBytes low[2], high;
 };
 
-// ---- scales: float16 d and dmin (m), int8 multiples of them ------------------------------------------------
-// kBlocks: blocks of 32 columns in a panel. kScales: scales (and minimums) of a block, two where they hold 16.
+// ---- scales: float16 d and dmin (m), int8 multiples of them -----------------------------------------------
+// kBlocks: blocks of 32 columns in a panel. kScales: scales (and minimums) of a block, two where they hold
+// 16.
 
 template <class C>
 struct PanelD {  // w = d (code - kOffset)
@@ -101,7 +102,7 @@ struct SuperPanel16M {  // w = d (scales & 15) code - dmin (scales >> 4), scales
   C codes[kSuperBlocks];
 };
 
-// ---- types -------------------------------------------------------------------------------------------------
+// ---- types ------------------------------------------------------------------------------------------------
 // kOffset is subtracted from a code. IQ4's codes stand for kIQ4Values (codec.h) instead; Codes8 are signed.
 
 template <DType type>

@@ -29,7 +29,7 @@ BINHDAN_INLINE __m256i move_bits(__m256i bytes, int width, int from, int to) {
   return _mm256_and_si256(moved, every_byte(((1 << width) - 1) << to));
 }
 
-// ---- codes: group g of rows row .. row + 7 -----------------------------------------------------------------
+// ---- codes: group g of rows row .. row + 7 ----------------------------------------------------------------
 
 BINHDAN_INLINE __m256i nibbles(const CodeBytes* planes, int g, int row) {
   return move_bits(load_bytes(planes[g % 4][row]), 4, g / 4 * 4, 0);
@@ -66,7 +66,7 @@ BINHDAN_INLINE __m256i iq4_values() {
       _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
 }
 
-// ---- scales of rows row .. row + 7 -------------------------------------------------------------------------
+// ---- scales of rows row .. row + 7 ------------------------------------------------------------------------
 
 BINHDAN_INLINE __m256i load_integers(const uint8_t* src) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src)));
@@ -121,7 +121,7 @@ BINHDAN_INLINE __m256 min_of(const SuperPanel16M<C>& p, int block, int part, int
   return negative(times_f16(p.dmin + row, _mm256_srli_epi32(both, 4)));
 }
 
-// ---- blocks ------------------------------------------------------------------------------------------------
+// ---- blocks -----------------------------------------------------------------------------------------------
 
 // What a product has to know of blocks, packed or decoded.
 template <int scales, bool mins, bool is_signed, int offset, int greatest>

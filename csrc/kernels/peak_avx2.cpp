@@ -1,5 +1,5 @@
-// What a core multiplies and adds when nothing else holds it up: independent chains in registers, enough of them
-// to hide the latency (4 cycles for a multiply-add, 5 for an integer product, on two ports).
+// What a core multiplies and adds when nothing else holds it up: independent chains in registers, enough of
+// them to hide the latency (4 cycles for a multiply-add, 5 for an integer product, on two ports).
 #include "kernels/avx2.h"
 
 namespace binhdan::avx2 {

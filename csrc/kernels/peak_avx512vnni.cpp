@@ -1,5 +1,5 @@
-// What a core multiplies and adds when nothing else holds it up: see peak_avx2.cpp. vpdpbusd takes 5 cycles, on two
-// ports where the core has both halves of its 512-bit units.
+// What a core multiplies and adds when nothing else holds it up: see peak_avx2.cpp. vpdpbusd takes 5 cycles,
+// on two ports where the core has both halves of its 512-bit units.
 #include <immintrin.h>
 
 #include "kernels/avx512vnni.h"

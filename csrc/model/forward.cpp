@@ -187,8 +187,8 @@ void Forward::attention_block(Team& team, size_t layer, const Rows& live) {
               prepare(team, live.classes, attended, nullptr, {&w.attention_output}));
 }
 
-// Queries of the live rows, keys and values of all. Whole heads are one rank's work, so that norm, rotation and
-// the way into the cache need no barrier before them.
+// Queries of the live rows, keys and values of all. Whole heads are one rank's work, so that norm, rotation
+// and the way into the cache need no barrier before them.
 void Forward::project_heads(Team& team, size_t layer, const Rows& live) {
   const LayerConfig& shape = model_.config.layers[layer];
   const LayerWeights& w = model_.weights.layers[layer];
@@ -345,7 +345,7 @@ const ops::Activations& Forward::prepare(Team& team, ops::Classes classes, const
   return into;
 }
 
-// ---- measuring ---------------------------------------------------------------------------------------------
+// ---- measuring --------------------------------------------------------------------------------------------
 
 // The barrier, and what this rank waits there.
 void Forward::sync(Team& team) {

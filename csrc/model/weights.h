@@ -28,8 +28,8 @@ struct LayerWeights {
 class Weights {
  public:
   // Throws Error naming the tensor that is missing, unknown or of the wrong shape. Packs with `threads`
-  // threads, and lets go of the file's pages of what was copied. `meanwhile` runs on the caller's thread while
-  // others pack.
+  // threads, and lets go of the file's pages of what was copied. `meanwhile` runs on the caller's thread
+  // while others pack.
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
                       const std::function<void()>& meanwhile = {});
 

@@ -35,7 +35,8 @@ Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, 
 
 }  // namespace
 
-// 600 positions cross many pages and one border of attention splits; the slow portable table crosses pages only.
+// 600 positions cross many pages and one border of attention splits; the slow portable table crosses pages
+// only.
 TEST(bits_do_not_depend_on_threads_or_chunks) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;

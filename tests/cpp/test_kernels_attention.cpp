@@ -86,8 +86,8 @@ Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Querie
   return attend(table, kernel, kv, Pages(table, kv), queries, 0, queries.rows, 0, queries.heads);
 }
 
-// For query r (row and head), in double: its output, and the sum of |weight * value|. `bf16`: queries, keys and
-// values are rounded to bfloat16 before.
+// For query r (row and head), in double: its output, and the sum of |weight * value|. `bf16`: queries, keys
+// and values are rounded to bfloat16 before.
 struct Oracle {
   std::vector<double> out, magnitude;
 
@@ -143,8 +143,8 @@ std::string name(const Queries& queries, int64_t dim) {
          ", visible " + std::to_string(queries.visible) + ", head_dim " + std::to_string(dim);
 }
 
-// bf16: each weight is off by u = 2^-8 + 1e-4 of it (rounded, and 2^x), which moves numerator and denominator.
-// `slack` for great scores, whose own rounding shows.
+// bf16: each weight is off by u = 2^-8 + 1e-4 of it (rounded, and 2^x), which moves numerator and
+// denominator. `slack` for great scores, whose own rounding shows.
 void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Queries& queries, const Output& got,
                  double slack = 2e-5) {
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
