@@ -1,14 +1,13 @@
 #include "base/bandwidth.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
 #include "base/buffer.h"
-#include "base/clock.h"
 #include "base/error.h"
+#include "base/fastest_round.h"
 #include "base/thread_pool.h"
 
 namespace binhdan {
@@ -42,24 +41,14 @@ double measure_bandwidth(int threads) {
   ThreadPool pool(threads);
   std::vector<Buffer> buffers(static_cast<std::size_t>(threads));
   std::atomic<uint64_t> sink{0};  // so that the reads are not optimised away
-  int64_t best = INT64_MAX;
-  std::atomic<bool> more{true};
   pool.run([&](Team& team) {
     Buffer& buffer = buffers[static_cast<std::size_t>(team.rank())];
     buffer = Buffer(bytes);
     std::memset(buffer.as<>(), 1, bytes);  // untouched pages would all be the same page of zeros
-    const int64_t begin = now_ns();
-    while (more) {
-      team.sync();
-      const int64_t start = now_ns();
-      sink += read_lines(buffer.as<const uint64_t>(), bytes / sizeof(uint64_t));
-      team.sync();
-      if (team.rank() == 0) {
-        best = std::min(best, now_ns() - start);
-        more = now_ns() - begin < kDurationNs;
-      }
-      team.sync();
-    }
+  });
+  const int64_t best = fastest_round_ns(pool, kDurationNs, [&](int rank) {
+    sink +=
+        read_lines(buffers[static_cast<std::size_t>(rank)].as<const uint64_t>(), bytes / sizeof(uint64_t));
   });
   return static_cast<double>(bytes) * threads / (static_cast<double>(best) * 1e-9);
 }

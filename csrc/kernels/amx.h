@@ -13,11 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/inline.h"
 #include "kernels/kernels.h"
-
-#ifndef BINHDAN_INLINE
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline
-#endif
 
 namespace binhdan::amx {
 

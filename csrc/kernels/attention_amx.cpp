@@ -13,6 +13,7 @@
 // The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating
 // point), so sums are hardly ever rescaled.
 #include "kernels/amx.h"
+#include "kernels/zmm.h"
 
 namespace binhdan::amx {
 namespace {
@@ -63,14 +64,10 @@ struct Call {
   }
 };
 
-BINHDAN_INLINE __mmask16 first_lanes(int64_t n) {
-  return static_cast<__mmask16>(n >= kLanes ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
-}
-
 // Nearest even; what is denormal becomes zero.
 BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t width) {
   for (int64_t i = 0; i < width; i += kLanes) {
-    const __m512 x = _mm512_maskz_loadu_ps(first_lanes(n - i), src + i);
+    const __m512 x = _mm512_maskz_loadu_ps(lane_mask(n - i), src + i);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i),
                         reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
   }
@@ -212,7 +209,7 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
     return _mm512_load_ps(scores + i * kKvPageTokens + vector * kLanes);
   };
   const auto seen = [&](int64_t i, int vector) __attribute__((always_inline)) {
-    return first_lanes(call.seen(tile * kTileRows + i, page) - vector * kLanes);
+    return lane_mask(call.seen(tile * kTileRows + i, page) - vector * kLanes);
   };
   __m512 tops[kTileRows];
 #pragma GCC unroll 16
@@ -228,8 +225,8 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
   const __m512 top = max_of_rows(tops);
   float* m = call.m + tile * kTileRows;
   const __m512 before = first ? lowest : _mm512_load_ps(m);
-  const __mmask16 risen = _mm512_mask_cmp_ps_mask(first_lanes(count), top,
-                                                  _mm512_add_ps(before, _mm512_set1_ps(8.0f)), _CMP_GT_OQ);
+  const __mmask16 risen =
+      _mm512_mask_cmp_ps_mask(lane_mask(count), top, _mm512_add_ps(before, _mm512_set1_ps(8.0f)), _CMP_GT_OQ);
   const __m512 now = _mm512_mask_roundscale_ps(before, risen, top, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
   _mm512_store_ps(m, now);
   if (risen && !first) rescale(call, tile, risen, before, now);
@@ -294,7 +291,7 @@ BINHDAN_INLINE void give_sums(const Call& call) {
     args.l[i] = seen ? _mm512_reduce_add_ps(_mm512_load_ps(call.l + i * kLanes)) : 0.0f;
     const float* acc = call.acc_of(i / kTileRows) + i % kTileRows * kLanes;
     for (int64_t d = 0; d < args.head_dim; d += kLanes)
-      _mm512_mask_storeu_ps(args.acc + i * args.head_dim + d, first_lanes(args.head_dim - d),
+      _mm512_mask_storeu_ps(args.acc + i * args.head_dim + d, lane_mask(args.head_dim - d),
                             seen ? _mm512_load_ps(acc + d * kTileRows) : _mm512_setzero_ps());
   }
 }

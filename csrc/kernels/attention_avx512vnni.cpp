@@ -4,6 +4,7 @@
 
 #include "kernels/attention_lanes.h"
 #include "kernels/avx512vnni.h"
+#include "kernels/zmm.h"
 
 namespace binhdan::avx512vnni {
 namespace {
@@ -20,13 +21,13 @@ struct Lanes {
   BINHDAN_INLINE void store(float* dst, V x) { _mm512_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_f16(const uint16_t* src) { return _mm512_cvtph_ps(_mm256_loadu_epi16(src)); }
   BINHDAN_INLINE V load_first(const float* src, int64_t n) {
-    return n >= kLanes ? load(src) : _mm512_maskz_loadu_ps(first_lanes(n), src);
+    return n >= kLanes ? load(src) : _mm512_maskz_loadu_ps(lane_mask(n), src);
   }
   BINHDAN_INLINE void store_first(float* dst, int64_t n, V x) {
-    n >= kLanes ? store(dst, x) : _mm512_mask_storeu_ps(dst, first_lanes(n), x);
+    n >= kLanes ? store(dst, x) : _mm512_mask_storeu_ps(dst, lane_mask(n), x);
   }
   BINHDAN_INLINE V load_f16_first(const uint16_t* src, int64_t n) {
-    return n >= kLanes ? load_f16(src) : _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), src));
+    return n >= kLanes ? load_f16(src) : _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lane_mask(n), src));
   }
 
   BINHDAN_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
@@ -36,7 +37,7 @@ struct Lanes {
   BINHDAN_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
   BINHDAN_INLINE V ceil(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   BINHDAN_INLINE V first(V x, int64_t n, float rest) {
-    return _mm512_mask_blend_ps(first_lanes(n), broadcast(rest), x);
+    return _mm512_mask_blend_ps(lane_mask(n), broadcast(rest), x);
   }
 
   BINHDAN_INLINE float element(V x) { return _mm512_cvtss_f32(x); }
@@ -56,11 +57,6 @@ struct Lanes {
     const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
     const __mmask16 normal = _mm512_cmp_ps_mask(x, broadcast(-126.0f), _CMP_NLT_UQ);  // or NaN
     return _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, _mm512_castps_si512(p), exponent));
-  }
-
- private:
-  BINHDAN_INLINE __mmask16 first_lanes(int64_t n) {
-    return static_cast<__mmask16>(_bzhi_u32(0xffff, static_cast<unsigned>(n)));
   }
 };
 

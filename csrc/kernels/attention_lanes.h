@@ -11,11 +11,8 @@
 // many vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to
 // the linker: avx2.h says why.
 #pragma once
+#include "kernels/inline.h"
 #include "kernels/kernels.h"
-
-#ifndef BINHDAN_INLINE
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline
-#endif
 
 namespace binhdan {
 namespace {

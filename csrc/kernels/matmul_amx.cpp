@@ -18,6 +18,7 @@
 #include "kernels/amx.h"
 #include "kernels/avx512vnni.h"
 #include "kernels/panels_amx.h"
+#include "kernels/zmm.h"
 
 namespace binhdan::amx {
 namespace {
@@ -120,11 +121,6 @@ struct Pair {
   int64_t stride;  // bytes
 };
 
-// The first n of 16 lanes.
-BINHDAN_INLINE __mmask16 first_lanes(int64_t n) {
-  return static_cast<__mmask16>(n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0);
-}
-
 BINHDAN_INLINE void load_sums(const Pair<float>& sums) {
   _tile_loadd(0, sums.low, sums.stride);
   _tile_loadd(1, sums.low + kTileRows, sums.stride);
@@ -219,7 +215,7 @@ BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int6
   if (at.ends_row() && columns >= kBlockRows) return store_sums(out);
   store_sums(sums);
   if (!at.ends_row()) return;
-  const __mmask16 mask[2] = {first_lanes(columns), first_lanes(columns - kTileRows)};
+  const __mmask16 mask[2] = {lane_mask(columns), lane_mask(columns - kTileRows)};
   for (int64_t i = 0; i < batch.tile_rows; ++i)
     for (int half = 0; half < 2; ++half) {
       const int64_t to = i * args.out_stride + half * kTileRows;

@@ -20,6 +20,7 @@
 //     registers. Meanwhile the next piece is fetched. Between pieces the sums wait in `out`.
 #include "kernels/avx512vnni.h"
 #include "kernels/panels_avx512.h"
+#include "kernels/zmm.h"
 
 namespace binhdan::avx512vnni {
 namespace {
@@ -129,11 +130,6 @@ BINHDAN_INLINE void add_block(__m512 (&sums)[P][M], const B* const (&block)[P],
           sums[p][i] = _mm512_fmadd_ps(block[p]->min[part], _mm512_set1_ps(x[i].d_sum[part]), sums[p][i]);
 }
 
-// Which of 16 rows exist, when there are n from here on.
-BINHDAN_INLINE __mmask16 first_lanes(int64_t n) {
-  return static_cast<__mmask16>(n >= kPanelRows ? 0xffff : (1 << n) - 1);
-}
-
 // Calls f.operator()<m>() for 1 <= m <= most; nothing for other m.
 template <int most, class F>
 BINHDAN_INLINE void with_rows(int64_t m, F f) {
@@ -172,7 +168,7 @@ BINHDAN_INLINE void fused_tile(const MatmulArgs& args, int64_t row, const Operan
       add_block<1, M, B>(sums, one, x);
     }
   }
-  const __mmask16 lanes = first_lanes(args.row_end - row);
+  const __mmask16 lanes = lane_mask(args.row_end - row);
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) _mm512_mask_storeu_ps(args.out + i * args.out_stride + row, lanes, sums[0][i]);
 }
@@ -219,7 +215,7 @@ BINHDAN_INLINE void decoded_tile(const MatmulArgs& args, int64_t row, int64_t i0
   __mmask16 lanes[P];
 #pragma GCC unroll 2
   for (int p = 0; p < P; ++p) {
-    lanes[p] = first_lanes(args.row_end - row - p * kPanelRows);
+    lanes[p] = lane_mask(args.row_end - row - p * kPanelRows);
     const float* out = args.out + i0 * args.out_stride + row + p * kPanelRows;
 #pragma GCC unroll 8
     for (int i = 0; i < M; ++i)

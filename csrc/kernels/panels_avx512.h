@@ -16,11 +16,8 @@
 #pragma once
 #include <immintrin.h>
 
+#include "kernels/inline.h"
 #include "kernels/panels.h"
-
-#ifndef BINHDAN_INLINE
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline
-#endif
 
 namespace binhdan::avx512 {
 

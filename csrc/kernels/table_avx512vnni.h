@@ -6,18 +6,11 @@
 
 namespace binhdan::avx512vnni {
 
-template <DType type>
-consteval void set_panels(KernelTable& table) {
-  MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
-  kernel.gemv = kernel.gemm = matmul<type>;
-  kernel.scratch_size = scratch_size<type>;
-}
-
 consteval KernelTable table() {
   KernelTable table = avx2::table();
   table.isa = "avx512vnni";
   table.supported = supported;
-#define SET(type) set_panels<DType::type>(table);
+#define SET(type) avx2::set(table, DType::type, matmul<DType::type>, scratch_size<DType::type>);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;

@@ -6,6 +6,7 @@
 
 #include "kernels/avx2.h"
 #include "kernels/avx512vnni.h"
+#include "kernels/zmm.h"
 
 namespace binhdan::avx512vnni {
 namespace {
@@ -88,8 +89,8 @@ static_assert(offsetof(BlockQ8A, d_sum) == 4 && offsetof(BlockQ8A, sum) == 8);
 template <class F>
 BINHDAN_INLINE void each_sixteen(int64_t n, F f) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) f(i, static_cast<__mmask16>(0xffff));
-  if (i < n) f(i, static_cast<__mmask16>((1 << (n - i)) - 1));
+  for (; i + 16 <= n; i += 16) f(i, lane_mask(16));
+  if (i < n) f(i, lane_mask(n - i));
 }
 
 // x / (1 + e^-x). As in avx2.h, e^y = 2^n e^r with r^2 p(r) of least relative error, but vscalefps scales: it

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#define BINHDAN_INLINE [[gnu::always_inline]] static inline
+#include "kernels/inline.h"
 
 namespace binhdan {
 namespace {

@@ -1,10 +1,8 @@
 #include "ops/peak.h"
 
-#include <algorithm>
 #include <atomic>
 
-#include "base/clock.h"
-#include "base/thread_pool.h"
+#include "base/fastest_round.h"
 
 namespace binhdan::ops {
 
@@ -14,24 +12,8 @@ double measure_peak(const KernelTable& table, Activation format, int threads) {
   int64_t (*const run)(int64_t) = table.peak[static_cast<size_t>(format)];
   if (!run) return 0;
   ThreadPool pool(threads);
-  std::atomic<int64_t> macs{0};
-  int64_t best = INT64_MAX;
-  std::atomic<bool> more{true};
-  pool.run([&](Team& team) {
-    const int64_t begin = now_ns();
-    while (more) {
-      team.sync();
-      const int64_t start = now_ns();
-      const int64_t done = run(kRounds);
-      team.sync();
-      if (team.rank() == 0) {
-        best = std::min(best, now_ns() - start);
-        macs = done;
-        more = now_ns() - begin < kDurationNs;
-      }
-      team.sync();
-    }
-  });
+  std::atomic<int64_t> macs{0};  // of one thread in one round
+  const int64_t best = fastest_round_ns(pool, kDurationNs, [&](int) { macs = run(kRounds); });
   return static_cast<double>(macs) * threads / (static_cast<double>(best) * 1e-9);
 }
 
