@@ -169,14 +169,16 @@ Range Team::share_of(int rank, int64_t count, int64_t grain) const {
 
 // The next piece of this rank's share, else of the next rank that has some left.
 std::optional<Range> Team::take(int64_t count, int64_t most) {
-  most = std::min(most, count);
   for (int i = 0; i < size_; ++i) {
     const int rank = (rank_ + i) % size_;
     const auto [begin, end] = share_of(rank, count, 1);
     std::atomic<int64_t>& taken = pool_->state_->taken_of(rank, phase_);
-    if (begin + taken.load(std::memory_order_relaxed) >= end) continue;
-    const int64_t first = begin + taken.fetch_add(most, std::memory_order_relaxed);
-    if (first < end) return Range{first, std::min(end, first + most)};
+    const int64_t left = end - begin - taken.load(std::memory_order_relaxed);
+    if (left <= 0) continue;
+    // Pieces shrink towards the end of a share: the last one to be done is what others wait for.
+    const int64_t size = std::clamp<int64_t>(left / 2, 1, most);
+    const int64_t first = begin + taken.fetch_add(size, std::memory_order_relaxed);
+    if (first < end) return Range{first, std::min(end, first + size)};
   }
   return std::nullopt;
 }

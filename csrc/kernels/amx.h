@@ -36,7 +36,7 @@ bool supported(const CpuFeatures& cpu);
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
 
 // What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many
-// rows, 6 and 7 weights.
+// rows, 6 weights; 7 is left alone (matmul_amx.cpp says why).
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t line_bytes[16] = {};

@@ -81,13 +81,13 @@ BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, i
   _tile_loadd(4, a, a_line);
   _tile_loadd(6, b, b_line);
   _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(7, b + 32, b_line);
-  _tile_dpbf16ps(1, 4, 7);
+  _tile_loadd(6, b + 32, b_line);
+  _tile_dpbf16ps(1, 4, 6);
   if constexpr (N == 4) {
     _tile_loadd(6, b + 64, b_line);
     _tile_dpbf16ps(2, 4, 6);
-    _tile_loadd(7, b + 96, b_line);
-    _tile_dpbf16ps(3, 4, 7);
+    _tile_loadd(6, b + 96, b_line);
+    _tile_dpbf16ps(3, 4, 6);
   }
 }
 

@@ -1,17 +1,19 @@
 // Panels times bf16 activations on the tile unit.
 //
-// 32 weight rows and 32 rows of activations meet in 2 x 2 tiles of sums: for 32 columns, four TDPBF16PS of 16
-// cycles and four tile loads of 8 (from L1). Weights are decoded once for all rows of activations, a piece of
-// up to kMaxSteps * 32 columns at a time, so that a piece and the next one stay in L2 (128 KiB) together with
-// the activations that all pieces sweep over (kActivationBytes: longer batches are cut, and decode again).
-// Both operands then stream from L2, at about 90 cycles for those 64; touching lines ahead costs more than it
-// saves. Sums wait in the scratch between the pieces of a row: the order of additions is that of the columns,
-// whatever the cuts.
+// 32 weight rows and 16 rows of activations meet in two tiles of sums: for 32 columns, two TDPBF16PS of 16
+// cycles and three tile loads, the weights' from L1. Weights are decoded once for all rows of activations, a
+// piece of 32 rows x kMaxSteps * 32 columns at a time, so that a piece stays in L1 while the activations pass
+// by, and the next one is written. Where all activations would not stay in L2, they are cut too: the pieces of
+// several rows then follow each other, column for column. Sums wait in the scratch between the pieces of a
+// row: the order of additions is that of the columns, whatever the cuts.
 //
-// Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions: a
-// tile of weights takes 74 cycles alone and 76 together with those of a step, when all lies in L1.
+// Four of the eight tile registers do it. More would halve the loads of weights, but where a neighbour works
+// on the same core, the hardware has few registers to rename them to: 2 x 2 tiles of sums with eight registers
+// take 270 cycles for what takes 60 alone; with seven, 190; these four take 125, and 70 alone.
 //
-// Registers hold as many rows as make the batch come out even (40 rows: four times 10); where they do not,
+// Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions.
+//
+// Registers hold as many rows as make the batch come out even (40 rows: three times 14); where they do not,
 // the last ones overlap, and rows are computed twice with the same result.
 #include <immintrin.h>
 
@@ -24,16 +26,18 @@ namespace binhdan::amx {
 namespace {
 
 constexpr int64_t kStepColumns = 32;
-constexpr int64_t kBlockRows = 2 * kTileRows;   // of weights, and the most of activations
+constexpr int64_t kBlockRows = 2 * kTileRows;   // of weights
 constexpr int64_t kStepBytes = 2 * kTileBytes;  // of decoded weights
-constexpr int64_t kMaxSteps = 32;
-constexpr int64_t kActivationBytes = 5 << 18;
-constexpr int64_t kMaxRows = 512;
+constexpr int64_t kMaxSteps = 10;
+constexpr int64_t kMaxRows = 512;  // of activations
+constexpr int64_t kMaxTiles = kMaxRows / kTileRows;
+constexpr int64_t kGroupBlocks = 4;
+constexpr int64_t kActivationBytes = 1 << 20;
 constexpr int64_t kPrefetchAhead = 2048;  // bytes of panels
 
 struct Scratch {
   std::byte weights[2][kMaxSteps * kStepBytes];
-  float sums[kMaxRows / kBlockRows][2][kTileRows][kBlockRows];
+  float sums[kGroupBlocks][kMaxTiles][kTileRows][kBlockRows];
 };
 
 // Columns [begin, end) / 32 of 32 rows of weights.
@@ -41,28 +45,36 @@ struct Piece {
   int64_t row, begin, end;
 };
 
-// The pieces of a part of a matrix, a row of them after the other, cut alike.
+// The pieces of a part of a matrix. Rows form groups, all columns are cut alike; pieces follow each other in
+// the order group, cut, row.
 class Pieces {
  public:
-  explicit Pieces(const MatmulArgs& args)
-      : row_(args.row_begin),
+  Pieces(const MatmulArgs& args, int64_t group_blocks)
+      : group_rows_(group_blocks * kBlockRows),
         row_end_(args.row_end),
         steps_(args.cols / kStepColumns),
-        parts_((steps_ + kMaxSteps - 1) / kMaxSteps) {}
+        cuts_((steps_ + kMaxSteps - 1) / kMaxSteps),
+        group_(args.row_begin),
+        row_(args.row_begin) {}
 
-  Piece piece() const { return {row_, steps_ * part_ / parts_, steps_ * (part_ + 1) / parts_}; }
-  bool starts_row() const { return part_ == 0; }
-  bool ends_row() const { return part_ + 1 == parts_; }
-  bool done() const { return row_ >= row_end_; }
+  Piece piece() const { return {row_, steps_ * cut_ / cuts_, steps_ * (cut_ + 1) / cuts_}; }
+  bool first_cut() const { return cut_ == 0; }
+  bool last_cut() const { return cut_ + 1 == cuts_; }
+  int64_t block() const { return (row_ - group_) / kBlockRows; }  // in its group
+  bool done() const { return group_ >= row_end_; }
   Pieces next() const {
     Pieces next = *this;
-    next.part_ = ends_row() ? 0 : part_ + 1;
-    next.row_ += ends_row() ? kBlockRows : 0;
+    next.row_ += kBlockRows;
+    if (next.row_ < group_ + group_rows_ && next.row_ < row_end_) return next;
+    next.cut_ = last_cut() ? 0 : cut_ + 1;
+    next.group_ += last_cut() ? group_rows_ : 0;
+    next.row_ = next.group_;
     return next;
   }
 
  private:
-  int64_t row_, row_end_, steps_, parts_, part_ = 0;
+  int64_t group_rows_, row_end_, steps_, cuts_;
+  int64_t group_, cut_ = 0, row_;
 };
 
 // Decodes a piece, tile after tile: weight rows 0 .. 15 and 16 .. 31 of the first 32 columns, then of the
@@ -114,80 +126,57 @@ class Decoder {
   int64_t first_step_ = 0, count_ = 0, next_ = 0;
 };
 
-// Two tiles: of activations, at their first columns, or of sums, at those of the low weight rows.
+// Where a tile is: its first line, and bytes from one to the next.
 template <class T>
-struct Pair {
-  T *low, *high;
-  int64_t stride;  // bytes
+struct Tile {
+  T* data;
+  int64_t stride;
 };
 
-BINHDAN_INLINE void load_sums(const Pair<float>& sums) {
-  _tile_loadd(0, sums.low, sums.stride);
-  _tile_loadd(1, sums.low + kTileRows, sums.stride);
-  _tile_loadd(2, sums.high, sums.stride);
-  _tile_loadd(3, sums.high + kTileRows, sums.stride);
-}
-
-BINHDAN_INLINE void zero_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
-
-BINHDAN_INLINE void store_sums(const Pair<float>& sums) {
-  _tile_stored(0, sums.low, sums.stride);
-  _tile_stored(1, sums.low + kTileRows, sums.stride);
-  _tile_stored(2, sums.high, sums.stride);
-  _tile_stored(3, sums.high + kTileRows, sums.stride);
-}
-
-// Adds the products of some activations with `steps` steps of weights, calling between(q), 0 <= q < 4, in
-// each. Tiles of weights change as rarely as they can.
+// Adds the products of some activations with `steps` steps of weights, calling between(q), q = 0 and 1, in
+// each.
 template <class Between>
-BINHDAN_INLINE void multiply(const Pair<const std::byte>& x, const std::byte* weights, int64_t steps,
+BINHDAN_INLINE void multiply(Tile<const std::byte> x, const std::byte* weights, int64_t steps,
                              Between between) {
-  const std::byte *low = x.low, *high = x.high;
-  for (; steps > 0; --steps, low += kTileLine, high += kTileLine, weights += kStepBytes) {
+  for (; steps > 0; --steps, x.data += kTileLine, weights += kStepBytes) {
+    _tile_loadd(4, x.data, x.stride);
     _tile_loadd(6, weights, kTileLine);
-    _tile_loadd(4, low, x.stride);
     _tile_dpbf16ps(0, 4, 6);
     between(0);
-    _tile_loadd(5, high, x.stride);
-    _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(6, weights + kTileBytes, kTileLine);
+    _tile_dpbf16ps(1, 4, 6);
     between(1);
-    _tile_loadd(7, weights + kTileBytes, kTileLine);
-    _tile_dpbf16ps(3, 5, 7);
-    between(2);
-    _tile_dpbf16ps(1, 4, 7);
-    between(3);
   }
 }
 
-// The same, decoding kTiles tiles of another piece in each step.
-template <int kTiles, DType type>
-BINHDAN_INLINE void multiply_and_decode(const Pair<const std::byte>& x, const std::byte* weights,
-                                        int64_t steps, Decoder<type>& decoder) {
-  constexpr int kQuarters = 4 / kTiles;  // of a step to a tile
-  TileBlock<type> block;
-  std::byte* tile = nullptr;
-  multiply(x, weights, steps, [&](int q) __attribute__((always_inline)) {
-    if (q % kQuarters == 0) tile = decoder.load(block);
+// The same, decoding a tile of another piece in every kSteps steps, 1 or 2.
+template <int kSteps, DType type>
+BINHDAN_INLINE void multiply_and_decode(Tile<const std::byte> x, const std::byte* weights, int64_t steps,
+                                        Decoder<type>& decoder) {
+  constexpr int kQuarters = 2 / kSteps;  // of a tile, after each product
+  for (; steps >= kSteps; steps -= kSteps) {
+    TileBlock<type> block;
+    std::byte* tile = decoder.load(block);
 #pragma GCC unroll 2
-    for (int i = 0; i < kTiles; ++i) block.store_quarter(tile, q % kQuarters * kTiles + i);
-    stores_end_here();
-  });
+    for (int step = 0; step < kSteps; ++step, x.data += kTileLine, weights += kStepBytes)
+      multiply(x, weights, 1, [&](int q) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+        for (int i = 0; i < kQuarters; ++i) block.store_quarter(tile, (2 * step + q) * kQuarters + i);
+        stores_end_here();
+      });
+  }
+  multiply(x, weights, steps, [](int) {});
 }
 
-// Rows [first, first + count) of the activations as pairs of tiles of equal height, the last one overlapping.
+// Rows [first, first + count) of the activations as tiles of equal height, the last one overlapping.
 struct Batch {
-  int64_t first, count, pairs, tile_rows;
+  int64_t first, count, tiles, tile_rows;
 
   Batch(int64_t from, int64_t rows)
       : first(from),
         count(rows),
-        pairs((rows + kBlockRows - 1) / kBlockRows),
-        tile_rows((rows + 2 * pairs - 1) / (2 * pairs)) {}
+        tiles((rows + kTileRows - 1) / kTileRows),
+        tile_rows((rows + tiles - 1) / tiles) {}
 
   int64_t row_of(int64_t tile) const {
     const int64_t row = tile * tile_rows, last = count - tile_rows;
@@ -195,41 +184,45 @@ struct Batch {
   }
 };
 
-// One pair of tiles of a batch and one piece of weights: the sums come and go, product(x) adds to them.
+// One tile of a batch and one piece of weights: the sums come and go, product(x) adds to them.
 template <class Product>
-BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int64_t pair, const Pieces& at,
+BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int64_t tile, const Pieces& at,
                                 Product product) {
   const auto stride = static_cast<int64_t>(args.activation_stride);
-  const int64_t row = at.piece().row, low = batch.row_of(2 * pair), high = batch.row_of(2 * pair + 1);
-  const auto* x = static_cast<const std::byte*>(args.activations) + at.piece().begin * kTileLine;
-  auto& waiting = static_cast<Scratch*>(args.scratch)->sums[pair];
-  const Pair<float> sums{waiting[0][0], waiting[1][0], sizeof waiting[0][0]};
-  const Pair<float> out{args.out + low * args.out_stride + row, args.out + high * args.out_stride + row,
-                        args.out_stride * static_cast<int64_t>(sizeof(float))};
-  if (at.starts_row())
-    zero_sums();
-  else
-    load_sums(sums);
-  product(Pair<const std::byte>{x + low * stride, x + high * stride, stride});
-  const int64_t columns = args.row_end - row;
-  if (at.ends_row() && columns >= kBlockRows) return store_sums(out);
-  store_sums(sums);
-  if (!at.ends_row()) return;
+  const Piece piece = at.piece();
+  const int64_t row = batch.row_of(tile), columns = args.row_end - piece.row;
+  const auto* x =
+      static_cast<const std::byte*>(args.activations) + row * stride + piece.begin * kTileLine;
+  auto& waiting = static_cast<Scratch*>(args.scratch)->sums[at.block()][tile];
+  float* out = args.out + row * args.out_stride + piece.row;
+  if (at.first_cut()) {
+    _tile_zero(0);
+    _tile_zero(1);
+  } else {
+    _tile_loadd(0, waiting[0], sizeof waiting[0]);
+    _tile_loadd(1, waiting[0] + kTileRows, sizeof waiting[0]);
+  }
+  product(Tile<const std::byte>{x, stride});
+  const bool straight = at.last_cut() && columns >= kBlockRows;
+  float* sums = straight ? out : waiting[0];
+  const auto line = static_cast<int64_t>(straight ? args.out_stride * sizeof(float) : sizeof waiting[0]);
+  _tile_stored(0, sums, line);
+  _tile_stored(1, sums + kTileRows, line);
+  if (straight || !at.last_cut()) return;
   const __mmask16 mask[2] = {lane_mask(columns), lane_mask(columns - kTileRows)};
   for (int64_t i = 0; i < batch.tile_rows; ++i)
-    for (int half = 0; half < 2; ++half) {
-      const int64_t to = i * args.out_stride + half * kTileRows;
-      _mm512_mask_storeu_ps(out.low + to, mask[half], _mm512_load_ps(waiting[0][i] + half * kTileRows));
-      _mm512_mask_storeu_ps(out.high + to, mask[half], _mm512_load_ps(waiting[1][i] + half * kTileRows));
-    }
+    for (int half = 0; half < 2; ++half)
+      _mm512_mask_storeu_ps(out + i * args.out_stride + half * kTileRows, mask[half],
+                            _mm512_load_ps(waiting[i] + half * kTileRows));
 }
 
 template <DType type>
 BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
   configure_tiles(TileConfig(batch.tile_rows));
   auto& scratch = *static_cast<Scratch*>(args.scratch);
+  const bool cached = batch.count * args.cols * static_cast<int64_t>(sizeof(uint16_t)) <= kActivationBytes;
   int buffer = 0;
-  Pieces at(args);
+  Pieces at(args, cached ? 1 : kGroupBlocks);
   Decoder<type>(args, at, scratch.weights[0]).finish();
   for (; !at.done(); at = at.next()) {
     const std::byte* weights = scratch.weights[buffer];
@@ -237,14 +230,14 @@ BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
     buffer ^= 1;
     Decoder<type> next(args, at.next(), scratch.weights[buffer]);
     stores_end_here();
-    for (int64_t pair = 0; pair < batch.pairs; ++pair)
-      add_product(args, batch, pair, at, [&](const Pair<const std::byte>& x) __attribute__((always_inline)) {
+    for (int64_t tile = 0; tile < batch.tiles; ++tile)
+      add_product(args, batch, tile, at, [&](Tile<const std::byte> x) __attribute__((always_inline)) {
         if (next.left() == 0)
           multiply(x, weights, steps, [](int) {});
-        else if (next.left() <= steps * (batch.pairs - pair))
-          multiply_and_decode<1>(x, weights, steps, next);
-        else
+        else if (next.left() <= steps / 2 * (batch.tiles - tile))
           multiply_and_decode<2>(x, weights, steps, next);
+        else
+          multiply_and_decode<1>(x, weights, steps, next);
       });
     next.finish();
   }
@@ -252,10 +245,8 @@ BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
 
 template <DType type>
 BINHDAN_INLINE void multiply_all(const MatmulArgs& args) {
-  const auto fit = kActivationBytes / static_cast<int64_t>(args.activation_stride) / kBlockRows * kBlockRows;
-  const int64_t most = fit < kBlockRows ? kBlockRows : fit > kMaxRows ? kMaxRows : fit;
-  for (int64_t i = 0; i < args.m; i += most)
-    multiply_batch<type>(args, Batch(i, args.m - i < most ? args.m - i : most));
+  for (int64_t i = 0; i < args.m; i += kMaxRows)
+    multiply_batch<type>(args, Batch(i, args.m - i < kMaxRows ? args.m - i : kMaxRows));
   _tile_release();
 }
 

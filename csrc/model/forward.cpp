@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kOwnRows = 8;
 // Matrices are dealt out in pieces of rows. Their products, kept between two steps, should stay in the
 // second-level cache; and small ones leave something to take over from a slower core.
-constexpr int64_t kPieceFloats = 64 * 1024, kPieceRows = 256, kLogitRows = 1024;
+constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
 // Pieces of what is quantized next are cut at borders of blocks.
 constexpr int64_t kBlock = 32;
 
