@@ -176,7 +176,7 @@ std::optional<Range> Team::take(int64_t count, int64_t most) {
     const int64_t left = end - begin - taken.load(std::memory_order_relaxed);
     if (left <= 0) continue;
     // Pieces shrink towards the end of a share: the last one to be done is what others wait for.
-    const int64_t size = std::clamp<int64_t>(left / 2, 1, most);
+    const int64_t size = std::clamp<int64_t>((left + 1) / 2, 1, most);
     const int64_t first = begin + taken.fetch_add(size, std::memory_order_relaxed);
     if (first < end) return Range{first, std::min(end, first + size)};
   }

@@ -31,7 +31,7 @@ constexpr int64_t kStepBytes = 2 * kTileBytes;  // of decoded weights
 constexpr int64_t kMaxSteps = 10;
 constexpr int64_t kMaxRows = 512;  // of activations
 constexpr int64_t kMaxTiles = kMaxRows / kTileRows;
-constexpr int64_t kGroupBlocks = 4;
+constexpr int64_t kGroupBlocks = 8;
 constexpr int64_t kActivationBytes = 1 << 20;
 constexpr int64_t kPrefetchAhead = 2048;  // bytes of panels
 

@@ -12,8 +12,9 @@ constexpr int64_t kOwnRows = 8;
 // Matrices are dealt out in pieces of rows. Their products, kept between two steps, should stay in the
 // second-level cache; and small ones leave something to take over from a slower core.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
-// Pieces of what is quantized next are cut at borders of blocks.
-constexpr int64_t kBlock = 32;
+// Pieces of what is quantized next are cut at borders of blocks. Many rows of activations are read anew for
+// every piece, so that pieces should not become small.
+constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 
 }  // namespace
 
@@ -136,6 +137,10 @@ void Forward::plan_attention(Rows& some) {
 int64_t Forward::piece_rows() const {
   const int64_t cached = kPieceFloats / static_cast<int64_t>(rows_.size()) / kBlock * kBlock;
   return std::clamp(cached, kBlock, kPieceRows);
+}
+
+int64_t Forward::grain() const {
+  return all_.classes.total > kOwnRows ? kManyRowsGrain : kBlock;
 }
 
 // ---- the walk of every rank ------------------------------------------------------------------------------
@@ -271,7 +276,7 @@ void Forward::feed_forward_block(Team& team, size_t layer, const Rows& live) {
   const ops::Activations& input =
       prepare(team, live.classes, [&](int64_t i) { return x(live.at[i]); }, w.ffn_norm, {&w.gate, &w.up});
   Rank& rank = of(team);
-  team.deal(w.gate.rows, kBlock, piece_rows(), [&](int64_t begin, int64_t end) {
+  team.deal(w.gate.rows, grain(), piece_rows(), [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
     float *gate = rank.piece.as<float>(), *up = rank.other.as<float>();
     ops::matmul(w.gate, {begin, end}, input, live.classes, gate, width, rank.scratch);
@@ -290,7 +295,7 @@ void Forward::feed_forward_block(Team& team, size_t layer, const Rows& live) {
 void Forward::add_product(Team& team, Op op, const Rows& live, const Matrix& matrix,
                           const ops::Activations& input) {
   Rank& rank = of(team);
-  team.deal(matrix.rows, kBlock, piece_rows(), [&](int64_t begin, int64_t end) {
+  team.deal(matrix.rows, grain(), piece_rows(), [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
     float* product = rank.piece.as<float>();
     ops::matmul(matrix, {begin, end}, input, live.classes, product, width, rank.scratch);

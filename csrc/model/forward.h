@@ -72,6 +72,7 @@ class Forward {
   void reserve();
   void plan_attention(Rows& some);
   int64_t piece_rows() const;
+  int64_t grain() const;
 
   void walk(Team& team);
   void embed(Team& team);
