@@ -147,10 +147,10 @@ py::array_t<float> unpack(const std::string& isa, const std::string& type, const
 
 // Rows of activations in the format that a kernel reads.
 Buffer quantize_rows(const KernelTable& table, Activation format, const float* x, int64_t m, int64_t n) {
-  const size_t stride = activation_row_size(format, n);
-  Buffer rows(stride * static_cast<size_t>(m));
+  const ActivationLayout layout(format, n);
+  Buffer rows(layout.size(m));
   for (int64_t i = 0; i < m; ++i)
-    table.quantize[static_cast<size_t>(format)](rows.as() + static_cast<size_t>(i) * stride, x + i * n, n);
+    table.quantize[static_cast<size_t>(format)](rows.as() + layout.offset(i, 0), x + i * n, n);
   return rows;
 }
 
@@ -184,7 +184,7 @@ class Matmul {
              .row_begin = 0,
              .row_end = rows,
              .activations = activations_.as(),
-             .activation_stride = activation_row_size(format, cols),
+             .activation_stride = ActivationLayout(format, cols).stride,
              .m = m,
              .out = out_.as<float>(),
              .out_stride = rows,

@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/buffer.h"
 #include "base/cpu.h"
 #include "base/dtype.h"
 
@@ -34,7 +35,7 @@ inline constexpr int kDotLanes = 16;
 enum class Activation : uint8_t {
   f32,   // float[n]
   q8,    // blocks of 32, BlockQ8A
-  bf16,  // uint16_t[n]; only tables that have such kernels prepare it
+  bf16,  // uint16_t, in tiles; only tables that have such kernels prepare it
 };
 inline constexpr int kActivations = 3;
 
@@ -53,8 +54,8 @@ struct MatmulArgs {
   const void* weights;         // as MatmulKernel::pack left them, or file blocks when there is no pack
   int64_t rows, cols;          // of the whole weight matrix
   int64_t row_begin, row_end;  // this call's part; row_begin is a multiple of panel_rows
-  const void* activations;     // m rows, prepared by KernelTable::quantize
-  size_t activation_stride;    // bytes
+  const void* activations;     // m rows, prepared by KernelTable::quantize, as ActivationLayout says
+  size_t activation_stride;    // ActivationLayout::stride
   int64_t m;
   float* out;
   int64_t out_stride;  // floats
@@ -130,8 +131,8 @@ struct KernelTable {
   bool (*supported)(const CpuFeatures& cpu);
   MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr for numbers that are no type
 
-  // Rows of activations; nullptr for formats that no kernel of this table reads. `n` is a multiple of 32 for
-  // q8 and bf16.
+  // Some columns of a row of activations, to where ActivationLayout has them; nullptr for formats that no
+  // kernel of this table reads. `n` is a multiple of 32 for q8 and bf16.
   void (*quantize[kActivations])(void* dst, const float* x, int64_t n);
 
   void (*rms_norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
@@ -148,17 +149,44 @@ struct KernelTable {
   int64_t (*peak[kActivations])(int64_t rounds);
 };
 
-inline size_t activation_row_size(Activation format, int64_t n) {
-  switch (format) {
-    case Activation::q8:
-      return static_cast<size_t>(n / 32) * sizeof(BlockQ8A);
-    case Activation::bf16:
-      return static_cast<size_t>(n) * sizeof(uint16_t);
-    case Activation::f32:
-      break;
+// Where a batch of activations lies. Rows of f32 and q8 follow each other. bf16 is made of tiles of 16 rows x
+// 32 columns, a KiB each, row after row of them; tiles that are not full hold whatever was there.
+struct ActivationLayout {
+  static constexpr size_t kTileRows = 16, kTileColumns = 32, kTileLine = kTileColumns * sizeof(uint16_t);
+
+  Activation format;
+  size_t stride;  // bytes from a row to the next, of bf16 from a row of tiles to the next
+
+  // An odd number of cache lines or tiles: the same column of neighbouring rows lies in different cache sets.
+  ActivationLayout(Activation format, int64_t cols) : format(format) {
+    const size_t unit = format == Activation::bf16 ? kTileRows * kTileLine : kCacheLine;
+    stride = ((column_offset(cols) + unit - 1) / unit | 1) * unit;
   }
-  return static_cast<size_t>(n) * sizeof(float);
-}
+  size_t size(int64_t rows) const {
+    const auto n = static_cast<size_t>(rows);
+    return format == Activation::bf16 ? (n + kTileRows - 1) / kTileRows * stride : n * stride;
+  }
+  // Of bf16, columns are multiples of 32; so are those of q8.
+  size_t offset(int64_t row, int64_t column) const {
+    const auto i = static_cast<size_t>(row);
+    if (format != Activation::bf16) return i * stride + column_offset(column);
+    return i / kTileRows * stride + column_offset(column) + i % kTileRows * kTileLine;
+  }
+
+ private:
+  size_t column_offset(int64_t column) const {
+    const auto n = static_cast<size_t>(column);
+    switch (format) {
+      case Activation::q8:
+        return n / 32 * sizeof(BlockQ8A);
+      case Activation::bf16:
+        return n / kTileColumns * kTileRows * kTileLine;
+      case Activation::f32:
+        break;
+    }
+    return n * sizeof(float);
+  }
+};
 
 // Tables compiled into this library, from the simplest to the fastest.
 std::span<const KernelTable* const> compiled_tables();

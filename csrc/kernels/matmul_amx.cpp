@@ -13,8 +13,8 @@
 //
 // Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions.
 //
-// Registers hold as many rows as make the batch come out even (40 rows: three times 14); where they do not,
-// the last ones overlap, and rows are computed twice with the same result.
+// Activations lie in tiles (ActivationLayout). The last tile of a batch may have rows that nobody asked for:
+// their sums stay in the scratch.
 #include <immintrin.h>
 
 #include "kernels/amx.h"
@@ -126,20 +126,13 @@ class Decoder {
   int64_t first_step_ = 0, count_ = 0, next_ = 0;
 };
 
-// Where a tile is: its first line, and bytes from one to the next.
-template <class T>
-struct Tile {
-  T* data;
-  int64_t stride;
-};
-
 // Adds the products of some activations with `steps` steps of weights, calling between(q), q = 0 and 1, in
 // each.
 template <class Between>
-BINHDAN_INLINE void multiply(Tile<const std::byte> x, const std::byte* weights, int64_t steps,
+BINHDAN_INLINE void multiply(const std::byte* x, const std::byte* weights, int64_t steps,
                              Between between) {
-  for (; steps > 0; --steps, x.data += kTileLine, weights += kStepBytes) {
-    _tile_loadd(4, x.data, x.stride);
+  for (; steps > 0; --steps, x += kTileBytes, weights += kStepBytes) {
+    _tile_loadd(4, x, kTileLine);
     _tile_loadd(6, weights, kTileLine);
     _tile_dpbf16ps(0, 4, 6);
     between(0);
@@ -151,14 +144,14 @@ BINHDAN_INLINE void multiply(Tile<const std::byte> x, const std::byte* weights, 
 
 // The same, decoding a tile of another piece in every kSteps steps, 1 or 2.
 template <int kSteps, DType type>
-BINHDAN_INLINE void multiply_and_decode(Tile<const std::byte> x, const std::byte* weights, int64_t steps,
+BINHDAN_INLINE void multiply_and_decode(const std::byte* x, const std::byte* weights, int64_t steps,
                                         Decoder<type>& decoder) {
   constexpr int kQuarters = 2 / kSteps;  // of a tile, after each product
   for (; steps >= kSteps; steps -= kSteps) {
     TileBlock<type> block;
     std::byte* tile = decoder.load(block);
 #pragma GCC unroll 2
-    for (int step = 0; step < kSteps; ++step, x.data += kTileLine, weights += kStepBytes)
+    for (int step = 0; step < kSteps; ++step, x += kTileBytes, weights += kStepBytes)
       multiply(x, weights, 1, [&](int q) __attribute__((always_inline)) {
 #pragma GCC unroll 2
         for (int i = 0; i < kQuarters; ++i) block.store_quarter(tile, (2 * step + q) * kQuarters + i);
@@ -168,19 +161,14 @@ BINHDAN_INLINE void multiply_and_decode(Tile<const std::byte> x, const std::byte
   multiply(x, weights, steps, [](int) {});
 }
 
-// Rows [first, first + count) of the activations as tiles of equal height, the last one overlapping.
+// Rows [first, first + count) of the activations, `first` at the start of a tile.
 struct Batch {
-  int64_t first, count, tiles, tile_rows;
+  int64_t first, count;
 
-  Batch(int64_t from, int64_t rows)
-      : first(from),
-        count(rows),
-        tiles((rows + kTileRows - 1) / kTileRows),
-        tile_rows((rows + tiles - 1) / tiles) {}
-
-  int64_t row_of(int64_t tile) const {
-    const int64_t row = tile * tile_rows, last = count - tile_rows;
-    return first + (row < last ? row : last);
+  int64_t tiles() const { return (count + kTileRows - 1) / kTileRows; }
+  int64_t rows_of(int64_t tile) const {
+    const int64_t rows = count - tile * kTileRows;
+    return rows < kTileRows ? rows : kTileRows;
   }
 };
 
@@ -188,11 +176,9 @@ struct Batch {
 template <class Product>
 BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int64_t tile, const Pieces& at,
                                 Product product) {
-  const auto stride = static_cast<int64_t>(args.activation_stride);
   const Piece piece = at.piece();
-  const int64_t row = batch.row_of(tile), columns = args.row_end - piece.row;
-  const auto* x =
-      static_cast<const std::byte*>(args.activations) + row * stride + piece.begin * kTileLine;
+  const int64_t row = batch.first + tile * kTileRows, rows = batch.rows_of(tile);
+  const int64_t columns = args.row_end - piece.row;
   auto& waiting = static_cast<Scratch*>(args.scratch)->sums[at.block()][tile];
   float* out = args.out + row * args.out_stride + piece.row;
   if (at.first_cut()) {
@@ -202,15 +188,16 @@ BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int6
     _tile_loadd(0, waiting[0], sizeof waiting[0]);
     _tile_loadd(1, waiting[0] + kTileRows, sizeof waiting[0]);
   }
-  product(Tile<const std::byte>{x, stride});
-  const bool straight = at.last_cut() && columns >= kBlockRows;
+  product(static_cast<const std::byte*>(args.activations) +
+          static_cast<size_t>(row / kTileRows) * args.activation_stride + piece.begin * kTileBytes);
+  const bool straight = at.last_cut() && rows == kTileRows && columns >= kBlockRows;
   float* sums = straight ? out : waiting[0];
-  const auto line = static_cast<int64_t>(straight ? args.out_stride * sizeof(float) : sizeof waiting[0]);
+  const size_t line = straight ? static_cast<size_t>(args.out_stride) * sizeof(float) : sizeof waiting[0];
   _tile_stored(0, sums, line);
   _tile_stored(1, sums + kTileRows, line);
   if (straight || !at.last_cut()) return;
   const __mmask16 mask[2] = {lane_mask(columns), lane_mask(columns - kTileRows)};
-  for (int64_t i = 0; i < batch.tile_rows; ++i)
+  for (int64_t i = 0; i < rows; ++i)
     for (int half = 0; half < 2; ++half)
       _mm512_mask_storeu_ps(out + i * args.out_stride + half * kTileRows, mask[half],
                             _mm512_load_ps(waiting[i] + half * kTileRows));
@@ -218,9 +205,9 @@ BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int6
 
 template <DType type>
 BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
-  configure_tiles(TileConfig(batch.tile_rows));
   auto& scratch = *static_cast<Scratch*>(args.scratch);
   const bool cached = batch.count * args.cols * static_cast<int64_t>(sizeof(uint16_t)) <= kActivationBytes;
+  const int64_t tiles = batch.tiles();
   int buffer = 0;
   Pieces at(args, cached ? 1 : kGroupBlocks);
   Decoder<type>(args, at, scratch.weights[0]).finish();
@@ -230,11 +217,11 @@ BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
     buffer ^= 1;
     Decoder<type> next(args, at.next(), scratch.weights[buffer]);
     stores_end_here();
-    for (int64_t tile = 0; tile < batch.tiles; ++tile)
-      add_product(args, batch, tile, at, [&](Tile<const std::byte> x) __attribute__((always_inline)) {
+    for (int64_t tile = 0; tile < tiles; ++tile)
+      add_product(args, batch, tile, at, [&](const std::byte* x) __attribute__((always_inline)) {
         if (next.left() == 0)
           multiply(x, weights, steps, [](int) {});
-        else if (next.left() <= steps / 2 * (batch.tiles - tile))
+        else if (next.left() <= steps / 2 * (tiles - tile))
           multiply_and_decode<2>(x, weights, steps, next);
         else
           multiply_and_decode<1>(x, weights, steps, next);
@@ -245,8 +232,9 @@ BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
 
 template <DType type>
 BINHDAN_INLINE void multiply_all(const MatmulArgs& args) {
+  configure_tiles(TileConfig(kTileRows));
   for (int64_t i = 0; i < args.m; i += kMaxRows)
-    multiply_batch<type>(args, Batch(i, args.m - i < kMaxRows ? args.m - i : kMaxRows));
+    multiply_batch<type>(args, {i, args.m - i < kMaxRows ? args.m - i : kMaxRows});
   _tile_release();
 }
 

@@ -29,14 +29,15 @@ uint64_t Matrix::bytes() const {
 
 void Activations::Widths::cover(const Matrix& matrix) {
   for (const Activation format : {matrix.kernel->few, matrix.kernel->many}) {
-    size_t& widest = bytes[static_cast<size_t>(format)];
-    widest = std::max(widest, stride(format, matrix.cols));
+    int64_t& widest = columns[static_cast<size_t>(format)];
+    widest = std::max(widest, matrix.cols);
   }
 }
 
 void Activations::reserve(int64_t rows, const Widths& widths) {
-  for (size_t format = 0; format < widths.bytes.size(); ++format)
-    data_[format].reserve(static_cast<size_t>(rows) * widths.bytes[format]);
+  for (size_t i = 0; i < widths.columns.size(); ++i)
+    if (widths.columns[i])
+      data_[i].reserve(ActivationLayout(static_cast<Activation>(i), widths.columns[i]).size(rows));
 }
 
 void Activations::put(const KernelTable& table, Readers readers, Classes classes, int64_t i, const float* x,
@@ -47,8 +48,10 @@ void Activations::put(const KernelTable& table, Readers readers, Classes classes
     const auto index = static_cast<unsigned>(format);
     if (done >> index & 1) continue;
     done |= 1u << index;
-    std::byte* into = data_[index].as<std::byte>() + static_cast<size_t>(i) * stride(format, reader->cols);
-    table.quantize[index](into + activation_row_size(format, column), x, n);
+    const ActivationLayout layout(format, reader->cols);
+    // Tiles begin with the first row of their class.
+    const int64_t row = format == Activation::bf16 ? i - classes.few : i;
+    table.quantize[index](data_[index].as<std::byte>() + layout.offset(row, column), x, n);
   }
 }
 
@@ -62,14 +65,14 @@ void matmul(const Matrix& whole, Range range, const Activations& x, Classes clas
   const MatmulKernel& kernel = *matrix.kernel;
   const auto run = [&](bool few, int64_t first, int64_t count) {
     if (count == 0) return;
-    const Activation format = few ? kernel.few : kernel.many;
+    const ActivationLayout layout(few ? kernel.few : kernel.many, matrix.cols);
     const MatmulArgs args{.weights = matrix.data,
                           .rows = matrix.rows,
                           .cols = matrix.cols,
                           .row_begin = 0,
                           .row_end = matrix.rows,
-                          .activations = x.row(format, matrix.cols, first),
-                          .activation_stride = Activations::stride(format, matrix.cols),
+                          .activations = x.rows(layout, first),
+                          .activation_stride = layout.stride,
                           .m = count,
                           .out = out + first * stride,
                           .out_stride = stride,

@@ -30,9 +30,9 @@ struct Classes {
 class Activations {
  public:
   using Readers = std::initializer_list<const Matrix*>;
-  // Bytes of the longest row in each format.
+  // The most columns in each format.
   struct Widths {
-    std::array<size_t, kActivations> bytes{};
+    std::array<int64_t, kActivations> columns{};
     void cover(const Matrix& matrix);
   };
 
@@ -42,12 +42,10 @@ class Activations {
   void put(const KernelTable& table, Readers readers, Classes classes, int64_t i, const float* x,
            int64_t column, int64_t n);
 
-  const std::byte* row(Activation format, int64_t cols, int64_t i) const {
-    return data_[static_cast<size_t>(format)].as<std::byte>() + static_cast<size_t>(i) * stride(format, cols);
-  }
-  // An odd number of cache lines: the same column of neighbouring rows then lies in different cache sets.
-  static size_t stride(Activation format, int64_t cols) {
-    return ((activation_row_size(format, cols) + kCacheLine - 1) / kCacheLine | 1) * kCacheLine;
+  // Rows from i on; for bf16, all rows of the class of many.
+  const std::byte* rows(const ActivationLayout& layout, int64_t i) const {
+    return data_[static_cast<size_t>(layout.format)].as<std::byte>() +
+           (layout.format == Activation::bf16 ? 0 : layout.offset(i, 0));
   }
 
  private:

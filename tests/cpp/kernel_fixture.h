@@ -135,38 +135,48 @@ class Weights {
 class Activations {
  public:
   Activations(const KernelTable& table, Activation format, const std::vector<float>& x, int64_t m)
-      : format_(format),
+      : table_(table),
+        x_(x),
         m_(m),
         cols_(static_cast<int64_t>(x.size()) / m),
-        stride_(activation_row_size(format, cols_)),
-        buffer_(stride_ * static_cast<size_t>(m)) {
+        layout_(format, cols_),
+        buffer_(layout_.size(m)) {
     for (int64_t i = 0; i < m; ++i)
-      table.quantize[static_cast<size_t>(format)](row(i), x.data() + i * cols_, cols_);
+      table.quantize[static_cast<size_t>(format)](at(i), x.data() + i * cols_, cols_);
   }
-  std::byte* row(int64_t i) const { return buffer_.as() + static_cast<size_t>(i) * stride_; }
-  size_t stride() const { return stride_; }
+  std::byte* at(int64_t row, int64_t column = 0) const {
+    return buffer_.as() + layout_.offset(row, column / 32 * 32);
+  }
+  size_t stride() const { return layout_.stride; }
+  Activations some(int64_t first, int64_t m) const {
+    return {table_, layout_.format, {x_.begin() + first * cols_, x_.begin() + (first + m) * cols_}, m};
+  }
   int64_t m() const { return m_; }
   // What the kernel really multiplies with.
   double value(int64_t i, int64_t column) const {
-    if (format_ == Activation::f32) return reinterpret_cast<const float*>(row(i))[column];
-    if (format_ == Activation::bf16) return bf16_to_f32(reinterpret_cast<const uint16_t*>(row(i))[column]);
-    const BlockQ8A& block = reinterpret_cast<const BlockQ8A*>(row(i))[column / 32];
+    const std::byte* place = at(i, column);
+    if (layout_.format == Activation::f32) return reinterpret_cast<const float*>(place)[column % 32];
+    if (layout_.format == Activation::bf16)
+      return bf16_to_f32(reinterpret_cast<const uint16_t*>(place)[column % 32]);
+    const BlockQ8A& block = *reinterpret_cast<const BlockQ8A*>(place);
     return static_cast<double>(block.d) * block.qs[column % 32];
   }
 
  private:
-  Activation format_;
+  const KernelTable& table_;
+  std::vector<float> x_;
   int64_t m_, cols_;
-  size_t stride_;
+  ActivationLayout layout_;
   Buffer buffer_;
 };
 
 inline constexpr float kUntouched = -12345.0f;
 
-// (m, rows): rows [row_begin, row_end) of the activations [first, first + m), the rest kUntouched.
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t first,
-                                   int64_t m, int64_t row_begin, int64_t row_end) {
+// (m, rows): rows [row_begin, row_end) of the weights, the rest kUntouched.
+inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t row_begin,
+                                   int64_t row_end) {
   const MatmulKernel& kernel = w.kernel();
+  const int64_t m = x.m();
   Buffer scratch(kernel.scratch_size ? kernel.scratch_size(w.rows(), w.cols(), m) : 0);
   std::vector<float> out(static_cast<size_t>(m * w.rows()), kUntouched);
   const MatmulArgs args{.weights = w.data(),
@@ -174,7 +184,7 @@ inline std::vector<float> multiply(const Weights& w, bool many, const Activation
                         .cols = w.cols(),
                         .row_begin = row_begin,
                         .row_end = row_end,
-                        .activations = x.row(first),
+                        .activations = x.at(0),
                         .activation_stride = x.stride(),
                         .m = m,
                         .out = out.data(),
@@ -185,7 +195,7 @@ inline std::vector<float> multiply(const Weights& w, bool many, const Activation
 }
 
 inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x) {
-  return multiply(w, many, x, 0, x.m(), 0, w.rows());
+  return multiply(w, many, x, 0, w.rows());
 }
 
 inline bool same_bits(const float* a, const float* b, int64_t n) {

@@ -208,11 +208,11 @@ TEST(a_result_depends_on_its_rows_alone) {
       };
       for (int64_t m = 1; m <= most; ++m)
         for (int64_t first = 0; first + m <= most; first += 4)
-          expect(same(multiply(w, is_many, a, first, m, 0, rows), first, m, 0, rows),
+          expect(same(multiply(w, is_many, a.some(first, m)), first, m, 0, rows),
                  where(table, type) + ": m = " + std::to_string(m) + " changes bits");
       using Part = std::pair<int64_t, int64_t>;
       for (const auto& [begin, end] : {Part{0, 16}, Part{16, 48}, Part{48, 53}, Part{16, 41}, Part{32, 32}})
-        expect(same(multiply(w, is_many, a, 0, most, begin, end), 0, most, begin, end),
+        expect(same(multiply(w, is_many, a, begin, end), 0, most, begin, end),
                where(table, type) + ": a part of the rows changes bits or writes outside");
     }
   });
@@ -229,7 +229,7 @@ TEST(many_rows_do_not_depend_on_the_batch) {
       const Activations a(table, Activation::bf16, gauss_vector(random, most * cols), most);
       const std::vector<float> want = multiply(w, true, a);
       const auto check = [&](int64_t first, int64_t m) {
-        const std::vector<float> got = multiply(w, true, a, first, m, 0, rows);
+        const std::vector<float> got = multiply(w, true, a.some(first, m));
         expect(same_bits(got.data(), want.data() + first * rows, m * rows),
                where(table, type) + ": rows of a batch of " + std::to_string(m));
       };
