@@ -21,7 +21,12 @@ namespace binhdan::amx {
 // Types that have panels, bf16 activations.
 template <DType type>
 void gemm(const MatmulArgs& args);
-// Of gemm and of the inherited gemv.
+// Types that have panels, q8 activations: the bits of avx512vnni.
+template <DType type>
+void gemv(const MatmulArgs& args);
+template <DType type>
+size_t gemv_scratch_size(int64_t cols);
+// Of gemm, of gemv and of avx512vnni's kernels, which gemv calls.
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
@@ -36,16 +41,18 @@ bool supported(const CpuFeatures& cpu);
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
 
 // What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many
-// rows, 6 weights; 7 is left alone (matmul_amx.cpp says why).
+// rows, 6 weights; 7 is left alone (matmul_amx.cpp says why). A line of activations meets a quarter as many
+// lines of weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t line_bytes[16] = {};
   uint8_t rows[16] = {};
 
-  [[gnu::always_inline]] explicit TileConfig(int64_t activation_rows) {
+  [[gnu::always_inline]] explicit TileConfig(int64_t activation_rows, int64_t activation_bytes = kTileLine) {
     for (int tile = 0; tile < 8; ++tile) {
-      line_bytes[tile] = kTileLine;
-      rows[tile] = static_cast<uint8_t>(tile < 6 ? activation_rows : kTileRows);
+      const bool activations = tile == 4 || tile == 5;
+      line_bytes[tile] = static_cast<uint16_t>(activations ? activation_bytes : kTileLine);
+      rows[tile] = static_cast<uint8_t>(tile < 6 ? activation_rows : activation_bytes / 4);
     }
   }
 };

@@ -129,8 +129,7 @@ class Decoder {
 // Adds the products of some activations with `steps` steps of weights, calling between(q), q = 0 and 1, in
 // each.
 template <class Between>
-BINHDAN_INLINE void multiply(const std::byte* x, const std::byte* weights, int64_t steps,
-                             Between between) {
+BINHDAN_INLINE void multiply(const std::byte* x, const std::byte* weights, int64_t steps, Between between) {
   for (; steps > 0; --steps, x += kTileBytes, weights += kStepBytes) {
     _tile_loadd(4, x, kTileLine);
     _tile_loadd(6, weights, kTileLine);
@@ -240,15 +239,17 @@ BINHDAN_INLINE void multiply_all(const MatmulArgs& args) {
 
 }  // namespace
 
-#define DEFINE(type)                                                               \
-  template <>                                                                      \
-  void gemm<DType::type>(const MatmulArgs& args) {                                 \
-    multiply_all<DType::type>(args);                                               \
-  }                                                                                \
-  template <>                                                                      \
-  size_t scratch_size<DType::type>(int64_t rows, int64_t cols, int64_t m) {        \
-    const size_t inherited = avx512vnni::scratch_size<DType::type>(rows, cols, m); \
-    return inherited > sizeof(Scratch) ? inherited : sizeof(Scratch);              \
+#define DEFINE(type)                                                            \
+  template <>                                                                   \
+  void gemm<DType::type>(const MatmulArgs& args) {                              \
+    multiply_all<DType::type>(args);                                            \
+  }                                                                             \
+  template <>                                                                   \
+  size_t scratch_size<DType::type>(int64_t rows, int64_t cols, int64_t m) {     \
+    const size_t few[] = {avx512vnni::scratch_size<DType::type>(rows, cols, m), \
+                          gemv_scratch_size<DType::type>(cols)};                \
+    const size_t most = few[0] > few[1] ? few[0] : few[1];                      \
+    return most > sizeof(Scratch) ? most : sizeof(Scratch);                     \
   }
 BINHDAN_PANEL_TYPES(DEFINE)
 #undef DEFINE

@@ -1,5 +1,5 @@
-// The amx table: Sapphire Rapids (2023) and later. Products of few rows are avx512vnni's; many rows and
-// attention go through the tiles.
+// The amx table: Sapphire Rapids (2023) and later. Batches, prompts and attention go through the tiles; one
+// to four rows, which only wait for memory, are avx512vnni's.
 #include "kernels/amx.h"
 #include "kernels/table_avx512vnni.h"
 #include "kernels/tables.h"
@@ -13,6 +13,7 @@ consteval void set_panels(KernelTable& table) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
   kernel.many = Activation::bf16;
   kernel.one_class = false;
+  kernel.gemv = gemv<type>;
   kernel.gemm = gemm<type>;
   kernel.scratch_size = scratch_size<type>;
 }
