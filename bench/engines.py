@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
+from binhdan.bench.machine import peak_rss_bytes
 from binhdan.bench.workload import Times, Workload
 
 import binhdan
@@ -203,8 +204,7 @@ def _run_child(command: Sequence[str]) -> tuple[str, int]:
             lines = err.read().decode("utf-8", "replace").strip().splitlines()
             how = f"exit code {child.returncode}" if child.returncode > 0 else f"signal {-child.returncode}"
             raise EngineError(lines[-1] if lines else f"{command[0]} ended with {how} and no word")
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return out.read().decode("utf-8", "replace"), peak
+        return out.read().decode("utf-8", "replace"), peak_rss_bytes(usage)
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 from dataclasses import dataclass
 
 from binhdan.runtime.library import library
@@ -16,6 +18,11 @@ class Machine:
     cores: int  # that this process may use
     kernels: tuple[str, ...]  # binhdan's tables that run here, best last
     system: str
+
+
+def peak_rss_bytes(usage: resource.struct_rusage) -> int:
+    """The most memory that a process held: macOS counts bytes, other systems KiB."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def this_machine() -> Machine:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 import resource
-import sys
 from dataclasses import dataclass
 from statistics import median
 
+from binhdan.bench.machine import peak_rss_bytes
 from binhdan.bench.workload import bytes_of_step
 from binhdan.runtime import library
 from binhdan.runtime.model import Model
@@ -71,7 +71,7 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
         gb_per_s=read_per_s / 1e9,
         bandwidth_share=read_per_s / bandwidth,
         bandwidth_gb_per_s=bandwidth / 1e9,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF)),
         isa=model.info.isa,
         threads=threads,
         model=model.path.name,
@@ -87,8 +87,3 @@ def _answer(model: Model, prompt: int, decode: int, seed: int) -> Answer:
     # Fresh tokens each time: no cache of prefixes may answer in the engine's place.
     tokens = random.Random(seed).choices(range(model.info.vocabulary), k=prompt)
     return model.complete(tokens, max_tokens=decode, ignore_eos=True)
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -19,7 +19,7 @@ from binhdan.bench.workload import Workload
 from binhdan.runtime.library import library
 from binhdan.runtime.model import embedded_model
 from binhdan.runtime.options import LoadOptions
-from reference_forward import Array, ReferenceModel, log_softmax
+from reference_forward import Array, ReferenceModel, divergences, top1_agreement
 
 from binhdan import _native
 
@@ -39,12 +39,6 @@ def tokenized(model: Path, texts: list[str]) -> list[list[int]]:
         library().close_model(handle)
 
 
-def divergences(expected: list[Array], got: list[Logits]) -> Array:
-    """KL(expected ‖ got) at every position of every text, in nats."""
-    p, q = log_softmax(np.concatenate(expected)), log_softmax(np.concatenate(got))
-    return np.asarray(np.sum(np.exp(p) * (p - q), axis=-1))
-
-
 def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[float, float, float]:
     """mean(ours) / mean(theirs), and its 95 % interval by drawing blocks of positions, the same for both."""
     whole = len(ours) // BLOCK * BLOCK
@@ -54,19 +48,19 @@ def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[flo
     return float(ours.mean() / theirs.mean()), float(low), float(high)
 
 
-def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> list[Logits]:
+def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> Logits:
     handle = library().open_model(str(model), LoadOptions(isa=isa))
     try:
-        return [_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts]
+        return np.concatenate([_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts])
     finally:
         library().close_model(handle)
 
 
-def llama_cpp_logits(model: Path, texts: list[list[int]]) -> list[Logits]:
+def llama_cpp_logits(model: Path, texts: list[list[int]]) -> Logits:
     from binhdan.bench.child_llama_cpp import Engine  # where llama-cpp-python is installed
 
     engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MOST_TOKENS, decode=1))
-    return [engine.logits(tokens) for tokens in texts]
+    return np.concatenate([engine.logits(tokens) for tokens in texts])
 
 
 def main() -> None:
@@ -76,23 +70,21 @@ def main() -> None:
     options = parser.parse_args()
     texts = tokenized(options.model, options.text.read_text("utf-8").splitlines())
     oracle = ReferenceModel(options.model)
-    expected = [oracle.logits(tokens) for tokens in texts]
-    best = np.concatenate(expected).argmax(axis=-1)
+    expected = np.concatenate([oracle.logits(tokens) for tokens in texts])
     theirs = llama_cpp_logits(options.model, texts)
     their_kl = divergences(expected, theirs)
 
-    def report(name: str, got: list[Logits], kl: Array) -> None:
-        agree = float(np.mean(np.concatenate(got).argmax(axis=-1) == best))
+    def report(name: str, got: Logits) -> None:
+        kl, agree = divergences(expected, got), top1_agreement(expected, got)
         ratio, low, high = ratio_interval(kl, their_kl)
         print(f"{name:24}  {kl.mean():.2e}  {agree:6.1%}  {ratio:.2f} ({low:.2f} to {high:.2f})", flush=True)
 
-    print(f"{options.model.name}, {len(best)} positions")
+    print(f"{options.model.name}, {len(expected)} positions")
     print(f"{'':24}  {'mean KL':8}  top-1   times llama.cpp's")
-    report("llama.cpp", theirs, their_kl)
+    report("llama.cpp", theirs)
     for isa in _native.isas():
         for few in (False, True):
-            got = our_logits(options.model, isa, few, texts)
-            report(f"{isa}, {'few' if few else 'many'} rows", got, divergences(expected, got))
+            report(f"{isa}, {'few' if few else 'many'} rows", our_logits(options.model, isa, few, texts))
 
 
 if __name__ == "__main__":

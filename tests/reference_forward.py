@@ -187,10 +187,15 @@ def log_softmax(x: npt.NDArray[Any]) -> Array:
     return np.asarray(x - np.log(np.exp(x).sum(axis=-1, keepdims=True)))
 
 
-def mean_kl(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Mean over positions of KL(expected ‖ got) of next-token distributions, in nats; from logits (n, v)."""
+def divergences(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> Array:
+    """KL(expected ‖ got) of next-token distributions at every position, in nats, (n,); from logits (n, v)."""
     p, q = log_softmax(expected), log_softmax(got)
-    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
+    return np.asarray(np.sum(np.exp(p) * (p - q), axis=-1))
+
+
+def mean_kl(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
+    """Mean of divergences()."""
+    return float(divergences(expected, got).mean())
 
 
 def top1_agreement(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:

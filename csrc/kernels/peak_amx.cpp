@@ -1,5 +1,4 @@
-// What a core multiplies and adds when nothing else holds it up: see peak_avx2.cpp. TDPBF16PS takes 16
-// cycles, one after the other.
+// TDPBF16PS takes 16 cycles, one after the other, and longer to be done: four of them are under way.
 #include "kernels/amx.h"
 
 namespace binhdan::amx {

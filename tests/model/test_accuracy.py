@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from binhdan.bench.engines import LlamaCppPython
 from binhdan.runtime.model import embedded_model
-from reference_forward import Array, ReferenceModel
+from reference_forward import Array, ReferenceModel, divergences
 
 from binhdan import _native
 
@@ -19,7 +19,7 @@ RATIO_LIMIT = 1.1
 @dataclass(frozen=True)
 class Yardstick:
     texts: list[list[int]]
-    expected: list[Array]
+    expected: Array
     llama_cpp: Array  # divergences
 
 
@@ -28,9 +28,10 @@ def yardstick() -> Yardstick:
     if not LlamaCppPython.installed():
         pytest.skip("llama-cpp-python is not installed")
     texts = accuracy.tokenized(embedded_model(), accuracy.TEXT.read_text("utf-8").splitlines())
-    expected = [ReferenceModel(embedded_model()).logits(tokens) for tokens in texts]
+    oracle = ReferenceModel(embedded_model())
+    expected = np.concatenate([oracle.logits(tokens) for tokens in texts])
     theirs = accuracy.llama_cpp_logits(embedded_model(), texts)
-    return Yardstick(texts, expected, accuracy.divergences(expected, theirs))
+    return Yardstick(texts, expected, divergences(expected, theirs))
 
 
 @pytest.mark.slow
@@ -38,9 +39,7 @@ def yardstick() -> Yardstick:
 @pytest.mark.parametrize("isa", _native.isas())
 def test_as_near_to_the_oracle_as_llama_cpp(isa: str, few: bool, yardstick: Yardstick) -> None:
     ours = accuracy.our_logits(embedded_model(), isa, few, yardstick.texts)
-    ratio, low, high = accuracy.ratio_interval(
-        accuracy.divergences(yardstick.expected, ours), yardstick.llama_cpp
-    )
+    ratio, low, high = accuracy.ratio_interval(divergences(yardstick.expected, ours), yardstick.llama_cpp)
     assert ratio <= RATIO_LIMIT, f"{ratio:.2f} ({low:.2f} to {high:.2f})"
 
 

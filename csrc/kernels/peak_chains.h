@@ -1,0 +1,24 @@
+// What a core multiplies and adds when nothing else holds it up: independent chains in registers, enough of
+// them to hide the latency (4 cycles for a multiply-add, 5 for an integer product, on two ports).
+#pragma once
+#include <cstdint>
+
+#include "kernels/inline.h"
+
+namespace binhdan {
+namespace {
+
+// sum = step(sum, a), `rounds` times for each of kChains sums.
+template <int kChains, class V, class Step>
+BINHDAN_INLINE void run_chains(int64_t rounds, V a, Step step) {
+  V sums[kChains] = {};
+  for (int64_t i = 0; i < rounds; ++i)
+    for (V& sum : sums) {
+      asm volatile("" : "+x"(a));  // a new value for all the compiler knows: nothing moves out of the loop
+      sum = step(sum, a);
+    }
+  for (V& sum : sums) asm volatile("" : "+x"(sum));
+}
+
+}  // namespace
+}  // namespace binhdan
