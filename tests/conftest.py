@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import binhdan
 # How long an example takes is a benchmark's business: machines are shared.
 settings.register_profile("binhdan", deadline=None)
 settings.load_profile("binhdan")
+
+# A shell makes what it starts in the background deaf to Ctrl-C, and that is inherited: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The user's settings for Hugging Face's hub, which huggingface_hub reads once, are not the tests'.
 for setting in [name for name in os.environ if name.startswith("HF_")]:
