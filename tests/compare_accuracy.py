@@ -51,7 +51,8 @@ def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[flo
 def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> Logits:
     handle = library().open_model(str(model), LoadOptions(isa=isa))
     try:
-        return np.concatenate([_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts])
+        each = [_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts]
+        return np.concatenate(each)
     finally:
         library().close_model(handle)
 
