@@ -39,6 +39,7 @@ size_t attention_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
 bool supported(const CpuFeatures& cpu);
 
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
+static_assert(kTileRows == ActivationLayout::kTileRows && kTileLine == ActivationLayout::kTileLine);
 
 // What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many
 // rows, 6 weights; 7 is left alone (matmul_amx.cpp says why). A line of activations meets a quarter as many

@@ -3,13 +3,13 @@
 // 32 weight rows and 16 rows of activations meet in two tiles of sums: for 32 columns, two TDPBF16PS of 16
 // cycles and three tile loads, the weights' from L1. Weights are decoded once for all rows of activations, a
 // piece of 32 rows x kMaxSteps * 32 columns at a time, so that a piece stays in L1 while the activations pass
-// by, and the next one is written. Where all activations would not stay in L2, they are cut too: the pieces of
-// several rows then follow each other, column for column. Sums wait in the scratch between the pieces of a
+// by, and the next one is written. Where all activations would not stay in L2, they are cut too: the pieces
+// of several rows then follow each other, column for column. Sums wait in the scratch between the pieces of a
 // row: the order of additions is that of the columns, whatever the cuts.
 //
 // Four of the eight tile registers do it. More would halve the loads of weights, but where a neighbour works
-// on the same core, the hardware has few registers to rename them to: 2 x 2 tiles of sums with eight registers
-// take 270 cycles for what takes 60 alone; with seven, 190; these four take 125, and 70 alone.
+// on the same core, the hardware has few registers to rename them to: 2 x 2 tiles of sums with eight
+// registers take 270 cycles for what takes 60 alone; with seven, 190; these four take 125, and 70 alone.
 //
 // Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions.
 //

@@ -207,8 +207,7 @@ void few_rows(const MatmulArgs& args) {
     const bool more = !multiplied.done();
     if (more) start_sums<type>(slot(i + kDistance), scratch.x[multiplied.block()]);
     add_scaled<0, kTileRows / 2, type>(acc, slot(i), x);
-    Slot<type>& next = scratch.slots[(i + 2 * kDistance) % kSlots];
-    decode<type>(next, decoded);
+    decode<type>(slot(i + 2 * kDistance), decoded);
     stores_end_here();
     add_scaled<kTileRows / 2, kTileRows, type>(acc, slot(i), x);
     if (more) store_sums<type>(slot(i + kDistance));

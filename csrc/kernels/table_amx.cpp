@@ -1,5 +1,5 @@
-// The amx table: Sapphire Rapids (2023) and later. Batches, prompts and attention go through the tiles; one
-// to four rows, which only wait for memory, are avx512vnni's.
+// The amx table: Sapphire Rapids (2023) and later. Prompts, attention and larger batches go through tiles; a
+// few rows are avx512vnni's.
 #include "kernels/amx.h"
 #include "kernels/table_avx512vnni.h"
 #include "kernels/tables.h"

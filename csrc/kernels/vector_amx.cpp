@@ -1,5 +1,5 @@
-// Rows of activations rounded to bf16 (nearest even), a line of each of their tiles. vcvtne2ps2bf16 takes float32 below 2^-126 for zero, as
-// the tile unit would.
+// Rows of activations rounded to bf16 (nearest even), a line of each of their tiles. vcvtne2ps2bf16 takes
+// float32 below 2^-126 for zero, as the tile unit would.
 #include "kernels/amx.h"
 
 namespace binhdan::amx {
