@@ -38,7 +38,7 @@ def speed(
     from binhdan.bench.speed import measure
     from binhdan.bench.tables import speed_table
 
-    with binhdan.load(model, threads=threads) as loaded:
+    with binhdan.load(model, threads=threads, prefix_cache=False) as loaded:
         result = measure(loaded, prompt=prompt, decode=decode, runs=runs)
     typer.echo(_json(asdict(result)) if as_json else speed_table(result))
 

@@ -38,6 +38,7 @@ _GENERATE = 0
 _EMBED = 1
 _IGNORE_EOS = 1
 _WANT_MASK = 2
+_NO_PREFIX_CACHE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Event:
     queue_ns: int
     prompt_ns: int
     decode_ns: int
+    cached_tokens: int
 
 
 class Library:
@@ -206,12 +208,15 @@ class Library:
     def create_engine(self, model: int, options: LoadOptions) -> int:
         c_options = self._struct(
             "binhdan_engine_options",
-            flags=_DETERMINISTIC if options.deterministic else 0,
+            flags=(_DETERMINISTIC if options.deterministic else 0)
+            | (0 if options.prefix_cache else _NO_PREFIX_CACHE),
             threads=options.threads or 0,
             context=options.context or 0,
             max_sequences=options.max_sequences or 0,
             max_waiting=options.max_waiting or 0,
             prompt_chunk=options.prompt_chunk or 0,
+            most_stall_ms=options.most_stall_ms or 0,
+            kv_bytes=options.kv_bytes or 0,
         )
         out = self._ffi.new("binhdan_engine *")
         self._check(self._lib.binhdan_engine_create(model, c_options, out))
@@ -221,11 +226,11 @@ class Library:
         self._check(self._lib.binhdan_engine_close(engine))
 
     def describe_engine(self, engine: int) -> dict[str, int]:
-        """threads, context, max_sequences, running, waiting and kv_bytes."""
+        """The fields of binhdan_engine_info."""
         info = self._struct("binhdan_engine_info")
         self._check(self._lib.binhdan_engine_describe(engine, info))
-        names = ("threads", "context", "max_sequences", "running", "waiting", "kv_bytes")
-        return {name: int(getattr(info, name)) for name in names}
+        fields = self._ffi.typeof(info).item.fields
+        return {name: int(getattr(info, name)) for name, _ in fields if name != "struct_size"}
 
     # ---- requests ------------------------------------------------------------------------------------------
 
@@ -262,8 +267,10 @@ class Library:
         options: GenerationOptions,
         seed: int,
         masked: bool,
+        cache_salt: int = 0,
     ) -> int:
-        """Submits a generation; its number for cancel and set_mask."""
+        """Submits a generation; its number for cancel and set_mask. Requests with different salts share
+        nothing in the prefix cache."""
         stops = [stop.encode("utf-8", "replace") for stop in options.stop]
         buffers = [self._ffi.from_buffer(stop) for stop in stops]
         c_stops = self._ffi.new("binhdan_text[]", len(stops))
@@ -290,6 +297,7 @@ class Library:
             n_logit_bias=len(options.logit_bias),
             stop=c_stops,
             n_stop=len(stops),
+            cache_salt=cache_salt,
         )
 
     def submit_embedding(self, engine: int, queue: int, tokens: Sequence[int]) -> int:
@@ -339,6 +347,7 @@ class Library:
             queue_ns=event.queue_ns,
             prompt_ns=event.prompt_ns,
             decode_ns=event.decode_ns,
+            cached_tokens=event.cached_tokens,
         )
 
     def _check(self, status: int) -> None:

@@ -61,6 +61,9 @@ def load(
     max_sequences: int | None = None,
     max_waiting: int | None = None,
     prompt_chunk: int | None = None,
+    most_stall_ms: int | None = None,
+    kv_bytes: int | None = None,
+    prefix_cache: bool = True,
     deterministic: bool = False,
 ) -> Model:
     """Loads a GGUF file (None: the embedded model), or what `binhdan pull` fetched as "org/name".
@@ -75,6 +78,9 @@ def load(
         max_sequences=max_sequences,
         max_waiting=max_waiting,
         prompt_chunk=prompt_chunk,
+        most_stall_ms=most_stall_ms,
+        kv_bytes=kv_bytes,
+        prefix_cache=prefix_cache,
         deterministic=deterministic,
     )
     return Model(find_model(path_or_id), options)
@@ -348,7 +354,7 @@ class Model:
         return self._library.metadata(self._handle, key)
 
     def load_report(self) -> dict[str, int]:
-        """What the engine holds and does now: threads, context, max_sequences, running, waiting, kv_bytes."""
+        """What the engine holds and does now: the fields of binhdan_engine_info in binhdan.h."""
         return self._library.describe_engine(self._engine)
 
     def close(self) -> None:

@@ -9,6 +9,11 @@ from typing import Any, TypedDict
 from binhdan.runtime.errors import InvalidArgumentError
 
 
+_LIMITS = dict.fromkeys(
+    ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
+) | {"kv_bytes": 2**64}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """How a model is loaded and run."""
@@ -19,13 +24,16 @@ class LoadOptions:
     max_sequences: int | None = None  # requests that run together; None: 8
     max_waiting: int | None = None  # requests that may wait besides; None: 256
     prompt_chunk: int | None = None  # prompt tokens in one step; None: 512
+    most_stall_ms: int | None = None  # what prompts may add to a step in which others answer; None: 250
+    kv_bytes: int | None = None  # most memory for keys and values; None: a quarter of the machine's
+    prefix_cache: bool = True  # keep keys and values for prompts that begin like earlier ones
     deterministic: bool = False  # answers do not depend, bit for bit, on what runs beside them
 
     def __post_init__(self) -> None:
-        for name in ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk"):
+        for name, limit in _LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not 0 < value < 2**31:
-                raise InvalidArgumentError(f"{name} must be a positive number, not {value}")
+            if value is not None and not 0 < value < limit:
+                raise InvalidArgumentError(f"{name} must be a positive number below {limit}, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,9 @@ class AnswerBuilder:
         if event.kind == c.EVENT_FINISHED:
             timings = Timings(event.queue_ns / 1e9, event.prompt_ns / 1e9, event.decode_ns / 1e9)
             reason = _FINISH_REASONS.get(event.finish, "stop")
-            self._finished = self._answer(reason, event.prompt_tokens, event.answer_tokens, timings)
+            self._finished = self._answer(
+                reason, event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens
+            )
         yield from pieces
 
     def answer(self) -> Answer:
@@ -141,7 +143,12 @@ class AnswerBuilder:
         return self._answer("cancelled", self._prompt_tokens, len(self._tokens), timings)
 
     def _answer(
-        self, reason: FinishReason, prompt_tokens: int, answer_tokens: int, timings: Timings
+        self,
+        reason: FinishReason,
+        prompt_tokens: int,
+        answer_tokens: int,
+        timings: Timings,
+        cached_tokens: int = 0,
     ) -> Answer:
         return Answer(
             text="".join(self._texts["text"]),
@@ -152,6 +159,7 @@ class AnswerBuilder:
             timings=timings,
             tokens=tuple(self._tokens),
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
+            cached_tokens=cached_tokens,
         )
 
     def _logprob(self, event: c.Event) -> TokenLogprob | None:

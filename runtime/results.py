@@ -59,6 +59,7 @@ class Answer:
     timings: Timings
     tokens: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None
+    cached_tokens: int = 0  # of the prompt, that were known from an earlier one
 
     @property
     def tokens_per_second(self) -> float:

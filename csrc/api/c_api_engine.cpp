@@ -1,7 +1,9 @@
 // The C ABI: engines, queues and requests.
+#include <limits>
 #include <utility>
 
 #include "api/c_api.h"
+#include "base/process.h"
 
 using namespace binhdan;
 using namespace binhdan::api;
@@ -17,7 +19,7 @@ int32_t option(const char* name, int32_t value, int32_t otherwise, int32_t limit
 }
 
 engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {
-  constexpr uint32_t kKnown = BINHDAN_MANUAL_STEP | BINHDAN_DETERMINISTIC;
+  constexpr uint32_t kKnown = BINHDAN_MANUAL_STEP | BINHDAN_DETERMINISTIC | BINHDAN_NO_PREFIX_CACHE;
   if (given.flags & ~kKnown)
     fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
   const auto trained = static_cast<int32_t>(model.config.context);
@@ -28,13 +30,19 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
   options.prompt_chunk =
       option("prompt_chunk", given.prompt_chunk, static_cast<int32_t>(options.prompt_chunk), kMaxChunk);
+  constexpr int64_t kMillisecond = 1'000'000;
+  const auto stall = static_cast<int32_t>(options.most_stall_ns / kMillisecond);
+  options.most_stall_ns =
+      option("most_stall_ms", given.most_stall_ms, stall, std::numeric_limits<int32_t>::max()) * kMillisecond;
+  options.kv_bytes = given.kv_bytes ? given.kv_bytes : usable_memory() / 4;
+  options.prefix_cache = !(given.flags & BINHDAN_NO_PREFIX_CACHE);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
   options.deterministic = given.flags & BINHDAN_DETERMINISTIC;
   return options;
 }
 
 engine::Request engine_request(const binhdan_request& given) {
-  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_WANT_MASK;
+  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_WANT_MASK | BINHDAN_NO_CACHE;
   if (given.flags & ~kKnown)
     fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
   if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
@@ -59,6 +67,8 @@ engine::Request engine_request(const binhdan_request& given) {
     request.stops.emplace_back(api::text(stop.text, stop.size, "stop.text"));
   request.ignore_eos = given.flags & BINHDAN_IGNORE_EOS;
   request.want_mask = given.flags & BINHDAN_WANT_MASK;
+  request.use_cache = !(given.flags & BINHDAN_NO_CACHE);
+  request.cache_salt = given.cache_salt;
   return request;
 }
 
@@ -88,6 +98,7 @@ struct EventBox {
     event.queue_ns = source.queue_ns;
     event.prompt_ns = source.prompt_ns;
     event.decode_ns = source.decode_ns;
+    event.cached_tokens = source.cached_tokens;
   }
 };
 static_assert(offsetof(EventBox, event) == 0);
@@ -127,6 +138,8 @@ int32_t binhdan_engine_describe(binhdan_engine handle, binhdan_engine_info* out)
     info.running = now.running;
     info.waiting = now.waiting;
     info.kv_bytes = now.kv_bytes;
+    info.kv_limit = now.options.kv_bytes;
+    info.cache_bytes = now.cache_bytes;
     write_struct(out, "binhdan_engine_info", info);
   });
 }

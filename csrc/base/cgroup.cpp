@@ -1,43 +1,57 @@
-// The CPU quota of control groups, v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max) and v1
-// (https://docs.kernel.org/scheduler/sched-bwc.html). A limit of any ancestor holds too, so all are read.
+// Control groups v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html: cpu.max, memory.max) and v1
+// (https://docs.kernel.org/scheduler/sched-bwc.html, .../cgroup-v1/memory.html). A limit of any ancestor holds
+// too, so all are read.
+#include "base/cgroup.h"
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
 #include <sstream>
-#include <string>
-#include <vector>
-
-#include "base/cpu.h"
 
 namespace binhdan {
 namespace {
 
-constexpr int kNoLimit = std::numeric_limits<int>::max();
+constexpr auto kNoLimit = std::numeric_limits<uint64_t>::max();
 
-int cores(long long quota, long long period) {
+// What a controller's files in the folder `group` say.
+using Read = uint64_t (*)(const std::string& group);
+
+uint64_t cores(long long quota, long long period) {
   if (quota <= 0 || period <= 0) return kNoLimit;
-  const long long whole = quota / period + (quota % period != 0);
-  return static_cast<int>(std::min<long long>(whole, kNoLimit));
+  return static_cast<uint64_t>(quota / period + (quota % period != 0));
 }
 
 // "200000 100000", or "max 100000" for no limit.
-int read_v2(const std::string& group) {
+uint64_t read_cpu_v2(const std::string& group) {
   std::ifstream file(group + "/cpu.max");
   long long quota = 0, period = 0;
   return file >> quota >> period ? cores(quota, period) : kNoLimit;
 }
 
-int read_v1(const std::string& group) {
+uint64_t read_cpu_v1(const std::string& group) {
   std::ifstream quota_file(group + "/cpu.cfs_quota_us"), period_file(group + "/cpu.cfs_period_us");
   long long quota = 0, period = 0;
   return quota_file >> quota && period_file >> period ? cores(quota, period) : kNoLimit;
 }
 
+// "1073741824", or "max" for no limit.
+uint64_t read_bytes(const std::string& path) {
+  std::ifstream file(path);
+  uint64_t bytes = 0;
+  return file >> bytes && bytes > 0 ? bytes : kNoLimit;
+}
+uint64_t read_memory_v2(const std::string& group) {
+  return read_bytes(group + "/memory.max");
+}
+uint64_t read_memory_v1(const std::string& group) {
+  return read_bytes(group + "/memory.limit_in_bytes");
+}
+
 // The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be that
 // of the host, which is not visible; the walk then ends at the mount itself, which is the container's own
 // group.
-int walk(const std::string& mount, std::string group, int (*read)(const std::string&)) {
-  int limit = kNoLimit;
+uint64_t walk(const std::string& mount, std::string group, Read read) {
+  uint64_t limit = kNoLimit;
   while (!group.empty() && group != "/") {
     limit = std::min(limit, read(mount + group));
     group.erase(group.rfind('/') == std::string::npos ? 0 : group.rfind('/'));
@@ -45,20 +59,18 @@ int walk(const std::string& mount, std::string group, int (*read)(const std::str
   return std::min(limit, read(mount));
 }
 
-bool lists_cpu(const std::string& controllers) {
+bool lists(const std::string& controllers, const std::string& wanted) {
   std::istringstream names(controllers);
   for (std::string name; std::getline(names, name, ',');)
-    if (name == "cpu") return true;
+    if (name == wanted) return true;
   return false;
 }
 
-}  // namespace
-
-int cgroup_cores(const std::string& root) {
+uint64_t limit_of(const std::string& root, const std::string& controller, Read v2, Read v1) {
   const std::string mount = root + "/sys/fs/cgroup";
   std::ifstream groups(root + "/proc/self/cgroup");
-  int limit = kNoLimit;
-  const auto look = [&](const std::string& below, const std::string& group, auto* read) {
+  uint64_t limit = kNoLimit;
+  const auto look = [&](const std::string& below, const std::string& group, Read read) {
     limit = std::min(limit, walk(mount + below, group, read));
   };
   // Lines are "0::/user.slice" (v2) or "4:cpu,cpuacct:/docker/ab12" (v1).
@@ -69,14 +81,25 @@ int cgroup_cores(const std::string& root) {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string group = line.substr(second + 1);
     if (controllers.empty()) {
-      look("", group, read_v2);
-      look("/unified", group, read_v2);
-    } else if (lists_cpu(controllers)) {
-      look("/" + controllers, group, read_v1);
-      look("/cpu", group, read_v1);
+      look("", group, v2);
+      look("/unified", group, v2);
+    } else if (lists(controllers, controller)) {
+      look("/" + controllers, group, v1);
+      look("/" + controller, group, v1);
     }
   }
   return limit == kNoLimit ? 0 : limit;
+}
+
+}  // namespace
+
+int cgroup_cores(const std::string& root) {
+  return static_cast<int>(std::min<uint64_t>(limit_of(root, "cpu", read_cpu_v2, read_cpu_v1),
+                                             std::numeric_limits<int>::max()));
+}
+
+uint64_t cgroup_memory(const std::string& root) {
+  return limit_of(root, "memory", read_memory_v2, read_memory_v1);
 }
 
 }  // namespace binhdan

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <thread>
 
+#include "base/cgroup.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif

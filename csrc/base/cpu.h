@@ -26,8 +26,5 @@ std::string cpu_name();
 // Cores this process may really use: the smaller of the affinity mask and the cgroup's CPU quota (v1 and v2,
 // rounded up), at least 1.
 int usable_cores();
-// The CPU quota of this process's cgroup and its parents in cores, rounded up; 0 when there is none. `root`
-// stands for / in tests: reads <root>/proc/self/cgroup and <root>/sys/fs/cgroup.
-int cgroup_cores(const std::string& root = "");
 
 }  // namespace binhdan

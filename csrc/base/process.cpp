@@ -1,12 +1,15 @@
 #include "base/process.h"
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 
 #ifdef _WIN32
 #include <process.h>
+#include <windows.h>
 #else
 #include <pthread.h>
 #include <signal.h>
@@ -44,6 +47,19 @@ void name_this_thread([[maybe_unused]] const char* name) {
 }
 
 }  // namespace
+
+uint64_t usable_memory() {
+#ifdef _WIN32
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  const uint64_t machine = GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+#else
+  const uint64_t machine =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+#endif
+  const uint64_t group = cgroup_memory();
+  return group > 0 ? std::min(group, machine) : machine;
+}
 
 int64_t process_id() {
 #ifdef _WIN32

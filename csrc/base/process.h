@@ -6,6 +6,9 @@
 
 namespace binhdan {
 
+// Bytes of memory that this process may use: the smaller of the machine's and the cgroup's limit.
+uint64_t usable_memory();
+
 // How a pool notices that it lives in a forked child.
 int64_t process_id();
 

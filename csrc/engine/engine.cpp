@@ -2,16 +2,24 @@
 
 #include <algorithm>
 #include <atomic>
+#include <unordered_set>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace binhdan::engine {
 namespace {
 // Ids are unique in the process, so that a cancel that comes late can never hit another engine's request.
 std::atomic<uint64_t> next_id{1};
+// A batch reads all weights: fewer prompt tokens than these in it are a waste.
+constexpr int64_t kLeastPrompt = 32;
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
-    : model_(std::move(model)), options_(options), forward_(*model_, options.threads) {
+    : model_(std::move(model)),
+      options_(options),
+      forward_(*model_, options.threads),
+      cache_(model::SequenceState(model_->config).page_bytes()) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 
@@ -40,9 +48,14 @@ void Engine::drop_queue(const std::shared_ptr<EventQueue>& queue) {
 
 uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   request.check(*model_, options_.context);
+  if (!options_.prefix_cache) request.use_cache = false;
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
   auto sequence =
       std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
+  const uint64_t most = sequence->most_pages() * cache_.page_bytes();
+  if (most > options_.kv_bytes)
+    fail(Code::too_large, "max_tokens: prompt and answer may need ", most,
+         " bytes of keys and values, and the engine has ", options_.kv_bytes);
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "the engine is closed");
@@ -103,7 +116,7 @@ void Engine::loop() {
 
 // Something to admit, to cancel, to resume, or to compute.
 bool Engine::runnable_locked() const {
-  if (!waiting_.empty() && running_count_ < options_.max_sequences) return true;
+  if (!waiting_.empty() && running_count_ < options_.max_sequences && !no_room_) return true;
   for (const auto& [id, sequence] : by_id_) {
     if (sequence->shared.cancelled) return true;
     if (sequence->shared.admitted && (sequence->phase() != Sequence::Phase::masked || sequence->shared.mask))
@@ -131,7 +144,10 @@ void Engine::collect() {
     for (const auto& sequence : waiting_)
       if (is_cancelled(sequence)) cancelled.push_back(sequence);
     std::erase_if(waiting_, is_cancelled);
+    no_room_ = false;
     while (!waiting_.empty() && std::cmp_less(running_.size(), options_.max_sequences)) {
+      no_room_ = !admit(*waiting_.front());
+      if (no_room_) break;
       waiting_.front()->shared.admitted = true;
       running_.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
@@ -150,6 +166,24 @@ void Engine::collect() {
   for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
 }
 
+// Whether the keys and values of all that run, at their longest, have room beside this one's. What it shares
+// with the cache is its own from here on.
+bool Engine::admit(Sequence& sequence) {
+  sequence.adopt(cache_);
+  uint64_t pages = sequence.most_pages() - sequence.shared_pages();
+  for (const auto& other : running_) pages += other->most_pages() - other->shared_pages();
+  const uint64_t bytes = pages * cache_.page_bytes() + cache_.bytes();
+  return bytes <= options_.kv_bytes || cache_.evict(bytes - options_.kv_bytes) >= bytes - options_.kv_bytes;
+}
+
+// As many prompt tokens as `most_stall_ns` buys, when somebody waits for a next token.
+int64_t Engine::prompt_budget(bool decoding) const {
+  if (!decoding || ns_per_prompt_token_ <= 0) return options_.prompt_chunk;
+  const double tokens = static_cast<double>(options_.most_stall_ns) / ns_per_prompt_token_;
+  if (tokens >= static_cast<double>(options_.prompt_chunk)) return options_.prompt_chunk;
+  return std::max(std::min(kLeastPrompt, options_.prompt_chunk), static_cast<int64_t>(tokens));
+}
+
 // One token of every sequence that decodes, first; then chunks of prompts up to the budget.
 std::vector<model::Chunk> Engine::plan() {
   std::vector<model::Chunk> chunks;
@@ -166,20 +200,31 @@ std::vector<model::Chunk> Engine::plan() {
   };
   for (const auto& sequence : running_)
     if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 1);
-  int64_t budget = options_.prompt_chunk;
-  for (const auto& sequence : running_)
-    if (sequence->phase() == Sequence::Phase::prompt && budget > 0) budget -= add(*sequence, budget);
+  int64_t budget = prompt_budget(!chunks.empty());
+  std::unordered_set<uint64_t> under_way;  // pages that this batch computes: who needs one too waits for it
+  for (const auto& sequence : running_) {
+    if (sequence->phase() != Sequence::Phase::prompt || budget <= 0) continue;
+    sequence->adopt(cache_);
+    const auto next = sequence->pages_ahead(kKvPageTokens);
+    if (!next.empty() && under_way.contains(next.front())) continue;
+    const auto ahead = sequence->pages_ahead(budget);
+    under_way.insert(ahead.begin(), ahead.end());
+    budget -= add(*sequence, budget);
+  }
   return chunks;
 }
 
 void Engine::compute(std::span<const model::Chunk> chunks) {
   try {
+    const int64_t start = now_ns();
     forward_.run(chunks);
+    measure(chunks, now_ns() - start);
     std::vector<size_t> choosing;
     for (size_t i = 0; i < chunks.size(); ++i) {
       if (chunks[i].wanted == model::Wanted::all_hidden)
         for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
           batch_[i]->take_hidden(forward_.hidden(i, row));
+      batch_[i]->share(cache_);
       batch_[i]->chunk_done();
       if (chunks[i].wanted == model::Wanted::last_logits) choosing.push_back(i);
     }
@@ -198,21 +243,33 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
   }
 }
 
+// How long a prompt token takes of late; decoding beside it is counted in.
+void Engine::measure(std::span<const model::Chunk> chunks, int64_t ns) {
+  int64_t prompt = 0;
+  for (size_t i = 0; i < chunks.size(); ++i)
+    if (batch_[i]->phase() == Sequence::Phase::prompt) prompt += static_cast<int64_t>(chunks[i].tokens.size());
+  if (prompt < kLeastPrompt) return;
+  const double now = static_cast<double>(ns) / static_cast<double>(prompt);
+  ns_per_prompt_token_ = ns_per_prompt_token_ <= 0 ? now : 0.75 * ns_per_prompt_token_ + 0.25 * now;
+}
+
 void Engine::fail_batch(int32_t status, const std::string& message) {
   for (Sequence* sequence : batch_) sequence->finish(Event::Finish::error, status, message);
 }
 
 void Engine::retire_finished() {
-  uint64_t kv_bytes = 0;
-  for (const auto& sequence : running_) kv_bytes += sequence->kv_bytes();
+  uint64_t own_pages = 0;
+  for (const auto& sequence : running_) own_pages += sequence->pages() - sequence->shared_pages();
   const std::lock_guard lock(mutex_);
   std::erase_if(running_, [this](const std::shared_ptr<Sequence>& sequence) {
     if (sequence->phase() != Sequence::Phase::finished) return false;
     by_id_.erase(sequence->id());
+    no_room_ = false;
     return true;
   });
   running_count_ = static_cast<int32_t>(running_.size());
-  kv_bytes_ = kv_bytes;
+  kv_bytes_ = own_pages * cache_.page_bytes();
+  cache_bytes_ = cache_.bytes();
 }
 
 void Engine::stop() {
@@ -239,7 +296,7 @@ void Engine::stop() {
 
 EngineInfo Engine::info() const {
   const std::lock_guard lock(mutex_);
-  return {options_, running_count_, static_cast<int32_t>(waiting_.size()), kv_bytes_};
+  return {options_, running_count_, static_cast<int32_t>(waiting_.size()), kv_bytes_, cache_bytes_};
 }
 
 }  // namespace binhdan::engine

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/events.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
 #include "model/forward.h"
@@ -26,6 +27,9 @@ struct EngineOptions {
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
   int64_t prompt_chunk = 512;  // prompt tokens in one batch
+  int64_t most_stall_ns = 250'000'000;  // what prompts may add to a batch in which others decode, about
+  uint64_t kv_bytes = UINT64_MAX;       // most memory for keys and values, of the prefix cache too
+  bool prefix_cache = true;
   bool manual_step = false;    // no thread: the caller calls step()
   bool deterministic = false;  // every row in the numeric class of few rows
 };
@@ -33,7 +37,8 @@ struct EngineOptions {
 struct EngineInfo {
   EngineOptions options;
   int32_t running = 0, waiting = 0;
-  uint64_t kv_bytes = 0;
+  uint64_t kv_bytes = 0;     // of running requests, what they share with the cache not counted
+  uint64_t cache_bytes = 0;  // of the prefix cache
 };
 
 class Engine {
@@ -46,8 +51,8 @@ class Engine {
   std::shared_ptr<EventQueue> make_queue();
   // Closes the queue and cancels the requests whose events would come there.
   void drop_queue(const std::shared_ptr<EventQueue>& queue);
-  // Throws Error(invalid_argument) naming the field, too_large, busy when max_waiting is reached, closed
-  // after stop().
+  // Throws Error(invalid_argument) naming the field, too_large for the context or kv_bytes, busy when
+  // max_waiting is reached, closed after stop().
   uint64_t submit(Request request, std::shared_ptr<EventQueue> queue);
   void cancel(uint64_t id);
   // Throws Error(invalid_argument) when the request did not ask for masks or has one already.
@@ -63,8 +68,11 @@ class Engine {
   void loop();
   bool work_once();
   void collect();
+  bool admit(Sequence& sequence);
   std::vector<model::Chunk> plan();
+  int64_t prompt_budget(bool decoding) const;
   void compute(std::span<const model::Chunk> chunks);
+  void measure(std::span<const model::Chunk> chunks, int64_t ns);
   bool runnable_locked() const;
   void retire_finished();
   void fail_batch(int32_t status, const std::string& message);
@@ -76,16 +84,19 @@ class Engine {
   mutable std::mutex mutex_;  // guards what is between the marks
   std::condition_variable wake_;
   bool stopping_ = false;
+  bool no_room_ = false;  // the first that waits must wait for another to end
   std::deque<std::shared_ptr<Sequence>> waiting_;
   std::unordered_map<uint64_t, std::shared_ptr<Sequence>> by_id_;
   std::vector<std::shared_ptr<EventQueue>> queues_;
   int32_t running_count_ = 0;
-  uint64_t kv_bytes_ = 0;
+  uint64_t kv_bytes_ = 0, cache_bytes_ = 0;
   // ---- end of what mutex_ guards; below belongs to the thread that steps
 
   std::mutex step_mutex_;  // held while stepping by hand: stop() waits for it
   std::vector<std::shared_ptr<Sequence>> running_;
   std::vector<Sequence*> batch_;  // whose chunk is at the same index
+  PrefixCache cache_;
+  double ns_per_prompt_token_ = 0;  // of late; 0: none was seen yet
   std::thread thread_;
 };
 

@@ -9,6 +9,7 @@
 namespace binhdan::engine {
 namespace {
 constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
+constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 }  // namespace
 
 void Request::check(const model::Model& model, int64_t context) const {
@@ -39,8 +40,45 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
+      chain_(request_.cache_salt, request_.prompt),
       submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
+}
+
+size_t Sequence::most_pages() const {
+  const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), room = context_ - prompt;
+  const int64_t answer = request_.kind == Request::Kind::embed ? 0
+                         : request_.max_tokens < 0             ? room
+                                                               : std::min(room, request_.max_tokens);
+  return (static_cast<size_t>(prompt + answer) + kPage - 1) / kPage;
+}
+
+void Sequence::adopt(PrefixCache& cache) {
+  if (!shares() || phase_ != Phase::prompt || prompt_done_ % kPage != 0) return;
+  const size_t own = prompt_done_ / kPage;
+  if (shared_pages_ < own) return;  // the cache could not keep what this one computed
+  const auto known = cache.find(chain_, own, (request_.prompt.size() - 1) / kPage);
+  if (known.empty()) return;
+  state_.adopt(known);
+  shared_pages_ += known.size();
+  cached_tokens_ += known.size() * kPage;
+  prompt_done_ += known.size() * kPage;
+}
+
+void Sequence::share(PrefixCache& cache) {
+  if (!shares()) return;
+  const auto whole = static_cast<size_t>(state_.length()) / kPage;
+  for (; shared_pages_ < whole; ++shared_pages_) {
+    model::KvPage page = state_.page(shared_pages_);
+    if (!cache.add(chain_, shared_pages_, page)) return;
+    state_.replace_page(shared_pages_, std::move(page));
+  }
+}
+
+std::span<const uint64_t> Sequence::pages_ahead(int64_t tokens) const {
+  if (!shares()) return {};
+  const size_t first = prompt_done_ / kPage, end = (prompt_done_ + static_cast<size_t>(tokens)) / kPage;
+  return chain_.hashes().subspan(first, end - first);
 }
 
 model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
@@ -111,6 +149,7 @@ void Sequence::take_choice() {
     return finish(Event::Finish::stop);
   sampler_.accept(choice.token);
   last_ = choice.token;
+  chain_.append(last_);
   phase_ = Phase::decode;
   ++answer_tokens_;
   emit(choice);
@@ -145,6 +184,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
     event.text += stop_.finish();
   }
   event.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
+  event.cached_tokens = static_cast<int32_t>(cached_tokens_);
   event.answer_tokens = answer_tokens_;
   const int64_t now = now_ns();
   const int64_t started = started_ns_ ? started_ns_ : now;
@@ -154,6 +194,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
   state_ = model::SequenceState(model_.config);  // its memory is free for others at once
+  shared_pages_ = 0;
   kept_logits_ = {};
 }
 

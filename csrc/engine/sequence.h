@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/events.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
 #include "model/forward.h"
@@ -25,6 +26,8 @@ struct Request {
   std::vector<std::string> stops;
   bool ignore_eos = false;
   bool want_mask = false;
+  bool use_cache = true;    // read and write the prefix cache
+  uint64_t cache_salt = 0;  // requests with different salts share nothing
 
   // Throws Error naming the field.
   void check(const model::Model& model, int64_t context) const;
@@ -53,7 +56,17 @@ class Sequence {
   Phase phase() const { return phase_; }
   bool wants_mask() const { return request_.want_mask; }
   const EventQueue* queue() const { return queue_.get(); }
-  uint64_t kv_bytes() const { return state_.bytes(); }
+  // Pages of keys and values, of which the prefix cache holds the first shared_pages(): now, and at most.
+  size_t pages() const { return state_.bytes() / state_.page_bytes(); }
+  size_t shared_pages() const { return shared_pages_; }
+  size_t most_pages() const;
+
+  // Takes over what the cache knows of the rest of the prompt, but for its last token.
+  void adopt(PrefixCache& cache);
+  // Gives the cache the pages that were computed meanwhile.
+  void share(PrefixCache& cache);
+  // What the next tokens of the prompt will compute, as hashes of whole pages; for requests that share.
+  std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
   // The next chunk, of at most `budget` prompt tokens; reserves its KV. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
@@ -71,6 +84,7 @@ class Sequence {
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
  private:
+  bool shares() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
   void emit(const Choice& choice);
   Event make_event(Event::Kind kind) const;
   void send(Event event);
@@ -85,6 +99,8 @@ class Sequence {
   Sampler sampler_;
   text::StreamDecoder decoder_;
   StopMatcher stop_;
+  TokenChain chain_;
+  size_t shared_pages_ = 0, cached_tokens_ = 0;
   size_t prompt_done_ = 0, chunk_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;

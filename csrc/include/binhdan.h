@@ -189,7 +189,8 @@ BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32
 
 enum {
   BINHDAN_MANUAL_STEP = 1,  /* no engine thread: binhdan_engine_step does the work */
-  BINHDAN_DETERMINISTIC = 2 /* one numeric class for all: batched answers equal single ones bit for bit */
+  BINHDAN_DETERMINISTIC = 2, /* one numeric class for all: batched answers equal single ones bit for bit */
+  BINHDAN_NO_PREFIX_CACHE = 4 /* keys and values are forgotten with their request */
 };
 
 typedef struct {
@@ -200,6 +201,8 @@ typedef struct {
   int32_t max_sequences; /* running together; 0 = 8 */
   int32_t max_waiting;   /* further requests that may wait; 0 = 256 */
   int32_t prompt_chunk;  /* prompt tokens in one step; 0 = 512 */
+  int32_t most_stall_ms; /* about what prompts may add to a step in which others decode; 0 = 250 */
+  uint64_t kv_bytes;     /* most memory for keys and values, kept ones too; 0 = a quarter of the machine's */
 } binhdan_engine_options;
 
 typedef struct {
@@ -209,7 +212,9 @@ typedef struct {
   int32_t max_sequences;
   int32_t running;
   int32_t waiting;
-  uint64_t kv_bytes; /* held now */
+  uint64_t kv_bytes;    /* held now by requests alone */
+  uint64_t kv_limit;    /* for both */
+  uint64_t cache_bytes; /* kept for prompts that begin alike */
 } binhdan_engine_info;
 
 /* options may be NULL. */
@@ -230,7 +235,8 @@ typedef enum {
 
 enum {
   BINHDAN_IGNORE_EOS = 1,
-  BINHDAN_WANT_MASK = 2 /* the caller gives a token mask for every token: binhdan_set_mask */
+  BINHDAN_WANT_MASK = 2, /* the caller gives a token mask for every token: binhdan_set_mask */
+  BINHDAN_NO_CACHE = 4   /* neither uses nor leaves anything in the prefix cache */
 };
 
 typedef struct {
@@ -263,6 +269,7 @@ typedef struct {
   size_t n_logit_bias;
   const binhdan_text* stop; /* an answer ends before any of these texts */
   size_t n_stop;
+  uint64_t cache_salt; /* requests with different salts share nothing in the prefix cache */
 } binhdan_request;
 
 typedef enum {
@@ -298,6 +305,7 @@ typedef struct {
   int64_t queue_ns;  /* submit to first computation */
   int64_t prompt_ns; /* first computation to first token */
   int64_t decode_ns; /* first token to last */
+  int32_t cached_tokens; /* of the prompt, that were known already */
 } binhdan_event;
 
 BINHDAN_API int32_t binhdan_queue_create(binhdan_engine engine, binhdan_queue* queue);

@@ -11,15 +11,35 @@ SequenceState::SequenceState(const Config& config) {
 
 void SequenceState::reserve(int64_t tokens) {
   const auto needed = static_cast<size_t>((length_ + tokens + kKvPageTokens - 1) / kKvPageTokens);
+  pages_.reserve(needed);
+  data_.reserve(needed);
   while (pages_.size() < needed) {
-    pages_.emplace_back(page_bytes_);
-    pages_.back().zero();
+    auto page = std::make_shared<Buffer>(page_bytes_);
+    page->zero();
+    data_.push_back(page->as());
+    pages_.push_back(std::move(page));
   }
 }
 
 void SequenceState::advance_blank(int64_t tokens) {
   reserve(tokens);
   advance(tokens);
+}
+
+void SequenceState::adopt(std::span<const KvPage> pages) {
+  const auto own = static_cast<size_t>(length_ / kKvPageTokens);
+  pages_.resize(own);  // what was reserved beyond is empty
+  data_.resize(own);
+  for (const KvPage& page : pages) {
+    pages_.push_back(page);
+    data_.push_back(page->as());
+  }
+  length_ += static_cast<int64_t>(pages.size()) * kKvPageTokens;
+}
+
+void SequenceState::replace_page(size_t index, KvPage page) {
+  data_[index] = page->as();
+  pages_[index] = std::move(page);
 }
 
 }  // namespace binhdan::model

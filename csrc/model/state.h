@@ -2,6 +2,8 @@
 // A page holds all layers, so that a page is the unit of sharing and of eviction.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "base/buffer.h"
@@ -9,6 +11,9 @@
 #include "ops/attention.h"
 
 namespace binhdan::model {
+
+// Once all its positions are computed nobody writes a page again: sequences may share it.
+using KvPage = std::shared_ptr<const Buffer>;
 
 class SequenceState {
  public:
@@ -22,14 +27,23 @@ class SequenceState {
   void advance(int64_t tokens) { length_ += tokens; }
   // As if these had been computed, with keys and values of zero: for measurements at a depth.
   void advance_blank(int64_t tokens);
+  // Goes on from full pages that another sequence computed for the same tokens. Its own length must be a
+  // whole number of pages.
+  void adopt(std::span<const KvPage> pages);
+
   uint64_t bytes() const { return pages_.size() * page_bytes_; }
+  uint64_t page_bytes() const { return page_bytes_; }
   const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
-  const Buffer* pages() const { return pages_.data(); }  // until the next reserve()
+  const KvPage& page(size_t index) const { return pages_[index]; }
+  // Another page with the same keys and values.
+  void replace_page(size_t index, KvPage page);
+  std::byte* const* pages() const { return data_.data(); }  // until the next reserve()
 
  private:
   std::vector<ops::KvLayer> layers_;
-  size_t page_bytes_ = 0;
-  std::vector<Buffer> pages_;
+  uint64_t page_bytes_ = 0;
+  std::vector<KvPage> pages_;
+  std::vector<std::byte*> data_;  // of the pages
   int64_t length_ = 0;
 };
 

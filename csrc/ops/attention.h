@@ -18,15 +18,14 @@ struct KvLayer {
   int64_t kv_heads, head_dim;
 
   size_t bytes() const { return static_cast<size_t>(kv_heads) * kv_page_size(head_dim); }
-  uint16_t* head(const Buffer& page, int64_t head) const {
-    return reinterpret_cast<uint16_t*>(page.as<std::byte>() + offset +
-                                       static_cast<size_t>(head) * kv_page_size(head_dim));
+  uint16_t* head(std::byte* page, int64_t head) const {
+    return reinterpret_cast<uint16_t*>(page + offset + static_cast<size_t>(head) * kv_page_size(head_dim));
   }
 };
 
 // One row of a batch: a position of the sequence whose pages these are. It sees positions 0 to its own.
 struct AttentionRow {
-  const Buffer* pages;
+  std::byte* const* pages;
   int64_t position;
 };
 

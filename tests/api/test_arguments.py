@@ -110,7 +110,7 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     beyond = vocabulary.vocabulary
     ranges: dict[str, list[float]] = {
         "kind": [-1, 2, 2**31 - 1],
-        "flags": [4, 2**31],
+        "flags": [8, 2**31],
         "max_tokens": [-2, -(2**31)],
         "temperature": [-0.1, float("nan"), float("inf")],
         "top_k": [-1],
@@ -156,12 +156,13 @@ def test_more_tokens_than_the_context(shared_engine: Running) -> None:
 def test_options_out_of_range(shared_engine: Running) -> None:
     out = ffi.new("uint64_t *")
     for field, values in {
-        "flags": [4, 2**31],
+        "flags": [8, 2**31],
         "threads": [-1, 2**31 - 1],
         "context": [-1, 2**31 - 1],
         "max_sequences": [-1, 2**31 - 1],
         "max_waiting": [-1, 2**31 - 1],
         "prompt_chunk": [-1, 2**31 - 1],
+        "most_stall_ms": [-1],
     }.items():
         for value in values:
             options = struct("binhdan_engine_options", **{field: value})

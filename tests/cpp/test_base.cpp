@@ -10,10 +10,12 @@
 
 #include "base/bandwidth.h"
 #include "base/buffer.h"
+#include "base/cgroup.h"
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/dtype.h"
 #include "base/half.h"
+#include "base/process.h"
 #include "base/utf8.h"
 #include "base/wake_fd.h"
 #include "check.h"
@@ -164,6 +166,19 @@ TEST(cpu_features_imply_each_other) {
 #endif
   CHECK(usable_cores() >= 1);
   CHECK(usable_cores() <= static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+}
+
+TEST(reads_the_memory_limits_of_cgroups) {
+  const TemporaryFolder root;
+  CHECK(cgroup_memory(root / "") == 0);
+  root.write("proc/self/cgroup", "5:memory:/docker/ab\n0::/app\n");
+  root.write("sys/fs/cgroup/app/memory.max", "max\n");
+  CHECK(cgroup_memory(root / "") == 0);
+  root.write("sys/fs/cgroup/memory/docker/ab/memory.limit_in_bytes", "3000000000\n");
+  CHECK(cgroup_memory(root / "") == 3'000'000'000);
+  root.write("sys/fs/cgroup/app/memory.max", "2000000000\n");
+  CHECK(cgroup_memory(root / "") == 2'000'000'000);
+  CHECK(usable_memory() > 0);
 }
 
 TEST(reads_the_quota_of_cgroup_v2) {

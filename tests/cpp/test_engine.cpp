@@ -290,3 +290,126 @@ TEST(many_callers_at_once) {
   for (std::thread& caller : callers) caller.join();
   CHECK(ended == 24);
 }
+
+// ---- the prefix cache and the memory of keys and values -----------------------------------------------------
+
+namespace {
+
+EngineOptions long_options() {
+  EngineOptions o = options();
+  o.context = 1024;
+  return o;
+}
+
+Result run(Engine& engine, const Request& r) {
+  const auto queue = engine.make_queue();
+  const uint64_t id = engine.submit(r, queue);
+  return wait_for(*queue, {id})[id];
+}
+
+uint64_t page_bytes() {
+  return model::SequenceState(embedded_model()->config).page_bytes();
+}
+
+}  // namespace
+
+TEST(a_prompt_that_is_known_is_not_computed_again) {
+  Engine engine(embedded_model(), long_options());
+  Request r = request(1, 5, 200);
+  const Result first = run(engine, r), again = run(engine, r);
+  CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 192);
+  CHECK(again.tokens == first.tokens && again.last.prompt_tokens == 200);
+  CHECK(engine.info().kv_bytes == 0 && engine.info().cache_bytes == 3 * page_bytes());
+  // The last token of a prompt is always computed: its logits are wanted.
+  r.prompt.resize(128);
+  CHECK(run(engine, r).last.cached_tokens == 64);
+  // A conversation that goes on: the answer's pages are known too.
+  Request next = request(1, 120, 200);
+  const Result answer = run(engine, next);
+  next.prompt.insert(next.prompt.end(), answer.tokens.begin(), answer.tokens.end());
+  CHECK(run(engine, next).last.cached_tokens == 256);
+}
+
+TEST(nothing_is_shared_with_another_salt_or_when_not_wanted) {
+  Engine engine(embedded_model(), long_options());
+  Request r = request(1, 5, 200);
+  const Result first = run(engine, r);
+  r.cache_salt = 1;
+  CHECK(run(engine, r).last.cached_tokens == 0);
+  CHECK(run(engine, r).last.cached_tokens == 192);
+  r.use_cache = false;
+  const Result alone = run(engine, r);
+  CHECK(alone.last.cached_tokens == 0 && alone.tokens == first.tokens);
+  EngineOptions o = long_options();
+  o.prefix_cache = false;
+  Engine without(embedded_model(), o);
+  run(without, request(1, 5, 200));
+  CHECK(run(without, request(1, 5, 200)).last.cached_tokens == 0 && without.info().cache_bytes == 0);
+}
+
+TEST(requests_that_come_together_compute_what_they_share_once) {
+  EngineOptions o = long_options();
+  o.prompt_chunk = 128;
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  std::vector<uint64_t> ids;
+  std::vector<Result> alone;
+  for (uint32_t i = 0; i < 4; ++i) {
+    Request r = request(1, 6, 300);
+    r.prompt.back() = static_cast<text::Token>(i);
+    ids.push_back(engine.submit(r, queue));
+    alone.push_back(run_alone(r, o));
+  }
+  auto results = wait_for(*queue, ids);
+  int32_t cached = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    cached += results[ids[i]].last.cached_tokens;
+    CHECK(results[ids[i]].tokens == alone[i].tokens);
+  }
+  CHECK(cached == 3 * 256);
+}
+
+TEST(keys_and_values_stay_within_their_memory) {
+  EngineOptions o = long_options();
+  o.kv_bytes = 5 * page_bytes();
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  CHECK_FAILS(engine.submit(request(1, 100, 300), queue), "bytes of keys and values");
+  std::vector<uint64_t> ids;
+  for (uint32_t i = 0; i < 8; ++i) ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
+  std::atomic<bool> done{false};
+  uint64_t most = 0;
+  std::thread watch([&] {
+    while (!done) {
+      const auto info = engine.info();
+      most = std::max(most, info.kv_bytes + info.cache_bytes);
+      std::this_thread::yield();
+    }
+  });
+  auto results = wait_for(*queue, ids);
+  done = true;
+  watch.join();
+  for (const uint64_t id : ids) CHECK(results[id].finish == Event::Finish::length);
+  CHECK(most > 0 && most <= o.kv_bytes);
+}
+
+TEST(a_long_prompt_leaves_the_others_their_tokens) {
+  EngineOptions o = long_options();
+  o.manual_step = true;
+  o.most_stall_ns = 1;
+  Engine engine(embedded_model(), o);
+  const auto queue = engine.make_queue();
+  const uint64_t first = engine.submit(request(1, -1, 100), queue);
+  engine.step();  // its prompt
+  const uint64_t second = engine.submit(request(2, 1, 320), queue);
+  int steps = 0, tokens = 0;
+  for (bool ended = false; !ended && steps < 100; ++steps) {
+    engine.step();
+    while (const auto event = queue->next(0)) {
+      tokens += event->request == first && event->kind == Event::Kind::token;
+      ended |= event->request == second && event->kind == Event::Kind::finished;
+    }
+  }
+  CHECK(steps == 10);  // 320 tokens by the least that a batch takes, 32
+  CHECK(tokens >= steps);
+}

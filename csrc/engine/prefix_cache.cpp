@@ -1,0 +1,90 @@
+#include "engine/prefix_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace binhdan::engine {
+namespace {
+
+constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
+
+// SplitMix64 (Steele et al. 2014), a token at a time.
+uint64_t mix(uint64_t hash, text::Token token) {
+  hash += static_cast<uint64_t>(static_cast<uint32_t>(token)) + 0x9e3779b97f4a7c15;
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
+  return hash ^ (hash >> 31);
+}
+
+}  // namespace
+
+TokenChain::TokenChain(uint64_t salt, std::span<const text::Token> tokens) : salt_(salt) {
+  tokens_.reserve(tokens.size());
+  for (const text::Token token : tokens) append(token);
+}
+
+void TokenChain::append(text::Token token) {
+  tokens_.push_back(token);
+  if (tokens_.size() % kPage != 0) return;
+  uint64_t hash = hash_before(pages());
+  for (const text::Token each : page(pages())) hash = mix(hash, each);
+  hashes_.push_back(hash);
+}
+
+std::span<const text::Token> TokenChain::page(size_t index) const {
+  return std::span(tokens_).subspan(index * kPage, kPage);
+}
+
+PrefixCache::Node* PrefixCache::known(const TokenChain& chain, size_t index) {
+  const auto found = nodes_.find(chain.hash(index));
+  if (found == nodes_.end()) return nullptr;
+  Node& node = found->second;
+  const bool same = node.before == chain.hash_before(index) && node.root == (index == 0) &&
+                    std::ranges::equal(node.tokens, chain.page(index));
+  return same ? &node : nullptr;
+}
+
+std::vector<model::KvPage> PrefixCache::find(const TokenChain& chain, size_t first, size_t end) {
+  std::vector<model::KvPage> found;
+  ++clock_;
+  for (size_t index = 0; index < std::min(end, chain.pages()); ++index) {
+    Node* node = known(chain, index);
+    if (!node) break;
+    node->last_use = clock_;
+    if (index >= first) found.push_back(node->page);
+  }
+  return found;
+}
+
+bool PrefixCache::add(const TokenChain& chain, size_t index, model::KvPage& page) {
+  Node* parent = index == 0 ? nullptr : known(chain, index - 1);
+  if (index > 0 && !parent) return false;
+  if (const Node* node = known(chain, index)) {
+    page = node->page;
+    return true;
+  }
+  const auto tokens = chain.page(index);
+  Node node{chain.hash_before(index), index == 0, {tokens.begin(), tokens.end()}, page, ++clock_};
+  if (!nodes_.try_emplace(chain.hash(index), std::move(node)).second) return false;
+  if (parent) ++parent->children;
+  return true;
+}
+
+uint64_t PrefixCache::evict(uint64_t bytes) {
+  uint64_t freed = 0;
+  while (freed < bytes) {
+    auto oldest = nodes_.end();
+    for (auto at = nodes_.begin(); at != nodes_.end(); ++at) {
+      const Node& node = at->second;
+      if (node.children > 0 || node.page.use_count() > 1) continue;
+      if (oldest == nodes_.end() || node.last_use < oldest->second.last_use) oldest = at;
+    }
+    if (oldest == nodes_.end()) break;
+    if (!oldest->second.root) --nodes_.at(oldest->second.before).children;
+    nodes_.erase(oldest);
+    freed += page_bytes_;
+  }
+  return freed;
+}
+
+}  // namespace binhdan::engine

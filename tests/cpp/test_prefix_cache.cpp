@@ -1,0 +1,86 @@
+// What was computed before: found again page by page, shared by nobody else, and let go in order.
+#include "check.h"
+#include "engine/prefix_cache.h"
+
+using namespace binhdan;
+using engine::PrefixCache;
+using engine::TokenChain;
+using model::KvPage;
+
+namespace {
+
+constexpr uint64_t kPageBytes = 100;
+
+std::vector<text::Token> tokens(int pages, int seed = 1, int more = 0) {
+  std::vector<text::Token> all;
+  for (int i = 0; i < pages * kKvPageTokens + more; ++i) all.push_back((i * 31 + seed) % 1000);
+  return all;
+}
+
+KvPage page() {
+  return std::make_shared<Buffer>(kPageBytes);
+}
+
+// The pages as the cache kept them.
+std::vector<KvPage> keep(PrefixCache& cache, const TokenChain& chain, size_t count) {
+  std::vector<KvPage> pages;
+  for (size_t i = 0; i < count; ++i) {
+    pages.push_back(page());
+    CHECK(cache.add(chain, i, pages.back()));
+  }
+  return pages;
+}
+
+}  // namespace
+
+TEST(a_chain_hashes_whole_pages) {
+  TokenChain chain(0, tokens(2, 1, 63));
+  CHECK(chain.pages() == 2);
+  chain.append(5);
+  CHECK(chain.pages() == 3 && chain.page(2).back() == 5);
+  CHECK(chain.hash_before(2) == chain.hash(1) && chain.hash_before(0) == 0);
+  CHECK(TokenChain(0, tokens(2)).hash(1) == chain.hash(1));
+  CHECK(TokenChain(1, tokens(2)).hash(1) != chain.hash(1));
+  // The same page behind another one is another page.
+  auto other = tokens(2);
+  other[0] += 1;
+  CHECK(TokenChain(0, other).hash(1) != chain.hash(1));
+}
+
+TEST(pages_are_found_again_from_the_first_on) {
+  PrefixCache cache(kPageBytes);
+  const TokenChain chain(7, tokens(4, 1, 10));
+  const auto kept = keep(cache, chain, 3);
+  CHECK(cache.bytes() == 3 * kPageBytes);
+  CHECK(cache.find(chain, 0, 9) == kept);
+  CHECK(cache.find(chain, 0, 2).size() == 2);
+  CHECK(cache.find(chain, 1, 9).size() == 2 && cache.find(chain, 1, 9)[0] == kept[1]);
+  auto parted = tokens(4);
+  parted[static_cast<size_t>(kKvPageTokens)] += 1;  // in the second page
+  CHECK(cache.find(TokenChain(7, parted), 0, 9).size() == 1);
+  CHECK(cache.find(TokenChain(8, tokens(4)), 0, 9).empty());
+}
+
+TEST(a_page_is_kept_once_and_only_behind_its_parent) {
+  PrefixCache cache(kPageBytes);
+  const TokenChain chain(0, tokens(3));
+  KvPage second = page();
+  CHECK(!cache.add(chain, 1, second) && cache.bytes() == 0);
+  const auto kept = keep(cache, chain, 2);
+  KvPage again = page();
+  CHECK(cache.add(chain, 1, again) && again == kept[1]);
+  CHECK(cache.bytes() == 2 * kPageBytes);
+}
+
+TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
+  PrefixCache cache(kPageBytes);
+  const TokenChain old(0, tokens(2, 1)), young(0, tokens(2, 2));
+  keep(cache, old, 2);
+  keep(cache, young, 2);
+  const auto held = cache.find(old, 0, 1);  // its first page: used last, and in use
+  CHECK(cache.evict(1) == kPageBytes);
+  CHECK(cache.find(old, 0, 9).size() == 1);  // the oldest leaf went
+  CHECK(cache.evict(10 * kPageBytes) == 2 * kPageBytes);
+  CHECK(cache.find(old, 0, 9) == held && cache.find(young, 0, 9).empty());
+  CHECK(cache.bytes() == kPageBytes && cache.evict(1) == 0);
+}
