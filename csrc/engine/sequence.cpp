@@ -78,7 +78,7 @@ void Sequence::share(PrefixCache& cache) {
 std::span<const uint64_t> Sequence::pages_ahead(int64_t tokens) const {
   if (!shares()) return {};
   const size_t first = prompt_done_ / kPage, end = (prompt_done_ + static_cast<size_t>(tokens)) / kPage;
-  return chain_.hashes().subspan(first, end - first);
+  return chain_.hashes().subspan(first, std::min(end, chain_.pages()) - first);
 }
 
 model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
