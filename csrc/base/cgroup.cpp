@@ -94,8 +94,8 @@ uint64_t limit_of(const std::string& root, const std::string& controller, Read v
 }  // namespace
 
 int cgroup_cores(const std::string& root) {
-  return static_cast<int>(std::min<uint64_t>(limit_of(root, "cpu", read_cpu_v2, read_cpu_v1),
-                                             std::numeric_limits<int>::max()));
+  const uint64_t cores = limit_of(root, "cpu", read_cpu_v2, read_cpu_v1);
+  return cores > std::numeric_limits<int>::max() ? 0 : static_cast<int>(cores);
 }
 
 uint64_t cgroup_memory(const std::string& root) {
