@@ -206,6 +206,8 @@ class Library:
     # ---- engine --------------------------------------------------------------------------------------------
 
     def create_engine(self, model: int, options: LoadOptions) -> int:
+        folder = options.prefix_cache_dir
+        c_folder = self._c_string(folder) if folder is not None else self._ffi.NULL
         c_options = self._struct(
             "binhdan_engine_options",
             flags=(_DETERMINISTIC if options.deterministic else 0)
@@ -217,6 +219,8 @@ class Library:
             prompt_chunk=options.prompt_chunk or 0,
             most_stall_ms=options.most_stall_ms or 0,
             kv_bytes=options.kv_bytes or 0,
+            cache_folder=c_folder,
+            cache_folder_bytes=options.prefix_cache_dir_bytes or 0,
         )
         out = self._ffi.new("binhdan_engine *")
         self._check(self._lib.binhdan_engine_create(model, c_options, out))

@@ -64,6 +64,8 @@ def load(
     most_stall_ms: int | None = None,
     kv_bytes: int | None = None,
     prefix_cache: bool = True,
+    prefix_cache_dir: PathLike | None = None,
+    prefix_cache_dir_bytes: int | None = None,
     deterministic: bool = False,
 ) -> Model:
     """Loads a GGUF file (None: the embedded model), or what `binhdan pull` fetched as "org/name".
@@ -81,6 +83,8 @@ def load(
         most_stall_ms=most_stall_ms,
         kv_bytes=kv_bytes,
         prefix_cache=prefix_cache,
+        prefix_cache_dir=None if prefix_cache_dir is None else os.fspath(prefix_cache_dir),
+        prefix_cache_dir_bytes=prefix_cache_dir_bytes,
         deterministic=deterministic,
     )
     return Model(find_model(path_or_id), options)

@@ -11,7 +11,7 @@ from binhdan.runtime.errors import InvalidArgumentError
 
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
-) | {"kv_bytes": 2**64}
+) | {"kv_bytes": 2**64, "prefix_cache_dir_bytes": 2**64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class LoadOptions:
     most_stall_ms: int | None = None  # what prompts may add to a step in which others answer; None: 250
     kv_bytes: int | None = None  # most memory for keys and values; None: a quarter of the machine's
     prefix_cache: bool = True  # keep keys and values for prompts that begin like earlier ones
+    prefix_cache_dir: str | None = None  # also on disk, over a restart: they tell the texts; None: not
+    prefix_cache_dir_bytes: int | None = None  # most bytes there; None: 4 GiB
     deterministic: bool = False  # answers do not depend, bit for bit, on what runs beside them
 
     def __post_init__(self) -> None:

@@ -35,6 +35,8 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.most_stall_ns =
       option("most_stall_ms", given.most_stall_ms, stall, std::numeric_limits<int32_t>::max()) * kMillisecond;
   options.kv_bytes = given.kv_bytes ? given.kv_bytes : usable_memory() / 4;
+  options.cache_folder = given.cache_folder ? given.cache_folder : "";
+  options.cache_folder_bytes = given.cache_folder_bytes ? given.cache_folder_bytes : uint64_t{4} << 30;
   options.prefix_cache = !(given.flags & BINHDAN_NO_PREFIX_CACHE);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
   options.deterministic = given.flags & BINHDAN_DETERMINISTIC;

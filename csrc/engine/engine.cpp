@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/hash.h"
+#include "engine/page_store.h"
 
 namespace binhdan::engine {
 namespace {
@@ -13,13 +15,26 @@ namespace {
 std::atomic<uint64_t> next_id{1};
 // A batch reads all weights: fewer prompt tokens than these in it are a waste.
 constexpr int64_t kLeastPrompt = 32;
+uint64_t page_bytes(const model::Model& model) {
+  return model::SequenceState(model.config).page_bytes();
+}
+
+// Pages depend on the file (weights, tokenizer, positions), and on the kernels' layout and arithmetic.
+std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
+  if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
+  const std::string kernels = std::string(model.table->isa) + (options.deterministic ? " deterministic" : "");
+  const uint64_t identity = hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
+  return std::make_unique<PageStore>(options.cache_folder, identity, page_bytes(model),
+                                     options.cache_folder_bytes);
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
     : model_(std::move(model)),
       options_(options),
       forward_(*model_, options.threads),
-      cache_(model::SequenceState(model_->config).page_bytes()) {
+      cache_(page_bytes(*model_), make_store(*model_, options_)) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/page_store.h"
+
 namespace binhdan::engine {
 namespace {
 
@@ -35,6 +37,13 @@ std::span<const text::Token> TokenChain::page(size_t index) const {
   return std::span(tokens_).subspan(index * kPage, kPage);
 }
 
+PrefixCache::PrefixCache(uint64_t page_bytes) : PrefixCache(page_bytes, nullptr) {}
+
+PrefixCache::PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store)
+    : page_bytes_(page_bytes), store_(std::move(store)) {}
+
+PrefixCache::~PrefixCache() = default;
+
 PrefixCache::Node* PrefixCache::known(const TokenChain& chain, size_t index) {
   const auto found = nodes_.find(chain.hash(index));
   if (found == nodes_.end()) return nullptr;
@@ -56,15 +65,32 @@ std::vector<model::KvPage> PrefixCache::find(const TokenChain& chain, size_t fir
   return found;
 }
 
+std::vector<model::KvPage> PrefixCache::fetch(const TokenChain& chain, size_t first, size_t end) {
+  std::vector<model::KvPage> found = find(chain, first, end);
+  if (!store_) return found;
+  for (size_t index = first + found.size(); index < std::min(end, chain.pages()); ++index) {
+    model::KvPage page = store_->load(chain, index);
+    if (!page || !keep(chain, index, page)) break;
+    found.push_back(std::move(page));
+  }
+  return found;
+}
+
 bool PrefixCache::add(const TokenChain& chain, size_t index, model::KvPage& page) {
-  Node* parent = index == 0 ? nullptr : known(chain, index - 1);
-  if (index > 0 && !parent) return false;
   if (const Node* node = known(chain, index)) {
     page = node->page;
     return true;
   }
+  if (!keep(chain, index, page)) return false;
+  if (store_) store_->save(chain, index, *page);
+  return true;
+}
+
+bool PrefixCache::keep(const TokenChain& chain, size_t index, model::KvPage page) {
+  Node* parent = index == 0 ? nullptr : known(chain, index - 1);
+  if (index > 0 && !parent) return false;
   const auto tokens = chain.page(index);
-  Node node{chain.hash_before(index), index == 0, {tokens.begin(), tokens.end()}, page, ++clock_};
+  Node node{chain.hash_before(index), index == 0, {tokens.begin(), tokens.end()}, std::move(page), ++clock_};
   if (!nodes_.try_emplace(chain.hash(index), std::move(node)).second) return false;
   if (parent) ++parent->children;
   return true;

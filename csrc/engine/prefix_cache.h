@@ -2,6 +2,7 @@
 // system prompts, examples, the history of a chat.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -30,14 +31,21 @@ class TokenChain {
   std::vector<uint64_t> hashes_;
 };
 
+class PageStore;
+
 // Full pages as a forest: a page's parent is the one before it. Pages leave in the order of their last use,
-// children before parents, and never while a sequence holds them. Used by one thread.
+// children before parents, and never while a sequence holds them. With a store they are on disk too, and may
+// come back from there. Used by one thread.
 class PrefixCache {
  public:
-  explicit PrefixCache(uint64_t page_bytes) : page_bytes_(page_bytes) {}
+  explicit PrefixCache(uint64_t page_bytes);
+  PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store);  // nullptr: none
+  ~PrefixCache();
 
   // The known pages among [first, end) of the chain, as many as follow each other. Their last use is now.
   std::vector<model::KvPage> find(const TokenChain& chain, size_t first, size_t end);
+  // The same, and pages from the store, which take memory.
+  std::vector<model::KvPage> fetch(const TokenChain& chain, size_t first, size_t end);
   // Keeps page `index` of the chain, or gives back the one that is known already in its place. False when it
   // cannot be kept: the one before it is not known, or another chain has the same hash.
   bool add(const TokenChain& chain, size_t index, model::KvPage& page);
@@ -59,8 +67,10 @@ class PrefixCache {
 
   // The node of a chain's page, or nullptr. Tokens are compared: hashes may collide.
   Node* known(const TokenChain& chain, size_t index);
+  bool keep(const TokenChain& chain, size_t index, model::KvPage page);
 
   uint64_t page_bytes_;
+  std::unique_ptr<PageStore> store_;
   std::unordered_map<uint64_t, Node> nodes_;  // by the chain's hash
   uint64_t clock_ = 0;
 };

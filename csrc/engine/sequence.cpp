@@ -57,7 +57,8 @@ void Sequence::adopt(PrefixCache& cache) {
   if (!shares() || phase_ != Phase::prompt || prompt_done_ % kPage != 0) return;
   const size_t own = prompt_done_ / kPage;
   if (shared_pages_ < own) return;  // the cache could not keep what this one computed
-  const auto known = cache.find(chain_, own, (request_.prompt.size() - 1) / kPage);
+  const size_t end = (request_.prompt.size() - 1) / kPage;
+  const auto known = shared.admitted ? cache.fetch(chain_, own, end) : cache.find(chain_, own, end);
   if (known.empty()) return;
   state_.adopt(known);
   shared_pages_ += known.size();

@@ -61,7 +61,8 @@ class Sequence {
   size_t shared_pages() const { return shared_pages_; }
   size_t most_pages() const;
 
-  // Takes over what the cache knows of the rest of the prompt, but for its last token.
+  // Takes over what the cache knows of the rest of the prompt, but for its last token; with its pages on
+  // disk once this one is among the running, and most_pages() are set aside for it.
   void adopt(PrefixCache& cache);
   // Gives the cache the pages that were computed meanwhile.
   void share(PrefixCache& cache);

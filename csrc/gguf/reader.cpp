@@ -1,10 +1,12 @@
 #include "gguf/reader.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/utf8.h"
 
 namespace binhdan::gguf {
@@ -238,6 +240,19 @@ void File::check_intact() const {
 void File::release(const TensorInfo& tensor, uint64_t offset, uint64_t size) const {
   const Source& source = sources_.at(static_cast<std::size_t>(tensor.file));
   if (source.map) source.map->release(tensor.offset + offset, size);
+}
+
+uint64_t File::content_hash() const {
+  constexpr size_t kPiece = size_t{1} << 24;  // read pages leave this process's memory behind it
+  uint64_t hash = 0;
+  for (const Source& source : sources_)
+    for (size_t at = 0; at < source.bytes.size(); at += kPiece) {
+      const size_t size = std::min(kPiece, source.bytes.size() - at);
+      hash = hash_bytes(source.bytes.subspan(at, size), hash);
+      if (source.map) source.map->release(at, size);
+    }
+  check_intact();
+  return hash;
 }
 
 uint64_t File::bytes() const {

@@ -49,6 +49,8 @@ class File {
   // Lets the OS drop the pages of a tensor's bytes [offset, offset + size), which were copied.
   void release(const TensorInfo& tensor, uint64_t offset, uint64_t size) const;
   uint64_t bytes() const;  // of all splits
+  // Of every byte of all splits. Throws Error(io) as check_intact() does.
+  uint64_t content_hash() const;
   const std::string& path() const { return path_; }
 
  private:

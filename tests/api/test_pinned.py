@@ -55,7 +55,7 @@ FIRST_FIELDS = {
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family",
     "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prompt_chunk "
-    "most_stall_ms kv_bytes",
+    "most_stall_ms kv_bytes cache_folder cache_folder_bytes",
     "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes kv_limit "
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "embedded_model.h"
 #include "engine/engine.h"
+#include "temporary_folder.h"
 
 using namespace binhdan;
 using engine::Engine;
@@ -351,6 +352,25 @@ TEST(nothing_is_shared_with_another_salt_or_when_not_wanted) {
   Engine without(embedded_model(), o);
   run(without, request(1, 5, 200));
   CHECK(run(without, request(1, 5, 200)).last.cached_tokens == 0 && idle_info(without).cache_bytes == 0);
+}
+
+TEST(a_restart_finds_pages_on_disk) {
+  const TemporaryFolder root;
+  EngineOptions o = long_options();
+  o.cache_folder = root / "cache";
+  o.cache_folder_bytes = uint64_t{1} << 30;
+  const Request r = request(1, 5, 200);
+  std::vector<text::Token> want;
+  {
+    Engine engine(embedded_model(), o);
+    want = run(engine, r).tokens;
+  }
+  Engine again(embedded_model(), o);
+  const Result result = run(again, r);
+  CHECK(result.last.cached_tokens == 192 && result.tokens == want);
+  o.deterministic = true;  // another arithmetic
+  Engine other(embedded_model(), o);
+  CHECK(run(other, r).last.cached_tokens == 0);
 }
 
 TEST(requests_that_come_together_compute_what_they_share_once) {

@@ -1,0 +1,112 @@
+// Pages on disk: there after a restart, and never when anything about them is wrong.
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "check.h"
+#include "engine/page_store.h"
+#include "temporary_folder.h"
+
+using namespace binhdan;
+using engine::PageStore;
+using engine::TokenChain;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint64_t kPageBytes = 4096, kIdentity = 11, kPlenty = 1 << 20;
+
+TokenChain chain(uint64_t salt = 5, int seed = 1) {
+  std::vector<text::Token> tokens;
+  for (int i = 0; i < 3 * kKvPageTokens; ++i) tokens.push_back((i * 17 + seed) % 999);
+  return {salt, tokens};
+}
+
+Buffer page(int seed) {
+  Buffer buffer(kPageBytes);
+  for (size_t i = 0; i < kPageBytes; ++i) buffer.as<uint8_t>()[i] = static_cast<uint8_t>(i * 7 + static_cast<size_t>(seed));
+  return buffer;
+}
+
+bool holds(const model::KvPage& got, const Buffer& want) {
+  return got && std::memcmp(got->as(), want.as(), kPageBytes) == 0;
+}
+
+std::vector<fs::path> files(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path());
+  return found;
+}
+
+}  // namespace
+
+TEST(pages_are_there_after_a_restart) {
+  const TemporaryFolder root;
+  const std::string folder = root / "deep/cache";
+  {
+    PageStore store(folder, kIdentity, kPageBytes, kPlenty);
+    store.save(chain(), 0, page(0));
+    store.save(chain(), 1, page(1));
+    store.save(chain(), 1, page(1));  // known already
+    CHECK(!store.load(chain(), 2));
+  }
+  PageStore store(folder, kIdentity, kPageBytes, kPlenty);
+  CHECK(files(folder).size() == 2 && store.bytes() > 2 * kPageBytes);
+  CHECK(holds(store.load(chain(), 0), page(0)) && holds(store.load(chain(), 1), page(1)));
+#ifndef _WIN32
+  CHECK(fs::status(folder).permissions() == fs::perms::owner_all);
+#endif
+}
+
+TEST(pages_of_another_model_salt_or_text_are_not_found) {
+  const TemporaryFolder root;
+  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  store.save(chain(), 0, page(0));
+  CHECK(!store.load(chain(6), 0) && !store.load(chain(5, 2), 0));
+  PageStore other(root / "", kIdentity + 1, kPageBytes, kPlenty);
+  CHECK(!other.load(chain(), 0));
+  CHECK(store.load(chain(), 0));
+}
+
+TEST(damaged_pages_are_not_there_and_go) {
+  const TemporaryFolder root;
+  for (const size_t where : {size_t{0}, size_t{9}, size_t{50}, size_t{70}, size_t{400}, kPageBytes + 300}) {
+    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    store.save(chain(), 0, page(0));
+    const fs::path file = files(root / "").front();
+    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(static_cast<std::streamoff>(where)).put('\x5a');
+    CHECK(!store.load(chain(), 0));
+    CHECK(files(root / "").empty() && store.bytes() == 0);
+  }
+  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  store.save(chain(), 0, page(0));
+  fs::resize_file(files(root / "").front(), 100);
+  CHECK(!store.load(chain(), 0));
+  store.save(chain(), 0, page(0));
+  fs::remove(files(root / "").front());  // by somebody else
+  CHECK(!store.load(chain(), 0));
+}
+
+TEST(the_folder_keeps_its_size_and_what_was_used_last) {
+  const TemporaryFolder root;
+  PageStore store(root / "", kIdentity, kPageBytes, 2 * (kPageBytes + 500));
+  store.save(chain(1), 0, page(1));
+  store.save(chain(2), 0, page(2));
+  CHECK(store.load(chain(1), 0));
+  store.save(chain(3), 0, page(3));
+  CHECK(store.load(chain(1), 0) && !store.load(chain(2), 0) && store.load(chain(3), 0));
+  CHECK(files(root / "").size() == 2);
+  PageStore none(root / "none", kIdentity, kPageBytes, 10);
+  none.save(chain(), 0, page(0));
+  CHECK(files(root / "none").empty());
+}
+
+TEST(a_folder_that_cannot_be_is_an_error_and_leftovers_go) {
+  const TemporaryFolder root;
+  root.write("file", "x");
+  CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kPlenty), "cannot be used");
+  root.write("cache/0123456789abcdef.77.partial", "half a page");
+  root.write("cache/notes.txt", "somebody's");
+  PageStore store(root / "cache", kIdentity, kPageBytes, kPlenty);
+  CHECK(files(root / "cache").size() == 1 && store.bytes() == 0);
+}

@@ -1,0 +1,71 @@
+"""What a prompt shares with an earlier one is not computed again; figures of how much come with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import binhdan
+
+SYSTEM = "Bạn là trợ lý của cửa hàng sách. " * 40
+PAGE = 64
+
+
+@pytest.fixture(scope="module")
+def chatty() -> Iterator[binhdan.Model]:
+    with binhdan.load(threads=1) as model:
+        yield model
+
+
+def ask(model: binhdan.Model, question: str) -> binhdan.Answer:
+    return model.ask(question, system=SYSTEM, max_tokens=4)
+
+
+def test_a_shared_system_prompt_is_known(chatty: binhdan.Model) -> None:
+    first, second = ask(chatty, "ha noi o dau?"), ask(chatty, "sach nao hay?")
+    assert first.cached_tokens == 0
+    assert second.prompt_tokens - 2 * PAGE <= second.cached_tokens < second.prompt_tokens
+    assert second.cached_tokens % PAGE == 0
+    report = chatty.load_report()
+    assert report["kv_bytes"] == 0 and 0 < report["cache_bytes"] <= report["kv_limit"]
+
+
+def test_a_conversation_goes_on_where_it_was(chatty: binhdan.Model) -> None:
+    messages: list[binhdan.Message] = [{"role": "user", "content": "chao ban " * 60}]
+    answer = chatty.chat(messages, max_tokens=8)
+    messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": "tam biet"}]
+    again = chatty.chat(messages, max_tokens=8)
+    assert again.cached_tokens >= answer.prompt_tokens // PAGE * PAGE - PAGE
+
+
+def test_without_the_cache_nothing_is_known() -> None:
+    with binhdan.load(threads=1, prefix_cache=False) as model:
+        ask(model, "ha noi")
+        assert ask(model, "ha noi").cached_tokens == 0
+        assert model.load_report()["cache_bytes"] == 0
+
+
+def test_a_folder_keeps_it_over_a_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "bộ nhớ"
+    with binhdan.load(threads=1, prefix_cache_dir=folder) as model:
+        want = ask(model, "ha noi")
+    assert folder.stat().st_mode & 0o777 == 0o700 and any(folder.iterdir())
+    with binhdan.load(threads=1, prefix_cache_dir=folder) as model:
+        again = ask(model, "ha noi")
+    assert again.cached_tokens > 0 and again.text == want.text
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(binhdan.BinhdanError, match="cannot be used"):
+        binhdan.load(threads=1, prefix_cache_dir=file)
+
+
+def test_an_answer_that_never_fits_is_refused() -> None:
+    with binhdan.load(threads=1, kv_bytes=1 << 20) as model:
+        with pytest.raises(binhdan.TooLargeError, match="keys and values"):
+            model.ask("xin chao " * 200, max_tokens=2000)
+        assert model.ask("xin chao", max_tokens=4).answer_tokens > 0
