@@ -28,12 +28,23 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOpt
                                      options.cache_folder_bytes);
 }
 
+// One sequence at its longest must have room.
+EngineOptions within_memory(EngineOptions options, const model::Model& model) {
+  const uint64_t pages = options.kv_bytes / page_bytes(model);
+  if (pages == 0)
+    fail(Code::invalid_argument, "kv_bytes: expected at least ", page_bytes(model), ", the keys and values of ",
+         kKvPageTokens, " tokens, got ", options.kv_bytes);
+  if (pages < static_cast<uint64_t>(options.context) / kKvPageTokens + 1)
+    options.context = std::min(options.context, static_cast<int64_t>(pages) * kKvPageTokens);
+  return options;
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
     : model_(std::move(model)),
-      options_(options),
-      forward_(*model_, options.threads),
+      options_(within_memory(std::move(options), *model_)),
+      forward_(*model_, options_.threads),
       cache_(page_bytes(*model_), make_store(*model_, options_)) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
@@ -67,10 +78,6 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
   auto sequence =
       std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
-  const uint64_t most = sequence->most_pages() * cache_.page_bytes();
-  if (most > options_.kv_bytes)
-    fail(Code::too_large, "max_tokens: prompt and answer may need ", most,
-         " bytes of keys and values, and the engine has ", options_.kv_bytes);
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "the engine is closed");

@@ -45,7 +45,8 @@ struct EngineInfo {
 
 class Engine {
  public:
-  // Throws Error when the threads cannot be made.
+  // The context becomes what kv_bytes can hold, where that is less. Throws Error when it can hold nothing, or
+  // the threads or the cache's folder cannot be made.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
   ~Engine();  // stop()
 
@@ -53,8 +54,8 @@ class Engine {
   std::shared_ptr<EventQueue> make_queue();
   // Closes the queue and cancels the requests whose events would come there.
   void drop_queue(const std::shared_ptr<EventQueue>& queue);
-  // Throws Error(invalid_argument) naming the field, too_large for the context or kv_bytes, busy when
-  // max_waiting is reached, closed after stop().
+  // Throws Error(invalid_argument) naming the field, too_large, busy when max_waiting is reached, closed
+  // after stop().
   uint64_t submit(Request request, std::shared_ptr<EventQueue> queue);
   void cancel(uint64_t id);
   // Throws Error(invalid_argument) when the request did not ask for masks or has one already.

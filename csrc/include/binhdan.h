@@ -202,7 +202,8 @@ typedef struct {
   int32_t max_waiting;   /* further requests that may wait; 0 = 256 */
   int32_t prompt_chunk;  /* prompt tokens in one step; 0 = 512 */
   int32_t most_stall_ms; /* about what prompts may add to a step in which others decode; 0 = 250 */
-  uint64_t kv_bytes;     /* most memory for keys and values, kept ones too; 0 = a quarter of the machine's */
+  uint64_t kv_bytes;     /* most memory for keys and values, kept ones too: the context is cut to it;
+                          * 0 = a quarter of the machine's */
   const char* cache_folder;    /* keeps keys and values over a restart (they tell the texts); NULL = not */
   uint64_t cache_folder_bytes; /* most bytes there; 0 = 4 GiB */
 } binhdan_engine_options;

@@ -400,7 +400,11 @@ TEST(keys_and_values_stay_within_their_memory) {
   o.kv_bytes = 5 * page_bytes();
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
-  CHECK_FAILS(engine.submit(request(1, 100, 300), queue), "bytes of keys and values");
+  CHECK(engine.info().options.context == 5 * kKvPageTokens);
+  CHECK_FAILS(engine.submit(request(1, 1, 321), queue), "the prompt has 321 and the context holds 320");
+  o.kv_bytes = page_bytes() - 1;
+  CHECK_FAILS(Engine(embedded_model(), o), "kv_bytes: expected at least");
+  o.kv_bytes = 5 * page_bytes();
   std::vector<uint64_t> ids;
   for (uint32_t i = 0; i < 8; ++i) ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
   std::atomic<bool> done{false};

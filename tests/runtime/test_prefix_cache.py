@@ -64,8 +64,13 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         binhdan.load(threads=1, prefix_cache_dir=file)
 
 
-def test_an_answer_that_never_fits_is_refused() -> None:
-    with binhdan.load(threads=1, kv_bytes=1 << 20) as model:
-        with pytest.raises(binhdan.TooLargeError, match="keys and values"):
-            model.ask("xin chao " * 200, max_tokens=2000)
-        assert model.ask("xin chao", max_tokens=4).answer_tokens > 0
+def test_the_context_is_what_memory_holds() -> None:
+    with binhdan.load(threads=1) as model:
+        page = PAGE * model.info.kv_bytes_per_token
+    with binhdan.load(threads=1, kv_bytes=3 * page) as model:
+        assert model.context == 3 * PAGE
+        with pytest.raises(binhdan.TooLargeError, match="context holds 192"):
+            model.ask("xin chao " * 200)
+        assert model.ask("xin chao").answer_tokens > 0
+    with pytest.raises(binhdan.InvalidArgumentError, match="kv_bytes"):
+        binhdan.load(threads=1, kv_bytes=1000)
