@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape. Messages name what was expected and what came, never a path, a prompt or a key."""
+"""Errors in OpenAI's shape. Messages say what was expected and what came; never a path, a prompt or a key."""
 
 from __future__ import annotations
 
