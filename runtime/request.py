@@ -94,6 +94,7 @@ class AnswerBuilder:
         self._prompt_tokens = len(prompt.tokens)
         self._texts: dict[Kind, list[str]] = {"text": [], "reasoning": []}
         self._tokens: list[int] = []
+        self._reasoning_tokens = 0
         self._logprobs: list[TokenLogprob] | None = None if options.logprobs is None else []
         self._start = self._first = self._last = time.perf_counter()
         self._finished: Answer | None = None
@@ -111,6 +112,7 @@ class AnswerBuilder:
                 self._first = self._last
             self._tokens.append(event.token)
             logprob = self._logprob(event)
+            self._reasoning_tokens += self._splitter.thinking
         parts = self._splitter.push(event.text)
         if event.kind == c.EVENT_FINISHED:
             parts += self._splitter.finish()
@@ -154,6 +156,7 @@ class AnswerBuilder:
             tokens=tuple(self._tokens),
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
             cached_tokens=cached_tokens,
+            reasoning_tokens=self._reasoning_tokens,
         )
 
     def _logprob(self, event: c.Event) -> TokenLogprob | None:

@@ -11,6 +11,7 @@ from binhdan.runtime.library import EVENT_FINISHED, EVENT_TOKEN, Event
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.request import AnswerBuilder, TokenMask
 from binhdan.runtime.results import Answer, Piece
+from binhdan.runtime.server.bill import Work
 from binhdan.runtime.server.dispatcher import Dispatcher
 from binhdan.runtime.tokenizer import Prompt, Tokenizer
 
@@ -28,15 +29,20 @@ class Job:
 
 
 class Generation:
-    """Use it in a `with`: leaving cancels what still runs. Answer i * n + j is the j-th to prompt i."""
+    """Use it in a `with`: leaving cancels what still runs. Answer i * n + j is the j-th to prompt i.
 
-    def __init__(self, dispatcher: Dispatcher, tokenizer: Tokenizer, job: Job) -> None:
+    `work` is told what the engine has done, for the bill.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, tokenizer: Tokenizer, job: Job, work: Work) -> None:
         self._dispatcher = dispatcher
+        self._work = work
         self._pieces: list[tuple[int, Piece]] = []
         self._arrived = asyncio.Event()
         self._error: BinhdanError | None = None
         self._builders: list[AnswerBuilder] = []
         self._running: dict[int, int] = {}  # answer -> number of its request
+        self._begun: set[int] = set()  # answers with a first token
         try:
             for prompt in job.prompts:
                 for j in range(job.n):
@@ -97,6 +103,7 @@ class Generation:
                 self._error = event
                 self._running.pop(index, None)
             else:
+                self._report(event, index, prompt)
                 self._pieces += [(index, piece) for piece in builder.feed(event)]
                 if event.kind == EVENT_FINISHED:
                     self._running.pop(index, None)
@@ -111,6 +118,15 @@ class Generation:
             cache_salt=job.cache_salt,
             use_cache=job.use_cache,
         )
+
+    def _report(self, event: Event, index: int, prompt: Prompt) -> None:
+        if event.kind != EVENT_TOKEN:
+            return
+        if index in self._begun:
+            self._work.tokens()
+        else:
+            self._begun.add(index)
+            self._work.first_token(len(prompt.tokens))
 
 
 async def embed(dispatcher: Dispatcher, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
