@@ -81,6 +81,7 @@ class ModelPool:
         self._sweeper: asyncio.Task[None] | None = None
         self.created = int(time.time())
         self.ready = False  # the default model has been loaded once
+        self.failed = False  # it could not be loaded
         self.draining = False  # no new requests
 
     @property
