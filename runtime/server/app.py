@@ -80,7 +80,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)
-    app.add_middleware(Door, config=config, keyring=config.keyring(), metrics=server.metrics)
+    app.add_middleware(Door, config=config, keyring=config.keyring())
     return app
 
 

@@ -32,6 +32,7 @@ GroupBy = Literal["key", "day", "model"]
 
 _APPLICATION_ID = 0x62646C67  # "bdlg"
 _VERSION = 1
+_IN_MEMORY = ":memory:"
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS usage (
@@ -92,20 +93,21 @@ def day_of(seconds: float) -> str:
 
 
 class Ledger:
-    """An open ledger. All methods may be called from any thread; `add` does not wait for the disk.
+    """An open ledger, `path` None: in memory. All methods may be called from any thread; `add` does not wait for the
+    disk.
 
     Raises LedgerError when the file is damaged, another program's, of a newer version, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | os.PathLike[str] | None, *, interval: float = 1.0) -> None:
+        self._path = Path(_IN_MEMORY if path is None else path)
         self._pending: dict[_Row, Totals] = {}  # small: one entry for each key and model
         self._pending_lock = threading.Lock()
         self._database_lock = threading.Lock()
         self._interval = interval
         self._ended = threading.Event()
         self._failing = False
-        self._database = _open(self._path)
+        self._database = _open_memory() if path is None else _open(self._path)
         self._writer = threading.Thread(target=self._write_on, name="binhdan-ledger", daemon=True)
         self._writer.start()
 
@@ -211,6 +213,12 @@ class Ledger:
                 if not self._failing:  # once, not every second
                     _log.error("the ledger could not be written and will be tried again: %s", error.__cause__)
                 self._failing = True
+
+
+def _open_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(_IN_MEMORY, check_same_thread=False)
+    database.executescript(_SCHEMA)
+    return database
 
 
 def _open(path: Path) -> sqlite3.Connection:

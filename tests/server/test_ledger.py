@@ -55,6 +55,14 @@ def test_sums(path: Path) -> None:
             ledger.sum(by="1; DROP TABLE usage")  # type: ignore[arg-type]
 
 
+def test_one_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Ledger(None) as ledger:
+        ledger.add(record(), bill(), NOON)
+        assert [(key, totals.answers) for key, totals in ledger.sum(by="key")] == [("an", 1)]
+    assert not list(tmp_path.iterdir())
+
+
 def test_days_are_counted_from_first_to_last(path: Path) -> None:
     with Ledger(path) as ledger:
         for day in range(5):
