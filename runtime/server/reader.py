@@ -28,3 +28,6 @@ class Reader:
     def finish(self) -> list[dict[str, Any]]:
         """Those of what was held back."""
         return [] if self._parser is None else self._deltas(self._parser.finish())
+
+    def _deltas(self, parts: object) -> list[dict[str, Any]]:
+        raise NotImplementedError

@@ -34,7 +34,7 @@ async def create_completion(request: Request, body: CompletionBody) -> Response:
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,
-            new_mask=loaded.constraints.format_mask(body.response_format),
+            new_mask=None,
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )
