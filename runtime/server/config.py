@@ -140,7 +140,10 @@ class ServerConfig(BaseModel):
         if isinstance(models, Mapping):
             pairs = [(name, None if path == _EMBEDDED else path) for name, path in models.items()]
         else:
-            pairs = [_model(one) for one in _split(models) or ()]
+            listed = _split(models)
+            if not isinstance(listed, list | tuple):
+                raise ValueError(f"expected names and paths, not {type(models).__name__}")
+            pairs = [_model(one) for one in listed]
         named: dict[Any, Any] = {}
         for name, path in pairs:
             if name in named:

@@ -1,8 +1,8 @@
 """What every request passes before the application sees it, as plain ASGI.
 
-In this order: an id, W3C trace context, the Host header (DNS rebinding), CORS where origins are configured, the
-API key, and the body: its size, how long it takes to come, that it is JSON and how deep. The body is read whole
-and handed on; after it, `receive` says when the client leaves, as always. Unexpected errors end here.
+In this order: an id, W3C trace context, the Host header (DNS rebinding), CORS where origins are configured,
+the API key, and the body: its size, how long it takes to come, that it is JSON and how deep. The body is read
+whole and handed on; after it, `receive` says when the client leaves, as always. Unexpected errors end here.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;\s*charset=\"?utf-?8\
 class Door:
     """Middleware: `app.add_middleware(Door, config=config, keyring=keyring)`.
 
-    Leaves in `request.state`: `caller` (keys.Caller), `request_id`, and `traceparent`, the W3C trace context to
-    pass on, or None.
+    Leaves in `request.state`: `caller` (keys.Caller), `request_id`, and `traceparent`, the W3C trace context
+    to pass on, or None.
     """
 
     def __init__(self, app: ASGIApp, config: ServerConfig, keyring: Keyring) -> None:
@@ -111,7 +111,7 @@ class Door:
         caller = self._keyring.caller(key.strip().encode("latin-1") if has_key else None)
         if caller is not None:
             return caller
-        if self._is_open(scope):
+        if self._is_open(scope) and not _has_body(headers):
             return self._keyring.anonymous
         raise ApiError(
             401,
@@ -132,15 +132,14 @@ class Door:
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive | None:
         """What the application receives from. None when the client has left; raises ApiError."""
-        declared = headers.get("content-length", "0")
-        if declared == "0" and "transfer-encoding" not in headers:
+        if not _has_body(headers):
             return receive
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "expected a body without Content-Encoding", code="unsupported_encoding")
         # Also keeps other sites' pages from posting here: with this type a browser asks first.
         if not _JSON.fullmatch(headers.get("content-type", "").strip()):
             raise ApiError(415, "expected Content-Type: application/json", code="unsupported_media_type")
-        if not declared.isdecimal() or int(declared) > self._config.body_bytes:
+        if int(headers.get("content-length", 0)) > self._config.body_bytes:
             raise self._too_large()
         body = await self._read(receive)
         if body is None:
@@ -196,7 +195,7 @@ class _Hosts:
         self._any = "*" in lowered
         self._suffixes = tuple(name[1:] for name in lowered if name.startswith("*."))
         self._names = {"localhost", "127.0.0.1", "::1", bound.lower(), *lowered}
-        # Bound to all addresses there are, any of them is ours; and a numeric one cannot be made to point here.
+        # Bound to all addresses, any of them is ours; and nobody can make another one point here.
         self._any_address = bound in ("", "0.0.0.0", "::")
 
     def refusal(self, values: Sequence[str]) -> ApiError | None:
@@ -227,6 +226,10 @@ class _Answer:
             self.status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         await self._send(message)
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

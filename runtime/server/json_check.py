@@ -1,4 +1,4 @@
-"""Is a body JSON that is safe to parse? Known in time that grows with its size alone, before anything recurses."""
+"""Is a body JSON that is safe to parse? Found out in time that grows with its size alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _STRING = re.compile(rb'"[^"]*+"?')
 
 def check_json(body: bytes, *, depth: int, values: int) -> None:
     """Raises ApiError, 400, for what is no JSON in UTF-8 (RFC 8259, with neither NaN nor numbers beyond a
-    double's range), for the same name twice in an object, for halves of surrogate pairs, for arrays and objects
-    nested deeper than `depth`, for more than `values` values.
+    double's range), for the same name twice in an object, for halves of surrogate pairs, for arrays and
+    objects nested deeper than `depth`, for more than `values` values.
     """
     if b"\0" in body:  # parsers take UTF-16 and UTF-32 too, which the search for brackets does not know
         raise _invalid("it is not in UTF-8")

@@ -58,13 +58,15 @@ class JsonFormatter(logging.Formatter):
     """time, level, message and request_id, and what was passed as `extra`, as far as JSON has it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        if not record.name.startswith(_OWN):  # such as asyncio's, which go on with how a task looks
-            message = f"{record.name}: {message.partition(chr(10))[0]}"
+        message = record.getMessage().strip()
+        if not record.name.startswith(_OWN):  # asyncio's go on with how a task looks, warnings with a path
+            message = record.name if record.name == "py.warnings" else f"{record.name}: {_first(message)}"
+        elif message.startswith("Traceback"):  # uvicorn's, of an application that does not start
+            message = f"failed with {message.splitlines()[-1].partition(':')[0]}"
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": message.strip(),
+            "message": message,
         }
         if current := request_id.get():
             line["request_id"] = current
@@ -75,6 +77,10 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = describe(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
+
+
+def _first(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """HTTP on a connection: uvicorn's protocol, with limits on what a client may send and how long it may take.
 
-These hold for bytes; what a request says is the door's business (door.py). The door never sees headers that come
-a byte at a time or never end, connections without number, requests piled up in a pipeline, bodies that go on
-after they were refused, answers that nobody reads.
+These hold for bytes; what a request says is the door's business (door.py). The door never sees headers that
+come a byte at a time or never end, connections without number, requests piled up in a pipeline, bodies that
+go on after they were refused, answers that nobody reads.
 """
 
 from __future__ import annotations
