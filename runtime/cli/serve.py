@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 from binhdan.runtime.cli import console
-from binhdan.runtime.errors import FileReadError
+from binhdan.runtime.errors import BinhdanError, FileReadError
 from binhdan.runtime.model import find_model
 from binhdan.runtime.server import logs
 from binhdan.runtime.server.config import ServerConfig, load
+from binhdan.runtime.server.pool import ModelPool
 from binhdan.runtime.server.protocol import ConnectionLimits, limited
 from starlette.types import ASGIApp
 
@@ -150,7 +151,11 @@ def run(config: ServerConfig) -> None:
     listeners = _listen(config.host, config.port)
     # uvicorn gives the signal to whom it would have gone, when all is done: this ends as any command.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    _Server(uvicorn_config(create_app(config), config)).run(listeners)
+    app = create_app(config)
+    pool: ModelPool = app.state.server.pool
+    _Server(uvicorn_config(app, config), pool).run(listeners)
+    if pool.failed is not None:
+        raise BinhdanError(f"the server ended: {pool.failed.__cause__ or pool.failed}")
 
 
 def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config:
@@ -182,6 +187,19 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
 
 
 class _Server(uvicorn.Server):
+    """Ends when the first model cannot be loaded; takes no new requests once it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, pool: ModelPool) -> None:
+        super().__init__(config)
+        self._pool = pool
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._pool.failed is not None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._pool.draining = True
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():

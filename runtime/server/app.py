@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,7 @@ from binhdan.runtime.library import library
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.context import Server
 from binhdan.runtime.server.door import Door
-from binhdan.runtime.server.errors import install_handlers
+from binhdan.runtime.server.errors import ApiError, install_handlers
 from binhdan.runtime.server.exchange import ClientGone
 from binhdan.runtime.server.ledger import Ledger
 from binhdan.runtime.server.limits import Limiter
@@ -30,9 +29,6 @@ from binhdan.runtime.server.routes import (
     text,
 )
 from fastapi import FastAPI, Request, Response
-
-_log = logging.getLogger("binhdan.server")
-
 
 def create_app(config: ServerConfig) -> FastAPI:
     """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
@@ -85,11 +81,11 @@ def create_app(config: ServerConfig) -> FastAPI:
 
 
 async def _load_first(pool: ModelPool) -> None:
+    """Whoever runs the app looks at `pool.failed`: a server without its first model is of no use."""
     try:
         await pool.start()
-    except Exception as error:
-        _log.critical("the default model could not be loaded", exc_info=error)
-        pool.failed = True
+    except ApiError as error:
+        pool.failed = error
 
 
 async def _nobody(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from binhdan.runtime.errors import BinhdanError
@@ -30,7 +30,10 @@ class Source:
         return find_model(self.path_or_id).stat().st_size
 
     def load(self) -> Model:
-        return Model(find_model(self.path_or_id), self.options)
+        model = Model(find_model(self.path_or_id), self.options)
+        with suppress(BinhdanError):  # a broken template is told to who uses it; a good one is compiled here
+            model.tokenizer.chat_prompt([{"role": "user", "content": "xin chào"}])
+        return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class ModelPool:
         self._sweeper: asyncio.Task[None] | None = None
         self.created = int(time.time())
         self.ready = False  # the default model has been loaded once
-        self.failed = False  # it could not be loaded
+        self.failed: ApiError | None = None  # why it could not be loaded
         self.draining = False  # no new requests
 
     @property
