@@ -15,6 +15,7 @@ from binhdan.runtime.server.exchange import ClientGone
 from binhdan.runtime.server.ledger import Ledger
 from binhdan.runtime.server.limits import Limiter
 from binhdan.runtime.server.metrics import Metrics
+from binhdan.runtime.server.openapi import ERRORS, use_own_errors
 from binhdan.runtime.server.pool import ModelPool, Source
 from binhdan.runtime.server.pricing import make_biller
 from binhdan.runtime.server.routes import (
@@ -68,7 +69,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # their pages come from a CDN
         redoc_url=None,
+        responses=ERRORS,
     )
+    use_own_errors(app)
     app.state.server = server
     install_handlers(app)
     app.add_exception_handler(ClientGone, _nobody)
