@@ -118,8 +118,15 @@ def serve(
         bool | None, typer.Option("--open-metrics", help="Show /metrics without a key.")
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file of the bill. [default: in memory]")] = None,
-    tariff: Annotated[float | None, typer.Option(help="Price of electricity in đồng per kWh.")] = None,
-    board: Annotated[str | None, typer.Option(help="The machine's name in the cost model.")] = None,
+    tariff: Annotated[
+        str | None, typer.Option(help="Đồng per kWh, or a tariff's name or file. [default: evn-household]")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="A board's name or TOML file, for its price and watts.")
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="What it takes at work, where no meter says. [default: the board's]")
+    ] = None,
     page: Annotated[bool | None, typer.Option(help="The chat page at /. [default: yes]")] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [default: info]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.constraints import spec_of_format
 from binhdan.runtime.server.errors import ApiError
@@ -54,12 +55,15 @@ class ChatReply:
         messages = self._tools.messages(messages)
         if self._tools.spec is not None:
             spec = self._tools.spec
-        prompt = tokenizer.chat_prompt(
-            messages,
-            thinking=body.thinking,
-            tools=self._tools.template_tools,
-            template_options=body.chat_template_kwargs,
-        )
+        try:
+            prompt = tokenizer.chat_prompt(
+                messages,
+                thinking=body.thinking,
+                tools=self._tools.template_tools,
+                template_options=body.chat_template_kwargs,
+            )
+        except BadFormatError:  # it has rendered others before
+            raise ApiError(400, "the model's chat template cannot render this conversation") from None
         return Job(
             prompts=[prompt],
             options=body.generation(body.most_tokens, body.wanted_logprobs, body.thinking),
