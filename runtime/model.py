@@ -326,6 +326,10 @@ class Model:
         """The exact bytes of tokens."""
         return self._library.detokenize(self._handle, tokens, c.PARSE_SPECIAL if special else 0)
 
+    def token_roles(self) -> list[int]:
+        """For each token of the vocabulary: 0 text, 1 ends an answer, 2 another control token."""
+        return self._library.token_roles(self._handle, self.info.vocabulary)
+
     def chat_tokens(
         self,
         messages: Sequence[Message],
@@ -473,8 +477,9 @@ class Model:
         )
 
     def _control_tokens(self) -> Iterator[str]:
-        for token in self._library.control_tokens(self._handle, self.info.vocabulary):
-            yield self._token_text(token)
+        for token, role in enumerate(self.token_roles()):
+            if role:
+                yield self._token_text(token)
 
     @cached_property
     def _is_plain(self) -> bool:
