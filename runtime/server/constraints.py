@@ -5,7 +5,7 @@ valid by construction, however small the model, unless it ends early (max_tokens
 
     constraints = Constraints(model)                            # one for a loaded model
     constraints.prepare()                                       # while loading
-    constraint = constraints.compile(json_schema(schema))       # in a worker thread: milliseconds, at most ~2 s
+    constraint = constraints.compile(json_schema(schema))       # in a worker thread: ms, at most ~2 s
     model.chat(messages, mask=constraint.mask())                # one mask for each answer
 
 Specs come from users and may be hostile: their size is bounded here, compiling them in grammar_trial.py, each
@@ -48,7 +48,9 @@ _MASK_TIME_PER_TOKEN = 0.001
 # A blank after a comma or colon, as most texts of JSON have it, and no other whitespace: a small model that
 # is free to go on with blanks may never stop.
 _JSON = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
-_NO_FORCING = '%llguidance {"no_forcing": true}\n'  # tokenizing what is certain anyway costs more than it saves
+_NO_FORCING = (
+    '%llguidance {"no_forcing": true}\n'  # tokenizing what is certain anyway costs more than it saves
+)
 _NOTHING = bytes(4)
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 
@@ -90,12 +92,10 @@ def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False)
         schema = {}
     if not isinstance(schema, dict):
         raise _refusal(f"a JSON schema is an object, not {_json_type(schema)}", param)
-    values = 0
-    for value, depth in _walk(schema, param):
-        values += 1
+    for values, (value, depth) in enumerate(_walk(schema)):
         if depth > MOST_SCHEMA_DEPTH:
             raise _refusal(f"the JSON schema is nested more than {MOST_SCHEMA_DEPTH} deep", param)
-        if values > MOST_SCHEMA_VALUES:
+        if values >= MOST_SCHEMA_VALUES:
             raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_VALUES:,} values", param)
         if isinstance(value, dict) and len(value) > MOST_PROPERTIES:
             raise _refusal(f"an object of the JSON schema has more than {MOST_PROPERTIES:,} members", param)
@@ -188,15 +188,13 @@ class Constraint:
         from binhdan.runtime.server.grammar_child import matcher
 
         vocabulary = self._vocabulary
-        return AnswerMask(
-            lambda: matcher(vocabulary.tokenizer, self._grammars), vocabulary, self._text_only
-        )
+        return AnswerMask(lambda: matcher(vocabulary.tokenizer, self._grammars), vocabulary, self._text_only)
 
 
 class AnswerMask:
     """A TokenMask for one answer: call it with the answer's tokens so far, which only ever grow.
 
-    Raises InvalidArgumentError when the constraint costs too much, or when no token could continue the answer.
+    Raises InvalidArgumentError when the constraint costs too much or when no token can follow.
     """
 
     def __init__(self, start: Callable[[], LLMatcher], vocabulary: _Vocabulary, text_only: bool) -> None:
@@ -218,7 +216,11 @@ class AnswerMask:
         self._seen = len(tokens)
         bits = _NOTHING if matcher.is_stopped() else matcher.compute_bitmask()
         if matcher.is_error():  # its message may quote the answer
-            why = "nothing can follow" if "NoExtension" in matcher.get_error() else "its constraint is too complex"
+            why = (
+                "nothing can follow"
+                if "NoExtension" in matcher.get_error()
+                else "its constraint is too complex"
+            )
             raise InvalidArgumentError(f"the answer cannot go on: {why}")
         self._spent += time.thread_time() - begin
         if self._spent > _MASK_TIME + _MASK_TIME_PER_TOKEN * len(tokens):
@@ -299,7 +301,7 @@ def _top(spec: Spec, thinking: Thinking, controls: dict[str, int]) -> Grammar:
     return {"name": "top", "lark_grammar": lark}
 
 
-def _walk(value: Any, param: str, depth: int = 1) -> Iterator[tuple[Any, int]]:
+def _walk(value: Any, depth: int = 1) -> Iterator[tuple[Any, int]]:
     """A JSON value and all in it, with their depths, a parent before its children."""
     stack = [(value, depth)]
     while stack:

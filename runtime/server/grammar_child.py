@@ -17,14 +17,15 @@ from llguidance.gbnf_to_lark import gbnf_to_lark
 
 # What one grammar may cost llguidance. Fuel and items are its own units of work: on a 2-core server machine a
 # millisecond burns some 15,000 of either, so that no step takes more than a few.
-LIMITS = {
-    "initial_lexer_fuel": 500_000,  # while it is compiled
-    "max_grammar_size": 200_000,
-    "step_lexer_fuel": 50_000,  # for one token
-    "step_max_items": 20_000,
-    "max_items_in_row": 4_000,  # an object of n optional properties needs 4 n
-    "max_lexer_states": 20_000,  # 1 to 2 kB each
-}
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=500_000,  # while it is compiled
+    max_grammar_size=200_000,
+    step_lexer_fuel=50_000,  # for one token
+    step_max_items=20_000,
+    max_items_in_row=4_000,  # an object of n optional properties needs 4 n
+    max_lexer_states=20_000,  # 1 to 2 kB each
+    verbose_errors=False,
+)
 _MEMORY = 768 << 20
 _STACK = 1 << 20  # an eighth of what threads of the server have
 _STEPS = 16
@@ -32,8 +33,7 @@ _STEPS = 16
 
 def matcher(tokenizer: LLTokenizer, grammars: list[dict[str, Any]]) -> LLMatcher:
     """Compiles the grammars; the first is the one to match. Never raises: see its get_error()."""
-    limits = LLParserLimits(**LIMITS, verbose_errors=False)
-    return LLMatcher(tokenizer, json.dumps({"grammars": grammars}), limits=limits, log_level=0)
+    return LLMatcher(tokenizer, json.dumps({"grammars": grammars}), limits=LIMITS, log_level=0)
 
 
 def _try(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:

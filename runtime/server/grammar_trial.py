@@ -22,7 +22,9 @@ from binhdan.runtime.errors import BusyError, InternalError
 Grammar = dict[str, Any]  # {"name", "lark_grammar" | "gbnf" | "json_schema"}
 
 _SCRIPT = Path(__file__).with_name("grammar_child.py")
-_SECONDS = 10.0  # for one trial on a loaded machine: the child itself stops after two seconds of processor time
+_SECONDS = (
+    10.0  # for one trial on a loaded machine: the child itself stops after two seconds of processor time
+)
 _WAIT = 5.0  # for the trials of others
 _REMEMBERED = 256
 _MOST_REMEMBERED = 1 << 16  # bytes of one grammar
