@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, unquote
 
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.model import Model
@@ -48,6 +49,10 @@ _MASK_TIME_PER_TOKEN = 0.001
 # A blank after a comma or colon, as most texts of JSON have it, and no other whitespace: a small model that
 # is free to go on with blanks may never stop.
 _JSON = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
+_MOST_INTEGER = 2**53 - 1
+_URI = "%#/$:?@!&'()*+,;=~[]"  # what means something in one, beside letters and digits
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_DATA = ("const", "enum", "default", "examples")  # values, not schemas
 _NO_FORCING = (
     '%llguidance {"no_forcing": true}\n'  # tokenizing what is certain anyway costs more than it saves
 )
@@ -79,7 +84,8 @@ def json_object(param: str = "response_format") -> Spec:
 
 
 def json_schema(schema: Any, param: str = "response_format.json_schema.schema") -> Spec:
-    """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order.
+    """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order, integers
+    without bounds are within those of a double, ± (2^53 - 1), which all readers of JSON understand.
 
     Raises ApiError for a schema that is too large or deep; `compile` for what llguidance cannot ensure.
     """
@@ -99,9 +105,11 @@ def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False)
             raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_VALUES:,} values", param)
         if isinstance(value, dict) and len(value) > MOST_PROPERTIES:
             raise _refusal(f"an object of the JSON schema has more than {MOST_PROPERTIES:,} members", param)
+        if isinstance(value, int) and abs(value) >= 2**63:  # llguidance would take another for it
+            raise _refusal("the JSON schema has an integer of more than 64 bits", param)
     if len(_dump(schema, param)) > MOST_SCHEMA_BYTES:
         raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_BYTES:,} bytes", param)
-    return {"name": name, "json_schema": schema | {"x-guidance": _JSON | {"lenient": lenient}}}
+    return {"name": name, "json_schema": _prepared(schema) | {"x-guidance": _JSON | {"lenient": lenient}}}
 
 
 def regex(pattern: Any, param: str = "regex") -> Spec:
@@ -313,6 +321,29 @@ def _walk(value: Any, depth: int = 1) -> Iterator[tuple[Any, int]]:
             stack.extend((child, depth + 1) for child in value)
 
 
+def _prepared(schema: Any) -> Any:
+    """The schema with references as URIs, and with bounds for integers that have none: a small model may go
+    on with digits for ever.
+
+    Bounds are sound wherever they stand: no keyword that llguidance knows makes a narrower schema wider.
+    """
+    if isinstance(schema, list):
+        return [_prepared(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    prepared = {key: value if key in _DATA else _prepared(value) for key, value in schema.items()}
+    if isinstance(schema.get("$ref"), str):  # many write Vietnamese names in them as they are
+        prepared["$ref"] = quote(schema["$ref"], safe=_URI)
+    types = schema.get("type")
+    integer = types == "integer" or (isinstance(types, list) and "integer" in types and "number" not in types)
+    if integer and not schema.keys() & {"const", "enum", "multipleOf"}:
+        given = [schema[key] for key in _BOUNDS if isinstance(schema.get(key), int | float)]
+        if all(abs(bound) < _MOST_INTEGER for bound in given):
+            prepared.setdefault("minimum", -_MOST_INTEGER)
+            prepared.setdefault("maximum", _MOST_INTEGER)
+    return prepared
+
+
 def _dump(schema: dict[str, Any], param: str) -> bytes:
     try:
         return json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
@@ -361,6 +392,8 @@ def _explain(message: str) -> str:
         return reason[1]
     message = re.split(r"<non-verbose/>|^ *\d+ \| ", message, maxsplit=1, flags=re.MULTILINE)[0]
     message = " ".join(message.split())
+    if message.startswith("Pointer "):
+        message = unquote(message)
     return message if len(message) <= 300 else message[:300] + "…"
 
 
