@@ -160,8 +160,8 @@ class Tokenizer:
         return max(len(self.decode((token,), special=True)) for token in range(self._info.vocabulary))
 
     def _control_tokens(self) -> Iterator[str]:
-        for token in self._library.control_tokens(self._handle, self._info.vocabulary):
-            yield self.token_text(token)
+        roles = self._library.token_roles(self._handle, self._info.vocabulary)
+        yield from (self.token_text(token) for token, role in enumerate(roles) if role)
 
     @cached_property
     def _is_plain(self) -> bool:
