@@ -31,6 +31,7 @@ from binhdan.runtime.server.routes import (
 )
 from fastapi import FastAPI, Request, Response
 
+
 def create_app(config: ServerConfig) -> FastAPI:
     """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
 

@@ -199,4 +199,3 @@ class ModelPool:
                     async with slot.lock:
                         if not slot.users:
                             await self._unload(slot)
-

@@ -38,4 +38,6 @@ def _tariff(tariff: str | float | None) -> Tariff:
     except ValueError:
         return load_tariff(str(tariff))
     nothing = Figure(value=0.0, assumed=True, note="in the price")
-    return Tariff(name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing)
+    return Tariff(
+        name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing
+    )

@@ -54,7 +54,9 @@ class ChatReply:
         )
         spec = format_spec(body.response_format)
         if spec is not None and self._tools.spec is not None:
-            raise ApiError(400, "an answer is of a given form or calls tools, not both", param="response_format")
+            raise ApiError(
+                400, "an answer is of a given form or calls tools, not both", param="response_format"
+            )
         try:
             prompt = tokenizer.chat_prompt(
                 cast("list[Message]", self._tools.messages([message.message() for message in body.messages])),
@@ -144,7 +146,9 @@ class _Message:
         self.reasoning += delta.get("reasoning_content", "")
         for call in delta.get("tool_calls", ()):
             if call["index"] == len(self.calls):
-                self.calls.append({"id": call["id"], "type": "function", "function": {"name": "", "arguments": ""}})
+                self.calls.append(
+                    {"id": call["id"], "type": "function", "function": {"name": "", "arguments": ""}}
+                )
             for field, text in call["function"].items():
                 self.calls[call["index"]]["function"][field] += text
 

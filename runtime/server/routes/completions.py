@@ -63,9 +63,7 @@ class _Reply:
             logprobs = None
             if answer.logprobs is not None:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
-            choices.append(
-                _choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs)
-            )
+            choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
         return _object(exchange, choices) | {"usage": exchange.usage()}
 
     async def frames(self, exchange: Exchange) -> Frames:

@@ -157,7 +157,10 @@ class _Items:
         if self._kinds:
             yield from self._close(self._exchange.generation.answer(0).reasoning, "completed")
         self._kinds.append(kind)
-        yield "response.output_item.added", {"output_index": self.place["output_index"], "item": self._item(None)}
+        yield (
+            "response.output_item.added",
+            {"output_index": self.place["output_index"], "item": self._item(None)},
+        )
         yield "response.content_part.added", {**self.place, "part": self._part("")}
 
     def close(self, answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
