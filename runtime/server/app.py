@@ -33,7 +33,7 @@ from fastapi import FastAPI, Request, Response
 
 
 def create_app(config: ServerConfig) -> FastAPI:
-    """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
+    """The app of these settings. It loads the default model once it has started.
 
     Raises LedgerError, and what a wrong board or tariff raises.
     """

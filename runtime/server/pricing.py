@@ -1,4 +1,4 @@
-"""What a bill is made with: the energy that can be measured here, and the cost model of the operator's board."""
+"""What a bill is made with: the energy that can be measured here, and the cost model of a board."""
 
 from __future__ import annotations
 

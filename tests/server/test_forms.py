@@ -1,4 +1,4 @@
-"""Forms of answers and tools through the official client: valid by construction, in one piece and streamed."""
+"""Forms of answers and tools through the official client: valid by construction, whole and streamed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from binhdan.runtime.server.pool import LoadedModel
 from binhdan.runtime.server.reader import Reader
 from binhdan.runtime.server.routes.completions import FINISH_REASONS
 from binhdan.runtime.server.schemas.chat import ChatBody, NamedTool
-from binhdan.runtime.server.sse import Frames
+from binhdan.runtime.server.sse import Frames, TextFrames
 from binhdan.runtime.server.tools import ToolPlan, plan_tools
 from fastapi import APIRouter, Request, Response
 
@@ -87,10 +87,11 @@ class ChatReply:
         """The chunks of one that does."""
         generation = exchange.generation
         readers = [self._reader() for _ in range(len(generation))]
+        texts = [_text_frames(exchange, index) for index in range(len(generation))]
         ended: set[int] = set()
 
-        def endings() -> list[dict[str, Any]]:
-            values = []
+        def endings() -> list[dict[str, Any] | bytes]:
+            values: list[dict[str, Any] | bytes] = []
             for index, reader in enumerate(readers):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
@@ -101,8 +102,12 @@ class ChatReply:
 
         yield [_chunk(exchange, i, {"role": "assistant", "content": ""}) for i in range(len(readers))]
         async for batch in generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
+                if readers[index].plain and piece.kind == "text" and piece.logprob is None:
+                    if piece.text:
+                        values.append(texts[index](piece.text))
+                    continue
                 logprobs = self._logprobs(exchange, () if piece.logprob is None else (piece.logprob,))
                 deltas = readers[index].push(piece)
                 if not deltas and logprobs is not None:
@@ -161,6 +166,10 @@ class _Message:
         if self.calls:
             value["tool_calls"] = self.calls
         return value
+
+
+def _text_frames(exchange: Exchange, index: int) -> TextFrames:
+    return TextFrames(lambda text: _chunk(exchange, index, {"content": text}))
 
 
 def _finish_reason(answer: Answer, reader: Reader) -> str:

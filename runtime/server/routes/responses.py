@@ -72,7 +72,7 @@ class _Reply:
         yield [event("response.created", response=begun), event("response.in_progress", response=begun)]
         items = _Items(exchange)
         async for batch in exchange.generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for _, piece in batch:
                 if not piece.text:
                     continue
