@@ -30,6 +30,8 @@ from binhdan.runtime.server.door import Door
 
 def create_app(config):
     app = FastAPI()
+    pool = types.SimpleNamespace(failed=None, draining=False)
+    app.state.server = types.SimpleNamespace(pool=pool)
     app.add_middleware(Door, config=config, keyring=config.keyring())
 
     @app.get("/livez")
