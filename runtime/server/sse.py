@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, 9.2) as OpenAI's API sends them: `data: {json}`, then `data: [DONE]`."""
+"""Server-sent events (WHATWG HTML, 9.2) as OpenAI sends them: `data: {json}`, then `data: [DONE]`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def frame(value: Any, event: str | None = None) -> bytes:
 
 
 class TextFrames:
-    """Frames that differ in one text only: the rest is encoded once. `make` builds the object around a text."""
+    """Frames that differ in one text only; the rest is encoded once. `make` builds the object of a text."""
 
     def __init__(self, make: Callable[[str], dict[str, Any]]) -> None:
         mark = _JSON.encode(_MARK).encode()
