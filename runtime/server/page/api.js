@@ -1,5 +1,5 @@
-// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, so that it may
-// stand behind a proxy under a path of its own.
+// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which may stand
+// behind a proxy under a path of its own.
 
 /** status: HTTP's; 0 when there was no answer, or not a whole one. retryAfter: seconds, or null. */
 export class ApiError extends Error {
@@ -34,7 +34,7 @@ async function request(path, key, options) {
   if (key) headers.Authorization = `Bearer ${key}`;
   let response;
   try {
-    response = await fetch(address(path), { ...options, headers, cache: "no-store", credentials: "same-origin" });
+    response = await fetch(address(path), { ...options, headers, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "");

@@ -4,7 +4,7 @@ import { announce, announceAnswer, announceStart } from "./announce.js";
 import { listModels } from "./api.js";
 import { askForKey, setUpDialogs } from "./dialogs.js";
 import { $, clone, hasKeyboard, notice } from "./dom.js";
-import { setLanguage, t } from "./i18n.js";
+import { languageOf, setLanguage, t } from "./i18n.js";
 import { showProblem } from "./problem.js";
 import { bodyOf, run } from "./run.js";
 import * as store from "./store.js";
@@ -19,7 +19,7 @@ let editing = false; // the last question stands in the text field again
 const runs = new Map(); // id of a conversation -> {conversation, message, controller}
 const problems = new Map(); // id of a conversation -> ApiError
 
-// --- asking and answering -----------------------------------------------------------------------------------
+// --- asking and answering --------------------------------------------------------------------------------
 
 function send() {
   const text = question.value.trim();
@@ -116,11 +116,12 @@ function save(changed) {
     full = false;
   } else if (!full) {
     full = true;
-    notice(t("Trình duyệt hết chỗ: cuộc trò chuyện này sẽ mất khi đóng trang. Hãy xoá bớt cuộc cũ."), { seconds: 12 });
+    const text = t("Trình duyệt hết chỗ: cuộc trò chuyện này sẽ mất khi đóng trang. Hãy xoá bớt cuộc cũ.");
+    notice(text, { seconds: 12 });
   }
 }
 
-// --- the text field -----------------------------------------------------------------------------------------
+// --- the text field --------------------------------------------------------------------------------------
 
 function setQuestion(text) {
   question.value = text;
@@ -167,7 +168,7 @@ document.addEventListener("keydown", (event) => {
   else if (editing) cancelEdit();
 });
 
-// --- drawing ------------------------------------------------------------------------------------------------
+// --- drawing ---------------------------------------------------------------------------------------------
 
 function draw({ afresh = false } = {}) {
   const running = runs.get(conversation.id)?.message ?? null;
@@ -178,6 +179,7 @@ function draw({ afresh = false } = {}) {
   $("stop").hidden = running === null;
   const title = conversation.title || t("Cuộc trò chuyện mới");
   $("title").textContent = title;
+  $("title").lang = languageOf(title);
   document.title = empty ? "Bình dân" : `${title} – Bình dân`;
   showProblem(problems.get(conversation.id) ?? null, {
     hasKey: apiKey.get() !== "",
@@ -194,6 +196,7 @@ function drawList() {
     const item = clone("t-conversation");
     const [open, remove] = item.querySelectorAll("button");
     open.textContent = title || t("Cuộc trò chuyện mới");
+    open.lang = languageOf(open.textContent);
     if (id === conversation.id) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => openConversation(id));
     remove.setAttribute("aria-label", t("Xoá: {title}", { title }));
@@ -208,8 +211,12 @@ function drawSuggestions() {
   // The embedded model can do no more than these.
   const tiny = /tiny-vi/.test($("model").value);
   const texts = tiny
-    ? ["Xin chào!", "them dau: ha noi la thu do cua viet nam", "them dau: chuc ba mot ngay vui ve"]
-    : ["Vì sao trời xanh? Giải thích cho bé tám tuổi.", "Viết lời chúc thọ bà nội tròn tám mươi.", "Gợi ý mâm cơm chay cho bốn người."];
+    ? ["Xin chào!", "them dau: ha noi la thu do cua viet nam", "them dau: hom nay troi dep"]
+    : [
+        "Vì sao trời xanh? Giải thích cho bé tám tuổi.",
+        "Viết lời chúc thọ bà nội tròn tám mươi.",
+        "Gợi ý mâm cơm chay cho bốn người.",
+      ];
   const items = texts.map((text) => {
     const item = document.createElement("li");
     const button = document.createElement("button");
@@ -225,7 +232,7 @@ function drawSuggestions() {
   $("suggestions").replaceChildren(...items);
 }
 
-// --- conversations ------------------------------------------------------------------------------------------
+// --- conversations ---------------------------------------------------------------------------------------
 
 const deleted = new Set(); // ids: an answer that still comes must not bring them back
 
@@ -287,7 +294,7 @@ window.addEventListener("pagehide", () => {
   for (const one of runs.values()) save(one.conversation);
 });
 
-// --- models and the key -------------------------------------------------------------------------------------
+// --- models and the key ----------------------------------------------------------------------------------
 
 async function fillModels() {
   const select = $("model");
@@ -299,7 +306,8 @@ async function fillModels() {
     draw();
     if (error.status === 401) needKey();
   }
-  const wanted = models.find(({ id }) => id === settings.model) ?? models.find((one) => one.isDefault) ?? models[0];
+  const chosen = models.find(({ id }) => id === settings.model);
+  const wanted = chosen ?? models.find(({ isDefault }) => isDefault) ?? models[0];
   const options = models.map(({ id }) => new Option(id, id, false, id === wanted.id));
   if (models.length === 0) options.push(new Option(t("Chưa có mô hình"), ""));
   select.replaceChildren(...options);
@@ -322,7 +330,7 @@ $("model").addEventListener("change", () => {
   drawSuggestions();
 });
 
-// --- theme, language, the list of conversations -------------------------------------------------------------
+// --- theme, language, the list of conversations ----------------------------------------------------------
 
 const darkMachine = matchMedia("(prefers-color-scheme: dark)");
 
@@ -369,7 +377,13 @@ $("new-chat").addEventListener("click", newChat);
 $("new-chat-phone").addEventListener("click", newChat);
 $("retry-unanswered").addEventListener("click", () => answer());
 
-setUpDialogs({ language: applyLanguage, theme: applyTheme, key: keyChanged, current: () => conversation, clear: clearAll });
+setUpDialogs({
+  language: applyLanguage,
+  theme: applyTheme,
+  key: keyChanged,
+  current: () => conversation,
+  clear: clearAll,
+});
 conversation = store.loadConversation(store.current.get()) ?? conversation;
 applyTheme();
 applyLanguage();

@@ -4,7 +4,7 @@ import { $, download, notice } from "./dom.js";
 import { locale, t } from "./i18n.js";
 import { allConversations, apiKey, change, settings } from "./store.js";
 
-/** `on`: language(), theme(), key() after a change; current() gives the conversation shown; clear() deletes all. */
+/** `on`: language(), theme(), key() after a change; current(): what is shown; clear(): delete all. */
 export function setUpDialogs(on) {
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => {
@@ -55,7 +55,8 @@ function setUpSettings(on) {
   });
   $("export-json").addEventListener("click", () => {
     const all = { format: "binhdan.conversations", version: 1, conversations: allConversations() };
-    download(`binhdan-${new Date().toISOString().slice(0, 10)}.json`, "application/json", JSON.stringify(all, null, 2));
+    const day = new Date().toISOString().slice(0, 10);
+    download(`binhdan-${day}.json`, "application/json", JSON.stringify(all, null, 2));
   });
 }
 
@@ -66,8 +67,10 @@ function drawChoices() {
 
 function drawKeyState() {
   const has = apiKey.get() !== "";
-  const where = apiKey.remembered() ? t("Đã có khoá, nhớ trên máy này.") : t("Đã có khoá, cho đến khi đóng trang này.");
-  $("key-state").textContent = has ? where : t("Chưa có khoá. Chỉ cần khi máy chủ đòi.");
+  let state = t("Chưa có khoá. Chỉ cần khi máy chủ đòi.");
+  if (has) state = t("Đã có khoá, cho đến khi đóng trang này.");
+  if (has && apiKey.remembered()) state = t("Đã có khoá, nhớ trên máy này.");
+  $("key-state").textContent = state;
   $("forget-key").hidden = !has;
 }
 
@@ -93,7 +96,8 @@ function setUpKey(on) {
     event.preventDefault();
     const value = input.value.trim();
     if (!/^[!-~]+$/.test(value)) {
-      $("key-wrong").textContent = t("Khoá gồm các chữ cái không dấu, chữ số và dấu câu, không có khoảng trắng.");
+      const text = t("Khoá gồm các chữ cái không dấu, chữ số và dấu câu, không có khoảng trắng.");
+      $("key-wrong").textContent = text;
       input.focus();
       return;
     }

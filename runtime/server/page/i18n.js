@@ -1,9 +1,6 @@
-// Two languages. Vietnamese is the source: each text stands in Vietnamese where it is used; its English is here.
+// Two languages. Vietnamese is the source: each text stands in Vietnamese where it is used.
 
-// prettier-ignore
-const english = {
-  "Bạn": "You",
-};
+import { english } from "./english.js";
 
 let language = "vi";
 
@@ -41,7 +38,9 @@ export function setLanguage(chosen) {
   translate(document);
 }
 
-/** "vi" for text that can only be Vietnamese, so that a screen reader speaks it as such; else "". */
+const MARKED = /[ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ]/i;
+
+/** "vi" for text that looks Vietnamese, so that a screen reader speaks it as such; else the page's own. */
 export function languageOf(text) {
-  return /[ăâđêôơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ]/i.test(text.slice(0, 2000)) ? "vi" : "";
+  return MARKED.test(text.slice(0, 2000)) ? "vi" : language;
 }

@@ -1,5 +1,5 @@
-// A small part of Markdown, as DOM nodes. Text of models is hostile until shown otherwise: it becomes text nodes,
-// links lead to http and https only, nesting is bounded, and time grows with the length of the text.
+// A small part of Markdown, as DOM nodes. Text of models may be hostile: it becomes text nodes, links lead to http
+// and https only, nesting is bounded, and time grows with the length of the text.
 
 import { t } from "./i18n.js";
 
@@ -11,13 +11,13 @@ const node = (name, ...children) => {
   return element;
 };
 
-// --- blocks -------------------------------------------------------------------------------------------------
+// --- blocks ----------------------------------------------------------------------------------------------
 
 const HEADING = /^ {0,3}(#{1,6})[ \t]+(\S.*)$/;
 const ITEM = /^[ \t]*([-*+]|\d{1,9}[.)])[ \t]+(?=\S)/;
 const QUOTE = /^ {0,3}> ?/;
 
-/** {marks, language} of a line that opens a block of code. No regular expression: those take quadratic time. */
+/** {marks, language} of a line that opens a block of code. A regular expression would take quadratic time. */
 function fenceOf(line) {
   const bare = line.trim();
   const mark = bare[0];
@@ -46,7 +46,8 @@ function indentOf(line) {
 
 function unindent(line, columns) {
   let at = 0;
-  for (let left = columns; left > 0 && (line[at] === " " || line[at] === "\t"); at++) left -= line[at] === " " ? 1 : 4;
+  let left = columns;
+  for (; left > 0 && (line[at] === " " || line[at] === "\t"); at++) left -= line[at] === " " ? 1 : 4;
   return line.slice(at);
 }
 
@@ -198,7 +199,7 @@ function blockNodes(lines, depth) {
   return split(lines).map((block) => blockNode(block, depth));
 }
 
-// --- within a line ------------------------------------------------------------------------------------------
+// --- within a line ---------------------------------------------------------------------------------------
 
 const WORD = /[\p{L}\p{N}_]/u;
 const SPACE = /\s/;
@@ -325,7 +326,7 @@ function linkTo(address) {
   return anchor;
 }
 
-// --- while it grows -----------------------------------------------------------------------------------------
+// --- while it grows --------------------------------------------------------------------------------------
 
 const drawn = new WeakMap(); // element -> the source of each child
 

@@ -9,7 +9,7 @@ function words({ status, code }, hasKey) {
   if (status === 403) return t("Máy chủ không cho phép.");
   if (status === 404) return t("Máy chủ không có mô hình này. Bạn hãy chọn mô hình khác ở phía trên.");
   if (code === "context_length_exceeded" || status === 413)
-    return t("Cuộc trò chuyện đã dài quá sức mô hình. Bạn hãy mở cuộc trò chuyện mới, hoặc rút ngắn câu hỏi.");
+    return t("Cuộc trò chuyện đã dài quá sức mô hình. Bạn hãy mở cuộc mới, hoặc rút ngắn câu hỏi.");
   if (status === 429) return t("Nhiều người đang hỏi cùng lúc, hoặc bạn đã hỏi nhiều trong một phút.");
   if (status === 503) return t("Máy chủ chưa sẵn sàng: đang nạp mô hình, hoặc đang bận.");
   if (status >= 500) return t("Máy chủ gặp lỗi.");
@@ -20,7 +20,7 @@ function words({ status, code }, hasKey) {
 
 let ticking = 0;
 
-/** Shows an ApiError below the thread; null takes it away. `retry` and `enterKey` are what its button does. */
+/** Shows an ApiError below the thread; null takes it away. `retry` or `enterKey` is what its button does. */
 export function showProblem(error, { hasKey = false, retry = null, enterKey = null } = {}) {
   clearInterval(ticking);
   const frame = $("problem");
@@ -47,7 +47,7 @@ export function showProblem(error, { hasKey = false, retry = null, enterKey = nu
   if (error.retryAfter !== null) countDown(button, label, error.retryAfter);
 }
 
-/** The seconds are drawn by CSS from an attribute: in an alert, changing text would be read out every second. */
+/** CSS draws the seconds from an attribute: in an alert, changing text would be read out every second. */
 function countDown(button, label, seconds) {
   const end = Date.now() + seconds * 1000;
   const tick = () => {

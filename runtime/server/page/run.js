@@ -17,7 +17,7 @@ export function bodyOf(messages, settings, model, again) {
 }
 
 /**
- * Fills `message` with what comes, and calls `changed` each time. Returns the ApiError that ended it, or null;
+ * Fills `message` with what comes, calling `changed` each time. Returns the ApiError that ended it, or null.
  * `message.ending` says how it ended: stop, length, stopped (by the user), cut.
  */
 export async function run(message, body, key, signal, changed) {

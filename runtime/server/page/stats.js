@@ -1,5 +1,5 @@
-// What an answer took, and how to say it. `usage.binhdan` comes from this project's server; without it (another
-// server, or a bill that is not computed) there is what the page has measured itself.
+// What an answer took, and how to say it. Where `usage.binhdan` is missing, as from other servers, there is what
+// the page has measured itself.
 
 import { number, t } from "./i18n.js";
 
@@ -37,7 +37,8 @@ const time = (ms) =>
   ms < 1000
     ? t("{n} mili giây", { n: number(ms, { maximumFractionDigits: ms < 10 ? 1 : 0 }) })
     : t("{n} giây", { n: number(ms / 1000, { maximumFractionDigits: 1 }) });
-const speed = (value) => t("{n} token/giây", { n: number(value, { maximumFractionDigits: value < 10 ? 1 : 0 }) });
+const speed = (value) =>
+  t("{n} token/giây", { n: number(value, { maximumFractionDigits: value < 10 ? 1 : 0 }) });
 
 /** One line; "" when nothing is known. Saved stats may be anyone's: every value is checked. */
 export function summary(stats) {
@@ -64,7 +65,10 @@ export function details(stats, model) {
   if (known(value.promptMs)) row(t("Đọc câu hỏi"), time(value.promptMs));
   if (known(value.decodeMs)) row(t("Viết câu trả lời"), time(value.decodeMs));
   else if (value.clockMs > 0) row(t("Viết câu trả lời"), time(value.clockMs));
-  if (known(value.joules)) row(t("Điện năng đo được"), t("{n} jun", { n: number(value.joules, { maximumSignificantDigits: 3 }) }));
+  if (known(value.joules)) {
+    const joules = number(value.joules, { maximumSignificantDigits: 3 });
+    row(t("Điện năng đo được"), t("{n} jun", { n: joules }));
+  }
   if (known(value.vnd)) {
     row(t("Một nghìn câu như vậy"), money(value.vnd * 1000));
     if (typeof stats.basis === "string" && stats.basis) row(t("Cách tính tiền"), stats.basis.slice(0, 500));

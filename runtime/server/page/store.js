@@ -46,7 +46,7 @@ function write(area, key, value) {
   }
 }
 
-// --- settings -----------------------------------------------------------------------------------------------
+// --- settings --------------------------------------------------------------------------------------------
 
 // null: the server's own.
 const kinds = {
@@ -72,7 +72,7 @@ export function change(changes) {
   return write(local, SETTINGS, JSON.stringify(settings));
 }
 
-// --- the API key --------------------------------------------------------------------------------------------
+// --- the API key -----------------------------------------------------------------------------------------
 
 export const apiKey = {
   get: () => session.getItem(KEY) ?? local.getItem(KEY) ?? "",
@@ -88,7 +88,7 @@ export const apiKey = {
   },
 };
 
-// --- conversations ------------------------------------------------------------------------------------------
+// --- conversations ---------------------------------------------------------------------------------------
 // {id, title, created, updated (ms), messages: [{role, content, reasoning, model, ending, stats}]}
 
 export function newConversation() {
@@ -114,7 +114,7 @@ function checkedMessage(message) {
 }
 
 function checkedConversation(value) {
-  if (value === null || typeof value !== "object" || !text(value.id) || !Array.isArray(value.messages)) return null;
+  if (!text(value?.id) || !Array.isArray(value.messages)) return null;
   return {
     id: value.id,
     title: text(value.title),

@@ -18,7 +18,7 @@ class QuestionView {
     this.edit.addEventListener("click", onEdit);
     const text = this.element.querySelector(".text");
     text.textContent = message.content;
-    text.lang = languageOf(message.content) || document.documentElement.lang;
+    text.lang = languageOf(message.content);
   }
 
   place({ lastQuestion, idle }) {
@@ -63,7 +63,7 @@ class AnswerView {
       this.reasoning.querySelector(".text").textContent = reasoning;
     }
     render(this.text, content);
-    const language = languageOf(content) || document.documentElement.lang;
+    const language = languageOf(content);
     if (this.text.lang !== language) this.text.lang = language;
     const note = this.running ? "" : (ENDINGS[ending]?.() ?? "");
     this.note.textContent = note;

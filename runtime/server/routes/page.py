@@ -16,6 +16,7 @@ FILES = (
     "app.js",
     "dialogs.js",
     "dom.js",
+    "english.js",
     "i18n.js",
     "icon.svg",
     "markdown.js",
