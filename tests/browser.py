@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+_PATIENCE = 20_000  # ms, for anything to happen: machines are shared
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable")
 
 
@@ -41,7 +42,8 @@ def visit(browser: Browser, url: str, *, errors: Sequence[str] = (), **context: 
     messages: list[str] = []
     strangers: list[str] = []
     own = browser.new_context(**{"viewport": {"width": 1180, "height": 800}} | context)
-    own.set_default_timeout(20_000)
+    own.set_default_timeout(_PATIENCE)
+    expect.set_options(timeout=_PATIENCE)
 
     def heard(page: Page) -> None:
         page.on("console", lambda m: messages.append(m.text) if m.type in ("error", "warning") else None)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 ENDLESS = "viet tiep: ngay xua ngay xua"  # the embedded model goes on until its context is full
 GREETING = "Xin chào!"
+LETTERS = "ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
 KEY = "sk-chia-khoa-cua-ba"
 
 
@@ -56,7 +57,7 @@ def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
         page.screenshot(path=tmp_path / "welcome.png")
         ask(page, QUESTION)
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
-        expect(page.locator(".stats summary")).to_have_text(re.compile(r"^\d+ token · [\d,.]+ token/giây"))
+        expect(page.locator(".stats summary")).to_have_text(re.compile(r"^\d+\stoken · [\d,.]+\stoken/giây"))
         expect(page.locator("#question")).to_have_value("")
         expect(page.locator("#question")).to_be_focused()
         ask(page, GREETING)
@@ -90,22 +91,23 @@ def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
 def test_stop(browser: Browser, url: str) -> None:
     with visit(browser, url) as page:
         for way in ("Escape", "button"):
+            page.click("#new-chat")
             ask(page, ENDLESS)
-            answer = page.locator(".answer:last-child > .text")
+            answer = page.locator(".answer > .text")
             expect(answer).to_contain_text("ngày xưa, gọi là")
             expect(page.locator("#send")).to_be_hidden()
             page.press("#question", "Escape") if way == "Escape" else page.click("#stop")
-            expect(page.locator(".answer:last-child .note")).to_have_text("Bạn đã dừng câu trả lời ở đây.")
+            expect(page.locator(".answer .note")).to_have_text("Bạn đã dừng câu trả lời ở đây.")
             expect(page.locator("#send")).to_be_visible()
             stopped = answer.inner_text()
             page.wait_for_timeout(300)
             assert answer.inner_text() == stopped
         # What was stopped stays, and the conversation goes on.
         page.reload()
-        expect(page.locator(".answer .note")).to_have_count(2)
+        expect(page.locator(".answer .note")).to_be_visible()
         ask(page, GREETING)
         wait(page)
-        expect(page.locator(".message")).to_have_count(6)
+        expect(page.locator(".message")).to_have_count(4)
 
 
 def test_left_in_the_middle(browser: Browser, url: str) -> None:
@@ -331,17 +333,18 @@ def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
         page.reload()
         assert page.evaluate("document.documentElement.lang") == "en"
         expect(page.locator("#question")).to_have_attribute("placeholder", "Ask something…")
-        expect(page.locator(".stats summary")).to_have_text(re.compile(r"tokens · [\d.,]+ tokens/s"))
+        expect(page.locator(".stats summary")).to_have_text(re.compile(r"tokens · [\d.,]+\stokens/s"))
         # What is Vietnamese still says so.
         expect(page.locator(".answer > .text")).to_have_attribute("lang", "vi")
         page.screenshot(path=tmp_path / "english.png")
         page.click("#open-settings")
         left = page.evaluate(
-            """() => [...document.body.querySelectorAll('*')].filter((e) => !e.closest('[lang=vi]')
+            """(letters) => [...document.body.querySelectorAll('*')].filter((e) => !e.closest('[lang=vi]')
               && e.closest('template, svg, .message, #conversations') === null).flatMap((e) => [
                 ...[...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data),
                 ...['aria-label', 'placeholder', 'title'].map((a) => e.getAttribute(a) ?? '')])
-              .filter((text) => /[ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ]/i.test(text))"""
+              .filter((text) => new RegExp(letters, 'i').test(text))""",
+            f"[{LETTERS}]",
         )
         assert [text for text in left if "Bình dân" not in text and "JavaScript" not in text] == []
         page.keyboard.press("Escape")
@@ -419,7 +422,7 @@ def test_the_server_goes_and_comes_back(browser: Browser, url: str) -> None:
         page.context.set_offline(False)
         page.click("#problem button")
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
-        expect(page.locator("#problem")).to_be_empty()
+        expect(page.locator("#problem")).to_be_hidden()
 
 
 def test_too_long(browser: Browser, url: str) -> None:

@@ -25,30 +25,49 @@ def page() -> Iterator[Page]:
         yield page
 
 
-MARKDOWN = {
-    "một\nhai\n\nba": "<p>một<br>hai</p><p>ba</p>",
-    "**đậm** và *nghiêng*, __đậm__, _nghiêng_, ***cả hai***": "<p><strong>đậm</strong> và <em>nghiêng</em>, "
-    "<strong>đậm</strong>, <em>nghiêng</em>, <strong><em>cả hai</em></strong></p>",
-    "ten_bien_dai 2*3*4 * x * \\*y\\* **dở": "<p>ten_bien_dai 2<em>3</em>4 * x * *y* **dở</p>",
-    "`a*b*` ``c`d`` `dở": "<p><code>a*b*</code> <code>c`d</code> `dở</p>",
-    "# Đầu đề\n### Nhỏ\nchữ": "<h3>Đầu đề</h3><h4>Nhỏ</h4><p>chữ</p>",
-    "- một\n- hai\n  - trong\n\n  đoạn\n- ba": "<ul><li>một</li><li><p>hai</p><ul><li>trong</li></ul><p>đoạn</p></li>"
-    "<li>ba</li></ul>",
-    "Gồm:\n1. một\n2. hai\n\n3) ba\nxong\n\nhết": "<p>Gồm:</p><ol><li>một</li><li>hai</li><li>ba<br>xong</li></ol>"
-    "<p>hết</p>",
-    "4. bốn\n\t- tab": '<ol start="4"><li>bốn<ul><li>tab</li></ul></li></ol>',
-    "> trích\n> **đậm**\nsau": "<blockquote><p>trích<br><strong>đậm</strong></p></blockquote><p>sau</p>",
-    "trên\n\n---\n\ndưới": "<p>trên</p><hr><p>dưới</p>",
-    "| a | b |\n|---|--:|\n| 1 | *2* |": '<div class="table" tabindex="0"><table><thead><tr><th>a</th><th>b</th></tr>'
-    "</thead><tbody><tr><td>1</td><td><em>2</em></td></tr></tbody></table></div>",
-    "```python\nx = '<b>'\n\n\ty\n```\nsau": '<div class="code" data-language="python"><pre tabindex="0"><code>'
-    "x = '&lt;b&gt;'\n\n\ty</code></pre><button type=\"button\">Chép mã</button></div><p>sau</p>",
-    "~~~\nchưa hết `": '<div class="code"><pre tabindex="0"><code>chưa hết `</code></pre>'
-    '<button type="button">Chép mã</button></div>',
-    "[nhãn *sao*](https://a.example/x?y=1&z) và https://b.example/(c). (http://d.example)": "<p>{a}nhãn *sao*</a>"
-    " và {b}https://b.example/(c)</a>. ({d}http://d.example</a>)</p>",
-    "[x](/gần) [y](#a) <b>z</b> [w] (v)": "<p>[x](/gần) [y](#a) &lt;b&gt;z&lt;/b&gt; [w] (v)</p>",
-}
+MARKDOWN = [
+    ("một\nhai\n\nba", "<p>một<br>hai</p><p>ba</p>"),
+    (
+        "**đậm** và *nghiêng*, __đậm__, _nghiêng_, ***cả hai***",
+        "<p><strong>đậm</strong> và <em>nghiêng</em>, <strong>đậm</strong>, <em>nghiêng</em>"
+        ", <strong><em>cả hai</em></strong></p>",
+    ),
+    ("ten_bien_dai 2*3*4 * x * \\*y\\* **dở", "<p>ten_bien_dai 2<em>3</em>4 * x * *y* **dở</p>"),
+    ("`a*b*` ``c`d`` `dở", "<p><code>a*b*</code> <code>c`d</code> `dở</p>"),
+    ("# Đầu đề\n### Nhỏ\nchữ", "<h3>Đầu đề</h3><h4>Nhỏ</h4><p>chữ</p>"),
+    (
+        "- một\n- hai\n  - trong\n\n  đoạn\n- ba",
+        "<ul><li>một</li><li><p>hai</p><ul><li>trong</li></ul><p>đoạn</p></li><li>ba</li></ul>",
+    ),
+    (
+        "Gồm:\n1. một\n2. hai\n\n3) ba\nxong\n\nhết",
+        "<p>Gồm:</p><ol><li>một</li><li>hai</li><li>ba<br>xong</li></ol><p>hết</p>",
+    ),
+    ("4. bốn\n\t- tab", '<ol start="4"><li>bốn<ul><li>tab</li></ul></li></ol>'),
+    ("> trích\n> **đậm**\nsau", "<blockquote><p>trích<br><strong>đậm</strong></p></blockquote><p>sau</p>"),
+    ("trên\n\n---\n\ndưới", "<p>trên</p><hr><p>dưới</p>"),
+    (
+        "| a | b |\n|---|--:|\n| 1 | *2* |",
+        '<div class="table" tabindex="0"><table><thead><tr><th>a</th><th>b</th></tr></thead>'
+        "<tbody><tr><td>1</td><td><em>2</em></td></tr></tbody></table></div>",
+    ),
+    (
+        "```python\nx = '<b>'\n\n\ty\n```\nsau",
+        '<div class="code" data-language="python"><pre tabindex="0"><code>'
+        "x = '&lt;b&gt;'\n\n\ty</code></pre><button type=\"button\">Chép mã</button></div><p>"
+        "sau</p>",
+    ),
+    (
+        "~~~\nchưa hết `",
+        '<div class="code"><pre tabindex="0"><code>chưa hết `</code></pre>'
+        '<button type="button">Chép mã</button></div>',
+    ),
+    (
+        "[nhãn *sao*](https://a.example/x?y=1&z) và https://b.example/(c). (http://d.example)",
+        "<p>{a}nhãn *sao*</a> và {b}https://b.example/(c)</a>. ({d}http://d.example</a>)</p>",
+    ),
+    ("[x](/gần) [y](#a) <b>z</b> [w] (v)", "<p>[x](/gần) [y](#a) &lt;b&gt;z&lt;/b&gt; [w] (v)</p>"),
+]
 LINKS = {
     "a": "https://a.example/x?y=1&amp;z",
     "b": "https://b.example/(c)",
@@ -61,7 +80,7 @@ def test_markdown(page: Page) -> None:
         name: f'<a href="{address}" title="{address}" target="_blank" rel="noopener noreferrer nofollow">'
         for name, address in LINKS.items()
     }
-    for source, expected in MARKDOWN.items():
+    for source, expected in MARKDOWN:
         made = page.evaluate(
             """async (text) => {
             const {render} = await import('/page/markdown.js');

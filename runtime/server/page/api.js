@@ -1,31 +1,30 @@
 // The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which may stand
 // behind a proxy under a path of its own.
 
-/** status: HTTP's; 0 when there was no answer, or not a whole one. retryAfter: seconds, or null. */
+/** status: HTTP's; 0 when there was no answer, or not a whole one. retryAt: as Date.now(); 0: at once. */
 export class ApiError extends Error {
-  constructor(status, message, { code = "", retryAfter = null } = {}) {
+  constructor(status, message, { code = "", retryAt = 0 } = {}) {
     super(message);
     this.status = status;
     this.code = code;
-    this.retryAfter = retryAfter;
+    this.retryAt = retryAt;
   }
 }
 
 const address = (path) => new URL(path, document.baseURI);
 
-function retryAfter(response) {
-  const value = response.headers.get("retry-after");
-  if (value === null) return null;
-  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? Math.min(Math.max(Math.ceil(seconds), 1), 3600) : null;
+function retryAt(response) {
+  const value = response.headers.get("retry-after") ?? "";
+  const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value);
+  return Number.isFinite(at) ? Math.min(at, Date.now() + 3_600_000) : 0;
 }
 
-function errorOf(value, status, wait = null) {
+function errorOf(value, status, at = 0) {
   const error = value?.error;
   const message = typeof error === "string" ? error : error?.message;
   return new ApiError(status, typeof message === "string" ? message : "", {
     code: typeof error?.code === "string" ? error.code : "",
-    retryAfter: wait,
+    retryAt: at,
   });
 }
 
@@ -41,7 +40,7 @@ async function request(path, key, options) {
   }
   if (response.ok) return response;
   const value = await response.json().catch(() => null);
-  throw errorOf(value, response.status, retryAfter(response));
+  throw errorOf(value, response.status, retryAt(response));
 }
 
 /** [{id, isDefault}]. Raises ApiError. */

@@ -104,7 +104,7 @@ export const english = {
   "Không kết nối được với máy chủ. Bạn xem máy chủ còn chạy không, mạng còn thông không.":
     "The server cannot be reached. Please check that it runs, and that the network works.",
   "Thử lại": "Try again",
-  " sau {n} giây": " in {n} s",
+  "sau {n} giây": "in {n} s",
 
   // dialogs.js
   "Trình duyệt không giữ được cài đặt này.": "The browser could not keep this setting.",

@@ -23,8 +23,9 @@ let ticking = 0;
 /** Shows an ApiError below the thread; null takes it away. `retry` or `enterKey` is what its button does. */
 export function showProblem(error, { hasKey = false, retry = null, enterKey = null } = {}) {
   clearInterval(ticking);
-  const frame = $("problem");
+  const frame = $("problem-text");
   frame.replaceChildren();
+  $("problem").hidden = error === null;
   if (error === null) return;
 
   const text = document.createElement("p");
@@ -37,26 +38,21 @@ export function showProblem(error, { hasKey = false, retry = null, enterKey = nu
     detail.textContent = error.message.slice(0, 500);
     frame.append(detail);
   }
-  const button = document.createElement("button");
-  button.type = "button";
+  const button = $("problem-way");
   const needsKey = error.status === 401;
-  const label = needsKey ? t("Nhập khoá…") : t("Thử lại");
-  button.textContent = label;
-  button.addEventListener("click", needsKey ? enterKey : retry);
-  frame.append(button);
-  if (error.retryAfter !== null) countDown(button, label, error.retryAfter);
+  button.textContent = needsKey ? t("Nhập khoá…") : t("Thử lại");
+  button.onclick = needsKey ? enterKey : retry;
+  countDown(button, error.retryAt);
 }
 
-/** CSS draws the seconds from an attribute: in an alert, changing text would be read out every second. */
-function countDown(button, label, seconds) {
-  const end = Date.now() + seconds * 1000;
+/** CSS draws the seconds from an attribute: changing text would be read out every second. */
+function countDown(button, end) {
   const tick = () => {
     const left = Math.ceil((end - Date.now()) / 1000);
     button.disabled = left > 0;
-    button.dataset.wait = left > 0 ? t(" sau {n} giây", { n: left }) : "";
+    button.dataset.wait = left > 0 ? t("sau {n} giây", { n: left }) : "";
     if (left <= 0) clearInterval(ticking);
   };
-  button.textContent = label;
-  tick();
   ticking = setInterval(tick, 250);
+  tick();
 }

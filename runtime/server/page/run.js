@@ -5,7 +5,12 @@ import { statsOf } from "./stats.js";
 
 /** The body of a request for the next message of `messages`. `again`: it should not be the same as before. */
 export function bodyOf(messages, settings, model, again) {
-  const sent = messages.map(({ role, content }) => ({ role, content }));
+  const sent = [];
+  for (const { role, content } of messages) {
+    // Many templates want turns that alternate, and some questions have had no answer.
+    if (sent.at(-1)?.role === role) sent.at(-1).content += `\n\n${content}`;
+    else if (content) sent.push({ role, content });
+  }
   if (settings.system.trim()) sent.unshift({ role: "system", content: settings.system });
   const body = { messages: sent };
   if (model) body.model = model;

@@ -47,7 +47,7 @@ export function summary(stats) {
   const perSecond = speedOf(stats);
   if (known(perSecond)) parts.push(speed(perSecond));
   if (known(positive(stats.vnd))) parts.push(money(stats.vnd));
-  return parts.join(" · ");
+  return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 /** [what, how much] of everything that is known. */
