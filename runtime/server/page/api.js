@@ -1,5 +1,5 @@
-// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which may stand
-// behind a proxy under a path of its own.
+// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which
+// may stand behind a proxy under a path of its own.
 
 /** status: HTTP's; 0 when there was no answer, or not a whole one. retryAt: as Date.now(); 0: at once. */
 export class ApiError extends Error {
