@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvicorn
 from binhdan.runtime.cli import console
-from binhdan.runtime.errors import FileReadError
+from binhdan.runtime.errors import BinhdanError, FileReadError
 from binhdan.runtime.model import find_model
 from binhdan.runtime.server import logs
 from binhdan.runtime.server.config import ServerConfig, load
+from binhdan.runtime.server.pool import ModelPool
 from binhdan.runtime.server.protocol import ConnectionLimits, limited
 from starlette.types import ASGIApp
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_ADDRESS, _MODELS, _KEYS, _LIMITS, _BILL = "Address", "Models", "Keys and limits", "Limits", "Bill"
 
 
 @app.command()
@@ -117,8 +117,15 @@ def serve(
         bool | None, typer.Option("--open-metrics", help="Show /metrics without a key.")
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file of the bill. [default: in memory]")] = None,
-    tariff: Annotated[float | None, typer.Option(help="Price of electricity in đồng per kWh.")] = None,
-    board: Annotated[str | None, typer.Option(help="The machine's name in the cost model.")] = None,
+    tariff: Annotated[
+        str | None, typer.Option(help="Đồng per kWh, or a tariff's name or file. [default: evn-household]")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="A board's name or TOML file, for its price and watts.")
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="What it takes at work, where no meter says. [default: the board's]")
+    ] = None,
     page: Annotated[bool | None, typer.Option(help="The chat page at /. [default: yes]")] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [default: info]")
@@ -148,9 +155,13 @@ def run(config: ServerConfig) -> None:
         find_model(source)
     logs.configure(config.log_level)
     listeners = _listen(config.host, config.port)
-    # uvicorn gives the signal to whom it would have gone, when all is done: this ends as any command.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    _Server(uvicorn_config(create_app(config), config)).run(listeners)
+    app = create_app(config)
+    pool: ModelPool = app.state.server.pool
+    # uvicorn takes the signal while it runs, and sends it once more when all is done.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _Server(uvicorn_config(app, config), pool).run(listeners)
+    if pool.failed is not None:
+        raise BinhdanError(f"the server ended: {pool.failed.__cause__ or pool.failed}")
 
 
 def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config:
@@ -182,6 +193,19 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
 
 
 class _Server(uvicorn.Server):
+    """Ends when the first model cannot be loaded; takes no new requests once it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, pool: ModelPool) -> None:
+        super().__init__(config)
+        self._pool = pool
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._pool.failed is not None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._pool.draining = True
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,13 +10,14 @@ from binhdan.runtime.library import library
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.context import Server
 from binhdan.runtime.server.door import Door
-from binhdan.runtime.server.errors import install_handlers
+from binhdan.runtime.server.errors import ApiError, install_handlers
 from binhdan.runtime.server.exchange import ClientGone
 from binhdan.runtime.server.ledger import Ledger
 from binhdan.runtime.server.limits import Limiter
 from binhdan.runtime.server.metrics import Metrics
+from binhdan.runtime.server.openapi import ERRORS, use_own_errors
 from binhdan.runtime.server.pool import ModelPool, Source
-from binhdan.runtime.server.pricing import make_biller
+from binhdan.runtime.server.pricing import find_meter, make_biller
 from binhdan.runtime.server.routes import (
     chat,
     completions,
@@ -31,11 +31,9 @@ from binhdan.runtime.server.routes import (
 )
 from fastapi import FastAPI, Request, Response
 
-_log = logging.getLogger("binhdan.server")
-
 
 def create_app(config: ServerConfig) -> FastAPI:
-    """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
+    """The app of these settings. It loads the default model once it has started.
 
     Raises LedgerError, and what a wrong board or tariff raises.
     """
@@ -45,12 +43,13 @@ def create_app(config: ServerConfig) -> FastAPI:
         most_bytes=config.model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
+    meter = find_meter()
     server = Server(
         config=config,
         pool=pool,
         limiter=Limiter(most=config.max_sequences + config.max_waiting),
         metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
-        biller=make_biller(config),
+        biller=make_biller(config, meter),
         ledger=Ledger(config.ledger),
     )
 
@@ -64,6 +63,8 @@ def create_app(config: ServerConfig) -> FastAPI:
             await asyncio.gather(loading, return_exceptions=True)
             await pool.close()
             await asyncio.to_thread(server.ledger.close)
+            if meter is not None:
+                meter.close()
 
     app = FastAPI(
         title="binhdan",
@@ -72,7 +73,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # their pages come from a CDN
         redoc_url=None,
+        responses=ERRORS,
     )
+    use_own_errors(app)
     app.state.server = server
     install_handlers(app)
     app.add_exception_handler(ClientGone, _nobody)
@@ -85,11 +88,11 @@ def create_app(config: ServerConfig) -> FastAPI:
 
 
 async def _load_first(pool: ModelPool) -> None:
+    """Whoever runs the app looks at `pool.failed`: a server without its first model is of no use."""
     try:
         await pool.start()
-    except Exception as error:
-        _log.critical("the default model could not be loaded", exc_info=error)
-        pool.failed = True
+    except ApiError as error:
+        pool.failed = error
 
 
 async def _nobody(request: Request, error: Exception) -> Response:

@@ -33,7 +33,7 @@ _UNITS = {"": 1, "b": 1} | {
     for infix, base in (("", 1000), ("i", 1024))
 }
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.IGNORECASE)
-_KEY_LINE = "expected NAME KEY, with tokens_per_minute=N or concurrent=N behind it where wanted"
+_KEY_LINE = "expected NAME KEY, with tokens_per_minute=N, concurrent=N or admin=true behind it where wanted"
 _EMBEDDED = "embedded"
 
 
@@ -67,6 +67,7 @@ class KeyConfig(BaseModel):
     key: Annotated[SecretStr, Field(min_length=8)]
     tokens_per_minute: Count | None = None  # None: what the server's own setting says
     concurrent: Count | None = None
+    admin: bool = False  # sees what all keys cost
 
     @field_validator("key")
     @classmethod
@@ -123,10 +124,18 @@ class ServerConfig(BaseModel):
     most_choices: Count = 16  # answers to one prompt, `n`
 
     ledger: Path | None = None  # SQLite file of the bill; None: in memory
-    tariff: Annotated[float, Field(ge=0, le=1e6)] | None = None  # đồng per kWh
-    board: str | None = None  # the machine's name in the cost model
+    tariff: str | None = None  # đồng per kWh, or a tariff's name or TOML file; None: a household's
+    board: str | None = None  # a board's name or TOML file; None: one that stands for many
+    watts: Annotated[float, Field(gt=0, le=1e4)] | None = (
+        None  # at work, where no meter says; None: the board's
+    )
     page: bool = True  # the chat page at /
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("tariff", mode="before")
+    @classmethod
+    def _as_text(cls, tariff: Any) -> Any:
+        return str(tariff) if isinstance(tariff, int | float) else tariff
 
     @field_validator("host")
     @classmethod
@@ -186,7 +195,7 @@ class ServerConfig(BaseModel):
             limits = KeyLimits(
                 key.tokens_per_minute or own.tokens_per_minute, key.concurrent or own.concurrent
             )
-            keys.append(Key(name, key.key.get_secret_value(), limits))
+            keys.append(Key(name, key.key.get_secret_value(), limits, key.admin))
         return Keyring(keys, own)
 
     def load_options(self) -> LoadOptions:
@@ -317,7 +326,10 @@ def _from_lines(text: Any, known: int) -> dict[str, Any]:
             words = [f"key{known + len(keys) + 1}", *words]
         name, key, *limits = words
         pairs = [limit.partition("=") for limit in limits]
-        if any(limit not in ("tokens_per_minute", "concurrent") or not value for limit, _, value in pairs):
+        if any(
+            limit not in ("tokens_per_minute", "concurrent", "admin") or not value
+            for limit, _, value in pairs
+        ):
             raise ValueError(f"line {number}: {_KEY_LINE}")
         if name in keys:
             raise ValueError(f"two of them have the name {name}")

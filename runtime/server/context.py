@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binhdan.runtime.server.bill import Biller
+from binhdan.runtime.server.bill import Bill, Biller
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.ledger import Ledger
 from binhdan.runtime.server.limits import Limiter
+from binhdan.runtime.server.logs import log_answer
 from binhdan.runtime.server.metrics import Metrics
 from binhdan.runtime.server.pool import ModelPool
+from binhdan.runtime.server.record import AnswerRecord
 from fastapi import Request
 
 
@@ -23,6 +25,12 @@ class Server:
     metrics: Metrics
     biller: Biller
     ledger: Ledger
+
+    def account(self, record: AnswerRecord, bill: Bill) -> None:
+        """An answer has ended: metrics, ledger and log hear of it."""
+        self.metrics.observe(record, bill)
+        self.ledger.add(record, bill)
+        log_answer(record)
 
 
 def server_of(request: Request) -> Server:

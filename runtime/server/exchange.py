@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from binhdan.runtime.results import Answer
@@ -41,14 +43,13 @@ class Exchange:
         self._record: AnswerRecord | None = None
         self._made_bill: Bill | None = None
         self.caller: Caller = request.state.caller
-        self.id: str = request.state.request_id
+        self.id = secrets.token_hex(12)  # of the answer; the request's may be the client's
         self.created = int(time.time())
 
     async def __aenter__(self) -> Exchange:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
-            self.job = await asyncio.to_thread(self._prepare, self.loaded, self.caller)
-            self._check_limits()
+            self.job = self._within_limits(await asyncio.to_thread(self._prepare, self.loaded, self.caller))
             admission = await stack.enter_async_context(
                 self._server.limiter.admit(self.caller, self._prompt_tokens, self._most_tokens)
             )
@@ -92,7 +93,7 @@ class Exchange:
         if self._record is None:
             answers, n = self.answers(), self.job.n
             self._record = AnswerRecord(
-                request_id=self.id,
+                request_id=self._request.state.request_id,
                 route=self._request.url.path,
                 model=self.loaded.name,
                 key=self.caller.name,
@@ -122,26 +123,30 @@ class Exchange:
             total += self.job.n * (room if most is None else min(room, most))
         return total
 
-    def _check_limits(self) -> None:
+    def _within_limits(self, job: Job) -> Job:
+        """The job with its answers cut to what the operator allows. Raises ApiError."""
         config = self._server.config
-        if self.job.n > config.most_choices:
-            raise ApiError(400, f"n: expected at most {config.most_choices}, got {self.job.n}", param="n")
-        for prompt in self.job.prompts:
+        if job.n > config.most_choices:
+            raise ApiError(400, f"n: expected at most {config.most_choices}, got {job.n}", param="n")
+        for prompt in job.prompts:
             tokens, context = len(prompt.tokens), self.loaded.model.context
-            most = min(context, config.prompt_tokens or context)
-            if tokens > most:
+            room = min(context, config.prompt_tokens or context)
+            if tokens > room:
                 raise ApiError(
                     400,
-                    f"the prompt has {tokens:,} tokens; this server takes at most {most:,}",
+                    f"the prompt has {tokens:,} tokens; this server takes at most {room:,}",
                     code="context_length_exceeded",
                     param="messages",
                 )
+        most = config.answer_tokens
+        if most is None or (job.options.max_tokens or most + 1) <= most:
+            return job
+        return replace(job, options=replace(job.options, max_tokens=most))
 
     def _close(self, settle: Callable[[int], None]) -> None:
         record = self.record()
         settle(record.prompt_tokens + record.answer_tokens)
-        self._server.metrics.observe(record)
-        self._server.ledger.add(record, self._bill(record))
+        self._server.account(record, self._bill(record))
 
 
 async def respond(

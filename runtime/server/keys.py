@@ -27,6 +27,7 @@ class Key:
     name: str
     secret: str = field(repr=False)
     limits: KeyLimits = KeyLimits()
+    admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Caller:
     name: str  # of the key; "" on a server without keys
     salt: int  # 1 … 2^64 - 1: callers with different salts share nothing in the prefix cache
     limits: KeyLimits
+    admin: bool = False  # sees everyone's costs
 
 
 class Keyring:
@@ -48,7 +50,7 @@ class Keyring:
         """Raises InvalidArgumentError for a name or a key that comes twice."""
         self._callers: list[tuple[bytes, Caller]] = []
         for key in keys:
-            digest, caller = _digest(key.secret), Caller(key.name, _salt(key.secret), key.limits)
+            digest, caller = _digest(key.secret), Caller(key.name, _salt(key.secret), key.limits, key.admin)
             for other_digest, other in self._callers:
                 if other.name == caller.name:
                     raise InvalidArgumentError(f"two API keys have the name {key.name}")
@@ -56,7 +58,7 @@ class Keyring:
                     raise InvalidArgumentError(f"{other.name} and {key.name} have the same API key")
             self._callers.append((digest, caller))
         #: Who shows no key, where that is allowed.
-        self.anonymous = Caller("", _salt(""), limits or KeyLimits())
+        self.anonymous = Caller("", _salt(""), limits or KeyLimits(), admin=not self._callers)
 
     @property
     def required(self) -> bool:

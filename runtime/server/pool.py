@@ -1,4 +1,4 @@
-"""The models that the server knows by name: loaded when asked for, unloaded when idle or for another's sake."""
+"""The models that the server knows by name: loaded when asked for, unloaded when idle or for others' sake."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.model import Model, find_model
 from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.server.constraints import Constraints
 from binhdan.runtime.server.dispatcher import Dispatcher
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.grammar_trial import GrammarTrial
 
 _log = logging.getLogger("binhdan.server")
 
@@ -30,7 +32,10 @@ class Source:
         return find_model(self.path_or_id).stat().st_size
 
     def load(self) -> Model:
-        return Model(find_model(self.path_or_id), self.options)
+        model = Model(find_model(self.path_or_id), self.options)
+        with suppress(BinhdanError):  # a broken template is told to who uses it; a good one is compiled here
+            model.tokenizer.chat_prompt([{"role": "user", "content": "xin chào"}])
+        return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class LoadedModel:
     name: str
     model: Model
     dispatcher: Dispatcher
+    constraints: Constraints
 
     @property
     def bytes(self) -> int:
@@ -79,9 +85,10 @@ class ModelPool:
         self._idle_seconds = idle_seconds
         self._room = asyncio.Lock()  # one model is loaded at a time
         self._sweeper: asyncio.Task[None] | None = None
+        self._trial = GrammarTrial()
         self.created = int(time.time())
         self.ready = False  # the default model has been loaded once
-        self.failed = False  # it could not be loaded
+        self.failed: ApiError | None = None  # why it could not be loaded
         self.draining = False  # no new requests
 
     @property
@@ -135,6 +142,7 @@ class ModelPool:
         for slot in self._slots.values():
             async with slot.lock:
                 await self._unload(slot)
+        await asyncio.to_thread(self._trial.close)
 
     async def _load(self, name: str, slot: _Slot) -> LoadedModel:
         async with self._room:
@@ -149,7 +157,9 @@ class ModelPool:
                 ) from error
             try:
                 await self._make_room(_bytes(model))
-                loaded = LoadedModel(name, model, Dispatcher(model))
+                constraints = Constraints(model, self._trial)
+                await asyncio.to_thread(constraints.prepare)
+                loaded = LoadedModel(name, model, Dispatcher(model), constraints)
             except BaseException:
                 await asyncio.to_thread(model.close)
                 raise
@@ -189,4 +199,3 @@ class ModelPool:
                     async with slot.lock:
                         if not slot.users:
                             await self._unload(slot)
-

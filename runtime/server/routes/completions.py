@@ -7,6 +7,7 @@ from typing import Any
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.exchange import Exchange, respond
+from binhdan.runtime.server.forms import format_spec, mask_maker
 from binhdan.runtime.server.generation import Job
 from binhdan.runtime.server.keys import Caller
 from binhdan.runtime.server.logprobs import completion_logprobs
@@ -34,7 +35,7 @@ async def create_completion(request: Request, body: CompletionBody) -> Response:
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,
-            new_mask=None,
+            new_mask=mask_maker(loaded, format_spec(body.response_format), prompts[0]),
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )
@@ -62,9 +63,7 @@ class _Reply:
             logprobs = None
             if answer.logprobs is not None:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
-            choices.append(
-                _choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs)
-            )
+            choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
         return _object(exchange, choices) | {"usage": exchange.usage()}
 
     async def frames(self, exchange: Exchange) -> Frames:
@@ -72,8 +71,8 @@ class _Reply:
         offsets = [0] * len(generation)
         ended: set[int] = set()
 
-        def endings() -> list[dict[str, Any]]:
-            values = []
+        def endings() -> list[dict[str, Any] | bytes]:
+            values: list[dict[str, Any] | bytes] = []
             for index in range(len(generation)):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
@@ -86,7 +85,7 @@ class _Reply:
             offsets = [len(echo) for echo in echoes]
             yield [_object(exchange, [_choice(i, echo, None, None)]) for i, echo in enumerate(echoes)]
         async for batch in generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
                 logprobs = self._piece_logprobs(piece, offsets[index])
                 offsets[index] += len(piece.text)

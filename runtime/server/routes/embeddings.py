@@ -59,8 +59,7 @@ async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONRespon
             total=time.perf_counter() - arrived,
         )
         bill = server.biller.bill(record, work)
-        server.metrics.observe(record)
-        server.ledger.add(record, bill)
+        server.account(record, bill)
         return JSONResponse(
             {
                 "object": "list",
