@@ -83,7 +83,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)
-    app.add_middleware(Door, config=config, keyring=config.keyring())
+    app.add_middleware(Door, config=config, keyring=config.keyring(), refused=server.metrics.refused)
     return app
 
 
