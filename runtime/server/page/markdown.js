@@ -1,5 +1,5 @@
-// A small part of Markdown, as DOM nodes. Text of models may be hostile: it becomes text nodes, links lead to http
-// and https only, nesting is bounded, and time grows with the length of the text.
+// A small part of Markdown, as DOM nodes. Text of models may be hostile: it becomes text nodes, links lead to
+// http and https only, nesting is bounded, and time grows with the length of the text.
 
 import { t } from "./i18n.js";
 

@@ -1,5 +1,5 @@
-// What an answer took, and how to say it. Where `usage.binhdan` is missing, as from other servers, there is what
-// the page has measured itself.
+// What an answer took, and how to say it. Where `usage.binhdan` is missing, as from other servers, there is
+// what the page has measured itself.
 
 import { number, t } from "./i18n.js";
 

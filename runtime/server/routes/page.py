@@ -14,9 +14,11 @@ FILES = (
     "announce.js",
     "api.js",
     "app.js",
+    "dialogs.css",
     "dialogs.js",
     "dom.js",
     "english.js",
+    "frame.css",
     "i18n.js",
     "icon.svg",
     "markdown.js",
@@ -26,6 +28,7 @@ FILES = (
     "store.js",
     "style.css",
     "theme.js",
+    "thread.css",
     "thread.js",
 )
 _TYPES = {
