@@ -228,4 +228,4 @@ def _json_entries(output: str) -> list[dict[str, Any]]:
 
 
 def _rate(tokens: int, ns: float | None) -> float | None:
-    return tokens / ns * 1e9 if ns else None
+    return tokens / ns * 1e9 if ns is not None and ns > 0 else None  # a difference of times may be nothing

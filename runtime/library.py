@@ -38,6 +38,7 @@ _GENERATE = 0
 _EMBED = 1
 _IGNORE_EOS = 1
 _WANT_MASK = 2
+_NO_CACHE = 4
 _NO_PREFIX_CACHE = 4
 
 
@@ -46,6 +47,7 @@ class Event:
     """binhdan_event in Python's own memory."""
 
     kind: int
+    request: int
     text: str
     token: int
     logprob: float
@@ -272,9 +274,12 @@ class Library:
         seed: int,
         masked: bool,
         cache_salt: int = 0,
+        use_cache: bool = True,
     ) -> int:
         """Submits a generation; its number for cancel and set_mask. Requests with different salts share
         nothing in the prefix cache."""
+        flags = _IGNORE_EOS if options.ignore_eos else 0
+        flags |= (_WANT_MASK if masked else 0) | (0 if use_cache else _NO_CACHE)
         stops = [stop.encode("utf-8", "replace") for stop in options.stop]
         buffers = [self._ffi.from_buffer(stop) for stop in stops]
         c_stops = self._ffi.new("binhdan_text[]", len(stops))
@@ -286,7 +291,7 @@ class Library:
             queue,
             tokens,
             kind=_GENERATE,
-            flags=(_IGNORE_EOS if options.ignore_eos else 0) | (_WANT_MASK if masked else 0),
+            flags=flags,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             temperature=options.temperature,
             top_k=options.top_k,
@@ -339,6 +344,7 @@ class Library:
         text = bytes(self._ffi.buffer(event.text, event.text_size)) if event.text_size else b""
         return Event(
             kind=event.kind,
+            request=event.request,
             text=text.decode("utf-8", "replace"),
             token=event.token,
             logprob=event.logprob,

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Unpack, overload
 
 from binhdan.runtime import library as c
-from binhdan.runtime.chat import ChatTemplate, Message, check_messages, clean_text
-from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError, TooLargeError
+from binhdan.runtime.chat import Message
+from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError
 from binhdan.runtime.options import GenerationChanges, GenerationOptions, LoadOptions, with_changes
-from binhdan.runtime.reasoning import ReasoningSplitter
 from binhdan.runtime.request import AnswerBuilder, Request, TokenMask
 from binhdan.runtime.results import Answer, ModelInfo
 from binhdan.runtime.stream import AsyncStream, Stream, async_events, events
+from binhdan.runtime.tokenizer import Prompt, Tokenizer
 
 PathLike = str | os.PathLike[str]
 _EMBEDDED = Path(__file__).parent / "assets"
-# How a model without chat markup shows that it goes on with the user's turn (csrc/text/chat.cpp).
-_PLAIN_STOPS = ("\nUser:",)
 
 
 def embedded_model() -> Path:
@@ -106,7 +102,6 @@ class Model:
     def __init__(self, path: PathLike, options: LoadOptions | None = None) -> None:
         options = options or LoadOptions()
         self._library = c.library()
-        self._lock = threading.Lock()
         self.path = Path(path)
         self._handle = self._library.open_model(os.fspath(path), options)
         try:
@@ -114,6 +109,7 @@ class Model:
             self._engine = self._library.create_engine(self._handle, options)
             #: Most tokens of one prompt and its answer.
             self.context: int = self._library.describe_engine(self._engine)["context"]
+            self.tokenizer = Tokenizer(self._library, self._handle, self.info, self.context)
         except BaseException:
             self.close()
             raise
@@ -308,15 +304,7 @@ class Model:
 
         Raises InvalidArgumentError for lone surrogates, which have no UTF-8.
         """
-        if isinstance(text, str):
-            try:
-                text = text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InvalidArgumentError(
-                    f"character {error.start} of the text is a lone surrogate, which is no character"
-                ) from None
-        flags = (c.ADD_SPECIAL if add_special else 0) | (c.PARSE_SPECIAL if parse_special else 0)
-        return self._library.tokenize(self._handle, text, flags)
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of tokens; bytes that are not UTF-8 become U+FFFD. `special` writes control tokens out."""
@@ -324,7 +312,7 @@ class Model:
 
     def detokenize_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """The exact bytes of tokens."""
-        return self._library.detokenize(self._handle, tokens, c.PARSE_SPECIAL if special else 0)
+        return self.tokenizer.decode(tokens, special=special)
 
     def chat_tokens(
         self,
@@ -336,20 +324,14 @@ class Model:
         template_options: dict[str, Any] | None = None,
     ) -> list[int]:
         """The prompt that `chat` would send, in tokens."""
-        checked = check_messages(messages)
-        self._check_size(sum(len((message["content"] or "").encode()) for message in checked))
-        if self._template is None:
-            turns = [(str(message["role"]), (message["content"] or "").encode()) for message in checked]
-            return self._library.tokenize_chat(self._handle, c.CHAT_AUTO, turns, add_generation_prompt)
-        segments = self._template.render(
-            checked,
+        prompt = self.tokenizer.chat_prompt(
+            messages,
             add_generation_prompt=add_generation_prompt,
+            thinking=thinking,
             tools=tools,
-            **{"enable_thinking": thinking} | (template_options or {}),
+            template_options=template_options,
         )
-        return self._library.tokenize_segments(
-            self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments], 0
-        )
+        return list(prompt.tokens)
 
     # ---- life ----------------------------------------------------------------------------------------------
 
@@ -360,6 +342,10 @@ class Model:
     def load_report(self) -> dict[str, int]:
         """What the engine holds and does now: the fields of binhdan_engine_info in binhdan.h."""
         return self._library.describe_engine(self._engine)
+
+    def connection(self) -> tuple[c.Library, int]:
+        """The library and the engine's handle, for those who drive requests themselves (server/dispatcher.py)."""
+        return self._library, self._engine
 
     def close(self) -> None:
         """Gives the memory back and ends what still runs. Twice is no error."""
@@ -401,39 +387,25 @@ class Model:
         template_options: dict[str, Any] | None,
         mask: TokenMask | None,
     ) -> tuple[Request, AnswerBuilder]:
-        tokens = self.chat_tokens(
+        prompt = self.tokenizer.chat_prompt(
             messages, thinking=options.thinking, tools=tools, template_options=template_options
         )
-        if self._is_plain:
-            options = with_changes(options, {"stop": (*options.stop, *_PLAIN_STOPS)})
-        tail = self.detokenize(tokens[-16:], special=True).rstrip()
-        splitter = ReasoningSplitter(enabled=self._thinks, inside=self._thinks and tail.endswith("<think>"))
-        return self._start(tokens, options, splitter, mask)
+        return self._start(prompt, options, mask)
 
     def _start_completion(
         self, prompt: str | Sequence[int], options: GenerationOptions, mask: TokenMask | None
     ) -> tuple[Request, AnswerBuilder]:
-        if isinstance(prompt, str):
-            prompt = self._text_tokens(prompt)
-        return self._start(prompt, options, ReasoningSplitter(enabled=False), mask)
+        ready = self.tokenizer.text_prompt(prompt) if isinstance(prompt, str) else Prompt(prompt)
+        return self._start(ready, options, mask)
 
     def _start(
-        self,
-        tokens: Sequence[int],
-        options: GenerationOptions,
-        splitter: ReasoningSplitter,
-        mask: TokenMask | None,
+        self, prompt: Prompt, options: GenerationOptions, mask: TokenMask | None
     ) -> tuple[Request, AnswerBuilder]:
-        builder = AnswerBuilder(len(tokens), splitter, self._token_text, options.logprobs is not None)
-        return Request(self._library, self._engine, tokens, options, mask), builder
-
-    def _text_tokens(self, text: str) -> list[int]:
-        data = clean_text(text).encode()
-        self._check_size(len(data))
-        return self.tokenize(data, add_special=True)
+        builder = AnswerBuilder(prompt, self.tokenizer, options)
+        return Request(self._library, self._engine, prompt.tokens, prompt.settings(options), mask), builder
 
     def _start_embedding(self, text: str) -> Request:
-        return Request(self._library, self._engine, self._text_tokens(text), None)
+        return Request(self._library, self._engine, self.tokenizer.text_prompt(text).tokens, None)
 
     def _embed(self, text: str) -> list[float]:
         request = self._start_embedding(text)
@@ -450,57 +422,6 @@ class Model:
             return [value async for event in async_events(request) for value in event.values]
         finally:
             request.close()
-
-    def _check_size(self, size: int) -> None:
-        """Refuses a text of `size` bytes that cannot fit, before the time is spent on tokenizing it."""
-        if size <= 16 * self.context:
-            return
-        least = -(-size // self._longest_token)
-        if least > self.context:
-            raise TooLargeError(
-                f"the prompt is too long: its {size:,} bytes are at least {least:,} tokens, "
-                f"and the context holds {self.context:,}"
-            )
-
-    def _token_text(self, token: int) -> str:
-        return self.detokenize((token,), special=True)
-
-    @cached_property
-    def _longest_token(self) -> int:
-        """Bytes of the longest token."""
-        return max(
-            len(self.detokenize_bytes((token,), special=True)) for token in range(self.info.vocabulary)
-        )
-
-    def _control_tokens(self) -> Iterator[str]:
-        for token in self._library.control_tokens(self._handle, self.info.vocabulary):
-            yield self._token_text(token)
-
-    @cached_property
-    def _is_plain(self) -> bool:
-        return self._template is None and self._library.chat_family(self._handle) == c.CHAT_PLAIN
-
-    @cached_property
-    def _thinks(self) -> bool:
-        """Does this model know <think>?"""
-        source = self.metadata("tokenizer.chat_template") or ""
-        return "</think>" in source or len(self.tokenize("</think>", parse_special=True)) == 1
-
-    @property
-    def _template(self) -> ChatTemplate | None:
-        with self._lock:  # made once, whichever thread comes first
-            return self._made_template
-
-    @cached_property
-    def _made_template(self) -> ChatTemplate | None:
-        source = self.metadata("tokenizer.chat_template")
-        if not source:
-            return None
-        special = {
-            "bos_token": "" if self.info.bos is None else self._token_text(self.info.bos),
-            "eos_token": "" if self.info.eos is None else self._token_text(self.info.eos),
-        }
-        return ChatTemplate(source, self._control_tokens(), special)
 
 
 def _question(prompt: str, system: str | None) -> list[Message]:

@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 
 from binhdan.runtime.errors import InvalidArgumentError
 
-
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
 ) | {"kv_bytes": 2**64, "prefix_cache_dir_bytes": 2**64}

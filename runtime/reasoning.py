@@ -26,6 +26,11 @@ class ReasoningSplitter:
         self._state = _State.TEXT if not enabled else _State.OPENED if inside else _State.START
         self._held = ""
 
+    @property
+    def thinking(self) -> bool:
+        """Is what comes now reasoning?"""
+        return self._state in (_State.OPENED, _State.REASONING)
+
     def push(self, text: str) -> list[tuple[Kind, str]]:
         """What of the text so far is certain, in order."""
         self._held += text

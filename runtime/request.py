@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from binhdan.runtime import library as c
 from binhdan.runtime.errors import BinhdanError, from_status
 from binhdan.runtime.options import GenerationOptions
-from binhdan.runtime.reasoning import ReasoningSplitter
 from binhdan.runtime.results import Answer, FinishReason, Kind, Piece, Timings, TokenLogprob
+from binhdan.runtime.tokenizer import Prompt, Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -88,19 +88,14 @@ class Request:
 class AnswerBuilder:
     """Turns the events of a request into pieces, and in the end into an Answer."""
 
-    def __init__(
-        self,
-        prompt_tokens: int,
-        splitter: ReasoningSplitter,
-        token_text: Callable[[int], str],
-        want_logprobs: bool,
-    ) -> None:
-        self._splitter = splitter
-        self._token_text = token_text
-        self._prompt_tokens = prompt_tokens
+    def __init__(self, prompt: Prompt, tokenizer: Tokenizer, options: GenerationOptions) -> None:
+        self._splitter = prompt.splitter()
+        self._token_text = tokenizer.token_text
+        self._prompt_tokens = len(prompt.tokens)
         self._texts: dict[Kind, list[str]] = {"text": [], "reasoning": []}
         self._tokens: list[int] = []
-        self._logprobs: list[TokenLogprob] | None = [] if want_logprobs else None
+        self._reasoning_tokens = 0
+        self._logprobs: list[TokenLogprob] | None = None if options.logprobs is None else []
         self._start = self._first = self._last = time.perf_counter()
         self._finished: Answer | None = None
 
@@ -117,6 +112,7 @@ class AnswerBuilder:
                 self._first = self._last
             self._tokens.append(event.token)
             logprob = self._logprob(event)
+            self._reasoning_tokens += self._splitter.thinking
         parts = self._splitter.push(event.text)
         if event.kind == c.EVENT_FINISHED:
             parts += self._splitter.finish()
@@ -160,6 +156,7 @@ class AnswerBuilder:
             tokens=tuple(self._tokens),
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
             cached_tokens=cached_tokens,
+            reasoning_tokens=self._reasoning_tokens,
         )
 
     def _logprob(self, event: c.Event) -> TokenLogprob | None:

@@ -60,6 +60,7 @@ class Answer:
     tokens: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None
     cached_tokens: int = 0  # of the prompt, that were known from an earlier one
+    reasoning_tokens: int = 0  # of the answer's
 
     @property
     def tokens_per_second(self) -> float:

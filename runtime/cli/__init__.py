@@ -21,10 +21,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Commands that need more than the runtime are imported when they are called: name -> module, help.
+# Commands that need more than the runtime are imported when they are called: name -> module, extra, help.
 _ELSEWHERE = {
-    "bench": ("binhdan.bench.cli", "Measure what this machine makes of a model."),
-    "quantize": ("binhdan.quantize.cli", "Turn a checkpoint folder into a GGUF file."),
+    "serve": ("binhdan.runtime.cli.serve", "server", "Answer OpenAI's API over HTTP."),
+    "bench": ("binhdan.bench.cli", "bench", "Measure what this machine makes of a model."),
+    "quantize": ("binhdan.quantize.cli", "quantize", "Turn a checkpoint folder into a GGUF file."),
 }
 
 
@@ -59,23 +60,23 @@ def _add_commands() -> None:
 
     for command in (ask, chat, info, tokenize, pull):
         app.command()(command)
-    for name, (module, description) in _ELSEWHERE.items():
+    for name, (module, extra, description) in _ELSEWHERE.items():
         passing = {"allow_extra_args": True, "ignore_unknown_options": True}
         add = app.command(name, help=description, context_settings=passing, add_help_option=False)
-        add(_forward(name, module))
+        add(_forward(name, module, extra))
 
 
-def _forward(name: str, module: str) -> Any:
+def _forward(name: str, module: str, extra: str) -> Any:
     def run(context: typer.Context) -> None:
         try:
             commands = importlib.import_module(module).app
+            code = commands(context.args, prog_name=f"binhdan {name}", standalone_mode=False)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("binhdan"):
                 raise BinhdanError(f"this installation has no {name} command") from error
             raise BinhdanError(
-                f"binhdan {name} needs {error.name}; install it with: pip install 'binhdan[{name}]'"
+                f"binhdan {name} needs {error.name}; install it with: pip install 'binhdan[{extra}]'"
             ) from error
-        code = commands(context.args, prog_name=f"binhdan {name}", standalone_mode=False)
         raise typer.Exit(code if isinstance(code, int) else 0)
 
     return run

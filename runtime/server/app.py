@@ -1,0 +1,95 @@
+"""The server as an ASGI app: one place where all parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from binhdan.runtime.library import library
+from binhdan.runtime.server.config import ServerConfig
+from binhdan.runtime.server.context import Server
+from binhdan.runtime.server.door import Door
+from binhdan.runtime.server.errors import ApiError, install_handlers
+from binhdan.runtime.server.exchange import ClientGone
+from binhdan.runtime.server.ledger import Ledger
+from binhdan.runtime.server.limits import Limiter
+from binhdan.runtime.server.metrics import Metrics
+from binhdan.runtime.server.openapi import ERRORS, use_own_errors
+from binhdan.runtime.server.pool import ModelPool, Source
+from binhdan.runtime.server.pricing import make_biller
+from binhdan.runtime.server.routes import (
+    chat,
+    completions,
+    cost,
+    embeddings,
+    models,
+    operation,
+    page,
+    responses,
+    text,
+)
+from fastapi import FastAPI, Request, Response
+
+def create_app(config: ServerConfig) -> FastAPI:
+    """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
+
+    Raises LedgerError, and what a wrong board or tariff raises.
+    """
+    options = config.load_options()
+    pool = ModelPool(
+        {name: Source(path, options) for name, path in config.models.items()},
+        most_bytes=config.model_memory_bytes,
+        idle_seconds=config.idle_unload,
+    )
+    server = Server(
+        config=config,
+        pool=pool,
+        limiter=Limiter(most=config.max_sequences + config.max_waiting),
+        metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
+        biller=make_biller(config),
+        ledger=Ledger(config.ledger),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load_first(pool))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await pool.close()
+            await asyncio.to_thread(server.ledger.close)
+
+    app = FastAPI(
+        title="binhdan",
+        version=library().version(),
+        description="OpenAI's API over small Vietnamese language models.",
+        lifespan=lifespan,
+        docs_url=None,  # their pages come from a CDN
+        redoc_url=None,
+        responses=ERRORS,
+    )
+    use_own_errors(app)
+    app.state.server = server
+    install_handlers(app)
+    app.add_exception_handler(ClientGone, _nobody)
+    for module in (chat, completions, responses, embeddings, models, text, operation, cost):
+        app.include_router(module.router)
+    if config.page:
+        app.include_router(page.router)
+    app.add_middleware(Door, config=config, keyring=config.keyring())
+    return app
+
+
+async def _load_first(pool: ModelPool) -> None:
+    """Whoever runs the app looks at `pool.failed`: a server without its first model is of no use."""
+    try:
+        await pool.start()
+    except ApiError as error:
+        pool.failed = error
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # as nginx calls it; nobody reads it

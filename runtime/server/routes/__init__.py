@@ -1,0 +1,1 @@
+"""The endpoints, one file for each of OpenAI's objects."""

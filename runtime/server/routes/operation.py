@@ -1,0 +1,43 @@
+"""For whoever runs the server: /livez, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+router = APIRouter(tags=["operation"])
+
+
+class Live(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    status: Literal["ready", "loading", "draining"]
+
+
+@router.get("/livez")
+async def livez() -> Live:
+    """The process answers."""
+    return Live()
+
+
+@router.get("/readyz", responses={503: {"model": Ready, "description": "Loading or draining."}})
+async def readyz(request: Request, response: Response) -> Ready:
+    """Requests are welcome: not while models load, nor while the server ends."""
+    pool = request.app.state.server.pool
+    ready = Ready(status="draining" if pool.draining else "ready" if pool.ready else "loading")
+    if ready.status != "ready":
+        response.status_code = 503
+        response.headers["Retry-After"] = "1"
+    response.headers["Cache-Control"] = "no-store"
+    return ready
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    page, content_type = request.app.state.server.metrics.render()
+    return Response(page, headers={"Content-Type": content_type})

@@ -1,0 +1,193 @@
+"""/v1/chat/completions through the official client, sync and async, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from serving import ANSWER, QUESTION, serving
+
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(models={"tí-hon": None}, context=1024) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(url: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_an_answer(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="tí-hon", messages=MESSAGES)
+    choice = answer.choices[0]
+    assert (choice.message.content, choice.message.role, choice.finish_reason) == (ANSWER, "assistant", "stop")
+    assert answer.id.startswith("chatcmpl-") and answer.model == "tí-hon" and answer.created > 1_700_000_000
+    assert answer.usage is not None and answer.usage.prompt_tokens > 10 and answer.usage.completion_tokens > 5
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    bill = answer.usage.model_extra["binhdan"]
+    assert bill["prompt_ms"] > 0 and bill["decode_ms"] > 0 and "joules" in bill and "cost_vnd" in bill
+
+
+def test_a_stream_is_the_same_answer(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="tí-hon", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == ANSWER
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == ["stop"]
+    assert len(chunks) > 5, "it comes in pieces"
+    assert not chunks[-1].choices and chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 5
+
+
+async def test_many_at_once_are_as_one_alone(async_client: openai.AsyncOpenAI) -> None:
+    async def ask(stream: bool) -> str:
+        if not stream:
+            answer = await async_client.chat.completions.create(model="tí-hon", messages=MESSAGES)
+            return answer.choices[0].message.content or ""
+        text = ""
+        async for chunk in await async_client.chat.completions.create(
+            model="tí-hon", messages=MESSAGES, stream=True
+        ):
+            text += chunk.choices[0].delta.content or ""
+        return text
+
+    assert set(await asyncio.gather(*(ask(i % 2 == 0) for i in range(12)))) == {ANSWER}
+
+
+def test_n_and_seeds(client: openai.OpenAI) -> None:
+    def draw(seed: int) -> list[str | None]:
+        answer = client.chat.completions.create(
+            model="tí-hon",
+            messages=[{"role": "user", "content": "kể chuyện"}],
+            n=3,
+            seed=seed,
+            temperature=1.5,
+            max_tokens=12,
+        )
+        assert [choice.index for choice in answer.choices] == [0, 1, 2]
+        return [choice.message.content for choice in answer.choices]
+
+    first = draw(7)
+    assert len(set(first)) > 1, "n answers of one seed differ"
+    assert draw(7) == first and draw(8) != first
+
+
+def test_stop_length_and_bias(client: openai.OpenAI) -> None:
+    def ask(**changes: Any) -> Any:
+        return client.chat.completions.create(model="tí-hon", messages=MESSAGES, **changes).choices[0]
+
+    stopped = ask(stop=["thủ đô"])
+    assert (stopped.message.content, stopped.finish_reason) == ("hà nội là ", "stop")
+    assert ask(max_tokens=3).finish_reason == "length" == ask(max_completion_tokens=3).finish_reason
+    long = ask(max_tokens=64, extra_body={"ignore_eos": True})
+    assert long.finish_reason == "length"
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    choice = client.chat.completions.create(
+        model="tí-hon", messages=MESSAGES, logprobs=True, top_logprobs=2, max_tokens=8
+    ).choices[0]
+    assert choice.logprobs is not None and choice.logprobs.content is not None
+    assert len(choice.logprobs.content) == 8
+    spelled = b"".join(bytes(token.bytes or []) for token in choice.logprobs.content).decode()
+    assert spelled == choice.message.content
+    for token in choice.logprobs.content:
+        assert token.logprob <= 0 and len(token.top_logprobs) == 2
+        assert token.logprob == token.top_logprobs[0].logprob, "greedy: the likeliest"
+
+
+def test_known_prefixes_are_told(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "system", "content": "Bạn là trợ lý của cửa hàng sách. " * 30}, *MESSAGES]
+
+    def cached() -> int:
+        usage = client.chat.completions.create(model="tí-hon", messages=messages, max_tokens=2).usage
+        assert usage is not None and usage.prompt_tokens_details is not None
+        return usage.prompt_tokens_details.cached_tokens or 0
+
+    assert cached() < 64 < 128 <= cached()
+
+
+def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
+    parts: Any = [
+        {"role": "developer", "content": "Trả lời ngắn."},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION[:10]}, {"type": "text", "text": QUESTION[10:]}]},
+    ]
+    assert client.chat.completions.create(model="tí-hon", messages=parts).choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "chúa", "content": "a"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content"),
+        ({"temperature": -1}, "temperature"),
+        ({"temprature": 1}, "temprature"),
+        ({"n": 999}, "n"),
+        ({"stop": [""]}, "stop"),
+        ({"logit_bias": {"a": 1}}, None),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"stream_options": {"include_usage": True}}, None),
+        ({"max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_bad_requests_say_which_field(url: str, change: dict[str, Any], param: str | None) -> None:
+    answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "tí-hon", "messages": MESSAGES} | change)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["type"] == "invalid_request_error" and error["message"]
+    if param is not None:
+        assert (error["param"] or "").startswith(param)
+
+
+def test_a_prompt_that_is_too_long(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="tí-hon", messages=[{"role": "user", "content": "dài " * 5000}])
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_an_unknown_model(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="gpt-99", messages=MESSAGES)
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_client_that_goes_frees_its_place(url: str) -> None:
+    def running() -> int:
+        metrics = httpx.get(f"{url}/metrics").text
+        return sum(
+            int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith("binhdan_requests_running{")
+        )
+
+    def await_running(wanted: int) -> bool:
+        deadline = time.monotonic() + 10
+        while running() != wanted and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return running() == wanted
+
+    body = {"model": "tí-hon", "messages": MESSAGES, "max_tokens": 900, "ignore_eos": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | {"stream": True}) as answer:
+        pieces = answer.iter_bytes()  # kept: when it goes, the connection does
+        next(pieces)
+        assert await_running(1)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.3)
+    assert await_running(0), "the engine works for nobody"

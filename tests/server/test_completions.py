@@ -1,0 +1,111 @@
+"""/v1/completions, /v1/embeddings, /v1/models, /tokenize through the official client and plain HTTP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from serving import serving
+
+import binhdan
+
+PROMPT = "Hà Nội là thủ đô của"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(models={"a": None, "b": None}) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_the_same_as_in_process(client: openai.OpenAI, model: binhdan.Model) -> None:
+    want = model.complete(PROMPT, max_tokens=4)
+    answer = client.completions.create(model="a", prompt=PROMPT, max_tokens=4)
+    assert (answer.choices[0].text, answer.choices[0].finish_reason) == (want.text, "length")
+    tokens = client.completions.create(model="a", prompt=model.tokenize(PROMPT), max_tokens=4)
+    assert tokens.choices[0].text == want.text
+
+
+def test_several_prompts_and_n(client: openai.OpenAI) -> None:
+    answer = client.completions.create(
+        model="a", prompt=[PROMPT, "Con mèo"], n=2, max_tokens=6, temperature=1.2, seed=3, echo=True
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    texts = [choice.text for choice in answer.choices]
+    assert texts[0].startswith(PROMPT) and texts[3].startswith("Con mèo")
+
+
+def test_a_stream(client: openai.OpenAI) -> None:
+    whole = client.completions.create(model="a", prompt=PROMPT, max_tokens=4).choices[0].text
+    chunks = list(client.completions.create(model="a", prompt=PROMPT, max_tokens=4, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_legacy_logprobs(client: openai.OpenAI) -> None:
+    choice = client.completions.create(model="a", prompt=PROMPT, max_tokens=4, logprobs=2).choices[0]
+    logprobs = choice.logprobs
+    assert logprobs is not None and logprobs.tokens is not None and logprobs.text_offset is not None
+    assert len(logprobs.tokens) == 4 and logprobs.text_offset[0] == 0
+    assert logprobs.token_logprobs is not None and all(value <= 0 for value in logprobs.token_logprobs)
+
+
+def test_embeddings(client: openai.OpenAI, model: binhdan.Model) -> None:
+    floats = client.embeddings.create(model="a", input=["xin chào", "tạm biệt"], encoding_format="float")
+    packed = client.embeddings.create(model="a", input=["xin chào", "tạm biệt"])  # base64 by default
+    assert [len(one.embedding) for one in floats.data] == [model.info.embedding] * 2
+    for one, other in zip(floats.data, packed.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
+        assert math.fsum(value * value for value in one.embedding) == pytest.approx(1, abs=1e-4)
+    assert floats.data[0].embedding == pytest.approx(model.embed("xin chào"), abs=1e-5)
+    assert floats.usage.prompt_tokens > 2
+
+
+def test_embeddings_of_many_texts(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model="a", input=[f"câu số {i}" for i in range(300)])
+    assert [one.index for one in answer.data] == list(range(300))
+
+
+def test_embeddings_of_a_wrong_width(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="dimensions"):
+        client.embeddings.create(model="a", input="a", dimensions=3)
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [one.id for one in client.models.list()] == ["a", "b"]
+    assert client.models.retrieve("b").owned_by == "binhdan"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("c")
+
+
+def test_two_models_and_the_default(url: str) -> None:
+    body: Any = {"prompt": PROMPT, "max_tokens": 2}
+    answers = [httpx.post(f"{url}/v1/completions", json=body | change).json() for change in ({}, {"model": "b"})]
+    assert [answer["model"] for answer in answers] == ["a", "b"]
+    assert answers[0]["choices"][0]["text"] == answers[1]["choices"][0]["text"]
+
+
+@pytest.mark.parametrize("text", ["Xin chào", "", "đổi 🍜 <|im_end|>\n"])
+def test_tokens_and_back(url: str, text: str, model: binhdan.Model) -> None:
+    tokens = httpx.post(f"{url}/tokenize", json={"content": text}).json()
+    assert tokens == {"tokens": model.tokenize(text), "count": len(model.tokenize(text))}
+    back = httpx.post(f"{url}/detokenize", json={"tokens": tokens["tokens"]}).json()
+    assert back == {"content": text}
+
+
+def test_tokens_that_are_none(url: str) -> None:
+    for tokens in ([-1], [10**9], [2**40]):
+        answer = httpx.post(f"{url}/detokenize", json={"tokens": tokens})
+        assert answer.status_code == 400 and "error" in answer.json()
+        answer = httpx.post(f"{url}/v1/completions", json={"prompt": tokens})
+        assert answer.status_code == 400 and "error" in answer.json()

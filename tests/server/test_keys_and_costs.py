@@ -1,0 +1,81 @@
+"""Keys through the whole server: who is let in, who sees what it cost, who shares the prefix cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from serving import QUESTION, serving
+
+KEYS: dict[str, Any] = {
+    "an": {"key": "an-key-123456"},
+    "bình": {"key": "binh-key-123456", "concurrent": 1, "tokens_per_minute": 400},
+    "chủ": {"key": "chu-key-123456", "admin": True},
+}
+LONG = "Bạn là trợ lý của cửa hàng sách. " * 30
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(models={"a": None}, keys=KEYS) as url:
+        yield url
+
+
+def client(url: str, name: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=KEYS[name]["key"], max_retries=0)
+
+
+def ask(url: str, name: str, system: str = "Ngắn.", **more: Any) -> Any:
+    messages: Any = [{"role": "system", "content": system}, {"role": "user", "content": QUESTION}]
+    with client(url, name) as one:
+        return one.chat.completions.create(model="a", messages=messages, **{"max_tokens": 4} | more)
+
+
+def test_strangers_stay_outside(url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="wrong-key", max_retries=0) as one:
+        with pytest.raises(openai.AuthenticationError):
+            one.models.list()
+    assert httpx.get(f"{url}/livez").status_code == 200
+    assert httpx.get(f"{url}/metrics").status_code == 401
+
+
+def test_each_sees_its_own_costs_and_the_operator_all(url: str) -> None:
+    ask(url, "an")
+    ask(url, "chủ")
+
+    def costs(name: str) -> set[str]:
+        headers = {"Authorization": f"Bearer {KEYS[name]['key']}"}
+        report = httpx.get(f"{url}/v1/cost", params={"by": "key"}, headers=headers).json()
+        assert report["total"]["answers"] > 0
+        return {group["group"] for group in report["data"]}
+
+    assert costs("an") == {"an"} and {"an", "chủ"} <= costs("chủ")
+
+
+def test_a_prefix_is_known_to_its_own_key_only(url: str) -> None:
+    def cached(name: str) -> int:
+        return ask(url, name, LONG).usage.prompt_tokens_details.cached_tokens
+
+    assert cached("an") == 0 and cached("an") > 64
+    assert cached("chủ") == 0, "what another key asked is not told by what is known"
+    with client(url, "an") as one:
+        messages: Any = [{"role": "system", "content": "Riêng. " + LONG}, {"role": "user", "content": "a"}]
+        for _ in range(2):
+            usage = one.chat.completions.create(
+                model="a", messages=messages, max_tokens=1, extra_body={"cache_prompt": False}
+            ).usage
+            assert usage is not None and usage.prompt_tokens_details is not None
+            assert usage.prompt_tokens_details.cached_tokens == 0
+
+
+def test_too_many_tokens_a_minute(url: str) -> None:
+    for _ in range(20):
+        try:
+            ask(url, "bình", max_tokens=64)
+        except openai.RateLimitError as error:
+            assert int(error.response.headers["retry-after"]) >= 1 and error.code == "rate_limit_exceeded"
+            return
+    pytest.fail("the limit was not reached")

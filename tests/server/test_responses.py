@@ -1,0 +1,52 @@
+"""/v1/responses through the official client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from serving import ANSWER, QUESTION, serving
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[openai.OpenAI]:
+    with serving(models={"a": None}) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            yield client
+
+
+def test_text_in_text_out(client: openai.OpenAI) -> None:
+    answer = client.responses.create(model="a", input=QUESTION)
+    assert (answer.output_text, answer.status, answer.model) == (ANSWER, "completed", "a")
+    assert answer.usage is not None and answer.usage.output_tokens > 5
+
+
+def test_messages_and_instructions(client: openai.OpenAI) -> None:
+    answer = client.responses.create(
+        model="a",
+        instructions="Trả lời ngắn.",
+        input=[{"role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
+        max_output_tokens=3,
+    )
+    assert answer.status == "incomplete" and answer.incomplete_details is not None
+    assert answer.incomplete_details.reason == "max_output_tokens" and answer.output_text
+
+
+def test_a_stream_builds_the_same_response(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="a", input=QUESTION) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert final.output_text == ANSWER
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    assert kinds.count("response.output_item.added") == kinds.count("response.output_item.done") == 1
+    assert kinds.count("response.output_text.delta") > 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("previous_response_id", "resp_1"), ("background", True), ("tools", [{"type": "x"}])]
+)
+def test_what_needs_a_store_is_refused(client: openai.OpenAI, field: str, value: object) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="a", input="a", extra_body={field: value})
+    assert caught.value.param == field and caught.value.code == "unsupported_parameter"

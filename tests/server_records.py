@@ -1,0 +1,40 @@
+"""Records and bills for the tests of the server: plain values, with what a test is about in the call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from binhdan.runtime.server.bill import Bill
+from binhdan.runtime.server.record import AnswerRecord
+
+
+def record(**changes: Any) -> AnswerRecord:
+    fields: dict[str, Any] = {
+        "request_id": "req-1",
+        "route": "/v1/chat/completions",
+        "model": "tiny",
+        "key": "an",
+        "finish_reason": "stop",
+        "prompt_tokens": 100,
+        "cached_tokens": 40,
+        "answer_tokens": 21,
+        "queue": 0.01,
+        "prompt": 0.1,
+        "decode": 1.0,
+        "total": 1.2,
+    }
+    return AnswerRecord(**fields | changes)
+
+
+def bill(**changes: Any) -> Bill:
+    fields: dict[str, Any] = {
+        "queue_ms": 10.0,
+        "prompt_ms": 100.0,
+        "decode_ms": 1000.0,
+        "joules": None,
+        "energy_source": None,
+        "cost_vnd": 0.25,
+        "cost_basis": "by hand",
+        "machine_seconds": 1.1,
+    }
+    return Bill(**fields | changes)
