@@ -46,7 +46,7 @@ class Decoded:
 def main(work: Work) -> list[Decoded]:
     options = LoadOptions(threads=work.threads, max_sequences=work.sequences)
     with Model(find_model(work.model), options) as model:
-        decode(model, work.batches[0], work.answer_tokens)  # to warm up
+        decode(model, max(work.batches, key=len), work.answer_tokens)  # to warm up
         return [decode(model, prompts, work.answer_tokens) for prompts in work.batches]
 
 

@@ -198,6 +198,8 @@ def _read(call: Call) -> Reply:
             for choice in chunk.get("choices") or ():
                 delta = choice.get("delta") or choice.get("message") or {}
                 text = delta.get("content") or delta.get("reasoning_content") or choice.get("text") or ""
+                if not isinstance(text, str):
+                    raise TypeError
                 if text:
                     texts.append(text)
                     times.append(time)

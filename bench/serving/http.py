@@ -1,7 +1,7 @@
 """HTTP/1.1 for a load generator: requests whose answers are kept as bytes, each piece with its time.
 
 The client runs on the cores of the server that it measures, so it does as little as it can while the clock
-runs: where an answer ends (RFC 9112), and nothing of what it says. httpx takes 20 times as long for a token.
+runs: where an answer ends (RFC 9112), and nothing of what it says. httpx takes six times as long for a token.
 """
 
 from __future__ import annotations
@@ -260,11 +260,15 @@ class HttpClient:
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise binhdan.InvalidArgumentError(f"expected a URL such as http://127.0.0.1:8080, got {url!r}")
         self.host = parts.hostname
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.port = port or (443 if parts.scheme == "https" else 80)
         self.path = parts.path.rstrip("/")
         self._ssl = ssl.create_default_context() if parts.scheme == "https" else None
         lines = {"Host": parts.netloc.rpartition("@")[2], "Accept": "*/*", **(headers or {})}

@@ -140,7 +140,7 @@ def _in_process(work: Work) -> list[Decoded]:
 async def _serve(url: str, batches: Sequence[Sequence[str]], answer_tokens: int) -> list[_Served]:
     async with ChatClient(url, seconds=_MOST_SECONDS) as client:
         model = await client.model()
-        await _decode(client, model, batches[0], answer_tokens)  # to warm up
+        await _decode(client, model, max(batches, key=len), answer_tokens)  # to warm up
         return [await _decode(client, model, prompts, answer_tokens) for prompts in batches]
 
 

@@ -179,7 +179,8 @@ def binhdan_server(
     name: str = "binhdan",
 ) -> ChildServer:
     """`binhdan serve` of this installation; `options` are more of its own."""
-    command = [sys.executable, "-m", "binhdan", "serve", *([str(model)] if model else []), "--port", "{port}"]
+    command = [sys.executable, "-m", "binhdan", "serve", *([str(model)] if model else [])]
+    command += ["--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"]
     if threads is not None:
         command += ["--threads", str(threads)]
     return ChildServer(name, (*command, *options), ready_path="/readyz")

@@ -183,12 +183,16 @@ class _Run:
 
 
 class _Question:
-    """A short question; every third one asks for log probabilities too."""
+    """A short question. Every other one stands behind a system prompt that fills a page, so that prompts are
+    known by their beginnings; every third one asks for log probabilities too."""
 
     def __init__(self, model: str, number: int) -> None:
+        messages = [{"role": "user", "content": words(4 + 7 * number % 120, f"soak {number}")}]
+        if number % 2:
+            messages.insert(0, {"role": "system", "content": words(90, "soak")})
         self._fields: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": "user", "content": words(4 + number % 29, f"soak {number}")}],
+            "messages": messages,
             "max_tokens": 4 + number % 21,
             "temperature": 0,
         }
