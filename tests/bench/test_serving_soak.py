@@ -179,7 +179,10 @@ def test_memory_is_compared_with_where_it_stood_after_warming_up() -> None:
 
 
 def test_gauges_are_added_over_models() -> None:
-    page = '# HELP\nbinhdan_kv_bytes{model="a"} 2.5e+06\nbinhdan_kv_bytes{model="b c"} 1\nbinhdan_kv_bytes_most 9\n'
+    page = (
+        "# HELP binhdan_kv_bytes Bytes.\n"
+        'binhdan_kv_bytes{model="a"} 2.5e+06\nbinhdan_kv_bytes{model="b c"} 1\nbinhdan_kv_bytes_most 9\n'
+    )
     assert soak.gauges(page) == {"binhdan_kv_bytes": 2500001.0} and soak.gauges("") == {}
 
 
