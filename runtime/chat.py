@@ -67,7 +67,8 @@ def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             )
         if not isinstance(content, str) and not (content is None and role == "assistant"):
             raise InvalidArgumentError(f"message {i} has a content of type {type(content).__name__}, not str")
-        checked.append(dict(clean(message)))
+        # Templates add contents up; an assistant that only called tools has said nothing.
+        checked.append(dict(clean(message)) | ({"content": ""} if content is None else {}))
     return checked
 
 

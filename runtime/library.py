@@ -194,16 +194,15 @@ class Library:
             self._lib.binhdan_detokenize, model, c_tokens, len(tokens), flags, first=16 * len(tokens) + 256
         )
 
-    def control_tokens(self, model: int, vocabulary: int) -> list[int]:
-        """The tokens that are no text, of a vocabulary of that size."""
+    def token_roles(self, model: int, vocabulary: int) -> list[int]:
+        """For each token of a vocabulary of that size: 0 text, 1 ends an answer, 2 another control token."""
         role = self._lib.binhdan_token_role
         out = self._ffi.new("int32_t *")
-        found = []
+        roles = []
         for token in range(vocabulary):
             self._check(role(model, token, out))
-            if out[0]:
-                found.append(token)
-        return found
+            roles.append(out[0])
+        return roles
 
     # ---- engine --------------------------------------------------------------------------------------------
 

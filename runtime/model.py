@@ -314,6 +314,10 @@ class Model:
         """The exact bytes of tokens."""
         return self.tokenizer.decode(tokens, special=special)
 
+    def token_roles(self) -> list[int]:
+        """For each token of the vocabulary: 0 text, 1 ends an answer, 2 another control token."""
+        return self._library.token_roles(self._handle, self.info.vocabulary)
+
     def chat_tokens(
         self,
         messages: Sequence[Message],

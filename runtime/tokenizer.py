@@ -17,6 +17,8 @@ from binhdan.runtime.results import ModelInfo
 
 # How a model without chat markup shows that it goes on with the user's turn (csrc/text/chat.cpp).
 _PLAIN_STOPS = ("\nUser:",)
+# What a template gets from us: options may not take their place.
+_TEMPLATE_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,9 @@ class Tokenizer:
         tools: Sequence[dict[str, Any]] | None,
         template_options: dict[str, Any] | None,
     ) -> list[int]:
+        taken = _TEMPLATE_NAMES & (template_options or {}).keys()
+        if taken:
+            raise InvalidArgumentError(f"template options cannot set {', '.join(sorted(taken))}")
         checked = check_messages(messages)
         self._check_size(sum(len((message["content"] or "").encode()) for message in checked))
         template = self._template
@@ -155,8 +160,8 @@ class Tokenizer:
         return max(len(self.decode((token,), special=True)) for token in range(self._info.vocabulary))
 
     def _control_tokens(self) -> Iterator[str]:
-        for token in self._library.control_tokens(self._handle, self._info.vocabulary):
-            yield self.token_text(token)
+        roles = self._library.token_roles(self._handle, self._info.vocabulary)
+        yield from (self.token_text(token) for token, role in enumerate(roles) if role)
 
     @cached_property
     def _is_plain(self) -> bool:

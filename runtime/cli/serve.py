@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,6 @@ from binhdan.runtime.server.protocol import ConnectionLimits, limited
 from starlette.types import ASGIApp
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_ADDRESS, _MODELS, _KEYS, _LIMITS, _BILL = "Address", "Models", "Keys and limits", "Limits", "Bill"
 
 
 @app.command()
@@ -118,8 +117,15 @@ def serve(
         bool | None, typer.Option("--open-metrics", help="Show /metrics without a key.")
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file of the bill. [default: in memory]")] = None,
-    tariff: Annotated[float | None, typer.Option(help="Price of electricity in đồng per kWh.")] = None,
-    board: Annotated[str | None, typer.Option(help="The machine's name in the cost model.")] = None,
+    tariff: Annotated[
+        str | None, typer.Option(help="Đồng per kWh, or a tariff's name or file. [default: evn-household]")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="A board's name or TOML file, for its price and watts.")
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="What it takes at work, where no meter says. [default: the board's]")
+    ] = None,
     page: Annotated[bool | None, typer.Option(help="The chat page at /. [default: yes]")] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [default: info]")
@@ -149,10 +155,10 @@ def run(config: ServerConfig) -> None:
         find_model(source)
     logs.configure(config.log_level)
     listeners = _listen(config.host, config.port)
-    # uvicorn gives the signal to whom it would have gone, when all is done: this ends as any command.
-    signal.signal(signal.SIGTERM, lambda *_: None)
     app = create_app(config)
     pool: ModelPool = app.state.server.pool
+    # uvicorn takes the signal while it runs, and sends it once more when all is done.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _Server(uvicorn_config(app, config), pool).run(listeners)
     if pool.failed is not None:
         raise BinhdanError(f"the server ended: {pool.failed.__cause__ or pool.failed}")

@@ -17,7 +17,7 @@ from binhdan.runtime.server.limits import Limiter
 from binhdan.runtime.server.metrics import Metrics
 from binhdan.runtime.server.openapi import ERRORS, use_own_errors
 from binhdan.runtime.server.pool import ModelPool, Source
-from binhdan.runtime.server.pricing import make_biller
+from binhdan.runtime.server.pricing import find_meter, make_biller
 from binhdan.runtime.server.routes import (
     chat,
     completions,
@@ -42,12 +42,13 @@ def create_app(config: ServerConfig) -> FastAPI:
         most_bytes=config.model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
+    meter = find_meter()
     server = Server(
         config=config,
         pool=pool,
         limiter=Limiter(most=config.max_sequences + config.max_waiting),
         metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
-        biller=make_biller(config),
+        biller=make_biller(config, meter),
         ledger=Ledger(config.ledger),
     )
 
@@ -61,6 +62,8 @@ def create_app(config: ServerConfig) -> FastAPI:
             await asyncio.gather(loading, return_exceptions=True)
             await pool.close()
             await asyncio.to_thread(server.ledger.close)
+            if meter is not None:
+                meter.close()
 
     app = FastAPI(
         title="binhdan",

@@ -124,10 +124,16 @@ class ServerConfig(BaseModel):
     most_choices: Count = 16  # answers to one prompt, `n`
 
     ledger: Path | None = None  # SQLite file of the bill; None: in memory
-    tariff: Annotated[float, Field(ge=0, le=1e6)] | None = None  # đồng per kWh
-    board: str | None = None  # the machine's name in the cost model
+    tariff: str | None = None  # đồng per kWh, or a tariff's name or TOML file; None: a household's
+    board: str | None = None  # a board's name or TOML file; None: one that stands for many
+    watts: Annotated[float, Field(gt=0, le=1e4)] | None = None  # at work, where no meter says; None: the board's
     page: bool = True  # the chat page at /
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("tariff", mode="before")
+    @classmethod
+    def _as_text(cls, tariff: Any) -> Any:
+        return str(tariff) if isinstance(tariff, int | float) else tariff
 
     @field_validator("host")
     @classmethod

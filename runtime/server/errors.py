@@ -36,8 +36,7 @@ class ApiError(Exception):
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        # What a client sent may be repeated in it, and lone surrogates have no UTF-8.
-        message = message.encode("utf-8", "replace").decode()
+        message, param = _utf8(message), param and _utf8(param)
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
@@ -116,6 +115,11 @@ def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
         elif isinstance(part, str) and last and missing:
             name = f"{name}.{part}"
     return name.removeprefix(".")
+
+
+def _utf8(text: str) -> str:
+    """What a client sent may be repeated, and may have lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _short(text: str) -> str:

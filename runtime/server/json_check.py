@@ -54,6 +54,8 @@ def _check_marks(body: bytes, depth: int, values: int) -> None:
     opened = marks.count(b"[")
     if opened > values or marks.count(b",") >= values:
         raise _too_many(values)
+    if opened <= depth:
+        return  # whatever else is wrong with it, the parser says it best
     if opened != marks.count(b"]"):
         raise _invalid("its brackets do not match")
     marks = marks.replace(b",", b"")

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.model import Model, find_model
 from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.server.constraints import Constraints
 from binhdan.runtime.server.dispatcher import Dispatcher
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.grammar_trial import GrammarTrial
 
 _log = logging.getLogger("binhdan.server")
 
@@ -43,6 +45,7 @@ class LoadedModel:
     name: str
     model: Model
     dispatcher: Dispatcher
+    constraints: Constraints
 
     @property
     def bytes(self) -> int:
@@ -82,6 +85,7 @@ class ModelPool:
         self._idle_seconds = idle_seconds
         self._room = asyncio.Lock()  # one model is loaded at a time
         self._sweeper: asyncio.Task[None] | None = None
+        self._trial = GrammarTrial()
         self.created = int(time.time())
         self.ready = False  # the default model has been loaded once
         self.failed: ApiError | None = None  # why it could not be loaded
@@ -138,6 +142,7 @@ class ModelPool:
         for slot in self._slots.values():
             async with slot.lock:
                 await self._unload(slot)
+        await asyncio.to_thread(self._trial.close)
 
     async def _load(self, name: str, slot: _Slot) -> LoadedModel:
         async with self._room:
@@ -152,7 +157,9 @@ class ModelPool:
                 ) from error
             try:
                 await self._make_room(_bytes(model))
-                loaded = LoadedModel(name, model, Dispatcher(model))
+                constraints = Constraints(model, self._trial)
+                await asyncio.to_thread(constraints.prepare)
+                loaded = LoadedModel(name, model, Dispatcher(model), constraints)
             except BaseException:
                 await asyncio.to_thread(model.close)
                 raise

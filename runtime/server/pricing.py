@@ -1,10 +1,41 @@
-"""The biller of a server: what energy is measured here, and what the cost model of its board says."""
+"""What a bill is made with: the energy that can be measured here, and the cost model of the operator's board."""
 
 from __future__ import annotations
 
+from binhdan.bench.cost_model import DEFAULT_BOARD, DEFAULT_TARIFF, CostModel
+from binhdan.bench.energy import Meter, find_meters
+from binhdan.bench.figures import Figure, FigureError, Tariff, load_board, load_tariff
+from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.server.bill import Biller
 from binhdan.runtime.server.config import ServerConfig
 
 
-def make_biller(config: ServerConfig) -> Biller:
-    return Biller()
+def find_meter() -> Meter | None:
+    """The best meter of this machine; None when nothing measures it."""
+    return find_meters().best
+
+
+def make_biller(config: ServerConfig, meter: Meter | None) -> Biller:
+    """Raises InvalidArgumentError for a board or a tariff that there is not."""
+    try:
+        pricing = CostModel(
+            board=load_board(config.board or DEFAULT_BOARD),
+            tariff=_tariff(config.tariff),
+            watts=config.watts,
+            whole_meter=meter is None or meter.whole,
+        )
+    except (FigureError, ValueError) as error:
+        raise InvalidArgumentError(str(error)) from None
+    return Biller(pricing, meter)
+
+
+def _tariff(tariff: str | float | None) -> Tariff:
+    """By name or file, or a price per kWh that has everything in it."""
+    if tariff is None:
+        return load_tariff(DEFAULT_TARIFF)
+    try:
+        price = float(tariff)
+    except ValueError:
+        return load_tariff(str(tariff))
+    nothing = Figure(value=0.0, assumed=True, note="in the price")
+    return Tariff(name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing)

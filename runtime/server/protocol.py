@@ -149,10 +149,14 @@ class LimitedProtocol(HttpToolsProtocol):
         raise ValueError("refused")
 
     def _refuse(self, error: ApiError) -> None:
-        """The last answer on this connection; none where another one is under way."""
+        """The last answer on this connection; none where another one has begun, or comes first."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        unanswered = self.cycle is not None and not self.cycle.response_started and not self.pipeline
+        if unanswered:  # it is this request's: the application is to write no other
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if unanswered or self.cycle is None or self.cycle.response_complete:
             body = json.dumps(error.body).encode()
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
             self.transport.write(STATUS_LINE[error.status] + head % len(body) + body)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from binhdan.bench.cost_model import CostModel
+from binhdan.bench.energy import DeclaredWatts, find_meters
+from binhdan.bench.figures import load_board
 from binhdan.runtime.server.bill import ANSWER_TOKEN_WORK, Biller, Work
 from hypothesis import given
 from hypothesis import strategies as st
 from server_records import record
+from sysfs_tree import rapl
 
 
 @dataclass
@@ -232,3 +237,25 @@ def test_without_prices_the_cost_is_null() -> None:
     bills = Biller()
     bill = bills.bill(record(), bills.begin())
     assert bill.cost_vnd is None and bill.usage()["cost_vnd"] is None and "no cost model" in bill.cost_basis
+
+
+def test_with_the_real_cost_model_and_a_real_meter(tmp_path: Path) -> None:
+    zone = rapl(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    meter = find_meters(tmp_path).best
+    assert meter is not None
+    pricing = CostModel(board=load_board("intel-n150"), whole_meter=meter.whole)
+    bills = Biller(pricing, meter)
+    work = bills.begin()
+    (zone / "energy_uj").write_text("13500000")
+    bill = bills.bill(record(), work)
+    meter.close()
+    assert bill.joules == pytest.approx(12.5) and bill.energy_source == "rapl package"
+    expected = pricing.answer(bill.machine_seconds, 12.5)
+    assert bill.cost_vnd == pytest.approx(expected.vnd) and bill.cost_vnd
+    assert bill.cost_basis == pricing.basis_measured and "Intel N150" in bill.cost_basis
+
+
+def test_declared_watts_are_in_the_cost_and_its_basis() -> None:
+    bills = Biller(CostModel(watts=12.0), DeclaredWatts(12.0))
+    bill = bills.bill(record(), bills.begin())
+    assert bill.joules is None and bill.cost_vnd and "12 W declared" in bill.cost_basis

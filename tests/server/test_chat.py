@@ -148,6 +148,7 @@ def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, None),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"chat_template_kwargs": {"bos_token": 1, "eos_token": {"a": 1}, "messages": 3, "loop": []}}, None),
     ],
 )
 def test_bad_requests_say_which_field(url: str, change: dict[str, Any], param: str | None) -> None:
@@ -156,6 +157,12 @@ def test_bad_requests_say_which_field(url: str, change: dict[str, Any], param: s
     assert answer.status_code == 400 and error["type"] == "invalid_request_error" and error["message"]
     if param is not None:
         assert (error["param"] or "").startswith(param)
+
+
+def test_history_as_it_came(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="tí-hon", messages=MESSAGES).choices[0].message
+    history: Any = [*MESSAGES, answer.model_dump(), {"role": "assistant", "content": None}, *MESSAGES]
+    assert client.chat.completions.create(model="tí-hon", messages=history, max_tokens=3).choices
 
 
 def test_a_prompt_that_is_too_long(client: openai.OpenAI) -> None:

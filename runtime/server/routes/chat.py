@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from binhdan.runtime.chat import Message
+from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
-from binhdan.runtime.server.constraints import spec_of_format
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.exchange import Exchange, respond
+from binhdan.runtime.server.forms import format_spec, mask_maker
 from binhdan.runtime.server.generation import Job
 from binhdan.runtime.server.keys import Caller
 from binhdan.runtime.server.logprobs import chat_logprobs
 from binhdan.runtime.server.pool import LoadedModel
 from binhdan.runtime.server.reader import Reader
 from binhdan.runtime.server.routes.completions import FINISH_REASONS
-from binhdan.runtime.server.schemas.chat import ChatBody
+from binhdan.runtime.server.schemas.chat import ChatBody, NamedTool
 from binhdan.runtime.server.sse import Frames
 from binhdan.runtime.server.tools import ToolPlan, plan_tools
 from fastapi import APIRouter, Request, Response
@@ -43,28 +45,30 @@ class ChatReply:
     def prepare(self, loaded: LoadedModel, caller: Caller) -> Job:
         """Runs in a worker thread."""
         body, tokenizer = self._body, loaded.model.tokenizer
-        messages = [message.message() for message in body.messages]
-        spec = spec_of_format(body.response_format)
+        choice = body.tool_choice
         self._tools = plan_tools(
             tokenizer.chat_template_source,
             [tool.model_dump(exclude_none=True) for tool in body.tools or []],
-            body.tool_choice if isinstance(body.tool_choice, str | None) else body.tool_choice.model_dump(),
-            parallel=body.parallel_tool_calls is not False,
+            choice.model_dump() if isinstance(choice, NamedTool) else choice,
+            body.parallel_tool_calls is not False,
         )
-        messages = self._tools.messages(messages)
-        if self._tools.spec is not None:
-            spec = self._tools.spec
-        prompt = tokenizer.chat_prompt(
-            messages,
-            thinking=body.thinking,
-            tools=self._tools.template_tools,
-            template_options=body.chat_template_kwargs,
-        )
+        spec = format_spec(body.response_format)
+        if spec is not None and self._tools.spec is not None:
+            raise ApiError(400, "an answer is of a given form or calls tools, not both", param="response_format")
+        try:
+            prompt = tokenizer.chat_prompt(
+                cast("list[Message]", self._tools.messages([message.message() for message in body.messages])),
+                thinking=body.thinking,
+                tools=self._tools.template_tools,
+                template_options=body.chat_template_kwargs,
+            )
+        except BadFormatError:  # it has rendered others before
+            raise ApiError(400, "the model's chat template cannot render this conversation") from None
         return Job(
             prompts=[prompt],
             options=body.generation(body.most_tokens, body.wanted_logprobs, body.thinking),
             n=body.n or 1,
-            new_mask=loaded.constraints.compile(spec).new_mask if spec is not None else None,
+            new_mask=mask_maker(loaded, spec or self._tools.spec, prompt),
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )
@@ -110,7 +114,7 @@ class ChatReply:
             yield [_object(exchange, "chat.completion.chunk", []) | {"usage": exchange.usage()}]
 
     def _choice(self, exchange: Exchange, index: int, answer: Answer) -> dict[str, Any]:
-        reader, message = self._reader(), Message()
+        reader, message = self._reader(), _Message()
         for delta in [*reader.push(Piece(answer.text)), *reader.finish()]:
             message.add(delta)
         if answer.reasoning:
@@ -127,7 +131,7 @@ class ChatReply:
         return chat_logprobs(exchange.loaded.model.tokenizer, tokens) if tokens else None
 
 
-class Message:
+class _Message:
     """An assistant's message, put together from deltas."""
 
     def __init__(self) -> None:

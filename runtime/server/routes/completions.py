@@ -7,6 +7,7 @@ from typing import Any
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.exchange import Exchange, respond
+from binhdan.runtime.server.forms import format_spec, mask_maker
 from binhdan.runtime.server.generation import Job
 from binhdan.runtime.server.keys import Caller
 from binhdan.runtime.server.logprobs import completion_logprobs
@@ -34,7 +35,7 @@ async def create_completion(request: Request, body: CompletionBody) -> Response:
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,
-            new_mask=None,
+            new_mask=mask_maker(loaded, format_spec(body.response_format), prompts[0]),
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )

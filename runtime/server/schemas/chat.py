@@ -64,7 +64,7 @@ class ChatMessage(Body):
 
 
 class Function(Body):
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     description: Annotated[str | None, Field(max_length=16384)] = None
     parameters: JsonObject | None = None
     strict: bool | None = None
@@ -93,13 +93,12 @@ class JsonSchemaFormat(Body):
 
 
 class ResponseFormat(Body):
-    """`regex` and `grammar` (Lark, or GBNF when the syntax says so) are ours."""
+    """`regex` and `grammar` (Lark's syntax, or GBNF: `root ::= …`) are ours."""
 
     type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
     json_schema: JsonSchemaFormat | None = None
     pattern: str | None = None
     grammar: str | None = None
-    syntax: Literal["lark", "gbnf"] = "lark"
 
 
 class ChatBody(Sampling, Ignored):

@@ -37,7 +37,6 @@ class TextFormat(Body):
     strict: bool | None = None
     pattern: str | None = None
     grammar: str | None = None
-    syntax: Literal["lark", "gbnf"] = "lark"
 
     @model_validator(mode="after")
     def _schema_is_there(self) -> TextFormat:
@@ -52,7 +51,7 @@ class TextFormat(Body):
         elif self.type == "regex":
             value["pattern"] = self.pattern
         elif self.type == "grammar":
-            value |= {"grammar": self.grammar, "syntax": self.syntax}
+            value["grammar"] = self.grammar
         return ResponseFormat.model_validate(value)
 
 

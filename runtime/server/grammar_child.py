@@ -1,0 +1,92 @@
+"""The process in which grammars are tried (see grammar_trial.py): reads them from stdin, answers on stdout.
+
+Run as a script, so that it starts fast: it imports llguidance and nothing of binhdan. Each line is a JSON
+request, {"grammars": [{"name", "lark_grammar" | "gbnf" | "json_schema"}, …]}; each answer a JSON line,
+{"error": …} or {"grammars": […]} with GBNF rewritten as Lark.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.gbnf_to_lark import gbnf_to_lark
+
+# What one grammar may cost llguidance. Fuel and items are its own units of work: on a 2-core server machine a
+# millisecond burns some 15,000 of either, so that no step takes more than a few.
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=500_000,  # while it is compiled
+    max_grammar_size=200_000,
+    step_lexer_fuel=50_000,  # for one token
+    step_max_items=20_000,
+    max_items_in_row=4_000,  # an object of n optional properties needs 4 n
+    max_lexer_states=20_000,  # 1 to 2 kB each
+    verbose_errors=False,
+)
+_MEMORY = 768 << 20
+_STACK = 1 << 20  # an eighth of what threads of the server have
+_STEPS = 16
+
+
+def matcher(tokenizer: LLTokenizer, grammars: list[dict[str, Any]]) -> LLMatcher:
+    """Compiles the grammars; the first is the one to match. Never raises: see its get_error()."""
+    return LLMatcher(tokenizer, json.dumps({"grammars": grammars}), limits=LIMITS, log_level=0)
+
+
+def _try(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:
+    grammars = request["grammars"]
+    for grammar in grammars:
+        if "gbnf" in grammar:
+            try:
+                grammar["lark_grammar"] = gbnf_to_lark(grammar.pop("gbnf"))
+            except RecursionError:
+                return {"error": "the grammar is nested too deep"}
+            except Exception as error:  # it raises plain Exceptions too
+                return {"error": str(error)}
+    trial = matcher(tokenizer, grammars)
+    for _ in range(_STEPS):  # the first bytes of some answer
+        if trial.is_error() or trial.is_stopped():
+            break
+        allowed = int.from_bytes(trial.compute_bitmask(), "little")
+        if not trial.is_error():
+            trial.consume_token((allowed & -allowed).bit_length() - 1)
+    if trial.is_error():
+        return {"error": trial.get_error() or "it is not understood"}
+    return {"grammars": grammars}
+
+
+def _allow_another_second() -> None:
+    """Between one and two seconds of processor time from now on; then the system ends this process."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 2, hard))
+
+
+def main() -> None:
+    limited = sys.platform != "win32"
+    if limited:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    threading.stack_size(_STACK)
+    tokenizer = LLTokenizer("byte")
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if limited:
+            _allow_another_second()
+        answers: list[dict[str, Any]] = []
+        request = json.loads(line)
+        thread = threading.Thread(target=lambda: answers.append(_try(request, tokenizer)))  # noqa: B023
+        thread.start()
+        thread.join()
+        print(json.dumps(answers[0] if answers else {"error": "it is not understood"}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Answers without a model: at each step any token that the mask allows, so that they are as wild as they can."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+from binhdan.runtime.server.constraints import Constraint
+
+import binhdan
+
+
+@lru_cache(maxsize=2)
+def token_bytes(model: binhdan.Model) -> list[bytes]:
+    return [model.detokenize_bytes((token,), special=True) for token in range(model.info.vocabulary)]
+
+
+@lru_cache(maxsize=2)
+def end_tokens(model: binhdan.Model) -> set[int]:
+    return {token for token, role in enumerate(model.token_roles()) if role == 1}
+
+
+def allowed(bits: bytes) -> list[int]:
+    """The tokens of a mask."""
+    return [8 * i + j for i, byte in enumerate(bits) if byte for j in range(8) if byte >> j & 1]
+
+
+def walk(model: binhdan.Model, constraint: Constraint, seed: int, most: int = 400) -> tuple[bytes, bool]:
+    """The bytes of an answer, and whether the constraint ended it. It is ended wherever it may be."""
+    choose = random.Random(seed).choice
+    mask, tokens = constraint.mask(), list[int]()
+    bits = mask(tokens)
+    while len(tokens) < most:
+        choices = allowed(bits)
+        if not choices or not end_tokens(model).isdisjoint(choices):
+            return b"".join(token_bytes(model)[token] for token in tokens), True
+        tokens.append(choose(choices))
+        bits = mask(tokens)
+    return b"".join(token_bytes(model)[token] for token in tokens), False

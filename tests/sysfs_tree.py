@@ -1,0 +1,34 @@
+"""Trees of files such as Linux shows its meters in, for the tests of bench/energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RANGE = 262_143_328_850  # µJ, of a desktop processor
+
+
+def write(folder: Path, **files: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(f"{content}\n")
+    return folder
+
+
+def rapl(sysfs: Path, zone: str, name: str, energy: int, most: int = RANGE) -> Path:
+    folder = sysfs / "class" / "powercap" / zone
+    return write(folder, name=name, energy_uj=energy, max_energy_range_uj=most)
+
+
+def chip(sysfs: Path, number: int, name: str, **files: object) -> Path:
+    return write(sysfs / "class" / "hwmon" / f"hwmon{number}", name=name, **files)
+
+
+def supply(sysfs: Path, name: str, **files: object) -> Path:
+    return write(sysfs / "class" / "power_supply" / name, **files)
+
+
+def laptop(sysfs: Path, **changes: object) -> Path:
+    supply(sysfs, "AC", type="Mains", online=0)
+    supply(sysfs, "mouse", type="Battery", scope="Device", status="Discharging", power_now=1)
+    files = {"type": "Battery", "status": "Discharging", "power_now": 6_500_000} | changes
+    return supply(sysfs, "BAT0", **{name: value for name, value in files.items() if value is not None})
