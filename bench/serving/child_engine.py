@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from time import perf_counter
 
-from binhdan.runtime.library import EVENT_FINISHED, EVENT_TOKEN, FINISH_ERROR
+from binhdan.runtime.library import EVENT_FINISHED, FINISH_ERROR
 from binhdan.runtime.model import Model, find_model
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 
@@ -33,14 +33,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """Seconds from token to token: medians over the answers of a batch."""
+    """Seconds for each token of a batch's answers."""
 
-    engine: float  # by the engine's own clock
-    wall: float  # by the caller's
-
-    @staticmethod
-    def of(engine: Sequence[float], wall: Sequence[float]) -> Decoded:
-        return Decoded(engine=median(engine), wall=median(wall))
+    engine: float  # from the first token to the last, by the engine's own clock; median of the answers
+    wall: float  # from asking to the end of the last answer, by the caller's clock
 
 
 def main(work: Work) -> list[Decoded]:
@@ -54,24 +50,20 @@ def decode(model: Model, prompts: Sequence[str], answer_tokens: int) -> Decoded:
     library, engine = model.connection()
     options = GenerationOptions(max_tokens=answer_tokens, ignore_eos=True)
     queue = library.create_queue(engine)
+    start = perf_counter()
     try:
         tokens = [model.tokenizer.text_prompt(prompt).tokens for prompt in prompts]
         running = {library.submit(engine, queue, one, options, 0, False) for one in tokens}
-        times: dict[int, list[float]] = {number: [] for number in running}
         engine_seconds = []
         while running:
             event = library.next_event(queue, 1000)
-            if event is None:
-                continue
-            if event.kind == EVENT_TOKEN:
-                times[event.request].append(perf_counter())
-            elif event.kind == EVENT_FINISHED:
+            if event is not None and event.kind == EVENT_FINISHED:
                 if event.finish == FINISH_ERROR or event.answer_tokens != answer_tokens:
                     raise RuntimeError(f"an answer ended after {event.answer_tokens} tokens: {event.text}")
                 engine_seconds.append(event.decode_ns / 1e9 / (answer_tokens - 1))
                 running.remove(event.request)
-        wall = [(one[-1] - one[0]) / (answer_tokens - 1) for one in times.values()]
-        return Decoded.of(engine_seconds, wall)
+        wall = (perf_counter() - start) / answer_tokens
+        return Decoded(engine=median(engine_seconds), wall=wall)
     finally:
         library.close_queue(queue)
 

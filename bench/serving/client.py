@@ -31,7 +31,7 @@ class Reply:
     error: str | None = None
     text: str = ""
     finish_reason: str | None = None
-    times: tuple[float, ...] = ()  # of each event with text of the answer or its reasoning
+    times: tuple[float, ...] = ()  # of each event of a stream with text of the answer or its reasoning
     prompt_tokens: int | None = None  # None: the server does not say
     cached_tokens: int | None = None
     answer_tokens: int | None = None
@@ -53,9 +53,9 @@ class Reply:
 
     @property
     def per_token(self) -> float | None:
-        """Mean seconds from token to token; None for fewer than two."""
+        """Mean seconds of a token after the first, to the last byte; None for fewer than two tokens."""
         count = len(self.times) if self.answer_tokens is None else self.answer_tokens
-        return (self.times[-1] - self.times[0]) / (count - 1) if count > 1 and len(self.times) > 1 else None
+        return (self.ended - self.times[0]) / (count - 1) if count > 1 and self.times else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,8 @@ def _read(call: Call) -> Reply:
                 text = delta.get("content") or delta.get("reasoning_content") or choice.get("text") or ""
                 if not isinstance(text, str):
                     raise TypeError
-                if text:
-                    texts.append(text)
+                texts.append(text)
+                if text and streamed:
                     times.append(time)
                 finish = choice.get("finish_reason") or finish
                 logprobs += (choice.get("logprobs") or {}).get("content") or ()

@@ -1,8 +1,8 @@
 """What HTTP and Python cost: the same decoding in process and through the server, in turns.
 
-Twice told: by the engine's own clock, which shows what the server's threads take from the engine's, and by
-the reader's, from the first text to the last. The load generator runs on the same cores; its own share is
-told too.
+Twice told: by the engine's own clock, from the first token to the last, which shows what the server's threads
+take from the engine's; and by the reader's, from asking to the last byte, prompts and HTTP with it. The load
+generator runs on the same cores; its own share is told too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from binhdan.bench.machine import Machine, this_machine
 from binhdan.bench.peers import Spread
@@ -33,13 +34,14 @@ _MOST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Some answers that run together. Seconds from token to token; overheads are shares of in_process_s."""
+    """Some answers that run together. Seconds for each token; overheads are shares of the time in process."""
 
     sequences: int
-    in_process_s: Spread
-    engine_s: Spread  # through the server, by the engine's clock
-    wall_s: Spread  # through the server, by the reader's
+    engine_in_process_s: Spread  # by the engine's clock
+    engine_served_s: Spread
     engine_overhead: Spread  # of the same round: 0.03 is 3 % more
+    wall_in_process_s: Spread  # by the reader's clock
+    wall_served_s: Spread
     wall_overhead: Spread
     client_cpu_share: Spread  # cores that the load generator took meanwhile
 
@@ -117,9 +119,10 @@ def _batch(size: int, inside: list[Decoded], served: list[_Served]) -> Batch:
     pairs = list(zip(inside, served, strict=True))
     return Batch(
         sequences=size,
-        in_process_s=Spread.of([one.wall for one in inside]),
-        engine_s=Spread.of([one.decoded.engine for one in served]),
-        wall_s=Spread.of([one.decoded.wall for one in served]),
+        engine_in_process_s=Spread.of([one.engine for one in inside]),
+        engine_served_s=Spread.of([one.decoded.engine for one in served]),
+        wall_in_process_s=Spread.of([one.wall for one in inside]),
+        wall_served_s=Spread.of([one.decoded.wall for one in served]),
         engine_overhead=Spread.of([two.decoded.engine / one.engine - 1 for one, two in pairs]),
         wall_overhead=Spread.of([two.decoded.wall / one.wall - 1 for one, two in pairs]),
         client_cpu_share=Spread.of([one.client_cpu_share for one in served]),
@@ -161,13 +164,12 @@ async def _decode(client: ChatClient, model: str, prompts: Sequence[str], answer
     ]
     cpu, start = time.process_time(), time.perf_counter()
     calls = await asyncio.gather(*(client.call("/completions", body) for body in bodies))
-    share = (time.process_time() - cpu) / (time.perf_counter() - start)
-    engine, wall = [], []
+    cpu, seconds = time.process_time() - cpu, max(call.ended for call in calls) - start
+    engine = []
     for reply in (call.reply() for call in calls):
         if reply.error is not None or reply.binhdan is None or reply.answer_tokens != answer_tokens:
             raise binhdan.BinhdanError(
                 f"not the answer that was asked for: {reply.error or reply.answer_tokens}"
             )
         engine.append(reply.binhdan["decode_ms"] / 1e3 / (answer_tokens - 1))
-        wall.append(reply.per_token or 0.0)
-    return _Served(Decoded.of(engine, wall), share)
+    return _Served(Decoded(engine=median(engine), wall=seconds / answer_tokens), cpu / seconds)

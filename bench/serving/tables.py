@@ -81,22 +81,17 @@ def _result_notes(result: Result) -> list[str]:
 
 def overhead_table(result: Overhead) -> str:
     head = (
-        f"{result.model}: answers of {result.answer_tokens} tokens, ms from token to token\n"
+        f"{result.model}: answers of {result.answer_tokens} tokens, ms for each token\n"
         f"medians of {result.rounds} rounds (least to most); how much more than decoding in process"
     )
-    table = [["together", "in process", "engine in the server", "", "at the reader", "", "client, cores"]]
-    table += [
-        [
-            str(batch.sequences),
-            _spread(_ms(batch.in_process_s), "{:.3f}"),
-            _spread(_ms(batch.engine_s), "{:.3f}"),
-            _spread(batch.engine_overhead, "{:+.1%}"),
-            _spread(_ms(batch.wall_s), "{:.3f}"),
-            _spread(batch.wall_overhead, "{:+.1%}"),
-            _spread(batch.client_cpu_share, "{:.3f}"),
-        ]
-        for batch in result.batches
-    ]
+    table = [["together, by whose clock", "in process", "through the server", "", "client, cores"]]
+    for batch in result.batches:
+        engine = (batch.engine_in_process_s, batch.engine_served_s, batch.engine_overhead)
+        wall = (batch.wall_in_process_s, batch.wall_served_s, batch.wall_overhead)
+        for name, (inside, served, more) in {"engine": engine, "reader": wall}.items():
+            figures = [_spread(_ms(inside), "{:.3f}"), _spread(_ms(served), "{:.3f}")]
+            share = _spread(batch.client_cpu_share, "{:.3f}") if name == "reader" else ""
+            table.append([f"{batch.sequences}, {name}", *figures, _spread(more, "{:+.1%}"), share])
     return "\n".join([machine_line(result.machine), "", head, "", columns(table)])
 
 
