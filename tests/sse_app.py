@@ -20,6 +20,7 @@ class Script:
     token: float = 0.01  # from token to token
     separator: str = "\n"  # ends a line
     usage: bool = True
+    markup: int = 10  # tokens of a prompt besides its words
     tokenizer: bool = True
     break_after: int | None = None  # tokens, then the connection ends
     error_after: int | None = None  # tokens, then an error within the stream
@@ -53,7 +54,7 @@ def make_app(script: Script) -> FastAPI:
             return JSONResponse({"error": {"message": "no such model"}}, 404)
         words = sum(len(message["content"].split()) for message in body["messages"])
         usage = {
-            "prompt_tokens": 10 + 2 * words,
+            "prompt_tokens": script.markup + 2 * words,
             "completion_tokens": body["max_tokens"],
             "prompt_tokens_details": {"cached_tokens": 7},
             "binhdan": {"decode_ms": 12.5},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from binhdan.bench.tables import columns, machine_line
@@ -70,6 +71,7 @@ def comparison_table(comparison: Comparison) -> str:
         for result in comparison.results
     ]
     notes = [note for result in comparison.results for note in _result_notes(result)]
+    notes += _prompt_notes(comparison.results)
     return "\n".join([machine_line(comparison.machine), "", head, "", columns(table), "", *notes]).rstrip()
 
 
@@ -77,6 +79,18 @@ def _result_notes(result: Result) -> list[str]:
     name = f"{result.server}, {result.plan}"
     notes = [f"{name}: failed: {result.failure}"] if result.failure is not None else []
     return notes + [f"{name}: {fault}" for load in result.loads for fault in _faults(load)]
+
+
+def _prompt_notes(results: Sequence[Result]) -> list[str]:
+    """Servers whose prompts differ by more than some markup do not do the same work."""
+    told = [(one.plan, one.server, load.prompt_tokens) for one in results for load in one.loads[:1]]
+    notes = []
+    for plan in dict.fromkeys(one.plan for one in results):
+        counts = {server: count for of, server, count in told if of == plan and count}
+        if counts and max(counts.values()) > 1.02 * min(counts.values()):
+            tokens = ", ".join(f"{server} {count:,.0f}" for server, count in counts.items())
+            notes.append(f"{plan}: prompts do not have the same tokens everywhere: {tokens}")
+    return notes
 
 
 def overhead_table(result: Overhead) -> str:
