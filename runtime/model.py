@@ -348,7 +348,7 @@ class Model:
         return self._library.describe_engine(self._engine)
 
     def connection(self) -> tuple[c.Library, int]:
-        """The library and the engine's handle, for those who drive requests themselves (server/dispatcher.py)."""
+        """The library and the engine's handle, for who drives requests itself (server/dispatcher.py)."""
         return self._library, self._engine
 
     def close(self) -> None:

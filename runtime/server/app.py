@@ -31,8 +31,9 @@ from binhdan.runtime.server.routes import (
 )
 from fastapi import FastAPI, Request, Response
 
+
 def create_app(config: ServerConfig) -> FastAPI:
-    """The app of these settings. It loads the default model after it has started, and serves /livez meanwhile.
+    """The app of these settings. It loads the default model once it has started.
 
     Raises LedgerError, and what a wrong board or tariff raises.
     """
@@ -82,7 +83,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)
-    app.add_middleware(Door, config=config, keyring=config.keyring())
+    app.add_middleware(Door, config=config, keyring=config.keyring(), refused=server.metrics.refused)
     return app
 
 

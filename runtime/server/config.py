@@ -126,7 +126,9 @@ class ServerConfig(BaseModel):
     ledger: Path | None = None  # SQLite file of the bill; None: in memory
     tariff: str | None = None  # đồng per kWh, or a tariff's name or TOML file; None: a household's
     board: str | None = None  # a board's name or TOML file; None: one that stands for many
-    watts: Annotated[float, Field(gt=0, le=1e4)] | None = None  # at work, where no meter says; None: the board's
+    watts: Annotated[float, Field(gt=0, le=1e4)] | None = (
+        None  # at work, where no meter says; None: the board's
+    )
     page: bool = True  # the chat page at /
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -324,7 +326,10 @@ def _from_lines(text: Any, known: int) -> dict[str, Any]:
             words = [f"key{known + len(keys) + 1}", *words]
         name, key, *limits = words
         pairs = [limit.partition("=") for limit in limits]
-        if any(limit not in ("tokens_per_minute", "concurrent", "admin") or not value for limit, _, value in pairs):
+        if any(
+            limit not in ("tokens_per_minute", "concurrent", "admin") or not value
+            for limit, _, value in pairs
+        ):
             raise ValueError(f"line {number}: {_KEY_LINE}")
         if name in keys:
             raise ValueError(f"two of them have the name {name}")

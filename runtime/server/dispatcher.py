@@ -1,7 +1,7 @@
 """All requests of one loaded model, in one event loop: one queue, read when its descriptor says so.
 
-A queue for each request would cost a descriptor and a callback for each; at a thousand tokens a second that is most
-of what HTTP costs.
+A queue for each request would cost a descriptor and a callback for each; at a thousand tokens a second that
+is most of what HTTP costs.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from binhdan.runtime.server import logs
 from binhdan.runtime.server.config import ServerConfig
@@ -29,6 +29,22 @@ OPEN_FOLDERS = ("/page/",)
 # Their requests are logged for those who want to see all.
 _QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico")
 
+# What metrics call errors.
+_REASONS = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "bad_method",
+    408: "timeout",
+    413: "too_large",
+    415: "not_json",
+    421: "unknown_host",
+    429: "rate_limit",
+    499: "client_gone",
+    500: "failure",
+    503: "unavailable",
+}
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s\[\]:/@]+))(?::\d{0,5})?")
 # https://www.w3.org/TR/trace-context/#traceparent-header; later versions may have more behind it
@@ -41,12 +57,21 @@ _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;\s*charset=\"?utf-?8\
 class Door:
     """Middleware: `app.add_middleware(Door, config=config, keyring=keyring)`.
 
+    `refused` is called with the reason of each request that is answered with an error.
+
     Leaves in `request.state`: `caller` (keys.Caller), `request_id`, and `traceparent`, the W3C trace context
     to pass on, or None.
     """
 
-    def __init__(self, app: ASGIApp, config: ServerConfig, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        keyring: Keyring,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._app = app
+        self._refused = refused
         self._config = config
         self._keyring = keyring
         self._receiving = 0  # bytes of bodies that are not complete yet
@@ -83,6 +108,8 @@ class Door:
                 await self._behind_cors(scope, receive, answer)
         finally:
             _log(scope, answer.status, time.perf_counter() - start)
+            if answer.status >= 400:
+                self._refused(_REASONS.get(answer.status, "other"))
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False

@@ -49,9 +49,7 @@ class Exchange:
     async def __aenter__(self) -> Exchange:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
-            self.job = self._within_limits(
-                await asyncio.to_thread(self._prepare, self.loaded, self.caller)
-            )
+            self.job = self._within_limits(await asyncio.to_thread(self._prepare, self.loaded, self.caller))
             admission = await stack.enter_async_context(
                 self._server.limiter.admit(self.caller, self._prompt_tokens, self._most_tokens)
             )

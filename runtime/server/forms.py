@@ -31,8 +31,8 @@ def format_spec(format: ResponseFormat | None) -> Spec | None:
 
 
 def mask_maker(loaded: LoadedModel, spec: Spec | None, prompt: Prompt) -> Callable[[], TokenMask] | None:
-    """Makes the mask of one answer to a prompt; None where everything is allowed. Compiles: call it in a worker
-    thread. Raises ApiError for a form that is wrong or too complex."""
+    """Makes the mask of one answer to a prompt; None where everything is allowed. Compiles, so call it in a
+    worker thread. Raises ApiError for a form that is wrong or too complex."""
     if spec is None:
         return None
     thinking: Thinking = "no"

@@ -24,9 +24,7 @@ def check_json(body: bytes, *, depth: int, values: int) -> None:
         raise _invalid("it is not in UTF-8")
     _check_marks(body, depth, values)
     try:
-        value = json.loads(
-            body.decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object
-        )
+        value = _DECODER.decode(body.decode())
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
@@ -91,3 +89,6 @@ def _too_many(values: int) -> ApiError:
 
 def _invalid(reason: str) -> ApiError:
     return ApiError(400, f"the body cannot be taken as JSON: {reason}", code="invalid_json")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object)

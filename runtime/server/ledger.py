@@ -93,8 +93,8 @@ def day_of(seconds: float) -> str:
 
 
 class Ledger:
-    """An open ledger, `path` None: in memory. All methods may be called from any thread; `add` does not wait for the
-    disk.
+    """An open ledger; `path` None is one in memory. All methods may be called from any thread; `add` does not
+    wait for the disk.
 
     Raises LedgerError when the file is damaged, another program's, of a newer version, or cannot be written.
     """

@@ -1,4 +1,4 @@
-"""The models that the server knows by name: loaded when asked for, unloaded when idle or for another's sake."""
+"""The models that the server knows by name: loaded when asked for, unloaded when idle or for others' sake."""
 
 from __future__ import annotations
 
@@ -199,4 +199,3 @@ class ModelPool:
                     async with slot.lock:
                         if not slot.users:
                             await self._unload(slot)
-

@@ -1,4 +1,4 @@
-"""What a bill is made with: the energy that can be measured here, and the cost model of the operator's board."""
+"""What a bill is made with: the energy that can be measured here, and the cost model of a board."""
 
 from __future__ import annotations
 
@@ -38,4 +38,6 @@ def _tariff(tariff: str | float | None) -> Tariff:
     except ValueError:
         return load_tariff(str(tariff))
     nothing = Figure(value=0.0, assumed=True, note="in the price")
-    return Tariff(name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing)
+    return Tariff(
+        name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing
+    )

@@ -16,6 +16,11 @@ class Reader:
         self._parser = parser
 
     @property
+    def plain(self) -> bool:
+        """Is all text content?"""
+        return self._parser is None
+
+    @property
     def called(self) -> bool:
         """Has the answer called a function?"""
         return self._parser is not None and self._parser.calls > 0

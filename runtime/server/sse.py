@@ -1,11 +1,11 @@
-"""Server-sent events (WHATWG HTML, section 9.2) as OpenAI's API sends them: `data: {json}`, then `data: [DONE]`."""
+"""Server-sent events (WHATWG HTML, 9.2) as OpenAI sends them: `data: {json}`, then `data: [DONE]`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,20 +14,33 @@ from binhdan.runtime.server.errors import ApiError, as_api_error
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-# JSON objects to send together, as they come.
-Frames = AsyncIterator[list[dict[str, Any]]]
+# What is to be sent together, as it comes: JSON objects, or frames that are encoded already.
+Frames = AsyncIterator[list[dict[str, Any] | bytes]]
 
 _KEEP_ALIVE_SECONDS = 15.0  # a comment after so long without a frame: proxies close silent connections
 _WRITE_SECONDS = 60.0  # a client that takes nothing for so long is gone
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = b": still at work\n\n"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_MARK = "\0"
 
 
 def frame(value: Any, event: str | None = None) -> bytes:
     """One event."""
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    data = _JSON.encode(value).encode("utf-8", "replace")
     name = b"event: " + event.encode() + b"\n" if event else b""
     return name + b"data: " + data + b"\n\n"
+
+
+class TextFrames:
+    """Frames that differ in one text only; the rest is encoded once. `make` builds the object of a text."""
+
+    def __init__(self, make: Callable[[str], dict[str, Any]]) -> None:
+        mark = _JSON.encode(_MARK).encode()
+        self._head, _, self._tail = frame(make(_MARK)).partition(mark)
+
+    def __call__(self, text: str) -> bytes:
+        return self._head + _JSON.encode(text).encode("utf-8", "replace") + self._tail
 
 
 class EventStream(Response):
@@ -81,7 +94,9 @@ class EventStream(Response):
         self._sending = False
         self._last = time.monotonic()
 
-    def _encode(self, value: dict[str, Any]) -> bytes:
+    def _encode(self, value: dict[str, Any] | bytes) -> bytes:
+        if isinstance(value, bytes):
+            return value
         return frame(value, value.get("type", "error") if self._named else None)
 
 

@@ -1,4 +1,4 @@
-"""docs/api.md is executed: each example runs against a real server, and prints what stands behind its `# =>`."""
+"""docs/api.md is executed: each example runs against a real server and prints what its `# =>` says."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
 
 BENCH = {"bench peers", "bench profile"}
 NAMED = dict.fromkeys(
-    READMES, {"ask", "chat", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
+    READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
 )
 
 

@@ -227,7 +227,7 @@ def test_version() -> None:
 
 def test_help_is_quick_and_complete() -> None:
     shown = text_of("--help")
-    for command in ("ask", "chat", "info", "tokenize", "pull", "bench", "quantize"):
+    for command in ("ask", "chat", "info", "tokenize", "pull", "serve", "bench", "quantize"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""What a prompt shares with an earlier one is not computed again; figures of how much come with the answer."""
+"""What a prompt shares with an earlier one is not computed again; the answer says how much it was."""
 
 from __future__ import annotations
 

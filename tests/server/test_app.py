@@ -62,7 +62,12 @@ def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 def test_sigterm_lets_answers_end() -> None:
     with process() as (running, url):
-        body = {"messages": [{"role": "user", "content": QUESTION}], "stream": True, "ignore_eos": True, "max_tokens": 300}
+        body = {
+            "messages": [{"role": "user", "content": QUESTION}],
+            "stream": True,
+            "ignore_eos": True,
+            "max_tokens": 300,
+        }
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)

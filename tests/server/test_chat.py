@@ -36,7 +36,11 @@ async def async_client(url: str) -> AsyncIterator[openai.AsyncOpenAI]:
 def test_an_answer(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="tí-hon", messages=MESSAGES)
     choice = answer.choices[0]
-    assert (choice.message.content, choice.message.role, choice.finish_reason) == (ANSWER, "assistant", "stop")
+    assert (choice.message.content, choice.message.role, choice.finish_reason) == (
+        ANSWER,
+        "assistant",
+        "stop",
+    )
     assert answer.id.startswith("chatcmpl-") and answer.model == "tí-hon" and answer.created > 1_700_000_000
     assert answer.usage is not None and answer.usage.prompt_tokens > 10 and answer.usage.completion_tokens > 5
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -52,7 +56,9 @@ def test_a_stream_is_the_same_answer(client: openai.OpenAI) -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == ANSWER
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == ["stop"]
+    assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == [
+        "stop"
+    ]
     assert len(chunks) > 5, "it comes in pieces"
     assert not chunks[-1].choices and chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens > 5
@@ -129,7 +135,10 @@ def test_known_prefixes_are_told(client: openai.OpenAI) -> None:
 def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
     parts: Any = [
         {"role": "developer", "content": "Trả lời ngắn."},
-        {"role": "user", "content": [{"type": "text", "text": QUESTION[:10]}, {"type": "text", "text": QUESTION[10:]}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": QUESTION[:10]}, {"type": "text", "text": QUESTION[10:]}],
+        },
     ]
     assert client.chat.completions.create(model="tí-hon", messages=parts).choices[0].message.content
 
@@ -139,7 +148,10 @@ def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "chúa", "content": "a"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages[0].content",
+        ),
         ({"temperature": -1}, "temperature"),
         ({"temprature": 1}, "temprature"),
         ({"n": 999}, "n"),
@@ -181,7 +193,9 @@ def test_a_client_that_goes_frees_its_place(url: str) -> None:
     def running() -> int:
         metrics = httpx.get(f"{url}/metrics").text
         return sum(
-            int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith("binhdan_requests_running{")
+            int(float(line.split()[-1]))
+            for line in metrics.splitlines()
+            if line.startswith("binhdan_requests_running{")
         )
 
     def await_running(wanted: int) -> bool:

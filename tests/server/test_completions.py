@@ -90,7 +90,9 @@ def test_models(client: openai.OpenAI) -> None:
 
 def test_two_models_and_the_default(url: str) -> None:
     body: Any = {"prompt": PROMPT, "max_tokens": 2}
-    answers = [httpx.post(f"{url}/v1/completions", json=body | change).json() for change in ({}, {"model": "b"})]
+    answers = [
+        httpx.post(f"{url}/v1/completions", json=body | change).json() for change in ({}, {"model": "b"})
+    ]
     assert [answer["model"] for answer in answers] == ["a", "b"]
     assert answers[0]["choices"][0]["text"] == answers[1]["choices"][0]["text"]
 

@@ -40,6 +40,10 @@ def test_strangers_stay_outside(url: str) -> None:
             one.models.list()
     assert httpx.get(f"{url}/livez").status_code == 200
     assert httpx.get(f"{url}/metrics").status_code == 401
+    headers = {"Authorization": f"Bearer {KEYS['chủ']['key']}"}
+    assert (
+        'binhdan_refusals_total{reason="unauthorized"}' in httpx.get(f"{url}/metrics", headers=headers).text
+    )
 
 
 def test_each_sees_its_own_costs_and_the_operator_all(url: str) -> None:

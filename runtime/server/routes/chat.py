@@ -18,7 +18,7 @@ from binhdan.runtime.server.pool import LoadedModel
 from binhdan.runtime.server.reader import Reader
 from binhdan.runtime.server.routes.completions import FINISH_REASONS
 from binhdan.runtime.server.schemas.chat import ChatBody, NamedTool
-from binhdan.runtime.server.sse import Frames
+from binhdan.runtime.server.sse import Frames, TextFrames
 from binhdan.runtime.server.tools import ToolPlan, plan_tools
 from fastapi import APIRouter, Request, Response
 
@@ -54,7 +54,9 @@ class ChatReply:
         )
         spec = format_spec(body.response_format)
         if spec is not None and self._tools.spec is not None:
-            raise ApiError(400, "an answer is of a given form or calls tools, not both", param="response_format")
+            raise ApiError(
+                400, "an answer is of a given form or calls tools, not both", param="response_format"
+            )
         try:
             prompt = tokenizer.chat_prompt(
                 cast("list[Message]", self._tools.messages([message.message() for message in body.messages])),
@@ -85,10 +87,11 @@ class ChatReply:
         """The chunks of one that does."""
         generation = exchange.generation
         readers = [self._reader() for _ in range(len(generation))]
+        texts = [_text_frames(exchange, index) for index in range(len(generation))]
         ended: set[int] = set()
 
-        def endings() -> list[dict[str, Any]]:
-            values = []
+        def endings() -> list[dict[str, Any] | bytes]:
+            values: list[dict[str, Any] | bytes] = []
             for index, reader in enumerate(readers):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
@@ -99,8 +102,12 @@ class ChatReply:
 
         yield [_chunk(exchange, i, {"role": "assistant", "content": ""}) for i in range(len(readers))]
         async for batch in generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
+                if readers[index].plain and piece.kind == "text" and piece.logprob is None:
+                    if piece.text:
+                        values.append(texts[index](piece.text))
+                    continue
                 logprobs = self._logprobs(exchange, () if piece.logprob is None else (piece.logprob,))
                 deltas = readers[index].push(piece)
                 if not deltas and logprobs is not None:
@@ -144,7 +151,9 @@ class _Message:
         self.reasoning += delta.get("reasoning_content", "")
         for call in delta.get("tool_calls", ()):
             if call["index"] == len(self.calls):
-                self.calls.append({"id": call["id"], "type": "function", "function": {"name": "", "arguments": ""}})
+                self.calls.append(
+                    {"id": call["id"], "type": "function", "function": {"name": "", "arguments": ""}}
+                )
             for field, text in call["function"].items():
                 self.calls[call["index"]]["function"][field] += text
 
@@ -157,6 +166,10 @@ class _Message:
         if self.calls:
             value["tool_calls"] = self.calls
         return value
+
+
+def _text_frames(exchange: Exchange, index: int) -> TextFrames:
+    return TextFrames(lambda text: _chunk(exchange, index, {"content": text}))
 
 
 def _finish_reason(answer: Answer, reader: Reader) -> str:

@@ -63,9 +63,7 @@ class _Reply:
             logprobs = None
             if answer.logprobs is not None:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
-            choices.append(
-                _choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs)
-            )
+            choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
         return _object(exchange, choices) | {"usage": exchange.usage()}
 
     async def frames(self, exchange: Exchange) -> Frames:
@@ -73,8 +71,8 @@ class _Reply:
         offsets = [0] * len(generation)
         ended: set[int] = set()
 
-        def endings() -> list[dict[str, Any]]:
-            values = []
+        def endings() -> list[dict[str, Any] | bytes]:
+            values: list[dict[str, Any] | bytes] = []
             for index in range(len(generation)):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
@@ -87,7 +85,7 @@ class _Reply:
             offsets = [len(echo) for echo in echoes]
             yield [_object(exchange, [_choice(i, echo, None, None)]) for i, echo in enumerate(echoes)]
         async for batch in generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
                 logprobs = self._piece_logprobs(piece, offsets[index])
                 offsets[index] += len(piece.text)

@@ -72,7 +72,7 @@ class _Reply:
         yield [event("response.created", response=begun), event("response.in_progress", response=begun)]
         items = _Items(exchange)
         async for batch in exchange.generation.batches():
-            values = []
+            values: list[dict[str, Any] | bytes] = []
             for _, piece in batch:
                 if not piece.text:
                     continue
@@ -157,7 +157,10 @@ class _Items:
         if self._kinds:
             yield from self._close(self._exchange.generation.answer(0).reasoning, "completed")
         self._kinds.append(kind)
-        yield "response.output_item.added", {"output_index": self.place["output_index"], "item": self._item(None)}
+        yield (
+            "response.output_item.added",
+            {"output_index": self.place["output_index"], "item": self._item(None)},
+        )
         yield "response.content_part.added", {**self.place, "part": self._part("")}
 
     def close(self, answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -26,7 +26,7 @@ class StreamOptions(Body):
 
 
 class Sampling(Body):
-    """How answers are drawn. The default is greedy, as everywhere in binhdan; `top_k` to `thinking` are ours."""
+    """How answers are drawn; greedy by default, as all of binhdan. `top_k` and what follows are ours."""
 
     temperature: Annotated[float | None, Field(ge=0, le=100)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None

@@ -1,0 +1,173 @@
+"""Forms of answers and tools through the official client: valid by construction, whole and streamed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import openai
+import pydantic
+import pytest
+from serving import QUESTION, serving
+
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+SCHEMA: Any = {
+    "type": "object",
+    "properties": {
+        "tên": {"type": "string", "maxLength": 12},
+        "miền": {"enum": ["Bắc", "Trung", "Nam"]},
+        "số": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 99}, "maxItems": 3},
+    },
+    "required": ["tên", "miền", "số"],
+    "additionalProperties": False,
+}
+TOOLS: Any = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Thời tiết",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"enum": ["Hà Nội", "Huế"]},
+                    "days": {"type": "integer", "minimum": 1, "maximum": 9},
+                },
+                "required": ["city", "days"],
+            },
+        },
+    }
+    for name in ("weather", "forecast")
+]
+
+
+class Place(pydantic.BaseModel):
+    miền: Literal["Bắc", "Nam"]
+    số: int = pydantic.Field(ge=0, le=9)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[openai.OpenAI]:
+    with serving(models={"a": None}) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            yield client
+
+
+def ask(client: openai.OpenAI, form: Any, **more: Any) -> str:
+    answer = client.chat.completions.create(
+        model="a", messages=MESSAGES, response_format=form, **{"max_tokens": 300} | more
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    return answer.choices[0].message.content or ""
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_a_json_schema(client: openai.OpenAI, temperature: float) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "nơi", "schema": SCHEMA, "strict": True}}
+    value = json.loads(ask(client, form, temperature=temperature, seed=1))
+    assert value.keys() == {"tên", "miền", "số"} and value["miền"] in ("Bắc", "Trung", "Nam")
+    assert len(value["tên"]) <= 12 and all(0 <= one <= 99 for one in value["số"])
+
+
+def test_the_clients_own_parse(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model="a", messages=MESSAGES, response_format=Place, max_tokens=300
+    )
+    assert isinstance(answer.choices[0].message.parsed, Place)
+
+
+def test_any_json_object(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="a",
+        messages=MESSAGES,
+        response_format={"type": "json_object"},
+        max_tokens=400,
+        temperature=1,
+        seed=5,
+    ).choices[0]
+    if answer.finish_reason == "stop":
+        assert isinstance(json.loads(answer.message.content or ""), dict)
+    assert (answer.message.content or "").startswith("{")
+
+
+def test_regex_and_grammars(client: openai.OpenAI) -> None:
+    assert re.fullmatch(r"0\d{9}", ask(client, {"type": "regex", "pattern": r"0\d{9}"}))
+    lark = 'start: "có" | "không" | "chưa biết"'
+    assert ask(client, {"type": "grammar", "grammar": lark}) in ("có", "không", "chưa biết")
+    gbnf = 'root ::= "vâng" | "dạ " [0-9]+ "."'
+    assert re.fullmatch(r"vâng|dạ \d+\.", ask(client, {"type": "grammar", "grammar": gbnf}))
+
+
+def test_of_completions_and_responses(client: openai.OpenAI) -> None:
+    form = {"type": "regex", "pattern": "[ab]{5}"}
+    text = (
+        client.completions.create(model="a", prompt="x", extra_body={"response_format": form}).choices[0].text
+    )
+    assert re.fullmatch("[ab]{5}", text)
+    response = client.responses.parse(model="a", input="x", text_format=Place)
+    assert isinstance(response.output_parsed, Place)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "forecast"}}])
+def test_a_demanded_call(client: openai.OpenAI, choice: Any) -> None:
+    answer = client.chat.completions.create(
+        model="a",
+        messages=MESSAGES,
+        tools=TOOLS,
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=300,
+    ).choices[0]
+    assert answer.finish_reason == "tool_calls" and answer.message.tool_calls is not None
+    (call,) = answer.message.tool_calls
+    assert call.type == "function" and call.id
+    arguments = json.loads(call.function.arguments)
+    assert arguments["city"] in ("Hà Nội", "Huế") and 1 <= arguments["days"] <= 9
+    if choice != "required":
+        assert call.function.name == "forecast"
+
+
+def test_a_streamed_call_is_the_same(client: openai.OpenAI) -> None:
+    request: Any = {"model": "a", "messages": MESSAGES, "tools": TOOLS, "tool_choice": "required"}
+    request |= {"parallel_tool_calls": False, "max_tokens": 300}
+    whole = client.chat.completions.create(**request).choices[0].message.tool_calls
+    with client.chat.completions.stream(**request) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion().choices[0]
+    assert final.finish_reason == "tool_calls" and final.message.tool_calls and whole
+    assert final.message.tool_calls[0].function.arguments == whole[0].function.arguments
+
+
+def test_calls_and_results_in_the_history(client: openai.OpenAI) -> None:
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": '{"city": "Huế", "days": 1}'},
+    }
+    history: Any = [
+        *MESSAGES,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "nắng"},
+    ]
+    for tools in ({"tools": TOOLS}, {}):
+        assert client.chat.completions.create(model="a", messages=history, max_tokens=4, **tools).choices
+
+
+@pytest.mark.parametrize(
+    ("form", "word"),
+    [
+        ({"type": "regex", "pattern": "("}, "unclosed group"),
+        ({"type": "regex"}, ""),
+        ({"type": "grammar", "grammar": "start: nothing"}, ""),
+        ({"type": "json_schema"}, "json_schema"),
+        ({"type": "json_schema", "json_schema": {"schema": {"type": "chữ"}}}, ""),
+        ({"type": "json_schema", "json_schema": {"schema": {"not": {"type": "string"}}}}, "not"),
+    ],
+)
+def test_wrong_forms_are_the_clients_fault(client: openai.OpenAI, form: Any, word: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, form)
+    assert word in caught.value.message and (caught.value.param or "").startswith("response_format")
