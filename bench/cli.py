@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from binhdan.bench.output import progress, to_json
+from binhdan.bench.serving.cli import app as serving
 
 import binhdan
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from binhdan.bench.workload import Workload
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.add_typer(serving, name="serve")
 
 
 @app.callback()
@@ -40,7 +40,7 @@ def speed(
 
     with binhdan.load(model, threads=threads, prefix_cache=False) as loaded:
         result = measure(loaded, prompt=prompt, decode=decode, runs=runs)
-    typer.echo(_json(asdict(result)) if as_json else speed_table(result))
+    typer.echo(to_json(asdict(result)) if as_json else speed_table(result))
 
 
 @app.command()
@@ -89,10 +89,10 @@ def peers(
     comparisons = []
     for model in models or (None,):
         workload = _workload(model, threads, prompt, decode, depth, sequences)
-        with _progress(rounds * len(compared)) as step:
+        with progress(rounds * len(compared)) as step:
             comparisons.append(compare(compared, workload, rounds, step))
     if as_json:
-        typer.echo(_json([asdict(one) for one in comparisons]))
+        typer.echo(to_json([asdict(one) for one in comparisons]))
     else:
         tables = (peers_table(one) for one in comparisons)
         typer.echo("\n\n".join([machine_line(comparisons[0].machine), *tables]))
@@ -117,7 +117,7 @@ def profile(
 
     workload = _workload(model, threads, prompt, decode, depth, sequences)
     result = profile(workload, isa)
-    typer.echo(_json(asdict(result)) if as_json else profile_table(result))
+    typer.echo(to_json(asdict(result)) if as_json else profile_table(result))
 
 
 @app.command()
@@ -133,7 +133,7 @@ def kernels(
     from binhdan.bench.tables import kernels_table
 
     figures = measure(select, seconds)
-    typer.echo(_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
+    typer.echo(to_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
 
 
 def _workload(
@@ -151,24 +151,3 @@ def _workload(
         depth=depth,
         sequences=sequences,
     )
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)  # paths are text
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on the terminal's standard error; what is yielded says what comes next."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-
-        def step(turn: int, name: str) -> None:
-            bar.update(task, description=f"round {turn + 1}: {name}")
-            bar.advance(task)
-
-        yield step
