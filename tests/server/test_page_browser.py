@@ -57,12 +57,15 @@ def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
         page.screenshot(path=tmp_path / "welcome.png")
         ask(page, QUESTION)
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
-        expect(page.locator(".stats summary")).to_have_text(re.compile(r"^\d+\stoken · [\d,.]+\stoken/giây"))
+        expect(page.locator(".stats summary")).to_have_text(
+            re.compile(r"^\d+\stoken · [\d,.]+\stoken/giây · [\d,.]+\sđồng$")
+        )
         expect(page.locator("#question")).to_have_value("")
         expect(page.locator("#question")).to_be_focused()
         ask(page, GREETING)
         wait(page)
         page.locator(".answer .stats summary").last.click()
+        expect(page.locator(".answer:last-child dd").last).to_be_in_viewport()
         rows = page.locator(".answer:last-child dt").all_inner_texts()
         assert rows[:5] == [
             "Mô hình",

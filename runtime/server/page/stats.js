@@ -50,11 +50,11 @@ export function summary(stats) {
   return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
-/** [what, how much] of everything that is known. */
+/** [what, how much, and in which language if not the page's] of everything that is known. */
 export function details(stats, model) {
   const value = Object.fromEntries(Object.entries(stats).map(([name, one]) => [name, positive(one)]));
   const rows = [];
-  const row = (label, text) => rows.push([label, text]);
+  const row = (label, text, language = "") => rows.push([label, text, language]);
   if (model) row(t("Mô hình"), model);
   if (known(value.prompt)) {
     const tokens = t("{n} token", { n: number(value.prompt) });
@@ -71,7 +71,8 @@ export function details(stats, model) {
   }
   if (known(value.vnd)) {
     row(t("Một nghìn câu như vậy"), money(value.vnd * 1000));
-    if (typeof stats.basis === "string" && stats.basis) row(t("Cách tính tiền"), stats.basis.slice(0, 500));
+    const basis = typeof stats.basis === "string" ? stats.basis.slice(0, 500) : "";
+    if (basis) row(t("Cách tính tiền"), basis, "en");
   }
   return rows;
 }

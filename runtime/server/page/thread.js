@@ -40,6 +40,9 @@ class AnswerView {
     this.again = find(".again");
     this.copy.addEventListener("click", () => copy(message.content));
     this.again.addEventListener("click", onAgain);
+    this.stats.addEventListener("toggle", () => {
+      if (this.stats.open) this.stats.scrollIntoView({ block: "nearest" });
+    });
     this.text.addEventListener("click", (event) => {
       const frame = event.target.closest("button")?.closest(".code");
       if (frame) copy(frame.querySelector("pre").textContent);
@@ -76,11 +79,12 @@ class AnswerView {
 
   drawStats(line, rows) {
     this.stats.querySelector("summary").textContent = line;
-    const pairs = rows.flatMap(([label, value]) => {
+    const pairs = rows.flatMap(([label, value, language]) => {
       const term = document.createElement("dt");
       const definition = document.createElement("dd");
       term.textContent = label;
       definition.textContent = value;
+      if (language) definition.lang = language;
       return [term, definition];
     });
     this.stats.querySelector("dl").replaceChildren(...pairs);
