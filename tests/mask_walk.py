@@ -1,4 +1,4 @@
-"""Answers without a model: at each step any token that the mask allows, as wild as can be."""
+"""Answers without a model: at each step any token that the mask allows, to be as wild as can be."""
 
 from __future__ import annotations
 

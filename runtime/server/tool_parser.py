@@ -12,11 +12,15 @@ from binhdan.runtime.server.tool_format import MOST_CALLS, ToolFormat
 
 _MOST_CALL = 1 << 16  # characters of a call that are held back until it is whole
 _MOST_BLANKS = 64
+_PIECE = 512  # characters looked at together: what is left of them is copied at each step
+# Blanks are bounded, since a call that is not certain is looked at again with each piece.
 _HEADER = re.compile(
-    r'\s*\{\s*"name"\s*:\s*"(?P<name>[^"\\]{1,256})"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
+    r'\s{0,64}\{\s{0,64}"name"\s{0,64}:\s{0,64}"(?P<name>[^"\\]{1,256})"'
+    r'\s{0,64},\s{0,64}"(?:arguments|parameters)"\s{0,64}:\s{0,64}(?=\{)'
 )
-_FIRST_KEY = re.compile(r'\s*\{\s*(?:"(?P<key>[^"\\]*)"|[^\s"])')
+_FIRST_KEY = re.compile(r'\s{0,64}\{\s{0,64}(?:"(?P<key>[^"\\]{0,64})"|[^\s"])')
 _CALL_KEYS = ("name", "arguments", "parameters", "type", "id")
+_BEGIN = re.compile(r"\s{0,64}(?:\{|$)")
 _NOTABLE = re.compile(r'["\\{}\[\]]')
 
 
@@ -74,8 +78,9 @@ class ToolCallParser:
 
     def push(self, text: str) -> list[Part]:
         """What has become certain."""
-        self._buffer += text
-        self._run(False)
+        for i in range(0, len(text), _PIECE):
+            self._buffer += text[i : i + _PIECE]
+            self._run(False)
         return self._take()
 
     def finish(self) -> list[Part]:
@@ -131,22 +136,21 @@ class ToolCallParser:
             self._value = _ValueEnd()
             self._state = self._arguments
             return True
-        stripped = text.lstrip()
+        begin = _BEGIN.match(text)
         first = _FIRST_KEY.match(text)
-        if (
-            header
-            or (stripped and stripped[0] != "{")
-            or (first and first["key"] not in _CALL_KEYS)
-            or len(text) - len(stripped) > _MOST_BLANKS
-        ):
-            return self._no_call()
+        if header or not begin or (first and first["key"] not in _CALL_KEYS):
+            return self._no_call(0)
         # Perhaps another order of keys, or arguments that are no object: wait for the whole.
         end = self._value.find(text)
-        if end is None:
-            return self._no_call() if final or len(text) > _MOST_CALL else False
+        if end is None and not final and len(text) <= _MOST_CALL:
+            return False
+        if end is None or end > _MOST_CALL:
+            self._say(self._opening)
+            self._state = self._rest
+            return True
         call = _parse(text[:end])
         if call is None or call[0] not in self._names:
-            return self._no_call()
+            return self._no_call(end)
         self._open(call[0])
         self._parts.append(ArgumentsPart(self._calls - 1, call[1]))
         self._buffer = text[end:]
@@ -218,9 +222,10 @@ class ToolCallParser:
         self._parts.append(CallPart(self._calls, self._format.new_id(), name))
         self._calls += 1
 
-    def _no_call(self) -> bool:
-        """What looked like a call is text."""
-        self._say(self._opening)
+    def _no_call(self, length: int) -> bool:
+        """What looked like a call of that length is text."""
+        self._say(self._opening + self._buffer[:length])
+        self._buffer = self._buffer[length:]
         self._state = self._text if self._format.marker else self._rest
         return True
 

@@ -1,0 +1,106 @@
+// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which
+// may stand behind a proxy under a path of its own.
+
+/** status: HTTP's; 0 when there was no answer, or not a whole one. retryAt: as Date.now(); 0: at once. */
+export class ApiError extends Error {
+  constructor(status, message, { code = "", retryAt = 0 } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAt = retryAt;
+  }
+}
+
+const address = (path) => new URL(path, document.baseURI);
+
+function retryAt(response) {
+  const value = response.headers.get("retry-after") ?? "";
+  const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value);
+  return Number.isFinite(at) ? Math.min(at, Date.now() + 3_600_000) : 0;
+}
+
+function errorOf(value, status, at = 0) {
+  const error = value?.error;
+  const message = typeof error === "string" ? error : error?.message;
+  return new ApiError(status, typeof message === "string" ? message : "", {
+    code: typeof error?.code === "string" ? error.code : "",
+    retryAt: at,
+  });
+}
+
+async function request(path, key, options) {
+  const headers = { ...options.headers };
+  if (key) headers.Authorization = `Bearer ${key}`;
+  let response;
+  try {
+    response = await fetch(address(path), { ...options, headers, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "");
+  }
+  if (response.ok) return response;
+  const value = await response.json().catch(() => null);
+  throw errorOf(value, response.status, retryAt(response));
+}
+
+/** [{id, isDefault}]. Raises ApiError. */
+export async function listModels(key) {
+  const response = await request("v1/models", key, { method: "GET" });
+  const value = await response.json().catch(() => null);
+  const models = Array.isArray(value?.data) ? value.data : [];
+  return models
+    .filter((model) => typeof model?.id === "string")
+    .map((model) => ({ id: model.id, isDefault: model.binhdan?.default === true }));
+}
+
+/** The `data` of server-sent events (WHATWG HTML, section 9.2), as they come. */
+async function* eventData(stream) {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder(); // keeps the first bytes of a character whose others come later
+  let rest = "";
+  let data = [];
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      rest += done ? decoder.decode() : decoder.decode(value, { stream: true });
+      const lines = rest.split("\n");
+      rest = lines.pop();
+      for (const raw of lines) {
+        const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
+        if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
+        else if (line === "" && data.length > 0) {
+          yield data.join("\n");
+          data = [];
+        }
+      }
+      if (done) return;
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // it may have failed already
+  }
+}
+
+/**
+ * The chunks of an answer, parsed. Raises ApiError, also when the stream ends before the answer does, and
+ * AbortError when `signal` says so.
+ */
+export async function* streamChat(body, key, signal) {
+  const response = await request("v1/chat/completions", key, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+    signal,
+  });
+  try {
+    for await (const data of eventData(response.body)) {
+      if (data === "[DONE]") return;
+      const chunk = JSON.parse(data);
+      if (chunk?.error) throw errorOf(chunk, 500);
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof ApiError || error.name === "AbortError") throw error;
+    throw new ApiError(0, "", { code: "cut" });
+  }
+  throw new ApiError(0, "", { code: "cut" });
+}

@@ -1,0 +1,59 @@
+// One answer, from the request to its end.
+
+import { ApiError, streamChat } from "./api.js";
+import { statsOf } from "./stats.js";
+
+/** The body of a request for the next message of `messages`. `again`: it should not be the same as before. */
+export function bodyOf(messages, settings, model, again) {
+  const sent = [];
+  for (const { role, content } of messages) {
+    // Many templates want turns that alternate, and some questions have had no answer.
+    if (sent.at(-1)?.role === role) sent.at(-1).content += `\n\n${content}`;
+    else if (content) sent.push({ role, content });
+  }
+  if (settings.system.trim()) sent.unshift({ role: "system", content: settings.system });
+  const body = { messages: sent };
+  if (model) body.model = model;
+  if (settings.maxTokens !== null) body.max_tokens = settings.maxTokens;
+  if (settings.temperature !== null) body.temperature = settings.temperature;
+  else if (again) body.temperature = 0.7; // without, the server may take the likeliest token every time
+  if (settings.thinking) body.reasoning_effort = "medium";
+  return body;
+}
+
+/**
+ * Fills `message` with what comes, calling `changed` each time. Returns the ApiError that ended it, or null.
+ * `message.ending` says how it ended: stop, length, stopped (by the user), cut.
+ */
+export async function run(message, body, key, signal, changed) {
+  const clock = { first: 0, last: 0 };
+  let usage = null;
+  try {
+    for await (const chunk of streamChat(body, key, signal)) {
+      if (chunk.usage) usage = chunk.usage;
+      const choice = chunk.choices?.[0];
+      if (!choice) continue;
+      const { content, reasoning_content: reasoning } = choice.delta ?? {};
+      if (typeof content === "string") message.content += content;
+      if (typeof reasoning === "string") message.reasoning += reasoning;
+      if (content || reasoning) {
+        clock.last = performance.now();
+        clock.first ||= clock.last;
+      }
+      if (typeof choice.finish_reason === "string") message.ending = choice.finish_reason;
+      changed();
+    }
+    return null;
+  } catch (error) {
+    if (error.name === "AbortError") {
+      message.ending = "stopped";
+      return null;
+    }
+    message.ending = "cut";
+    if (error instanceof ApiError) return error;
+    console.error(error);
+    return new ApiError(0, String(error.message));
+  } finally {
+    message.stats = statsOf(usage, clock);
+  }
+}

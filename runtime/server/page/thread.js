@@ -1,0 +1,148 @@
+// The conversation on the screen: one view for each message.
+
+import { $, clone, copy } from "./dom.js";
+import { languageOf, t } from "./i18n.js";
+import { render } from "./markdown.js";
+import { details, summary } from "./stats.js";
+
+const ENDINGS = {
+  length: () => t("Dừng ở đây vì đã hết độ dài cho phép."),
+  stopped: () => t("Bạn đã dừng câu trả lời ở đây."),
+  cut: () => t("Câu trả lời bị ngắt ở đây."),
+};
+
+class QuestionView {
+  constructor(message, { onEdit }) {
+    this.element = clone("t-question");
+    this.edit = this.element.querySelector(".edit");
+    this.edit.addEventListener("click", onEdit);
+    const text = this.element.querySelector(".text");
+    text.textContent = message.content;
+    text.lang = languageOf(message.content);
+  }
+
+  place({ lastQuestion, idle }) {
+    this.edit.hidden = !(lastQuestion && idle);
+  }
+}
+
+class AnswerView {
+  constructor(message, { onAgain }) {
+    this.message = message;
+    this.element = clone("t-answer");
+    const find = (selector) => this.element.querySelector(selector);
+    this.reasoning = find(".reasoning");
+    this.waiting = find(".waiting");
+    this.text = find(":scope > .text");
+    this.note = find(".note");
+    this.stats = find(".stats");
+    this.copy = find(".copy");
+    this.again = find(".again");
+    this.copy.addEventListener("click", () => copy(message.content));
+    this.again.addEventListener("click", onAgain);
+    this.text.addEventListener("click", (event) => {
+      const frame = event.target.closest("button")?.closest(".code");
+      if (frame) copy(frame.querySelector("pre").textContent);
+    });
+  }
+
+  place({ last, running, idle }) {
+    this.running = running;
+    this.again.hidden = !(last && idle);
+    this.draw();
+  }
+
+  draw() {
+    const { content, reasoning, ending, stats, model } = this.message;
+    this.element.setAttribute("aria-busy", String(this.running));
+    this.waiting.hidden = !this.running || content !== "";
+    this.waiting.querySelector("span").textContent = reasoning ? t("Đang suy nghĩ…") : t("Đang đọc câu hỏi…");
+    this.reasoning.hidden = reasoning === "";
+    if (reasoning) {
+      this.reasoning.querySelector("summary").textContent = t("Những điều mô hình đã nghĩ");
+      this.reasoning.querySelector(".text").textContent = reasoning;
+    }
+    render(this.text, content);
+    const language = languageOf(content);
+    if (this.text.lang !== language) this.text.lang = language;
+    const note = this.running ? "" : (ENDINGS[ending]?.() ?? "");
+    this.note.textContent = note;
+    this.note.hidden = note === "";
+    this.copy.hidden = this.running || content === "";
+    const line = this.running || !stats ? "" : summary(stats);
+    this.stats.hidden = line === "";
+    if (line && !this.stats.open) this.drawStats(line, details(stats, model));
+  }
+
+  drawStats(line, rows) {
+    this.stats.querySelector("summary").textContent = line;
+    const pairs = rows.flatMap(([label, value]) => {
+      const term = document.createElement("dt");
+      const definition = document.createElement("dd");
+      term.textContent = label;
+      definition.textContent = value;
+      return [term, definition];
+    });
+    this.stats.querySelector("dl").replaceChildren(...pairs);
+  }
+}
+
+/** `actions`: onEdit() of the last question, onAgain() for the last answer. */
+export class Thread {
+  constructor(actions) {
+    this.actions = actions;
+    this.list = $("thread");
+    this.scroller = $("main");
+    this.views = new Map(); // message -> view
+    this.atEnd = true;
+    this.scroller.addEventListener("scroll", () => this.noteScroll(), { passive: true });
+    $("to-end").addEventListener("click", () => this.toEnd(true));
+  }
+
+  /** Shows all of `messages`; `running` is the one that is being written, or null. */
+  show(messages, running, { afresh = false } = {}) {
+    for (const [message, view] of this.views) {
+      if (!afresh && messages.includes(message)) continue;
+      view.element.remove();
+      this.views.delete(message);
+    }
+    const lastQuestion = messages.findLast((message) => message.role === "user");
+    messages.forEach((message, i) => {
+      let view = this.views.get(message);
+      if (!view) {
+        const View = message.role === "user" ? QuestionView : AnswerView;
+        view = new View(message, this.actions);
+        this.views.set(message, view);
+        this.list.append(view.element);
+      }
+      view.place({
+        last: i === messages.length - 1,
+        lastQuestion: message === lastQuestion,
+        running: message === running,
+        idle: running === null,
+      });
+    });
+    if (this.atEnd) this.toEnd();
+  }
+
+  /** More of `message` has come. */
+  update(message) {
+    this.views.get(message)?.draw();
+    if (this.atEnd) this.toEnd();
+    else this.noteScroll();
+  }
+
+  toEnd(smoothly = false) {
+    const still = !smoothly || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior: still ? "instant" : "smooth" });
+    this.atEnd = true;
+    $("to-end").hidden = true;
+  }
+
+  noteScroll() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
+    const below = scrollHeight - scrollTop - clientHeight;
+    this.atEnd = below < 48;
+    $("to-end").hidden = below < 200;
+  }
+}

@@ -1,0 +1,431 @@
+"""The chat page in a browser, with the real server and the embedded model behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
+
+from browser import CONTRAST, chromium, visit
+from playwright.sync_api import expect
+from serving import ANSWER, QUESTION, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+ENDLESS = "viet tiep: ngay xua ngay xua"  # the embedded model goes on until its context is full
+GREETING = "Xin chào!"
+LETTERS = "ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
+KEY = "sk-chia-khoa-cua-ba"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving() as url:
+        yield url
+
+
+def ask(page: Page, text: str) -> None:
+    page.fill("#question", text)
+    page.press("#question", "Enter")
+
+
+def wait(page: Page) -> None:
+    """For the answer's end."""
+    expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
+    expect(page.locator("#send")).to_be_visible()
+
+
+def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
+    with visit(browser, url) as page:
+        expect(page.locator("#welcome h2")).to_have_text("Xin chào! Bạn muốn hỏi gì?")
+        expect(page.locator("#question")).to_be_focused()
+        page.screenshot(path=tmp_path / "welcome.png")
+        ask(page, QUESTION)
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
+        expect(page.locator(".stats summary")).to_have_text(re.compile(r"^\d+\stoken · [\d,.]+\stoken/giây"))
+        expect(page.locator("#question")).to_have_value("")
+        expect(page.locator("#question")).to_be_focused()
+        ask(page, GREETING)
+        wait(page)
+        page.locator(".answer .stats summary").last.click()
+        rows = page.locator(".answer:last-child dt").all_inner_texts()
+        assert rows[:5] == [
+            "Mô hình",
+            "Câu hỏi và lịch sử",
+            "Chờ đến lượt",
+            "Đọc câu hỏi",
+            "Viết câu trả lời",
+        ]
+        page.screenshot(path=tmp_path / "chat.png")
+        before = page.locator(".message > .text").all_inner_texts()
+        page.reload()
+        expect(page.locator(".message")).to_have_count(4)
+        assert page.locator(".message > .text").all_inner_texts() == before
+        expect(page.locator("#conversations .open")).to_have_text([QUESTION])
+        expect(page).to_have_title(f"{QUESTION} – Bình dân")
+
+        page.click("#new-chat")
+        expect(page.locator("#welcome")).to_be_visible()
+        page.click("#suggestions button >> nth=0")
+        wait(page)
+        expect(page.locator("#conversations .open")).to_have_count(2)
+        page.click(f"#conversations .open:has-text('{QUESTION}')")
+        assert page.locator(".message > .text").all_inner_texts() == before
+
+
+def test_stop(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        for way in ("Escape", "button"):
+            page.click("#new-chat")
+            ask(page, ENDLESS)
+            answer = page.locator(".answer > .text")
+            expect(answer).to_contain_text("ngày xưa, gọi là")
+            expect(page.locator("#send")).to_be_hidden()
+            page.press("#question", "Escape") if way == "Escape" else page.click("#stop")
+            expect(page.locator(".answer .note")).to_have_text("Bạn đã dừng câu trả lời ở đây.")
+            expect(page.locator("#send")).to_be_visible()
+            stopped = answer.inner_text()
+            page.wait_for_timeout(300)
+            assert answer.inner_text() == stopped
+        # What was stopped stays, and the conversation goes on.
+        page.reload()
+        expect(page.locator(".answer .note")).to_be_visible()
+        ask(page, GREETING)
+        wait(page)
+        expect(page.locator(".message")).to_have_count(4)
+
+
+def test_left_in_the_middle(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        ask(page, ENDLESS)
+        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa, gọi là")
+        page.reload()
+        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa, gọi là")
+        expect(page.locator("#send")).to_be_visible()
+
+
+def test_two_conversations_at_once(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        ask(page, ENDLESS)
+        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa")
+        page.click("#new-chat")
+        ask(page, QUESTION)
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
+        page.click(f"#conversations .open:has-text('{ENDLESS}')")
+        expect(page.locator("#stop")).to_be_visible()
+        length = len(page.locator(".answer > .text").inner_text())
+        expect(page.locator(".answer > .text")).to_have_text(re.compile(f".{{{length + 5}}}", re.DOTALL))
+        page.click("#stop")
+        wait(page)
+
+
+def test_edit_and_again(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        ask(page, GREETING)
+        wait(page)
+        page.click(".question .edit")
+        expect(page.locator("#question")).to_have_value(GREETING)
+        expect(page.locator("#editing")).to_be_visible()
+        page.press("#question", "Escape")
+        expect(page.locator("#editing")).to_be_hidden()
+        expect(page.locator("#question")).to_have_value("")
+        page.click(".question .edit")
+        ask(page, QUESTION)
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
+        expect(page.locator(".question .text")).to_have_text([QUESTION])
+        expect(page.locator("#conversations .open")).to_have_text([QUESTION])
+        with page.expect_request("**/v1/chat/completions") as request:
+            page.click(".again")
+        assert request.value.post_data_json["temperature"] > 0, "greedy decoding would say the same again"
+        assert len(request.value.post_data_json["messages"]) == 1
+        wait(page)
+        expect(page.locator(".message")).to_have_count(2)
+
+
+def test_settings_reach_the_server(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        page.click("#open-settings")
+        page.fill("#system", "Trả lời thật ngắn.")
+        page.fill("#temperature", "0.3")
+        page.fill("#max-tokens", "3")
+        page.keyboard.press("Escape")
+        for _ in range(2):
+            with page.expect_request("**/v1/chat/completions") as request:
+                ask(page, GREETING)
+            body = request.value.post_data_json
+            assert body["messages"][0] == {"role": "system", "content": "Trả lời thật ngắn."}
+            assert (body["temperature"], body["max_tokens"]) == (0.3, 3)
+            assert body["stream_options"] == {"include_usage": True}
+            expect(page.locator(".answer:last-child .note")).to_contain_text("đã hết độ dài")
+            page.reload()
+
+
+def test_key(browser: Browser, tmp_path: Path) -> None:
+    with serving(keys={"ba": {"key": KEY}}) as url:
+        with visit(browser, url, errors=["401"]) as page:
+            dialog = page.locator("#key-dialog")
+            expect(dialog).to_be_visible()
+            expect(page.locator("#key")).to_be_focused()
+            expect(page.locator("#key-why")).to_have_text("Máy chủ này cần khoá API.")
+            page.screenshot(path=tmp_path / "key.png")
+            page.fill("#key", "khoá có dấu")
+            page.press("#key", "Enter")
+            expect(page.locator("#key-wrong")).to_contain_text("không dấu")
+            page.fill("#key", "sk-sai")
+            page.press("#key", "Enter")
+            expect(page.locator("#key-why")).to_have_text("Máy chủ không nhận khoá API này.")
+            page.keyboard.press("Escape")
+            ask(page, QUESTION)
+            expect(dialog).to_be_visible()
+            page.fill("#key", KEY)
+            page.press("#key", "Enter")
+            expect(page.locator(".answer > .text")).to_have_text(ANSWER)  # asked again by itself
+            assert page.evaluate("sessionStorage['binhdan.key']") == KEY
+            assert KEY not in page.evaluate("JSON.stringify(localStorage)")
+            assert KEY not in page.content()
+            page.reload()
+            expect(page.locator("#model option")).to_have_count(1)
+            expect(dialog).to_be_hidden()
+
+            page.click("#open-settings")
+            expect(page.locator("#key-state")).to_contain_text("cho đến khi đóng")
+            page.click("#enter-key")
+            page.fill("#key", KEY)
+            page.check("#remember-key")
+            page.press("#key", "Enter")
+            assert page.evaluate("localStorage['binhdan.key']") == KEY
+            assert page.evaluate("sessionStorage['binhdan.key']") is None
+            page.click("#forget-key")
+            assert page.evaluate("localStorage['binhdan.key'] ?? null") is None
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_phone(browser: Browser, url: str, tmp_path: Path, width: int) -> None:
+    phone = {"viewport": {"width": width, "height": 640}, "has_touch": True, "is_mobile": True}
+    with visit(browser, url, **phone) as page:
+
+        def fits() -> None:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("document.querySelector('#main').scrollWidth") <= width
+
+        fits()
+        page.screenshot(path=tmp_path / f"phone-{width}-welcome.png")
+        ask(page, "Donaudampfschifffahrtsgesellschaft" * 6)
+        wait(page)
+        ask(page, QUESTION)
+        wait(page)
+        fits()
+        page.screenshot(path=tmp_path / f"phone-{width}-chat.png")
+        sidebar = page.locator("#sidebar")
+        expect(sidebar).to_be_hidden()
+        page.tap("#open-sidebar")
+        expect(sidebar).to_be_visible()
+        expect(page.locator("#close-sidebar")).to_be_focused()
+        page.wait_for_timeout(300)
+        page.screenshot(path=tmp_path / f"phone-{width}-list.png")
+        fits()
+        page.keyboard.press("Escape")
+        expect(sidebar).to_be_hidden()
+        expect(page.locator("#open-sidebar")).to_be_focused()
+        page.tap("#open-settings")
+        page.screenshot(path=tmp_path / f"phone-{width}-settings.png")
+        assert page.evaluate("document.querySelector('#settings').scrollWidth") <= width
+        small = page.evaluate(
+            """() => [...document.querySelectorAll('button, select, input[type=number], textarea')]
+            .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 31)
+            .map((e) => e.outerHTML.slice(0, 80))"""
+        )
+        assert small == [], "too small for a thumb"
+
+
+def test_keyboard_only(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        focused = "document.activeElement.id || document.activeElement.className || 'nothing'"
+        order = []
+        while (not order or order[-1] != "skip") and len(order) < 30:
+            page.keyboard.press("Shift+Tab")
+            order.append(page.evaluate(focused))
+        assert order[-3:] == ["theme", "language", "new-chat", "skip"][-3:], order
+        page.keyboard.press("Enter")
+        expect(page.locator("#question")).to_be_focused()
+        page.keyboard.type("Xin")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("chào")
+        expect(page.locator("#question")).to_have_value("Xin\nchào")
+        page.keyboard.press("Enter")
+        wait(page)
+        expect(page.locator(".question .text")).to_have_text("Xin\nchào")
+
+        reached = set()
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate(focused))
+            ring = page.evaluate(
+                """() => { const box = document.activeElement.closest('.box') ?? document.activeElement;
+                return box === document.body || getComputedStyle(box).outlineStyle !== 'none'; }"""
+            )
+            assert ring, "what has the focus is to be seen"
+        wanted = {"new-chat", "open", "icon delete", "language", "theme", "model", "open-settings", "main"}
+        assert wanted | {"edit", "copy", "again", "question", "send"} <= reached
+
+        page.focus("#open-settings")
+        page.keyboard.press("Enter")
+        expect(page.locator("#settings")).to_be_visible()
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            assert page.evaluate(
+                "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+            ), "the focus stays in the dialog"
+        page.keyboard.press("Escape")
+        expect(page.locator("#settings")).to_be_hidden()
+        expect(page.locator("#open-settings")).to_be_focused()
+
+
+def test_dark_and_light(browser: Browser, url: str, tmp_path: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with visit(browser, url) as page:
+        light = page.evaluate(ground)
+        page.emulate_media(color_scheme="dark")
+        dark = page.evaluate(ground)
+        assert dark != light
+        page.click("#theme")  # against the machine
+        assert page.evaluate(ground) == light
+        page.reload()
+        assert page.evaluate(ground) == light
+        page.click("#theme")
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(ground) == dark
+        ask(page, QUESTION)
+        wait(page)
+        for theme in ("dark", "light"):
+            page.click("#open-settings")
+            page.check(f"[name=theme][value={theme}]")
+            page.screenshot(path=tmp_path / f"settings-{theme}.png")
+            assert page.evaluate(CONTRAST) == []
+            page.keyboard.press("Escape")
+            page.screenshot(path=tmp_path / f"{theme}.png")
+            assert page.evaluate(CONTRAST) == []
+
+
+def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
+    with visit(browser, url) as page:
+        assert page.evaluate("document.documentElement.lang") == "vi"
+        ask(page, GREETING)
+        wait(page)
+        expect(page.locator("#language")).to_have_text("English")
+        page.click("#language")
+        assert page.evaluate("document.documentElement.lang") == "en"
+        page.reload()
+        assert page.evaluate("document.documentElement.lang") == "en"
+        expect(page.locator("#question")).to_have_attribute("placeholder", "Ask something…")
+        expect(page.locator(".stats summary")).to_have_text(re.compile(r"tokens · [\d.,]+\stokens/s"))
+        # What is Vietnamese still says so.
+        expect(page.locator(".answer > .text")).to_have_attribute("lang", "vi")
+        page.screenshot(path=tmp_path / "english.png")
+        page.click("#open-settings")
+        left = page.evaluate(
+            """(letters) => [...document.body.querySelectorAll('*')].filter((e) => !e.closest('[lang=vi]')
+              && e.closest('template, svg, .message, #conversations') === null).flatMap((e) => [
+                ...[...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data),
+                ...['aria-label', 'placeholder', 'title'].map((a) => e.getAttribute(a) ?? '')])
+              .filter((text) => new RegExp(letters, 'i').test(text))""",
+            f"[{LETTERS}]",
+        )
+        assert [text for text in left if "Bình dân" not in text and "JavaScript" not in text] == []
+        page.keyboard.press("Escape")
+        page.click("#language")
+        expect(page.locator("#question")).to_have_attribute("placeholder", "Nhập câu hỏi…")
+
+
+def test_history(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        ask(page, QUESTION)
+        wait(page)
+        page.click("#new-chat")
+        ask(page, GREETING)
+        wait(page)
+        page.click("#open-settings")
+        with page.expect_download() as download:
+            page.click("#export-json")
+        exported = json.loads(Path(download.value.path()).read_text("utf-8"))
+        assert re.fullmatch(r"binhdan-\d{4}-\d\d-\d\d\.json", download.value.suggested_filename)
+        assert [one["title"] for one in exported["conversations"]] == [GREETING, QUESTION]
+        assert exported["conversations"][1]["messages"][1]["content"] == ANSWER
+        with page.expect_download() as download:
+            page.click("#export-markdown")
+        assert download.value.suggested_filename == "Xin-chào.md"
+        markdown = Path(download.value.path()).read_text("utf-8")
+        assert markdown.startswith(f"# {GREETING}\n") and f"## Bạn\n\n{GREETING}\n" in markdown
+        page.keyboard.press("Escape")
+
+        page.hover(f"#conversations li:has-text('{QUESTION}')")
+        page.click(f"#conversations li:has-text('{QUESTION}') .delete")
+        expect(page.locator("#conversations .open")).to_have_text([GREETING])
+        page.click("#notices button")  # undo
+        expect(page.locator("#conversations .open")).to_have_count(2)
+
+        page.click("#open-settings")
+        page.click("#clear-all")
+        page.click("#clear-dialog .close")
+        expect(page.locator("#conversations .open")).to_have_count(2)
+        page.click("#clear-all")
+        page.click("#clear-really")
+        expect(page.locator("#conversations .open")).to_have_count(0)
+        expect(page.locator("#welcome")).to_be_visible()
+        assert not page.evaluate("Object.keys(localStorage).filter((key) => key.includes('chat'))")
+        page.reload()
+        expect(page.locator("#no-conversations")).to_be_visible()
+
+
+def test_another_tab(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        ask(page, QUESTION)
+        wait(page)
+        other = page.context.new_page()
+        other.goto(url)
+        other.click(f"#conversations .open:has-text('{QUESTION}')")
+        ask(other, GREETING)
+        wait(other)
+        expect(page.locator(".message")).to_have_count(4)
+
+
+def test_copy(browser: Browser, url: str) -> None:
+    with visit(browser, url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        ask(page, QUESTION)
+        wait(page)
+        page.click(".copy")
+        expect(page.locator("#notices")).to_have_text("Đã chép.")
+        assert page.evaluate("navigator.clipboard.readText()") == ANSWER
+
+
+def test_the_server_goes_and_comes_back(browser: Browser, url: str) -> None:
+    with visit(browser, url, errors=["ERR_INTERNET_DISCONNECTED"]) as page:
+        page.context.set_offline(True)
+        ask(page, QUESTION)
+        expect(page.locator("#problem p")).to_contain_text(["Không kết nối được với máy chủ."])
+        expect(page.locator(".question")).to_have_count(1)
+        page.context.set_offline(False)
+        page.click("#problem button")
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
+        expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_too_long(browser: Browser, url: str) -> None:
+    with visit(browser, url, errors=["400"]) as page:
+        ask(page, "dài " * 20000)
+        expect(page.locator("#problem p").first).to_contain_text("dài quá sức mô hình")
