@@ -105,8 +105,10 @@ async def test_an_answer_and_its_times(url: str, script: Script, separator: str)
     assert (reply.prompt_tokens, reply.cached_tokens, reply.answer_tokens) == (14, 7, 6)
     assert reply.binhdan == {"decode_ms": 12.5}
     assert reply.first_token is not None and reply.per_token is not None
-    assert 0.05 <= reply.first_token < reply.seconds <= took
-    assert 0.01 <= reply.per_token <= (took - 0.05) / 5
+    # A reader that is held up sees tokens closer together than they were sent, never sooner. Timers of the
+    # event loop may be a millisecond early.
+    assert 0.045 <= reply.first_token < reply.seconds <= took and reply.seconds >= 0.09
+    assert reply.per_token == pytest.approx((reply.ended - reply.times[0]) / 5)
     sent = script.bodies[0]
     assert (
         sent["ignore_eos"] and sent["temperature"] == 0 and sent["stream_options"] == {"include_usage": True}
@@ -214,12 +216,15 @@ async def test_closed_loop(url: str, script: Script) -> None:
     questions = [one["messages"][1]["content"] for one in script.bodies]
     assert len(set(questions)) == 13  # the one to warm up, too
     assert load.failures == {} and load.short_answers == 0
-    assert 3 * 8 * 0.02 <= load.seconds <= took
+    assert 3 * 8 * 0.018 <= load.seconds <= took
     assert load.tokens_per_s == pytest.approx(12 * 8 / load.seconds)
     assert load.requests_per_min == pytest.approx(60 * 12 / load.seconds)
     assert load.first_token_s and load.per_token_s and load.end_to_end_s
-    assert 0.02 <= load.first_token_s.p50 <= load.first_token_s.p95 <= load.first_token_s.p99
-    assert load.per_token_s.p50 >= 0.02 and 8 * 0.02 <= load.end_to_end_s.p50 <= load.seconds
+    assert 0.018 <= load.first_token_s.p50 <= load.first_token_s.p95 <= load.first_token_s.p99
+    assert (
+        0 < load.per_token_s.p50 < load.end_to_end_s.p50
+        and 8 * 0.018 <= load.end_to_end_s.p50 <= load.seconds
+    )
     assert (load.prompt_tokens, load.cached_tokens, load.answer_tokens) == (60, 7, 8)
     assert 0 < load.client_cpu_s <= took
 
@@ -229,8 +234,8 @@ async def test_open_loop_does_not_wait_for_answers(url: str, script: Script) -> 
     async with ChatClient(url) as client:
         load = await run(client, await calibrate(client, SIZES), plan, warm_up=0)
     assert load.answers == 20 and script.most_running > 10
-    assert load.first_token_s is not None and load.first_token_s.p50 >= 0.3
-    assert load.seconds >= plan.arrivals()[-1] - plan.arrivals()[0] + 0.3
+    assert load.first_token_s is not None and load.first_token_s.p50 >= 0.29
+    assert load.seconds >= plan.arrivals()[-1] - plan.arrivals()[0] + 0.29
 
 
 def test_poisson_arrivals() -> None:
