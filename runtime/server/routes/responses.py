@@ -168,7 +168,7 @@ class _Items:
         yield from self._close(answer.text, _status(answer))
 
     def _close(self, text: str, status: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        extra = {"logprobs": []} if self._kinds[-1] == "text" else {}
+        extra: dict[str, Any] = {"logprobs": []} if self._kinds[-1] == "text" else {}
         yield f"response.{self._part_kind()}.done", {**self.place, "text": text, **extra}
         yield "response.content_part.done", {**self.place, "part": self._part(text)}
         item = self._item(text, status)
