@@ -11,6 +11,8 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from binhdan.runtime.server.grammar_trial import TOO_MUCH, GrammarTrial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mask_walk import allowed, walk
+from tiny_models import GOLDEN_SHAPES, write_gguf
 
 import binhdan
 
@@ -109,6 +112,26 @@ def test_any_walk_through_the_masks(model: binhdan.Model, constraints: Constrain
     text, ended = walk(model, constraints.compile(json_schema(PERSON)), seed)
     assert ended
     check_person(json.loads(text.decode()))
+
+
+@pytest.mark.parametrize("name", ["llama-spm-tied", "llama"])
+def test_random_weights_and_other_vocabularies(tmp_path: Path, name: str) -> None:
+    """A SentencePiece vocabulary too, in which a blank stands at the beginning of words."""
+    path = write_gguf(tmp_path / "model.gguf", replace(GOLDEN_SHAPES[name], context=2048))
+    with binhdan.load(path, threads=1) as random:
+        constraints = Constraints(random)
+        try:
+            constraint = constraints.compile(json_schema(PERSON))
+            for seed in range(2):
+                text, ended = walk(random, constraint, seed, 2000)
+                assert ended
+                check_person(json.loads(text))
+                mask = constraint.mask()
+                answer = random.complete("Ai", mask=mask, temperature=1.0, seed=seed, max_tokens=2000)
+                assert answer.finish_reason == "stop"
+                check_person(json.loads(answer.text))
+        finally:
+            constraints.close()
 
 
 VALUES = st.recursive(
