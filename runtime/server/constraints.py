@@ -142,7 +142,7 @@ def grammar(text: Any, param: str = "grammar") -> Spec:
 class Constraints:
     """Compiles specs for the vocabulary of a model; any number of threads may share it.
 
-    `trial`: where specs are tried first, a process of some 30 MB; several models may share it. None makes one.
+    `trial`: where specs are tried first, a process of 20 MB; several models may share it. None makes one.
     The model may be closed once `prepare` has returned.
     """
 
