@@ -11,11 +11,6 @@ import binhdan
 
 
 @lru_cache(maxsize=2)
-def token_bytes(model: binhdan.Model) -> list[bytes]:
-    return [model.detokenize_bytes((token,), special=True) for token in range(model.info.vocabulary)]
-
-
-@lru_cache(maxsize=2)
 def end_tokens(model: binhdan.Model) -> set[int]:
     return {token for token, role in enumerate(model.token_roles()) if role == 1}
 
@@ -33,7 +28,7 @@ def walk(model: binhdan.Model, constraint: Constraint, seed: int, most: int = 40
     while len(tokens) < most:
         choices = allowed(bits)
         if not choices or not end_tokens(model).isdisjoint(choices):
-            return b"".join(token_bytes(model)[token] for token in tokens), True
+            return model.detokenize_bytes(tokens), True
         tokens.append(choose(choices))
         bits = mask(tokens)
-    return b"".join(token_bytes(model)[token] for token in tokens), False
+    return model.detokenize_bytes(tokens), False

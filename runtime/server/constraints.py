@@ -18,15 +18,15 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.model import Model
 from binhdan.runtime.server.errors import ApiError
-from binhdan.runtime.server.grammar_trial import Grammar, GrammarTrial
+from binhdan.runtime.server.grammar_trial import TOO_MUCH, Grammar, GrammarTrial
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -53,9 +53,8 @@ _MOST_INTEGER = 2**53 - 1
 _URI = "%#/$:?@!&'()*+,;=~[]"  # what means something in one, beside letters and digits
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _DATA = ("const", "enum", "default", "examples")  # values, not schemas
-_NO_FORCING = (
-    '%llguidance {"no_forcing": true}\n'  # tokenizing what is certain anyway costs more than it saves
-)
+# llguidance would tokenize what is certain anyway, again at each step: a million letters, if a user wants it.
+_NO_FORCING = '%llguidance {"no_forcing": true}\n'
 _NOTHING = bytes(4)
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 
@@ -65,12 +64,14 @@ class Spec:
     """What an answer must look like. json_object, json_schema, regex and grammar make one.
 
     `grammars`: the first is that of the answer and may refer to the others, as @name. `param`: the field of
-    the request it comes from. `control`: a control token, given as its text, that may stand before the
-    answer. `text_only`: whatever the grammars say, the answer is made of text, not of control tokens.
+    the request it comes from; `params`: those of single grammars, by their names. `control`: a control token,
+    given as its text, that may stand before the answer. `text_only`: whatever the grammars say, the answer is
+    made of text, not of control tokens.
     """
 
     grammars: tuple[Grammar, ...]
     param: str
+    params: Mapping[str, str] = field(default_factory=dict)
     control: str = ""
     text_only: bool = False
 
@@ -141,11 +142,13 @@ def grammar(text: Any, param: str = "grammar") -> Spec:
 class Constraints:
     """Compiles specs for the vocabulary of a model; any number of threads may share it.
 
-    `trial`: where specs are tried first; None makes one. The model may be closed once `prepare` has returned.
+    `trial`: where specs are tried first, a process of 20 MB; several models may share it. None makes one.
+    The model may be closed once `prepare` has returned.
     """
 
     def __init__(self, model: Model, trial: GrammarTrial | None = None) -> None:
         self._model = model
+        self._own_trial = trial is None
         self._trial = trial or GrammarTrial()
         self._lock = threading.Lock()
         self._made: _Vocabulary | None = None
@@ -166,14 +169,27 @@ class Constraints:
         # The process for trials has another vocabulary: token 0 stands for all control tokens there.
         result = self._trial.check([_top(spec, thinking, dict.fromkeys(vocabulary.controls, 0)), *grammars])
         if isinstance(result, str):
-            raise _refusal(f"{_what(spec)} is refused: {_explain(result)}", spec.param)
+            raise self._refused(spec, result)
         return Constraint(
             vocabulary, [_top(spec, thinking, vocabulary.controls), *result[1:]], spec.text_only
         )
 
+    def _refused(self, spec: Spec, message: str) -> ApiError:
+        """The error for a spec, or for the one of its grammars that is at fault."""
+        param = spec.param
+        for one in spec.grammars[1:] if message != TOO_MUCH else ():
+            top = {"name": "top", "lark_grammar": f"{_NO_FORCING}start: @{one['name']}"}
+            result = self._trial.check([top, one])
+            if isinstance(result, str):
+                message, param = result, spec.params.get(one["name"], param)
+                break
+        what = "the JSON schema" if "json_schema" in spec.grammars[-1] else f"the {param}"
+        return _refusal(f"{what} is refused: {_explain(message)}", param)
+
     def close(self) -> None:
-        """Ends the process for trials."""
-        self._trial.close()
+        """Ends the process for trials, unless it is shared."""
+        if self._own_trial:
+            self._trial.close()
 
     def _vocabulary(self) -> _Vocabulary:
         with self._lock:
@@ -245,7 +261,7 @@ class _Vocabulary:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         roles = model.token_roles()
-        tokens = [model.detokenize_bytes((token,), special=True) for token in range(len(roles))]
+        tokens = token_bytes(model, len(roles))
         ends = [token for token, role in enumerate(roles) if role == 1]
         #: Control tokens that end no answer, by their text.
         self.controls = {
@@ -269,6 +285,14 @@ class _Vocabulary:
         if not kept:
             raise InvalidArgumentError("the answer cannot go on: its grammar asks for control tokens")
         return kept.to_bytes(self.mask_bytes, "little")
+
+
+def token_bytes(model: Model, count: int) -> list[bytes]:
+    """The bytes that each token adds to a text; those of control tokens spell their names."""
+    # SentencePiece takes the blank off a text's first token, so each comes second.
+    first = model.tokenize("a")[-1]
+    length = len(model.detokenize_bytes((first,)))
+    return [model.detokenize_bytes((first, token), special=True)[length:] for token in range(count)]
 
 
 class _Tokens:
@@ -372,10 +396,6 @@ def _json_type(value: Any) -> str:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
     return names.get(type(value), "an object")
-
-
-def _what(spec: Spec) -> str:
-    return "the JSON schema" if "json_schema" in spec.grammars[-1] else f"the {spec.param}"
 
 
 def _explain(message: str) -> str:

@@ -53,6 +53,7 @@ class Function:
     description: str
     parameters: dict[str, Any] | None  # a JSON schema; None: it takes none
     strict: bool
+    param: str  # of its parameters in the request
 
     def to_json(self) -> dict[str, Any]:
         """As an element of OpenAI's `tools`."""
@@ -153,7 +154,7 @@ def plan_tools(
         schema_grammar(
             f"arguments_{i}",
             _closed(function.parameters),
-            f"tools[{functions.index(function)}].function.parameters",
+            function.param,
             lenient=not (demanded or function.strict),
         )
         for i, function in enumerate(callable_now)
@@ -165,7 +166,10 @@ def plan_tools(
         parallel=parallel and name is None,
     )
     spec = Spec(
-        ({"name": "answer", "lark_grammar": lark}, *arguments), "tools", format.control if native else ""
+        ({"name": "answer", "lark_grammar": lark}, *arguments),
+        "tools",
+        {f"arguments_{i}": function.param for i, function in enumerate(callable_now)},
+        format.control if native else "",
     )
     return ToolPlan(format, native, callable_now, demanded, spec, functions)
 
@@ -195,7 +199,9 @@ def _functions(tools: Any) -> tuple[Function, ...]:
 def _function(tool: Any, param: str) -> Function:
     if not isinstance(tool, Mapping) or tool.get("type") != "function":
         raise _refusal('a tool is an object with "type": "function"; there are no others', param)
-    function = tool.get("function", tool)  # flat, as in OpenAI's responses
+    function = tool
+    if "function" in tool:  # otherwise it is flat, as in OpenAI's responses
+        function, param = tool["function"], f"{param}.function"
     if not isinstance(function, Mapping):
         raise _refusal("a tool's function is an object with name and parameters", param)
     name, description = function.get("name"), function.get("description")
@@ -214,7 +220,7 @@ def _function(tool: Any, param: str) -> Function:
         if parameters.get("type", "object") != "object":
             raise _refusal('a function\'s parameters have "type": "object"', f"{param}.parameters")
         schema_grammar("", parameters, f"{param}.parameters")  # bounds what is done with it from here on
-    return Function(name, description or "", parameters, bool(strict))
+    return Function(name, description or "", parameters, bool(strict), f"{param}.parameters")
 
 
 def _choice(

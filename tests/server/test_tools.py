@@ -266,16 +266,15 @@ def tool(parameters: Any, **more: Any) -> dict[str, Any]:
 
 def test_what_cannot_be_ensured_is_refused_only_where_it_must_be(constraints: Constraints) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
-    lenient = plan_tools(None, [tool(parameters)])
+    lenient = plan_tools(None, [CLOCK, tool(parameters)])
     assert lenient.spec is not None
     constraints.compile(lenient.spec)
-    for plan in (
-        plan_tools(None, [tool(parameters, strict=True)]),
-        plan_tools(None, [tool(parameters)], "required"),
-    ):
+    strict = tool(parameters, strict=True)
+    for plan in (plan_tools(None, [CLOCK, strict]), plan_tools(None, [CLOCK, tool(parameters)], "required")):
         assert plan.spec is not None
-        with pytest.raises(ApiError, match="uniqueItems"):
+        with pytest.raises(ApiError, match="uniqueItems") as caught:
             constraints.compile(plan.spec)
+        assert caught.value.body["error"]["param"] == "tools[1].function.parameters"
 
 
 @pytest.mark.parametrize(
@@ -420,18 +419,19 @@ def test_formats_of_templates(template: str | None, format: ToolFormat | None) -
         ("a", None, "tools", "a list"),
         ([1], None, "tools[0]", "an object"),
         ([{"type": "code_interpreter"}], None, "tools[0]", '"type": "function"'),
-        ([{"type": "function", "function": 1}], None, "tools[0]", "name and parameters"),
-        ([{"type": "function", "function": {}}], None, "tools[0].name", "1 to 64"),
-        ([{"type": "function", "function": {"name": "thời_tiết"}}], None, "tools[0].name", "a-z"),
-        ([{"type": "function", "function": {"name": 'a"'}}], None, "tools[0].name", "a-z"),
+        ([{"type": "function", "function": 1}], None, "tools[0].function", "name and parameters"),
+        ([{"type": "function", "function": {}}], None, "tools[0].function.name", "1 to 64"),
+        ([{"type": "function", "function": {"name": "thời_tiết"}}], None, "tools[0].function.name", "a-z"),
+        ([{"type": "function", "function": {"name": 'a"'}}], None, "tools[0].function.name", "a-z"),
         ([CLOCK, CLOCK], None, "tools[1]", "two functions 'gio'"),
-        ([tool([])], None, "tools[0].parameters", "a JSON schema"),
-        ([tool({"type": "string"})], None, "tools[0].parameters", '"type": "object"'),
-        ([tool({}, description=1)], None, "tools[0].description", "a string"),
-        ([tool({}, strict="yes")], None, "tools[0].strict", "true or false"),
-        ([tool(json.loads('{"a":' * 99 + "{}" + "}" * 99))], None, "tools[0].parameters", "64 deep"),
+        ([tool([])], None, "tools[0].function.parameters", "a JSON schema"),
+        ([tool({"type": "string"})], None, "tools[0].function.parameters", '"type": "object"'),
+        ([tool({}, description=1)], None, "tools[0].function.description", "a string"),
+        ([tool({}, strict="yes")], None, "tools[0].function.strict", "true or false"),
+        ([tool(json.loads('{"a":' * 99 + "{}" + "}" * 99))], None, "tools[0].function.parameters", "64 deep"),
         ([tool({}, description="a" * 200_000)], None, "tools", "131,072 bytes"),
         ([CLOCK] * 129, None, "tools", "at most 128"),
+        ([{"type": "function", "name": "a b"}], None, "tools[0].name", "a-z"),
         (TOOLS, "any", "tool_choice", '"required"'),
         (TOOLS, 1, "tool_choice", '"required"'),
         (TOOLS, {"type": "function", "function": {"name": "x"}}, "tool_choice", "not among"),
