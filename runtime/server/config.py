@@ -94,6 +94,8 @@ class ServerConfig(BaseModel):
     max_sequences: Count = 16  # answers that are made at the same time
     max_waiting: Count = 256  # besides those
     kv_bytes: Size | None = None  # a model's most for keys and values; None: a quarter of the machine's
+    most_stall_ms: Count | None = None  # what prompts may add to a step in which others answer; None: 250
+    prefix_cache: bool = True
     prefix_cache_dir: Path | None = None
     prefix_cache_dir_bytes: Size | None = None  # None: 4 GiB
     deterministic: bool = False
@@ -207,6 +209,8 @@ class ServerConfig(BaseModel):
             max_sequences=self.max_sequences,
             max_waiting=self.max_waiting,
             kv_bytes=self.kv_bytes,
+            most_stall_ms=self.most_stall_ms,
+            prefix_cache=self.prefix_cache,
             prefix_cache_dir=None if folder is None else str(folder),
             prefix_cache_dir_bytes=self.prefix_cache_dir_bytes,
             deterministic=self.deterministic,
