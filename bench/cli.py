@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from binhdan.bench.output import progress, to_json
 from binhdan.bench.serving.cli import app as serving
+from binhdan.bench.suite import cli as suite
 
 import binhdan
 
 if TYPE_CHECKING:
     from binhdan.bench.workload import Workload
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app = typer.Typer(help="Measure this machine.")
 app.add_typer(serving, name="serve")
+app.command("run")(suite.run)
 
 
-@app.callback()
-def bench() -> None:
-    """Measure this machine."""
+@app.callback(invoke_without_command=True)
+def bench(context: typer.Context) -> None:
+    """Measure this machine. Without a command: `run`, with all its defaults."""
+    if context.invoked_subcommand is None:
+        suite.run()
 
 
 @app.command()

@@ -107,7 +107,7 @@ class LlamaBench:
             tests = ["-p", f"{depth},{depth + prompt}" if prompt else "0", "-n", "0"]
             tests += ["-gp", f"{depth},{decode}"] if decode else []
             prompt_test, decode_test, before = (depth + prompt, 0), (depth, decode), (depth, 0)
-        output, peak = _run_child(
+        output, peak = run_child(
             [
                 *self.bench,
                 "-m",
@@ -143,7 +143,7 @@ class LlamaBench:
         depth, sequences = max(workload.depth, 1), workload.sequences
         sizes = {"-c": (depth + workload.decode) * sequences, "-b": 2048, "-ub": 512}
         sizes |= {"-npp": depth, "-ntg": workload.decode, "-npl": sequences, "-t": workload.threads}
-        output, peak = _run_child(
+        output, peak = run_child(
             [*self.batched, "-m", str(workload.model), "--output-format", "jsonl"]
             + [text for option, value in sizes.items() for text in (option, str(value))]
         )
@@ -173,7 +173,7 @@ def _labelled(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _run_python_child(module: str, workload: Workload, *arguments: str) -> Run:
-    output, peak = _run_child([sys.executable, "-m", module, workload.to_json(), *arguments])
+    output, peak = run_child([sys.executable, "-m", module, workload.to_json(), *arguments])
     times = Times.from_json(output)
     return Run(
         prompt=_rate(workload.prompt, times.prompt and times.prompt * 1e9),
@@ -184,7 +184,7 @@ def _run_python_child(module: str, workload: Workload, *arguments: str) -> Run:
     )
 
 
-def _run_child(command: Sequence[str]) -> tuple[str, int]:
+def run_child(command: Sequence[str]) -> tuple[str, int]:
     """Standard output and peak memory of a command. Raises EngineError when it fails."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
@@ -209,7 +209,7 @@ def _run_child(command: Sequence[str]) -> tuple[str, int]:
 
 @cache
 def _has_option(command: tuple[str, ...], option: str) -> bool:
-    output, _ = _run_child([*command, "--help"])
+    output, _ = run_child([*command, "--help"])
     return option in output
 
 

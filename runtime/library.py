@@ -69,6 +69,7 @@ class Library:
     def __init__(self, header: Path, binary: Path) -> None:
         import cffi
 
+        self.path = binary
         self._ffi: Any = cffi.FFI()
         self._ffi.cdef(_declarations(header.read_text(encoding="utf-8")))
         self._lib: Any = self._ffi.dlopen(str(binary))

@@ -79,8 +79,13 @@ async def calibrate(client: ChatClient, sizes: Sizes, *, model: str | None = Non
         )
     model = model or await client.model()
     sample = words(_SAMPLE_WORDS, seed)
-    tokens = await _tokenize(client, sample) or await _usage(client, model, sample)
+    tokens = await count_tokens(client, model, sample)
     return Chats(model=model, sizes=sizes, tokens_per_word=tokens / _SAMPLE_WORDS, seed=seed)
+
+
+async def count_tokens(client: ChatClient, model: str, text: str) -> int:
+    """Tokens of a text, as the server counts them. Raises BinhdanError when it cannot be asked."""
+    return await _tokenize(client, text) or await _usage(client, model, text)
 
 
 async def _tokenize(client: ChatClient, text: str) -> int | None:

@@ -1,0 +1,87 @@
+"""`python -m binhdan.bench.suite.cold_start START MODEL OPTIONS`: a fresh process, from nothing to an answer.
+
+START is the parent's time.monotonic() just before: the clock is the same for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+_QUESTION = "Thủ đô của Việt Nam là gì?"
+_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the start of the process."""
+
+    ready_s: float
+    first_token_s: float
+    answer_s: float
+    peak_rss_bytes: int
+
+
+def main(start: float, model: str, options: Mapping[str, Any]) -> Start:
+    # Imported here: that takes time too, and counts.
+    import binhdan
+
+    with binhdan.load(model, **options) as loaded:
+        ready, first = time.monotonic(), 0.0
+        stream = loaded.ask(_QUESTION, stream=True, max_tokens=_TOKENS, ignore_eos=True)
+        for _ in stream:
+            first = first or time.monotonic()
+        ended = time.monotonic()
+        return Start(ready - start, first - start, ended - start, _peak_rss_bytes())
+
+
+def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
+    """`runs` processes, after one that does not count: it brings the file into the page cache.
+
+    Raises EngineError.
+    """
+    from binhdan.bench.engines import run_child
+
+    starts = []
+    for _ in range(runs + 1):
+        command = [sys.executable, "-m", "binhdan.bench.suite.cold_start", repr(time.monotonic())]
+        output, _ = run_child([*command, str(model), json.dumps(dict(options))])
+        starts.append(Start(**json.loads(output)))
+    return starts[1:]
+
+
+def medians(starts: list[Start]) -> Start:
+    return Start(
+        ready_s=median(one.ready_s for one in starts),
+        first_token_s=median(one.first_token_s for one in starts),
+        answer_s=median(one.answer_s for one in starts),
+        peak_rss_bytes=max(one.peak_rss_bytes for one in starts),
+    )
+
+
+def _peak_rss_bytes() -> int:
+    """Linux counts into getrusage's what the process that started this one held; VmHWM is our own."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    from binhdan.bench.machine import peak_rss_bytes
+
+    return peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(asdict(main(float(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])))))
+    except Exception as error:
+        sys.exit(str(error))

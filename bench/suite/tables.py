@@ -1,0 +1,95 @@
+"""Results as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from binhdan.bench.result import Cell, Disturbance, Energy, Result, Tail
+from binhdan.bench.tables import columns
+
+
+def result_table(result: Result) -> str:
+    parts = [_banner(result.disturbance), _head(result), _cells(result.cells), _facts(result)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _banner(disturbance: Disturbance) -> str:
+    if not disturbance.disturbed:
+        return ""
+    found = "\n".join(f"  - {finding.text}" for finding in disturbance.findings)
+    return f"THE MACHINE WAS DISTURBED: do not publish these figures.\n{found}"
+
+
+def _head(result: Result) -> str:
+    machine, pins, protocol = result.machine, result.pins, result.protocol
+    reading = ", ".join(f"{one.gb_per_s:.1f} GB/s with {one.threads}" for one in machine.bandwidth)
+    peaks = ", ".join(f"{name} {gops:,.0f}" for name, gops in machine.peaks.items())
+    cores = f"{machine.processor}, {machine.cores} usable cores, {machine.system}"
+    warm_up = f"{protocol.warm_up_rounds} to warm up"
+    lines = [
+        f"{result.name}: {pins.model}",
+        f"{cores}; memory {reading}; GOPS {peaks}",
+        f"{protocol.rounds} rounds after {warm_up}, {protocol.seconds:.0f} s; medians",
+    ]
+    return "\n".join(lines)
+
+
+def _cells(cells: Sequence[Cell]) -> str:
+    times = ["first token ms", "p95", "p99", "ms a token", "answer ms", "p95", "p99", "tokens/s"]
+    rows = [["workload", *times, "s / 1,000 characters", "đ / 1,000 answers", "J an answer"]]
+    rows += [
+        [
+            cell.key,
+            *_tail(cell.first_token_s),
+            f"{cell.per_token_s.p50 * 1e3:.2f}" if cell.per_token_s else "",
+            *_tail(cell.end_to_end_s),
+            f"{cell.tokens_per_s:,.0f}",
+            f"{cell.per_1000_characters.seconds:.2f}" if cell.per_1000_characters else "",
+            _number(cell.per_answer and cell.per_answer.vnd, 1000),
+            _number(cell.per_answer and cell.per_answer.joules, 1),
+        ]
+        for cell in cells
+    ]
+    # A column that nothing fills is left out: no meter, no joules.
+    full = [place for place, name in enumerate(rows[0]) if any(row[place] for row in rows[1:]) or not place]
+    return columns([[row[place] for place in full] for row in rows])
+
+
+def _tail(tail: Tail | None) -> list[str]:
+    return [f"{value * 1e3:,.1f}" for value in (tail.p50, tail.p95, tail.p99)] if tail else ["", "", ""]
+
+
+def _number(value: float | None, times: float) -> str:
+    return f"{value * times:,.2f}" if value is not None else ""
+
+
+def _facts(result: Result) -> str:
+    lines = []
+    if start := result.cold_start:
+        seconds = f"ready after {start.ready_s:.2f} s, first token after {start.first_token_s:.2f} s"
+        lines.append(f"fresh process: {seconds}, {start.peak_rss_bytes / 1e6:,.0f} MB at most")
+    if right := result.quality:
+        lines.append(f"marks restored: {right.share:.1%} of {right.syllables} syllables")
+    lines.append(_energy(result.energy))
+    if result.cost:
+        lines.append(f"cost: {result.cost.basis}")
+    if result.left_out:
+        names = [f"{one.workload}, {one.arrival.label}, {one.prefix}" for one in result.left_out]
+        lines.append(f"left out for {result.left_out[0].reason}: {len(names)} cells ({'; '.join(names)})")
+    if share := result.protocol.measuring_share:
+        lines.append(f"measuring took {share:.2%} of the processor time")
+    if failures := sum(cell.failures for cell in result.cells):
+        lines.append(f"FAILED: {failures} answers, which count nowhere")
+    return "\n".join(lines)
+
+
+def _energy(energy: Energy | None) -> str:
+    if energy is None:
+        return "energy: no meter, and no --watts declared: not known"
+    parts = [
+        f"{phase.per_token * 1e3:,.2f} mJ a {name}"
+        for name, phase in (("prompt token", energy.prompt), ("decoded token", energy.decode))
+        if phase
+    ]
+    source = energy.source if energy.measured else f"{energy.source}, not measured"
+    return f"energy, gross: {', '.join(parts)}; {source}"
