@@ -9,6 +9,7 @@ import typer
 from binhdan.bench.output import progress, to_json
 from binhdan.bench.serving.cli import app as serving
 from binhdan.bench.suite import cli as suite
+from binhdan.bench.suite import cli_results as results
 
 import binhdan
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure this machine.")
 app.add_typer(serving, name="serve")
 app.command("run")(suite.run)
+for command in (results.compare, results.history, results.aa, results.ab, results.gate):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

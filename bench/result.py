@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from binhdan.runtime.errors import BadFormatError, FileReadError, UnsupportedError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 # 1: the first. Another number for every change after which an old reader would be wrong.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 _MOST_BYTES = 256 << 20
 

@@ -5,10 +5,8 @@ a while disturbs no cell alone.
 from __future__ import annotations
 
 import gc
-import itertools
 import math
 import random
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,36 +16,15 @@ from binhdan.bench import statistics
 from binhdan.bench.disturbance import Watch
 from binhdan.bench.energy import Energy, EnergyWatch
 from binhdan.bench.result import Arrival, Cell, LeftOut, Round
-from binhdan.bench.suite.drive import visit
 from binhdan.bench.suite.plan import Settings, Spot, fitting, spots
 from binhdan.bench.suite.summary import CostOf, cell_of, round_of
-from binhdan.bench.suite.targets import Question, Sample, Target
-from binhdan.bench.workloads import TextWorkload, Turn
-from binhdan.runtime.chat import Message
+from binhdan.bench.suite.targets import Sample, Target
+from binhdan.bench.suite.visitor import Visitor
+from binhdan.bench.workloads import TextWorkload
 
 import binhdan
 
-_HELLO: Message = {"role": "user", "content": "Xin chào"}
-_NUMBERS = 10**8  # of eight digits
-
 Progress = Callable[[int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A turn, and how many tokens its answer has for this target."""
-
-    turn: Turn
-    tokens: int
-
-    def question(self, number: int, *, cold: bool) -> Question:
-        messages = self.turn.cold(number) if cold else self.turn.warm(number)
-        return Question(messages, self.tokens, len(self.turn.answer))
-
-    @property
-    def prime(self) -> Question:
-        """Makes the prefix known."""
-        return Question([*self.turn.messages[:-1], _HELLO], 1, 0)
 
 
 @dataclass(slots=True)
@@ -57,7 +34,6 @@ class Rounds:
     cells: list[Cell] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     noise: float | None = None
-    answers: int = 0  # also those that did not count
     cpu_seconds: float = 0.0  # of this process, in the rounds that count
     measuring_seconds: float = 0.0  # of these, for measuring
 
@@ -76,10 +52,9 @@ class Measurement:
         cost_of: CostOf | None = None,
         progress: Callable[[int], Progress] = lambda total: lambda turn, name: None,
     ) -> None:
-        self.target, self.workloads, self.settings = target, workloads, settings
+        self.settings = settings
+        self._visitor = Visitor(target, workloads, settings.seed)
         self._watch, self._energy, self._cost_of, self._progress = watch, energy, cost_of, progress
-        self._asked: dict[str, list[Asked]] = {}
-        self._numbers = itertools.count(secrets.randbelow(_NUMBERS))
         self._rates: dict[Spot, float] = {}
         self._reached: dict[Spot, float] = {}  # answers a second, while warming up
         self._result = Rounds()
@@ -87,8 +62,10 @@ class Measurement:
     async def run(self) -> Rounds:
         """Raises BinhdanError when a workload gets no answer at all."""
         begun = time.monotonic()
-        await self._prepare()
-        wanted = spots(self.settings, [name for name, asked in self._asked.items() if _has_prefix(asked)])
+        await self._visitor.prepare()
+        wanted = spots(self.settings, self._visitor.with_prefix())
+        if not wanted:
+            raise binhdan.InvalidArgumentError("nothing to measure: no workload of these has a known prefix")
         chosen, left = await self._choose(wanted, begun)
         rounds: dict[Spot, list[Round]] = {spot: [] for spot in chosen}
         self._result.left_out += [_left_out(spot, "no time") for spot in left]
@@ -127,17 +104,10 @@ class Measurement:
 
     # ---- choosing ------------------------------------------------------------------------------------------
 
-    async def _prepare(self) -> None:
-        for name, workload in self.workloads.items():
-            turns = workload.turns
-            # Shuffled once: the first n are of all kinds, and the same n in every round.
-            random.Random(f"{self.settings.seed} {name}").shuffle(turns)
-            self._asked[name] = [Asked(turn, max(2, await self.target.count(turn.answer))) for turn in turns]
-
     async def _choose(self, wanted: Sequence[Spot], begun: float) -> tuple[list[Spot], list[Spot]]:
         """Warms up, and finds which cells there is time for."""
         settings = self.settings
-        alone = {name: await self._alone(asked) for name, asked in self._asked.items()}
+        alone = {name: await self._alone(name) for name in self._visitor.asked}
         costs = [spot.questions * alone[spot.workload] for spot in wanted]
         for spot in wanted:
             self._rates[spot] = settings.open_load / alone[spot.workload]
@@ -164,14 +134,13 @@ class Measurement:
         await self._warm_up([spot for spot in again if spot not in taken])
         return again, left
 
-    async def _alone(self, asked: Sequence[Asked]) -> float:
+    async def _alone(self, workload: str) -> float:
         """Seconds of a cold answer to one user, after one that does not count."""
         seconds = 0.0
-        for one in (asked[0], asked[0]):
-            samples, seconds = await visit(self.target, [one.question(self._number(), cold=True)], _ONE)
-            self._result.answers += 1
-            if samples[0].error is not None:
-                raise binhdan.BinhdanError(f"{one.turn.item} gets no answer: {samples[0].error}")
+        for _ in range(2):
+            sample, seconds = await self._visitor.alone(workload)
+            if sample.error is not None:
+                raise binhdan.BinhdanError(f"workload {workload} gets no answer: {sample.error}")
         return max(seconds, 1e-4)
 
     async def _warm_up(self, chosen: Sequence[Spot]) -> dict[Spot, float]:
@@ -198,33 +167,16 @@ class Measurement:
     # ---- visiting ------------------------------------------------------------------------------------------
 
     async def _visit(self, spot: Spot, turn: int) -> tuple[list[Sample], float, Energy | None]:
-        asked = self._asked[spot.workload]
-        chosen = [asked[place % len(asked)] for place in range(spot.questions)]
-        cold = spot.prefix == "cold"
-        if not cold:
-            await self._make_known(chosen)
-        questions = [one.question(self._number(), cold=cold) for one in chosen]
+        questions = await self._visitor.ready(spot)
         if self._energy:
             self._energy.lap()
-        seed = 1000 * self.settings.seed + turn + 1
-        samples, seconds = await visit(self.target, questions, self._arrival(spot), seed=seed)
-        self._result.answers += len(samples)
+        samples, seconds = await self._visitor.visit(questions, self._arrival(spot), turn)
         return samples, seconds, self._energy.lap() if self._energy else None
-
-    async def _make_known(self, chosen: Sequence[Asked]) -> None:
-        primes = {str(one.prime.messages): one.prime for one in chosen}
-        await visit(self.target, list(primes.values()), _ONE)
 
     def _arrival(self, spot: Spot) -> Arrival:
         if spot.arrival.kind == "closed":
             return spot.arrival
         return spot.arrival.model_copy(update={"rate": self._rates[spot]})
-
-    def _number(self) -> int:
-        return next(self._numbers) % _NUMBERS
-
-
-_ONE = Arrival(kind="closed", users=1)
 
 
 def noise(cells: Sequence[Cell]) -> float | None:
@@ -251,10 +203,6 @@ def cost_of_a_sample(repeats: int = 2000) -> float:
         now = time.perf_counter(), time.perf_counter(), time.perf_counter()
         Sample(due=now[0], first=now[1], ended=now[2], tokens=1)
     return (time.thread_time() - start) / repeats
-
-
-def _has_prefix(asked: Sequence[Asked]) -> bool:
-    return all(one.turn.has_prefix for one in asked)
 
 
 def _left_out(spot: Spot, reason: str) -> LeftOut:

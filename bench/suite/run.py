@@ -75,8 +75,7 @@ def run(
 
 async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Result:
     started, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
-    names = dict.fromkeys(order.settings.workloads)
-    workloads = {workload.name: workload for workload in map(load_workload, names)}
+    settings, workloads = with_workloads(order.settings)
     meter = DeclaredWatts(order.watts) if order.watts else find_meters().best
     idle = _idle(meter)
     # What a meter sees of the machine is the meter's to say.
@@ -92,7 +91,7 @@ async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Resu
         measured = await Measurement(
             subject.target,
             workloads,
-            order.settings,
+            settings,
             watch=watch,
             energy=EnergyWatch(meter, idle) if meter else None,
             cost_of=_cost_of(model, meter),
@@ -114,13 +113,13 @@ async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Resu
         machine=machine,
         pins=result.Pins(workloads={name: one.sha256 for name, one in workloads.items()}, **subject.pins),
         protocol=result.Protocol(
-            rounds=order.settings.rounds,
-            warm_up_rounds=order.settings.warm_up_rounds,
-            seed=order.settings.seed,
+            rounds=settings.rounds,
+            warm_up_rounds=settings.warm_up_rounds,
+            seed=settings.seed,
             threads=threads if order.url is None else None,
             started=started,
             seconds=time.monotonic() - begun,
-            budget_seconds=order.settings.budget_seconds,
+            budget_seconds=settings.budget_seconds,
             measuring_share=_share(measured) if order.url is None else None,
             command=" ".join(["binhdan", *sys.argv[1:]]) if order.api_key is None else "binhdan bench run",
         ),
@@ -135,6 +134,15 @@ async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Resu
         cost=cost_facts(model, measured.cells, measured=_is_measured(meter)) if model else None,
         quality=right,
     )
+
+
+def with_workloads(settings: Settings) -> tuple[Settings, dict[str, TextWorkload]]:
+    """The files that `settings` names, and settings that name them by their stems. Raises BinhdanError."""
+    loaded = [load_workload(name) for name in dict.fromkeys(settings.workloads)]
+    workloads = {workload.name: workload for workload in loaded}
+    if len(workloads) < len(loaded):
+        raise binhdan.InvalidArgumentError("two workloads have the same name")
+    return replace(settings, workloads=tuple(workloads)), workloads
 
 
 # ---- who is asked --------------------------------------------------------------------------------------

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from binhdan.bench.compare import Ranking
+from binhdan.bench.history import Entry, same_series
+from binhdan.bench.pairs import METRICS, Pairs
 from binhdan.bench.result import Cell, Disturbance, Energy, Result, Tail
 from binhdan.bench.tables import columns
 
@@ -45,8 +48,8 @@ def _cells(cells: Sequence[Cell]) -> str:
             *_tail(cell.end_to_end_s),
             f"{cell.tokens_per_s:,.0f}",
             f"{cell.per_1000_characters.seconds:.2f}" if cell.per_1000_characters else "",
-            _number(cell.per_answer and cell.per_answer.vnd, 1000),
-            _number(cell.per_answer and cell.per_answer.joules, 1),
+            _number(cell.per_answer.vnd if cell.per_answer else None, 1000),
+            _number(cell.per_answer.joules if cell.per_answer else None, 1),
         ]
         for cell in cells
     ]
@@ -93,3 +96,71 @@ def _energy(energy: Energy | None) -> str:
     ]
     source = energy.source if energy.measured else f"{energy.source}, not measured"
     return f"energy, gross: {', '.join(parts)}; {source}"
+
+
+def ranking_table(ranking: Ranking) -> str:
+    head = ["", "", "answer ms", "times the first", "first token ms", "tokens/s", "đ / 1,000 answers"]
+    head.append("J an answer")
+    rows = [head]
+    for one in ranking.ranked:
+        ratio = f"{one.ratio.value:.2f} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
+        rows.append(
+            [
+                f"{one.rank}. {one.result.name}",
+                "disturbed" if one.result.disturbance.disturbed else "",
+                f"{one.answer_s * 1e3:,.1f}",
+                "1" if one.ratio.low == one.ratio.high == 1 else ratio,
+                f"{one.first_token_s * 1e3:,.1f}",
+                f"{one.tokens_per_s:,.0f}",
+                _number(one.vnd_per_1000, 1),
+                _number(one.joules, 1),
+            ]
+        )
+    full = [place for place in range(len(head)) if not place or any(row[place] for row in rows[1:])]
+    table = columns([[row[place] for place in full] for row in rows])
+    machines = [f"{one.result.name}: {_of(one.result)}" for one in ranking.ranked]
+    models = {one.result.pins.model_sha256 for one in ranking.ranked}
+    note = ["different model files: compare the quality of their answers too"] if len(models) > 1 else []
+    over = (
+        f"geometric means over {len(ranking.cells)} cells that all have; equal ranks: the order is not sure"
+    )
+    return "\n".join([over, "", table, "", *machines, *note])
+
+
+def _of(result: Result) -> str:
+    quality = f", {result.quality.share:.1%} of marks restored" if result.quality else ""
+    return f"{result.machine.processor}, {result.machine.cores} cores; {result.pins.model}{quality}"
+
+
+def pairs_table(pairs: Pairs) -> str:
+    rows = [["times of B over A", "answer", "", "first token", ""]]
+    for name, estimates in (
+        *((cell.key, [pairs.of_cell(cell, metric) for metric in METRICS]) for cell in pairs.cells),
+        ("all", [pairs.ratio(metric) for metric in METRICS]),
+    ):
+        cells = [(f"{one.value:.3f}", f"({one.low:.3f} to {one.high:.3f})") for one in estimates]
+        rows.append([name, *cells[0], *cells[1]])
+    who = [
+        f"{letter}: {side.engine}, {side.commit or 'no commit'}, library {side.engine_sha256[:12]}"
+        for letter, side in (("A", pairs.a), ("B", pairs.b))
+    ]
+    return "\n".join([*who, f"{pairs.rounds} rounds in turns; intervals of 95 %", "", columns(rows)])
+
+
+def history_table(entries: Sequence[Entry], last: int) -> str:
+    if not entries:
+        return "no runs yet"
+    series = same_series(entries, entries[-1])[-max(last, 1) :]
+    keys = [key for key in series[-1].cells if all(key in one.cells for one in series)][:3]
+    rows = [["run", "commit", *(f"{key}: ms" for key in keys), ""]]
+    rows += [
+        [
+            f"{one.started:%Y-%m-%d %H:%M}",
+            (one.commit or "")[:10],
+            *(f"{one.cells[key].end_to_end_s.p50 * 1e3:,.1f}" for key in keys),
+            "disturbed" if one.disturbed else "",
+        ]
+        for one in series
+    ]
+    latest = series[-1]
+    return f"{latest.processor}, {latest.cores} cores, {latest.isa}, {latest.model}\n\n{columns(rows)}"

@@ -1,0 +1,139 @@
+"""`binhdan bench compare`, `history`, `aa`, `ab` and `gate`: what is made of results, and of two builds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from binhdan.bench.output import progress
+
+if TYPE_CHECKING:
+    from binhdan.bench.pairs import Pairs
+
+_Results = Annotated[list[Path], typer.Argument(metavar="A.json B.json …", help="What bench run wrote.")]
+_Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
+]
+_Threads = Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")]
+_Isa = Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")]
+_Workloads = Annotated[
+    list[str] | None, typer.Option("--workload", help="Name or .jsonl file; else short, chats and documents.")
+]
+_Users = Annotated[list[int] | None, typer.Option(help="Several times for several; else 1 and 4.")]
+_Rounds = Annotated[int, typer.Option(help="Of each build, in turns.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+_Python = Annotated[str, typer.Option("--python", help="The new build: a Python that has binhdan.")]
+
+
+def compare(results: _Results) -> None:
+    """Rank results of boards or versions, with intervals of 95 %."""
+    from binhdan.bench.compare import compare as compare_results
+    from binhdan.bench.result import load_result
+    from binhdan.bench.suite.tables import ranking_table
+
+    typer.echo(ranking_table(compare_results([load_result(path) for path in results])))
+
+
+def history(
+    result: Annotated[Path | None, typer.Argument(help="A result to append; without it, only shown.")] = None,
+    file: Annotated[Path, typer.Option(help="One line of JSON for each run.")] = Path("bench-history.jsonl"),
+    last: Annotated[int, typer.Option(help="Lines to show.")] = 20,
+) -> None:
+    """Append a result to a file of the repository, and show how its figures went."""
+    from binhdan.bench import history as entries
+    from binhdan.bench.result import load_result
+    from binhdan.bench.suite.tables import history_table
+
+    if result is not None:
+        entries.append(file, entries.entry_of(load_result(result)))
+    typer.echo(history_table(entries.read(file), last))
+
+
+def aa(
+    model: _Model = None,
+    threads: _Threads = None,
+    isa: _Isa = None,
+    workloads: _Workloads = None,
+    users: _Users = None,
+    rounds: _Rounds = 20,
+    as_json: _Json = False,
+) -> None:
+    """This build against itself, in turns: whether the machine is quiet enough to measure on."""
+    from binhdan.bench.pairs import verdict
+
+    pairs = _measure(sys.executable, sys.executable, model, threads, isa, workloads, users, rounds)
+    _show(pairs, as_json)
+    if found := verdict(pairs):
+        typer.echo("THE MACHINE IS DISTURBED", err=True)
+        for finding in found:
+            typer.echo(f"  - {finding.text}", err=True)
+        raise typer.Exit(1)
+
+
+def ab(
+    old: Annotated[str, typer.Argument(help="The old build: a Python that has binhdan.")],
+    python: _Python = sys.executable,
+    model: _Model = None,
+    threads: _Threads = None,
+    isa: _Isa = None,
+    workloads: _Workloads = None,
+    users: _Users = None,
+    rounds: _Rounds = 20,
+    as_json: _Json = False,
+) -> None:
+    """Two builds in turns: how many times as long the new one takes."""
+    _show(_measure(old, python, model, threads, isa, workloads, users, rounds), as_json)
+
+
+def gate(
+    old: Annotated[str, typer.Argument(help="The old build: a Python that has binhdan.")],
+    python: _Python = sys.executable,
+    model: _Model = None,
+    threads: _Threads = None,
+    isa: _Isa = None,
+    workloads: _Workloads = None,
+    users: _Users = None,
+    rounds: _Rounds = 10,
+    as_json: _Json = False,
+) -> None:
+    """As ab; fails when the best round of the new build is worse than the worst of the old one."""
+    from binhdan.bench.pairs import regressions
+
+    pairs = _measure(old, python, model, threads, isa, workloads, users, rounds)
+    _show(pairs, as_json)
+    if slower := regressions(pairs):
+        typer.echo("SLOWER:\n" + "\n".join(f"  - {line}" for line in slower), err=True)
+        raise typer.Exit(1)
+
+
+def _measure(
+    old: str,
+    new: str,
+    model: str | None,
+    threads: int | None,
+    isa: str | None,
+    workloads: list[str] | None,
+    users: list[int] | None,
+    rounds: int,
+) -> Pairs:
+    from binhdan.bench.pairs import Job, measure
+    from binhdan.bench.suite.plan import Settings
+
+    settings = Settings(
+        workloads=tuple(workloads or ("short", "chats", "documents")),
+        users=tuple(users or (1, 4)),
+        prefixes=("cold",),
+        open_load=0.0,
+        rounds=rounds,
+    )
+    job = Job(model=model, threads=threads, isa=isa, settings=settings)
+    with progress(rounds * len(settings.workloads) * len(settings.users)) as step:
+        return measure(old, new, job, lambda total: step)
+
+
+def _show(pairs: Pairs, as_json: bool) -> None:
+    from binhdan.bench.suite.tables import pairs_table
+
+    typer.echo(pairs.model_dump_json() if as_json else pairs_table(pairs))
