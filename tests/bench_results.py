@@ -1,0 +1,190 @@
+"""Results of the suite with figures that are made up, for tests of what reads them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from binhdan.bench import result
+from binhdan.bench.disturbance import findings
+from binhdan.bench.suite.summary import cell_of
+
+TEXTS = {"short": "a" * 64, "chats": "b" * 64, "documents": "c" * 64}
+
+
+def rounds(seconds: float, count: int = 10, noise: float = 0.02, seed: int = 0) -> list[result.Round]:
+    """Answers of about `seconds` and 40 tokens, four in each round."""
+    chance = random.Random(seed)
+    found = []
+    for _ in range(count):
+        times = [seconds * chance.lognormvariate(0, noise) for _ in range(4)]
+        found.append(
+            result.Round(
+                seconds=sum(times),
+                first_token_s=tuple(0.2 * one for one in times),
+                per_token_s=tuple(0.02 * one for one in times),
+                end_to_end_s=tuple(times),
+                failures=0,
+                prompt_tokens=400,
+                cached_tokens=0,
+                answer_tokens=160,
+                characters=600,
+                joules=30 * sum(times),
+                joules_above_idle=20 * sum(times),
+            )
+        )
+    return found
+
+
+def price(seconds_busy: float, joules: float | None = None) -> tuple[float, float]:
+    return 5 * seconds_busy, 5 * seconds_busy / 26_400
+
+
+def make(
+    name: str = "binhdan 0.1.0 avx2",
+    seconds: float = 0.1,
+    *,
+    noise: float = 0.02,
+    seed: int = 0,
+    workloads: Sequence[str] = ("short", "chats", "documents"),
+    users: Sequence[int] = (1, 4),
+    steal: float = 0.0,
+    energy: bool = True,
+) -> result.Result:
+    arrivals = [result.Arrival(kind="closed", users=count) for count in users]
+    arrivals.append(result.Arrival(kind="open", rate=3.0))
+    cells = [
+        cell_of(workload, arrival, prefix, rounds(seconds * factor, noise=noise, seed=seed + place), price)
+        for place, (workload, factor) in enumerate(zip(workloads, (1, 2, 4), strict=False))
+        for arrival in arrivals
+        for prefix in (("cold",) if workload == "short" else ("cold", "warm"))
+    ]
+    disturbance = result.Disturbance(
+        steal_share=steal,
+        others_share=0.0,
+        throttled_events=None,
+        quota_throttled_s=0.0,
+        mhz_first=2000.0,
+        mhz_last=2000.0,
+        swapped_pages=0,
+        load_before=0.1,
+        noise=0.01,
+        findings=(),
+    )
+    keys = [cell.key for cell in cells if cell.per_answer]
+    phase = {"seconds": 3.0, "joules": 90.0, "joules_above_idle": 60.0}
+    return result.Result(
+        name=name,
+        machine=result.Machine(
+            processor="Tính <thử> & Co.",
+            architecture="x86_64",
+            system="Linux 6.1",
+            libc="glibc 2.36",
+            python="3.11.7",
+            cores=2,
+            processors=2,
+            cgroup_cores=None,
+            cgroup_memory_bytes=None,
+            memory_bytes=8 << 30,
+            available_bytes=6 << 30,
+            governor="performance",
+            mhz=2000.0,
+            most_mhz=3000.0,
+            virtual=False,
+            kernels=("scalar", "avx2"),
+            bandwidth=(
+                result.Bandwidth(threads=1, gb_per_s=12.0),
+                result.Bandwidth(threads=2, gb_per_s=20.0),
+            ),
+            peaks={"f32": 120.0, "q8": 400.0},
+        ),
+        pins=result.Pins(
+            engine="binhdan 0.1.0",
+            engine_sha256="d" * 64,
+            compiler="GNU 12.2.0",
+            commit="e" * 40,
+            isa="avx2",
+            options={"threads": 2},
+            url=None,
+            model="tiny-vi-v0-q8_0.gguf",
+            model_sha256="f" * 64,
+            model_bytes=9_222_496,
+            parameters=8_393_984,
+            context=2048,
+            workloads={workload: TEXTS[workload] for workload in workloads},
+        ),
+        protocol=result.Protocol(
+            rounds=10,
+            warm_up_rounds=1,
+            seed=0,
+            threads=2,
+            started=datetime(2026, 3, 4, 7, 0, tzinfo=UTC),
+            seconds=123.4,
+            budget_seconds=200.0,
+            measuring_share=0.0004,
+            command="binhdan bench run",
+        ),
+        disturbance=disturbance.model_copy(update={"findings": tuple(findings(disturbance))}),
+        cells=tuple(cells),
+        left_out=(
+            result.LeftOut(
+                workload="documents",
+                arrival=result.Arrival(kind="closed", users=16),
+                prefix="cold",
+                reason="no time",
+            ),
+        ),
+        work=(
+            result.Work(name="prompt of 256", seconds=0.02, gigabytes=0.01, giga_operations=4.5),
+            result.Work(name="decode, 1 together", seconds=0.0006, gigabytes=0.009, giga_operations=0.0168),
+            result.Work(name="decode, 16 together", seconds=0.002, gigabytes=0.012, giga_operations=0.27),
+        ),
+        context=tuple(
+            result.ContextPoint(
+                depth=depth,
+                prompt_tokens_per_s=20_000 / (1 + depth / 1000),
+                decode_tokens_per_s=1_500 / (1 + depth / 2000),
+                decode_limit=2_200 / (1 + depth / 4000),
+            )
+            for depth in (0, 128, 256, 512, 1024, 1791)
+        ),
+        cold_start=result.ColdStart(
+            runs=10, ready_s=0.2, first_token_s=0.25, answer_s=0.3, peak_rss_bytes=40_000_000
+        ),
+        peak_rss_bytes=300_000_000,
+        energy=result.Energy(
+            source="RAPL package-0",
+            sampling_hz=1000.0,
+            measured=True,
+            whole=False,
+            idle_watts=10.0,
+            idle_least=9.8,
+            idle_most=10.3,
+            prompt=result.PhaseEnergy(tokens=30_000, **phase),
+            decode=result.PhaseEnergy(tokens=3_000, **phase),
+        )
+        if energy
+        else None,
+        cost=result.Cost(
+            board="Máy thử",
+            tariff="EVN household",
+            utilisation=0.3,
+            basis="Máy thử; 5,000,000 đ over 4 years",
+            assumptions=(result.Assumption(name="utilisation", value=0.3, note="of its time"),),
+            usd_vnd=26_400.0,
+            cell=keys[0],
+            parts={key: {"hardware": 12.0, "electricity": 5.0, "idle": 7.5} for key in keys},
+            sensitivity=tuple(
+                result.Sensitivity(
+                    utilisation=share,
+                    tariff="EVN household",
+                    life_years=4.0,
+                    vnd_per_1000=7 / share,
+                    ratio=0.3 / share,
+                )
+                for share in (0.1, 0.3, 0.9)
+            ),
+        ),
+        quality=result.Quality(syllables=400, right=360, answers_sha256="0" * 64),
+    )
