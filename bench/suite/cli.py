@@ -92,7 +92,7 @@ def run(
         api_key=api_key,
         name=name,
         watts=watts,
-        cost=_cost(board, tariff, utilisation, watts),
+        cost=_cost(board, tariff, utilisation),
     )
     with _bars() as progress:
         result = run_suite(order, progress)
@@ -101,14 +101,12 @@ def run(
     typer.echo(f"{path}", err=True)
 
 
-def _cost(board: str, tariff: str, utilisation: float, watts: float | None) -> CostModel:
+def _cost(board: str, tariff: str, utilisation: float) -> CostModel:
     from binhdan.bench.cost_model import CostModel
     from binhdan.bench.figures import load_board, load_tariff
 
     try:
-        return CostModel(
-            board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation, watts=watts
-        )
+        return CostModel(board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation)
     except ValueError as error:
         raise binhdan.InvalidArgumentError(str(error)) from error
 

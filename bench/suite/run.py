@@ -78,8 +78,10 @@ async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Resu
     settings, workloads = with_workloads(order.settings)
     meter = DeclaredWatts(order.watts) if order.watts else find_meters().best
     idle = _idle(meter)
-    # What a meter sees of the machine is the meter's to say.
-    model = order.cost and replace(order.cost, whole_meter=meter.whole if meter else True)
+    # What a meter sees of the machine is the meter's to say; declared watts count for the cost too.
+    model = order.cost and replace(
+        order.cost, whole_meter=meter.whole if meter else True, watts=order.watts or order.cost.watts
+    )
     threads = library().usable_cores() if order.threads is None else order.threads
     async with contextlib.AsyncExitStack() as stack:
         if meter is not None:
