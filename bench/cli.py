@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure this machine.")
 app.add_typer(serving, name="serve")
 app.command("run")(suite.run)
-for command in (results.compare, results.history, results.aa, results.ab, results.gate):
+for command in (results.report, results.compare, results.history, results.aa, results.ab, results.gate):
     app.command()(command)
 
 

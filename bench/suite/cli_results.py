@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from binhdan.bench.output import progress
 
+import binhdan
+
 if TYPE_CHECKING:
     from binhdan.bench.pairs import Pairs
 
@@ -34,6 +36,25 @@ def compare(results: _Results) -> None:
     from binhdan.bench.suite.tables import ranking_table
 
     typer.echo(ranking_table(compare_results([load_result(path) for path in results])))
+
+
+def report(
+    result: Annotated[Path, typer.Argument(metavar="A.json", help="What bench run wrote.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="An HTML file; else beside the result.")
+    ] = None,
+) -> None:
+    """Make one page of a result: charts and all figures, to be read, printed and published."""
+    from binhdan.bench.report.page import page
+    from binhdan.bench.result import load_result
+
+    path = output or result.with_suffix(".html")
+    html = page(load_result(result))
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise binhdan.FileReadError(f"{path}: {error.strerror}") from error
+    typer.echo(f"{path}", err=True)
 
 
 def history(
