@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -370,8 +371,9 @@ class Model:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():  # at the interpreter's end names are gone, and the system takes the memory
+            self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Model cannot be pickled; pickle its path and LoadOptions, and load it again")
