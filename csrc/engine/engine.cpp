@@ -32,8 +32,8 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOpt
 EngineOptions within_memory(EngineOptions options, const model::Model& model) {
   const uint64_t pages = options.kv_bytes / page_bytes(model);
   if (pages == 0)
-    fail(Code::invalid_argument, "kv_bytes: expected at least ", page_bytes(model), ", the keys and values of ",
-         kKvPageTokens, " tokens, got ", options.kv_bytes);
+    fail(Code::invalid_argument, "kv_bytes: expected at least ", page_bytes(model),
+         ", the keys and values of ", kKvPageTokens, " tokens, got ", options.kv_bytes);
   if (pages < static_cast<uint64_t>(options.context) / kKvPageTokens + 1)
     options.context = std::min(options.context, static_cast<int64_t>(pages) * kKvPageTokens);
   return options;
@@ -269,7 +269,8 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
 void Engine::measure(std::span<const model::Chunk> chunks, int64_t ns) {
   int64_t prompt = 0;
   for (size_t i = 0; i < chunks.size(); ++i)
-    if (batch_[i]->phase() == Sequence::Phase::prompt) prompt += static_cast<int64_t>(chunks[i].tokens.size());
+    if (batch_[i]->phase() == Sequence::Phase::prompt)
+      prompt += static_cast<int64_t>(chunks[i].tokens.size());
   if (prompt < kLeastPrompt) return;
   const double now = static_cast<double>(ns) / static_cast<double>(prompt);
   ns_per_prompt_token_ = ns_per_prompt_token_ <= 0 ? now : 0.75 * ns_per_prompt_token_ + 0.25 * now;

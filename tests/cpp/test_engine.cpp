@@ -406,7 +406,8 @@ TEST(keys_and_values_stay_within_their_memory) {
   CHECK_FAILS(Engine(embedded_model(), o), "kv_bytes: expected at least");
   o.kv_bytes = 5 * page_bytes();
   std::vector<uint64_t> ids;
-  for (uint32_t i = 0; i < 8; ++i) ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
+  for (uint32_t i = 0; i < 8; ++i)
+    ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
   std::atomic<bool> done{false};
   uint64_t most = 0;
   std::thread watch([&] {
