@@ -25,6 +25,7 @@ void rms_norm(float* out, const float* x, const float* weight, int64_t n, float 
 void silu_mul(float* gate, const float* up, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
 
 bool supported(const CpuFeatures& cpu);
 int64_t peak_q8(int64_t rounds);
