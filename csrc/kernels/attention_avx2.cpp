@@ -17,13 +17,17 @@ struct Lanes {
   BINHDAN_INLINE V load(const float* src) { return _mm256_loadu_ps(src); }
   BINHDAN_INLINE void store(float* dst, V x) { _mm256_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_element(const uint16_t* src) { return load_f16(src); }
+  BINHDAN_INLINE V load_element(const float* src) { return load(src); }
   BINHDAN_INLINE V load_element(const int8_t* src) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src))));
   }
   // head_dim is a multiple of 8: there are no tails.
   BINHDAN_INLINE V load_first(const float* src, int64_t) { return load(src); }
   BINHDAN_INLINE void store_first(float* dst, int64_t, V x) { store(dst, x); }
-  BINHDAN_INLINE V load_element_first(const uint16_t* src, int64_t) { return load_element(src); }
+  template <class Element>
+  BINHDAN_INLINE V load_element_first(const Element* src, int64_t) {
+    return load_element(src);
+  }
 
   BINHDAN_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
   BINHDAN_INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
@@ -66,6 +70,10 @@ void attention(const AttentionArgs& args) {
 
 void attention_q8(const AttentionArgs& args) {
   LaneAttention<Lanes, int8_t>::run(args);
+}
+
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  return LaneAttention<Lanes, int8_t>::scratch_size(rows, heads, head_dim);
 }
 
 }  // namespace binhdan::avx2

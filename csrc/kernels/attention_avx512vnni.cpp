@@ -20,6 +20,8 @@ struct Lanes {
   BINHDAN_INLINE V load(const float* src) { return _mm512_loadu_ps(src); }
   BINHDAN_INLINE void store(float* dst, V x) { _mm512_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_element(const uint16_t* src) { return _mm512_cvtph_ps(_mm256_loadu_epi16(src)); }
+  BINHDAN_INLINE V load_element(const float* src) { return load(src); }
+  BINHDAN_INLINE V load_element_first(const float* src, int64_t n) { return load_first(src, n); }
   BINHDAN_INLINE V load_element(const int8_t* src) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_epi8(src)));
   }
@@ -71,6 +73,10 @@ void attention(const AttentionArgs& args) {
 
 void attention_q8(const AttentionArgs& args) {
   LaneAttention<Lanes, int8_t>::run(args);
+}
+
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  return LaneAttention<Lanes, int8_t>::scratch_size(rows, heads, head_dim);
 }
 
 }  // namespace binhdan::avx512vnni

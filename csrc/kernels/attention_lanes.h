@@ -7,8 +7,9 @@
 // Against scalar: the same order with FMA, exp2 within 2 ulp, and a page's weights are summed lane by lane.
 // That is 1e-6 of the largest |term|, and what 2^x makes of it: 1e-5 of an output.
 //
-// Pages of Q8_0 (kv_q8.h) go the same way: a code times its scale is exact, and one multiplication of a vector
-// that is paid once for all heads too.
+// Pages of Q8_0 (kv_q8.h) go the same way: a code times its scale is exact, and one multiplication more that is
+// paid once for all heads. Where heads do not go together at once, such a page becomes float32 in scratch first:
+// the same bits.
 //
 // A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how
 // many vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to
@@ -21,7 +22,7 @@
 namespace binhdan {
 namespace {
 
-// Element is uint16_t for pages of float16, int8_t for those of Q8_0.
+// Element is uint16_t for pages of float16, int8_t for those of Q8_0, float for these in scratch.
 template <class Lanes, class Element>
 struct LaneAttention {
   using V = typename Lanes::V;
@@ -51,6 +52,11 @@ struct LaneAttention {
     float* l;    // (H)
     float* acc;  // (H, dim)
   };
+
+  // Scales of n positions.
+  BINHDAN_INLINE void load_scales(float (&dst)[kKvPageTokens], const uint16_t* src, int64_t n) {
+    for (int64_t j = 0; j < n; j += kLanes) Lanes::store(dst + j, Lanes::load_element(src + j));
+  }
 
   // sums[h][t] += q[h][d] k[d][t] for d in [begin, end), a tile of positions at `keys`; asks for the same part
   // of the page at `ahead`.
@@ -136,8 +142,7 @@ struct LaneAttention {
       for (int b = 0; b < kScales; ++b) {
         const int64_t at = (d / kKvBlock + b) * kKvPageTokens;
         __builtin_prefetch(ahead.value_scales + at);
-        for (int64_t j = 0; j < n; j += kLanes)
-          Lanes::store(scales[b] + j, Lanes::load_element(page.value_scales + at + j));
+        load_scales(scales[b], page.value_scales + at, n);
       }
     }
     V sums[H][T];
@@ -210,19 +215,65 @@ struct LaneAttention {
     fold_heads<H>(args, page, ahead, first, n);
   }
 
-  static void fold_all(const AttentionArgs& args, int64_t page, int64_t first, int64_t end, int64_t n) {
-    const void* data = args.pages[page];
-    const void* ahead = args.pages[page + 1] ? args.pages[page + 1] : data;
+  static void fold_all(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
+                       int64_t end, int64_t n) {
     while (first < end) {
       const int64_t tiles = (end - first + Lanes::kMaxHeads - 1) / Lanes::kMaxHeads;
       const int64_t count = (end - first + tiles - 1) / tiles;
-      fold_some<Lanes::kMaxHeads>(count, args, data, ahead, first, n);
+      fold_some<Lanes::kMaxHeads>(count, args, page, ahead, first, n);
       first += count;
-      ahead = data;  // asked for once
+      ahead = page;  // asked for once
     }
   }
 
   // Rows that see the whole page fold it together, the others one by one.
+  static void fold_rows(const AttentionArgs& args, int64_t index, const void* page, const void* ahead) {
+    int64_t row = 0;
+    for (; row < args.rows; ++row) {
+      const int64_t n = args.visible + row - index * kKvPageTokens;
+      if (n >= kKvPageTokens) break;
+      if (n > 0) fold_all(args, page, ahead, row * args.heads, (row + 1) * args.heads, n);
+    }
+    fold_all(args, page, ahead, row * args.heads, args.rows * args.heads, kKvPageTokens);
+  }
+
+  // Writes the page as LaneAttention<Lanes, float> reads it.
+  static void unpack(float* dst, const Page& page, const Page& ahead, int64_t dim) {
+    float scales[kKvPageTokens];
+    for (int64_t block = 0; block < dim; block += kKvBlock) {
+      const int64_t at = block / kKvBlock * kKvPageTokens,
+                    end = block + kKvBlock < dim ? block + kKvBlock : dim;
+      __builtin_prefetch(ahead.key_scales + at);
+      load_scales(scales, page.key_scales + at, kKvPageTokens);
+      for (int64_t d = block; d < end; ++d) {
+        __builtin_prefetch(ahead.keys + d * kKvPageTokens);
+        for (int64_t t = 0; t < kKvPageTokens; t += kLanes)
+          Lanes::store(
+              dst + d * kKvPageTokens + t,
+              Lanes::mul(Lanes::load_element(page.keys + d * kKvPageTokens + t), Lanes::load(scales + t)));
+      }
+    }
+    dst += dim * kKvPageTokens;
+    for (int64_t block = 0; block < dim; block += kKvBlock) {
+      const int64_t at = block / kKvBlock * kKvPageTokens,
+                    end = block + kKvBlock < dim ? block + kKvBlock : dim;
+      __builtin_prefetch(ahead.value_scales + at);
+      load_scales(scales, page.value_scales + at, kKvPageTokens);
+      for (int64_t j = 0; j < kKvPageTokens; ++j) {
+        __builtin_prefetch(ahead.values + j * page.line + block);
+        for (int64_t d = block; d < end; d += kLanes)
+          Lanes::store_first(
+              dst + j * dim + d, dim - d,
+              Lanes::mul(Lanes::load_element(page.values + j * page.line + d), Lanes::broadcast(scales[j])));
+      }
+    }
+  }
+
+  // For Q8_0.
+  static size_t scratch_size(int64_t rows, int64_t heads, int64_t dim) {
+    return rows * heads > Lanes::kMaxHeads ? static_cast<size_t>(2 * dim * kKvPageTokens) * sizeof(float) : 0;
+  }
+
   static void run(const AttentionArgs& args) {
     const int64_t all = args.rows * args.heads;
     for (int64_t i = 0; i < all; ++i) {
@@ -232,20 +283,23 @@ struct LaneAttention {
     for (int64_t i = 0; i < all * args.head_dim; ++i) args.acc[i] = 0;
 
     const int64_t last = args.visible + args.rows - 1;
-    for (int64_t page = 0; page < kSplitPages && page * kKvPageTokens < last; ++page) {
-      int64_t row = 0;
-      for (; row < args.rows; ++row) {
-        const int64_t n = args.visible + row - page * kKvPageTokens;
-        if (n >= kKvPageTokens) break;
-        if (n > 0) fold_all(args, page, row * args.heads, (row + 1) * args.heads, n);
-      }
-      fold_all(args, page, row * args.heads, all, kKvPageTokens);
+    for (int64_t index = 0; index < kSplitPages && index * kKvPageTokens < last; ++index) {
+      const void *page = args.pages[index], *next = args.pages[index + 1], *ahead = next ? next : page;
+      if constexpr (kScaled)
+        if (all > Lanes::kMaxHeads) {
+          auto* unpacked = static_cast<float*>(args.scratch);
+          unpack(unpacked, page_at(page, args.head_dim), page_at(ahead, args.head_dim), args.head_dim);
+          LaneAttention<Lanes, float>::fold_rows(args, index, unpacked, unpacked);
+          continue;
+        }
+      fold_rows(args, index, page, ahead);
     }
   }
 
  private:
   template <int T>
   BINHDAN_INLINE void prefetch(const Element* src) {
+    if constexpr (sizeof(Element) == sizeof(float)) return;  // in a cache already
     constexpr int kLine = 64 / sizeof(Element);
 #pragma GCC unroll 4
     for (int i = 0; i < T * kLanes; i += kLine) __builtin_prefetch(src + i);

@@ -28,8 +28,7 @@ consteval KernelTable make_table() {
   table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
   table.peak[static_cast<size_t>(Activation::bf16)] = peak_bf16;
   scalar::set(table, KvType::f16, {store_key, store_value, attention, attention, attention_scratch_size});
-  avx2::set(table, KvType::q8_0, attention_q8);
-  table.attention[static_cast<size_t>(KvType::q8_0)].scratch_size = attention_q8_scratch_size;
+  avx2::set(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   return table;
 }
 
