@@ -24,7 +24,7 @@ enum class Wanted {
 
 // Consecutive tokens of one sequence; its state must have room for them (SequenceState::reserve).
 struct Chunk {
-  SequenceState* state;  // of one KvType in a batch
+  SequenceState* state;                 // of one KvType in a batch
   std::span<const text::Token> tokens;  // each in [0, vocabulary)
   Wanted wanted;
   bool decode;  // numeric class: few rows when true, many rows when false
