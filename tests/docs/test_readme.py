@@ -44,6 +44,10 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
     assert done.stdout.strip() == answer[1]
 
 
+COMMAND = re.compile(
+    r"(?:^|`|&& )binhdan ((?:bench )?(?:serve (?:load|compare|overhead|prefix|soak)\b|[a-z]+))((?: [^`\n|]*)?)",
+    re.MULTILINE,
+)
 BENCH = {"bench peers", "bench profile"}
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
@@ -53,7 +57,7 @@ NAMED = dict.fromkeys(
 @pytest.mark.parametrize(("readme", "named"), [*NAMED.items(), ("docs/performance.md", BENCH)])
 def test_commands_and_options_exist(readme: str, named: set[str]) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
-    commands = re.findall(r"(?:^|`|&& )binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text, re.MULTILINE)
+    commands = re.findall(COMMAND, text)
     assert {command for command, _ in commands} >= named
     for command in sorted({command for command, _ in commands}):
         help_text = run("-m", "binhdan", *command.split(), "--help")
