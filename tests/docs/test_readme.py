@@ -44,10 +44,8 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
     assert done.stdout.strip() == answer[1]
 
 
-COMMAND = re.compile(
-    r"(?:^|`|&& )binhdan ((?:bench )?(?:serve (?:load|compare|overhead|prefix|soak)\b|[a-z]+))((?: [^`\n|]*)?)",
-    re.MULTILINE,
-)
+SERVE = "serve (?:load|compare|overhead|prefix|soak)"
+COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|[a-z]+))((?: [^`\n|]*)?)", re.MULTILINE)
 BENCH = {"bench peers", "bench profile"}
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
