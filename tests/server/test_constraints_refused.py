@@ -266,7 +266,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["type", "properties", "anyOf", "x-guidance", "$ref", "ế"]), JSON))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constraints, schema: Any) -> None:
     try:
         text, ended = walk(model, constraints.compile(json_schema(schema)), 0, 50)
@@ -278,7 +278,7 @@ def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constra
 
 
 @given(st.text(max_size=30) | st.text("()[]{}|*+?.^$\\/abđ0,-:<>!", max_size=30))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_whatever_is_sent_as_a_regular_expression_or_grammar(constraints: Constraints, text: str) -> None:
     for make in (
         regex,
