@@ -10,6 +10,7 @@ from binhdan.bench.output import progress, to_json
 from binhdan.bench.serving.cli import app as serving
 from binhdan.bench.suite import cli as suite
 from binhdan.bench.suite import cli_results as results
+from binhdan.runtime.options import KvType
 
 import binhdan
 
@@ -116,6 +117,7 @@ def profile(
     depth: Annotated[int, typer.Option(help="Tokens that stand before both.")] = 0,
     sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
     isa: Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")] = None,
+    kv_type: Annotated[KvType, typer.Option(help="How keys and values are kept.")] = "f16",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Where the time goes, operation by operation, and how far each is from the machine's limits."""
@@ -123,7 +125,7 @@ def profile(
     from binhdan.bench.tables import profile_table
 
     workload = _workload(model, threads, prompt, decode, depth, sequences)
-    result = profile(workload, isa)
+    result = profile(workload, isa, kv_type)
     typer.echo(to_json(asdict(result)) if as_json else profile_table(result))
 
 

@@ -43,9 +43,11 @@ def measure(select: str = "", seconds: float = 0.2) -> list[Figure]:
         # No settings of the folder where the user stands, and no caches written there.
         command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}"]
         command += ["-p", "no:cacheprovider", "--import-mode=importlib", "-k", select, str(_SUITE)]
+        command += ["-p", "pytest_benchmark.plugin"]  # and no other plugin that happens to be installed
         command += ["--benchmark-only", "--benchmark-warmup=off", "--benchmark-min-rounds=3"]
         command += [f"--benchmark-max-time={seconds}", f"--benchmark-json={report}"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=alone)
         if done.returncode == 5 or "error: Wrong expression" in done.stderr:
             raise binhdan.InvalidArgumentError(f"no kernel fits {select!r}")
         if done.returncode:

@@ -12,7 +12,7 @@ from typing import Any
 
 from binhdan.bench.workload import Workload
 from binhdan.runtime.library import library
-from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.options import KvType, LoadOptions
 
 import binhdan
 from binhdan import _native
@@ -53,12 +53,13 @@ class Pass:
 class Profile:
     workload: Workload
     isa: str
+    kv_type: KvType
     limits: Limits
     prompt: Pass | None
     decode: Pass | None
 
 
-def profile(workload: Workload, isa: str | None = None) -> Profile:
+def profile(workload: Workload, isa: str | None = None, kv_type: KvType = "f16") -> Profile:
     """Raises BinhdanError for a model or kernels that cannot be."""
     core, threads = library(), workload.threads
     model = core.open_model(str(workload.model), LoadOptions(threads=threads, isa=isa))
@@ -70,7 +71,7 @@ def profile(workload: Workload, isa: str | None = None) -> Profile:
         )
         try:
             passes = _native.profile(
-                model, threads, workload.prompt, workload.decode, workload.depth, workload.sequences
+                model, threads, workload.prompt, workload.decode, workload.depth, workload.sequences, kv_type
             )
         except ValueError as error:
             raise binhdan.InvalidArgumentError(str(error)) from error
@@ -79,6 +80,7 @@ def profile(workload: Workload, isa: str | None = None) -> Profile:
     return Profile(
         workload=workload,
         isa=table,
+        kv_type=kv_type,
         limits=limits,
         prompt=_pass(passes["prompt"], 1, limits) if workload.prompt else None,
         decode=_pass(passes["decode"], workload.decode, limits) if workload.decode else None,

@@ -99,7 +99,8 @@ def _ratio(spread: Spread | None) -> str:
 def profile_table(profile: Profile) -> str:
     workload, limits = profile.workload, profile.limits
     head = (
-        f"{workload.model.name}, kernels {profile.isa}, {workload.threads} threads; limits: "
+        f"{workload.model.name}, kernels {profile.isa}, {workload.threads} threads, "
+        f"keys and values {profile.kv_type}; limits: "
         f"{limits.gb_per_s:.1f} GB/s of memory, {limits.gops:,.0f} GOPS in registers"
     )
     after = f" after {workload.depth:,}" if workload.depth else ""

@@ -40,6 +40,7 @@ _IGNORE_EOS = 1
 _WANT_MASK = 2
 _NO_CACHE = 4
 _NO_PREFIX_CACHE = 4
+_KV_TYPES = {"f16": 0, "q8_0": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class Library:
             kv_bytes=options.kv_bytes or 0,
             cache_folder=c_folder,
             cache_folder_bytes=options.prefix_cache_dir_bytes or 0,
+            kv_type=_KV_TYPES[options.kv_type],
         )
         out = self._ffi.new("binhdan_engine *")
         self._check(self._lib.binhdan_engine_create(model, c_options, out))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Literal, NoReturn, Unpack, overload
 from binhdan.runtime import library as c
 from binhdan.runtime.chat import Message
 from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError
-from binhdan.runtime.options import GenerationChanges, GenerationOptions, LoadOptions, with_changes
+from binhdan.runtime.options import GenerationChanges, GenerationOptions, KvType, LoadOptions, with_changes
 from binhdan.runtime.request import AnswerBuilder, Request, TokenMask
 from binhdan.runtime.results import Answer, ModelInfo
 from binhdan.runtime.stream import AsyncStream, Stream, async_events, events
@@ -59,6 +60,7 @@ def load(
     prompt_chunk: int | None = None,
     most_stall_ms: int | None = None,
     kv_bytes: int | None = None,
+    kv_type: KvType = "f16",
     prefix_cache: bool = True,
     prefix_cache_dir: PathLike | None = None,
     prefix_cache_dir_bytes: int | None = None,
@@ -78,6 +80,7 @@ def load(
         prompt_chunk=prompt_chunk,
         most_stall_ms=most_stall_ms,
         kv_bytes=kv_bytes,
+        kv_type=kv_type,
         prefix_cache=prefix_cache,
         prefix_cache_dir=None if prefix_cache_dir is None else os.fspath(prefix_cache_dir),
         prefix_cache_dir_bytes=prefix_cache_dir_bytes,
@@ -370,8 +373,9 @@ class Model:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():  # at the interpreter's end names are gone, and the system takes the memory
+            self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Model cannot be pickled; pickle its path and LoadOptions, and load it again")

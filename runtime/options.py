@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from binhdan.runtime.errors import InvalidArgumentError
+
+KvType = Literal["f16", "q8_0"]
 
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
@@ -25,6 +27,7 @@ class LoadOptions:
     prompt_chunk: int | None = None  # prompt tokens in one step; None: 512
     most_stall_ms: int | None = None  # what prompts may add to a step in which others answer; None: 250
     kv_bytes: int | None = None  # most memory for keys and values; None: a quarter of the machine's
+    kv_type: KvType = "f16"  # "q8_0": half the memory for keys and values, slightly less exact
     prefix_cache: bool = True  # keep keys and values for prompts that begin like earlier ones
     prefix_cache_dir: str | None = None  # also on disk, over a restart: they tell the texts; None: not
     prefix_cache_dir_bytes: int | None = None  # most bytes there; None: 4 GiB
@@ -35,6 +38,8 @@ class LoadOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < limit:
                 raise InvalidArgumentError(f"{name} must be a positive number below {limit}, not {value}")
+        if self.kv_type not in get_args(KvType):
+            raise InvalidArgumentError(f"kv_type must be one of {get_args(KvType)}, not {self.kv_type!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

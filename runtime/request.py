@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -81,8 +82,9 @@ class Request:
             with suppress(BinhdanError):
                 self._library.close_queue(queue)
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():  # at the interpreter's end names are gone, and the system takes the memory
+            self.close()
 
 
 class AnswerBuilder:

@@ -37,6 +37,9 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.kv_bytes = given.kv_bytes ? given.kv_bytes : usable_memory() / 4;
   options.cache_folder = given.cache_folder ? given.cache_folder : "";
   options.cache_folder_bytes = given.cache_folder_bytes ? given.cache_folder_bytes : uint64_t{4} << 30;
+  if (given.kv_type != BINHDAN_KV_F16 && given.kv_type != BINHDAN_KV_Q8_0)
+    fail(Code::invalid_argument, "kv_type: expected 0 or 1, got ", given.kv_type);
+  options.kv_type = given.kv_type == BINHDAN_KV_Q8_0 ? KvType::q8_0 : KvType::f16;
   options.prefix_cache = !(given.flags & BINHDAN_NO_PREFIX_CACHE);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
   options.deterministic = given.flags & BINHDAN_DETERMINISTIC;

@@ -124,6 +124,12 @@ std::optional<uint64_t> sum(std::optional<uint64_t> a, std::optional<uint64_t> b
   return result;
 }
 
+// What kv_page_size() makes of a head's size.
+std::optional<uint64_t> padded(std::optional<uint64_t> size) {
+  const auto most = sum(size, 31);
+  return most ? std::optional(*most / 32 * 32) : std::nullopt;
+}
+
 struct Sizes {
   std::optional<uint64_t> context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token;
 };
@@ -147,7 +153,8 @@ Sizes find_sizes(const File& file, const std::string& architecture) {
   if (kv_heads.size() != 1)
     for (const uint64_t heads : kv_heads) heads_of_all_layers = sum(heads_of_all_layers, heads);
   if (!kv_heads.empty())
-    s.kv_bytes_per_token = product(product(heads_of_all_layers, sum(s.head_dim, value_dim)), 2);
+    s.kv_bytes_per_token =
+        product(product(heads_of_all_layers, sum(padded(s.head_dim), padded(value_dim))), 2);
   return s;
 }
 

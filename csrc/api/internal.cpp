@@ -9,7 +9,13 @@
 
 namespace binhdan::internal {
 
-void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads, bool few,
+KvType kv_type_by_name(const std::string& name) {
+  if (name == "f16") return KvType::f16;
+  if (name == "q8_0") return KvType::q8_0;
+  fail(Code::invalid_argument, "kv_type: expected \"f16\" or \"q8_0\", got \"", name, "\"");
+}
+
+void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads, bool few, KvType kv_type,
                     const std::function<void(int64_t, std::span<const float>)>& row) {
   constexpr size_t kChunk = 64;  // bounds the memory for logits
   const auto model = api::models().get(handle, "model");
@@ -17,7 +23,7 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
     if (token < 0 || token >= model->config.vocabulary)
       fail(Code::invalid_argument, "token: expected 0 to ", model->config.vocabulary - 1, ", got ", token);
   model::Forward forward(*model, api::checked_threads(threads));
-  model::SequenceState state(model->config);
+  model::SequenceState state(model->config, kv_type);
   for (size_t begin = 0; begin < tokens.size(); begin += kChunk) {
     const size_t count = std::min(kChunk, tokens.size() - begin);
     state.reserve(static_cast<int64_t>(count));

@@ -28,9 +28,13 @@ BINHDAN_EXPORT void encode(DType type, const float* src, std::byte* dst, int64_t
 BINHDAN_EXPORT std::vector<std::string> isa_names();
 BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 
+// "f16" or "q8_0".
+BINHDAN_EXPORT KvType kv_type_by_name(const std::string& name);
+
 // Logits of every position of `tokens` on a model handle of the C ABI, in chunks: row(position, logits). In
 // the numeric class of few rows, as when decoding, or of many.
 BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool few,
+                                   KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
 // What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights,
@@ -50,7 +54,8 @@ struct ForwardProfile {
 // prompt: `prompt_tokens` of one sequence, in the engine's chunks; decode: `decode_tokens` steps of
 // `sequences` sequences together. All start behind `depth` blank positions, with a warm-up before.
 BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
-                                      int64_t decode_tokens, int64_t depth, int64_t sequences);
+                                      int64_t decode_tokens, int64_t depth, int64_t sequences,
+                                      KvType kv_type);
 
 // Multiply-adds per second of `threads` threads with a table's instructions for `format`; 0 when not known.
 BINHDAN_EXPORT double measure_peak(const std::string& isa, Activation format, int threads);

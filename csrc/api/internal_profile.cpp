@@ -22,9 +22,10 @@ void check(const char* name, int64_t value, int64_t least, int64_t most) {
 // Sequences that go on behind `depth` blank positions.
 class Workload {
  public:
-  Workload(model::Forward& forward, const model::Model& model, int64_t depth, int64_t sequences)
+  Workload(model::Forward& forward, const model::Model& model, int64_t depth, int64_t sequences,
+           KvType kv_type)
       : forward_(forward) {
-    for (int64_t i = 0; i < sequences; ++i) states_.emplace_back(model.config).advance_blank(depth);
+    for (int64_t i = 0; i < sequences; ++i) states_.emplace_back(model.config, kv_type).advance_blank(depth);
   }
 
   void prompt(std::span<const text::Token> tokens, int64_t chunk) {
@@ -66,7 +67,7 @@ PassProfile listed(const model::Profile& profile) {
 }  // namespace
 
 ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int64_t decode_tokens,
-                       int64_t depth, int64_t sequences) {
+                       int64_t depth, int64_t sequences, KvType kv_type) {
   const auto model = api::models().get(handle, "model");
   threads = api::checked_threads(threads);
   check("prompt_tokens", prompt_tokens, 0, kMostTokens);
@@ -79,14 +80,14 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
   model::Forward forward(*model, threads);
   model::Profile prompt, decode;
   if (prompt_tokens > 0) {
-    Workload(forward, *model, 0, 1).prompt(tokens, chunk);
-    Workload measured(forward, *model, depth, 1);
+    Workload(forward, *model, 0, 1, kv_type).prompt(tokens, chunk);
+    Workload measured(forward, *model, depth, 1, kv_type);
     forward.measure(&prompt);
     measured.prompt(tokens, chunk);
     forward.measure(nullptr);
   }
   if (decode_tokens > 0) {
-    Workload measured(forward, *model, depth, sequences);
+    Workload measured(forward, *model, depth, sequences, kv_type);
     const std::span<const text::Token, 1> token(tokens.data(), 1);
     measured.decode(token);
     forward.measure(&decode);

@@ -255,7 +255,8 @@ py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Fl
 }
 
 // One split of keys and values, its output divided. q comes scaled by 1 / sqrt(head_dim).
-py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v) {
+py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
+                             const std::string& kv_type) {
   expect_axes(q, "q", 2);
   expect_axes(k, "k", 2);
   expect_axes(v, "v", 2);
@@ -266,13 +267,14 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
     fail(Code::invalid_argument, "tokens of k: expected at most ", kSplitTokens, ", got ", n);
   expect_size("columns of k", static_cast<uint64_t>(dim), static_cast<uint64_t>(k.shape(1)));
   expect_size("size of v", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(v.size()));
-  const AttentionKernel& kernel = internal::table(isa).attention;
-  const size_t page_size = kv_page_size(dim);
+  const KvType type = internal::kv_type_by_name(kv_type);
+  const AttentionKernel& kernel = internal::table(isa).attention[static_cast<size_t>(type)];
+  const size_t page_size = kv_page_size(type, dim);
   Buffer pages(page_size * kSplitPages);
   pages.zero();
-  const uint16_t* data[kSplitPages + 1] = {};
+  const void* data[kSplitPages + 1] = {};
   for (int64_t j = 0; j < n; ++j) {
-    auto* page = reinterpret_cast<uint16_t*>(pages.as() + static_cast<size_t>(j / kKvPageTokens) * page_size);
+    std::byte* page = pages.as() + static_cast<size_t>(j / kKvPageTokens) * page_size;
     data[j / kKvPageTokens] = page;
     kernel.store_key(page, dim, j % kKvPageTokens, k.data(j));
     kernel.store_value(page, dim, j % kKvPageTokens, v.data(j));
@@ -299,14 +301,16 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
 
 // ---- models ------------------------------------------------------------------------------------------
 
-py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool few) {
+py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool few,
+                          const std::string& kv_type) {
   expect_axes(tokens, "tokens", 1);
   expect_positive("tokens", tokens.size());
   const std::span<const int32_t> ids(tokens.data(), static_cast<size_t>(tokens.size()));
+  const KvType type = internal::kv_type_by_name(kv_type);
   std::vector<float> rows;
   {
     py::gil_scoped_release release;
-    internal::forward_logits(model, ids, threads, few, [&](int64_t, std::span<const float> row) {
+    internal::forward_logits(model, ids, threads, few, type, [&](int64_t, std::span<const float> row) {
       if (rows.empty()) rows.reserve(row.size() * ids.size());
       rows.insert(rows.end(), row.begin(), row.end());
     });
@@ -317,12 +321,13 @@ py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, boo
 
 // {"prompt": {"ns", "ops": [{"name", "calls", "ns", "bytes", "macs"}]}, "decode": the same}
 py::dict profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t decode_tokens, int64_t depth,
-                 int64_t sequences) {
+                 int64_t sequences, const std::string& kv_type) {
   using namespace py::literals;
+  const KvType type = internal::kv_type_by_name(kv_type);
   internal::ForwardProfile measured;
   {
     py::gil_scoped_release release;
-    measured = internal::profile(model, threads, prompt_tokens, decode_tokens, depth, sequences);
+    measured = internal::profile(model, threads, prompt_tokens, decode_tokens, depth, sequences, type);
   }
   const auto listed = [](const internal::PassProfile& pass) {
     py::list ops;
@@ -382,9 +387,10 @@ PYBIND11_MODULE(_native, module) {
   module.def("rms_norm", rms_norm, arg("isa"), arg("x"), arg("weight"), arg("eps"));
   module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));
   module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
-  module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"));
-  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("few") = false);
+  module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16");
+  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("few") = false,
+             arg("kv_type") = "f16");
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),
-             arg("depth") = 0, arg("sequences") = 1);
+             arg("depth") = 0, arg("sequences") = 1, arg("kv_type") = "f16");
   module.def("peaks", peaks, arg("isa"), arg("threads"));
 }

@@ -15,24 +15,27 @@ namespace {
 std::atomic<uint64_t> next_id{1};
 // A batch reads all weights: fewer prompt tokens than these in it are a waste.
 constexpr int64_t kLeastPrompt = 32;
-uint64_t page_bytes(const model::Model& model) {
-  return model::SequenceState(model.config).page_bytes();
+uint64_t page_bytes(const model::Model& model, const EngineOptions& options) {
+  return model::SequenceState(model.config, options.kv_type).page_bytes();
 }
 
-// Pages depend on the file (weights, tokenizer, positions), and on the kernels' layout and arithmetic.
+// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on what
+// keys and values are kept in.
 std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
   if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
-  const std::string kernels = std::string(model.table->isa) + (options.deterministic ? " deterministic" : "");
+  const std::string kernels = std::string(model.table->isa) +
+                              (options.deterministic ? " deterministic" : "") +
+                              (options.kv_type == KvType::q8_0 ? " q8_0" : "");
   const uint64_t identity = hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
-  return std::make_unique<PageStore>(options.cache_folder, identity, page_bytes(model),
+  return std::make_unique<PageStore>(options.cache_folder, identity, page_bytes(model, options),
                                      options.cache_folder_bytes);
 }
 
 // One sequence at its longest must have room.
 EngineOptions within_memory(EngineOptions options, const model::Model& model) {
-  const uint64_t pages = options.kv_bytes / page_bytes(model);
+  const uint64_t bytes = page_bytes(model, options), pages = options.kv_bytes / bytes;
   if (pages == 0)
-    fail(Code::invalid_argument, "kv_bytes: expected at least ", page_bytes(model), ", the keys and values of ",
+    fail(Code::invalid_argument, "kv_bytes: expected at least ", bytes, ", the keys and values of ",
          kKvPageTokens, " tokens, got ", options.kv_bytes);
   if (pages < static_cast<uint64_t>(options.context) / kKvPageTokens + 1)
     options.context = std::min(options.context, static_cast<int64_t>(pages) * kKvPageTokens);
@@ -45,7 +48,7 @@ Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
     : model_(std::move(model)),
       options_(within_memory(std::move(options), *model_)),
       forward_(*model_, options_.threads),
-      cache_(page_bytes(*model_), make_store(*model_, options_)) {
+      cache_(page_bytes(*model_, options_), make_store(*model_, options_)) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 
@@ -76,8 +79,8 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   request.check(*model_, options_.context);
   if (!options_.prefix_cache) request.use_cache = false;
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
-  auto sequence =
-      std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, std::move(queue));
+  auto sequence = std::make_shared<Sequence>(id, *model_, std::move(request), options_.context,
+                                             options_.kv_type, std::move(queue));
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "the engine is closed");
@@ -269,7 +272,8 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
 void Engine::measure(std::span<const model::Chunk> chunks, int64_t ns) {
   int64_t prompt = 0;
   for (size_t i = 0; i < chunks.size(); ++i)
-    if (batch_[i]->phase() == Sequence::Phase::prompt) prompt += static_cast<int64_t>(chunks[i].tokens.size());
+    if (batch_[i]->phase() == Sequence::Phase::prompt)
+      prompt += static_cast<int64_t>(chunks[i].tokens.size());
   if (prompt < kLeastPrompt) return;
   const double now = static_cast<double>(ns) / static_cast<double>(prompt);
   ns_per_prompt_token_ = ns_per_prompt_token_ <= 0 ? now : 0.75 * ns_per_prompt_token_ + 0.25 * now;

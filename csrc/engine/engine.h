@@ -26,9 +26,10 @@ struct EngineOptions {
   int64_t context = 0;  // most tokens of one sequence, >= 1
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
-  int64_t prompt_chunk = 512;  // prompt tokens in one batch
+  int64_t prompt_chunk = 512;           // prompt tokens in one batch
   int64_t most_stall_ns = 250'000'000;  // what prompts may add to a batch in which others decode, about
   uint64_t kv_bytes = UINT64_MAX;       // most memory for keys and values, of the prefix cache too
+  KvType kv_type = KvType::f16;
   bool prefix_cache = true;
   std::string cache_folder;  // "": nothing is kept on disk
   uint64_t cache_folder_bytes = 0;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <span>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -69,7 +69,8 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page
   if (error) fail(Code::io, "the prefix cache's folder ", folder, " cannot be used: ", error.message());
   for (const fs::directory_entry& entry : at) {
     std::error_code ignored;
-    if (entry.path().extension() == kPartial) fs::remove(entry.path(), ignored);  // of a process that was killed
+    if (entry.path().extension() == kPartial)
+      fs::remove(entry.path(), ignored);  // of a process that was killed
     const auto name = name_in(entry.path());
     if (name && entry.is_regular_file(ignored)) found.emplace_back(entry.last_write_time(ignored), *name);
   }

@@ -29,14 +29,14 @@ void Request::check(const model::Model& model, int64_t context) const {
   sampling.check(static_cast<int32_t>(model.config.vocabulary));
 }
 
-Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context,
+Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
                    std::shared_ptr<EventQueue> queue)
     : id_(id),
       model_(model),
       request_(std::move(request)),
       context_(context),
       queue_(std::move(queue)),
-      state_(model.config),
+      state_(model.config, kv_type),
       sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
@@ -194,7 +194,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prompt_ns = started_ns_ ? first - started : 0;
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
-  state_ = model::SequenceState(model_.config);  // its memory is free for others at once
+  state_ = model::SequenceState(model_.config, state_.kv_type());  // its memory is free for others at once
   shared_pages_ = 0;
   kept_logits_ = {};
 }

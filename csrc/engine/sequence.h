@@ -36,7 +36,7 @@ struct Request {
 // Used by one thread, but for the fields in `shared`, which the engine's mutex guards.
 class Sequence {
  public:
-  Sequence(uint64_t id, const model::Model& model, Request request, int64_t context,
+  Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
            std::shared_ptr<EventQueue> queue);
 
   enum class Phase {

@@ -110,10 +110,10 @@ typedef struct {
   char isa[32];
   uint64_t parameters; /* weights in all tensors */
   uint64_t file_bytes;
-  uint64_t weight_bytes;    /* as held for computing */
-  uint64_t bytes_per_token; /* weights read to decode one token */
-  uint64_t kv_bytes_per_token;
-  int32_t context; /* tokens the model was made for */
+  uint64_t weight_bytes;       /* as held for computing */
+  uint64_t bytes_per_token;    /* weights read to decode one token */
+  uint64_t kv_bytes_per_token; /* with BINHDAN_KV_F16 */
+  int32_t context;             /* tokens the model was made for */
   int32_t vocabulary;
   int32_t embedding; /* width of hidden states and of binhdan embeddings */
   int32_t layers;
@@ -188,24 +188,30 @@ BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32
 /* ---- engine --------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_MANUAL_STEP = 1,  /* no engine thread: binhdan_engine_step does the work */
-  BINHDAN_DETERMINISTIC = 2, /* one numeric class for all: batched answers equal single ones bit for bit */
+  BINHDAN_MANUAL_STEP = 1,    /* no engine thread: binhdan_engine_step does the work */
+  BINHDAN_DETERMINISTIC = 2,  /* one numeric class for all: batched answers equal single ones bit for bit */
   BINHDAN_NO_PREFIX_CACHE = 4 /* keys and values are forgotten with their request */
 };
+
+typedef enum {
+  BINHDAN_KV_F16 = 0, /* 16 bits an element */
+  BINHDAN_KV_Q8_0 = 1 /* 8.5 bits: nearly twice the tokens in the same memory, slightly less exact */
+} binhdan_kv_type;
 
 typedef struct {
   uint32_t struct_size;
   uint32_t flags;
-  int32_t threads;       /* 0 = usable cores */
-  int32_t context;       /* most tokens of one sequence; 0 = the model's */
-  int32_t max_sequences; /* running together; 0 = 8 */
-  int32_t max_waiting;   /* further requests that may wait; 0 = 256 */
-  int32_t prompt_chunk;  /* prompt tokens in one step; 0 = 512 */
-  int32_t most_stall_ms; /* about what prompts may add to a step in which others decode; 0 = 250 */
-  uint64_t kv_bytes;     /* most memory for keys and values, kept ones too: the context is cut to it;
+  int32_t threads;             /* 0 = usable cores */
+  int32_t context;             /* most tokens of one sequence; 0 = the model's */
+  int32_t max_sequences;       /* running together; 0 = 8 */
+  int32_t max_waiting;         /* further requests that may wait; 0 = 256 */
+  int32_t prompt_chunk;        /* prompt tokens in one step; 0 = 512 */
+  int32_t most_stall_ms;       /* about what prompts may add to a step in which others decode; 0 = 250 */
+  uint64_t kv_bytes;           /* most memory for keys and values, kept ones too: the context is cut to it;
                           * 0 = a quarter of the machine's */
   const char* cache_folder;    /* keeps keys and values over a restart (they tell the texts); NULL = not */
   uint64_t cache_folder_bytes; /* most bytes there; 0 = 4 GiB */
+  int32_t kv_type;             /* binhdan_kv_type: how keys and values are kept */
 } binhdan_engine_options;
 
 typedef struct {
@@ -305,9 +311,9 @@ typedef struct {
   int32_t status;        /* FINISHED with BINHDAN_FINISH_ERROR: text is the message */
   int32_t prompt_tokens; /* FINISHED, and all below */
   int32_t answer_tokens;
-  int64_t queue_ns;  /* submit to first computation */
-  int64_t prompt_ns; /* first computation to first token */
-  int64_t decode_ns; /* first token to last */
+  int64_t queue_ns;      /* submit to first computation */
+  int64_t prompt_ns;     /* first computation to first token */
+  int64_t decode_ns;     /* first token to last */
   int32_t cached_tokens; /* of the prompt, that were known already */
 } binhdan_event;
 

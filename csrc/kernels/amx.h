@@ -32,10 +32,12 @@ size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
 int64_t peak_bf16(int64_t rounds);
 void quantize_bf16(void* dst, const float* x, int64_t n);
-void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
-void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k);
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
 size_t attention_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
 bool supported(const CpuFeatures& cpu);
 
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;

@@ -10,9 +10,13 @@
 // needs 256 cycles and the softmax about 500: 64 vectors of 2^x, two of which go to one port pair in 9 to 10
 // operations. The scores of the next 16 queries are computed beside it.
 //
+// Pages of Q8_0 (kv_q8.h) are half of that to read, and become such a page in scratch, in L1 or L2, once for
+// all queries.
+//
 // The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating
 // point), so sums are hardly ever rescaled.
 #include "kernels/amx.h"
+#include "kernels/kv_q8_amx.h"
 #include "kernels/zmm.h"
 
 namespace binhdan::amx {
@@ -36,6 +40,7 @@ struct Call {
   float* l;           // (tiles * 16, 16), a sum for each lane
   float* acc;         // (tiles, width / 16, 16, 16)
   uint16_t* q;        // (tiles * 16, width)
+  uint16_t* page;     // (2, kKvPageTokens, width), for Q8_0
 
   [[gnu::always_inline]] explicit Call(const AttentionArgs& of)
       : args(of),
@@ -47,7 +52,8 @@ struct Call {
         m(reinterpret_cast<float*>(weights + kTileRows * kKvPageTokens)),
         l(m + tiles * kTileRows),
         acc(l + tiles * kTileRows * kLanes),
-        q(reinterpret_cast<uint16_t*>(acc + tiles * kTileRows * width)) {}
+        q(reinterpret_cast<uint16_t*>(acc + tiles * kTileRows * width)),
+        page(q + tiles * kTileRows * width) {}
 
   float* scores_of(int64_t tile) const { return scores + tile % 2 * kTileRows * kKvPageTokens; }
   float* acc_of(int64_t tile) const { return acc + tile * kTileRows * width; }
@@ -92,14 +98,14 @@ BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, i
 }
 
 // scores = q K
-BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, int64_t page) {
+BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   const uint16_t* q = call.q + tile * kTileRows * call.width;
   for (int64_t d = 0; d < call.width; d += 32)
-    multiply<4>(q + d, call.width * 2, call.args.pages[page] + d * kKvPageTokens, kKvPageTokens * 4);
+    multiply<4>(q + d, call.width * 2, page + d * kKvPageTokens, kKvPageTokens * 4);
   float* scores = call.scores_of(tile);
   _tile_stored(0, scores, kScoreLine);
   _tile_stored(1, scores + 16, kScoreLine);
@@ -136,13 +142,13 @@ BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uin
   }
 }
 
-BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, int64_t page) {
+BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* page, bool first) {
   float* acc = call.acc_of(tile);
-  const uint16_t* v = call.args.pages[page] + call.width * kKvPageTokens;
+  const uint16_t* v = page + call.width * kKvPageTokens;
   int64_t d = 0;
   for (; d + 64 <= call.width; d += 64)
-    value_columns<4>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, page == 0);
-  if (d < call.width) value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, page == 0);
+    value_columns<4>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first);
+  if (d < call.width) value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first);
 }
 
 // ---- softmax ----------------------------------------------------------------------------------------------
@@ -253,26 +259,26 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
 
 // ---- a call -----------------------------------------------------------------------------------------------
 
-// Folds a page into a tile whose scores are there.
-BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t page) {
-  if (call.seen(tile * kTileRows, page) >= kKvPageTokens)
-    softmax_tile<false>(call, tile, page);
+// Folds page number `index`, which lies at `page`, into a tile whose scores are there.
+BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t index, const uint16_t* page) {
+  if (call.seen(tile * kTileRows, index) >= kKvPageTokens)
+    softmax_tile<false>(call, tile, index);
   else
-    softmax_tile<true>(call, tile, page);
+    softmax_tile<true>(call, tile, index);
   stores_end_here();
-  value_tile(call, tile, page);
+  value_tile(call, tile, page, index == 0);
 }
 
 // The scores of a tile are computed before the softmax of the one before it, so that they run side by side.
-BINHDAN_INLINE void fold_page(const Call& call, int64_t page) {
+BINHDAN_INLINE void fold_page(const Call& call, int64_t index, const uint16_t* page) {
   int64_t ready = -1;  // the tile whose scores are there
   for (int64_t tile = 0; tile < call.tiles; ++tile) {
-    if (!call.sees(tile, page)) continue;
+    if (!call.sees(tile, index)) continue;
     score_tile(call, tile, page);
-    if (ready >= 0) fold(call, ready, page);
+    if (ready >= 0) fold(call, ready, index, page);
     ready = tile;
   }
-  fold(call, ready, page);
+  fold(call, ready, index, page);
 }
 
 BINHDAN_INLINE void take_queries(const Call& call) {
@@ -296,9 +302,29 @@ BINHDAN_INLINE void give_sums(const Call& call) {
   }
 }
 
-BINHDAN_INLINE void prefetch_page(const uint16_t* page, int64_t width) {
-  const auto* line = reinterpret_cast<const char*>(page);
+BINHDAN_INLINE void prefetch_page(const void* page, int64_t width) {
+  const auto* line = static_cast<const char*>(page);
   for (int64_t i = 0; i < width * kKvPageTokens * 4; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
+}
+
+template <KvType type>
+BINHDAN_INLINE void run(const AttentionArgs& args) {
+  const Call call(args);
+  take_queries(call);
+  stores_end_here();
+  configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
+  for (int64_t index = 0; index < kSplitPages && call.sees(call.tiles - 1, index); ++index) {
+    const void *page = args.pages[index], *next = args.pages[index + 1];
+    if constexpr (type == KvType::q8_0) {
+      unpack_page(call.page, page, next ? next : page, args.head_dim);
+      stores_end_here();
+      fold_page(call, index, call.page);
+    } else {
+      if (next) prefetch_page(next, call.width);
+      fold_page(call, index, static_cast<const uint16_t*>(page));
+    }
+  }
+  give_sums(call);
 }
 
 }  // namespace
@@ -310,37 +336,40 @@ size_t attention_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
          static_cast<size_t>(queries * width) * sizeof(uint16_t);
 }
 
-void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k) {
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  const auto page = static_cast<size_t>(2 * padded(head_dim, 32) * kKvPageTokens) * sizeof(uint16_t);
+  return attention_scratch_size(rows, heads, head_dim) + page;
+}
+
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k) {
+  auto* keys = static_cast<uint16_t*>(page);
   alignas(64) uint16_t pairs[kLanes];
   for (int64_t d = 0; d < head_dim; d += kLanes) {
     const int64_t n = head_dim - d < kLanes ? head_dim - d : kLanes;
     to_bf16(pairs, k + d, n, kLanes);
     for (int64_t i = 0; i < n; i += 2)
-      __builtin_memcpy(page + (d + i) * kKvPageTokens + token * 2, pairs + i, 4);
+      __builtin_memcpy(keys + (d + i) * kKvPageTokens + token * 2, pairs + i, 4);
   }
 }
 
-void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v) {
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
   const int64_t width = padded(head_dim, 32);
+  auto* values = static_cast<uint16_t*>(page) + width * kKvPageTokens;
   alignas(64) uint16_t part[kLanes];
   for (int64_t d = 0; d < head_dim; d += kLanes) {
     const int64_t n = head_dim - d < kLanes ? head_dim - d : kLanes;
     to_bf16(part, v + d, n, kLanes);
-    uint16_t* value = page + width * kKvPageTokens + (token / 2 * width + d) * 2 + token % 2;
+    uint16_t* value = values + (token / 2 * width + d) * 2 + token % 2;
     for (int64_t i = 0; i < n; ++i) value[2 * i] = part[i];
   }
 }
 
 void attention(const AttentionArgs& args) {
-  const Call call(args);
-  take_queries(call);
-  stores_end_here();
-  configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
-  for (int64_t page = 0; page < kSplitPages && call.sees(call.tiles - 1, page); ++page) {
-    if (args.pages[page + 1]) prefetch_page(args.pages[page + 1], call.width);
-    fold_page(call, page);
-  }
-  give_sums(call);
+  run<KvType::f16>(args);
+}
+
+void attention_q8(const AttentionArgs& args) {
+  run<KvType::q8_0>(args);
 }
 
 }  // namespace binhdan::amx

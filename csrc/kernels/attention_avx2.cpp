@@ -16,11 +16,18 @@ struct Lanes {
   BINHDAN_INLINE V broadcast(float x) { return _mm256_set1_ps(x); }
   BINHDAN_INLINE V load(const float* src) { return _mm256_loadu_ps(src); }
   BINHDAN_INLINE void store(float* dst, V x) { _mm256_storeu_ps(dst, x); }
-  BINHDAN_INLINE V load_f16(const uint16_t* src) { return binhdan::load_f16(src); }
+  BINHDAN_INLINE V load_element(const uint16_t* src) { return load_f16(src); }
+  BINHDAN_INLINE V load_element(const float* src) { return load(src); }
+  BINHDAN_INLINE V load_element(const int8_t* src) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src))));
+  }
   // head_dim is a multiple of 8: there are no tails.
   BINHDAN_INLINE V load_first(const float* src, int64_t) { return load(src); }
   BINHDAN_INLINE void store_first(float* dst, int64_t, V x) { store(dst, x); }
-  BINHDAN_INLINE V load_f16_first(const uint16_t* src, int64_t) { return load_f16(src); }
+  template <class Element>
+  BINHDAN_INLINE V load_element_first(const Element* src, int64_t) {
+    return load_element(src);
+  }
 
   BINHDAN_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
   BINHDAN_INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
@@ -44,20 +51,29 @@ struct Lanes {
 
 }  // namespace
 
-void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k) {
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k) {
+  auto* keys = static_cast<uint16_t*>(page);
   for (int64_t d = 0; d < head_dim; d += 8) {
     uint16_t part[8];
     to_f16(part, k + d, 8);
-    for (int i = 0; i < 8; ++i) page[(d + i) * kKvPageTokens + token] = part[i];
+    for (int i = 0; i < 8; ++i) keys[(d + i) * kKvPageTokens + token] = part[i];
   }
 }
 
-void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v) {
-  to_f16(page + (kKvPageTokens + token) * head_dim, v, head_dim);
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
+  to_f16(static_cast<uint16_t*>(page) + (kKvPageTokens + token) * head_dim, v, head_dim);
 }
 
 void attention(const AttentionArgs& args) {
-  LaneAttention<Lanes>::run(args);
+  LaneAttention<Lanes, uint16_t>::run(args);
+}
+
+void attention_q8(const AttentionArgs& args) {
+  LaneAttention<Lanes, int8_t>::run(args);
+}
+
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  return LaneAttention<Lanes, int8_t>::scratch_size(rows, heads, head_dim);
 }
 
 }  // namespace binhdan::avx2

@@ -19,15 +19,20 @@ struct Lanes {
   BINHDAN_INLINE V broadcast(float x) { return _mm512_set1_ps(x); }
   BINHDAN_INLINE V load(const float* src) { return _mm512_loadu_ps(src); }
   BINHDAN_INLINE void store(float* dst, V x) { _mm512_storeu_ps(dst, x); }
-  BINHDAN_INLINE V load_f16(const uint16_t* src) { return _mm512_cvtph_ps(_mm256_loadu_epi16(src)); }
+  BINHDAN_INLINE V load_element(const uint16_t* src) { return _mm512_cvtph_ps(_mm256_loadu_epi16(src)); }
+  BINHDAN_INLINE V load_element(const float* src) { return load(src); }
+  BINHDAN_INLINE V load_element_first(const float* src, int64_t n) { return load_first(src, n); }
+  BINHDAN_INLINE V load_element(const int8_t* src) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_epi8(src)));
+  }
   BINHDAN_INLINE V load_first(const float* src, int64_t n) {
     return n >= kLanes ? load(src) : _mm512_maskz_loadu_ps(lane_mask(n), src);
   }
   BINHDAN_INLINE void store_first(float* dst, int64_t n, V x) {
     n >= kLanes ? store(dst, x) : _mm512_mask_storeu_ps(dst, lane_mask(n), x);
   }
-  BINHDAN_INLINE V load_f16_first(const uint16_t* src, int64_t n) {
-    return n >= kLanes ? load_f16(src) : _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lane_mask(n), src));
+  BINHDAN_INLINE V load_element_first(const uint16_t* src, int64_t n) {
+    return n >= kLanes ? load_element(src) : _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lane_mask(n), src));
   }
 
   BINHDAN_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
@@ -63,7 +68,15 @@ struct Lanes {
 }  // namespace
 
 void attention(const AttentionArgs& args) {
-  LaneAttention<Lanes>::run(args);
+  LaneAttention<Lanes, uint16_t>::run(args);
+}
+
+void attention_q8(const AttentionArgs& args) {
+  LaneAttention<Lanes, int8_t>::run(args);
+}
+
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  return LaneAttention<Lanes, int8_t>::scratch_size(rows, heads, head_dim);
 }
 
 }  // namespace binhdan::avx512vnni

@@ -7,20 +7,42 @@
 // Against scalar: the same order with FMA, exp2 within 2 ulp, and a page's weights are summed lane by lane.
 // That is 1e-6 of the largest |term|, and what 2^x makes of it: 1e-5 of an output.
 //
+// Pages of Q8_0 (kv_q8.h) go the same way: a code times its scale is exact, and one multiplication more that is
+// paid once for all heads. Where heads do not go together at once, such a page becomes float32 in scratch first:
+// the same bits.
+//
 // A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how
 // many vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to
 // the linker: avx2.h says why.
 #pragma once
 #include "kernels/inline.h"
 #include "kernels/kernels.h"
+#include "kernels/kv_q8.h"
 
 namespace binhdan {
 namespace {
 
-template <class Lanes>
+// Element is uint16_t for pages of float16, int8_t for those of Q8_0, float for these in scratch.
+template <class Lanes, class Element>
 struct LaneAttention {
   using V = typename Lanes::V;
   static constexpr int kLanes = Lanes::kLanes;
+  static constexpr bool kScaled = sizeof(Element) == 1;
+
+  struct Page {
+    const Element *keys, *values;               // (dim, kKvPageTokens) and (kKvPageTokens, line)
+    const uint16_t *key_scales, *value_scales;  // where kScaled
+    int64_t line;
+  };
+  BINHDAN_INLINE Page page_at(const void* data, int64_t dim) {
+    const auto* elements = static_cast<const Element*>(data);
+    if constexpr (kScaled) {
+      const Q8Page<const Element, const uint16_t> page(elements, dim);
+      return {page.keys, page.values, page.key_scales, page.value_scales, page.width};
+    } else {
+      return {elements, elements + kKvPageTokens * dim, nullptr, nullptr, dim};
+    }
+  }
 
   // Query heads whose rows see the same n positions of a page.
   template <int H>
@@ -31,26 +53,53 @@ struct LaneAttention {
     float* acc;  // (H, dim)
   };
 
-  // scores[h][t] = q[h] . k[t] for a tile of positions at `k`; asks for the same part of the page at `ahead`.
-  template <int H>
-  BINHDAN_INLINE void score_tile(float* scores, const float* const (&q)[H], const uint16_t* k,
-                                 const uint16_t* ahead, int64_t dim) {
-    constexpr int T = Lanes::template kTile<H>;
-    V sums[H][T];
-#pragma GCC unroll 16
-    for (int h = 0; h < H; ++h)
-#pragma GCC unroll 4
-      for (int t = 0; t < T; ++t) sums[h][t] = Lanes::zero();
-    for (int64_t d = 0; d < dim; ++d) {
+  // Scales of n positions.
+  BINHDAN_INLINE void load_scales(float (&dst)[kKvPageTokens], const uint16_t* src, int64_t n) {
+    for (int64_t j = 0; j < n; j += kLanes) Lanes::store(dst + j, Lanes::load_element(src + j));
+  }
+
+  // sums[h][t] += q[h][d] k[d][t] for d in [begin, end), a tile of positions at `keys`; asks for the same part
+  // of the page at `ahead`.
+  template <int H, int T>
+  BINHDAN_INLINE void add_scores(V (&sums)[H][T], const float* const (&q)[H], const Element* keys,
+                                 const Element* ahead, const V (&scale)[T], int64_t begin, int64_t end) {
+    for (int64_t d = begin; d < end; ++d) {
       prefetch<T>(ahead + d * kKvPageTokens);
       V key[T];
 #pragma GCC unroll 4
-      for (int t = 0; t < T; ++t) key[t] = Lanes::load_f16(k + d * kKvPageTokens + t * kLanes);
+      for (int t = 0; t < T; ++t) {
+        key[t] = Lanes::load_element(keys + d * kKvPageTokens + t * kLanes);
+        if constexpr (kScaled) key[t] = Lanes::mul(key[t], scale[t]);
+      }
 #pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V query = Lanes::broadcast(q[h][d]);
 #pragma GCC unroll 4
         for (int t = 0; t < T; ++t) sums[h][t] = Lanes::fma(query, key[t], sums[h][t]);
+      }
+    }
+  }
+
+  // scores[h][t] = q[h] . k[t] for the tile of positions that begins at `first`.
+  template <int H>
+  BINHDAN_INLINE void score_tile(float* scores, const float* const (&q)[H], const Page& page,
+                                 const Page& ahead, int64_t first, int64_t dim) {
+    constexpr int T = Lanes::template kTile<H>;
+    V sums[H][T], scale[T];
+#pragma GCC unroll 16
+    for (int h = 0; h < H; ++h)
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) sums[h][t] = Lanes::zero();
+    if constexpr (!kScaled) {
+      add_scores<H, T>(sums, q, page.keys + first, ahead.keys + first, scale, 0, dim);
+    } else {
+      for (int64_t d = 0; d < dim; d += kKvBlock) {
+        const int64_t at = d / kKvBlock * kKvPageTokens + first;
+        __builtin_prefetch(ahead.key_scales + at);
+#pragma GCC unroll 4
+        for (int t = 0; t < T; ++t) scale[t] = Lanes::load_element(page.key_scales + at + t * kLanes);
+        add_scores<H, T>(sums, q, page.keys + first, ahead.keys + first, scale, d,
+                         d + kKvBlock < dim ? d + kKvBlock : dim);
       }
     }
 #pragma GCC unroll 16
@@ -81,12 +130,21 @@ struct LaneAttention {
     return keep;
   }
 
-  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors of columns, of the last `width`
-  // elements.
+  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors of columns from column d on, of
+  // the last `width` elements.
   template <int H, int T>
   BINHDAN_INLINE void value_tile(float* acc, const float (*weights)[kKvPageTokens], const float* keep,
-                                 const uint16_t* v, const uint16_t* ahead, int64_t n, int64_t dim,
+                                 const Page& page, const Page& ahead, int64_t d, int64_t n, int64_t dim,
                                  int64_t width) {
+    constexpr int kScales = kScaled ? (T * kLanes + kKvBlock - 1) / kKvBlock : 1;
+    float scales[kScales][kKvPageTokens];
+    if constexpr (kScaled) {
+      for (int b = 0; b < kScales; ++b) {
+        const int64_t at = (d / kKvBlock + b) * kKvPageTokens;
+        __builtin_prefetch(ahead.value_scales + at);
+        load_scales(scales[b], page.value_scales + at, n);
+      }
+    }
     V sums[H][T];
 #pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
@@ -94,11 +152,18 @@ struct LaneAttention {
       for (int t = 0; t < T; ++t)
         sums[h][t] =
             Lanes::mul(Lanes::load_first(acc + h * dim + t * kLanes, width), Lanes::broadcast(keep[h]));
+    const Element *v = page.values + d, *next = ahead.values + d;
     for (int64_t j = 0; j < n; ++j) {
-      prefetch<T>(ahead + j * dim);
+      prefetch<T>(next + j * page.line);
       V value[T];
 #pragma GCC unroll 4
-      for (int t = 0; t < T; ++t) value[t] = Lanes::load_f16_first(v + j * dim + t * kLanes, width);
+      for (int t = 0; t < T; ++t) {
+        const Element* at = v + j * page.line + t * kLanes;
+        if constexpr (kScaled)  // lines are whole blocks
+          value[t] = Lanes::mul(Lanes::load_element(at), Lanes::broadcast(scales[t * kLanes / kKvBlock][j]));
+        else
+          value[t] = Lanes::load_element_first(at, width);
+      }
 #pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V weight = Lanes::broadcast(weights[h][j]);
@@ -113,28 +178,25 @@ struct LaneAttention {
   }
 
   template <int H>
-  static void fold_page(const Heads<H>& heads, const uint16_t* page, const uint16_t* ahead, int64_t n,
-                        int64_t dim) {
+  static void fold_page(const Heads<H>& heads, const void* data, const void* next, int64_t n, int64_t dim) {
     constexpr int T = Lanes::template kTile<H>;
+    const Page page = page_at(data, dim), ahead = page_at(next, dim);
     alignas(64) float scores[H][kKvPageTokens];
     float keep[H];
-    for (int64_t t = 0; t < n; t += T * kLanes)
-      score_tile<H>(scores[0] + t, heads.q, page + t, ahead + t, dim);
+    for (int64_t t = 0; t < n; t += T * kLanes) score_tile<H>(scores[0] + t, heads.q, page, ahead, t, dim);
     for (int h = 0; h < H; ++h) keep[h] = softmax_step(scores[h], n, heads.m[h], heads.l[h]);
-    const uint16_t* v = page + kKvPageTokens * dim;
-    ahead += kKvPageTokens * dim;
     int64_t d = 0;
     for (; d + T * kLanes <= dim; d += T * kLanes)
-      value_tile<H, T>(heads.acc + d, scores, keep, v + d, ahead + d, n, dim, kLanes);
+      value_tile<H, T>(heads.acc + d, scores, keep, page, ahead, d, n, dim, kLanes);
     for (; d < dim; d += kLanes)
-      value_tile<H, 1>(heads.acc + d, scores, keep, v + d, ahead + d, n, dim,
+      value_tile<H, 1>(heads.acc + d, scores, keep, page, ahead, d, n, dim,
                        dim - d < kLanes ? dim - d : kLanes);
   }
 
   // Folds a page into `count` query heads from number `first` on, H at a time at most, in equal parts.
   template <int H>
-  static void fold_heads(const AttentionArgs& args, const uint16_t* page, const uint16_t* ahead,
-                         int64_t first, int64_t n) {
+  static void fold_heads(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
+                         int64_t n) {
     Heads<H> heads;
     for (int h = 0; h < H; ++h)
       heads.q[h] =
@@ -146,26 +208,72 @@ struct LaneAttention {
   }
 
   template <int H>
-  static void fold_some(int64_t count, const AttentionArgs& args, const uint16_t* page, const uint16_t* ahead,
+  static void fold_some(int64_t count, const AttentionArgs& args, const void* page, const void* ahead,
                         int64_t first, int64_t n) {
     if constexpr (H > 1)
       if (count < H) return fold_some<H - 1>(count, args, page, ahead, first, n);
     fold_heads<H>(args, page, ahead, first, n);
   }
 
-  static void fold_all(const AttentionArgs& args, int64_t page, int64_t first, int64_t end, int64_t n) {
-    const uint16_t* data = args.pages[page];
-    const uint16_t* ahead = args.pages[page + 1] ? args.pages[page + 1] : data;
+  static void fold_all(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
+                       int64_t end, int64_t n) {
     while (first < end) {
       const int64_t tiles = (end - first + Lanes::kMaxHeads - 1) / Lanes::kMaxHeads;
       const int64_t count = (end - first + tiles - 1) / tiles;
-      fold_some<Lanes::kMaxHeads>(count, args, data, ahead, first, n);
+      fold_some<Lanes::kMaxHeads>(count, args, page, ahead, first, n);
       first += count;
-      ahead = data;  // asked for once
+      ahead = page;  // asked for once
     }
   }
 
   // Rows that see the whole page fold it together, the others one by one.
+  static void fold_rows(const AttentionArgs& args, int64_t index, const void* page, const void* ahead) {
+    int64_t row = 0;
+    for (; row < args.rows; ++row) {
+      const int64_t n = args.visible + row - index * kKvPageTokens;
+      if (n >= kKvPageTokens) break;
+      if (n > 0) fold_all(args, page, ahead, row * args.heads, (row + 1) * args.heads, n);
+    }
+    fold_all(args, page, ahead, row * args.heads, args.rows * args.heads, kKvPageTokens);
+  }
+
+  // Writes the page as LaneAttention<Lanes, float> reads it.
+  static void unpack(float* dst, const Page& page, const Page& ahead, int64_t dim) {
+    float scales[kKvPageTokens];
+    for (int64_t block = 0; block < dim; block += kKvBlock) {
+      const int64_t at = block / kKvBlock * kKvPageTokens,
+                    end = block + kKvBlock < dim ? block + kKvBlock : dim;
+      __builtin_prefetch(ahead.key_scales + at);
+      load_scales(scales, page.key_scales + at, kKvPageTokens);
+      for (int64_t d = block; d < end; ++d) {
+        __builtin_prefetch(ahead.keys + d * kKvPageTokens);
+        for (int64_t t = 0; t < kKvPageTokens; t += kLanes)
+          Lanes::store(
+              dst + d * kKvPageTokens + t,
+              Lanes::mul(Lanes::load_element(page.keys + d * kKvPageTokens + t), Lanes::load(scales + t)));
+      }
+    }
+    dst += dim * kKvPageTokens;
+    for (int64_t block = 0; block < dim; block += kKvBlock) {
+      const int64_t at = block / kKvBlock * kKvPageTokens,
+                    end = block + kKvBlock < dim ? block + kKvBlock : dim;
+      __builtin_prefetch(ahead.value_scales + at);
+      load_scales(scales, page.value_scales + at, kKvPageTokens);
+      for (int64_t j = 0; j < kKvPageTokens; ++j) {
+        __builtin_prefetch(ahead.values + j * page.line + block);
+        for (int64_t d = block; d < end; d += kLanes)
+          Lanes::store_first(
+              dst + j * dim + d, dim - d,
+              Lanes::mul(Lanes::load_element(page.values + j * page.line + d), Lanes::broadcast(scales[j])));
+      }
+    }
+  }
+
+  // For Q8_0.
+  static size_t scratch_size(int64_t rows, int64_t heads, int64_t dim) {
+    return rows * heads > Lanes::kMaxHeads ? static_cast<size_t>(2 * dim * kKvPageTokens) * sizeof(float) : 0;
+  }
+
   static void run(const AttentionArgs& args) {
     const int64_t all = args.rows * args.heads;
     for (int64_t i = 0; i < all; ++i) {
@@ -175,22 +283,26 @@ struct LaneAttention {
     for (int64_t i = 0; i < all * args.head_dim; ++i) args.acc[i] = 0;
 
     const int64_t last = args.visible + args.rows - 1;
-    for (int64_t page = 0; page < kSplitPages && page * kKvPageTokens < last; ++page) {
-      int64_t row = 0;
-      for (; row < args.rows; ++row) {
-        const int64_t n = args.visible + row - page * kKvPageTokens;
-        if (n >= kKvPageTokens) break;
-        if (n > 0) fold_all(args, page, row * args.heads, (row + 1) * args.heads, n);
-      }
-      fold_all(args, page, row * args.heads, all, kKvPageTokens);
+    for (int64_t index = 0; index < kSplitPages && index * kKvPageTokens < last; ++index) {
+      const void *page = args.pages[index], *next = args.pages[index + 1], *ahead = next ? next : page;
+      if constexpr (kScaled)
+        if (all > Lanes::kMaxHeads) {
+          auto* unpacked = static_cast<float*>(args.scratch);
+          unpack(unpacked, page_at(page, args.head_dim), page_at(ahead, args.head_dim), args.head_dim);
+          LaneAttention<Lanes, float>::fold_rows(args, index, unpacked, unpacked);
+          continue;
+        }
+      fold_rows(args, index, page, ahead);
     }
   }
 
  private:
   template <int T>
-  BINHDAN_INLINE void prefetch(const uint16_t* src) {
+  BINHDAN_INLINE void prefetch(const Element* src) {
+    if constexpr (sizeof(Element) == sizeof(float)) return;  // in a cache already
+    constexpr int kLine = 64 / sizeof(Element);
 #pragma GCC unroll 4
-    for (int byte = 0; byte < T * kLanes * 2; byte += 64) __builtin_prefetch(src + byte / 2);
+    for (int i = 0; i < T * kLanes; i += kLine) __builtin_prefetch(src + i);
   }
 };
 

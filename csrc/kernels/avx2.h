@@ -38,9 +38,11 @@ void silu_mul(float* gate, const float* up, int64_t n);
 void add(float* x, const float* y, int64_t n);
 void scale(float* x, float factor, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
-void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
-void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k);
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
 int64_t peak_q8(int64_t rounds);
 int64_t peak_f32(int64_t rounds);
 

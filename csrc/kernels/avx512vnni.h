@@ -25,6 +25,8 @@ void rms_norm(float* out, const float* x, const float* weight, int64_t n, float 
 void silu_mul(float* gate, const float* up, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
 
 bool supported(const CpuFeatures& cpu);
 int64_t peak_q8(int64_t rounds);

@@ -81,20 +81,29 @@ struct MatmulKernel {
 };
 
 // ---- attention --------------------------------------------------------------------------------------------
-// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. How, is the table's
-// own matter; `store_key` and `store_value` know. `scalar` has float16, K transposed, (head_dim,
-// kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
-// (kKvPageTokens, head_dim).
+// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. `store_key` and
+// `store_value` know how.
+enum class KvType : uint8_t {
+  // 16 bits an element, the table's own matter. `scalar` has float16, K transposed, (head_dim,
+  // kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
+  // (kKvPageTokens, head_dim).
+  f16,
+  // A byte an element and a float16 scale for 32 of a head's elements: kv_q8.h, the same on every table.
+  q8_0,
+};
+inline constexpr int kKvTypes = 2;
 inline constexpr int kKvPageTokens = 64;
 // A split is this many pages. Each is folded from its own start, page after page; ops/attention combines them
 // in order, so that bits do not depend on how splits were shared out among threads.
 inline constexpr int kSplitPages = 8;
 inline constexpr int kSplitTokens = kSplitPages * kKvPageTokens;
 
-// Bytes of one KV head's page. Tiles want whole groups of 32 elements. What nobody stored must be finite:
-// pages begin as zeros.
-inline size_t kv_page_size(int64_t head_dim) {
-  return static_cast<size_t>((head_dim + 31) / 32 * 32 * 2 * kKvPageTokens) * sizeof(uint16_t);
+// Bytes of one KV head's page. Tiles and blocks want whole groups of 32 elements. What nobody stored must be
+// finite: pages begin as zeros.
+inline size_t kv_page_size(KvType type, int64_t head_dim) {
+  const auto groups = static_cast<size_t>((head_dim + 31) / 32);
+  const size_t group_bytes = type == KvType::f16 ? 64 : 34;
+  return groups * group_bytes * 2 * kKvPageTokens;
 }
 
 // Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query
@@ -109,7 +118,7 @@ struct AttentionArgs {
   int64_t rows, heads;
   int64_t head_dim;  // a multiple of 8 (model/config checks)
   // The split's pages as far as the last row sees, then what will be read next, or nullptr: to prefetch only.
-  const uint16_t* const* pages;
+  const void* const* pages;
   int64_t visible;  // row i sees the first visible + i positions of the split, none if that is <= 0
   float* m;         // (rows, heads)
   float* l;         // (rows, heads)
@@ -118,9 +127,9 @@ struct AttentionArgs {
 };
 
 struct AttentionKernel {
-  // Write the key or the value, (head_dim), of the page's position `token`.
-  void (*store_key)(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
-  void (*store_value)(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
+  // Write the key or the value, (head_dim), of the page's position `token`. No other position's bits change.
+  void (*store_key)(void* page, int64_t head_dim, int64_t token, const float* k);
+  void (*store_value)(void* page, int64_t head_dim, int64_t token, const float* v);
   void (*few)(const AttentionArgs& args);
   void (*many)(const AttentionArgs& args);  // the same function as `few` where a table has one class
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
@@ -142,7 +151,7 @@ struct KernelTable {
   void (*add)(float* x, const float* y, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
-  AttentionKernel attention;
+  AttentionKernel attention[kKvTypes];  // by KvType
 
   // For measurements: does as many multiply-adds as a core can in a loop of `rounds`, with the instructions
   // of the kernels that read this format, and says how many. nullptr: not known.

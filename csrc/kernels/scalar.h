@@ -35,9 +35,12 @@ void silu_mul(float* gate, const float* up, int64_t n);
 void add(float* x, const float* y, int64_t n);
 void scale(float* x, float factor, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
-void store_key(uint16_t* page, int64_t head_dim, int64_t token, const float* k);
-void store_value(uint16_t* page, int64_t head_dim, int64_t token, const float* v);
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k);
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v);
+void store_key_q8(void* page, int64_t head_dim, int64_t token, const float* k);
+void store_value_q8(void* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
 
 template <DType type>
 consteval MatmulKernel decoded_kernel() {
@@ -73,6 +76,10 @@ consteval void set(KernelTable& table, const MatmulKernel& kernel) {
   table.matmul[static_cast<size_t>(kernel.type)] = kernel;
 }
 
+consteval void set(KernelTable& table, KvType type, const AttentionKernel& kernel) {
+  table.attention[static_cast<size_t>(type)] = kernel;
+}
+
 consteval KernelTable table() {
   KernelTable table{};
   table.isa = "scalar";
@@ -91,11 +98,8 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
-  table.attention = {.store_key = store_key,
-                     .store_value = store_value,
-                     .few = attention,
-                     .many = attention,
-                     .scratch_size = nullptr};
+  set(table, KvType::f16, {store_key, store_value, attention, attention, nullptr});
+  set(table, KvType::q8_0, {store_key_q8, store_value_q8, attention_q8, attention_q8, nullptr});
   return table;
 }
 

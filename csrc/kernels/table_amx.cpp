@@ -27,11 +27,8 @@ consteval KernelTable make_table() {
 #undef SET
   table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
   table.peak[static_cast<size_t>(Activation::bf16)] = peak_bf16;
-  table.attention = {.store_key = store_key,
-                     .store_value = store_value,
-                     .few = attention,
-                     .many = attention,
-                     .scratch_size = attention_scratch_size};
+  scalar::set(table, KvType::f16, {store_key, store_value, attention, attention, attention_scratch_size});
+  avx2::set(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   return table;
 }
 

@@ -14,6 +14,13 @@ consteval void set(KernelTable& table, DType type, void (*matmul)(const MatmulAr
   kernel.scratch_size = scratch_size;
 }
 
+consteval void set(KernelTable& table, KvType type, void (*attention)(const AttentionArgs&),
+                   size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
+  AttentionKernel& kernel = table.attention[static_cast<size_t>(type)];
+  kernel.few = kernel.many = attention;
+  kernel.scratch_size = scratch_size;
+}
+
 consteval KernelTable table() {
   KernelTable table = scalar::table();
   table.isa = "avx2";
@@ -32,11 +39,10 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
-  table.attention = {.store_key = store_key,
-                     .store_value = store_value,
-                     .few = attention,
-                     .many = attention,
-                     .scratch_size = nullptr};
+  set(table, KvType::f16, attention, nullptr);
+  set(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
+  table.attention[static_cast<size_t>(KvType::f16)].store_key = store_key;
+  table.attention[static_cast<size_t>(KvType::f16)].store_value = store_value;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   table.peak[static_cast<size_t>(Activation::f32)] = peak_f32;
   return table;

@@ -17,7 +17,8 @@ consteval KernelTable table() {
   table.rms_norm = rms_norm;
   table.silu_mul = silu_mul;
   table.to_f16 = to_f16;
-  table.attention.few = table.attention.many = attention;
+  avx2::set(table, KvType::f16, attention, nullptr);
+  avx2::set(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
 }

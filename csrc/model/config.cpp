@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/checked.h"
+#include "kernels/kernels.h"
 
 namespace binhdan::model {
 namespace {
@@ -155,8 +156,8 @@ std::string supported_architectures() {
 uint64_t Config::kv_bytes_per_token() const {
   uint64_t bytes = 0;
   for (const LayerConfig& layer : layers)
-    bytes += 2 * sizeof(uint16_t) * static_cast<uint64_t>(layer.kv_heads * layer.head_dim);
-  return bytes;
+    bytes += static_cast<uint64_t>(layer.kv_heads) * kv_page_size(KvType::f16, layer.head_dim);
+  return bytes / kKvPageTokens;
 }
 
 Config Config::read(const gguf::File& file) {

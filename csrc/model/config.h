@@ -38,7 +38,7 @@ struct Config {
   RopeConfig rope;
   std::vector<LayerConfig> layers;
 
-  // F16 keys and values of one token in all layers.
+  // F16 keys and values of one token in all layers, as pages keep them.
   uint64_t kv_bytes_per_token() const;
   // Throws Error naming the key: unsupported for an architecture or a feature that the forward pass lacks,
   // bad_format for values that cannot be.

@@ -71,6 +71,8 @@ void Forward::plan(std::span<const Chunk> chunks) {
   hidden_rows_.clear();
   first_output_.clear();
   for (const Chunk& chunk : chunks) {
+    if (chunk.state->kv_type() != chunks[0].state->kv_type())
+      fail(Code::internal, "a batch of sequences with keys and values of different types");
     int64_t position = chunk.state->length();
     for (const text::Token token : chunk.tokens) rows_.push_back({chunk.state, token, position++});
     const auto end = static_cast<int64_t>(rows_.size()), size = static_cast<int64_t>(chunk.tokens.size());
@@ -130,7 +132,8 @@ void Forward::reserve() {
 void Forward::plan_attention(Rows& some) {
   std::vector<ops::AttentionRow> places;
   for (const int64_t row : some.at) places.push_back(rows_[static_cast<size_t>(row)].place());
-  some.attention.prepare(*model_.table, places, some.classes, max_group_, max_head_dim_, pool_.size());
+  some.attention.prepare(*model_.table, rows_[0].state->kv_type(), places, some.classes, max_group_,
+                         max_head_dim_, pool_.size());
 }
 
 // Rows of a matrix that a rank takes at once.
@@ -185,7 +188,7 @@ void Forward::attention_block(Team& team, size_t layer, const Rows& live) {
   if (live.at.empty()) return;
   ops::attention(team, *model_.table, rows_[0].state->layer(layer), live.attention, shape.heads,
                  q_.as<float>(), q_width, attended_.as<float>());
-  done_attention(team, shape, live);
+  done_attention(team, layer, live);
   sync(team);
   const auto attended = [&](int64_t i) { return attended_.as<float>() + i * q_width; };
   add_product(team, Op::attention_output, live, w.attention_output,
@@ -363,7 +366,7 @@ void Forward::done(const Team& team, Op op, std::initializer_list<const Matrix*>
   if (profile_ && team.rank() == 0) profile_->done(op, read, rows);
 }
 
-void Forward::done_attention(const Team& team, const LayerConfig& shape, const Rows& live) {
+void Forward::done_attention(const Team& team, size_t layer, const Rows& live) {
   if (!profile_ || team.rank() != 0) return;
   uint64_t seen = 0, cached = 0;  // positions: by every row, and by the last row of every sequence
   for (size_t i = 0; i < live.at.size(); ++i) {
@@ -373,9 +376,10 @@ void Forward::done_attention(const Team& team, const LayerConfig& shape, const R
     if (i + 1 == live.at.size() || rows_[static_cast<size_t>(live.at[i + 1])].state != row.state)
       cached += positions;
   }
+  const LayerConfig& shape = model_.config.layers[layer];
   const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
-  const auto kv_width = static_cast<uint64_t>(shape.kv_heads * shape.head_dim);
-  profile_->done(Op::attention, cached * kv_width * 2 * sizeof(uint16_t), seen * width * 2);
+  const uint64_t bytes = rows_[0].state->layer(layer).bytes() / kKvPageTokens;
+  profile_->done(Op::attention, cached * bytes, seen * width * 2);
 }
 
 }  // namespace binhdan::model

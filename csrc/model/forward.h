@@ -24,7 +24,7 @@ enum class Wanted {
 
 // Consecutive tokens of one sequence; its state must have room for them (SequenceState::reserve).
 struct Chunk {
-  SequenceState* state;
+  SequenceState* state;                 // of one KvType in a batch
   std::span<const text::Token> tokens;  // each in [0, vocabulary)
   Wanted wanted;
   bool decode;  // numeric class: few rows when true, many rows when false
@@ -94,7 +94,7 @@ class Forward {
   float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }
   void sync(Team& team);
   void done(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
-  void done_attention(const Team& team, const LayerConfig& shape, const Rows& live);
+  void done_attention(const Team& team, size_t layer, const Rows& live);
 
   const Model& model_;
   ThreadPool pool_;

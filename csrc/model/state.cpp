@@ -2,9 +2,9 @@
 
 namespace binhdan::model {
 
-SequenceState::SequenceState(const Config& config) {
+SequenceState::SequenceState(const Config& config, KvType type) : type_(type) {
   for (const LayerConfig& layer : config.layers) {
-    layers_.push_back({page_bytes_, layer.kv_heads, layer.head_dim});
+    layers_.push_back({type, page_bytes_, layer.kv_heads, layer.head_dim});
     page_bytes_ += layers_.back().bytes();
   }
 }

@@ -1,5 +1,5 @@
-// What a sequence remembers of its past: keys and values in 16 bits, in pages of kKvPageTokens positions.
-// A page holds all layers, so that a page is the unit of sharing and of eviction.
+// What a sequence remembers of its past: keys and values, in pages of kKvPageTokens positions. A page holds all
+// layers, so that a page is the unit of sharing and of eviction.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -17,7 +17,7 @@ using KvPage = std::shared_ptr<const Buffer>;
 
 class SequenceState {
  public:
-  explicit SequenceState(const Config& config);
+  explicit SequenceState(const Config& config, KvType type = KvType::f16);
 
   int64_t length() const { return length_; }  // positions computed
   // Makes room for positions [length, length + tokens). Throws Error(out_of_memory); the state is then
@@ -31,6 +31,7 @@ class SequenceState {
   // whole number of pages.
   void adopt(std::span<const KvPage> pages);
 
+  KvType kv_type() const { return type_; }
   uint64_t bytes() const { return pages_.size() * page_bytes_; }
   uint64_t page_bytes() const { return page_bytes_; }
   const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
@@ -40,6 +41,7 @@ class SequenceState {
   std::byte* const* pages() const { return data_.data(); }  // until the next reserve()
 
  private:
+  KvType type_;
   std::vector<ops::KvLayer> layers_;
   uint64_t page_bytes_ = 0;
   std::vector<KvPage> pages_;

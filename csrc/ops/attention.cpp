@@ -17,6 +17,10 @@ constexpr int64_t kBlockHeads = 256;
 constexpr int64_t kLeastBlockRows = 8;
 constexpr int64_t kBlocksPerThread = 4;  // at least, where there are rows enough
 
+const AttentionKernel& kernel_for(const KernelTable& table, KvType type) {
+  return table.attention[static_cast<size_t>(type)];
+}
+
 // The state of the online softmax for a block's rows and the query heads of a group.
 struct Partial {
   float* m;
@@ -35,7 +39,8 @@ class Worker {
   Worker(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
          const Part& part, int64_t heads, const float* q, int64_t q_stride, float* out)
       : team_(team),
-        kernel_(&part == &plan.few() ? table.attention.few : table.attention.many),
+        kernel_(&part == &plan.few() ? kernel_for(table, layer.type).few
+                                     : kernel_for(table, layer.type).many),
         layer_(layer),
         part_(part),
         scratch_(plan.scratch(team.rank())),
@@ -105,7 +110,7 @@ class Worker {
   void fold(const Group& group, int64_t split, Partial into) const {
     const Block& block = *group.block;
     const int64_t pages = (block.seen() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
-    const uint16_t* data[kSplitPages + 1] = {};
+    const void* data[kSplitPages + 1] = {};
     for (int64_t i = 0; i <= kSplitPages && first + i < pages; ++i)
       data[i] = layer_.head(block.first.pages[first + i], group.head);
     kernel_({.q = q_ + block.row * q_stride_ + group.head * group_ * layer_.head_dim,
@@ -162,22 +167,24 @@ class Worker {
 
 void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                const float* k) {
-  table.attention.store_key(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
-                            row.position % kKvPageTokens, k);
+  kernel_for(table, layer.type)
+      .store_key(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
+                 row.position % kKvPageTokens, k);
 }
 
 void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                  const float* v) {
-  table.attention.store_value(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
-                              row.position % kKvPageTokens, v);
+  kernel_for(table, layer.type)
+      .store_value(layer.head(row.pages[row.position / kKvPageTokens], head), layer.head_dim,
+                   row.position % kKvPageTokens, v);
 }
 
 float query_scale(int64_t head_dim) {
   return static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(head_dim)));
 }
 
-void AttentionPlan::prepare(const KernelTable& table, std::span<const AttentionRow> rows, Classes classes,
-                            int64_t group, int64_t head_dim, int threads) {
+void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
+                            Classes classes, int64_t group, int64_t head_dim, int threads) {
   const auto plan = [&](Part& part, int64_t begin, int64_t end, int64_t block_rows) {
     part.blocks.clear();
     part.cost = part.most_rows = part.most_splits = 0;
@@ -198,8 +205,8 @@ void AttentionPlan::prepare(const KernelTable& table, std::span<const AttentionR
     const int64_t partials = threads * (2 + part.most_splits);
     part.partials.reserve(static_cast<size_t>(partials * Partial::floats(part.most_rows * group, head_dim)) *
                           sizeof(float));
-    if (table.attention.scratch_size)
-      scratch_size_ = std::max(scratch_size_, table.attention.scratch_size(part.most_rows, group, head_dim));
+    if (const auto size = kernel_for(table, type).scratch_size)
+      scratch_size_ = std::max(scratch_size_, size(part.most_rows, group, head_dim));
   };
   scratch_size_ = 0;
   plan(few_, 0, classes.few, kLeastBlockRows);

@@ -14,12 +14,13 @@ namespace binhdan::ops {
 
 // Where the keys and values of one layer lie in every page of a sequence, head after head.
 struct KvLayer {
+  KvType type;
   size_t offset;  // bytes from a page's start
   int64_t kv_heads, head_dim;
 
-  size_t bytes() const { return static_cast<size_t>(kv_heads) * kv_page_size(head_dim); }
-  uint16_t* head(std::byte* page, int64_t head) const {
-    return reinterpret_cast<uint16_t*>(page + offset + static_cast<size_t>(head) * kv_page_size(head_dim));
+  size_t bytes() const { return static_cast<size_t>(kv_heads) * kv_page_size(type, head_dim); }
+  std::byte* head(std::byte* page, int64_t head) const {
+    return page + offset + static_cast<size_t>(head) * kv_page_size(type, head_dim);
   }
 };
 
@@ -44,8 +45,8 @@ class AttentionPlan {
   // A block is some rows at consecutive positions of one sequence: they fold its pages together. `group` is
   // the number of query heads to a KV head; it and head_dim are the largest of all layers. Call before the
   // team runs.
-  void prepare(const KernelTable& table, std::span<const AttentionRow> rows, Classes classes, int64_t group,
-               int64_t head_dim, int threads);
+  void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows, Classes classes,
+               int64_t group, int64_t head_dim, int threads);
 
   struct Block {
     AttentionRow first;

@@ -55,6 +55,9 @@ def serve(
         str | None,
         typer.Option(metavar="SIZE", help="A model's most for keys and values, such as 2GiB."),
     ] = None,
+    kv_type: Annotated[
+        str | None, typer.Option(help="Of keys and values: f16, or q8_0 in half the memory. [default: f16]")
+    ] = None,
     prefix_cache_dir: Annotated[
         Path | None, typer.Option(help="Keep known beginnings of prompts here over a restart. [default: not]")
     ] = None,

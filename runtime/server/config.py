@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from binhdan.runtime import hub
 from binhdan.runtime.errors import FileReadError, InvalidArgumentError
 from binhdan.runtime.model import find_model
-from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.options import KvType, LoadOptions
 from binhdan.runtime.server.keys import Key, KeyLimits, Keyring
 from pydantic import (
     BaseModel,
@@ -94,6 +94,7 @@ class ServerConfig(BaseModel):
     max_sequences: Count = 16  # answers that are made at the same time
     max_waiting: Count = 256  # besides those
     kv_bytes: Size | None = None  # a model's most for keys and values; None: a quarter of the machine's
+    kv_type: KvType = "f16"  # of keys and values; q8_0 takes half the memory
     most_stall_ms: Count | None = None  # what prompts may add to a step in which others answer; None: 250
     prefix_cache: bool = True
     prefix_cache_dir: Path | None = None
@@ -209,6 +210,7 @@ class ServerConfig(BaseModel):
             max_sequences=self.max_sequences,
             max_waiting=self.max_waiting,
             kv_bytes=self.kv_bytes,
+            kv_type=self.kv_type,
             most_stall_ms=self.most_stall_ms,
             prefix_cache=self.prefix_cache,
             prefix_cache_dir=None if folder is None else str(folder),

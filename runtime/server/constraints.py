@@ -51,7 +51,7 @@ _MASK_TIME_PER_TOKEN = 0.001
 _JSON = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 _MOST_INTEGER = 2**53 - 1
 _URI = "%#/$:?@!&'()*+,;=~[]"  # what means something in one, beside letters and digits
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_BOUNDS = {"minimum": -1, "exclusiveMinimum": -1, "maximum": 1, "exclusiveMaximum": 1}
 _DATA = ("const", "enum", "default", "examples")  # values, not schemas
 # llguidance would tokenize what is certain anyway, again at each step: a million letters, if a user wants it.
 _NO_FORCING = '%llguidance {"no_forcing": true}\n'
@@ -106,11 +106,12 @@ def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False)
             raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_VALUES:,} values", param)
         if isinstance(value, dict) and len(value) > MOST_PROPERTIES:
             raise _refusal(f"an object of the JSON schema has more than {MOST_PROPERTIES:,} members", param)
-        if isinstance(value, int) and abs(value) >= 2**63:  # llguidance would take another for it
-            raise _refusal("the JSON schema has an integer of more than 64 bits", param)
     if len(_dump(schema, param)) > MOST_SCHEMA_BYTES:
         raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_BYTES:,} bytes", param)
-    return {"name": name, "json_schema": _prepared(schema) | {"x-guidance": _JSON | {"lenient": lenient}}}
+    return {
+        "name": name,
+        "json_schema": _prepared(schema, param) | {"x-guidance": _JSON | {"lenient": lenient}},
+    }
 
 
 def regex(pattern: Any, param: str = "regex") -> Spec:
@@ -345,26 +346,36 @@ def _walk(value: Any, depth: int = 1) -> Iterator[tuple[Any, int]]:
             stack.extend((child, depth + 1) for child in value)
 
 
-def _prepared(schema: Any) -> Any:
+def _prepared(schema: Any, param: str) -> Any:
     """The schema with references as URIs, and with bounds for integers that have none: a small model may go
     on with digits for ever.
 
-    Bounds are sound wherever they stand: no keyword that llguidance knows makes a narrower schema wider.
+    Bounds are sound wherever they stand: no keyword that llguidance knows makes a narrower schema wider. It
+    reads integers as doubles, so that those beyond 2^53 would become others.
     """
     if isinstance(schema, list):
-        return [_prepared(item) for item in schema]
+        return [_prepared(item, param) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    prepared = {key: value if key in _DATA else _prepared(value) for key, value in schema.items()}
+    prepared: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("const", "enum", "multipleOf"):
+            large = any(isinstance(item, int) and abs(item) > _MOST_INTEGER for item, _ in _walk(value))
+        else:
+            large = isinstance(value, int) and value * _BOUNDS.get(key, 0) < -_MOST_INTEGER
+        if large:
+            raise _refusal(f"the JSON schema has an integer beyond ± (2^53 - 1), at {key!r}", param)
+        if key in _BOUNDS and isinstance(value, int):
+            prepared[key] = max(-_MOST_INTEGER, min(_MOST_INTEGER, value))
+        else:
+            prepared[key] = value if key in _DATA else _prepared(value, param)
     if isinstance(schema.get("$ref"), str):  # many write Vietnamese names in them as they are
         prepared["$ref"] = quote(schema["$ref"], safe=_URI)
     types = schema.get("type")
     integer = types == "integer" or (isinstance(types, list) and "integer" in types and "number" not in types)
     if integer and not schema.keys() & {"const", "enum", "multipleOf"}:
-        given = [schema[key] for key in _BOUNDS if isinstance(schema.get(key), int | float)]
-        if all(abs(bound) < _MOST_INTEGER for bound in given):
-            prepared.setdefault("minimum", -_MOST_INTEGER)
-            prepared.setdefault("maximum", _MOST_INTEGER)
+        prepared.setdefault("minimum", -_MOST_INTEGER)
+        prepared.setdefault("maximum", _MOST_INTEGER)
     return prepared
 
 

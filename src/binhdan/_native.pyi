@@ -10,6 +10,8 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from binhdan.runtime.options import KvType as _KvType
+
 _Array = npt.NDArray[Any]
 _Floats = npt.NDArray[np.float32]
 _Bytes = bytes | bytearray | memoryview | _Array  # in one piece
@@ -61,10 +63,10 @@ def rope(isa: str, x: _Array, cos_sin: _Array, neox: bool) -> _Floats:
 def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
     """gate / (1 + e^-gate) * up: (n,)."""
 
-def attention(isa: str, q: _Array, k: _Array, v: _Array) -> _Floats:
+def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
     """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v (n, head_dim), which the table rounds."""
 
-def logits(model: int, tokens: _Array, threads: int, few: bool = False) -> _Floats:
+def logits(model: int, tokens: _Array, threads: int, few: bool = False, kv_type: _KvType = "f16") -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `few` chooses the numeric
     class of few rows, in which tokens are decoded, else that of many rows, in which prompts are read."""
 
@@ -84,7 +86,13 @@ class _Profile(TypedDict):
     decode: _Pass
 
 def profile(
-    model: int, threads: int, prompt_tokens: int, decode_tokens: int, depth: int = 0, sequences: int = 1
+    model: int,
+    threads: int,
+    prompt_tokens: int,
+    decode_tokens: int,
+    depth: int = 0,
+    sequences: int = 1,
+    kv_type: _KvType = "f16",
 ) -> _Profile:
     """What the forward pass costs, operation by operation, once warm: a prompt of one sequence, and steps in
     which each of `sequences` gets a token. All start behind `depth` positions, which are blank."""

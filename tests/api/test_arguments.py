@@ -163,6 +163,7 @@ def test_options_out_of_range(shared_engine: Running) -> None:
         "max_waiting": [-1, 2**31 - 1],
         "prompt_chunk": [-1, 2**31 - 1],
         "most_stall_ms": [-1],
+        "kv_type": [-1, 2],
     }.items():
         for value in values:
             options = struct("binhdan_engine_options", **{field: value})

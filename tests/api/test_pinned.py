@@ -34,6 +34,8 @@ PINNED = {
     "BINHDAN_MANUAL_STEP": 1,
     "BINHDAN_DETERMINISTIC": 2,
     "BINHDAN_NO_PREFIX_CACHE": 4,
+    "BINHDAN_KV_F16": 0,
+    "BINHDAN_KV_Q8_0": 1,
     "BINHDAN_GENERATE": 0,
     "BINHDAN_EMBED": 1,
     "BINHDAN_IGNORE_EOS": 1,
@@ -55,7 +57,7 @@ FIRST_FIELDS = {
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family",
     "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prompt_chunk "
-    "most_stall_ms kv_bytes cache_folder cache_folder_bytes",
+    "most_stall_ms kv_bytes cache_folder cache_folder_bytes kv_type",
     "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes kv_limit "
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "

@@ -38,6 +38,15 @@ def test_one_step_reads_every_weight_once(result: profile.Profile) -> None:
     assert read == pytest.approx(info.bytes_per_token, rel=0.01)
 
 
+def test_attention_reads_what_keys_and_values_are_kept_in(result: profile.Profile) -> None:
+    narrow = profile.profile(result.workload, kv_type="q8_0")
+    read = []
+    for one in (result, narrow):
+        assert one.decode
+        read.append(sum(op.gb_per_s * op.ms for op in one.decode.operations if op.name == "attention"))
+    assert read[1] == pytest.approx(read[0] * 34 / 64)
+
+
 @pytest.mark.parametrize(
     ("gigabytes", "giga_operations", "ms"), [(1.0, 1.0, 100.0), (0.1, 50.0, 500.0), (0.0, 0.0, 0.0)]
 )
@@ -69,10 +78,12 @@ def test_command_table() -> None:
 
 
 def test_command_json() -> None:
-    done = run("--prompt", "0", "--decode", "2", "--threads", "1", "--depth", "8", "--json")
+    options = ("--threads", "1", "--depth", "8", "--kv-type", "q8_0")
+    done = run("--prompt", "0", "--decode", "2", *options, "--json")
     assert done.returncode == 0, done.stderr
     fields = json.loads(done.stdout)
     assert fields["prompt"] is None and fields["decode"]["ms"] > 0 and fields["workload"]["depth"] == 8
+    assert fields["kv_type"] == "q8_0"
 
 
 def test_command_on_kernels_that_are_not() -> None:

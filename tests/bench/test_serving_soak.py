@@ -209,6 +209,7 @@ def test_a_soak_of_ours(deterministic: bool) -> None:
     assert [one for one in result.problems if requests >= 10_000 or not one.startswith("memory")] == []
 
 
+@pytest.mark.slow
 def test_overhead_is_told_of_the_same_work() -> None:
     result = overhead.measure(find_model(None), threads=1, batches=(1, 3), answer_tokens=12, rounds=2)
     assert [batch.sequences for batch in result.batches] == [1, 3]

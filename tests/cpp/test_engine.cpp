@@ -314,8 +314,8 @@ engine::EngineInfo idle_info(const Engine& engine) {
   return engine.info();
 }
 
-uint64_t page_bytes() {
-  return model::SequenceState(embedded_model()->config).page_bytes();
+uint64_t page_bytes(KvType type = KvType::f16) {
+  return model::SequenceState(embedded_model()->config, type).page_bytes();
 }
 
 }  // namespace
@@ -373,6 +373,40 @@ TEST(a_restart_finds_pages_on_disk) {
   CHECK(run(other, r).last.cached_tokens == 0);
 }
 
+TEST(pages_on_disk_are_of_one_type) {
+  const TemporaryFolder root;
+  EngineOptions o = long_options();
+  o.cache_folder = root / "cache";
+  o.cache_folder_bytes = uint64_t{1} << 30;
+  const Request r = request(1, 5, 200);
+  std::vector<text::Token> want[2];
+  for (const bool again : {false, true})
+    for (const KvType type : {KvType::f16, KvType::q8_0}) {
+      o.kv_type = type;
+      Engine engine(embedded_model(), o);
+      const Result result = run(engine, r);
+      CHECK(result.last.cached_tokens == (again ? 192 : 0));
+      CHECK(idle_info(engine).cache_bytes == 3 * page_bytes(type));
+      std::vector<text::Token>& tokens = want[type == KvType::q8_0];
+      if (again) CHECK(result.tokens == tokens);
+      tokens = result.tokens;
+    }
+}
+
+TEST(q8_0_holds_nearly_twice_the_tokens) {
+  EngineOptions o = long_options();
+  o.kv_bytes = 8 * page_bytes();
+  Engine wide(embedded_model(), o);
+  CHECK(wide.info().options.context == 8 * kKvPageTokens);
+  o.kv_type = KvType::q8_0;
+  Engine narrow(embedded_model(), o);
+  CHECK(narrow.info().options.context == 15 * kKvPageTokens);
+  // A conversation uses its own pages again, and its answer is what it would be without them.
+  Request r = request(1, 100, 300);
+  const Result first = run(narrow, r), again = run(narrow, r);
+  CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 256 && again.tokens == first.tokens);
+}
+
 TEST(requests_that_come_together_compute_what_they_share_once) {
   EngineOptions o = long_options();
   o.prompt_chunk = 128;
@@ -406,7 +440,8 @@ TEST(keys_and_values_stay_within_their_memory) {
   CHECK_FAILS(Engine(embedded_model(), o), "kv_bytes: expected at least");
   o.kv_bytes = 5 * page_bytes();
   std::vector<uint64_t> ids;
-  for (uint32_t i = 0; i < 8; ++i) ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
+  for (uint32_t i = 0; i < 8; ++i)
+    ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
   std::atomic<bool> done{false};
   uint64_t most = 0;
   std::thread watch([&] {

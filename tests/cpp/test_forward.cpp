@@ -17,11 +17,13 @@ bool same(const Bits& a, const Bits& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+constexpr KvType kKvAll[] = {KvType::f16, KvType::q8_0};
+
 // Logits after the whole prompt, computed in chunks of `chunk` tokens.
 Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, int threads, size_t chunk,
-                 bool decode = false) {
+                 bool decode = false, KvType type = KvType::f16) {
   model::Forward forward(m, threads);
-  model::SequenceState state(m.config);
+  model::SequenceState state(m.config, type);
   for (size_t begin = 0; begin < prompt.size(); begin += chunk) {
     const size_t count = std::min(chunk, prompt.size() - begin);
     state.reserve(static_cast<int64_t>(count));
@@ -42,11 +44,67 @@ TEST(bits_do_not_depend_on_threads_or_chunks) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
     const auto prompt = some_tokens(table == &kScalarTable ? 150 : 600);
-    const Bits want = last_logits(*m, prompt, 1, prompt.size());
-    CHECK(same(want, last_logits(*m, prompt, 3, prompt.size())));
-    CHECK(same(want, last_logits(*m, prompt, 2, 64)));
-    CHECK(same(want, last_logits(*m, prompt, 2, 37)));
+    for (const KvType type : kKvAll) {
+      const Bits want = last_logits(*m, prompt, 1, prompt.size(), false, type);
+      CHECK(same(want, last_logits(*m, prompt, 3, prompt.size(), false, type)));
+      CHECK(same(want, last_logits(*m, prompt, 2, 64, false, type)));
+      CHECK(same(want, last_logits(*m, prompt, 2, 37, false, type)));
+    }
   }
+}
+
+TEST(the_type_of_keys_and_values_matters_little) {
+  const auto m = embedded_model();
+  const auto prompt = some_tokens(200);
+  const Bits exact = last_logits(*m, prompt, 1, 200),
+             near = last_logits(*m, prompt, 1, 200, false, KvType::q8_0);
+  CHECK(!same(exact, near));
+  double error = 0, size = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += (near[i] - exact[i]) * (near[i] - exact[i]);
+    size += exact[i] * exact[i];
+  }
+  CHECK(error < 1e-3 * size);
+}
+
+// In pages that another sequence computed, with its rows in company: what follows has the bits of one sequence.
+TEST(pages_of_another_sequence_are_as_good_as_own_ones) {
+  for (const KernelTable* table : compiled_tables()) {
+    if (!table->supported(cpu_features())) continue;
+    const auto m = embedded_model(table->isa);
+    const auto prompt = some_tokens(150), other = some_tokens(40, 9);
+    for (const KvType type : kKvAll) {
+      const Bits want = last_logits(*m, prompt, 1, 150, false, type);
+      model::Forward forward(*m, 2);
+      model::SequenceState first(m->config, type), company(m->config, type), second(m->config, type);
+      first.reserve(130);
+      company.reserve(40);
+      const Chunk together[] = {{&company, other, Wanted::nothing, false},
+                                {&first, std::span(prompt).first(130), Wanted::nothing, false}};
+      forward.run(together);
+      const std::vector<model::KvPage> pages = {first.page(0), first.page(1)};
+      second.adopt(pages);
+      second.reserve(22);
+      const Chunk rest{&second, std::span(prompt).subspan(128), Wanted::last_logits, false};
+      forward.run({&rest, 1});
+      const auto got = forward.logits(0);
+      CHECK(same(want, {got.begin(), got.end()}));
+    }
+  }
+}
+
+TEST(a_batch_has_one_type_of_keys_and_values) {
+  const auto m = embedded_model();
+  const auto token = some_tokens(1);
+  model::SequenceState a(m->config, KvType::f16), b(m->config, KvType::q8_0);
+  CHECK(b.page_bytes() * 64 == a.page_bytes() * 34);
+  CHECK(a.page_bytes() == m->config.kv_bytes_per_token() * kKvPageTokens);
+  a.reserve(1);
+  b.reserve(1);
+  const Chunk chunks[] = {{&a, token, Wanted::nothing, true}, {&b, token, Wanted::nothing, true}};
+  model::Forward forward(*m, 1);
+  CHECK_FAILS(forward.run(chunks), "different types");
+  CHECK(a.length() == 0 && b.length() == 0);
 }
 
 TEST(token_by_token_equals_one_chunk_when_a_table_has_one_class) {
@@ -107,32 +165,34 @@ TEST(a_forced_table_is_the_one_that_runs) {
 }
 
 TEST(a_profile_counts_what_was_read_and_computed) {
-  const auto m = embedded_model();
-  const auto prompt = some_tokens(20);
-  model::Forward forward(*m, 2);
-  model::SequenceState state(m->config);
-  model::Profile profile;
-  state.advance_blank(100);
-  state.reserve(20);
-  forward.measure(&profile);
-  const Chunk chunk{&state, prompt, Wanted::last_logits, false};
-  forward.run({&chunk, 1});
-  const auto& weights = m->weights;
-  const auto cost = [&](model::Op op) { return profile.ops[static_cast<size_t>(op)]; };
-  uint64_t bytes = 0;
-  int64_t ns = 0;
-  for (const model::OpCost& op : profile.ops) {
-    bytes += op.bytes;
-    ns += op.ns;
+  for (const KvType type : kKvAll) {
+    const auto m = embedded_model();
+    const auto prompt = some_tokens(20);
+    model::Forward forward(*m, 2);
+    model::SequenceState state(m->config, type);
+    model::Profile profile;
+    state.advance_blank(100);
+    state.reserve(20);
+    forward.measure(&profile);
+    const Chunk chunk{&state, prompt, Wanted::last_logits, false};
+    forward.run({&chunk, 1});
+    const auto& weights = m->weights;
+    const auto cost = [&](model::Op op) { return profile.ops[static_cast<size_t>(op)]; };
+    uint64_t bytes = 0;
+    int64_t ns = 0;
+    for (const model::OpCost& op : profile.ops) {
+      bytes += op.bytes;
+      ns += op.ns;
+    }
+    const uint64_t kv_bytes = 120 * state.page_bytes() / kKvPageTokens;
+    CHECK(bytes == weights.bytes_per_token() + kv_bytes);
+    CHECK(ns > 0 && ns <= profile.ns);
+    CHECK(cost(model::Op::attention).bytes == kv_bytes);
+    const auto layers = static_cast<int64_t>(m->config.layers.size());
+    CHECK(cost(model::Op::qkv).calls == layers);
+    CHECK(cost(model::Op::logits).macs == static_cast<uint64_t>(m->config.vocabulary * m->config.dim));
+    // Only the last row goes on behind the last layer's attention.
+    CHECK(cost(model::Op::down).macs ==
+          static_cast<uint64_t>(((layers - 1) * 20 + 1) * m->config.dim * m->config.layers[0].ffn));
   }
-  const uint64_t kv_bytes = 120 * m->config.kv_bytes_per_token();
-  CHECK(bytes == weights.bytes_per_token() + kv_bytes);
-  CHECK(ns > 0 && ns <= profile.ns);
-  CHECK(cost(model::Op::attention).bytes == kv_bytes);
-  const auto layers = static_cast<int64_t>(m->config.layers.size());
-  CHECK(cost(model::Op::qkv).calls == layers);
-  CHECK(cost(model::Op::logits).macs == static_cast<uint64_t>(m->config.vocabulary * m->config.dim));
-  // Only the last row goes on behind the last layer's attention.
-  CHECK(cost(model::Op::down).macs ==
-        static_cast<uint64_t>(((layers - 1) * 20 + 1) * m->config.dim * m->config.layers[0].ffn));
 }

@@ -55,7 +55,7 @@ TEST(describes_a_model_that_cannot_be_run) {
   b.tensor("w", {4, 2}, 0, 0).tensor("q", {32, 4}, 8, 32).pad().fill(32 + 136);
   const std::string json = describe(b);
   CHECK(has(json, R"("architecture":"mamba9","name":"thử","parameters":136,"context":2048,"embedding":64)"));
-  CHECK(has(json, R"("layers":4,"heads":8,"kv_heads":2,"head_dim":8,"kv_bytes_per_token":128)"));
+  CHECK(has(json, R"("layers":4,"heads":8,"kv_heads":2,"head_dim":8,"kv_bytes_per_token":512)"));
   CHECK(has(json, R"("supported":false,"reason":)"));
   CHECK(has(json, R"("tokenizer":{"model":"gpt2","pre":null,"size":2,"has_chat_template":false})"));
   CHECK(has(json, R"("types":[{"type":"Q8_0","tensors":1,"parameters":128,"bytes":136},{"type":"F32",)"));

@@ -65,7 +65,7 @@ TEST(tables_are_complete) {
   });
   for (const KernelTable* table : supported_tables()) {
     CHECK(table->rms_norm && table->rope && table->silu_mul && table->add && table->scale && table->to_f16);
-    CHECK(table->attention.few && table->attention.many);
+    for (const AttentionKernel& k : table->attention) CHECK(k.few && k.many && k.store_key && k.store_value);
     CHECK(table->matmul[4].gemv == nullptr);  // 4 was a type once
   }
 }

@@ -1,5 +1,5 @@
-// Attention over one split, both numeric classes of every table that runs here, against double; and the bits
-// of a row, which depend on nothing but the row and what it sees.
+// Attention over one split, both types of pages and both numeric classes of every table that runs here, against
+// double; and the bits of a row, which depend on nothing but the row and what it sees.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,45 +7,75 @@
 
 #include "check.h"
 #include "kernel_fixture.h"
+#include "kernels/kv_q8.h"
 
 using namespace kernel_fixture;
 
 namespace {
 
-// Keys and values of one KV head.
+constexpr KvType kTypes[] = {KvType::f16, KvType::q8_0};
+
+const AttentionKernel& kernels(const KernelTable& table, KvType type) {
+  return table.attention[static_cast<size_t>(type)];
+}
+
+// Keys and values of one KV head, which pages of the type hold exactly.
 struct Kv {
+  KvType type;
   int64_t tokens, dim;
   std::vector<float> k, v;
 };
 
-Kv random_kv(Random& random, int64_t tokens, int64_t dim) {
-  Kv kv{tokens, dim, gauss_vector(random, tokens * dim), gauss_vector(random, tokens * dim)};
-  for (std::vector<float>* side : {&kv.k, &kv.v})
-    for (float& x : *side) x = f16_to_f32(f32_to_f16(x));
+// Codes times a float16, one of them the greatest code, so that the block's scale is found again.
+void make_block_exact(Random& random, float* x, int64_t n) {
+  const float scale = f16_to_f32(f32_to_f16(0.02f + std::fabs(gauss(random)) * 0.01f));
+  for (int64_t i = 0; i < n; ++i) x[i] = scale * std::round(std::clamp(x[i] * 40, -127.0f, 127.0f));
+  x[random() % static_cast<uint32_t>(n)] = random() % 2 ? scale * 127 : scale * -127;
+}
+
+Kv random_kv(Random& random, KvType type, int64_t tokens, int64_t dim) {
+  Kv kv{type, tokens, dim, gauss_vector(random, tokens * dim), gauss_vector(random, tokens * dim)};
+  for (std::vector<float>* side : {&kv.k, &kv.v}) {
+    if (type == KvType::f16)
+      for (float& x : *side) x = f16_to_f32(f32_to_f16(x));
+    else
+      for (int64_t token = 0; token < tokens; ++token)
+        for (int64_t d = 0; d < dim; d += kKvBlock)
+          make_block_exact(random, side->data() + token * dim + d, std::min(kKvBlock, dim - d));
+  }
   return kv;
 }
 
-// As a table keeps them. What lies behind the last position is far greater than all others.
+// What an unused position must not be: far greater than all others.
+void fill_with_14(KvType type, Buffer& page, int64_t dim) {
+  const size_t codes = type == KvType::q8_0 ? static_cast<size_t>(kv_width(dim)) * 2 * kKvPageTokens : 0;
+  std::fill_n(page.as<int8_t>(), codes, int8_t{100});
+  std::fill_n(reinterpret_cast<uint16_t*>(page.as() + codes), (kv_page_size(type, dim) - codes) / 2,
+              f32_to_f16(type == KvType::q8_0 ? 0.14f : 14.0f));
+}
+
+// As a table keeps them.
 class Pages {
  public:
   Pages(const KernelTable& table, const Kv& kv) {
     for (int64_t token = 0; token < kv.tokens; ++token) {
       if (token % kKvPageTokens == 0) {
-        buffers_.emplace_back(kv_page_size(kv.dim));
-        std::fill_n(buffers_.back().as<uint16_t>(), kv_page_size(kv.dim) / 2, f32_to_f16(14.0f));
-        data_.push_back(buffers_.back().as<uint16_t>());
+        buffers_.emplace_back(kv_page_size(kv.type, kv.dim));
+        fill_with_14(kv.type, buffers_.back(), kv.dim);
+        data_.push_back(buffers_.back().as());
       }
-      uint16_t* page = buffers_.back().as<uint16_t>();
-      table.attention.store_key(page, kv.dim, token % kKvPageTokens, kv.k.data() + token * kv.dim);
-      table.attention.store_value(page, kv.dim, token % kKvPageTokens, kv.v.data() + token * kv.dim);
+      const AttentionKernel& kernel = kernels(table, kv.type);
+      void* page = buffers_.back().as();
+      kernel.store_key(page, kv.dim, token % kKvPageTokens, kv.k.data() + token * kv.dim);
+      kernel.store_value(page, kv.dim, token % kKvPageTokens, kv.v.data() + token * kv.dim);
     }
     data_.push_back(nullptr);
   }
-  const uint16_t* const* data() const { return data_.data(); }
+  const void* const* data() const { return data_.data(); }
 
  private:
   std::vector<Buffer> buffers_;
-  std::vector<const uint16_t*> data_;
+  std::vector<const void*> data_;
 };
 
 // Queries of `rows` positions, of which the first sees `visible`, by `heads`.
@@ -65,7 +95,7 @@ Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Pages&
   const auto n = static_cast<size_t>(rows * heads);
   Output out{std::vector<float>(n), std::vector<float>(n),
              std::vector<float>(n * static_cast<size_t>(kv.dim))};
-  const auto scratch_size = table.attention.scratch_size;
+  const auto scratch_size = kernels(table, kv.type).scratch_size;
   Buffer scratch(scratch_size ? scratch_size(rows, heads, kv.dim) : 0);
   const int64_t stride = queries.heads * kv.dim;
   kernel({.q = queries.q.data() + first * stride + first_head * kv.dim,
@@ -126,11 +156,12 @@ Queries random_queries(Random& random, int64_t rows, int64_t heads, int64_t visi
 
 // Every table's classes; `bf16` tells which of them compute in bfloat16.
 template <typename F>
-void for_each_class(F&& test) {
+void for_each_class(KvType type, F&& test) {
   for (const KernelTable* table : supported_tables()) {
     const bool bf16 = std::string(table->isa) == "amx";
-    test(*table, table->attention.few, bf16);
-    if (table->attention.many != table->attention.few) test(*table, table->attention.many, bf16);
+    const AttentionKernel& kernel = kernels(*table, type);
+    test(*table, kernel.few, bf16);
+    if (kernel.many != kernel.few) test(*table, kernel.many, bf16);
   }
 }
 
@@ -138,9 +169,10 @@ void expect(bool ok, const KernelTable& table, const std::string& what) {
   if (!ok) check::report(table.isa, 0, what);
 }
 
-std::string name(const Queries& queries, int64_t dim) {
-  return "attention: rows " + std::to_string(queries.rows) + ", heads " + std::to_string(queries.heads) +
-         ", visible " + std::to_string(queries.visible) + ", head_dim " + std::to_string(dim);
+std::string name(const Queries& queries, const Kv& kv) {
+  return (kv.type == KvType::f16 ? "attention: rows " : "attention q8_0: rows ") +
+         std::to_string(queries.rows) + ", heads " + std::to_string(queries.heads) + ", visible " +
+         std::to_string(queries.visible) + ", head_dim " + std::to_string(kv.dim);
 }
 
 // bf16: each weight is off by u = 2^-8 + 1e-4 of it (rounded, and 2^x), which moves numerator and
@@ -150,7 +182,7 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
     const auto query = static_cast<size_t>(r);
     if (queries.visible + r / queries.heads <= 0) {
-      expect(got.m[query] == -INFINITY && got.l[query] == 0, table, name(queries, kv.dim) + ", unseen");
+      expect(got.m[query] == -INFINITY && got.l[query] == 0, table, name(queries, kv) + ", unseen");
       continue;
     }
     const Oracle want(kv, queries, r, bf16);
@@ -159,7 +191,7 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
       const double error = std::fabs(out - want.out[d]);
       if (!(error <= slack + (bf16 ? 2 * (0x1p-8 + 1e-4) * want.magnitude[d] : 0))) {
         expect(false, table,
-               name(queries, kv.dim) + ", query " + std::to_string(r) + ", error " + std::to_string(error));
+               name(queries, kv) + ", query " + std::to_string(r) + ", error " + std::to_string(error));
         return;
       }
     }
@@ -170,15 +202,16 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
 
 TEST(attention_agrees_with_double) {
   Random random(1);
-  for (const int64_t dim : {8, 24, 64, 80, 128})
-    for (const int64_t visible : {1, 5, 63, 64, 65, 200, 511, 512})
-      for (const int64_t heads : {1, 7}) {
-        const Kv kv = random_kv(random, visible, dim);
-        const Queries queries = random_queries(random, 1, heads, visible, dim);
-        for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-          expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
-        });
-      }
+  for (const KvType type : kTypes)
+    for (const int64_t dim : {8, 24, 64, 80, 128})
+      for (const int64_t visible : {1, 5, 63, 64, 65, 200, 511, 512})
+        for (const int64_t heads : {1, 7}) {
+          const Kv kv = random_kv(random, type, visible, dim);
+          const Queries queries = random_queries(random, 1, heads, visible, dim);
+          for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+            expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
+          });
+        }
 }
 
 TEST(attention_of_many_rows_is_causal) {
@@ -186,62 +219,151 @@ TEST(attention_of_many_rows_is_causal) {
   struct Shape {
     int64_t rows, heads, visible, dim;
   };
-  for (const Shape s : {Shape{3, 1, 1, 64}, Shape{70, 2, 1, 64}, Shape{32, 7, 40, 64}, Shape{9, 4, 120, 128},
-                        Shape{20, 3, -5, 40}, Shape{40, 5, 470, 64}}) {
-    const Kv kv = random_kv(random, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
-    const Queries queries = random_queries(random, s.rows, s.heads, s.visible, s.dim);
-    for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-      expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
-    });
-  }
+  for (const KvType type : kTypes)
+    for (const Shape s : {Shape{3, 1, 1, 64}, Shape{70, 2, 1, 64}, Shape{32, 7, 40, 64},
+                          Shape{9, 4, 120, 128}, Shape{20, 3, -5, 40}, Shape{40, 5, 470, 64}}) {
+      const Kv kv = random_kv(random, type, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
+      const Queries queries = random_queries(random, s.rows, s.heads, s.visible, s.dim);
+      for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+        expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
+      });
+    }
 }
 
 // Alone, or with other rows and heads in the same call: the same bits.
 TEST(attention_of_a_query_does_not_depend_on_its_company) {
   Random random(3);
-  for (const int64_t visible : {-3, 50, 500}) {
-    const int64_t rows = 37, heads = 3, dim = 64;
-    const Kv kv = random_kv(random, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
-    const Queries queries = random_queries(random, rows, heads, visible, dim);
-    for_each_class([&](const KernelTable& table, Class kernel, bool) {
-      const Pages pages(table, kv);
-      const Output all = attend(table, kernel, kv, pages, queries, 0, rows, 0, heads);
-      for (int64_t i = 0; i < rows; ++i)
-        for (int64_t h = 0; h < heads; ++h) {
-          const Output one = attend(table, kernel, kv, pages, queries, i, 1, h, 1);
-          const int64_t r = i * heads + h;
-          expect(same_bits(one.m.data(), all.m.data() + r, 1) &&
-                     same_bits(one.l.data(), all.l.data() + r, 1) &&
-                     same_bits(one.acc.data(), all.acc.data() + r * dim, dim),
-                 table, name(queries, dim) + ", query " + std::to_string(r));
-        }
-    });
-  }
+  for (const KvType type : kTypes)
+    for (const int64_t visible : {-3, 50, 500}) {
+      const int64_t rows = 37, heads = 3, dim = 64;
+      const Kv kv = random_kv(random, type, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
+      const Queries queries = random_queries(random, rows, heads, visible, dim);
+      for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+        const Pages pages(table, kv);
+        const Output all = attend(table, kernel, kv, pages, queries, 0, rows, 0, heads);
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t h = 0; h < heads; ++h) {
+            const Output one = attend(table, kernel, kv, pages, queries, i, 1, h, 1);
+            const int64_t r = i * heads + h;
+            expect(same_bits(one.m.data(), all.m.data() + r, 1) &&
+                       same_bits(one.l.data(), all.l.data() + r, 1) &&
+                       same_bits(one.acc.data(), all.acc.data() + r * dim, dim),
+                   table, name(queries, kv) + ", query " + std::to_string(r));
+          }
+      });
+    }
 }
 
 // Scores far apart, in an order that moves the greatest from page to page.
 TEST(attention_survives_great_scores) {
   Random random(4);
-  const int64_t dim = 64, tokens = 300;
-  const Kv kv = random_kv(random, tokens, dim);
-  Queries queries = random_queries(random, 2, 3, tokens - 1, dim);
-  for (float& x : queries.q) x *= 100;
-  for_each_class([&](const KernelTable& table, Class kernel, bool bf16) {
-    const Output got = attend(table, kernel, kv, queries);
-    for (float l : got.l) expect(std::isfinite(l) && l > 0, table, "attention: sum of weights");
-    expect_near(table, bf16, kv, queries, got, 1e-3);  // scores of several hundred
-  });
+  for (const KvType type : kTypes) {
+    const int64_t dim = 64, tokens = 300;
+    const Kv kv = random_kv(random, type, tokens, dim);
+    Queries queries = random_queries(random, 2, 3, tokens - 1, dim);
+    for (float& x : queries.q) x *= 100;
+    for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+      const Output got = attend(table, kernel, kv, queries);
+      for (float l : got.l) expect(std::isfinite(l) && l > 0, table, "attention: sum of weights");
+      expect_near(table, bf16, kv, queries, got, 1e-3);  // scores of several hundred
+    });
+  }
 }
 
 TEST(a_fault_in_what_a_row_sees_is_seen_in_its_output) {
   Random random(5);
-  const Kv kv = random_kv(random, 70, 64);
-  Queries queries = random_queries(random, 2, 2, 69, 64);
-  queries.q[64] = std::numeric_limits<float>::quiet_NaN();  // row 0, head 1
-  for_each_class([&](const KernelTable& table, Class kernel, bool) {
-    const Output got = attend(table, kernel, kv, queries);
-    for (size_t r = 0; r < 4; ++r)
-      expect(std::isnan(got.acc[r * 64 + 5] / got.l[r]) == (r == 1), table,
-             "NaN of query " + std::to_string(r));
-  });
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const KvType type : kTypes) {
+    Kv kv = random_kv(random, type, 70, 64);
+    Queries queries = random_queries(random, 2, 2, 69, 64);
+    queries.q[64] = nan;  // row 0, head 1
+    for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+      const Output got = attend(table, kernel, kv, queries);
+      for (size_t r = 0; r < 4; ++r)
+        expect(std::isnan(got.acc[r * 64 + 5] / got.l[r]) == (r == 1), table,
+               "NaN of query " + std::to_string(r));
+    });
+    queries.q[64] = 0;
+    kv.v[3 * 64 + 5] = nan;
+    for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+      const Output got = attend(table, kernel, kv, queries);
+      for (size_t r = 0; r < 4; ++r)
+        expect(std::isnan(got.acc[r * 64 + 5]), table, "NaN of a value, query " + std::to_string(r));
+    });
+  }
+}
+
+// ---- pages of Q8_0 ----------------------------------------------------------------------------------------
+
+// One position of a page as it was given and as it comes back, element by element.
+TEST(q8_0_is_off_by_half_of_a_scale_at_most) {
+  Random random(6);
+  const KernelTable& table = kScalarTable;
+  const AttentionKernel& kernel = kernels(table, KvType::q8_0);
+  for (const int64_t dim : {8, 24, 64, 80})
+    for (const float size : {0.0f, 1e-8f, 1e-5f, 0.003f, 1.0f, 300.0f, 1e6f}) {
+      Buffer buffer(kv_page_size(KvType::q8_0, dim));
+      buffer.zero();
+      const Q8Page<int8_t, uint16_t> page(buffer.as<int8_t>(), dim);
+      std::vector<float> x = gauss_vector(random, dim);
+      for (float& value : x) value *= size;
+      const int64_t token = 17;
+      kernel.store_key(buffer.as(), dim, token, x.data());
+      kernel.store_value(buffer.as(), dim, token, x.data());
+      for (int64_t d = 0; d < page.width; ++d) {
+        const int64_t block = d / kKvBlock * kKvPageTokens + token, begin = d / kKvBlock * kKvBlock;
+        const uint16_t scale = page.key_scales[block];
+        float top = 0;
+        for (int64_t i = begin; i < std::min(begin + kKvBlock, dim); ++i)
+          top = std::max(top, std::fabs(x[static_cast<size_t>(i)]));
+        CHECK(f16_to_f32(scale) * 127 >= top * (1 - 1e-7f));  // the least such float16
+        CHECK(top == 0 ? scale == 0 : f16_to_f32(static_cast<uint16_t>(scale - 1)) * 127 < top);
+        const int8_t code = page.keys[d * kKvPageTokens + token];
+        const float exact = d < dim ? x[static_cast<size_t>(d)] : 0.0f, near = f16_to_f32(scale) * code;
+        CHECK(std::fabs(near - exact) <= f16_to_f32(scale) * 0.5f * (1 + 1e-5f));
+        CHECK(page.values[token * page.width + d] == code && page.value_scales[block] == scale);
+      }
+    }
+}
+
+// No position's bits depend on the others of its page, nor on the table.
+TEST(q8_0_of_a_position_is_its_own) {
+  Random random(7);
+  const int64_t dim = 80;
+  const size_t bytes = kv_page_size(KvType::q8_0, dim);
+  const std::vector<float> x = gauss_vector(random, 2 * kKvPageTokens * dim);
+  const auto page_of = [&](const KernelTable& table, bool backwards) {
+    Buffer page(bytes);
+    page.zero();
+    for (int64_t i = 0; i < kKvPageTokens; ++i) {
+      const int64_t token = backwards ? kKvPageTokens - 1 - i : i;
+      kernels(table, KvType::q8_0).store_key(page.as(), dim, token, x.data() + 2 * token * dim);
+      kernels(table, KvType::q8_0).store_value(page.as(), dim, token, x.data() + (2 * token + 1) * dim);
+    }
+    return page;
+  };
+  const Buffer want = page_of(kScalarTable, false);
+  for (const KernelTable* table : supported_tables())
+    expect(std::memcmp(want.as(), page_of(*table, true).as(), bytes) == 0, *table, "page of q8_0");
+}
+
+TEST(q8_0_keeps_a_fault) {
+  const int64_t dim = 64;
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float fault : {inf, -inf, nan, 3e38f, 8.4e6f}) {  // the last two are beyond float16 * 127
+    Buffer buffer(kv_page_size(KvType::q8_0, dim));
+    buffer.zero();
+    std::vector<float> x(dim, 1.0f);
+    x[40] = fault;
+    kernels(kScalarTable, KvType::q8_0).store_key(buffer.as(), dim, 0, x.data());
+    const Q8Page<int8_t, uint16_t> page(buffer.as<int8_t>(), dim);
+    CHECK(f16_to_f32(page.key_scales[0]) * 127 >= 1);
+    CHECK(!std::isfinite(f16_to_f32(page.key_scales[kKvPageTokens])));
+    CHECK(page.keys[40 * kKvPageTokens] == 0 && page.keys[0] == 127);
+  }
+}
+
+TEST(a_page_of_q8_0_is_little_more_than_half_of_one_of_f16) {
+  for (const int64_t dim : {8, 24, 64, 80, 128})
+    CHECK(kv_page_size(KvType::q8_0, dim) * 64 == kv_page_size(KvType::f16, dim) * 34);
 }

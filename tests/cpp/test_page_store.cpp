@@ -24,7 +24,8 @@ TokenChain chain(uint64_t salt = 5, int seed = 1) {
 
 Buffer page(int seed) {
   Buffer buffer(kPageBytes);
-  for (size_t i = 0; i < kPageBytes; ++i) buffer.as<uint8_t>()[i] = static_cast<uint8_t>(i * 7 + static_cast<size_t>(seed));
+  for (size_t i = 0; i < kPageBytes; ++i)
+    buffer.as<uint8_t>()[i] = static_cast<uint8_t>(i * 7 + static_cast<size_t>(seed));
   return buffer;
 }
 
@@ -74,7 +75,9 @@ TEST(damaged_pages_are_not_there_and_go) {
     PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
     store.save(chain(), 0, page(0));
     const fs::path file = files(root / "").front();
-    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(static_cast<std::streamoff>(where)).put('\x5a');
+    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary)
+        .seekp(static_cast<std::streamoff>(where))
+        .put('\x5a');
     CHECK(!store.load(chain(), 0));
     CHECK(files(root / "").empty() && store.bytes() == 0);
   }

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from binhdan.runtime.cli import main
 
 ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.vi.md"]
@@ -44,6 +45,8 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
     assert done.stdout.strip() == answer[1]
 
 
+SERVE = "serve (?:load|compare|overhead|prefix|soak)"
+COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|[a-z]+))((?: [^`\n|]*)?)", re.MULTILINE)
 BENCH = {"bench peers", "bench profile"}
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
@@ -51,16 +54,21 @@ NAMED = dict.fromkeys(
 
 
 @pytest.mark.parametrize(("readme", "named"), [*NAMED.items(), ("docs/performance.md", BENCH)])
-def test_commands_and_options_exist(readme: str, named: set[str]) -> None:
+def test_commands_and_options_exist(
+    readme: str, named: set[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
-    commands = re.findall(r"(?:^|`|&& )binhdan ((?:bench )?[a-z]+)((?: [^`\n|]*)?)", text, re.MULTILINE)
+    commands = re.findall(COMMAND, text)
     assert {command for command, _ in commands} >= named
     for command in sorted({command for command, _ in commands}):
-        help_text = run("-m", "binhdan", *command.split(), "--help")
-        assert help_text.returncode == 0, f"{readme}: binhdan {command}: {help_text.stderr}"
+        monkeypatch.setattr(sys, "argv", ["binhdan", *command.split(), "--help"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        help_text = capsys.readouterr().out
+        assert ended.value.code == 0, f"{readme}: binhdan {command}: {help_text}"
         for rest in (rest for name, rest in commands if name == command):
             for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest.split("#")[0]):
-                assert option in help_text.stdout, f"{readme}: binhdan {command} has no {option}"
+                assert option in help_text, f"{readme}: binhdan {command} has no {option}"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from binhdan.runtime.library import library
-from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.options import KvType, LoadOptions
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 
 import binhdan
@@ -19,9 +19,13 @@ TESTS = Path(__file__).parents[1]
 EMBEDDED = TESTS.parent / "runtime/assets/tiny-vi-v0-q8_0.gguf"
 GOLDENS = json.loads((TESTS / "goldens/embedded.json").read_text("utf-8"))
 
-# The gate of the project: mean KL divergence to the oracle on the same weights, in nats, and top-1 agreement.
+# The gate of the project, whatever keys and values are kept in: mean KL divergence to the oracle on the same
+# weights, in nats, and top-1 agreement.
 KL_LIMIT = 1e-3
 TOP1_LIMIT = 0.98
+# From keys and values in F16 to those in Q8_0. Measured: 3.3e-4, nearly all of it what 8-bit activations make
+# of any small difference (to the oracle, 2.5e-4 becomes 2.8e-4); on amx 1.5e-4.
+Q8_0_LIMIT = 6e-4
 # Where the two best logits are closer than this, 8-bit activations decide (llama.cpp answers "Cảm ơn bạn"
 # otherwise than transformers too): such answers are in the file, but are no golden.
 CLEAR_GAP = 0.1
@@ -50,23 +54,39 @@ def oracle() -> Oracle:
     return cache(lambda tokens: model.logits(list(tokens)))
 
 
-def compare(handle: int, oracle: Oracle, texts: list[str], limit: int) -> tuple[float, float, int]:
+def compare(
+    handle: int, oracle: Oracle, texts: list[str], limit: int, kv_type: KvType = "f16"
+) -> tuple[float, float, int]:
     """Mean KL, top-1 agreement and positions, over the first ``limit`` tokens of each text."""
     expected, got = [], []
     for text in texts:
         tokens = library().tokenize(handle, text.encode(), 0)[:limit]
         expected.append(oracle(tuple(tokens)))
-        got.append(_native.logits(handle, np.array(tokens, np.int32), 2))
+        got.append(_native.logits(handle, np.array(tokens, np.int32), 2, kv_type=kv_type))
     whole, ours = np.concatenate(expected), np.concatenate(got)
     return mean_kl(whole, ours), top1_agreement(whole, ours), len(whole)
 
 
-def test_gate_on_our_text(handle: int, oracle: Oracle) -> None:
+@pytest.mark.parametrize("kv_type", get_args(KvType))
+def test_gate_on_our_text(handle: int, oracle: Oracle, kv_type: KvType) -> None:
     texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
-    kl, top1, positions = compare(handle, oracle, texts, 512)
-    assert positions > 1000
+    if library().describe_model(handle).isa == "scalar":  # ten times slower; slow tests give it valid text
+        texts = texts[::5]
+    kl, top1, positions = compare(handle, oracle, texts, 512, kv_type)
+    assert positions > 200
     assert kl <= KL_LIMIT
     assert top1 >= TOP1_LIMIT - 0.01  # so few positions tell it within 0.01; valid text, below, is the gate
+
+
+@pytest.mark.slow
+def test_keys_and_values_in_q8_0_are_nearly_those_in_f16(handle: int) -> None:
+    texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
+    kl, top1, positions = compare(
+        handle, lambda tokens: _native.logits(handle, np.array(tokens, np.int32), 2), texts, 512, "q8_0"
+    )
+    assert positions > 1000
+    assert 0 < kl <= Q8_0_LIMIT
+    assert top1 >= TOP1_LIMIT - 0.01
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.library import library
-from binhdan.runtime.options import LoadOptions
+from binhdan.runtime.options import KvType, LoadOptions
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 from tiny_models import ARCHITECTURES, GOLDEN_SHAPES, TYPES, Shape, random_bytes, write_checkpoint, write_gguf
 
@@ -24,6 +24,7 @@ ISAS = _native.isas()
 FLOAT_LIMIT = 2e-5
 BFLOAT16_LIMIT = 2e-4
 INTEGER_LIMIT = 2e-3  # random weights have no redundancy: a trained model stays far below
+KV_Q8_0_LIMIT = 6e-4  # float weights, keys and values in Q8_0: 3e-4 to 5e-4, and 1.2e-3 with one bit less
 FLOAT_TYPES = ("F32", "F16", "BF16")
 
 
@@ -38,11 +39,13 @@ def limit(type: str, isa: str) -> float:
 Case = Callable[[Shape], tuple[Path, list[int], Array]]
 
 
-def core_logits(file: Path, tokens: list[int], isa: str, threads: int = 2) -> npt.NDArray[np.float32]:
+def core_logits(
+    file: Path, tokens: list[int], isa: str, threads: int = 2, kv_type: KvType = "f16"
+) -> npt.NDArray[np.float32]:
     """Logits after each token, (n, vocabulary), by the core."""
     handle = library().open_model(str(file), LoadOptions(isa=isa))
     try:
-        return _native.logits(handle, np.array(tokens, np.int32), threads)
+        return _native.logits(handle, np.array(tokens, np.int32), threads, kv_type=kv_type)
     finally:
         library().close_model(handle)
 
@@ -96,6 +99,22 @@ def test_every_architecture_type_and_isa(architecture: str, type: str, isa: str,
 def test_variants(shape: Shape, isa: str, case: Case) -> None:
     file, tokens, expected = case(shape)
     assert mean_kl(expected, core_logits(file, tokens, isa)) < limit(shape.type, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(),
+        Shape(heads=6, kv_heads=1, head_dim=128),
+        Shape(heads=3, kv_heads=3, head_dim=80, width=192, feed_forward=224),
+        Shape(heads=8, kv_heads=2, head_dim=24, width=192, feed_forward=224),
+    ],
+    ids=repr,
+)
+def test_keys_and_values_in_q8_0(shape: Shape, isa: str, case: Case) -> None:
+    file, tokens, expected = case(shape)
+    assert mean_kl(expected, core_logits(file, tokens, isa, kv_type="q8_0")) < KV_Q8_0_LIMIT
 
 
 @pytest.mark.parametrize("type", ["F32", "Q4_0", "Q4_K"])

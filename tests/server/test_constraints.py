@@ -120,7 +120,7 @@ def test_random_weights_and_other_vocabularies(tmp_path: Path, name: str) -> Non
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
@@ -161,6 +161,9 @@ def test_integers_without_bounds_do_not_go_on_for_ever(
     ).mask()
     answer = model.ask("12345678901234567890", mask=mask, temperature=2.0, seed=3, max_tokens=60)
     assert all(abs(number) < 2**53 for number in json.loads(answer.text))
+    for bounds in ({"maximum": 2**63 - 1}, {"minimum": -(2**63), "exclusiveMaximum": 2**64}):
+        text, ended = walk(model, constraints.compile(json_schema({"type": "integer"} | bounds)), 1)
+        assert ended and abs(int(text)) < 2**53
     # Data that looks like a schema is left alone, and wider bounds are the user's.
     data = {"enum": [{"type": "integer"}]}
     text, _ = walk(model, constraints.compile(json_schema(data)), 0)

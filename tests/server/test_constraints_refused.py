@@ -80,7 +80,11 @@ def test_schemas_that_cannot_be_ensured(constraints: Constraints, schema: dict[s
         (None, "an object, not null"),
         (False, "an object, not a boolean"),
         ([{}], "an object, not a list"),
-        ({"const": 2**63}, "more than 64 bits"),
+        ({"const": 2**53}, "an integer beyond ± (2^53 - 1), at 'const'"),
+        ({"properties": {"a": {"enum": [1, [-(2**63)]]}}}, "at 'enum'"),
+        ({"type": "integer", "minimum": 2**60}, "at 'minimum'"),
+        ({"exclusiveMaximum": -(2**60)}, "at 'exclusiveMaximum'"),
+        ({"multipleOf": 2**60 + 1}, "at 'multipleOf'"),
         ({"const": "\ud800"}, "lone surrogate"),
         ({"const": float("nan")}, "not JSON"),
         ({"enum": list(range(30_000))}, "more than 20,000 values"),
@@ -262,7 +266,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["type", "properties", "anyOf", "x-guidance", "$ref", "ế"]), JSON))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constraints, schema: Any) -> None:
     try:
         text, ended = walk(model, constraints.compile(json_schema(schema)), 0, 50)
@@ -274,7 +278,7 @@ def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constra
 
 
 @given(st.text(max_size=30) | st.text("()[]{}|*+?.^$\\/abđ0,-:<>!", max_size=30))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_whatever_is_sent_as_a_regular_expression_or_grammar(constraints: Constraints, text: str) -> None:
     for make in (
         regex,
