@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from binhdan.bench.output import progress, to_json
+from binhdan.bench.plan.cli import plan
 from binhdan.bench.serving.cli import app as serving
 
 import binhdan
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 app.add_typer(serving, name="serve")
+app.command()(plan)
 
 
 @app.callback()
