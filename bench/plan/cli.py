@@ -15,7 +15,7 @@ import binhdan
 def plan(
     result: Annotated[
         Path,
-        typer.Option(help="One board's answers: JSON of 'bench serve load' or 'compare'."),
+        typer.Option(help="One board's answers: JSON of 'bench' or 'bench serve load' or 'compare'."),
     ],
     users: Annotated[int, typer.Option(help="People.")] = 100_000_000,
     answers_per_day: Annotated[float, typer.Option(help="Of each of them.")] = 3.0,
@@ -28,7 +28,9 @@ def plan(
     ] = None,
     board: Annotated[str | None, typer.Option(help="The measured one: ours, or a .toml file.")] = None,
     tariff: Annotated[str, typer.Option(help="Of electricity: ours, or a .toml file.")] = "evn-business",
-    server: Annotated[str | None, typer.Option(help="Of a comparison; without it, the first.")] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="A comparison's server, or a workload; without it, the first.")
+    ] = None,
     spread: Annotated[
         float,
         typer.Option(help="How much answers differ beyond the measured ones: deviation over mean."),
@@ -71,7 +73,7 @@ def plan(
     )
     question = Question(
         demand=demand,
-        service=load_service(result, server),
+        service=load_service(result, pick),
         cost=cost,
         p95_s=p95,
         spread=spread,

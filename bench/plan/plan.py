@@ -248,7 +248,7 @@ def _others(question: Question, tariffs: Sequence[Tariff]) -> list[tuple[str, Qu
         if abs(peak - own_peak) > 1e-6
     ]
     found += [
-        (f"p95 within {p95:g} s", replace(question, p95_s=p95))
+        (f"p95 within {p95:.3g} s", replace(question, p95_s=p95))
         for p95 in (question.p95_s * 2 / 3, question.p95_s * 4 / 3)
     ]
     found += [

@@ -8,12 +8,12 @@ Above the highest level nothing was measured: a board gets no more answers at on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, median
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,7 +62,8 @@ class MeasuredService:
         count, speed = 0, 0.0
         for level in self.levels:
             slope = (level.answers_per_s - speed) / (level.together - count)
-            found += [speed + slope * step for step in range(1, level.together - count + 1)]
+            found += [speed + slope * step for step in range(1, level.together - count)]
+            found.append(level.answers_per_s)
             count, speed = level.together, level.answers_per_s
         return tuple(found)
 
@@ -123,9 +124,44 @@ class _Comparison(_Part):
     results: list[_Result]
 
 
-def load_service(path: str | Path, server: str | None = None) -> MeasuredService:
-    """Reads a result file: JSON of `binhdan bench serve load` or `compare`. `server`: one of a comparison's;
-    None is the first. Raises InvalidArgumentError with what is wrong, FileReadError."""
+class _Arrival(_Part):
+    kind: str
+    users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None
+
+
+class _Round(_Part):
+    seconds: _Seconds
+    end_to_end_s: list[_Seconds]
+    failures: _Count
+    answer_tokens: _Count
+
+
+class _Cell(_Part):
+    workload: str
+    arrival: _Arrival
+    prefix: str
+    rounds: Annotated[list[_Round], Field(min_length=1)]
+
+    @property
+    def group(self) -> str:
+        return f"{self.workload}, {self.prefix}"
+
+
+class _Pins(_Part):
+    engine: str
+    model: str
+
+
+class _Suite(_Part):
+    machine: _Machine
+    pins: _Pins
+    cells: list[_Cell]
+
+
+def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
+    """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`. `pick`: a
+    comparison's server (None is the first), or a workload of the suite's, such as "short" or "short, warm"
+    (None is the one with the most levels). Raises InvalidArgumentError with what is wrong, FileReadError."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -134,31 +170,69 @@ def load_service(path: str | Path, server: str | None = None) -> MeasuredService
     if len(data) > _MOST_BYTES:
         raise binhdan.InvalidArgumentError(f"the result has more than {_MOST_BYTES:,} bytes")
     try:
-        return parse_service(json.loads(data), server)
+        return parse_service(json.loads(data), pick)
     except (ValueError, RecursionError) as error:
         if isinstance(error, binhdan.BinhdanError):
             raise
         raise binhdan.InvalidArgumentError("the result is not a JSON text") from error
 
 
-def parse_service(data: object, server: str | None = None) -> MeasuredService:
+def parse_service(data: object, pick: str | None = None) -> MeasuredService:
     """The same of what the JSON text said."""
     if isinstance(data, list):
-        return _from_load(data, server)
-    schema = data.get("schema") if isinstance(data, dict) else None
-    for prefix, adapter in _ADAPTERS.items():
-        if isinstance(schema, str) and schema.startswith(prefix):
-            return adapter(data, server)
+        return _from_load(data, pick)
+    schema = None
+    if isinstance(data, dict):
+        schema = data.get("schema_version", data.get("schema"))
+        if schema == "binhdan.bench.serve.compare/1":
+            return _from_comparison(data, pick)
+        if schema == 1 and "cells" in data:
+            return _from_suite(data, pick)
     raise binhdan.InvalidArgumentError(
-        "expected what 'binhdan bench serve load --json' or 'compare --json' prints, got schema "
-        f"{str(schema)[:60]!r}"
+        "expected what 'binhdan bench --json', 'bench serve load --json' or 'bench serve compare --json' "
+        f"prints, got schema {str(schema)[:60]!r}"
     )
 
 
-def _from_load(data: object, server: str | None) -> MeasuredService:
-    """A list of loads on one server."""
+def _from_load(data: object, pick: str | None) -> MeasuredService:
+    """A list of loads on one server, which has no name there."""
     loads = _valid(_Loads, {"loads": data}).loads
-    return _service(server or "server", "", "", loads)
+    return _service(pick or "server", "", "", loads)
+
+
+def _from_suite(data: object, pick: str | None) -> MeasuredService:
+    """The cells of one workload with one kind of prefix (bench/result.py)."""
+    suite = _valid(_Suite, data)
+    closed = [cell for cell in suite.cells if cell.arrival.kind == "closed" and cell.arrival.users]
+    groups: dict[str, list[_Cell]] = {}
+    for cell in closed:
+        groups.setdefault(cell.group, []).append(cell)
+    found = [name for name, cells in groups.items() if pick in (None, name, cells[0].workload)]
+    if not found:
+        raise binhdan.InvalidArgumentError(f"no workload {pick!r}; there are {'; '.join(groups)[:200]}")
+    name = max(found, key=lambda name: len(groups[name]))
+    cells = sorted(groups[name], key=lambda cell: cell.arrival.users or 0)
+    rounds = [one for cell in cells for one in cell.rounds]
+    for one in rounds:
+        if one.failures or not one.end_to_end_s:
+            raise binhdan.InvalidArgumentError(
+                f"{name}: expected all answers whole in each round: measure again"
+            )
+    answers = sum(len(one.end_to_end_s) for one in rounds)
+    return MeasuredService(
+        server=f"{suite.pins.engine}, {name}",
+        model=suite.pins.model,
+        machine=_machine(suite.machine),
+        answer_tokens=sum(one.answer_tokens for one in rounds) / answers,
+        levels=tuple(
+            Level(
+                cell.arrival.users or 0,
+                median(len(one.end_to_end_s) / one.seconds for one in cell.rounds),
+                tuple(sorted(second for one in cell.rounds for second in one.end_to_end_s)),
+            )
+            for cell in cells
+        ),
+    )
 
 
 def _from_comparison(data: object, server: str | None) -> MeasuredService:
@@ -168,14 +242,11 @@ def _from_comparison(data: object, server: str | None) -> MeasuredService:
         raise binhdan.InvalidArgumentError(f"no server {server!r}; there are {', '.join(names)[:200]}")
     server = server or names[0]
     loads = [load for result in comparison.results if result.server == server for load in result.loads]
-    machine = f"{comparison.machine.processor}, {comparison.machine.cores} usable cores"
-    return _service(server, comparison.model, machine, loads)
+    return _service(server, comparison.model, _machine(comparison.machine), loads)
 
 
-# By the beginning of a file's schema; one more kind of result is one more line here.
-_ADAPTERS: dict[str, Callable[[Any, str | None], MeasuredService]] = {
-    "binhdan.bench.serve.compare/1": _from_comparison,
-}
+def _machine(machine: _Machine) -> str:
+    return f"{machine.processor}, {machine.cores} usable cores"
 
 
 def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> MeasuredService:
