@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from binhdan.bench.output import progress, to_json
+from binhdan.bench.plan.cli import plan
 from binhdan.bench.serving.cli import app as serving
 from binhdan.bench.suite import cli as suite
 from binhdan.bench.suite import cli_results as results
@@ -22,6 +23,7 @@ app.add_typer(serving, name="serve")
 app.command("run")(suite.run)
 for command in (results.report, results.compare, results.history, results.aa, results.ab, results.gate):
     app.command()(command)
+app.command()(plan)
 
 
 @app.callback(invoke_without_command=True)

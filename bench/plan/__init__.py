@@ -1,0 +1,1 @@
+"""How many boards serve a country, and what that costs."""

@@ -1,0 +1,308 @@
+"""How fast one board answers, as measured: answers per second with so many under way, and how long they took.
+
+Between two measured levels the board's speed is taken as a straight line, from 0 answers on. Batching makes
+the true curve bend the other way (the first sequences that join cost least), so that the line is below it.
+Above the highest level nothing was measured: a board gets no more answers at once, others wait.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, median
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import binhdan
+
+MOST_TOGETHER = 4096
+_MOST_BYTES = 16 << 20
+_POINTS = 100  # of a distribution of which only percentiles are known
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What a board did with `together` answers under way all the time."""
+
+    together: int
+    answers_per_s: float
+    seconds: tuple[float, ...]  # of whole answers, ascending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredService:
+    """One board's answers. Raises InvalidArgumentError for levels that no board can have."""
+
+    server: str
+    model: str  # "": unknown
+    machine: str  # the same
+    answer_tokens: float | None  # median
+    levels: tuple[Level, ...]
+
+    def __post_init__(self) -> None:
+        counts = [level.together for level in self.levels]
+        if not counts or counts != sorted(set(counts)) or counts[0] < 1 or counts[-1] > MOST_TOGETHER:
+            raise binhdan.InvalidArgumentError(
+                f"expected rising numbers of answers together, 1 to {MOST_TOGETHER:,}, got {counts[:9]}"
+            )
+        for level in self.levels:
+            if not 0 < level.answers_per_s < 1e9 or not level.seconds or not level.seconds[0] > 0:
+                raise binhdan.InvalidArgumentError(
+                    f"{level.together} together: expected speeds and times above 0, "
+                    f"got {level.answers_per_s:g} answers/s and times {level.seconds[:3]}"
+                )
+
+    def speeds(self) -> tuple[float, ...]:
+        """Answers per second of the board with 1, 2, … under way, up to the highest level."""
+        found: list[float] = []
+        count, speed = 0, 0.0
+        for level in self.levels:
+            slope = (level.answers_per_s - speed) / (level.together - count)
+            found += [speed + slope * step for step in range(1, level.together - count)]
+            found.append(level.answers_per_s)
+            count, speed = level.together, level.answers_per_s
+        return tuple(found)
+
+    def work(self) -> tuple[float, ...]:
+        """How much there is to do for an answer, 1 on average: what the measured ones took at the lowest
+        level, where company disturbs least."""
+        seconds = self.levels[0].seconds
+        mean = fmean(seconds)
+        return tuple(second / mean for second in seconds)
+
+
+class _Part(BaseModel):
+    """Of a result: what is not needed here is not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+_Seconds = Annotated[float, Field(gt=0, le=1e9)]
+_Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class _Tail(_Part):
+    p50: _Seconds
+    p95: _Seconds
+    p99: _Seconds
+
+
+class _Plan(_Part):
+    users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None  # None: an open loop
+
+
+class _Load(_Part):
+    plan: _Plan
+    seconds: _Seconds
+    answers: _Count
+    failures: dict[str, _Count]
+    end_to_end_s: _Tail | None
+    answer_tokens: float | None
+
+
+class _Loads(_Part):
+    loads: list[_Load]
+
+
+class _Machine(_Part):
+    processor: str
+    cores: int
+
+
+class _Result(_Part):
+    server: str
+    loads: list[_Load]
+
+
+class _Comparison(_Part):
+    machine: _Machine
+    model: str
+    results: list[_Result]
+
+
+class _Arrival(_Part):
+    kind: str
+    users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None
+
+
+class _Round(_Part):
+    seconds: _Seconds
+    end_to_end_s: list[_Seconds]
+    failures: _Count
+    answer_tokens: _Count
+
+
+class _Cell(_Part):
+    workload: str
+    arrival: _Arrival
+    prefix: str
+    rounds: Annotated[list[_Round], Field(min_length=1)]
+
+    @property
+    def group(self) -> str:
+        return f"{self.workload}, {self.prefix}"
+
+
+class _Pins(_Part):
+    engine: str
+    model: str
+
+
+class _Suite(_Part):
+    machine: _Machine
+    pins: _Pins
+    cells: list[_Cell]
+
+
+def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
+    """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`. `pick`: a
+    comparison's server (None is the first), or a workload of the suite's, such as "short" or "short, warm"
+    (None is the one with the most levels). Raises InvalidArgumentError with what is wrong, FileReadError."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise binhdan.FileReadError(f"the result cannot be read: {error.strerror}") from error
+    if len(data) > _MOST_BYTES:
+        raise binhdan.InvalidArgumentError(f"the result has more than {_MOST_BYTES:,} bytes")
+    try:
+        return parse_service(json.loads(data), pick)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, binhdan.BinhdanError):
+            raise
+        raise binhdan.InvalidArgumentError("the result is not a JSON text") from error
+
+
+def parse_service(data: object, pick: str | None = None) -> MeasuredService:
+    """The same of what the JSON text said."""
+    if isinstance(data, list):
+        return _from_load(data, pick)
+    schema = None
+    if isinstance(data, dict):
+        schema = data.get("schema_version", data.get("schema"))
+        if schema == "binhdan.bench.serve.compare/1":
+            return _from_comparison(data, pick)
+        if schema == 1 and "cells" in data:
+            return _from_suite(data, pick)
+    raise binhdan.InvalidArgumentError(
+        "expected what 'binhdan bench --json', 'bench serve load --json' or 'bench serve compare --json' "
+        f"prints, got schema {str(schema)[:60]!r}"
+    )
+
+
+def _from_load(data: object, pick: str | None) -> MeasuredService:
+    """A list of loads on one server, which has no name there."""
+    loads = _valid(_Loads, {"loads": data}).loads
+    return _service(pick or "server", "", "", loads)
+
+
+def _from_suite(data: object, pick: str | None) -> MeasuredService:
+    """The cells of one workload with one kind of prefix (bench/result.py)."""
+    suite = _valid(_Suite, data)
+    closed = [cell for cell in suite.cells if cell.arrival.kind == "closed" and cell.arrival.users]
+    groups: dict[str, list[_Cell]] = {}
+    for cell in closed:
+        groups.setdefault(cell.group, []).append(cell)
+    found = [name for name, cells in groups.items() if pick in (None, name, cells[0].workload)]
+    if not found:
+        raise binhdan.InvalidArgumentError(f"no workload {pick!r}; there are {'; '.join(groups)[:200]}")
+    name = max(found, key=lambda name: len(groups[name]))
+    cells = sorted(groups[name], key=lambda cell: cell.arrival.users or 0)
+    rounds = [one for cell in cells for one in cell.rounds]
+    for one in rounds:
+        if one.failures or not one.end_to_end_s:
+            raise binhdan.InvalidArgumentError(
+                f"{name}: expected all answers whole in each round: measure again"
+            )
+    answers = sum(len(one.end_to_end_s) for one in rounds)
+    return MeasuredService(
+        server=f"{suite.pins.engine}, {name}",
+        model=suite.pins.model,
+        machine=_machine(suite.machine),
+        answer_tokens=sum(one.answer_tokens for one in rounds) / answers,
+        levels=tuple(
+            Level(
+                cell.arrival.users or 0,
+                median(len(one.end_to_end_s) / one.seconds for one in cell.rounds),
+                tuple(sorted(second for one in cell.rounds for second in one.end_to_end_s)),
+            )
+            for cell in cells
+        ),
+    )
+
+
+def _from_comparison(data: object, server: str | None) -> MeasuredService:
+    comparison = _valid(_Comparison, data)
+    names = list(dict.fromkeys(result.server for result in comparison.results))
+    if not names or (server is not None and server not in names):
+        raise binhdan.InvalidArgumentError(f"no server {server!r}; there are {', '.join(names)[:200]}")
+    server = server or names[0]
+    loads = [load for result in comparison.results if result.server == server for load in result.loads]
+    return _service(server, comparison.model, _machine(comparison.machine), loads)
+
+
+def _machine(machine: _Machine) -> str:
+    return f"{machine.processor}, {machine.cores} usable cores"
+
+
+def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> MeasuredService:
+    """Of closed loops, in which a known number is under way; runs of one level are put together."""
+    closed = sorted((load for load in loads if load.plan.users), key=_users)
+    if not closed:
+        raise binhdan.InvalidArgumentError("expected a load with users (a closed loop), got none")
+    for load in closed:
+        if load.failures or not load.answers or load.end_to_end_s is None:
+            raise binhdan.InvalidArgumentError(
+                f"{_users(load)} users: {sum(load.failures.values())} answers failed and {load.answers} came "
+                "whole; expected all whole: measure again"
+            )
+    levels = []
+    for users, group in groupby(closed, _users):
+        runs = list(group)
+        tails = [load.end_to_end_s for load in runs if load.end_to_end_s is not None]
+        seconds = tuple(sorted(second for tail in tails for second in _samples(tail)))
+        levels.append(Level(users, median(load.answers / load.seconds for load in runs), seconds))
+    tokens = [load.answer_tokens for load in closed if load.answer_tokens is not None]
+    return MeasuredService(
+        server=server,
+        model=model,
+        machine=machine,
+        answer_tokens=median(tokens) if tokens else None,
+        levels=tuple(levels),
+    )
+
+
+def _users(load: _Load) -> int:
+    return load.plan.users or 0
+
+
+def _samples(tail: _Tail) -> list[float]:
+    """Answers that have these percentiles; those below the median are taken as long as it."""
+    if not tail.p50 <= tail.p95 <= tail.p99:
+        raise binhdan.InvalidArgumentError(
+            f"expected rising percentiles, got {tail.p50:g}, {tail.p95:g} and {tail.p99:g} s"
+        )
+    points = [(0.0, tail.p50), (0.5, tail.p50), (0.95, tail.p95), (0.99, tail.p99), (1.0, tail.p99)]
+    found = []
+    for number in range(_POINTS):
+        share = (number + 0.5) / _POINTS
+        after = next(index for index, (place, _) in enumerate(points) if place >= share)
+        (left, low), (right, high) = points[after - 1], points[after]
+        found.append(low + (high - low) * (share - left) / (right - left))
+    return found
+
+
+_Kind = TypeVar("_Kind", bound=_Part)
+
+
+def _valid(kind: type[_Kind], data: object) -> _Kind:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, mistake["loc"]))
+        raise binhdan.InvalidArgumentError(f"the result: {key}: {mistake['msg']}") from error
