@@ -132,6 +132,28 @@ def profile(
 
 
 @app.command()
+def hot_paths(
+    select: Annotated[str, typer.Option("-k", help='Only those whose names fit, such as "sampler".')] = "",
+    seconds: Annotated[float, typer.Option(help="Of each path in a round.")] = 0.2,
+    rounds: Annotated[int, typer.Option(help="Of each build, in turns.")] = 3,
+    against: Annotated[
+        str | None, typer.Option(help="A Python that has an older build; fails when this one is slower.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """Tokenizer, sampler, kernels, HTTP: what every answer goes through, alone or against an older build."""
+    from binhdan.bench.hot_paths import measure
+    from binhdan.bench.tables import hot_paths_table
+
+    with progress(rounds * (2 if against else 1)) as step:
+        paths = measure(select, seconds, rounds, against, step)
+    typer.echo(to_json([asdict(path) for path in paths]) if as_json else hot_paths_table(paths))
+    if slower := [path.name for path in paths if path.gate and path.slower]:
+        typer.echo(f"SLOWER: {', '.join(slower)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def kernels(
     select: Annotated[
         str, typer.Option("-k", help='Only those whose names fit, such as "avx2 and Q4_0 and decode".')

@@ -1,8 +1,10 @@
-"""Two builds on one machine, in turns: `aa`, `ab` and `gate`.
+"""Two engines on one machine, in turns: `aa`, `ab` and `gate`.
 
 Both run at the same time as processes of their own, but only one works: A, B, then B, A, and so on. What
-disturbs the machine for longer than a visit disturbs both, and falls out of their ratio. A build is a Python
-that has binhdan.
+disturbs the machine for longer than a visit disturbs both, and falls out of their ratio.
+
+An engine is a build of ours (a Python that has binhdan), `llama-cpp-python` as this Python has it, or the URL
+of a server with OpenAI's API. All are asked the same texts for answers of the same length.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +25,7 @@ from binhdan.bench import statistics
 from binhdan.bench.result import Finding, Round
 from binhdan.bench.statistics import Estimate
 from binhdan.bench.suite.plan import Settings, Spot, spots
+from binhdan.bench.suite.quality import Agreement, Answered, agreement
 from pydantic import BaseModel, ConfigDict
 
 import binhdan
@@ -30,6 +34,7 @@ import binhdan
 MOST_HALF_WIDTH = 0.03
 
 Metric = Literal["end_to_end_s", "first_token_s"]
+LLAMA_CPP_PYTHON = "llama-cpp-python"
 METRICS: dict[Metric, str] = {"end_to_end_s": "answer", "first_token_s": "first token"}
 
 
@@ -40,12 +45,12 @@ class _Record(BaseModel):
 class Side(_Record):
     """Who was measured."""
 
-    python: str
+    source: str  # as it was named: a Python, llama-cpp-python or a URL
     engine: str
-    engine_sha256: str
-    commit: str | None
+    engine_sha256: str | None = None
+    commit: str | None = None
     model: str
-    model_sha256: str
+    model_sha256: str | None = None  # None: the server keeps it to itself
 
 
 class PairedCell(_Record):
@@ -63,12 +68,13 @@ class PairedCell(_Record):
 
 
 class Pairs(_Record):
-    """What two builds gave. Ratios are times of B over times of A: above 1, B is slower."""
+    """What two engines gave. Ratios are times of B over times of A: above 1, B is slower."""
 
     a: Side
     b: Side
     rounds: int
     cells: tuple[PairedCell, ...]
+    agreement: Agreement | None = None  # None: not asked for
 
     def ratio(self, metric: Metric = "end_to_end_s") -> Estimate:
         """Over all cells, with its interval of 95 %."""
@@ -111,12 +117,13 @@ def regressions(pairs: Pairs) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What both builds do."""
+    """What both engines do."""
 
     model: str | None
     threads: int | None
     isa: str | None
     settings: Settings
+    answers: int = 0  # greedy ones of each kind, by which the engines' quality is compared
 
 
 def measure(
@@ -125,9 +132,9 @@ def measure(
     job: Job,
     progress: Callable[[int], Callable[[int, str], None]] = lambda total: lambda turn, name: None,
 ) -> Pairs:
-    """`a` and `b` are Python programs. Raises BinhdanError with the last word of one that fails."""
+    """Raises BinhdanError with the last word of an engine that fails."""
     with ExitStack() as stack:
-        builds = [stack.enter_context(Build(python, job)) for python in (a, b)]
+        builds = [stack.enter_context(Build(source, job)) for source in (a, b)]
         wanted = spots(job.settings, builds[0].with_prefix)
         if not wanted:
             raise binhdan.InvalidArgumentError("nothing to measure: no workload of these has a known prefix")
@@ -153,7 +160,14 @@ def measure(
             )
             for spot, rounds in seen.items()
         ]
-        return Pairs(a=builds[0].side, b=builds[1].side, rounds=job.settings.rounds, cells=tuple(cells))
+        answers = [build.answers(job.answers) for build in builds] if job.answers else None
+        return Pairs(
+            a=builds[0].side,
+            b=builds[1].side,
+            rounds=job.settings.rounds,
+            cells=tuple(cells),
+            agreement=agreement(*answers) if answers else None,
+        )
 
 
 def _medians(rounds: Sequence[Round]) -> dict[Metric, tuple[float, ...]]:
@@ -161,10 +175,10 @@ def _medians(rounds: Sequence[Round]) -> dict[Metric, tuple[float, ...]]:
 
 
 class Build:
-    """A process that visits cells. Raises BinhdanError."""
+    """A process that asks one engine. Raises BinhdanError."""
 
-    def __init__(self, python: str, job: Job) -> None:
-        self._python, self._job = python, job
+    def __init__(self, source: str, job: Job) -> None:
+        self._source, self._job = source, job
 
     def __enter__(self) -> Build:
         settings = self._job.settings
@@ -176,7 +190,10 @@ class Build:
             "workloads": settings.workloads,
             "seed": settings.seed,
         }
-        command = [self._python, "-m", "binhdan.bench.suite.child_build", json.dumps(work)]
+        ours = self._source != LLAMA_CPP_PYTHON and "://" not in self._source
+        work["peer"] = None if ours else self._source
+        python = self._source if ours else sys.executable
+        command = [python, "-m", "binhdan.bench.suite.child_build", json.dumps(work)]
         self._log = tempfile.TemporaryFile()  # a pipe that nobody reads would stop a process that says much
         try:
             self._process = subprocess.Popen(
@@ -184,11 +201,11 @@ class Build:
             )
         except OSError as error:
             self._log.close()
-            raise binhdan.BinhdanError(f"cannot start {self._python}: {error.strerror}") from error
+            raise binhdan.BinhdanError(f"cannot start {self._source}: {error.strerror}") from error
         try:
             who = self._read()
             self.with_prefix: list[str] = who.pop("with_prefix")
-            self.side = Side(python=self._python, **who)
+            self.side = Side(source=self._source, **who)
         except BaseException:
             self._end()
             raise
@@ -196,16 +213,23 @@ class Build:
 
     def visit(self, spot: Spot, turn: int) -> Round:
         asked = {"workload": spot.workload, "users": spot.arrival.users, "prefix": spot.prefix, "turn": turn}
-        assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended: what it said is read below
-            self._process.stdin.write(json.dumps(asked) + "\n")
-            self._process.stdin.flush()
-        return Round.model_validate(self._read())
+        return Round.model_validate(self._ask(asked))
+
+    def answers(self, each: int) -> list[Answered]:
+        """Greedy answers to the first `each` questions of the kinds that agreement() knows."""
+        return [Answered.model_validate(one) for one in self._ask({"answers": each})]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def _ask(self, asked: dict[str, Any]) -> Any:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended: what it said is read below
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        return self._read()
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
@@ -215,7 +239,7 @@ class Build:
             self._log.seek(0)
             words = self._log.read().decode("utf-8", "replace").strip().splitlines()
             last = words[-1] if words else f"exit code {self._process.returncode}"
-            raise binhdan.BinhdanError(f"{self._python}: {last}")
+            raise binhdan.BinhdanError(f"{self._source}: {last}")
         return json.loads(line)
 
     def _end(self) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from binhdan.bench.output import write_whole
 from binhdan.runtime.errors import BadFormatError, FileReadError, UnsupportedError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -334,10 +335,7 @@ class Result(_Record):
 
 def save_result(result: Result, path: Path) -> None:
     """Raises FileReadError."""
-    try:
-        path.write_text(result.model_dump_json() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
+    write_whole(path, result.model_dump_json() + "\n")
 
 
 def load_result(path: str | Path) -> Result:

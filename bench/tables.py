@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from binhdan.bench.hot_paths import HotPath
     from binhdan.bench.kernels import Figure
     from binhdan.bench.machine import Machine
     from binhdan.bench.peers import Comparison, Result, Spread
@@ -136,3 +138,15 @@ def kernels_table(figures: Sequence[Figure]) -> str:
         for one in figures
     ]
     return columns(rows)
+
+
+def hot_paths_table(paths: Sequence[HotPath]) -> str:
+    rows = [["path", "best µs", "median µs", "times the old build", "", "of what"]]
+    for one in paths:
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        mark = "SLOWER" if one.slower else ""
+        best, middle = min(one.seconds) * 1e6, median(one.seconds) * 1e6
+        kind = "" if one.gate else " (informs)"
+        rows.append([one.name, f"{best:,.1f}", f"{middle:,.1f}", ratio, mark, one.unit + kind])
+    shown = [place for place in range(6) if place < 3 or any(row[place] for row in rows[1:])]
+    return columns([[row[place] for place in shown] for row in rows])

@@ -1,4 +1,4 @@
-"""`binhdan bench compare`, `history`, `aa`, `ab` and `gate`: what is made of results, and of two builds."""
+"""`binhdan bench compare`, `history`, `aa`, `ab` and `gate`: what is made of results, and of two engines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from binhdan.bench.output import progress
-
-import binhdan
+from binhdan.bench.output import progress, write_whole
 
 if TYPE_CHECKING:
     from binhdan.bench.pairs import Pairs
@@ -27,6 +25,10 @@ _Users = Annotated[list[int] | None, typer.Option(help="Several times for severa
 _Rounds = Annotated[int, typer.Option(help="Of each build, in turns.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 _Python = Annotated[str, typer.Option("--python", help="The new build: a Python that has binhdan.")]
+_Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="A JSON file for all figures, beside the table.")
+]
+_GREEDY_ANSWERS = 12  # of each of two kinds
 
 
 def compare(results: _Results) -> None:
@@ -49,11 +51,7 @@ def report(
     from binhdan.bench.result import load_result
 
     path = output or result.with_suffix(".html")
-    html = page(load_result(result))
-    try:
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise binhdan.FileReadError(f"{path}: {error.strerror}") from error
+    write_whole(path, page(load_result(result)))
     typer.echo(f"{path}", err=True)
 
 
@@ -80,12 +78,13 @@ def aa(
     users: _Users = None,
     rounds: _Rounds = 20,
     as_json: _Json = False,
+    output: _Output = None,
 ) -> None:
     """This build against itself, in turns: whether the machine is quiet enough to measure on."""
     from binhdan.bench.pairs import verdict
 
     pairs = _measure(sys.executable, sys.executable, model, threads, isa, workloads, users, rounds)
-    _show(pairs, as_json)
+    _show(pairs, as_json, output)
     if found := verdict(pairs):
         typer.echo("THE MACHINE IS DISTURBED", err=True)
         for finding in found:
@@ -94,8 +93,8 @@ def aa(
 
 
 def ab(
-    old: Annotated[str, typer.Argument(help="The old build: a Python that has binhdan.")],
-    python: _Python = sys.executable,
+    a: Annotated[str, typer.Argument(help="A Python that has binhdan, llama-cpp-python, or a server's URL.")],
+    b: Annotated[str, typer.Argument(help="The same; without it, this build.")] = sys.executable,
     model: _Model = None,
     threads: _Threads = None,
     isa: _Isa = None,
@@ -103,9 +102,11 @@ def ab(
     users: _Users = None,
     rounds: _Rounds = 20,
     as_json: _Json = False,
+    output: _Output = None,
 ) -> None:
-    """Two builds in turns: how many times as long the new one takes."""
-    _show(_measure(old, python, model, threads, isa, workloads, users, rounds), as_json)
+    """Two engines or builds in turns: how many times as long B takes, and whether they answer alike."""
+    pairs = _measure(a, b, model, threads, isa, workloads, users, rounds, _GREEDY_ANSWERS)
+    _show(pairs, as_json, output)
 
 
 def gate(
@@ -118,12 +119,13 @@ def gate(
     users: _Users = None,
     rounds: _Rounds = 10,
     as_json: _Json = False,
+    output: _Output = None,
 ) -> None:
-    """As ab; fails when the best round of the new build is worse than the worst of the old one."""
+    """As ab with two builds; fails when the best round of the new one is worse than the worst of the old."""
     from binhdan.bench.pairs import regressions
 
     pairs = _measure(old, python, model, threads, isa, workloads, users, rounds)
-    _show(pairs, as_json)
+    _show(pairs, as_json, output)
     if slower := regressions(pairs):
         typer.echo("SLOWER:\n" + "\n".join(f"  - {line}" for line in slower), err=True)
         raise typer.Exit(1)
@@ -138,6 +140,7 @@ def _measure(
     workloads: list[str] | None,
     users: list[int] | None,
     rounds: int,
+    answers: int = 0,
 ) -> Pairs:
     from binhdan.bench.pairs import Job, measure
     from binhdan.bench.suite.plan import Settings
@@ -149,12 +152,14 @@ def _measure(
         open_load=0.0,
         rounds=rounds,
     )
-    job = Job(model=model, threads=threads, isa=isa, settings=settings)
+    job = Job(model=model, threads=threads, isa=isa, settings=settings, answers=answers)
     with progress(rounds * len(settings.workloads) * len(settings.users)) as step:
         return measure(old, new, job, lambda total: step)
 
 
-def _show(pairs: Pairs, as_json: bool) -> None:
+def _show(pairs: Pairs, as_json: bool, output: Path | None) -> None:
     from binhdan.bench.suite.tables import pairs_table
 
+    if output is not None:
+        write_whole(output, pairs.model_dump_json(indent=1))
     typer.echo(pairs.model_dump_json() if as_json else pairs_table(pairs))

@@ -168,7 +168,7 @@ async def _engine(order: Order, threads: int) -> AsyncIterator[Subject]:
         pins = {
             "engine": f"binhdan {core.version()}",
             "engine_sha256": sha256_of(core.path),
-            "compiler": getattr(_native, "compiler", None),
+            "compiler": _native.compiler,
             "commit": commit_of(Path(__file__).parents[1]),
             "isa": model.info.isa,
             "options": {key: value for key, value in asdict(options).items() if value is not None},
@@ -186,16 +186,21 @@ async def _engine(order: Order, threads: int) -> AsyncIterator[Subject]:
 async def _server(order: Order) -> AsyncIterator[Subject]:
     assert order.url is not None
     async with ChatClient(order.url, api_key=order.api_key) as client:
-        model = order.model or await client.model()
-        text = "\n".join(turn.answer for turn in load_workload("short").turns)
-        tokens = await count_tokens(client, model, text)
+        server = await open_server(client, order.model)
         pins = dict.fromkeys(result.Pins.model_fields.keys() - {"workloads"}) | {
             "engine": "OpenAI's API",
             "options": {},
             "url": order.url,
-            "model": model,
+            "model": server.model,
         }
-        yield Subject(Server(client, model, tokens / len(text)), None, pins)
+        yield Subject(server, None, pins)
+
+
+async def open_server(client: ChatClient, model: str | None) -> Server:
+    """`model` None: the server's only or first one. Raises BinhdanError."""
+    name = model or await client.model()
+    text = "\n".join(turn.answer for turn in load_workload("short").turns)
+    return Server(client, name, await count_tokens(client, name, text) / len(text))
 
 
 # ---- parts of it ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from binhdan.bench.compare import Ranking
 from binhdan.bench.history import Entry, same_series
-from binhdan.bench.pairs import METRICS, Pairs
+from binhdan.bench.pairs import METRICS, Pairs, Side
 from binhdan.bench.result import Cell, Disturbance, Energy, Result, Tail
 from binhdan.bench.tables import columns
 
@@ -140,11 +140,25 @@ def pairs_table(pairs: Pairs) -> str:
     ):
         cells = [(f"{one.value:.3f}", f"({one.low:.3f} to {one.high:.3f})") for one in estimates]
         rows.append([name, *cells[0], *cells[1]])
-    who = [
-        f"{letter}: {side.engine}, {side.commit or 'no commit'}, library {side.engine_sha256[:12]}"
-        for letter, side in (("A", pairs.a), ("B", pairs.b))
-    ]
-    return "\n".join([*who, f"{pairs.rounds} rounds in turns; intervals of 95 %", "", columns(rows)])
+    who = [f"{letter}: {_side(side)}" for letter, side in (("A", pairs.a), ("B", pairs.b))]
+    what = f"{pairs.rounds} rounds in turns; intervals of 95 %"
+    return "\n".join([*who, what, "", columns(rows), *_agreement_lines(pairs)])
+
+
+def _side(side: Side) -> str:
+    build = [side.commit or "no commit", f"library {side.engine_sha256[:12]}"] if side.engine_sha256 else []
+    return ", ".join([side.engine, *(build or [side.source]), side.model])
+
+
+def _agreement_lines(pairs: Pairs) -> list[str]:
+    if (one := pairs.agreement) is None:
+        return []
+    share_a, share_b = (right / max(one.syllables, 1) for right in (one.right_a, one.right_b))
+    lines = ["", f"greedy answers: {one.same} of {one.answers} the same"]
+    lines.append(f"marks restored: A {share_a:.1%}, B {share_b:.1%} of {one.syllables} syllables")
+    if pairs.a.model_sha256 != pairs.b.model_sha256 or pairs.a.model_sha256 is None:
+        lines.append("NOT KNOWN TO BE THE SAME MODEL FILE: the ratio tells of speed only if it is")
+    return lines
 
 
 def history_table(entries: Sequence[Entry], last: int) -> str:

@@ -61,6 +61,9 @@ class Target(Protocol):
     async def ask(self, question: Question, due: float) -> Callable[[], Sample]:
         """Does not raise: what failed is in the sample."""
 
+    async def answer(self, messages: Sequence[Message], most_tokens: int) -> str:
+        """A greedy answer to its end. Raises BinhdanError."""
+
     async def count(self, text: str) -> int:
         """Tokens of an answer that says `text`; estimated for a server that cannot be asked."""
 
@@ -83,6 +86,9 @@ class InProcess:
             error = str(failure)
         ended = perf_counter()
         return lambda: self._sample(question, due, first or ended, ended, answer, error)
+
+    async def answer(self, messages: Sequence[Message], most_tokens: int) -> str:
+        return (await self.model.achat(messages, max_tokens=most_tokens)).text
 
     async def count(self, text: str) -> int:
         return len(self.model.tokenize(text))
@@ -114,8 +120,8 @@ class Server:
         self.client, self.model, self.tokens_per_character = client, model, tokens_per_character
 
     async def ask(self, question: Question, due: float) -> Callable[[], Sample]:
-        messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in question.messages]
-        call = await self.client.chat(chat_body(self.model, messages, question.tokens), due)
+        body = chat_body(self.model, _plain(question.messages), question.tokens)
+        call = await self.client.chat(body, due)
 
         def read() -> Sample:
             reply = call.reply()
@@ -137,5 +143,16 @@ class Server:
 
         return read
 
+    async def answer(self, messages: Sequence[Message], most_tokens: int) -> str:
+        body = chat_body(self.model, _plain(messages), most_tokens, ignore_eos=False)
+        reply = (await self.client.chat(body)).reply()
+        if reply.error is not None:
+            raise binhdan.BinhdanError(f"no answer: {reply.error}")
+        return reply.text
+
     async def count(self, text: str) -> int:
         return max(1, round(len(text) * self.tokens_per_character))
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": str(one["role"]), "content": str(one["content"])} for one in messages]

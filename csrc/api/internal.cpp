@@ -1,9 +1,10 @@
-// Whole-sequence evaluation for tests and the quantizer.
+// Whole-sequence evaluation and sampling for tests, benchmarks and the quantizer.
 #include "api/internal.h"
 
 #include <algorithm>
 
 #include "api/c_api.h"
+#include "engine/sampler.h"
 #include "model/forward.h"
 #include "model/state.h"
 
@@ -31,6 +32,14 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
     forward.run({&chunk, 1});
     for (size_t i = 0; i < count; ++i) row(static_cast<int64_t>(begin + i), forward.logits(0, i));
   }
+}
+
+int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p, float min_p,
+               uint64_t seed) {
+  const engine::SamplingParams params{
+      .temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p, .seed = seed};
+  engine::Sampler sampler(params, static_cast<int32_t>(logits.size()));
+  return sampler.sample(logits, {}).token;
 }
 
 }  // namespace binhdan::internal

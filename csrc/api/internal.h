@@ -37,6 +37,10 @@ BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> toke
                                    KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
+// One token, as a new request with these settings would draw it first.
+BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,
+                              float min_p, uint64_t seed);
+
 // What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights,
 // keys and values that all threads together must read; multiply-adds of all threads.
 struct OpProfile {

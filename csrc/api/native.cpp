@@ -301,6 +301,15 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
 
 // ---- models ------------------------------------------------------------------------------------------
 
+int32_t sample(const Floats& logits, float temperature, int32_t top_k, float top_p, float min_p,
+               uint64_t seed) {
+  expect_axes(logits, "logits", 1);
+  expect_positive("logits", logits.size());
+  std::vector<float> copy(logits.data(), logits.data() + logits.size());
+  py::gil_scoped_release release;
+  return internal::sample(std::move(copy), temperature, top_k, top_p, min_p, seed);
+}
+
 py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool few,
                           const std::string& kv_type) {
   expect_axes(tokens, "tokens", 1);
@@ -390,7 +399,10 @@ PYBIND11_MODULE(_native, module) {
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16");
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("few") = false,
              arg("kv_type") = "f16");
+  module.def("sample", sample, arg("logits"), arg("temperature") = 0.0F, arg("top_k") = 0,
+             arg("top_p") = 1.0F, arg("min_p") = 0.0F, arg("seed") = 0);
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),
              arg("depth") = 0, arg("sequences") = 1, arg("kv_type") = "f16");
   module.def("peaks", peaks, arg("isa"), arg("threads"));
+  module.attr("compiler") = BINHDAN_COMPILER;
 }

@@ -70,6 +70,11 @@ def logits(model: int, tokens: _Array, threads: int, few: bool = False, kv_type:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `few` chooses the numeric
     class of few rows, in which tokens are decoded, else that of many rows, in which prompts are read."""
 
+def sample(
+    logits: _Floats, temperature: float = 0, top_k: int = 0, top_p: float = 1, min_p: float = 0, seed: int = 0
+) -> int:
+    """The first token that a request with these settings draws from `logits`, (vocabulary); they stay."""
+
 class _Op(TypedDict):
     name: str  # "qkv", "attention", ..., "wait" for the time in barriers
     calls: int
@@ -100,3 +105,6 @@ def profile(
 def peaks(isa: str, threads: int) -> dict[str, float]:
     """Multiply-adds per second that `threads` threads reach in registers, by the format of activations: "q8",
     "f32", "bf16"; without those that the table does not use. Takes about a fifth of a second for each."""
+
+# Which compiled it, and the core with it: name and version.
+compiler: str

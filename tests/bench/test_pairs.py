@@ -15,12 +15,14 @@ from binhdan.bench.compare import compare
 from binhdan.bench.pairs import Job, PairedCell, Pairs, Side
 from binhdan.bench.result import save_result
 from binhdan.bench.suite.plan import Settings
+from binhdan.bench.suite.quality import Agreement, Answered, agreement
 from binhdan.bench.suite.tables import history_table, pairs_table, ranking_table
+from serving import serving
 
 import binhdan
 
 SIDE = Side(
-    python="python", engine="binhdan", engine_sha256="a" * 64, commit=None, model="m", model_sha256="b" * 64
+    source="python", engine="binhdan", engine_sha256="a" * 64, commit=None, model="m", model_sha256="b" * 64
 )
 
 
@@ -84,6 +86,27 @@ def test_two_real_builds_in_turns() -> None:
     assert measured.a == measured.b and len(measured.a.engine_sha256) == 64
     assert seen == ["0 diacritics, 1 user, cold", "1 diacritics, 1 user, cold"]
     assert Pairs.model_validate_json(measured.model_dump_json()) == measured
+
+
+def test_engines_are_asked_alike_and_their_answers_compared() -> None:
+    settings = Settings(workloads=("short",), users=(1, 2), prefixes=("cold",), open_load=0.0, rounds=1)
+    job = Job(model=None, threads=1, isa=None, settings=settings, answers=2)
+    with serving() as url:
+        measured = pairs.measure(sys.executable, url, job)
+    assert measured.b.engine == "OpenAI's API" and measured.b.source == url
+    told = measured.agreement
+    assert told and (told.answers, told.same) == (4, 4)
+    assert 0 < told.right_a == told.right_b <= told.syllables
+    text = pairs_table(measured)
+    assert "greedy answers: 4 of 4 the same" in text and "NOT KNOWN TO BE THE SAME MODEL FILE" in text
+
+
+def test_worse_answers_are_told() -> None:
+    right = Answered(answer="hà nội", expected="hà nội")
+    worse = Answered(answer="ha nội", expected="hà nội")
+    other = Answered(answer="a", expected=None)
+    told = agreement([right, other], [worse, other])
+    assert told == Agreement(answers=2, same=1, syllables=2, right_a=2, right_b=1)
 
 
 @pytest.mark.parametrize(

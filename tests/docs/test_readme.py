@@ -46,14 +46,22 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
 
 
 SERVE = "serve (?:load|compare|overhead|prefix|soak)"
-COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|[a-z]+))((?: [^`\n|]*)?)", re.MULTILINE)
+NAME = "[a-z]+(?:-[a-z]+)*"
+COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|{NAME}))((?: [^`\n|]*)?)", re.MULTILINE)
 BENCH = {"bench peers", "bench profile"}
+SUITE = {
+    "bench",
+    *(f"bench {name}" for name in "run report compare history aa ab gate hot-paths plan".split()),
+}
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
 )
 
 
-@pytest.mark.parametrize(("readme", "named"), [*NAMED.items(), ("docs/performance.md", BENCH)])
+@pytest.mark.parametrize(
+    ("readme", "named"),
+    [*NAMED.items(), ("docs/performance.md", BENCH), ("docs/benchmarking.md", SUITE)],
+)
 def test_commands_and_options_exist(
     readme: str, named: set[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
