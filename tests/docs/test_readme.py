@@ -51,7 +51,10 @@ COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|{NAME}))((?:
 BENCH = {"bench peers", "bench profile"}
 SUITE = {
     "bench",
-    *(f"bench {name}" for name in "run report compare history aa ab gate hot-paths plan".split()),
+    *(
+        f"bench {name}"
+        for name in ["run", "report", "compare", "history", "aa", "ab", "gate", "hot-paths", "plan"]
+    ),
 }
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
