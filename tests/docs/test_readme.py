@@ -49,13 +49,8 @@ SERVE = "serve (?:load|compare|overhead|prefix|soak)"
 NAME = "[a-z]+(?:-[a-z]+)*"
 COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|{NAME}))((?: [^`\n|]*)?)", re.MULTILINE)
 BENCH = {"bench peers", "bench profile"}
-SUITE = {
-    "bench",
-    *(
-        f"bench {name}"
-        for name in ["run", "report", "compare", "history", "aa", "ab", "gate", "hot-paths", "plan"]
-    ),
-}
+RESULTS = ["run", "report", "compare", "history"]
+SUITE = {"bench", *(f"bench {name}" for name in [*RESULTS, "aa", "ab", "gate", "hot-paths", "plan"])}
 NAMED = dict.fromkeys(
     READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
 )
