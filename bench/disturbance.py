@@ -84,9 +84,11 @@ class Watch:
         self._seen.append(self._take())
         self.cost += time.thread_time() - start
 
-    def report(self, *, noise: float | None = None, others_count: bool = True) -> Disturbance:
+    def report(
+        self, *, noise: float | None = None, others_count: bool = True, meter: str | None = None
+    ) -> Disturbance:
         """What happened since the first look. `others_count` False: the engine runs in other processes of
-        this machine, so that nobody can tell them from strangers."""
+        this machine, so that nobody can tell them from strangers. `meter`: why it could not be read on."""
         first, last = self._seen[0], self._seen[-1]
         total = _difference(first.total, last.total)
         steal = _share(_difference(first.steal, last.steal), total)
@@ -107,7 +109,11 @@ class Watch:
             noise=noise,
             findings=(),
         )
-        return facts.model_copy(update={"findings": tuple(findings(facts))})
+        found = findings(facts)
+        if meter is not None:
+            text = f"the meter failed, and there is no energy: {meter}"
+            found.append(Finding(kind="meter", amount=1.0, text=text))
+        return facts.model_copy(update={"findings": tuple(found)})
 
 
 def findings(facts: Disturbance) -> list[Finding]:

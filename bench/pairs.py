@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from binhdan.bench import statistics
+from binhdan.bench.disturbance import Watch
 from binhdan.bench.result import Finding, Round
 from binhdan.bench.statistics import Estimate
 from binhdan.bench.suite.plan import Settings, Spot, spots
@@ -74,6 +75,7 @@ class Pairs(_Record):
     b: Side
     rounds: int
     cells: tuple[PairedCell, ...]
+    findings: tuple[Finding, ...] = ()  # what disturbed the machine meanwhile
     agreement: Agreement | None = None  # None: not asked for
 
     def ratio(self, metric: Metric = "end_to_end_s") -> Estimate:
@@ -92,7 +94,7 @@ class Pairs(_Record):
 
 def verdict(pairs: Pairs) -> list[Finding]:
     """Of an A/A comparison: why the machine is disturbed; empty for a machine to measure on."""
-    ratio, found = pairs.ratio(), []
+    ratio, found = pairs.ratio(), list(pairs.findings)
     if not ratio.contains(1.0):
         text = (
             f"the same build against itself: {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f}), not 1"
@@ -144,12 +146,14 @@ def measure(
                     build.visit(spot, -1)
         seen: dict[Spot, list[list[Round]]] = {spot: [[], []] for spot in wanted}
         step = progress(job.settings.rounds * len(wanted))
+        watch = Watch()
         for turn in range(job.settings.rounds):
             for place, spot in enumerate(wanted):
                 step(turn, f"{spot.workload}, {spot.arrival.label}, {spot.prefix}")
                 order = (0, 1) if (turn + place) % 2 == 0 else (1, 0)
                 for side in order:
                     seen[spot][side].append(builds[side].visit(spot, turn))
+            watch.look()
         cells = [
             PairedCell(
                 workload=spot.workload,
@@ -166,6 +170,7 @@ def measure(
             b=builds[1].side,
             rounds=job.settings.rounds,
             cells=tuple(cells),
+            findings=watch.report(others_count=False).findings,
             agreement=agreement(*answers) if answers else None,
         )
 

@@ -286,7 +286,7 @@ class Quality(_Record):
 class Finding(_Record):
     """One thing that makes the figures doubtful."""
 
-    kind: Literal["steal", "others", "throttling", "frequency", "quota", "swapping", "noise"]
+    kind: Literal["steal", "others", "throttling", "frequency", "quota", "swapping", "noise", "meter"]
     amount: float
     text: str
 

@@ -14,7 +14,7 @@ from statistics import median
 
 from binhdan.bench import statistics
 from binhdan.bench.disturbance import Watch
-from binhdan.bench.energy import Energy, EnergyWatch
+from binhdan.bench.energy import Energy, EnergyWatch, MeterError
 from binhdan.bench.result import Arrival, Cell, LeftOut, Round
 from binhdan.bench.suite.plan import Settings, Spot, fitting, spots
 from binhdan.bench.suite.summary import CostOf, cell_of, round_of
@@ -36,6 +36,7 @@ class Rounds:
     noise: float | None = None
     cpu_seconds: float = 0.0  # of this process, in the rounds that count
     measuring_seconds: float = 0.0  # of these, for measuring
+    meter_failure: str | None = None  # from then on nothing was metered
 
 
 class Measurement:
@@ -168,10 +169,17 @@ class Measurement:
 
     async def _visit(self, spot: Spot, turn: int) -> tuple[list[Sample], float, Energy | None]:
         questions = await self._visitor.ready(spot)
-        if self._energy:
-            self._energy.lap()
+        self._lap()
         samples, seconds = await self._visitor.visit(questions, self._arrival(spot), turn)
-        return samples, seconds, self._energy.lap() if self._energy else None
+        return samples, seconds, self._lap()
+
+    def _lap(self) -> Energy | None:
+        """A meter that fails takes no more than the energy with it."""
+        try:
+            return self._energy.lap() if self._energy else None
+        except MeterError as error:
+            self._energy, self._result.meter_failure = None, str(error)
+            return None
 
     def _arrival(self, spot: Spot) -> Arrival:
         if spot.arrival.kind == "closed":

@@ -99,8 +99,13 @@ async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Resu
             cost_of=_cost_of(model, meter),
             progress=progress,
         ).run()
-        disturbance = watch.report(noise=measured.noise, others_count=order.url is None)
-        energy = await _phases(subject.target, meter, idle, workloads) if meter else None
+        failure, energy = measured.meter_failure, None
+        if meter is not None and failure is None:
+            try:
+                energy = await _phases(subject.target, meter, idle, workloads)
+            except MeterError as error:
+                failure = str(error)
+        disturbance = watch.report(noise=measured.noise, others_count=order.url is None, meter=failure)
         right = _quality(subject.model) if subject.model else None
         peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF)) if subject.model else None
     starts, work, context = None, list[result.Work](), list[result.ContextPoint]()
@@ -214,20 +219,18 @@ def _idle(meter: Meter | None) -> Idle | None:
 async def _phases(
     target: Target, meter: Meter, idle: Idle | None, workloads: Mapping[str, TextWorkload]
 ) -> result.Energy:
+    """Raises MeterError."""
     turns = [turn for workload in workloads.values() for turn in workload.turns]
     longest = max(turns, key=lambda turn: sum(len(str(one["content"])) for one in turn.messages))
     shortest = min(turns, key=lambda turn: sum(len(str(one["content"])) for one in turn.messages))
     number = iter(range(90_000_000, 100_000_000))
-    try:
-        return await phases.measure(
-            target,
-            meter,
-            idle,
-            lambda: Question(longest.cold(next(number)), 1, 0),
-            lambda: Question(shortest.cold(next(number)), _LONG_ANSWER, 0),
-        )
-    except MeterError as error:
-        raise binhdan.BinhdanError(str(error)) from error
+    return await phases.measure(
+        target,
+        meter,
+        idle,
+        lambda: Question(longest.cold(next(number)), 1, 0),
+        lambda: Question(shortest.cold(next(number)), _LONG_ANSWER, 0),
+    )
 
 
 def _quality(model: Model) -> result.Quality:

@@ -141,8 +141,10 @@ def pairs_table(pairs: Pairs) -> str:
         cells = [(f"{one.value:.3f}", f"({one.low:.3f} to {one.high:.3f})") for one in estimates]
         rows.append([name, *cells[0], *cells[1]])
     who = [f"{letter}: {_side(side)}" for letter, side in (("A", pairs.a), ("B", pairs.b))]
+    found = [f"  - {finding.text}" for finding in pairs.findings]
+    disturbed = ["", "meanwhile, with both:", *found] if found else []
     what = f"{pairs.rounds} rounds in turns; intervals of 95 %"
-    return "\n".join([*who, what, "", columns(rows), *_agreement_lines(pairs)])
+    return "\n".join([*who, what, "", columns(rows), *_agreement_lines(pairs), *disturbed])
 
 
 def _side(side: Side) -> str:

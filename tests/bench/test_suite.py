@@ -12,7 +12,8 @@ from pathlib import Path
 
 import bench_results
 import pytest
-from binhdan.bench.energy import DeclaredWatts, EnergyWatch
+from binhdan.bench.disturbance import Watch
+from binhdan.bench.energy import DeclaredWatts, EnergyWatch, Meter, MeterError
 from binhdan.bench.result import Arrival, load_result
 from binhdan.bench.suite import cold_start, passes, quality
 from binhdan.bench.suite.drive import visit
@@ -132,6 +133,40 @@ def test_declared_watts_are_the_energy_of_a_round() -> None:
     assert one.joules == 0.0 and one.joules_above_idle is None
     cell = cell_of("short", ONE, "cold", [one], None)
     assert cell.per_answer is not None and cell.per_answer.vnd is None
+
+
+class Failing(Meter):
+    """A meter that is taken away while it measures."""
+
+    name, source, sampling_hz, measured, whole = "failing", "a sensor", 10.0, True, True
+
+    def __init__(self, reads: int) -> None:
+        self.left = reads
+
+    def parts(self) -> dict[str, float]:
+        self.left -= 1
+        if self.left < 0:
+            raise MeterError("a sensor: it is gone")
+        return {"board": 0.0}
+
+
+async def test_a_meter_that_fails_takes_no_more_than_the_energy_with_it(model: binhdan.Model) -> None:
+    settings = replace(SMALL, workloads=("short",), users=(1,), open_load=0.0, rounds=3)
+    measurement = Measurement(
+        InProcess(model),
+        {"short": load_workload("short")},
+        settings,
+        watch=Watch(),
+        energy=EnergyWatch(Failing(6)),
+    )
+    measured = await measurement.run()
+    assert measured.meter_failure == "a sensor: it is gone"
+    (cell,) = measured.cells
+    assert len(cell.rounds) == 3 and cell.per_answer is not None and cell.per_answer.joules is None
+    found = Watch().report(meter=measured.meter_failure).findings
+    assert [one.text for one in found if one.kind == "meter"] == [
+        "the meter failed, and there is no energy: a sensor: it is gone"
+    ]
 
 
 def test_noise_is_the_half_width_of_a_round() -> None:
