@@ -166,7 +166,7 @@ def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
         with Path(path).open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise binhdan.FileReadError(f"the result cannot be read: {error.strerror}") from error
+        raise binhdan.FileReadError(f"{path}: {error.strerror}") from error
     if len(data) > _MOST_BYTES:
         raise binhdan.InvalidArgumentError(f"the result has more than {_MOST_BYTES:,} bytes")
     try:
@@ -189,7 +189,7 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
         if schema == 1 and "cells" in data:
             return _from_suite(data, pick)
     raise binhdan.InvalidArgumentError(
-        "expected what 'binhdan bench --json', 'bench serve load --json' or 'bench serve compare --json' "
+        "expected what 'binhdan bench', 'bench serve load --json' or 'bench serve compare --json' "
         f"prints, got schema {str(schema)[:60]!r}"
     )
 

@@ -165,7 +165,7 @@ def test_the_command() -> None:
         (["--hours", "1,2"], "24 weights"),
         (["--board", "abacus"], "no board 'abacus'"),
         (["--pick", "abacus"], "no server 'abacus'"),
-        (["--result", "nowhere.json"], "cannot be read"),
+        (["--result", "nowhere.json"], "nowhere.json: No such file"),
     ],
 )
 def test_wrong_options(arguments: list[str], message: str) -> None:

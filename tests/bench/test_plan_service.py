@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import bench_results
 import pytest
 from binhdan.bench.output import to_json
 from binhdan.bench.plan.service import Level, MeasuredService, load_service, parse_service
+from binhdan.bench.result import save_result
 from binhdan.bench.serving.client import ChatClient
 from binhdan.bench.serving.load import Closed, run
 from binhdan.bench.serving.loop import run as run_loop
@@ -243,3 +245,11 @@ def test_any_result_is_read_or_refused(data: st.DataObject) -> None:
     except binhdan.InvalidArgumentError:
         return
     assert min(found.speeds()) > 0 and fmean(found.work()) == pytest.approx(1)
+
+
+def test_what_the_suite_writes_is_read(tmp_path: Path) -> None:
+    save_result(bench_results.make(seconds=0.1, users=(1, 4)), tmp_path / "a.json")
+    found = load_service(tmp_path / "a.json", "documents, warm")
+    assert [level.together for level in found.levels] == [1, 4]
+    assert found.machine.startswith("Tính <thử> & Co., ")
+    assert all(level.answers_per_s > 0 for level in found.levels)
