@@ -166,7 +166,7 @@ def change(edit: Callable[[Any], object]) -> Any:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "expected what 'binhdan bench --json'"),
+        ({}, "expected what 'binhdan bench'"),
         ({"schema": "binhdan.bench.soak/1"}, "got schema 'binhdan.bench.soak/1'"),
         ("text", "got schema 'None'"),
         ([], "a load with users"),
