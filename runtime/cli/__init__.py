@@ -56,9 +56,10 @@ def _add_commands() -> None:
     from binhdan.runtime.cli.chat import chat
     from binhdan.runtime.cli.info import info
     from binhdan.runtime.cli.pull import pull
+    from binhdan.runtime.cli.restore import restore
     from binhdan.runtime.cli.tokenize import tokenize
 
-    for command in (ask, chat, info, tokenize, pull):
+    for command in (ask, chat, restore, info, tokenize, pull):
         app.command()(command)
     for name, (module, extra, description) in _ELSEWHERE.items():
         passing = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -1,0 +1,88 @@
+"""`binhdan restore`: the diacritics of files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated, BinaryIO, Optional
+
+import typer
+from binhdan.runtime.cli import options as shared
+from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.model import load
+from binhdan.runtime.restore import Restorer, syllables
+
+_MOST_LINE = 1 << 20  # bytes
+
+
+def restore(
+    files: Annotated[
+        Optional[list[Path]],  # noqa: UP045  typer reads it at run time
+        typer.Argument(help="Text in UTF-8; nothing reads standard input.", show_default=False),
+    ] = None,
+    model: shared.Model = None,
+    together: Annotated[int, typer.Option(help="Pieces of text that are computed together.")] = 16,
+    threads: shared.Threads = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Syllables per second and đồng, on standard error.")
+    ] = False,
+    board: Annotated[
+        str, typer.Option(help="For the đồng: one of bench/boards, or a .toml file.")
+    ] = "unknown",
+) -> None:
+    """Restore the diacritics of Vietnamese text, and change nothing else.
+
+    Lines go out in order, as soon as they are ready; what is no UTF-8 stays as it is.
+    """
+    begin, count = 0.0, 0
+    with load(model, threads=threads, max_sequences=max(together, 1)) as loaded:
+
+        async def run() -> None:
+            nonlocal begin, count
+            restorer = Restorer(loaded, together)
+            begin = time.monotonic()
+            async for line in restorer.lines(_lines(files)):
+                sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+                sys.stdout.buffer.flush()
+                count += syllables(line)
+
+        asyncio.run(run())
+    if stats:
+        seconds = time.monotonic() - begin
+        speed = count / seconds if seconds else 0.0
+        print(
+            f"{count:,} syllables in {seconds:.1f} s: {speed:,.0f} a second{_cost(speed, board)}",
+            file=sys.stderr,
+        )
+
+
+async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
+    """Lines with their ends. Standard input may come slowly: it must not hold up what is under way."""
+    sources: Sequence[Path | None] = files or [None]
+    for file in sources:
+        try:
+            stream: BinaryIO = sys.stdin.buffer if file is None else file.open("rb")
+            with stream:
+                while data := await asyncio.to_thread(stream.readline, _MOST_LINE):
+                    yield data.decode("utf-8", "surrogateescape")
+        except OSError as error:
+            raise FileReadError(f"{file or 'standard input'}: {os.strerror(error.errno or 0)}") from error
+
+
+def _cost(speed: float, board: str) -> str:
+    if not speed:
+        return ""
+    try:
+        from binhdan.bench.cost_model import CostModel
+        from binhdan.bench.figures import load_board
+    except ModuleNotFoundError:
+        return "; with binhdan[bench] also what they cost"
+    try:
+        cost = CostModel(board=load_board(board)).answer(1e6 / speed)
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from error
+    return f"; {cost.vnd:,.1f} đ for a million ({cost.basis})"
