@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from binhdan.bench.files import number_in, text_of
+
 # Version 1 writes a number near 2^63 where there is no limit.
 _NO_LIMIT = 1 << 60
 
@@ -13,7 +15,7 @@ _NO_LIMIT = 1 << 60
 def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
     """Folders of this process's group and those above it, innermost first, as far as they are visible."""
     mount = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
@@ -31,10 +33,10 @@ def cgroup_cores(root: Path = Path("/")) -> float | None:
     """Cores' worth of time that the tightest quota allows; None without one."""
     quotas = []
     for folder in cgroup_folders(root, "cpu"):
-        if found := re.fullmatch(r"(\d+) (\d+)\s*", _text(folder / "cpu.max")):
+        if found := re.fullmatch(r"(\d+) (\d+)\s*", text_of(folder / "cpu.max")):
             quotas.append(int(found[1]) / max(int(found[2]), 1))
-        quota = _number(folder / "cpu.cfs_quota_us")
-        period = _number(folder / "cpu.cfs_period_us")
+        quota = number_in(folder / "cpu.cfs_quota_us")
+        period = number_in(folder / "cpu.cfs_period_us")
         if quota is not None and period:
             quotas.append(quota / period)
     return min(quotas, default=None)
@@ -43,17 +45,5 @@ def cgroup_cores(root: Path = Path("/")) -> float | None:
 def cgroup_memory(root: Path = Path("/")) -> int | None:
     """Bytes that the tightest limit allows; None without one."""
     names = ("memory.max", "memory.limit_in_bytes")
-    limits = [_number(folder / name) for folder in cgroup_folders(root, "memory") for name in names]
+    limits = [number_in(folder / name) for folder in cgroup_folders(root, "memory") for name in names]
     return min((limit for limit in limits if limit is not None and limit < _NO_LIMIT), default=None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if re.fullmatch(r"\d{1,20}", text) else None

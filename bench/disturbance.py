@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from binhdan.bench.cgroup import cgroup_folders
+from binhdan.bench.files import number_in, text_of
 from binhdan.bench.result import Disturbance, Finding
 
 # Above these a run is called disturbed: an A/A comparison has to come out within 3 %.
@@ -43,7 +44,7 @@ class Snapshot:
 def snapshot(root: Path = Path("/"), *, cores: Iterable[int] | None = None) -> Snapshot:
     """Reads a dozen small files. `cores`: by their numbers; None: those of this process."""
     usable = frozenset(_usable() if cores is None else cores)
-    times = _processor_times(_text(root / "proc/stat"), usable)
+    times = _processor_times(text_of(root / "proc/stat"), usable)
     own = os.times()
     return Snapshot(
         when=time.monotonic(),
@@ -54,17 +55,17 @@ def snapshot(root: Path = Path("/"), *, cores: Iterable[int] | None = None) -> S
         mhz=frequency(root, usable),
         throttled=_throttled(root, usable),
         quota_throttled=_quota_throttled(root),
-        swapped=_swapped(_text(root / "proc/vmstat")),
+        swapped=_swapped(text_of(root / "proc/vmstat")),
     )
 
 
 def frequency(root: Path = Path("/"), cores: Iterable[int] | None = None) -> float | None:
     """Mean MHz of the cores now."""
     usable = frozenset(_usable() if cores is None else cores)
-    khz = [_number(_cpu(root, core) / "cpufreq/scaling_cur_freq") for core in usable]
+    khz = [number_in(_cpu(root, core) / "cpufreq/scaling_cur_freq") for core in usable]
     known = [value / 1e3 for value in khz if value is not None]
     if not known:  # virtual machines and old kernels
-        found = re.findall(r"^cpu MHz\s*: ([\d.]+)", _text(root / "proc/cpuinfo"), re.MULTILINE)
+        found = re.findall(r"^cpu MHz\s*: ([\d.]+)", text_of(root / "proc/cpuinfo"), re.MULTILINE)
         known = [float(value) for number, value in enumerate(found) if number in usable]
     return sum(known) / len(known) if known else None
 
@@ -148,7 +149,7 @@ def findings(facts: Disturbance) -> list[Finding]:
 def load_average(root: Path = Path("/")) -> float | None:
     """Of the last minute."""
     try:
-        return float(_text(root / "proc/loadavg").split()[0])
+        return float(text_of(root / "proc/loadavg").split()[0])
     except (IndexError, ValueError):
         return None
 
@@ -179,8 +180,8 @@ def _throttled(root: Path, cores: frozenset[int]) -> int | None:
     counts: list[int | None] = []
     for core in cores:
         folder = _cpu(root, core) / "thermal_throttle"
-        counts += [_number(folder / f"{what}_throttle_count") for what in ("core", "package")]
-    bits = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        counts += [number_in(folder / f"{what}_throttle_count") for what in ("core", "package")]
+    bits = text_of(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
     if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", bits):
         # Bits 0 to 3 are what happens now, 16 to 19 what has happened: either appears once it does.
         counts.append((int(bits, 16) & 0xF000F).bit_count())
@@ -190,7 +191,7 @@ def _throttled(root: Path, cores: frozenset[int]) -> int | None:
 
 def _quota_throttled(root: Path) -> float | None:
     for folder in cgroup_folders(root, "cpu"):
-        text = _text(folder / "cpu.stat")
+        text = text_of(folder / "cpu.stat")
         if found := re.search(r"^throttled_usec (\d+)$", text, re.MULTILINE):  # v2
             return int(found[1]) / 1e6
         if found := re.search(r"^throttled_time (\d+)$", text, re.MULTILINE):  # v1, in ns
@@ -201,18 +202,6 @@ def _quota_throttled(root: Path) -> float | None:
 def _swapped(vmstat: str) -> int | None:
     counts = re.findall(r"^pswp(?:in|out) (\d+)$", vmstat, re.MULTILINE)
     return sum(map(int, counts)) if counts else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if re.fullmatch(r"\d{1,18}", text) else None
 
 
 def _difference(first: float | None, last: float | None) -> float | None:

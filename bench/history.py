@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from binhdan.bench.files import read_whole
 from binhdan.bench.result import Result, Tail
 from binhdan.runtime.errors import BadFormatError, FileReadError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -90,13 +91,7 @@ def append(path: Path, entry: Entry) -> None:
 
 def read(path: Path) -> list[Entry]:
     """In the order of the file. Raises FileReadError, and BadFormatError with the line."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise BadFormatError(f"{path}: more than {_MOST_BYTES:,} bytes")
+    data = read_whole(path, _MOST_BYTES)
     if data and not data.endswith(b"\n"):
         raise BadFormatError(f"{path}: the last line has no end: it was cut off while it was written")
     return [_entry(path, number, line) for number, line in enumerate(data.splitlines(), 1)]

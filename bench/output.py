@@ -1,29 +1,14 @@
-"""What the commands print and write."""
+"""What the commands print."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from binhdan.runtime.errors import FileReadError
 
 
 def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)  # paths are text
-
-
-def write_whole(path: Path, text: str) -> None:
-    """All of it or, whatever happens, what was there before. Raises FileReadError."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FileReadError(f"{path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from binhdan.bench.cgroup import cgroup_cores, cgroup_memory
 from binhdan.bench.disturbance import frequency
+from binhdan.bench.files import text_of
 from binhdan.bench.machine import this_machine
 from binhdan.bench.result import Bandwidth, Machine
 from binhdan.runtime.library import library
@@ -57,25 +58,25 @@ def probe(isa: str, threads: int, root: Path = Path("/")) -> Machine:
 
 def meminfo(root: Path = Path("/")) -> dict[str, int]:
     """Bytes by the names of /proc/meminfo; empty where there is none."""
-    lines = re.findall(r"^(\w+):\s+(\d+) kB$", _text(root / "proc/meminfo"), re.MULTILINE)
+    lines = re.findall(r"^(\w+):\s+(\d+) kB$", text_of(root / "proc/meminfo"), re.MULTILINE)
     return {name: int(kilobytes) * 1024 for name, kilobytes in lines}
 
 
 def governor(root: Path = Path("/")) -> str | None:
     """Of the cores' frequency; "performance,powersave" when they differ."""
     files = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
-    return ",".join(sorted({_text(path).strip() for path in files} - {""})) or None
+    return ",".join(sorted({text_of(path).strip() for path in files} - {""})) or None
 
 
 def most_mhz(root: Path = Path("/")) -> float | None:
     files = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")
-    khz = [int(text) for path in files if (text := _text(path).strip()).isdecimal()]
+    khz = [int(text) for path in files if (text := text_of(path).strip()).isdecimal()]
     return max(khz) / 1e3 if khz else None
 
 
 def virtual(root: Path = Path("/")) -> bool | None:
     """x86 says so by a flag; elsewhere the device tree or the firmware may."""
-    flags = re.search(r"^flags\s*:(.*)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    flags = re.search(r"^flags\s*:(.*)$", text_of(root / "proc/cpuinfo"), re.MULTILINE)
     if flags:
         return "hypervisor" in flags[1].split()
     return True if (root / "sys/hypervisor/type").exists() else None
@@ -108,10 +109,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from binhdan.bench.output import write_whole
-from binhdan.runtime.errors import BadFormatError, FileReadError, UnsupportedError
+from binhdan.bench.files import read_whole, write_whole
+from binhdan.runtime.errors import BadFormatError, UnsupportedError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 # 1: the first. Another number for every change after which an old reader would be wrong.
@@ -341,13 +341,7 @@ def save_result(result: Result, path: Path) -> None:
 def load_result(path: str | Path) -> Result:
     """Raises FileReadError, BadFormatError for what is no result, UnsupportedError for another version."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise BadFormatError(f"{path}: more than {_MOST_BYTES:,} bytes")
+    data = read_whole(path, _MOST_BYTES)
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:

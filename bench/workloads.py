@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from binhdan.bench.files import read_whole
 from binhdan.runtime.chat import Message
-from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError
+from binhdan.runtime.errors import BadFormatError, InvalidArgumentError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 WORKLOADS = Path(__file__).parent / "workloads"
@@ -121,13 +122,7 @@ def load_workload(name_or_path: str | Path) -> TextWorkload:
         raise InvalidArgumentError(
             f"no workload {text!r}; there are {', '.join(NAMES)}; or give a .jsonl file"
         )
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise BadFormatError(f"{path}: more than {_MOST_BYTES:,} bytes")
+    data = read_whole(path, _MOST_BYTES)
     lines = data.splitlines()
     if not 0 < len(lines) <= _MOST_ITEMS:
         raise BadFormatError(f"{path}: expected 1 to {_MOST_ITEMS:,} lines, got {len(lines):,}")

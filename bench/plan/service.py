@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, TypeVar
 
+from binhdan.bench.files import read_whole
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import binhdan
@@ -161,14 +162,9 @@ class _Suite(_Part):
 def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
     """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`. `pick`: a
     comparison's server (None is the first), or a workload of the suite's, such as "short" or "short, warm"
-    (None is the one with the most levels). Raises InvalidArgumentError with what is wrong, FileReadError."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise binhdan.FileReadError(f"{path}: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise binhdan.InvalidArgumentError(f"the result has more than {_MOST_BYTES:,} bytes")
+    (None is the one with the most levels). Raises InvalidArgumentError with what is wrong, FileReadError,
+    BadFormatError for a file too large to be one."""
+    data = read_whole(Path(path), _MOST_BYTES)
     try:
         return parse_service(json.loads(data), pick)
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from binhdan.bench.output import progress, write_whole
+from binhdan.bench.files import write_whole
+from binhdan.bench.output import progress
 
 if TYPE_CHECKING:
     from binhdan.bench.pairs import Pairs
