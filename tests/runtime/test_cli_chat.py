@@ -27,7 +27,7 @@ class Terminal:
             [*COMMAND[1:], *arguments],
             env=os.environ | {"TERM": "xterm", "XDG_STATE_HOME": str(state), "PROMPT_TOOLKIT_NO_CPR": "1"},
             encoding="utf-8",
-            timeout=60,
+            timeout=240,
             dimensions=(24, 200),
         )
         self.child.expect("/help shows the commands")
@@ -44,8 +44,10 @@ class Terminal:
         self.child.expect(expected)
 
     def leave(self) -> int:
-        self.type(CTRL_D)
-        self.child.expect(pexpect.EOF)
+        for _ in range(60):  # before the prompt is ready, a terminal makes something else of it
+            self.type(CTRL_D)
+            if self.child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=2) == 0:
+                break
         self.child.close()
         return int(self.child.exitstatus)
 
