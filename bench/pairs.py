@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from binhdan.bench import statistics
 from binhdan.bench.disturbance import Watch
-from binhdan.bench.result import Finding, Round
+from binhdan.bench.result import Arrival, Finding, Round
 from binhdan.bench.statistics import Estimate
 from binhdan.bench.suite.plan import Settings, Spot, spots
 from binhdan.bench.suite.quality import Agreement, Answered, agreement
@@ -65,7 +65,7 @@ class PairedCell(_Record):
 
     @property
     def key(self) -> str:
-        return f"{self.workload}, {self.users} user{'s' if self.users > 1 else ''}, {self.prefix}"
+        return f"{self.workload}, {Arrival(kind='closed', users=self.users).label}, {self.prefix}"
 
 
 class Pairs(_Record):
