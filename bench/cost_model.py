@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from binhdan.bench.figures import Board, Figure, Tariff, load_board, load_tariff
+from binhdan.runtime.errors import InvalidArgumentError
 
 YEAR = 365.25 * 86_400.0  # seconds
 MONTH = YEAR / 12
@@ -101,7 +102,7 @@ class CostModel:
         )
         for name, value, least, most in ranges:
             if value is not None and not least <= value <= most:
-                raise ValueError(f"{name} is {value}; expected {least:g} to {most:g}")
+                raise InvalidArgumentError(f"{name} is {value}; expected {least:g} to {most:g}")
 
     @cached_property
     def hardware_vnd(self) -> float:
@@ -136,7 +137,7 @@ class CostModel:
         """The cost of an answer that kept the machine busy for so long and took so many joules, None when
         they were not measured."""
         if not seconds_busy >= 0 or (joules is not None and not joules >= 0):
-            raise ValueError(f"seconds_busy {seconds_busy} and joules {joules}: expected 0 or more")
+            raise InvalidArgumentError(f"seconds_busy {seconds_busy} and joules {joules}: expected 0 or more")
         seconds = seconds_busy / self.utilisation
         parts: dict[str, float] = {}
         if self.board.rent_per_month is not None:

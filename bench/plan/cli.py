@@ -55,16 +55,13 @@ def plan(
     from binhdan.bench.plan.service import load_service
     from binhdan.bench.plan.tables import plan_table
 
-    try:
-        cost = CostModel(
-            board=load_board(board or DEFAULT_BOARD),
-            tariff=load_tariff(tariff),
-            pue=pue,
-            network_vnd_per_month=network,
-            staff_vnd_per_month=staff,
-        )
-    except ValueError as error:
-        raise binhdan.InvalidArgumentError(str(error)) from error
+    cost = CostModel(
+        board=load_board(board or DEFAULT_BOARD),
+        tariff=load_tariff(tariff),
+        pue=pue,
+        network_vnd_per_month=network,
+        staff_vnd_per_month=staff,
+    )
     demand = Demand(
         users=users,
         answers_per_day=answers_per_day,

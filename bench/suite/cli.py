@@ -105,10 +105,7 @@ def _cost(board: str, tariff: str, utilisation: float) -> CostModel:
     from binhdan.bench.cost_model import CostModel
     from binhdan.bench.figures import load_board, load_tariff
 
-    try:
-        return CostModel(board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation)
-    except ValueError as error:
-        raise binhdan.InvalidArgumentError(str(error)) from error
+    return CostModel(board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'B', 'D', 'K', 'V', 'P', 'A', 'G', '1'};
 constexpr const char *kSuffix = ".kv", *kPartial = ".partial";
+constexpr size_t kMostLooks = 16;  // at pages that may begin alike: most prompts part at the same token
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
@@ -38,12 +39,17 @@ std::string hex(uint64_t value) {
   return text.data();
 }
 
-std::optional<uint64_t> name_in(const fs::path& path) {
+// Two hashes in hexadecimal digits, with a hyphen between them.
+std::optional<std::array<uint64_t, 2>> hashes_in(const fs::path& path) {
   const std::string stem = path.stem().string();
-  if (path.extension() != kSuffix || stem.size() != 16 ||
-      stem.find_first_not_of("0123456789abcdef") != std::string::npos)
-    return std::nullopt;
-  return std::stoull(stem, nullptr, 16);
+  if (path.extension() != kSuffix || stem.size() != 33 || stem[16] != '-') return std::nullopt;
+  std::array<uint64_t, 2> hashes{};
+  for (size_t i = 0; i < 2; ++i) {
+    const std::string digits = stem.substr(17 * i, 16);
+    if (digits.find_first_not_of("0123456789abcdef") != std::string::npos) return std::nullopt;
+    hashes[i] = std::stoull(digits, nullptr, 16);
+  }
+  return hashes;
 }
 
 }  // namespace
@@ -55,6 +61,12 @@ struct PageStore::Header {
   friend bool operator==(const Header&, const Header&) = default;
 };
 
+struct PageStore::Opened {
+  File file;
+  Header header{};
+  std::vector<text::Token> tokens = std::vector<text::Token>(static_cast<size_t>(kKvPageTokens));
+};
+
 PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t most_bytes)
     : folder_(fs::u8path(folder)),
       identity_(identity),
@@ -64,68 +76,104 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page
   std::error_code error;
   fs::create_directories(folder_, error);
   if (!error) fs::permissions(folder_, fs::perms::owner_all, error);
-  std::vector<std::pair<fs::file_time_type, uint64_t>> found;
+  std::vector<std::pair<fs::file_time_type, std::array<uint64_t, 2>>> found;
   fs::directory_iterator at(folder_, error);
   if (error) fail(Code::io, "the prefix cache's folder ", folder, " cannot be used: ", error.message());
   for (const fs::directory_entry& entry : at) {
     std::error_code ignored;
     if (entry.path().extension() == kPartial)
       fs::remove(entry.path(), ignored);  // of a process that was killed
-    const auto name = name_in(entry.path());
-    if (name && entry.is_regular_file(ignored)) found.emplace_back(entry.last_write_time(ignored), *name);
+    const auto hashes = hashes_in(entry.path());
+    if (hashes && entry.is_regular_file(ignored)) found.emplace_back(entry.last_write_time(ignored), *hashes);
   }
   std::ranges::sort(found);
-  for (const auto& [time, name] : found) known_[name] = order_.insert(order_.end(), name);
+  for (const auto& [time, hashes] : found) add({hashes[0], hashes[1]});
 }
 
-// Pages of other models and layouts may lie in the same folder.
-uint64_t PageStore::name_of(const TokenChain& chain, size_t index) const {
-  const uint64_t hash = chain.hash(index);
-  return hash_bytes(std::as_bytes(std::span(&hash, 1)), identity_);
+uint64_t PageStore::hashed(uint64_t chain_hash) const {
+  return hash_bytes(std::as_bytes(std::span(&chain_hash, 1)), identity_);
 }
 
-fs::path PageStore::path_of(uint64_t name) const {
-  return folder_ / (hex(name) + kSuffix);
+PageStore::Name PageStore::name_of(const TokenChain& chain, size_t index) const {
+  return {hashed(chain.hash_before(index)), hashed(chain.hash(index))};
 }
 
-PageStore::Header PageStore::header_of(const TokenChain& chain, size_t index, const Buffer& page) const {
-  const uint64_t tokens = hash_bytes(std::as_bytes(chain.page(index)), identity_);
-  const uint64_t sum = hash_bytes({page.as(), page_bytes_}, tokens);
-  return {kMagic, identity_, chain.hash(index), chain.hash_before(index), index, page_bytes_, sum, 0};
+fs::path PageStore::path_of(Name name) const {
+  return folder_ / (hex(name.before) + "-" + hex(name.own) + kSuffix);
 }
 
-bool PageStore::read(uint64_t name, const TokenChain& chain, size_t index, const Buffer& page) const {
-  const File file = open_file(path_of(name), "rb");
-  if (!file) return false;
-  Header header{};
-  std::vector<text::Token> tokens(static_cast<size_t>(kKvPageTokens));
-  if (std::fread(&header, sizeof header, 1, file.get()) != 1 ||
-      std::fread(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) != tokens.size() ||
-      std::fread(page.as(), 1, page_bytes_, file.get()) != page_bytes_)
-    return false;
-  return std::ranges::equal(tokens, chain.page(index)) && header == header_of(chain, index, page);
+uint64_t PageStore::checksum(std::span<const text::Token> tokens, const Buffer& page) const {
+  return hash_bytes({page.as(), page_bytes_}, hash_bytes(std::as_bytes(tokens), identity_));
+}
+
+PageStore::Header PageStore::header_of(const TokenChain& chain, size_t index, uint64_t checksum) const {
+  return {kMagic, identity_, chain.hash(index), chain.hash_before(index), index, page_bytes_, checksum, 0};
+}
+
+std::optional<PageStore::Opened> PageStore::open(Name name) const {
+  Opened opened{open_file(path_of(name), "rb")};
+  if (!opened.file || std::fread(&opened.header, sizeof opened.header, 1, opened.file.get()) != 1 ||
+      std::fread(opened.tokens.data(), sizeof(text::Token), opened.tokens.size(), opened.file.get()) !=
+          opened.tokens.size())
+    return std::nullopt;
+  return opened;
+}
+
+bool PageStore::read(const Opened& opened, const Buffer& page) const {
+  return std::fread(page.as(), 1, page_bytes_, opened.file.get()) == page_bytes_ &&
+         checksum(opened.tokens, page) == opened.header.checksum;
 }
 
 model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
-  const uint64_t name = name_of(chain, index);
-  if (!known_.contains(name)) return nullptr;
+  const Name name = name_of(chain, index);
+  const auto found = known_.find(name.own);
+  if (found == known_.end() || found->second.before != name.before) return nullptr;
   auto page = std::make_shared<Buffer>(page_bytes_);
-  if (!read(name, chain, index, *page)) {
-    drop(name);
+  const auto opened = open(name);
+  if (!opened || !std::ranges::equal(opened->tokens, chain.page(index)) ||
+      opened->header != header_of(chain, index, opened->header.checksum) || !read(*opened, *page)) {
+    drop(name.own);
     return nullptr;
   }
-  use(name);
-  std::error_code ignored;
-  fs::last_write_time(path_of(name), fs::file_time_type::clock::now(), ignored);
+  use(name.own);
   return page;
 }
 
-bool PageStore::write(uint64_t name, const TokenChain& chain, size_t index, const Buffer& page) const {
-  const fs::path partial = folder_ / (hex(name) + "." + std::to_string(process_id()) + kPartial);
+PageStart PageStore::load_start(const TokenChain& chain, size_t index, std::span<const text::Token> next,
+                                size_t least) {
+  const uint64_t before = hashed(chain.hash_before(index));
+  std::vector<Name> names;
+  for (auto [at, end] = behind_.equal_range(before); at != end && names.size() < kMostLooks; ++at)
+    names.push_back({before, at->second});
+  std::optional<Opened> best;
+  uint64_t best_own = 0;
+  size_t tokens = 0;
+  for (const Name name : names) {
+    auto opened = open(name);
+    const size_t common = opened ? common_start(opened->tokens, next) : 0;
+    if (common < least || common <= tokens) continue;
+    tokens = common;
+    best = std::move(opened);
+    best_own = name.own;
+  }
+  if (!best) return {};
+  const Header want{kMagic, identity_,   best->header.hash,     chain.hash_before(index),
+                    index,  page_bytes_, best->header.checksum, 0};
+  auto page = std::make_shared<Buffer>(page_bytes_);
+  if (best->header != want || !read(*best, *page)) {
+    drop(best_own);
+    return {};
+  }
+  use(best_own);
+  return {std::move(page), tokens};
+}
+
+bool PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
+  const fs::path partial = folder_ / (hex(name.own) + "." + std::to_string(process_id()) + kPartial);
   File file = open_file(partial, "wb");
   if (!file) return false;
-  const Header header = header_of(chain, index, page);
   const auto tokens = chain.page(index);
+  const Header header = header_of(chain, index, checksum(tokens, page));
   bool whole = std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
                std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
                std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
@@ -138,30 +186,41 @@ bool PageStore::write(uint64_t name, const TokenChain& chain, size_t index, cons
 }
 
 void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) {
-  const uint64_t name = name_of(chain, index);
-  if (known_.contains(name)) return use(name);
+  const Name name = name_of(chain, index);
+  if (const auto found = known_.find(name.own); found != known_.end())
+    return order_.splice(order_.end(), order_, found->second.order);
   if (file_bytes_ > most_bytes_) return;
   while (bytes() + file_bytes_ > most_bytes_) drop(order_.front());
   if (write(name, chain, index, page))
-    use(name);
+    add(name);
   else
     log(LogLevel::warning, "a page of the prefix cache could not be written to ", folder_.string());
 }
 
-void PageStore::use(uint64_t name) {
-  const auto found = known_.find(name);
-  if (found == known_.end())
-    known_[name] = order_.insert(order_.end(), name);
-  else
-    order_.splice(order_.end(), order_, found->second);
+void PageStore::add(Name name) {
+  const auto [at, added] = known_.try_emplace(name.own, Entry{name.before, order_.end()});
+  if (!added) return;
+  at->second.order = order_.insert(order_.end(), name.own);
+  behind_.emplace(name.before, name.own);
 }
 
-void PageStore::drop(uint64_t name) {
+// The order of last use outlives the process as the files' times.
+void PageStore::use(uint64_t own) {
+  const Entry& entry = known_.at(own);
+  order_.splice(order_.end(), order_, entry.order);
   std::error_code ignored;
-  fs::remove(path_of(name), ignored);
-  const auto found = known_.find(name);
-  order_.erase(found->second);
-  known_.erase(found);
+  fs::last_write_time(path_of({entry.before, own}), fs::file_time_type::clock::now(), ignored);
+}
+
+void PageStore::drop(uint64_t own) {
+  const Entry entry = known_.at(own);
+  std::error_code ignored;
+  fs::remove(path_of({entry.before, own}), ignored);
+  order_.erase(entry.order);
+  known_.erase(own);
+  auto at = behind_.equal_range(entry.before).first;
+  while (at->second != own) ++at;
+  behind_.erase(at);
 }
 
 }  // namespace binhdan::engine

@@ -1,6 +1,7 @@
 #include "engine/prefix_cache.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/page_store.h"
@@ -19,6 +20,10 @@ uint64_t mix(uint64_t hash, text::Token token) {
 }
 
 }  // namespace
+
+size_t common_start(std::span<const text::Token> a, std::span<const text::Token> b) {
+  return static_cast<size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
 
 TokenChain::TokenChain(uint64_t salt, std::span<const text::Token> tokens) : salt_(salt) {
   tokens_.reserve(tokens.size());
@@ -76,6 +81,25 @@ std::vector<model::KvPage> PrefixCache::fetch(const TokenChain& chain, size_t fi
   return found;
 }
 
+PageStart PrefixCache::fetch_start(const TokenChain& chain, size_t index, std::span<const text::Token> next) {
+  const uint64_t before = chain.hash_before(index);
+  if (index > 0 && !known(chain, index - 1)) return {};
+  Node* best = nullptr;
+  size_t tokens = kLeastStart - 1;
+  for (auto [at, end] = children_.equal_range(before); at != end; ++at) {
+    Node& node = nodes_.at(at->second);
+    const size_t common = node.root == (index == 0) ? common_start(node.tokens, next) : 0;
+    if (common <= tokens) continue;
+    tokens = common;
+    best = &node;
+  }
+  if (!best) return store_ ? store_->load_start(chain, index, next, kLeastStart) : PageStart{};
+  best->last_use = ++clock_;
+  auto copy = std::make_shared<Buffer>(page_bytes_);
+  std::memcpy(copy->as(), best->page->as(), page_bytes_);
+  return {std::move(copy), tokens};
+}
+
 bool PrefixCache::add(const TokenChain& chain, size_t index, model::KvPage& page) {
   if (const Node* node = known(chain, index)) {
     page = node->page;
@@ -87,12 +111,11 @@ bool PrefixCache::add(const TokenChain& chain, size_t index, model::KvPage& page
 }
 
 bool PrefixCache::keep(const TokenChain& chain, size_t index, model::KvPage page) {
-  Node* parent = index == 0 ? nullptr : known(chain, index - 1);
-  if (index > 0 && !parent) return false;
+  if (index > 0 && !known(chain, index - 1)) return false;
   const auto tokens = chain.page(index);
   Node node{chain.hash_before(index), index == 0, {tokens.begin(), tokens.end()}, std::move(page), ++clock_};
   if (!nodes_.try_emplace(chain.hash(index), std::move(node)).second) return false;
-  if (parent) ++parent->children;
+  children_.emplace(chain.hash_before(index), chain.hash(index));
   return true;
 }
 
@@ -102,11 +125,13 @@ uint64_t PrefixCache::evict(uint64_t bytes) {
     auto oldest = nodes_.end();
     for (auto at = nodes_.begin(); at != nodes_.end(); ++at) {
       const Node& node = at->second;
-      if (node.children > 0 || node.page.use_count() > 1) continue;
+      if (children_.contains(at->first) || node.page.use_count() > 1) continue;
       if (oldest == nodes_.end() || node.last_use < oldest->second.last_use) oldest = at;
     }
     if (oldest == nodes_.end()) break;
-    if (!oldest->second.root) --nodes_.at(oldest->second.before).children;
+    auto [child, end] = children_.equal_range(oldest->second.before);
+    while (child != end && child->second != oldest->first) ++child;
+    if (child != end) children_.erase(child);
     nodes_.erase(oldest);
     freed += page_bytes_;
   }

@@ -59,11 +59,22 @@ void Sequence::adopt(PrefixCache& cache) {
   if (shared_pages_ < own) return;  // the cache could not keep what this one computed
   const size_t end = (request_.prompt.size() - 1) / kPage;
   const auto known = shared.admitted ? cache.fetch(chain_, own, end) : cache.find(chain_, own, end);
-  if (known.empty()) return;
   state_.adopt(known);
   shared_pages_ += known.size();
   cached_tokens_ += known.size() * kPage;
   prompt_done_ += known.size() * kPage;
+  if (shared.admitted) adopt_start(cache);
+}
+
+// Prompts part within a page: a system prompt has any length.
+void Sequence::adopt_start(PrefixCache& cache) {
+  const size_t rest = std::min(request_.prompt.size() - 1 - prompt_done_, kPage - 1);
+  const auto next = std::span(request_.prompt).subspan(prompt_done_, rest);
+  PageStart start = cache.fetch_start(chain_, prompt_done_ / kPage, next);
+  if (!start.page) return;
+  state_.adopt_start(std::move(start.page), static_cast<int64_t>(start.tokens));
+  cached_tokens_ += start.tokens;
+  prompt_done_ += start.tokens;
 }
 
 void Sequence::share(PrefixCache& cache) {

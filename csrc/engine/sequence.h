@@ -86,6 +86,7 @@ class Sequence {
 
  private:
   bool shares() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
+  void adopt_start(PrefixCache& cache);
   void emit(const Choice& choice);
   Event make_event(Event::Kind kind) const;
   void send(Event event);

@@ -37,6 +37,11 @@ void SequenceState::adopt(std::span<const KvPage> pages) {
   length_ += static_cast<int64_t>(pages.size()) * kKvPageTokens;
 }
 
+void SequenceState::adopt_start(std::shared_ptr<Buffer> page, int64_t tokens) {
+  adopt({{std::move(page)}});
+  length_ += tokens - kKvPageTokens;
+}
+
 void SequenceState::replace_page(size_t index, KvPage page) {
   data_[index] = page->as();
   pages_[index] = std::move(page);

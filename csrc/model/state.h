@@ -36,6 +36,9 @@ class SequenceState {
   uint64_t page_bytes() const { return page_bytes_; }
   const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
   const KvPage& page(size_t index) const { return pages_[index]; }
+  // The same with a page of which another sequence computed the first `tokens` positions; the others are to
+  // come.
+  void adopt_start(std::shared_ptr<Buffer> page, int64_t tokens);
   // Another page with the same keys and values.
   void replace_page(size_t index, KvPage page);
   std::byte* const* pages() const { return data_.data(); }  // until the next reserve()

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, Optional
 
 import typer
 from binhdan.runtime.cli import options as shared
-from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.errors import FileReadError
 from binhdan.runtime.model import load
 from binhdan.runtime.restore import Restorer, syllables
 
@@ -81,8 +81,5 @@ def _cost(speed: float, board: str) -> str:
         from binhdan.bench.figures import load_board
     except ModuleNotFoundError:
         return "; with binhdan[bench] also what they cost"
-    try:
-        cost = CostModel(board=load_board(board)).answer(1e6 / speed)
-    except ValueError as error:
-        raise InvalidArgumentError(str(error)) from error
+    cost = CostModel(board=load_board(board)).answer(1e6 / speed)
     return f"; {cost.vnd:,.1f} đ for a million ({cost.basis})"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from binhdan.bench.cost_model import DEFAULT_BOARD, DEFAULT_TARIFF, CostModel
 from binhdan.bench.energy import Meter, find_meters
-from binhdan.bench.figures import Figure, FigureError, Tariff, load_board, load_tariff
-from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.bench.figures import Figure, Tariff, load_board, load_tariff
 from binhdan.runtime.server.bill import Biller
 from binhdan.runtime.server.config import ServerConfig
 
@@ -16,16 +15,13 @@ def find_meter() -> Meter | None:
 
 
 def make_biller(config: ServerConfig, meter: Meter | None) -> Biller:
-    """Raises InvalidArgumentError for a board or a tariff that there is not."""
-    try:
-        pricing = CostModel(
-            board=load_board(config.board or DEFAULT_BOARD),
-            tariff=_tariff(config.tariff),
-            watts=config.watts,
-            whole_meter=meter is None or meter.whole,
-        )
-    except (FigureError, ValueError) as error:
-        raise InvalidArgumentError(str(error)) from None
+    """Raises FigureError for a board or a tariff that there is not, InvalidArgumentError for wrong watts."""
+    pricing = CostModel(
+        board=load_board(config.board or DEFAULT_BOARD),
+        tariff=_tariff(config.tariff),
+        watts=config.watts,
+        whole_meter=meter is None or meter.whole,
+    )
     return Biller(pricing, meter)
 
 

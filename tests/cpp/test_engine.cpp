@@ -329,12 +329,43 @@ TEST(a_prompt_that_is_known_is_not_computed_again) {
   CHECK(idle_info(engine).kv_bytes == 0 && idle_info(engine).cache_bytes == 3 * page_bytes());
   // The last token of a prompt is always computed: its logits are wanted.
   r.prompt.resize(128);
-  CHECK(run(engine, r).last.cached_tokens == 64);
+  CHECK(run(engine, r).last.cached_tokens == 127);
   // A conversation that goes on: the answer's pages are known too.
   Request next = request(1, 120, 200);
   const Result answer = run(engine, next);
   next.prompt.insert(next.prompt.end(), answer.tokens.begin(), answer.tokens.end());
   CHECK(run(engine, next).last.cached_tokens == 256);
+}
+
+TEST(prompts_may_part_within_a_page) {
+  EngineOptions o = long_options();
+  const TemporaryFolder root;
+  o.cache_folder = root / "cache";
+  o.cache_folder_bytes = uint64_t{1} << 30;
+  const Request first = request(1, 5, 200);
+  Request second = first;
+  for (size_t i = 100; i < 200; ++i) second.prompt[i] = first.prompt[299 - i];
+  second.prompt[100] = first.prompt[100] + 1;
+  Engine alone(embedded_model(), long_options());
+  const auto want = run(alone, second).tokens;
+  {
+    Engine engine(embedded_model(), o);
+    run(engine, first);
+    const Result result = run(engine, second);
+    CHECK(result.last.cached_tokens == 100 && result.tokens == want);
+    Request salted = second;
+    salted.cache_salt = 1;
+    CHECK(run(engine, salted).last.cached_tokens == 0);
+  }
+  std::filesystem::remove_all(root / "cache");
+  {
+    Engine engine(embedded_model(), o);
+    run(engine, first);
+  }
+  Engine again(embedded_model(), o);
+  const Result result = run(again, second);
+  CHECK(result.last.cached_tokens == 100 && result.tokens == want);
+  CHECK(idle_info(again).cache_bytes == 3 * page_bytes());  // the first page of `first`, and two of its own
 }
 
 TEST(nothing_is_shared_with_another_salt_or_when_not_wanted) {
@@ -404,7 +435,7 @@ TEST(q8_0_holds_nearly_twice_the_tokens) {
   // A conversation uses its own pages again, and its answer is what it would be without them.
   Request r = request(1, 100, 300);
   const Result first = run(narrow, r), again = run(narrow, r);
-  CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 256 && again.tokens == first.tokens);
+  CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 299 && again.tokens == first.tokens);
 }
 
 TEST(requests_that_come_together_compute_what_they_share_once) {

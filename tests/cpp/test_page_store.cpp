@@ -16,10 +16,14 @@ namespace {
 
 constexpr uint64_t kPageBytes = 4096, kIdentity = 11, kPlenty = 1 << 20;
 
+std::vector<text::Token> tokens(int seed = 1) {
+  std::vector<text::Token> all;
+  for (int i = 0; i < 3 * kKvPageTokens; ++i) all.push_back((i * 17 + seed) % 999);
+  return all;
+}
+
 TokenChain chain(uint64_t salt = 5, int seed = 1) {
-  std::vector<text::Token> tokens;
-  for (int i = 0; i < 3 * kKvPageTokens; ++i) tokens.push_back((i * 17 + seed) % 999);
-  return {salt, tokens};
+  return {salt, tokens(seed)};
 }
 
 Buffer page(int seed) {
@@ -57,6 +61,52 @@ TEST(pages_are_there_after_a_restart) {
 #ifndef _WIN32
   CHECK(fs::status(folder).permissions() == fs::perms::owner_all);
 #endif
+}
+
+TEST(a_page_that_begins_alike_is_found_after_a_restart) {
+  const TemporaryFolder root;
+  {
+    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    for (size_t i = 0; i < 3; ++i) store.save(chain(), i, page(static_cast<int>(i)));
+  }
+  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  auto parted = tokens();
+  parted[static_cast<size_t>(kKvPageTokens) + 20] += 1;
+  const TokenChain other(5, parted);
+  const auto next = std::span(parted).subspan(static_cast<size_t>(kKvPageTokens));
+  const auto start = store.load_start(other, 1, next, 8);
+  CHECK(start.tokens == 20 && holds(start.page, page(1)));
+  CHECK(!store.load_start(other, 1, next, 21).page);
+  CHECK(!store.load_start(other, 0, next, 8).page);
+  CHECK(!store.load_start(TokenChain(6, parted), 1, next, 8).page);
+  CHECK(store.load_start(other, 0, parted, 8).tokens == static_cast<size_t>(kKvPageTokens));
+  // Damaged: not there, and gone.
+  for (const fs::path& file : files(root / ""))
+    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(1000).put('\x5a');
+  CHECK(!store.load_start(other, 1, next, 8).page);
+  CHECK(files(root / "").size() == 2);
+  CHECK(!store.load_start(other, 1, next, 8).page && !store.load(chain(), 1));
+}
+
+TEST(files_with_names_of_others_harm_nothing) {
+  const TemporaryFolder root;
+  {
+    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    store.save(chain(), 1, page(1));
+  }
+  const fs::path file = files(root / "").front();
+  const std::string name = file.filename().string();
+  fs::copy_file(file, fs::path(root / "") / (std::string(16, '0') + name.substr(16)));
+  fs::copy_file(file, fs::path(root / "") / (name.substr(0, 17) + std::string(16, '0') + ".kv"));
+  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  const auto all = tokens();
+  for (int i = 0; i < 3; ++i) {
+    store.load(chain(), 1);
+    store.load_start(chain(), 1, std::span(all).subspan(static_cast<size_t>(kKvPageTokens), 30), 8);
+    CHECK(!store.load_start(chain(), 0, all, 1).page);
+  }
+  store.save(chain(), 1, page(1));
+  CHECK(holds(store.load(chain(), 1), page(1)));
 }
 
 TEST(pages_of_another_model_salt_or_text_are_not_found) {

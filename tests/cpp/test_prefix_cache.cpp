@@ -1,4 +1,6 @@
 // What was computed before: found again page by page, shared by nobody else, and let go in order.
+#include <cstring>
+
 #include "check.h"
 #include "engine/prefix_cache.h"
 
@@ -83,4 +85,31 @@ TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
   CHECK(cache.evict(10 * kPageBytes) == 2 * kPageBytes);
   CHECK(cache.find(old, 0, 9) == held && cache.find(young, 0, 9).empty());
   CHECK(cache.bytes() == kPageBytes && cache.evict(1) == 0);
+}
+
+TEST(a_prompt_that_parts_within_a_page_gets_a_copy_of_its_start) {
+  PrefixCache cache(kPageBytes);
+  const TokenChain chain(3, tokens(2));
+  const auto kept = keep(cache, chain, 2);
+  std::memset(kept[1]->as(), 7, kPageBytes);
+  auto parted = tokens(2);
+  parted[static_cast<size_t>(kKvPageTokens) + 40] += 1;
+  const TokenChain other(3, parted);
+  const auto next = std::span(parted).subspan(static_cast<size_t>(kKvPageTokens));
+  const auto start = cache.fetch_start(other, 1, next);
+  CHECK(start.tokens == 40 && start.page && start.page != kept[1]);
+  CHECK(std::memcmp(start.page->as(), kept[1]->as(), kPageBytes) == 0);
+  CHECK(cache.fetch_start(other, 1, next.first(30)).tokens == 30);
+  CHECK(!cache.fetch_start(other, 1, next.first(PrefixCache::kLeastStart - 1)).page);
+  CHECK(!cache.fetch_start(other, 0, next).page);  // it stands behind a page
+  CHECK(cache.fetch_start(other, 0, parted).tokens == static_cast<size_t>(kKvPageTokens));
+  CHECK(!cache.fetch_start(TokenChain(4, parted), 0, parted).page);
+  // The longest of several, and none of those that went.
+  auto nearer = parted;
+  nearer.back() += 1;
+  const TokenChain third(3, nearer);
+  keep(cache, third, 2);
+  CHECK(cache.fetch_start(other, 1, next).tokens == static_cast<size_t>(kKvPageTokens) - 1);
+  CHECK(cache.find(chain, 0, 2).size() == 2 && cache.evict(1) == kPageBytes);
+  CHECK(cache.fetch_start(other, 1, next).tokens == 40);
 }
