@@ -18,7 +18,7 @@ import binhdan
 if TYPE_CHECKING:
     from binhdan.bench.workload import Workload
 
-app = typer.Typer(help="Measure this machine.")
+app = typer.Typer(help="Measure this machine.", add_completion=False, rich_markup_mode=None)
 app.add_typer(serving, name="serve")
 app.command("run")(suite.run)
 for command in (results.report, results.compare, results.history, results.aa, results.ab, results.gate):

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from binhdan.bench.serving.load import Plan
     from binhdan.bench.serving.texts import Sizes
 
-app = typer.Typer(no_args_is_help=True, help="Servers under load: ours, and others beside it.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Servers under load: ours, and others beside it."
+)
 
 _Model = Annotated[
     str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")

@@ -264,6 +264,7 @@ def test_debug_shows_the_traceback(where: int) -> None:
 def test_commands_from_elsewhere() -> None:
     assert "speed" in text_of("bench", "--help")
     assert "--type" in text_of("quantize", "--help")
+    assert "binhdan[bench]" in text_of("bench", "plan", "--help")  # brackets are text, not markup
 
 
 def test_a_missing_extra(tmp_path: Path) -> None:
