@@ -1,0 +1,93 @@
+"""config.toml as typed values."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mixture:
+    seed: int
+    passes: int
+    plain: float
+    about: float
+    about_given: float
+    about_unknown: float
+    titles: float
+    talk: float
+    segments: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    context: int
+    longest: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Training:
+    seed: int
+    threads: int
+    batch: int
+    micro_batch: int
+    tokens: int
+    muon_lr: float
+    adam_lr: float
+    weight_decay: float
+    warmup: int
+    cooldown: float
+    checkpoint_minutes: float
+
+
+@dataclass(frozen=True)
+class Config:
+    data: Path
+    work: Path
+    start: Path | None
+    tokenizer_size: int
+    model: dict[str, Any]  # model.Shape but for `vocab`
+    mixture: Mixture
+    stages: tuple[Stage, ...]
+    train: Training
+
+    def documents(self, name: str) -> Path:
+        """`name`.jsonl or `name`.jsonl.xz in the data folder. Raises FileNotFoundError."""
+        for suffix in (".jsonl", ".jsonl.xz"):
+            if (path := self.data / (name + suffix)).is_file():
+                return path
+        raise FileNotFoundError(f"expected {name}.jsonl or {name}.jsonl.xz in {self.data}")
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.work / "tokenizer.json"
+
+    def shard(self, stage: int, part: str) -> Path:
+        """A stage's token rows (`part` "tokens") or their loss mask ("mask")."""
+        return self.work / f"stage{stage}-{part}.npy"
+
+
+def read_config(path: Path) -> Config:
+    """Raises OSError, tomllib.TOMLDecodeError, or KeyError and TypeError for keys that lack or are too many."""
+    spec = tomllib.loads(path.read_text(encoding="utf-8"))
+    paths = spec["paths"]
+
+    def place(variable: str, value: str) -> Path:
+        return Path(os.environ.get(variable) or path.parent / value).resolve()
+
+    return Config(
+        data=place("BINHDAN_DATA", paths["data"]),
+        work=place("BINHDAN_WORK", paths["work"]),
+        start=place("BINHDAN_START", paths["start"])
+        if paths["start"] or os.environ.get("BINHDAN_START")
+        else None,
+        tokenizer_size=spec["tokenizer"]["size"],
+        model=spec["model"],
+        mixture=Mixture(**spec["mixture"]),
+        stages=tuple(Stage(**stage) for stage in spec["stages"]),
+        train=Training(**spec["train"]),
+    )

@@ -1,0 +1,57 @@
+"""Documents: a line of JSON each, {"source", "title", "text"}, plain or compressed by xz."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from train_tiny_vi.text import sentences
+
+_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")  # left-over wiki markup
+_HUMAN = re.compile(r"\bsinh (?:ngày|năm|tháng|\d|khoảng)|\(\d{3,4} ?[–-] ?\d{3,4}\)")
+
+
+@dataclass(frozen=True)
+class Document:
+    source: str
+    title: str
+    text: str
+
+    @property
+    def paragraphs(self) -> list[str]:
+        return [line for line in self.text.split("\n") if line.strip()]
+
+    def lead(self) -> str:
+        """The first sentence of an encyclopaedia's article, if it says what its title is; else ""."""
+        if self.source != "viwiki" or not self.paragraphs:
+            return ""
+        first = sentences(self.paragraphs[0])[0]
+        says = re.search(r"\blà\b|\bgồm\b|\bthuộc\b|\bnằm\b", first)
+        return first if says and first[-1] == "." and 30 <= len(first) <= 260 else ""
+
+    def name(self) -> str:
+        """The title as its own text writes it (titles come in lower case)."""
+        found = re.search(re.escape(self.title), self.text[:2000], re.IGNORECASE)
+        name = found.group() if found else self.title
+        return name[:1].upper() + name[1:]
+
+    def is_human(self) -> bool:
+        return _HUMAN.search(self.text[:200]) is not None
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """All documents of a .jsonl or .jsonl.xz file. Raises ValueError naming the line that is not a document."""
+    with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                fields = json.loads(line)
+                source, title, text = (fields[key] for key in ("source", "title", "text"))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"line {number}: expected a JSON object with source, title and text") from error
+            text = _LINK.sub(r"\1", unicodedata.normalize("NFC", text))
+            yield Document(source, unicodedata.normalize("NFC", title), text)

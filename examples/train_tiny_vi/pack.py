@@ -1,0 +1,108 @@
+"""Documents and tasks → rows of tokens.
+
+    python -m train_tiny_vi.pack train_tiny_vi/config.toml
+
+For each stage two arrays: tokens (rows, context + 1), uint16, and mask, uint8: 1 where predicting that token
+counts. A row holds whole examples, each ended by <|endoftext|>; what is left over at its end counts for nothing.
+Only answers count, not questions; long plain documents are cut.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from train_tiny_vi.config import read_config
+from train_tiny_vi.corpus import read_documents
+from train_tiny_vi.mixture import examples
+from train_tiny_vi.tasks.example import Example
+from train_tiny_vi.tokenizer import chat_ids, load_tokenizer
+
+Item = tuple[NDArray[np.uint16], int]  # tokens, and how many of them come before what is to be learnt
+
+
+def encode_items(stream: Iterable[str | Example], tokenizer: Tokenizer, longest: int) -> Iterator[Item]:
+    """Tokens of each, at most `longest`: longer examples are left out, longer documents cut."""
+    newline, head = tokenizer.encode("\n").ids, tokenizer.encode("assistant\n").ids
+    assert chat_ids(tokenizer, "x")[-len(head) - 1 :] == [1, *head]
+    source = iter(stream)
+    while batch := list(islice(source, 2048)):
+        plain = [item for item in batch if isinstance(item, str)]
+        tasks = [item for item in batch if isinstance(item, Example)]
+        for one in tokenizer.encode_batch(plain, add_special_tokens=False):
+            ids = [*one.ids, 0]
+            for start in range(0, len(ids), longest):
+                yield np.array(ids[start : start + longest], np.uint16), 0
+        users = tokenizer.encode_batch([f"user\n{e.question}" for e in tasks], add_special_tokens=False)
+        answers = tokenizer.encode_batch([e.answer for e in tasks], add_special_tokens=False)
+        for user, answer in zip(users, answers, strict=True):
+            prompt = [1, *user.ids, 2, *newline, 1, *head]
+            ids = [*prompt, *answer.ids, 2, 0]
+            if len(ids) <= longest:
+                yield np.array(ids, np.uint16), len(prompt)
+
+
+def fill_rows(items: list[Item], width: int, window: int = 32) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Rows of `width` tokens. Of the next `window` items the longest that fits is taken."""
+    tokens: list[NDArray[np.uint16]] = []
+    masks: list[NDArray[np.uint8]] = []
+    ahead: list[Item] = []
+    source = iter(items)
+    row, mask, at = np.zeros(width, np.uint16), np.zeros(width, np.uint8), 0
+    while True:
+        while len(ahead) < window and (item := next(source, None)) is not None:
+            ahead.append(item)
+        fitting = [i for i, item in enumerate(ahead) if len(item[0]) <= width - at]
+        if fitting:
+            # An empty row takes what has waited longest, so that order stays nearly as shuffled.
+            i = max(fitting, key=lambda i: len(ahead[i][0])) if at else fitting[0]
+            ids, skip = ahead.pop(i)
+            row[at : at + len(ids)] = ids
+            mask[at + max(skip, 1) : at + len(ids)] = 1  # nothing says what an item begins with
+            at += len(ids)
+            if at < width:
+                continue
+        if at:
+            tokens.append(row)
+            masks.append(mask)
+            row, mask, at = np.zeros(width, np.uint16), np.zeros(width, np.uint8), 0
+        elif not ahead:
+            return np.array(tokens), np.array(masks)
+
+
+def main() -> None:
+    config = read_config(Path(sys.argv[1]))
+    tokenizer = load_tokenizer(config.tokenizer)
+    documents = list(read_documents(config.documents("train")))
+    for number, stage in enumerate(config.stages):
+        kinds: Counter[str] = Counter()
+
+        def counted(stream: Iterable[str | Example], kinds: Counter[str] = kinds) -> Iterator[str | Example]:
+            for item in stream:
+                kinds["plain" if isinstance(item, str) else "task"] += 1
+                yield item
+
+        items: list[Item] = []
+        for turn in range(config.mixture.passes):
+            seed = config.mixture.seed * 1000 + number * 100 + turn
+            stream = examples(documents, config.mixture, stage.longest, stage.share, seed)
+            items += encode_items(counted(stream), tokenizer, stage.context + 1)
+        Random(config.mixture.seed).shuffle(items)
+        tokens, mask = fill_rows(items, stage.context + 1)
+        np.save(config.shard(number, "tokens"), tokens)
+        np.save(config.shard(number, "mask"), mask)
+        used = sum(len(ids) for ids, _ in items)
+        print(f"stage {number}: {len(items):,} items {dict(kinds)}, {used:,} tokens in {len(tokens):,} rows of "
+              f"{tokens.shape[1]}, {used / tokens.size:.1%} full, {mask.mean():.1%} learnt", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

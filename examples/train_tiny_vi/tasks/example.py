@@ -1,0 +1,28 @@
+"""A question and its answer, and the many ways in which people ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from train_tiny_vi.text import strip_marks
+
+
+@dataclass(frozen=True)
+class Example:
+    question: str
+    answer: str
+
+
+def ask(rng: Random, phrasings: Sequence[str], content: str, usual: float = 0.4) -> str:
+    """The question: the first phrasing with probability `usual`, else any; instructions also come without
+    marks, in lower case, before a new line instead of a space, and from behind."""
+    phrasing = phrasings[0] if rng.random() < usual else rng.choice(phrasings)
+    if rng.random() < 0.25:
+        phrasing = strip_marks(phrasing)
+    if rng.random() < 0.25:
+        phrasing = phrasing[:1].lower() + phrasing[1:]
+    if rng.random() < 0.15 and phrasing.endswith(": {}"):
+        phrasing = phrasing[:-3] + "\n{}"
+    return phrasing.replace("{}", content)
