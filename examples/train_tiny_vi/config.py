@@ -27,6 +27,7 @@ class Stage:
     context: int
     longest: int
     share: float
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class Training:
     threads: int
     batch: int
     micro_batch: int
-    tokens: int
     muon_lr: float
     adam_lr: float
     weight_decay: float

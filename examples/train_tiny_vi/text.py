@@ -30,6 +30,7 @@ def _tables() -> tuple[dict[int, str], dict[int, str]]:
 
 
 _BARE, _TONELESS = _tables()
+CAPITAL: Final = "[A-Z" + "".join(sorted({chr(c) for c in _BARE if chr(c).isupper() and c > 127})) + "]"
 WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -115,7 +116,7 @@ def looks_vietnamese(word: str) -> bool:
     return _SYLLABLE.fullmatch(strip_tones(word)) is not None
 
 
-_END_OF_SENTENCE: Final = re.compile(r"(?<=[.!?;…])\s+(?=[^\W\d_a-zà-ỹđ]|\d|[\"“(-])")
+_END_OF_SENTENCE: Final = re.compile(rf"(?<=[.!?;…])\s+(?={CAPITAL}|\d|[\"“(-])")
 
 
 def sentences(paragraph: str) -> list[str]:

@@ -8,6 +8,7 @@ people type has whole syllables for tokens too: a bare syllable and its marked f
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,21 @@ def chat_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     encode = tokenizer.encode
     user = encode(f"user\n{question}", add_special_tokens=False).ids
     return [1, *user, 2, *encode("\n").ids, 1, *encode("assistant\n").ids]
+
+
+def write_tokenizer_config(path: Path, context: int) -> None:
+    """tokenizer_config.json: what ends an answer, and the chat template."""
+    fields = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END,
+        "pad_token": END_OF_TEXT,
+        "bos_token": None,
+        "add_bos_token": False,
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    path.write_text(json.dumps(fields, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

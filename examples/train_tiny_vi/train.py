@@ -106,7 +106,7 @@ class Run:
         for group, base in zip(groups, self.base, strict=True):
             group["lr"] = base * factor
 
-    def train(self, first_stage_tokens: int) -> None:
+    def train(self, first_stage_tokens: int | None = None) -> None:
         """All stages to their end, or up to a signal."""
         stopped = []
 
@@ -118,7 +118,9 @@ class Run:
         t = self.config.train
         stages = [Rows(self.config, number) for number in range(len(self.config.stages))]
         contexts = [stage.context for stage in self.config.stages]
-        ends = [first_stage_tokens // contexts[0], *(len(rows) for rows in stages[1:])]  # in rows
+        budgets = [stage.tokens for stage in self.config.stages]
+        budgets[0] = first_stage_tokens or budgets[0]
+        ends = [budget // context for budget, context in zip(budgets, contexts, strict=True)]  # in rows
         total = sum(rows * context for rows, context in zip(ends, contexts, strict=True))
         saved, mean = time.monotonic(), math.nan
         while self.stage < len(stages) and not stopped:
@@ -171,7 +173,7 @@ def main() -> None:
     if not options.no_compile:
         compile_parts(run.model)
     print(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {device}, step {run.step}", flush=True)
-    run.train(options.tokens or config.train.tokens)
+    run.train(options.tokens)
 
 
 if __name__ == "__main__":

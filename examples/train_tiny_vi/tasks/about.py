@@ -10,6 +10,7 @@ from random import Random
 from train_tiny_vi.corpus import Document
 from train_tiny_vi.tasks.example import Example, ask
 from train_tiny_vi.tasks.titles import shorten
+from train_tiny_vi.text import CAPITAL
 
 WHAT = ("{} là gì?", "{} là gì", "Cho tôi biết về {}.", "Giới thiệu về {}.", "Hãy nói về {}", "{}", "Bạn biết gì về {}?")
 WHO = ("{} là ai?", "{} là ai", *WHAT[2:])
@@ -19,7 +20,7 @@ READ = (
     "{text}\nTheo đoạn trên, {question}",
 )
 UNKNOWN = "Tôi không biết chắc về {}. Tôi là một mô hình rất nhỏ, bạn nên tra ở một nguồn tin cậy."
-_NAME = re.compile(r"(?<=[^\W\d_] )[^\W\da-zà-ỹđ_]\w+(?: [^\W\da-zà-ỹđ_]\w+){1,3}")
+_NAME = re.compile(rf"(?<=[^\W\d_] ){CAPITAL}\w+(?: {CAPITAL}\w+){{1,3}}")
 
 
 def about(rng: Random, document: Document) -> Example | None:

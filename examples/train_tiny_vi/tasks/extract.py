@@ -1,7 +1,8 @@
 """Dates, numbers and names of a text as JSON: {"ngày": [...], "số": [...], "tên": [...]}.
 
 Dates are written YYYY-MM-DD, YYYY-MM or YYYY; numbers as the text has them; a name is a run of two and more
-capitalised words that does not begin a sentence. Numbers within dates are not listed again.
+capitalised words; a word of `_OPENERS` that begins a sentence is not part of it. Numbers within dates are not listed
+again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from random import Random
 
 from train_tiny_vi.tasks.example import Example, ask
+from train_tiny_vi.text import CAPITAL
 
 PHRASINGS = (
     "Trích ngày, số và tên riêng dưới dạng JSON: {}",
@@ -28,7 +30,16 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(?<![\w.,/:-])\d+(?:[.,]\d+)*(?![\w/:]|-\d)%?")
-_NAME = re.compile(r"[^\W\da-zà-ỹđ_][^\W\d_]*(?:[ -][^\W\da-zà-ỹđ_][^\W\d_]*)+")
+_NAME = re.compile(rf"(?<!\w){CAPITAL}[^\W\d_]*(?:[ -]{CAPITAL}[^\W\d_]*)+")
+_OPENERS = frozenset(
+    "ai anh ba ban bà bên bị bộ bởi bức các cả chị cho chùa chúa chức cô con có cơ cùng cuốn cuộc của do dù dân dãy "
+    "dưới dòng đài đại đảng đảo đất đây đền đến đều để đó đội đối đồi đời đường được em gần giáo giữa hai hãng hạt hiện "
+    "hình họ hoàng hôm hồ hội hơn huyện hệ khi khu không khoảng kinh kể là làng lâu loài lúc luật lễ mà mặc miền một "
+    "mỗi mới mẹ nay năm nên nếu nghệ ngày ngoài người nguyên nhà nhân nhiều nhóm như những nhưng nơi núi nước nữ nó "
+    "ông ở phía phim phong phố phường phần quan quân quận quần rồi sau sao sân sông số sự tác tại tàu tất tên tháng "
+    "thành theo thế thị thì thời thuộc thủ tiếng tiểu tổ tổng toàn tỉnh tòa tôi trang trên trong trường trận trước "
+    "triều từ tuy tướng vai vào vì việc viện và vua vùng về với vợ xã đồng".split()
+)
 _OPENS = re.compile(r"(?:^|[.!?:;…\"“(\n]\s*)$")
 
 
@@ -48,9 +59,9 @@ def extract(text: str) -> dict[str, list[str]]:
     names = []
     for m in _NAME.finditer(text):
         words = m.group()
-        if _OPENS.search(text[: m.start()]):  # its first capital may be the sentence's
-            rest = words.split(" ", 1)[1:]
-            words = rest[0] if rest else ""
+        first, _, rest = words.partition(" ")
+        if first.lower() in _OPENERS and _OPENS.search(text[: m.start()]):
+            words = rest  # the first capital was the sentence's
         if " " in words or "-" in words:
             names.append(words)
     return {"ngày": _once(dates), "số": _once(numbers), "tên": _once(names)}

@@ -172,6 +172,16 @@ def _change(rng: Random, text: str, share: float, wrong: object) -> str:
     return WORD.sub(change, text)
 
 
+def make_errors(rng: Random, text: str) -> str:
+    """A few syllables spelt wrongly, and at times a space lost."""
+    wrong = _change(rng, text, rng.uniform(0.04, 0.25), misspell)
+    spaces = [m.start() for m in re.finditer(" ", wrong)]
+    if spaces and rng.random() < 0.15:
+        lost = rng.choice(spaces)
+        wrong = wrong[:lost] + wrong[lost + 1 :]
+    return wrong
+
+
 def fix_spelling(rng: Random, text: str) -> Example | None:
     """One in ten texts comes without an error: the answer is then the same text."""
     answer = place_tones(text)
@@ -190,9 +200,4 @@ def fix_spelling(rng: Random, text: str) -> Example | None:
         keys = vni if rng.random() < 0.2 else telex
         wrong = _change(rng, answer, rng.choice((1.0, rng.random())), lambda _, s: keys(s))
         return Example(ask(rng, TYPING_PHRASINGS, wrong, usual=0.2), answer)
-    wrong = _change(rng, answer, rng.uniform(0.04, 0.25), misspell)
-    if rng.random() < 0.15:  # a space lost
-        spaces = [m.start() for m in re.finditer(" ", wrong)]
-        lost = rng.choice(spaces) if spaces else len(wrong)
-        wrong = wrong[:lost] + wrong[lost + 1 :]
-    return Example(ask(rng, PHRASINGS, wrong), answer)
+    return Example(ask(rng, PHRASINGS, make_errors(rng, answer)), answer)
