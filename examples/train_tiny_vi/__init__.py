@@ -1,1 +1,1 @@
-"""How binhdan's embedded model is made: tokenizer, tasks, training, evaluation, export. README.md tells the steps."""
+"""How the embedded model of binhdan is made: tokenizer, tasks, training, evaluation, export."""

@@ -42,7 +42,9 @@ def write_checkpoint(folder: Path, model: TinyModel) -> None:
     weights = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", qwen3_config(model.shape))
-    _write_json(folder / "generation_config.json", {"bos_token_id": 0, "eos_token_id": [2, 0], "pad_token_id": 0})
+    _write_json(
+        folder / "generation_config.json", {"bos_token_id": 0, "eos_token_id": [2, 0], "pad_token_id": 0}
+    )
 
 
 def qwen3_config(shape: Shape) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """Raises OSError, tomllib.TOMLDecodeError, or KeyError and TypeError for keys that lack or are too many."""
+    """Raises OSError, tomllib.TOMLDecodeError, KeyError for a key that lacks, TypeError for one too many."""
     spec = tomllib.loads(path.read_text(encoding="utf-8"))
     paths = spec["paths"]
 

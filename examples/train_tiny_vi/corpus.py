@@ -45,13 +45,15 @@ class Document:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """All documents of a .jsonl or .jsonl.xz file. Raises ValueError naming the line that is not a document."""
-    with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
+    """All documents of a .jsonl or .jsonl.xz file. Raises ValueError naming the line that is not one."""
+    open_text = lzma.open if path.suffix == ".xz" else open
+    with open_text(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
                 fields = json.loads(line)
-                source, title, text = (fields[key] for key in ("source", "title", "text"))
+                source, title, text = (
+                    unicodedata.normalize("NFC", fields[key]) for key in ("source", "title", "text")
+                )
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"line {number}: expected a JSON object with source, title and text") from error
-            text = _LINK.sub(r"\1", unicodedata.normalize("NFC", text))
-            yield Document(source, unicodedata.normalize("NFC", title), text)
+                raise ValueError(f"line {number}: expected an object of source, title and text") from error
+            yield Document(source, title, _LINK.sub(r"\1", text))

@@ -2,7 +2,7 @@
 
     python -m train_tiny_vi.evaluate train_tiny_vi/config.toml [FOLDER] [--count 500]
 
-FOLDER is a Hugging Face checkpoint; without one, the run's own state. Printed as a table and as one line of JSON.
+FOLDER is a Hugging Face checkpoint; without one, the run's own state. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from train_tiny_vi.config import Config, read_config
 from train_tiny_vi.corpus import Document, read_documents
 from train_tiny_vi.generate import MarksOnly, answer
 from train_tiny_vi.model import TinyModel, summed_loss
-from train_tiny_vi.tasks.extract import extract
 from train_tiny_vi.tasks.extract import PHRASINGS as EXTRACT
+from train_tiny_vi.tasks.extract import extract
 from train_tiny_vi.tasks.spelling import PHRASINGS as SPELLING
 from train_tiny_vi.tasks.spelling import make_errors
 from train_tiny_vi.text import WORD, place_tones, sentences, strip_marks
@@ -47,7 +47,9 @@ def unseen_sentences(documents: Iterable[Document], count: int, seed: int = 7) -
     return Random(seed).sample(found, min(count, len(found)))
 
 
-def bits_per_byte(model: TinyModel, tokenizer: Tokenizer, documents: Sequence[Document], context: int = 512) -> float:
+def bits_per_byte(
+    model: TinyModel, tokenizer: Tokenizer, documents: Sequence[Document], context: int = 512
+) -> float:
     """All documents one after the other, in windows of `context`, which know nothing of each other."""
     encoded = tokenizer.encode_batch([d.text for d in documents], add_special_tokens=False)
     ids = np.array([i for e in encoded for i in (*e.ids, 0)], np.int64)
@@ -164,7 +166,9 @@ def evaluate(model: TinyModel, tokenizer: Tokenizer, config: Config, count: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description="How good a checkpoint is, on unseen documents.")
     parser.add_argument("config", type=Path)
-    parser.add_argument("folder", type=Path, nargs="?", help="a Hugging Face checkpoint; default: the run's state")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="a Hugging Face checkpoint; default: the run's state"
+    )
     parser.add_argument("--count", type=int, default=500, help="sentences")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

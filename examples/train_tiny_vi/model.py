@@ -64,14 +64,14 @@ class Linear(nn.Module):
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (i, i + head_dim/2) of x, (batch, heads, length, head_dim); cos, sin: (length, head_dim/2)."""
+    """Rotate pairs (i, i + head_dim/2) of x (batch, heads, length, head_dim); cos, sin: (length, that/2)."""
     a, b = x.float().chunk(2, -1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
 
 
 def visible(tokens: Tensor, end: int = 0) -> Tensor:
-    """What each position may look at, bool (batch, 1, length, length): nothing later, nothing of other items in
-    the row. An item ends with the token `end`."""
+    """What each position may look at, bool (batch, 1, length, length): nothing later, nothing of the other
+    items in the row. An item ends with the token `end`."""
     item = (tokens == end).cumsum(-1) - (tokens == end).long()
     length = tokens.shape[1]
     past = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
@@ -81,8 +81,8 @@ def visible(tokens: Tensor, end: int = 0) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attention over (batch, heads, length, head_dim).
 
-    Written out on a CPU: for short rows, two batched products and a fused softmax run several times as fast as
-    the backward of torch's own kernel.
+    Written out on a CPU: for short rows, two batched products and a fused softmax run several times as fast
+    as the backward of torch's own kernel.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -210,7 +210,7 @@ class _SummedLoss(torch.autograd.Function):
 
 
 def _block(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss and its gradient for logits (rows, vocab); both go wrong nowhere in bfloat16 but in rounding."""
+    """Summed loss and its gradient for logits (rows, vocab)."""
     wide = logits.float()
     wide = wide - wide.amax(-1, keepdim=True)
     exp = wide.exp()

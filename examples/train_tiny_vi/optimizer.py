@@ -1,7 +1,7 @@
 """Muon for the matrices within the layers, AdamW for the rest, and how fast they learn when.
 
-Muon: K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks". The momentum of a matrix
-is replaced by the nearest orthogonal matrix, found by five Newton-Schulz steps in bfloat16.
+Muon: K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks". The momentum of a
+matrix is replaced by the nearest orthogonal matrix, found by five Newton-Schulz steps in bfloat16.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def make_optimizers(
 
 
 def rate(done: float, total: float, step: int, warmup: int, cooldown: float) -> float:
-    """The learning rate's factor: up over `warmup` steps, 1, then down to 0 over the last `cooldown` (a share).
+    """The learning rate's factor: up over `warmup` steps, 1, down to 0 over the last `cooldown` (a share).
 
     A run can be made longer for as long as it is not cooling down (a "warmup-stable-decay" schedule).
     """

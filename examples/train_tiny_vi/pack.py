@@ -3,8 +3,8 @@
     python -m train_tiny_vi.pack train_tiny_vi/config.toml
 
 For each stage two arrays: tokens (rows, context + 1), uint16, and mask, uint8: 1 where predicting that token
-counts. A row holds whole examples, each ended by <|endoftext|>; what is left over at its end counts for nothing.
-Only answers count, not questions; long plain documents are cut.
+counts. A row holds whole examples, each ended by <|endoftext|>; what is left over at its end counts for
+nothing. Only answers count, not questions; long plain documents are cut.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from train_tiny_vi.config import read_config
 from train_tiny_vi.corpus import read_documents
 from train_tiny_vi.mixture import examples
+from train_tiny_vi.rows import Item, fill_rows
 from train_tiny_vi.tasks.example import Example
 from train_tiny_vi.tokenizer import chat_ids, load_tokenizer
-
-Item = tuple[NDArray[np.uint16], int]  # tokens, and how many of them come before what is to be learnt
 
 
 def encode_items(stream: Iterable[str | Example], tokenizer: Tokenizer, longest: int) -> Iterator[Item]:
@@ -48,34 +46,6 @@ def encode_items(stream: Iterable[str | Example], tokenizer: Tokenizer, longest:
             ids = [*prompt, *answer.ids, 2, 0]
             if len(ids) <= longest:
                 yield np.array(ids, np.uint16), len(prompt)
-
-
-def fill_rows(items: list[Item], width: int, window: int = 32) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Rows of `width` tokens. Of the next `window` items the longest that fits is taken."""
-    tokens: list[NDArray[np.uint16]] = []
-    masks: list[NDArray[np.uint8]] = []
-    ahead: list[Item] = []
-    source = iter(items)
-    row, mask, at = np.zeros(width, np.uint16), np.zeros(width, np.uint8), 0
-    while True:
-        while len(ahead) < window and (item := next(source, None)) is not None:
-            ahead.append(item)
-        fitting = [i for i, item in enumerate(ahead) if len(item[0]) <= width - at]
-        if fitting:
-            # An empty row takes what has waited longest, so that order stays nearly as shuffled.
-            i = max(fitting, key=lambda i: len(ahead[i][0])) if at else fitting[0]
-            ids, skip = ahead.pop(i)
-            row[at : at + len(ids)] = ids
-            mask[at + max(skip, 1) : at + len(ids)] = 1  # nothing says what an item begins with
-            at += len(ids)
-            if at < width:
-                continue
-        if at:
-            tokens.append(row)
-            masks.append(mask)
-            row, mask, at = np.zeros(width, np.uint16), np.zeros(width, np.uint8), 0
-        elif not ahead:
-            return np.array(tokens), np.array(masks)
 
 
 def main() -> None:
@@ -100,8 +70,10 @@ def main() -> None:
         np.save(config.shard(number, "tokens"), tokens)
         np.save(config.shard(number, "mask"), mask)
         used = sum(len(ids) for ids, _ in items)
-        print(f"stage {number}: {len(items):,} items {dict(kinds)}, {used:,} tokens in {len(tokens):,} rows of "
-              f"{tokens.shape[1]}, {used / tokens.size:.1%} full, {mask.mean():.1%} learnt", flush=True)  # fmt: skip
+        print(f"stage {number}: {len(items):,} items {dict(kinds)}, {used:,} tokens")
+        print(
+            f"    {len(tokens):,} rows, {used / tokens.size:.1%} full, {mask.mean():.1%} learnt", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -87,9 +87,7 @@ def place_tones(text: str) -> str:
     return _NEW_STYLE.sub(_to_first, text)
 
 
-_OLD_STYLE: Final = re.compile(
-    r"(?<![qQ])(?:([òóõỏọÒÓÕỎỌ])([aeAE])|([ùúũủụÙÚŨỦỤ])([yY]))(?![^\W\d_])"
-)
+_OLD_STYLE: Final = re.compile(r"(?<![qQ])(?:([òóõỏọÒÓÕỎỌ])([aeAE])|([ùúũủụÙÚŨỦỤ])([yY]))(?![^\W\d_])")
 
 
 def place_tones_new(text: str) -> str:
@@ -103,12 +101,8 @@ def place_tones_new(text: str) -> str:
     return _OLD_STYLE.sub(to_second, text)
 
 
-_ONSETS: Final = (
-    r"(?:ngh|ng|nh|gh|gi|kh|ph|qu|th|tr|ch|[bcdđghklmnprstvx])?"
-)
-_SYLLABLE: Final = re.compile(
-    rf"{_ONSETS}[{_VOWELS}]{{1,3}}(?:ch|ng|nh|[cmnpt])?", re.IGNORECASE
-)
+_ONSETS: Final = r"(?:ngh|ng|nh|gh|gi|kh|ph|qu|th|tr|ch|[bcdđghklmnprstvx])?"
+_SYLLABLE: Final = re.compile(rf"{_ONSETS}[{_VOWELS}]{{1,3}}(?:ch|ng|nh|[cmnpt])?", re.IGNORECASE)
 
 
 def looks_vietnamese(word: str) -> bool:

@@ -34,7 +34,8 @@ PATTERN: Final = (
 )
 
 CHAT_TEMPLATE: Final = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -107,7 +108,9 @@ def main() -> None:
     if config.start:
         shutil.copyfile(config.start / "tokenizer.json", config.tokenizer)
     else:
-        train_tokenizer(read_documents(config.documents("train")), config.tokenizer_size).save(str(config.tokenizer))
+        train_tokenizer(read_documents(config.documents("train")), config.tokenizer_size).save(
+            str(config.tokenizer)
+        )
     print(load_tokenizer(config.tokenizer).get_vocab_size(), "tokens")
 
 

@@ -3,8 +3,8 @@
     python -m train_tiny_vi.train train_tiny_vi/config.toml [--tokens N]
 
 Every few minutes and at SIGTERM or SIGINT the run is saved whole (work/run.pt); the same command goes on from
-there. `--tokens` makes a run that is not yet cooling down longer, or lets it cool down sooner. A stopped process
-(SIGSTOP) goes on as if nothing had been.
+there. `--tokens` makes a run that is not yet cooling down longer, or lets it cool down sooner. A process held
+by SIGSTOP goes on at SIGCONT as if nothing had been.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def build(config: Config, device: torch.device) -> TinyModel:
     """The model at its start: fresh, or with the weights of config.start."""
     torch.manual_seed(config.train.seed)
     vocab = load_tokenizer(config.tokenizer).get_vocab_size()
-    fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    fast = (
+        device.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    )
     model = TinyModel(Shape(vocab=vocab, **config.model), torch.bfloat16 if fast else torch.float32)
     if config.start:
         load_weights(model, config.start)
@@ -63,7 +65,7 @@ def build(config: Config, device: torch.device) -> TinyModel:
 
 
 def step_gradients(model: TinyModel, tokens: Tensor, learnt: Tensor, micro_rows: int) -> float:
-    """Gradients of the mean loss of a batch, a few rows at a time. Returns the loss, nats per learnt token."""
+    """Gradients of the mean loss of a batch, a few rows at a time. Returns it, in nats per learnt token."""
     count = int(learnt[:, 1:].sum())
     total = 0.0
     for start in range(0, len(tokens), micro_rows):
@@ -93,7 +95,9 @@ class Run:
             self.model.load_state_dict(state["model"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            self.stage, self.row, self.step, self.tokens = (state[k] for k in ("stage", "row", "step", "tokens"))
+            self.stage, self.row, self.step, self.tokens = (
+                state[k] for k in ("stage", "row", "step", "tokens")
+            )
             self.busy = state["busy"]
 
     def save(self) -> None:
@@ -148,7 +152,8 @@ class Run:
             self.busy += took
             if self.step % 20 == 0:
                 print(
-                    f"step {self.step} stage {self.stage} tokens {self.tokens / 1e6:.2f} of {total / 1e6:.1f} M "
+                    f"step {self.step} stage {self.stage} "
+                    f"tokens {self.tokens / 1e6:.2f} of {total / 1e6:.1f} M "
                     f"loss {loss:.4f} mean {mean:.4f} {count * context / took:.0f} tokens/s "
                     f"({self.tokens / self.busy:.0f})",
                     flush=True,
@@ -172,7 +177,10 @@ def main() -> None:
     run = Run(config, device)
     if not options.no_compile:
         compile_parts(run.model)
-    print(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {device}, step {run.step}", flush=True)
+    print(
+        f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {device}, step {run.step}",
+        flush=True,
+    )
     run.train(options.tokens)
 
 

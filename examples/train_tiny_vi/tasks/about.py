@@ -1,5 +1,5 @@
-"""Short answers to "X là gì?": the first sentence of X's article; for names without an article, that it is not
-known. With a text given, the answer is the sentence in it."""
+"""Short answers to "X là gì?": the first sentence of X's article; for names without an article, that it is
+not known. With a text given, the answer is the sentence in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from train_tiny_vi.tasks.example import Example, ask
 from train_tiny_vi.tasks.titles import shorten
 from train_tiny_vi.text import CAPITAL
 
-WHAT = ("{} là gì?", "{} là gì", "Cho tôi biết về {}.", "Giới thiệu về {}.", "Hãy nói về {}", "{}", "Bạn biết gì về {}?")
+WHAT = (
+    "{} là gì?",
+    "{} là gì",
+    "Cho tôi biết về {}.",
+    "Giới thiệu về {}.",
+    "Hãy nói về {}",
+    "{}",
+    "Bạn biết gì về {}?",
+)
 WHO = ("{} là ai?", "{} là ai", *WHAT[2:])
 READ = (
     "Đọc đoạn sau và trả lời: {question}\n{text}",

@@ -1,8 +1,8 @@
 """Dates, numbers and names of a text as JSON: {"ngày": [...], "số": [...], "tên": [...]}.
 
 Dates are written YYYY-MM-DD, YYYY-MM or YYYY; numbers as the text has them; a name is a run of two and more
-capitalised words; a word of `_OPENERS` that begins a sentence is not part of it. Numbers within dates are not listed
-again.
+capitalised words; a word of `_OPENERS` that begins a sentence is not part of it. Numbers within dates are not
+listed again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ _DATE = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.,/:-])\d+(?:[.,]\d+)*(?![\w/:]|-\d)%?")
 _NAME = re.compile(rf"(?<!\w){CAPITAL}[^\W\d_]*(?:[ -]{CAPITAL}[^\W\d_]*)+")
-_OPENERS = frozenset(
-    "ai anh ba ban bà bên bị bộ bởi bức các cả chị cho chùa chúa chức cô con có cơ cùng cuốn cuộc của do dù dân dãy "
-    "dưới dòng đài đại đảng đảo đất đây đền đến đều để đó đội đối đồi đời đường được em gần giáo giữa hai hãng hạt hiện "
-    "hình họ hoàng hôm hồ hội hơn huyện hệ khi khu không khoảng kinh kể là làng lâu loài lúc luật lễ mà mặc miền một "
-    "mỗi mới mẹ nay năm nên nếu nghệ ngày ngoài người nguyên nhà nhân nhiều nhóm như những nhưng nơi núi nước nữ nó "
-    "ông ở phía phim phong phố phường phần quan quân quận quần rồi sau sao sân sông số sự tác tại tàu tất tên tháng "
-    "thành theo thế thị thì thời thuộc thủ tiếng tiểu tổ tổng toàn tỉnh tòa tôi trang trên trong trường trận trước "
-    "triều từ tuy tướng vai vào vì việc viện và vua vùng về với vợ xã đồng".split()
-)
+_OPENING_WORDS = """
+    ai anh ba ban bà bên bị bộ bởi bức các cả chị cho chùa chúa chức cô con có cơ cùng cuốn cuộc của do
+    dù dân dãy dưới dòng đài đại đảng đảo đất đây đền đến đều để đó đội đối đồi đời đường được em gần
+    giáo giữa hai hãng hạt hiện hình họ hoàng hôm hồ hội hơn huyện hệ khi khu không khoảng kinh kể là
+    làng lâu loài lúc luật lễ mà mặc miền một mỗi mới mẹ nay năm nên nếu nghệ ngày ngoài người nguyên
+    nhà nhân nhiều nhóm như những nhưng nơi núi nước nữ nó ông ở phía phim phong phố phường phần quan
+    quân quận quần rồi sau sao sân sông số sự tác tại tàu tất tên tháng thành theo thế thị thì thời
+    thuộc thủ tiếng tiểu tổ tổng toàn tỉnh tòa tôi trang trên trong trường trận trước triều từ tuy tướng
+    vai vào vì việc viện và vua vùng về với vợ xã đồng
+"""
+_OPENERS = frozenset(_OPENING_WORDS.split())
 _OPENS = re.compile(r"(?:^|[.!?:;…\"“(\n]\s*)$")
 
 
@@ -53,9 +55,7 @@ def extract(text: str) -> dict[str, list[str]]:
             continue
         dates.append("-".join([year, *(f"{int(part):02}" for part in (month, day) if part)]))
         spans.append(m.span())
-    numbers = [
-        m.group() for m in _NUMBER.finditer(text) if not any(a <= m.start() < b for a, b in spans)
-    ]
+    numbers = [m.group() for m in _NUMBER.finditer(text) if not any(a <= m.start() < b for a, b in spans)]
     names = []
     for m in _NAME.finditer(text):
         words = m.group()

@@ -10,8 +10,16 @@ import unicodedata
 from random import Random
 
 from train_tiny_vi.tasks.example import Example, ask
-from train_tiny_vi.text import TONES, WORD, add_tone, place_tones, split_tone, strip_marks, strip_tones
-from train_tiny_vi.text import vowel_places
+from train_tiny_vi.text import (
+    TONES,
+    WORD,
+    add_tone,
+    place_tones,
+    split_tone,
+    strip_marks,
+    strip_tones,
+    vowel_places,
+)
 
 PHRASINGS = (
     "Thêm dấu: {}",

@@ -1,7 +1,7 @@
-"""Fix spelling: a few syllables of a right text are spelt wrongly, the answer is the text.
+"""Fix spelling: a few syllables of a right text are spelt wrongly; the answer is the text.
 
-The errors are those that people make: sounds that a region does not tell apart, hỏi and ngã, tone marks on the
-wrong vowel, slips of fingers, and keys of Telex and VNI that did not become letters.
+The errors are those that people make: sounds that a region does not tell apart, hỏi and ngã, tone marks on
+the wrong vowel, slips of fingers, and keys of Telex and VNI that did not become letters.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _VNI_TONE = {GRAVE: "2", ACUTE: "1", HOOK: "3", TILDE: "4", DOT: "5"}
 _TELEX = {"ă": "aw", "â": "aa", "ê": "ee", "ô": "oo", "ơ": "ow", "ư": "uw", "đ": "dd"}
 _VNI = {"ă": "a8", "â": "a6", "ê": "e6", "ô": "o6", "ơ": "o7", "ư": "u7", "đ": "d9"}
 _BESIDE = {
-    "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "g": "fh", "h": "gj", "i": "uo", "k": "jl", "l": "k",
-    "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "wa", "r": "et", "s": "ad", "t": "ry", "u": "yi", "v": "cb",
-    "x": "zc", "y": "tu",
+    "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "g": "fh", "h": "gj", "i": "uo", "k": "jl",
+    "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "wa", "r": "et", "s": "ad", "t": "ry", "u": "yi",
+    "v": "cb", "x": "zc", "y": "tu",
 }  # fmt: skip
 
 
@@ -95,7 +95,12 @@ def confuse_sound(rng: Random, syllable: str) -> str:
     choices = []
     for a, b in (*_STARTS, *((b, a) for a, b in _STARTS)):
         rest = low[len(a) :]
-        if low.startswith(a) and rest[:1] and strip_marks(rest[0]) in "aeiouy" and not (b == "h" and a == "h"):
+        if (
+            low.startswith(a)
+            and rest[:1]
+            and strip_marks(rest[0]) in "aeiouy"
+            and not (b == "h" and a == "h")
+        ):
             choices.append(b + rest)
     choices += [low[: -len(a)] + b for a, b in _ENDS if low.endswith(a) and len(low) > len(a) + 1]
     if tone in (HOOK, TILDE) and (not choices or rng.random() < 0.5):
@@ -137,7 +142,9 @@ def _retone(toneless: str, tone: str) -> str:
     if marked:
         return add_tone(toneless, marked[-1], tone)
     closed = places[-1] < len(toneless) - 1
-    return add_tone(toneless, places[1] if len(places) > 2 or (closed and len(places) > 1) else places[0], tone)
+    return add_tone(
+        toneless, places[1] if len(places) > 2 or (closed and len(places) > 1) else places[0], tone
+    )
 
 
 def _like(model: str, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 
 from train_tiny_vi.corpus import Document
@@ -34,7 +35,7 @@ def title_paragraphs(rng: Random, document: Document) -> Iterator[Example]:
     """The first paragraph, and those that follow a heading (a short line without a full stop)."""
     lines = document.paragraphs
     pairs = [(document.name(), lines[0])] if document.lead() else []
-    for heading, paragraph in zip(lines, lines[1:], strict=False):
+    for heading, paragraph in pairwise(lines):
         if 4 <= len(heading) <= 50 and heading[-1].isalnum() and heading[0].isupper() and len(paragraph) > 80:
             pairs.append((heading, paragraph))
     for title, paragraph in pairs:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from train_tiny_vi.tasks.example import Example, ask
@@ -50,7 +51,7 @@ class Lexicon:
             for run in re.split(r"[^\w ]|\d|_", text):
                 syllables = [s for s in run.split() if s.islower()]
                 one.update(syllables)
-                two.update(zip(syllables, syllables[1:], strict=False))
+                two.update(pairwise(syllables))
         total = sum(one.values()) or 1
         strength = {}
         for (a, b), n in two.items():
@@ -99,7 +100,7 @@ class Lexicon:
 
     @staticmethod
     def _names(words: list[str]) -> list[str]:
-        """Neighbours that are all capitalised become one name; the first of the sentence only if it is paired."""
+        """Neighbours that are all capitalised become one name; a first word only if it is paired."""
         out: list[str] = []
         for i, word in enumerate(words):
             capital = all(part[0].isupper() for part in word.split("_"))

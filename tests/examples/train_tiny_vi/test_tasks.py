@@ -12,7 +12,15 @@ from train_tiny_vi.tasks.about import UNKNOWN, about, about_given, about_unknown
 from train_tiny_vi.tasks.example import Example, ask
 from train_tiny_vi.tasks.extract import extract, extract_json
 from train_tiny_vi.tasks.restore import PHRASINGS, damage_marks, restore
-from train_tiny_vi.tasks.spelling import confuse_sound, fix_spelling, misplace_tone, misspell, slip, telex, vni
+from train_tiny_vi.tasks.spelling import (
+    confuse_sound,
+    fix_spelling,
+    misplace_tone,
+    misspell,
+    slip,
+    telex,
+    vni,
+)
 from train_tiny_vi.tasks.talk import TALK, talk
 from train_tiny_vi.tasks.teencode import SHORT, expand_teencode
 from train_tiny_vi.tasks.titles import title_paragraphs
@@ -81,14 +89,21 @@ def test_keys() -> None:
         (slip, "đi", {"đii"}),
     ],
 )
-def test_errors_that_people_make(
-    make: Callable[[Random, str], str], syllable: str, wrong: set[str]
-) -> None:
+def test_errors_that_people_make(make: Callable[[Random, str], str], syllable: str, wrong: set[str]) -> None:
     assert {make(Random(seed), syllable) for seed in SEEDS} == wrong
 
 
 def test_every_syllable_can_be_misspelt(text: str) -> None:
-    for word in [*text.replace(".", " ").replace(",", " ").split(), "a", "Ở", "ĐƯỜNG", "quý", "gì", "x", "ng"]:
+    for word in [
+        *text.replace(".", " ").replace(",", " ").split(),
+        "a",
+        "Ở",
+        "ĐƯỜNG",
+        "quý",
+        "gì",
+        "x",
+        "ng",
+    ]:
         made = {misspell(Random(seed), word) for seed in SEEDS}
         assert all(made) and (len(made) > 1 or word.isdigit() or len(word) < 3)
 
@@ -124,10 +139,22 @@ def test_teencode(text: str) -> None:
         ("Ngày 2 tháng 9 năm 1945 ở Ba Đình.", {"ngày": ["1945-09-02"], "số": [], "tên": ["Ba Đình"]}),
         ("Từ tháng 7 năm 1010 đến năm 1225.", {"ngày": ["1010-07", "1225"], "số": [], "tên": []}),
         ("Luật ban hành 15/6/2004, sửa 3 lần.", {"ngày": ["2004-06-15"], "số": ["3"], "tên": []}),
-        ("Dân số 8.053.663 người, tăng 2,5% từ 2009.", {"ngày": [], "số": ["8.053.663", "2,5%", "2009"], "tên": []}),
-        ("Trần Hưng Đạo và Lý Thường Kiệt.", {"ngày": [], "số": [], "tên": ["Trần Hưng Đạo", "Lý Thường Kiệt"]}),
-        ("Ngày 40 tháng 13 năm 2001, năm 300 TCN, A4.", {"ngày": [], "số": ["40", "13", "2001", "300"], "tên": []}),
-        ("Vua Minh Mạng. Ông Đỗ Ước ở Ðà Lạt-Ấn", {"ngày": [], "số": [], "tên": ["Minh Mạng", "Đỗ Ước", "Ðà Lạt-Ấn"]}),
+        (
+            "Dân số 8.053.663 người, tăng 2,5% từ 2009.",
+            {"ngày": [], "số": ["8.053.663", "2,5%", "2009"], "tên": []},
+        ),
+        (
+            "Trần Hưng Đạo và Lý Thường Kiệt.",
+            {"ngày": [], "số": [], "tên": ["Trần Hưng Đạo", "Lý Thường Kiệt"]},
+        ),
+        (
+            "Ngày 40 tháng 13 năm 2001, năm 300 TCN, A4.",
+            {"ngày": [], "số": ["40", "13", "2001", "300"], "tên": []},
+        ),
+        (
+            "Vua Minh Mạng. Ông Đỗ Ước ở Ðà Lạt-Ấn",
+            {"ngày": [], "số": [], "tên": ["Minh Mạng", "Đỗ Ước", "Ðà Lạt-Ấn"]},
+        ),
         ("không có gì", {"ngày": [], "số": [], "tên": []}),
     ],
 )
@@ -145,7 +172,24 @@ def test_answers_are_json(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def lexicon() -> Lexicon:
-    fill = "trời xanh mây trắng gió nhẹ nước trong cây cao hoa thơm chim bay cá bơi".split()
+    fill = [
+        "trời",
+        "xanh",
+        "mây",
+        "trắng",
+        "gió",
+        "nhẹ",
+        "nước",
+        "trong",
+        "cây",
+        "cao",
+        "hoa",
+        "thơm",
+        "chim",
+        "bay",
+        "cá",
+        "bơi",
+    ]
     texts = []
     for seed in range(60):
         rng = Random(seed)

@@ -72,12 +72,15 @@ def test_new_style() -> None:
     assert split_tone("thuỷ")[1] != GRAVE and split_tone("thuý")[1] == ACUTE and split_tone("tuỵ")[1] == DOT
 
 
-@pytest.mark.parametrize("word", "nghiêng ha Quyết gì giếng ươm yêu uống khuya thuyền tuếch xoong".split())
+@pytest.mark.parametrize(
+    "word",
+    ["nghiêng", "ha", "Quyết", "gì", "giếng", "ươm", "yêu", "uống", "khuya", "thuyền", "tuếch", "xoong"],
+)
 def test_shapes_of_syllables(word: str) -> None:
     assert looks_vietnamese(word)
 
 
-@pytest.mark.parametrize("word", "world tàuhỏa Kursk str ngnha Wikipedia".split())
+@pytest.mark.parametrize("word", ["world", "tàuhỏa", "Kursk", "str", "ngnha", "Wikipedia"])
 def test_shapes_of_other_words(word: str) -> None:
     assert not looks_vietnamese(word)
 
