@@ -248,7 +248,7 @@ def test_from_text_to_answer(config: Config, tmp_path: Path) -> None:
     question = "Thêm dấu: ha noi la thu do cua nuoc viet nam"
     with binhdan.load(gguf, threads=1) as runtime:
         assert runtime.tokenize(question) == words.encode(question, add_special_tokens=False).ids
-        said = runtime.ask(question, max_tokens=10)
+        said = runtime.ask(question, max_tokens=10).text
     assert said == generate.answer(trained, words, [question], max_tokens=10)[0]
     table = run("evaluate", spec, folder, "--count", 6)
     figures = json.loads(table.splitlines()[-1])
