@@ -57,7 +57,7 @@ def bits_per_byte(
     rows = torch.from_numpy(np.stack([ids[i * context : (i + 1) * context + 1] for i in range(count)]))
     total = 0.0
     with torch.no_grad():
-        for part in rows.split(8):
+        for part in rows.split(8):  # type: ignore[no-untyped-call]
             hidden = model(part[:, :-1]).flatten(0, 1)
             total += summed_loss(model, hidden, part[:, 1:].flatten()).item()
     size = len(tokenizer.decode(rows[:, 1:].flatten().tolist()).encode())

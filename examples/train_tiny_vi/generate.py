@@ -35,7 +35,7 @@ class Cache:
         rows, columns = torch.arange(self.length, end)[:, None], torch.arange(end)[None]
         mask = (columns <= rows) & ((columns >= self.pads[:, None, None]) | (columns == rows))
         x = body.embed_tokens(tokens).to(self.model.dtype)
-        for i, layer in enumerate(body.layers):
+        for i, layer in enumerate(body):
             own, normed = layer.self_attn, layer.input_layernorm(x)
             split = (batch, count, -1, shape.head_dim)
             q = apply_rope(own.q_norm(own.q_proj(normed).view(split)).transpose(1, 2), cos, sin)

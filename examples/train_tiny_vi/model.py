@@ -7,6 +7,7 @@ fast). Only positions that carry a loss go through the output matrix: with tasks
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,8 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        out: Tensor = F.linear(x, self.weight.to(x.dtype))
+        return out
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -87,7 +89,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
-    return scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype) @ v
+    weights: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
+    return weights @ v
 
 
 class Attention(nn.Module):
@@ -110,7 +113,8 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(split).transpose(1, 2)
         groups = self.shape.heads // self.shape.kv_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        return self.o_proj(attend(q, k, v, mask).transpose(1, 2).reshape(batch, length, -1))
+        out: Tensor = self.o_proj(attend(q, k, v, mask).transpose(1, 2).reshape(batch, length, -1))
+        return out
 
 
 class FeedForward(nn.Module):
@@ -121,7 +125,8 @@ class FeedForward(nn.Module):
         self.down_proj = Linear(shape.ffn, shape.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -134,7 +139,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), mask, cos, sin)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class Body(nn.Module):
@@ -146,9 +152,17 @@ class Body(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = Norm(shape.hidden, shape.eps)
 
+    def __iter__(self) -> Iterator[Layer]:
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            yield layer
+
 
 class TinyModel(nn.Module):
-    """Hidden states by `forward`, and `loss` of them; `logits` where they are few."""
+    """`forward` gives hidden states, `summed_loss` takes them; `logits` is for few."""
+
+    cos: Tensor  # (context, head_dim / 2)
+    sin: Tensor
 
     def __init__(self, shape: Shape, dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
@@ -173,7 +187,7 @@ class TinyModel(nn.Module):
         cos, sin = self.cos[:length], self.sin[:length]
         mask = visible(tokens)
         x = self.model.embed_tokens(tokens).to(self.dtype)
-        for layer in self.model.layers:
+        for layer in self.model:
             x = layer(x, mask, cos, sin)
         out: Tensor = self.model.norm(x)
         return out
@@ -204,7 +218,7 @@ class _SummedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
         d_hidden, d_table = ctx.saved_tensors
         return d_hidden * grad.to(d_hidden.dtype), d_table * grad, None, None
 
@@ -223,12 +237,14 @@ def _block(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def compile_parts(model: TinyModel) -> None:
     """Fuse a layer, once for all of them, and the loss (needs a C++ compiler on a CPU; a minute)."""
     global _block
-    for layer in model.model.layers:
+    for layer in model.model:
         layer.compile()
     _block = torch.compile(_block)
 
 
 def summed_loss(model: TinyModel, hidden: Tensor, targets: Tensor, rows: int = 512) -> Tensor:
     """Sum of the cross-entropies of hidden (n, hidden) against targets (n,)."""
-    loss: Tensor = _SummedLoss.apply(hidden, model.model.embed_tokens.weight, targets, rows)
+    loss: Tensor = _SummedLoss.apply(  # type: ignore[no-untyped-call]
+        hidden, model.model.embed_tokens.weight, targets, rows
+    )
     return loss

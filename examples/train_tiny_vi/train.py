@@ -73,7 +73,7 @@ def step_gradients(model: TinyModel, tokens: Tensor, learnt: Tensor, micro_rows:
         chosen = learnt[start : start + micro_rows, 1:]
         hidden = model(part[:, :-1])
         loss = summed_loss(model, hidden[chosen], part[:, 1:][chosen])
-        (loss / count).backward()
+        (loss / count).backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total / count
 
