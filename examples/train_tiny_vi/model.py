@@ -224,14 +224,15 @@ class _SummedLoss(torch.autograd.Function):
 
 
 def _block(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss and its gradient for logits (rows, vocab)."""
+    """Summed loss and its gradient for logits (rows, vocab); targets of -1 count for nothing."""
     wide = logits.float()
     wide = wide - wide.amax(-1, keepdim=True)
     exp = wide.exp()
     total = exp.sum(-1, keepdim=True)
-    loss = (total.log().squeeze(-1) - wide.gather(-1, targets[:, None]).squeeze(-1)).sum()
+    counts = (targets >= 0).float()[:, None]
+    loss = ((total.log() - wide.gather(-1, targets.clamp(min=0)[:, None])) * counts).sum()
     hit = torch.arange(logits.shape[-1], device=logits.device) == targets[:, None]
-    return loss, (exp / total - hit.float()).to(logits.dtype)
+    return loss, ((exp / total - hit.float()) * counts).to(logits.dtype)
 
 
 def compile_parts(model: TinyModel) -> None:
@@ -242,9 +243,11 @@ def compile_parts(model: TinyModel) -> None:
     _block = torch.compile(_block)
 
 
-def summed_loss(model: TinyModel, hidden: Tensor, targets: Tensor, rows: int = 512) -> Tensor:
+def summed_loss(model: TinyModel, hidden: Tensor, targets: Tensor, rows: int = 256) -> Tensor:
     """Sum of the cross-entropies of hidden (n, hidden) against targets (n,)."""
-    loss: Tensor = _SummedLoss.apply(  # type: ignore[no-untyped-call]
-        hidden, model.model.embed_tokens.weight, targets, rows
-    )
+    # Whole blocks: one shape to compile for, and to allocate.
+    lack = -len(hidden) % rows
+    hidden, targets = F.pad(hidden, (0, 0, 0, lack)), F.pad(targets, (0, lack), value=-1)
+    weight = model.model.embed_tokens.weight
+    loss: Tensor = _SummedLoss.apply(hidden, weight, targets, rows)  # type: ignore[no-untyped-call]
     return loss
