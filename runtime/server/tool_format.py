@@ -58,7 +58,8 @@ def known_format(template: str | None) -> ToolFormat | None:
     """The format that a chat template asks for; None when it has no tools or writes calls in another way."""
     if not template or not re.search(r"\btools\b", template):
         return None
-    if "<tool_call>" in template and "<function=" not in template:
+    # Others write between these marks what is no JSON (Qwen3-Coder, GLM).
+    if "<tool_call>" in template and "<function=" not in template and '"name"' in template.replace("\\", ""):
         return HERMES
     if "[TOOL_CALLS]" in template and "[ARGS]" not in template:
         return MISTRAL

@@ -401,6 +401,8 @@ def test_plain_conversations_stay_as_they_are() -> None:
         ("{% if tools %}[AVAILABLE_TOOLS]{% endif %}[TOOL_CALLS]", MISTRAL),
         ("{% if tools %}{% endif %}[TOOL_CALLS]name[ARGS]", None),
         ("{% if tools %}<tool_call>\n<function=name>{% endif %}", None),
+        ("{% if tools %}<tool_call>name\n<arg_key>key</arg_key>{% endif %}", None),
+        (r"""{% if tools %}{{ '<tool_call>{\"name\": ' }}{% endif %}""", HERMES),
         ("{% if tools %}<｜tool▁calls▁begin｜>{% endif %}", None),
     ],
 )
