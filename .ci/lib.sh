@@ -27,6 +27,15 @@ build() {
     { tail -n 40 "$dir.log"; return 1; }
 }
 
+# answers DIR COMMAND...: the example of the C interface beside the library in DIR, run by COMMAND, knows the README's
+# answer. CC: another compiler.
+answers() {
+  local dir=$1; shift
+  "${CC:-cc}" -std=c99 -O2 examples/embed_c/embed.c -Icsrc/include -L"$dir" -lbinhdan -o "$dir/embed"
+  "$@" "$dir/embed" runtime/assets/*.gguf "them dau: ha noi la thu do cua viet nam" | tee "$dir.answer"
+  grep -q 'hà nội là thủ đô của việt nam' "$dir.answer"
+}
+
 # Sanitizers find the same faults at -O1, and compile in half the time.
 sanitized=(-DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 -g1" "-DCMAKE_C_FLAGS=-O1 -g1")
 clang=(-DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19)
