@@ -9,7 +9,10 @@ namespace {
 constexpr const KernelTable* kTables[] = {
     &kScalarTable,
 #if defined(BINHDAN_X86_64)
-    &kAvx2Table,   &kAvxvnniTable, &kAvx512vnniTable, &kAmxTable,
+    &kAvx2Table,   &kAvxvnniTable, &kAvx512vnniTable,
+#endif
+#if defined(BINHDAN_AMX)
+    &kAmxTable,
 #endif
 };
 
