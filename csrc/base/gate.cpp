@@ -1,5 +1,7 @@
 #include "base/gate.h"
 
+#include <thread>
+
 #include "base/clock.h"
 
 namespace binhdan {
@@ -18,6 +20,10 @@ inline void relax() {
 }
 
 constexpr int kPausesPerLook = 8;
+// A core that has nothing to do goes to sleep. In a virtual machine on a busy host it may come back milliseconds
+// later; the others wait for it, sleep too, and so on. So a waiter yields for so many times the time that it
+// spins, to whoever needs the core, before it parks.
+constexpr int64_t kPatience = 40;
 
 }  // namespace
 
@@ -39,12 +45,14 @@ void Gate::wait_past(uint32_t old) {
 
 bool Gate::spin_past(uint32_t old) const {
   if (value() != old) return true;
-  const int64_t start = spin_ns_ > 0 ? now_ns() : 0;
-  while (spin_ns_ > 0 && now_ns() - start < spin_ns_) {
+  if (spin_ns_ == 0) return false;
+  const int64_t start = now_ns();
+  for (int64_t waited = 0; waited < kPatience * spin_ns_; waited = now_ns() - start) {
     for (int i = 0; i < kPausesPerLook; ++i) {
       if (value() != old) return true;
       relax();
     }
+    if (waited > spin_ns_) std::this_thread::yield();
   }
   return false;
 }

@@ -1,5 +1,5 @@
-// A counter that threads wait for: they spin for a short time and then park, as the engine shares its cores
-// with servers and event loops.
+// A counter that threads wait for: they spin for a short time, then yield, and then park, as the engine shares
+// its cores with servers and event loops.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -10,7 +10,7 @@ namespace binhdan {
 
 class Gate {
  public:
-  // `spin_ns`: how long a waiter may burn its core before it parks.
+  // `spin_ns`: how long a waiter may burn its core before it yields; 0: it parks at once.
   explicit Gate(int64_t spin_ns) : spin_ns_(spin_ns) {}
 
   uint32_t value() const { return value_.load(std::memory_order_acquire); }
