@@ -106,8 +106,9 @@ uint64_t PageStore::checksum(std::span<const text::Token> tokens, const Buffer& 
   return hash_bytes({page.as(), page_bytes_}, hash_bytes(std::as_bytes(tokens), identity_));
 }
 
-PageStore::Header PageStore::header_of(const TokenChain& chain, size_t index, uint64_t checksum) const {
-  return {kMagic, identity_, chain.hash(index), chain.hash_before(index), index, page_bytes_, checksum, 0};
+PageStore::Header PageStore::header_of(uint64_t hash, uint64_t hash_before, size_t index,
+                                       uint64_t checksum) const {
+  return {kMagic, identity_, hash, hash_before, index, page_bytes_, checksum, 0};
 }
 
 std::optional<PageStore::Opened> PageStore::open(Name name) const {
@@ -131,7 +132,9 @@ model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
   auto page = std::make_shared<Buffer>(page_bytes_);
   const auto opened = open(name);
   if (!opened || !std::ranges::equal(opened->tokens, chain.page(index)) ||
-      opened->header != header_of(chain, index, opened->header.checksum) || !read(*opened, *page)) {
+      opened->header !=
+          header_of(chain.hash(index), chain.hash_before(index), index, opened->header.checksum) ||
+      !read(*opened, *page)) {
     drop(name.own);
     return nullptr;
   }
@@ -141,24 +144,20 @@ model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
 
 PageStart PageStore::load_start(const TokenChain& chain, size_t index, std::span<const text::Token> next,
                                 size_t least) {
-  const uint64_t before = hashed(chain.hash_before(index));
-  std::vector<Name> names;
-  for (auto [at, end] = behind_.equal_range(before); at != end && names.size() < kMostLooks; ++at)
-    names.push_back({before, at->second});
+  const uint64_t hash_before = chain.hash_before(index), before = hashed(hash_before);
   std::optional<Opened> best;
   uint64_t best_own = 0;
-  size_t tokens = 0;
-  for (const Name name : names) {
-    auto opened = open(name);
+  size_t tokens = 0, looks = 0;
+  for (auto [at, end] = behind_.equal_range(before); at != end && looks < kMostLooks; ++at, ++looks) {
+    auto opened = open({before, at->second});
     const size_t common = opened ? common_start(opened->tokens, next) : 0;
     if (common < least || common <= tokens) continue;
     tokens = common;
     best = std::move(opened);
-    best_own = name.own;
+    best_own = at->second;
   }
   if (!best) return {};
-  const Header want{kMagic, identity_,   best->header.hash,     chain.hash_before(index),
-                    index,  page_bytes_, best->header.checksum, 0};
+  const Header want = header_of(best->header.hash, hash_before, index, best->header.checksum);
   auto page = std::make_shared<Buffer>(page_bytes_);
   if (best->header != want || !read(*best, *page)) {
     drop(best_own);
@@ -173,7 +172,7 @@ bool PageStore::write(Name name, const TokenChain& chain, size_t index, const Bu
   File file = open_file(partial, "wb");
   if (!file) return false;
   const auto tokens = chain.page(index);
-  const Header header = header_of(chain, index, checksum(tokens, page));
+  const Header header = header_of(chain.hash(index), chain.hash_before(index), index, checksum(tokens, page));
   bool whole = std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
                std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
                std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;

@@ -51,7 +51,7 @@ class PageStore {
   Name name_of(const TokenChain& chain, size_t index) const;
   std::filesystem::path path_of(Name name) const;
   uint64_t checksum(std::span<const text::Token> tokens, const Buffer& page) const;
-  Header header_of(const TokenChain& chain, size_t index, uint64_t checksum) const;
+  Header header_of(uint64_t hash, uint64_t hash_before, size_t index, uint64_t checksum) const;
   // Header and tokens, when it is there; then its keys and values, when they are whole.
   std::optional<Opened> open(Name name) const;
   bool read(const Opened& opened, const Buffer& page) const;
