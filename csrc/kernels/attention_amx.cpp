@@ -79,33 +79,52 @@ BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t 
   }
 }
 
+// The next page, fetched a few lines at a time beside the work on this one. All at once they would fill the
+// line buffers, and this page's loads would wait behind them. Into L2: L1 has better use for its room.
+struct Ahead {
+  static constexpr int64_t kLine = 64;
+  const char *at = nullptr, *end = nullptr;
+
+  [[gnu::always_inline]] void fetch(int64_t lines) {
+    const char* stop = end - at < lines * kLine ? end : at + lines * kLine;
+    for (; at < stop; at += kLine) _mm_prefetch(at, _MM_HINT_T1);
+  }
+};
+
 // ---- tiles ------------------------------------------------------------------------------------------------
+
+// Lines fetched ahead for a tile of B: half of what it is itself, as the softmax fetches the other half.
+constexpr int64_t kTileAhead = 8;
 
 // Four sums of neighbouring columns (or the first two) += A B, A 16 x 32.
 template <int N>
-BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, int64_t b_line) {
+BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, int64_t b_line, Ahead& ahead) {
   _tile_loadd(4, a, a_line);
   _tile_loadd(6, b, b_line);
   _tile_dpbf16ps(0, 4, 6);
+  ahead.fetch(kTileAhead);
   _tile_loadd(6, b + 32, b_line);
   _tile_dpbf16ps(1, 4, 6);
+  ahead.fetch(kTileAhead);
   if constexpr (N == 4) {
     _tile_loadd(6, b + 64, b_line);
     _tile_dpbf16ps(2, 4, 6);
+    ahead.fetch(kTileAhead);
     _tile_loadd(6, b + 96, b_line);
     _tile_dpbf16ps(3, 4, 6);
+    ahead.fetch(kTileAhead);
   }
 }
 
 // scores = q K
-BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page) {
+BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page, Ahead& ahead) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   const uint16_t* q = call.q + tile * kTileRows * call.width;
   for (int64_t d = 0; d < call.width; d += 32)
-    multiply<4>(q + d, call.width * 2, page + d * kKvPageTokens, kKvPageTokens * 4);
+    multiply<4>(q + d, call.width * 2, page + d * kKvPageTokens, kKvPageTokens * 4, ahead);
   float* scores = call.scores_of(tile);
   _tile_stored(0, scores, kScoreLine);
   _tile_stored(1, scores + 16, kScoreLine);
@@ -116,7 +135,7 @@ BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* p
 // acc += weights V for N tiles of columns, the first `v`; acc = where it is the first page.
 template <int N>
 BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uint16_t* v, int64_t width,
-                                  bool first) {
+                                  bool first, Ahead& ahead) {
   if (first) {
     _tile_zero(0);
     _tile_zero(1);
@@ -132,8 +151,8 @@ BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uin
       _tile_loadd(3, acc + 768, kTileLine);
     }
   }
-  multiply<N>(weights, kWeightLine, v, width * 4);
-  multiply<N>(weights + 32, kWeightLine, v + 32 * width, width * 4);
+  multiply<N>(weights, kWeightLine, v, width * 4, ahead);
+  multiply<N>(weights + 32, kWeightLine, v + 32 * width, width * 4, ahead);
   _tile_stored(0, acc, kTileLine);
   _tile_stored(1, acc + 256, kTileLine);
   if constexpr (N == 4) {
@@ -142,13 +161,15 @@ BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uin
   }
 }
 
-BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* page, bool first) {
+BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* page, bool first,
+                               Ahead& ahead) {
   float* acc = call.acc_of(tile);
   const uint16_t* v = page + call.width * kKvPageTokens;
   int64_t d = 0;
   for (; d + 64 <= call.width; d += 64)
-    value_columns<4>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first);
-  if (d < call.width) value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first);
+    value_columns<4>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first, ahead);
+  if (d < call.width)
+    value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first, ahead);
 }
 
 // ---- softmax ----------------------------------------------------------------------------------------------
@@ -206,7 +227,7 @@ static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 befo
 
 // Turns a tile's scores into weights. kMasked: not all of its queries see the whole page.
 template <bool kMasked>
-BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
+BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, Ahead& ahead) {
   const float* scores = call.scores_of(tile);
   const int64_t count = call.queries_of(tile);
   const bool first = page == 0;
@@ -238,7 +259,9 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
   if (risen && !first) rescale(call, tile, risen, before, now);
 
   const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80));
+  const int64_t row_ahead = (2 * call.width + count - 1) / count;
   for (int64_t i = 0; i < count; ++i) {
+    ahead.fetch(row_ahead);
     const __m512 reference = _mm512_set1_ps(m[i]);
     __m512 p[kVectors];
 #pragma GCC unroll 4
@@ -260,25 +283,25 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page) {
 // ---- a call -----------------------------------------------------------------------------------------------
 
 // Folds page number `index`, which lies at `page`, into a tile whose scores are there.
-BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t index, const uint16_t* page) {
+BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t index, const uint16_t* page, Ahead& ahead) {
   if (call.seen(tile * kTileRows, index) >= kKvPageTokens)
-    softmax_tile<false>(call, tile, index);
+    softmax_tile<false>(call, tile, index, ahead);
   else
-    softmax_tile<true>(call, tile, index);
+    softmax_tile<true>(call, tile, index, ahead);
   stores_end_here();
-  value_tile(call, tile, page, index == 0);
+  value_tile(call, tile, page, index == 0, ahead);
 }
 
 // The scores of a tile are computed before the softmax of the one before it, so that they run side by side.
-BINHDAN_INLINE void fold_page(const Call& call, int64_t index, const uint16_t* page) {
+BINHDAN_INLINE void fold_page(const Call& call, int64_t index, const uint16_t* page, Ahead& ahead) {
   int64_t ready = -1;  // the tile whose scores are there
   for (int64_t tile = 0; tile < call.tiles; ++tile) {
     if (!call.sees(tile, index)) continue;
-    score_tile(call, tile, page);
-    if (ready >= 0) fold(call, ready, index, page);
+    score_tile(call, tile, page, ahead);
+    if (ready >= 0) fold(call, ready, index, page, ahead);
     ready = tile;
   }
-  fold(call, ready, index, page);
+  fold(call, ready, index, page, ahead);
 }
 
 BINHDAN_INLINE void take_queries(const Call& call) {
@@ -302,11 +325,6 @@ BINHDAN_INLINE void give_sums(const Call& call) {
   }
 }
 
-BINHDAN_INLINE void prefetch_page(const void* page, int64_t width) {
-  const auto* line = static_cast<const char*>(page);
-  for (int64_t i = 0; i < width * kKvPageTokens * 4; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
-}
-
 template <KvType type>
 BINHDAN_INLINE void run(const AttentionArgs& args) {
   const Call call(args);
@@ -315,13 +333,15 @@ BINHDAN_INLINE void run(const AttentionArgs& args) {
   configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
   for (int64_t index = 0; index < kSplitPages && call.sees(call.tiles - 1, index); ++index) {
     const void *page = args.pages[index], *next = args.pages[index + 1];
+    Ahead ahead;
     if constexpr (type == KvType::q8_0) {
-      unpack_page(call.page, page, next ? next : page, args.head_dim);
+      unpack_page(call.page, page, next ? next : page, args.head_dim);  // fetches the next one itself
       stores_end_here();
-      fold_page(call, index, call.page);
+      fold_page(call, index, call.page, ahead);
     } else {
-      if (next) prefetch_page(next, call.width);
-      fold_page(call, index, static_cast<const uint16_t*>(page));
+      const auto* lines = static_cast<const char*>(next);
+      if (lines) ahead = {lines, lines + call.width * kKvPageTokens * 4};
+      fold_page(call, index, static_cast<const uint16_t*>(page), ahead);
     }
   }
   give_sums(call);
