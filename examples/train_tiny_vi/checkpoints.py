@@ -28,12 +28,26 @@ def load_run(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(model: TinyModel, folder: Path) -> None:
-    """The weights of a Hugging Face checkpoint of the same shape. Raises RuntimeError where names or sizes
-    differ."""
-    weights = load_file(folder / "model.safetensors")
-    weights.pop("lm_head.weight", None)  # tied
+def load_weights(model: TinyModel, path: Path) -> None:
+    """The weights of a Hugging Face checkpoint or a GGUF file. Raises RuntimeError where names or sizes are
+    not the model's."""
+    if path.suffix == ".gguf":
+        weights = _dequantized(path, model)
+    else:
+        weights = load_file(path / "model.safetensors")
+        weights.pop("lm_head.weight", None)  # tied
     model.load_state_dict(weights)
+
+
+def _dequantized(path: Path, model: TinyModel) -> dict[str, torch.Tensor]:
+    import gguf  # training alone does without it
+
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, model.shape.layers)
+    ours = {names.get_name(name, try_suffixes=(".weight",)): name for name in model.state_dict()}
+    return {
+        ours.get(tensor.name, tensor.name): torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
+        for tensor in gguf.GGUFReader(path).tensors
+    }
 
 
 def write_checkpoint(folder: Path, model: TinyModel) -> None:

@@ -1,8 +1,9 @@
 """How good a checkpoint is, on documents that were never trained on.
 
-    python -m train_tiny_vi.evaluate train_tiny_vi/config.toml [FOLDER] [--count 500]
+    python -m train_tiny_vi.evaluate train_tiny_vi/config.toml [WEIGHTS] [--count 500]
 
-FOLDER is a Hugging Face checkpoint; without one, the run's own state. Prints a table and a line of JSON.
+WEIGHTS is a Hugging Face checkpoint's folder or a GGUF file; without them, the run's own state. Prints a
+table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How good a checkpoint is, on unseen documents.")
     parser.add_argument("config", type=Path)
     parser.add_argument(
-        "folder", type=Path, nargs="?", help="a Hugging Face checkpoint; default: the run's state"
+        "weights", type=Path, nargs="?", help="a checkpoint's folder or a GGUF file; default: the run's state"
     )
     parser.add_argument("--count", type=int, default=500, help="sentences")
     parser.add_argument("--threads", type=int, default=2)
@@ -175,8 +176,8 @@ def main() -> None:
     config = read_config(options.config)
     torch.set_num_threads(options.threads)
     model = build(config, torch.device("cpu"))
-    if options.folder:
-        load_weights(model, options.folder)
+    if options.weights:
+        load_weights(model, options.weights)
     else:
         model.load_state_dict(load_run(config.work / "run.pt")["model"])
     figures = evaluate(model.eval(), load_tokenizer(config.tokenizer), config, options.count)
