@@ -18,7 +18,8 @@ PAGE = 64
 def kept_bytes(model: binhdan.Model) -> int:
     """Of the prefix cache after one long question, once the engine has tidied up."""
     model.ask("xin chao " * 60, max_tokens=1)
-    while model.load_report()["running"]:
+    deadline = time.monotonic() + 30
+    while model.load_report()["running"] and time.monotonic() < deadline:
         time.sleep(0.01)
     return model.load_report()["cache_bytes"]
 

@@ -329,7 +329,8 @@ def test_two_threads_may_ask(model: binhdan.Model) -> None:
 def test_closing() -> None:
     model = binhdan.load(threads=1)
     stream = endless(model)
-    next(iter(stream))
+    pieces = iter(stream)  # kept, so that the request still runs
+    next(pieces)
     model.close()
     model.close()
     with pytest.raises(binhdan.ClosedError):

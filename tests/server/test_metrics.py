@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -113,13 +114,15 @@ def test_the_engine_tells_what_the_gauges_need(model: binhdan.Model) -> None:
     every_token = b"\xff" * ((model.info.vocabulary + 31) // 32 * 4)
     # The engine waits for each mask, and so the request runs for as long as nobody reads.
     with model.ask("them dau: ha noi", stream=True, ignore_eos=True, mask=lambda _: every_token) as stream:
-        next(iter(stream))
-        use = 0.0
-        while not use:  # it is counted at the end of a step, after the token has gone out
+        pieces = iter(stream)  # kept: when it goes, the request is cancelled
+        next(pieces)
+        use, deadline = 0.0, time.monotonic() + 30
+        # It is counted at the end of a step, after the token has gone out.
+        while not use and time.monotonic() < deadline:
             found = samples(metrics)
             use = found["vllm:kv_cache_usage_perc", (("model_name", "tiny-vi"),)]
-    assert found["binhdan_requests_running", (("model", "tiny-vi"),)] == 1
-    assert use < 1
+        assert found["binhdan_requests_running", (("model", "tiny-vi"),)] == 1
+        assert 0 < use < 1
 
 
 def test_a_model_that_is_closed_meanwhile_does_not_spoil_the_page() -> None:
