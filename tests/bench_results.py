@@ -107,7 +107,7 @@ def make(
             isa="avx2",
             options={"threads": 2},
             url=None,
-            model="tiny-vi-v0-q8_0.gguf",
+            model="tiny.gguf",
             model_sha256="f" * 64,
             model_bytes=9_222_496,
             parameters=8_393_984,

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from binhdan.runtime.library import library
+from binhdan.runtime.model import embedded_model
 
-from binhdan import runtime
-
-MODEL = next((Path(runtime.__file__).parent / "assets").glob("*.gguf"))
+MODEL = embedded_model()
 QUESTION = "them dau: ha noi la thu do cua viet nam"
 ANSWER = "hà nội là thủ đô của việt nam"
 

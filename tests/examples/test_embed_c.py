@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from binhdan.runtime.model import embedded_model
 
 import binhdan
-from binhdan import runtime
 
 SOURCE = Path(__file__).parents[2] / "examples" / "embed_c"
 QUESTION = "them dau: ha noi la thu do cua viet nam"
@@ -49,7 +49,7 @@ def readme_commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def model_file() -> Path:
-    return next((Path(runtime.__file__).parent / "assets").glob("*.gguf"))
+    return embedded_model()
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,11 @@ sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402
+from binhdan.runtime.model import embedded_model  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
-EMBEDDED = HERE.parents[1] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+EMBEDDED = embedded_model()
 PROMPTS = (
     "them dau: ha noi la thu do cua viet nam",
     "Thêm dấu: troi hom nay rat dep",

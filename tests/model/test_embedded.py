@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from binhdan.runtime.library import library
+from binhdan.runtime.model import embedded_model
 from binhdan.runtime.options import KvType, LoadOptions
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 
@@ -16,7 +17,7 @@ import binhdan
 from binhdan import _native
 
 TESTS = Path(__file__).parents[1]
-EMBEDDED = TESTS.parent / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+EMBEDDED = embedded_model()
 GOLDENS = json.loads((TESTS / "goldens/embedded.json").read_text("utf-8"))
 
 # The gate of the project, whatever keys and values are kept in: mean KL divergence to the oracle on the same

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.library import PARSE_SPECIAL, library
+from binhdan.runtime.model import embedded_model
 from binhdan.runtime.options import LoadOptions
 from tiny_models import SMALL, VocabularyKind, write_checkpoint
 
@@ -17,7 +18,7 @@ GOLDENS = json.loads((TESTS / "goldens/tokenizers.json").read_text("utf-8"))
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "embedded"])
 def test_tokens_are_those_of_the_tokenizers_package(name: str, tmp_path: Path) -> None:
-    file = TESTS.parent / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+    file = embedded_model()
     if name != "embedded":
         file = tmp_path / "out.gguf"
         checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, vocabulary=cast(VocabularyKind, name)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.model import embedded_model
 from binhdan.runtime.server.config import ServerConfig, is_loopback, load, model_name, parse_size
 from binhdan.runtime.server.keys import KeyLimits
 from hypothesis import given
@@ -24,7 +25,7 @@ def refusal(changes: dict[str, Any], **others: Any) -> str:
 def test_defaults() -> None:
     config = load()
     assert (config.host, config.port) == ("127.0.0.1", 8080)
-    assert config.models == {"tiny-vi-v0-q8_0": None}
+    assert config.models == {embedded_model().stem: None}
     assert not config.keyring().required
     assert config.load_options().max_sequences == 16 and config.load_options().prefix_cache_dir is None
 
@@ -52,7 +53,7 @@ def test_the_environment_reaches_every_kind_of_setting() -> None:
     config = load(environ=environ)
     assert config.deterministic and not config.page and config.idle_unload == 1.5
     assert config.allowed_hosts == ("a.vn", "*.b.vn")
-    assert config.models == {"a": "x.gguf", "tiny-vi-v0-q8_0": None}
+    assert config.models == {"a": "x.gguf", embedded_model().stem: None}
     assert config.body_bytes == 1_000_000 and config.ledger == Path("bill.db")
     assert config.keyring().names == ["key1"]
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from binhdan.runtime.cli.serve import serve as command
+from binhdan.runtime.model import embedded_model
 from binhdan.runtime.server.config import ServerConfig, parse_size
 
 # The command, with this in place of the server's application.
@@ -177,7 +178,7 @@ def test_settings_arrive(running: Any, tmp_path: Path) -> None:
     )
     config = httpx.get(f"{server.url}/config").json()
     assert (config["threads"], config["max_waiting"], config["max_sequences"]) == (1, 8, 5)
-    assert list(config["models"]) == ["small", "tiny-vi-v0-q8_0"] and config["default_model"] == "small"
+    assert list(config["models"]) == ["small", embedded_model().stem] and config["default_model"] == "small"
     assert config["kv_bytes"] == 64 << 20 and config["prefix_cache_dir_bytes"] == 1 << 30
     assert config["deterministic"] and not config["page"] and config["metrics_open"]
     assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["most_choices"] == 3

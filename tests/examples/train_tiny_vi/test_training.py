@@ -244,6 +244,9 @@ def test_from_text_to_answer(config: Config, tmp_path: Path) -> None:
     words = tokenizer.load_tokenizer(config.tokenizer)
     trained = train.build(config, device)
     load_weights(trained, folder)
+    again = train.build(config, device)
+    load_weights(again, gguf)
+    torch.testing.assert_close(again.state_dict(), trained.state_dict(), rtol=0, atol=0)
     trained.dtype = torch.float32
     question = "Thêm dấu: ha noi la thu do cua nuoc viet nam"
     with binhdan.load(gguf, threads=1) as runtime:
