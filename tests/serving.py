@@ -22,7 +22,7 @@ def serving(**settings: Any) -> Iterator[str]:
     app = create_app(ServerConfig.model_validate({"threads": 1} | settings))
     with running(app) as url:
         deadline = time.monotonic() + 60
-        while httpx.get(f"{url}/readyz").status_code != 200:
+        while httpx.get(f"{url}/readyz", timeout=30).status_code != 200:
             assert time.monotonic() < deadline, "the server does not become ready"
             time.sleep(0.02)
         yield url

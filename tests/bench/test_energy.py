@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +90,17 @@ def test_the_thread_sees_each_wrap(tmp_path: Path) -> None:
     path = tmp_path / "energy"
     path.write_text("0")
     counters = {"all": [Counter(path, 1.0, wraps_at=1000)]}
-    meter = CounterMeter("test", "test", counters, sampling_hz=1.0, whole=True, poll=0.005)
+    looks = threading.Semaphore(0)
+    meter = CounterMeter(
+        "test", "test", counters, sampling_hz=1.0, whole=True, poll=0.005, check=looks.release
+    )
     meter.read()
     for value in (900, 800, 700):  # less each time: two wraps that no read() saw
         swap(path, value)
-        time.sleep(0.3)
+        while looks.acquire(blocking=False):
+            pass
+        for _ in range(3):  # the last begins after another that began after the swap
+            assert looks.acquire(timeout=60)
     assert meter.read() == 900 + 900 + 900
     meter.close()
 
@@ -148,11 +155,18 @@ def as_nobody() -> Iterator[None]:
 # ---- power sensors -------------------------------------------------------------------------------------
 
 
+def patient(meters: Sequence[PowerMeter]) -> Sequence[PowerMeter]:
+    """On a machine that may stand still for seconds."""
+    for meter in meters:
+        meter._patience = 60.0
+    return meters
+
+
 def test_ina219(tmp_path: Path) -> None:
     files = {"in0_input": 10, "in1_input": 5000, "curr1_input": 1000, "power1_input": 8_000_000}
     folder = chip(tmp_path, 0, "ina219", **files)
     for watts in (8.0, 5.0):
-        (meter,) = find_hwmon(tmp_path)
+        (meter,) = patient(find_hwmon(tmp_path))
         assert meter.source == "ina219 channel 1" and meter.sampling_hz == 20.0 and not meter.whole
         start = time.monotonic()
         assert meter.read() == 0.0
@@ -179,7 +193,7 @@ def test_jetson_by_its_input_rail(tmp_path: Path) -> None:
         in7_label="sum of shunt voltages",
         in7_input=12,
     )
-    (meter,) = find_hwmon(tmp_path)
+    (meter,) = patient(find_hwmon(tmp_path))
     assert meter.source == "ina3221 VDD_IN" and meter.whole
     start = time.monotonic()
     meter.read()

@@ -58,7 +58,9 @@ def test_a_real_servers_loads(tmp_path: Path) -> None:
     service = load_service(path, "ours")
     assert service.server == "ours" and [level.together for level in service.levels] == [1, 3]
     assert service.levels[0].answers_per_s == pytest.approx(loads[0]["answers"] / loads[0]["seconds"])
-    assert service.levels[1].seconds[50] == pytest.approx(loads[1]["end_to_end_s"]["p50"], rel=0.5)
+    whole = loads[1]["end_to_end_s"]
+    within = service.levels[1].seconds[50] - whole["p50"]
+    assert 0 <= within + 1e-9 <= 0.05 * (whole["p95"] - whole["p50"]) + 2e-9
     assert len(service.speeds()) == 3 and service.answer_tokens == 8
 
 

@@ -152,7 +152,7 @@ def test_a_sound_server_has_no_problems() -> None:
 
 
 def test_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soak, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(soak, "_PATIENCE_SECONDS", 4.0)
     monkeypatch.setattr(soak, "_SETTLE_SECONDS", 0.2)
     every = {11: "differ", 37: "break", 59: "hang"}
     result = soaked(Unsound(every=every, gauge=1, growth=1 << 20))
@@ -189,10 +189,16 @@ def test_gauges_are_added_over_models() -> None:
 # ---- ours --------------------------------------------------------------------------------------------------
 
 
+def lasting(result: soak.Soak) -> list[str]:
+    """Its problems; a short soak ends while memory still finds its level."""
+    short = sum(result.requests.values()) < 10_000
+    return [one for one in result.problems if not (short and one.startswith("memory"))]
+
+
 def test_a_short_soak_of_ours() -> None:
     heard: list[int] = []
     result = soak.soak(find_model(None), requests=120, clients=16, progress=lambda: heard.append(1))
-    assert result.problems == [] and result.deterministic and len(heard) == 120
+    assert lasting(result) == [] and result.deterministic and len(heard) == 120
     assert result.answers == result.requests["good"] + result.requests["dribble"]
     assert set(result.left) == {"binhdan_requests_running", "binhdan_requests_waiting", "binhdan_kv_bytes"}
     assert result.statuses["good 200"] == result.requests["good"]
@@ -205,8 +211,7 @@ def test_a_soak_of_ours(deterministic: bool) -> None:
     requests = int(os.environ.get("BINHDAN_SOAK_REQUESTS", "1500"))
     result = soak.soak(find_model(None), requests=requests, deterministic=deterministic)
     print(tables.soak_table(result))
-    # A short soak ends while memory still finds its level.
-    assert [one for one in result.problems if requests >= 10_000 or not one.startswith("memory")] == []
+    assert lasting(result) == []
 
 
 @pytest.mark.slow

@@ -85,12 +85,12 @@ TEST(cancelling_waiting_and_running_requests) {
   o.max_sequences = 1;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
-  const uint64_t running = engine.submit(request(1, -1), queue),
-                 waiting = engine.submit(request(2, -1), queue);
-  while (true) {  // until it surely runs
-    const auto event = queue->next(20000);
-    if (!event || event->kind == Event::Kind::token) break;
-  }
+  Request masked = request(1, -1);
+  masked.want_mask = true;  // it goes no further than its masks
+  const uint64_t running = engine.submit(masked, queue), waiting = engine.submit(request(2, -1), queue);
+  engine.set_mask(running, std::vector<uint32_t>(256, ~0u));
+  const auto event = queue->next(20000);  // it surely runs
+  CHECK(event && event->kind == Event::Kind::token);
   engine.cancel(waiting);
   engine.cancel(running);
   auto results = wait_for(*queue, {running, waiting});
@@ -119,7 +119,11 @@ TEST(stopping_ends_everything_with_events) {
     o.max_sequences = 2;
     Engine engine(embedded_model(), o);
     queue = engine.make_queue();
-    for (uint32_t seed = 1; seed <= 4; ++seed) ids.push_back(engine.submit(request(seed, -1, 200), queue));
+    for (uint32_t seed = 1; seed <= 4; ++seed) {
+      Request r = request(seed, -1, 200);
+      r.want_mask = true;  // none ends by itself
+      ids.push_back(engine.submit(r, queue));
+    }
     engine.stop();
     CHECK_FAILS(engine.submit(request(1, 1), queue), "closed");
     CHECK_FAILS(engine.make_queue(), "closed");

@@ -183,11 +183,11 @@ TEST(keys_and_values_stay_within_their_memory) {
   std::atomic<bool> done{false};
   uint64_t most = 0;
   std::thread watch([&] {
-    while (!done) {
+    do {
       const auto info = engine.info();
       most = std::max(most, info.kv_bytes + info.cache_bytes);
       std::this_thread::yield();
-    }
+    } while (!done);
   });
   auto results = wait_for(*queue, ids);
   done = true;

@@ -331,5 +331,5 @@ TEST(many_keys_take_linear_time) {
   for (uint64_t i = 0; i < kKeys; ++i) b.key(std::to_string(i) + ".k", ValueType::u8, uint8_t{1});
   const auto start = std::chrono::steady_clock::now();
   CHECK(parse(b).keys().size() == kKeys);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(60));
 }

@@ -11,6 +11,7 @@ import pytest
 from binhdan.runtime.library import library
 from binhdan.runtime.model import embedded_model
 from binhdan.runtime.options import KvType, LoadOptions
+from embedded_goldens import CLEAR
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 
 import binhdan
@@ -18,7 +19,6 @@ from binhdan import _native
 
 TESTS = Path(__file__).parents[1]
 EMBEDDED = embedded_model()
-GOLDENS = json.loads((TESTS / "goldens/embedded.json").read_text("utf-8"))
 
 # The gate of the project, whatever keys and values are kept in: mean KL divergence to the oracle on the same
 # weights, in nats, and top-1 agreement.
@@ -27,10 +27,6 @@ TOP1_LIMIT = 0.98
 # From keys and values in F16 to those in Q8_0. Measured: 3.3e-4, nearly all of it what 8-bit activations make
 # of any small difference (to the oracle, 2.5e-4 becomes 2.8e-4); on amx 1.5e-4.
 Q8_0_LIMIT = 6e-4
-# Where the two best logits are closer than this, 8-bit activations decide (llama.cpp answers "Cảm ơn bạn"
-# otherwise than transformers too): such answers are in the file, but are no golden.
-CLEAR_GAP = 0.1
-CLEAR = [golden for golden in GOLDENS if golden["gap"] >= CLEAR_GAP]
 
 Oracle = Callable[[tuple[int, ...]], Array]
 

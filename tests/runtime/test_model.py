@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pickle
@@ -13,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from embedded_goldens import CLEAR_GAP, GOLDENS, MOST_TOKENS
 from gguf_edit import with_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 import binhdan
 
-GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "embedded.json").read_text("utf-8"))
 PROMPT = "them dau: ha noi la thu do cua viet nam"
 ANSWER = "hà nội là thủ đô của việt nam"
 
@@ -45,16 +44,20 @@ def endless(model: binhdan.Model) -> binhdan.Stream:
 @pytest.mark.parametrize("number", range(len(GOLDENS)))
 def test_answers_as_transformers_does(model: binhdan.Model, number: int) -> None:
     golden = GOLDENS[number]
-    answer = model.ask(golden["prompt"], logprobs=2)
+    answer = model.ask(golden["prompt"], logprobs=2, max_tokens=MOST_TOKENS)
     assert model.chat_tokens([{"role": "user", "content": golden["prompt"]}]) == golden["tokens"]
     assert answer.prompt_tokens == len(golden["tokens"]) and answer.logprobs is not None
     if answer.text in (golden["transformers"], golden["llama_cpp_q8_0"]):
         return
-    # Quantized weights may tip the scales only where two tokens weigh the same.
+    # Quantized weights and activations may tip the scales only where two tokens weigh about the same.
+    assert golden["gap"] < CLEAR_GAP
     wanted = model.tokenize(golden["transformers"])
-    place = next(i for i, pair in enumerate(zip(answer.tokens, wanted, strict=False)) if pair[0] != pair[1])
+    pairs = zip(answer.tokens, wanted, strict=False)
+    place = next((i for i, (got, want) in enumerate(pairs) if got != want), None)
+    if place is None:  # one ends where the other goes on
+        return
     best, second = answer.logprobs[place].top
-    assert second.token == wanted[place] and best.logprob - second.logprob < 0.02
+    assert second.token == wanted[place] and best.logprob - second.logprob < CLEAR_GAP
 
 
 def test_an_answer_tells_about_itself(model: binhdan.Model) -> None:
@@ -85,14 +88,15 @@ def test_chat_and_system(model: binhdan.Model) -> None:
 
 
 def test_complete_goes_on_with_text_or_tokens(model: binhdan.Model) -> None:
-    answer = model.complete("Hà Nội là", max_tokens=8)
-    assert answer.finish_reason in ("length", "stop") and answer.text
-    assert model.complete(model.tokenize("Hà Nội là", add_special=True), max_tokens=8).text == answer.text
+    answer = model.complete("Hà Nội là", max_tokens=8, ignore_eos=True)
+    assert answer.finish_reason == "length" and answer.text
+    tokens = model.tokenize("Hà Nội là", add_special=True)
+    assert model.complete(tokens, max_tokens=8, ignore_eos=True).text == answer.text
 
 
 def test_a_long_prompt(model: binhdan.Model) -> None:
     sentence = " Hà Nội là thủ đô của Việt Nam."
-    answer = model.ask(sentence * (1500 // len(model.tokenize(sentence))), max_tokens=2)
+    answer = model.ask(sentence * (1500 // len(model.tokenize(sentence))), max_tokens=2, ignore_eos=True)
     assert 1450 < answer.prompt_tokens < 1550 and answer.answer_tokens == 2
 
 
@@ -105,7 +109,7 @@ def test_an_empty_prompt(model: binhdan.Model, prompt: str) -> None:
 def test_prompts_of_odd_characters(model: binhdan.Model) -> None:
     controls = "".join(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA0), 0xFFFE, 0x10FFFF]))
     for prompt in (controls + "x", "\ud800 \udc80 xin chào", "🇻🇳👩‍👩‍👧‍👦", "a\0b"):
-        assert model.ask(prompt, max_tokens=4).answer_tokens > 0
+        assert model.ask(prompt, max_tokens=4, ignore_eos=True).answer_tokens == 4
     assert model.chat_tokens([{"role": "user", "content": "\ud800"}]) == model.chat_tokens(
         [{"role": "user", "content": "\ufffd"}]
     )
@@ -303,9 +307,9 @@ def test_reasoning_comes_apart(tmp_path: Path, model: binhdan.Model) -> None:
         off = thinker.detokenize(thinker.chat_tokens(messages), special=True)
         on = thinker.detokenize(thinker.chat_tokens(messages, thinking=True), special=True)
         assert off.endswith("</think>\n\n") and on.endswith("<think>\n")
-        thought = thinker.ask(PROMPT, thinking=True, max_tokens=8)
+        thought = thinker.ask(PROMPT, thinking=True, max_tokens=8, ignore_eos=True)
         assert thought.reasoning and thought.text == ""  # it never says </think>
-        stream = thinker.ask(PROMPT, thinking=True, max_tokens=8, stream=True)
+        stream = thinker.ask(PROMPT, thinking=True, max_tokens=8, ignore_eos=True, stream=True)
         assert {piece.kind for piece in stream} == {"reasoning"}
         assert thinker.ask(PROMPT, max_tokens=8).reasoning == ""
 
@@ -314,7 +318,7 @@ def test_a_broken_template_is_the_files_fault(tmp_path: Path, model: binhdan.Mod
     with variant(tmp_path, model, "{% if %}") as broken:
         with pytest.raises(binhdan.BadFormatError, match="chat template is broken"):
             broken.ask(PROMPT)
-        assert broken.complete("Việt Nam", max_tokens=2).answer_tokens == 2
+        assert broken.complete("Việt Nam", max_tokens=2, ignore_eos=True).answer_tokens == 2
 
 
 # ---- life --------------------------------------------------------------------------------------------------
@@ -346,15 +350,17 @@ def test_closing_wakes_who_waits() -> None:
 
     def work() -> None:
         try:
-            outcome.append(endless(model).answer().finish_reason)
+            while (reason := endless(model).answer().finish_reason) == "context":
+                pass  # a fast machine came to the end
+            outcome.append(reason)
         except binhdan.ClosedError as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     time.sleep(0.2)
     model.close()
-    thread.join(10)
+    thread.join(30)
     assert outcome and (outcome[0] == "cancelled" or isinstance(outcome[0], binhdan.ClosedError))
 
 

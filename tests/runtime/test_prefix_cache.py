@@ -28,7 +28,8 @@ def test_a_shared_system_prompt_is_known(chatty: binhdan.Model) -> None:
     first, second = ask(chatty, "ha noi o dau?"), ask(chatty, "sach nao hay?")
     assert first.cached_tokens == 0
     assert second.prompt_tokens - 2 * PAGE <= second.cached_tokens < second.prompt_tokens
-    for _ in range(100):  # the last event comes before the engine has tidied up
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # the last event comes before the engine has tidied up
         report = chatty.load_report()
         if report["running"] == 0:
             break

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def ask(url: str, **more: Any) -> Any:
     return answer.json()
 
 
+def answers_in(ledger: Path) -> int:
+    with closing(sqlite3.connect(ledger)) as file:
+        return int(file.execute("SELECT coalesce(sum(answers), 0) FROM usage").fetchone()[0])
+
+
 def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
     path = tmp_path / "hỏng.gguf"
     path.write_bytes(b"GGUF")
@@ -67,13 +73,15 @@ def test_sigterm_lets_answers_end() -> None:
             "stream": True,
             "ignore_eos": True,
             "max_tokens": 300,
+            "stream_options": {"include_usage": True},
         }
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)
             running.send_signal(signal.SIGTERM)
             rest = list(lines)
-        assert rest[-2:] == ["data: [DONE]", ""] and len(rest) > 300
+        assert rest[-2:] == ["data: [DONE]", ""]
+        assert json.loads(rest[-4].removeprefix("data: "))["usage"]["completion_tokens"] == 300
         assert running.wait(30) == 0
 
 
@@ -87,7 +95,8 @@ def test_killed_it_keeps_its_ledger_and_its_prefix_cache(tmp_path: Path) -> None
         deadline = time.monotonic() + 30
         while not any(folder.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(1.5)  # the ledger is written once a second
+        while not answers_in(ledger) and time.monotonic() < deadline:  # it is written once a second
+            time.sleep(0.02)
         running.kill()
         running.wait()
     with process(*arguments) as (_, url):

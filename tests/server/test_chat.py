@@ -199,16 +199,27 @@ def test_a_client_that_goes_frees_its_place(url: str) -> None:
         )
 
     def await_running(wanted: int) -> bool:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while running() != wanted and time.monotonic() < deadline:
             time.sleep(0.005)
         return running() == wanted
 
     body = {"model": "tí-hon", "messages": MESSAGES, "max_tokens": 900, "ignore_eos": True}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | {"stream": True}) as answer:
-        pieces = answer.iter_bytes()  # kept: when it goes, the connection does
-        next(pieces)
-        assert await_running(1)
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{url}/v1/chat/completions", json=body, timeout=httpx.Timeout(10, read=0.05))
-    assert await_running(0), "the engine works for nobody"
+
+    def leaves_while_it_runs() -> bool:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | {"stream": True}) as answer:
+            pieces = answer.iter_bytes()  # kept: when it goes, the connection does
+            next(pieces)
+            return running() == 1
+
+    def does_not_wait() -> bool:
+        try:
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=httpx.Timeout(10, read=0.05))
+        except httpx.ReadTimeout:
+            return True
+        return False
+
+    for leaves in (leaves_while_it_runs, does_not_wait):
+        # A fast engine beside a client that is held up may come to the end of an answer.
+        assert any(leaves() for _ in range(20))
+        assert await_running(0), "the engine works for nobody"

@@ -29,10 +29,10 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 
 def test_the_same_as_in_process(client: openai.OpenAI, model: binhdan.Model) -> None:
-    want = model.complete(PROMPT, max_tokens=4)
-    answer = client.completions.create(model="a", prompt=PROMPT, max_tokens=4)
+    want = model.complete(PROMPT, max_tokens=2)
+    answer = client.completions.create(model="a", prompt=PROMPT, max_tokens=2)
     assert (answer.choices[0].text, answer.choices[0].finish_reason) == (want.text, "length")
-    tokens = client.completions.create(model="a", prompt=model.tokenize(PROMPT), max_tokens=4)
+    tokens = client.completions.create(model="a", prompt=model.tokenize(PROMPT), max_tokens=2)
     assert tokens.choices[0].text == want.text
 
 
@@ -46,17 +46,17 @@ def test_several_prompts_and_n(client: openai.OpenAI) -> None:
 
 
 def test_a_stream(client: openai.OpenAI) -> None:
-    whole = client.completions.create(model="a", prompt=PROMPT, max_tokens=4).choices[0].text
-    chunks = list(client.completions.create(model="a", prompt=PROMPT, max_tokens=4, stream=True))
+    whole = client.completions.create(model="a", prompt=PROMPT, max_tokens=2).choices[0].text
+    chunks = list(client.completions.create(model="a", prompt=PROMPT, max_tokens=2, stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole
     assert chunks[-1].choices[0].finish_reason == "length"
 
 
 def test_legacy_logprobs(client: openai.OpenAI) -> None:
-    choice = client.completions.create(model="a", prompt=PROMPT, max_tokens=4, logprobs=2).choices[0]
+    choice = client.completions.create(model="a", prompt=PROMPT, max_tokens=2, logprobs=2).choices[0]
     logprobs = choice.logprobs
     assert logprobs is not None and logprobs.tokens is not None and logprobs.text_offset is not None
-    assert len(logprobs.tokens) == 4 and logprobs.text_offset[0] == 0
+    assert len(logprobs.tokens) == 2 and logprobs.text_offset[0] == 0
     assert logprobs.token_logprobs is not None and all(value <= 0 for value in logprobs.token_logprobs)
 
 

@@ -44,7 +44,11 @@ PERSON: dict[str, Any] = {
             "required": ["tỉnh"],
             "additionalProperties": False,
         },
-        "điểm": {"type": "array", "items": {"type": "number", "multipleOf": 0.5}, "maxItems": 3},
+        "điểm": {
+            "type": "array",
+            "items": {"type": "number", "multipleOf": 0.5, "minimum": 0, "maximum": 10},
+            "maxItems": 3,
+        },
         "bạn": {"type": "array", "items": {"$ref": "#/$defs/bạn"}, "minItems": 1, "maxItems": 2},
     },
     "required": ["tên", "tuổi", "giới tính", "địa chỉ", "bạn"],

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -75,15 +76,16 @@ class Site:
         self.address = ("127.0.0.1", httpx.URL(self.url).port or 0)
 
     def raw(self, *parts: bytes, pause: float = 0.0) -> bytes:
-        """Sends bytes as they are, and returns all that comes until the server closes or two seconds pass."""
+        """Sends bytes as they are, and returns all that comes up to its end, or within half a minute."""
         with socket.create_connection(self.address) as connection:
-            for part in parts:
-                connection.sendall(part)
-                time.sleep(pause)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it did not want to hear more
+                for part in parts:
+                    connection.sendall(part)
+                    time.sleep(pause)
             return read(connection)
 
 
-def read(connection: socket.socket, seconds: float = 2.0) -> bytes:
+def read(connection: socket.socket, seconds: float = 30.0) -> bytes:
     connection.settimeout(seconds)
     data = b""
     try:
@@ -319,13 +321,13 @@ def test_bodies_that_are_too_large(serve: Callable[..., str]) -> None:
 def test_all_bodies_together(serve: Callable[..., str]) -> None:
     site = Site(serve, buffered_bytes=1500)
     with socket.create_connection(site.address) as waiting:
-        waiting.sendall(post(1200, b"[" + b" " * 999))
+        waiting.sendall(post(1200, b"[" + b" " * 999, "Connection: close"))
         time.sleep(0.2)
         answer = site.client.post("/v1/echo", json=["x" * 600])
         error_of(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
         waiting.sendall(b" " * 199 + b"]")
-        assert b" 200 " in read(waiting, 0.5)
+        assert b" 200 " in read(waiting)
     assert site.client.post("/v1/echo", json=["x" * 600]).status_code == 200
 
 
@@ -334,7 +336,7 @@ def test_bodies_that_dribble(serve: Callable[..., str]) -> None:
     start = time.monotonic()
     answer = site.raw(post(100, b"["), *[b" "] * 4, pause=0.05)
     assert b" 408 " in answer.split(b"\r\n")[0] and b'"code":"timeout"' in answer
-    assert b"connection: close" in answer.lower() and time.monotonic() - start < 5
+    assert b"connection: close" in answer.lower() and time.monotonic() - start < 30
     assert site.client.post("/v1/echo", json=[1]).json() == [1] and site.calls == 1
 
 
@@ -343,10 +345,13 @@ def test_clients_that_leave_before_the_end(
 ) -> None:
     caplog.set_level(logging.INFO, "binhdan.server")
     site = Site(serve, buffered_bytes=1500)
-    for _ in range(3):  # what they held is free again
+    for gone in range(1, 4):  # what they held is free again
         with socket.create_connection(site.address) as connection:
             connection.sendall(post(1400, b"x" * 1000))
             time.sleep(0.05)
+        deadline = time.monotonic() + 30
+        while len(caplog.records) < gone and time.monotonic() < deadline:
+            time.sleep(0.01)
     deadline = time.monotonic() + 5
     while len(caplog.records) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -21,8 +21,8 @@ LARGE = 32 << 20
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """/: answers at once, without a look at the body. /read: after the body. /slow: after half a second.
-    /large: 32 MiB."""
+    """/: answers at once, without a look at the body. /read: after the body. /slow: after half a second;
+    /slower: after two. /large: 32 MiB."""
     if scope["type"] != "http":
         return
     path, size = scope["path"], 0
@@ -30,8 +30,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive()).get("more_body", False):
             size += len(message["body"])
         size += len(message.get("body", b""))
-    if path == "/slow":
-        await asyncio.sleep(0.5)
+    await asyncio.sleep({"/slow": 0.5, "/slower": 2}.get(path, 0))
     body = b"x" * LARGE if path == "/large" else str(size).encode()
     length = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -142,18 +141,18 @@ def test_large_bodies_and_answers(start: Start) -> None:
 
 
 def test_stray_bytes_do_not_cost_an_answer(start: Start, clients: Connect) -> None:
-    client = clients(start(header_seconds=0.1), GET.replace(b"/ ", b"/slow "))
+    client = clients(start(header_seconds=1), GET.replace(b"/ ", b"/slower "))
     time.sleep(0.05)
     client.send(b"\r\n")
     assert client.answer().startswith(b"HTTP/1.1 200 ")
 
 
 def test_idle_connections_are_closed(start: Start, clients: Connect) -> None:
-    address = start(keep_alive=0.2, header_seconds=0.3)
+    address = start(keep_alive=1, header_seconds=1.5)
     begin = time.monotonic()
     assert clients(address).rest() == b""  # opened and left
     assert clients(address, GET).rest().startswith(b"HTTP/1.1 200 ")
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 30
 
 
 # ---- headers -----------------------------------------------------------------------------------------------
@@ -165,12 +164,13 @@ def test_headers_that_dribble(start: Start, clients: Connect) -> None:
     slow = [clients(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ") for _ in range(3)]
     for _ in range(5):
         for client in slow:
-            client.send(b"b")
+            with suppress(BrokenPipeError, ConnectionResetError):  # this test may be slower than allowed
+                client.send(b"b")
         time.sleep(0.05)
     assert clients(address, GET).answer().startswith(b"HTTP/1.1 200 ")  # others are served meanwhile
     for client in slow:
         assert "in time" in refused(client.rest(), 408)
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 30
     # The same where a connection was good before; and empty lines are no headers either.
     client = clients(address, GET)
     client.answer()
@@ -240,7 +240,7 @@ def test_other_protocols_are_not_spoken(start: Start, clients: Connect, caplog: 
 
 def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
     """It was answered already; what is still to come may come, for a while, and the connection stays good."""
-    address = start(header_seconds=0.4, body_bytes=10_000, keep_alive=0.4)
+    address = start(header_seconds=1.5, body_bytes=10_000, keep_alive=1.5)
     client = clients(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n")
     assert client.answer().startswith(b"HTTP/1.1 200 ")
     client.send(b"x" * 3000)
@@ -257,10 +257,10 @@ def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
     client.answer()
     begin = time.monotonic()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        for _ in range(200):  # dribbling for ever
+        for _ in range(600):  # dribbling for ever
             client.send(b"x")
             time.sleep(0.05)
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 30
 
 
 def test_the_rest_of_a_refused_body_that_is_too_large(start: Start, clients: Connect) -> None:
@@ -320,12 +320,12 @@ def test_clients_that_do_not_read(start: Start, clients: Connect) -> None:
     client = clients(address, GET.replace(b"/ ", b"/large "))
     begin = time.monotonic()
     while b" 200 " not in (answer := try_get(address)):  # until its place is free
-        assert time.monotonic() - begin < 8, answer
+        assert time.monotonic() - begin < 30, answer
         time.sleep(0.05)
     assert 0 < len(client.rest()) < LARGE
 
 
 def try_get(address: tuple[str, int]) -> bytes:
-    with socket.create_connection(address, timeout=2) as connection:
+    with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(GET)
         return connection.recv(4096)

@@ -136,16 +136,27 @@ def test_serving(running: Any) -> None:
     assert failed["error"]["type"] == "KeyError" and failed["request_id"] == requests[-1]["request_id"]
 
 
+def stops_listening(url: str) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/livez")
+        except httpx.ConnectError:
+            return True
+        except httpx.TransportError:  # it came while the door was closing
+            pass
+        time.sleep(0.02)
+    return False
+
+
 def test_running_requests_end_before_it_does(running: Any) -> None:
     server = running()
-    with httpx.stream("GET", f"{server.url}/count/10", timeout=30) as answer:
+    with httpx.stream("GET", f"{server.url}/count/50", timeout=30) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "0"
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        with pytest.raises(httpx.ConnectError):  # nobody new
-            httpx.get(f"{server.url}/livez")
-        assert list(lines) == [str(i) for i in range(1, 10)]
+        assert stops_listening(server.url) and server.process.poll() is None  # nobody new
+        assert list(lines) == [str(i) for i in range(1, 50)]
     assert server.end() == 0
 
 
@@ -169,7 +180,7 @@ def test_ctrl_c(running: Any) -> None:
 
 def test_settings_arrive(running: Any, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text('threads = 1\nmax_waiting = 9\nheader_seconds = 0.3\nprefix_cache_dir_bytes = "1GiB"\n')
+    file.write_text('threads = 1\nmax_waiting = 9\nheader_seconds = 1.5\nprefix_cache_dir_bytes = "1GiB"\n')
     server = running(
         *("embedded", "--config", str(file), "--model", "small=embedded", "--default-model", "small"),
         *("--max-waiting", "8", "--kv-bytes", "64MiB", "--deterministic", "--no-page", "--open-metrics"),
