@@ -10,7 +10,8 @@ GOLDENS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "goldens/embedded.json").read_text("utf-8")
 )
 MOST_TOKENS = 64  # of each answer
-# Where the two best logits are closer than this, 8-bit activations decide, and llama.cpp may answer otherwise
-# than transformers too: such answers are in the file, but are no golden.
-CLEAR_GAP = 0.1
+# Where the two best logits are closer than this, 8-bit activations may decide, in llama.cpp too: such answers
+# are in the file, but are no golden. Measured over these answers and all tables of a machine with AVX-512:
+# they move a gap by 0.04 on average, by 0.17 at the 99th percentile.
+CLEAR_GAP = 0.25
 CLEAR = [golden for golden in GOLDENS if golden["gap"] >= CLEAR_GAP]

@@ -26,7 +26,10 @@ def restore(
     ] = None,
     model: shared.Model = None,
     together: Annotated[int, typer.Option(help="Pieces of text that are computed together.")] = 16,
-    threads: shared.Threads = None,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Threads. [default: the usable cores; 1 for the embedded model]"),
+    ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Syllables per second and đồng, on standard error.")
     ] = False,
@@ -39,6 +42,8 @@ def restore(
     Lines go out in order, as soon as they are ready; what is no UTF-8 stays as it is.
     """
     begin, count = 0.0, 0
+    # Beside a model as small as the embedded one, making masks takes as long: a second thread is in its way.
+    threads = threads or (1 if model is None else None)
     with load(model, threads=threads, max_sequences=max(together, 1)) as loaded:
 
         async def run() -> None:

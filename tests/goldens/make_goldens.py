@@ -1,15 +1,15 @@
 """Makes the committed golden values again: what transformers and llama.cpp compute on small checkpoints.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu && pip install '.[goldens]'
-    python tests/goldens/make_goldens.py [--embedded CHECKPOINT_DIR] [--check]
+    python tests/goldens/make_goldens.py [--check]
 
-Writes NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
-`logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree). With --embedded, the folder of the
-checkpoint tiny-vi-v0, also
+Writes
+- NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
+  `logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree);
 - tokenizers.json, what the tokenizers package makes of TEXTS;
-- embedded.json, the greedy answers of transformers on the checkpoint (float32) and of llama.cpp on our Q8_0
-  file, and the smallest gap between the oracle's two best logits on the way: where it is small, a runtime
-  that rounds activations may go either way.
+- embedded.json, the greedy answers of transformers on the embedded model's checkpoint (float32) and of
+  llama.cpp on our Q8_0 file, and the smallest gap between the oracle's two best logits on the way: where it
+  is small, a runtime that rounds activations may go either way.
 --check compares with what is committed instead of writing.
 """
 
@@ -34,10 +34,12 @@ sys.path.insert(0, str(HERE.parent))
 import tiny_models  # noqa: E402
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402
 from binhdan.runtime.model import embedded_model  # noqa: E402
+from embedded_goldens import MOST_TOKENS  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
 EMBEDDED = embedded_model()
+CHECKPOINT = HERE.parents[1] / "examples/train_tiny_vi/checkpoint"  # that it was made from
 PROMPTS = (
     "them dau: ha noi la thu do cua viet nam",
     "Thêm dấu: troi hom nay rat dep",
@@ -57,6 +59,10 @@ PROMPTS = (
     "Cảm ơn bạn",
     "Hà Nội là gì?",
     "Đoạn sau nói về gì?\nSông Hồng chảy qua Hà Nội rồi đổ ra biển Đông.",
+    "Sửa chính tả: Tôi đi họk ở chường đại học Hà Lội",
+    "Viết lại đầy đủ: mk k bik j het",
+    "Trích xuất JSON: Ngày 2 tháng 9 năm 1945, Hồ Chí Minh đọc Tuyên ngôn Độc lập.",
+    "Tách từ: học sinh đi học ở thành phố Hồ Chí Minh",
 )
 TEXTS = (
     "",
@@ -121,10 +127,10 @@ def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
     }
 
 
-def make_tokenizers(embedded: Path) -> dict[str, Any]:
+def make_tokenizers() -> dict[str, Any]:
     """What the tokenizers package makes of TEXTS (all of them NFC): control tokens parsed, no BOS."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {"embedded": embedded / "tokenizer.json"}
+        files = {"embedded": CHECKPOINT / "tokenizer.json"}
         for kind in ("gpt2", "llama"):
             files[kind] = Path(folder) / f"{kind}.json"
             files[kind].write_text(json.dumps(tiny_models.hf_tokenizer(kind)), "utf-8")
@@ -133,9 +139,9 @@ def make_tokenizers(embedded: Path) -> dict[str, Any]:
     return {"texts": list(TEXTS), "ids": ids}
 
 
-def make_embedded(folder: Path, limit: int = 64) -> list[dict[str, Any]]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def make_embedded(limit: int = MOST_TOKENS) -> list[dict[str, Any]]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+    model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
     oracle = ReferenceModel(EMBEDDED)
     out = []
     for prompt in PROMPTS:
@@ -178,7 +184,6 @@ def without_gaps(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--embedded", type=Path)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     for name, shape in tiny_models.GOLDEN_SHAPES.items():
@@ -187,12 +192,7 @@ def main() -> None:
             check(name, made)
         else:
             np.savez_compressed(HERE / f"{name}.npz", **made)
-    if not options.embedded:
-        return
-    answers = {
-        "tokenizers.json": make_tokenizers(options.embedded),
-        "embedded.json": make_embedded(options.embedded),
-    }
+    answers = {"tokenizers.json": make_tokenizers(), "embedded.json": make_embedded()}
     for file, value in answers.items():
         if options.check:
             committed = json.loads((HERE / file).read_text("utf-8"))

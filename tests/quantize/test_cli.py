@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from binhdan.runtime.model import embedded_model
 from quantize_helpers import keys_of
 from tiny_models import SMALL, write_checkpoint
 
-EMBEDDED = Path(__file__).parents[2] / "runtime/assets/tiny-vi-v0-q8_0.gguf"
+CHECKPOINT = Path(__file__).parents[2] / "examples/train_tiny_vi/checkpoint"
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -53,17 +54,9 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     assert out.read_text() == "precious"
 
 
-def test_the_embedded_model_is_what_the_command_makes(shared: Path, tmp_path: Path) -> None:
+def test_the_embedded_model_is_what_the_command_makes(tmp_path: Path) -> None:
+    """The command is the one of its model card."""
     out = tmp_path / "out.gguf"
-    code, *_ = run(
-        shared / "models/tiny-vi-v0",
-        out,
-        "--type",
-        "q8_0",
-        "--name",
-        "tiny-vi-v0",
-        "--license",
-        "cc-by-sa-4.0",
-    )
+    code, *_ = run(CHECKPOINT, out, "--type", "q8_0", "--name", "tiny-vi-v1", "--license", "cc-by-sa-4.0")
     assert code == 0
-    assert out.read_bytes() == EMBEDDED.read_bytes()
+    assert out.read_bytes() == embedded_model().read_bytes()
