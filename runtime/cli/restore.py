@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, Optional
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
 
 import typer
 from binhdan.runtime.cli import options as shared
 from binhdan.runtime.errors import FileReadError
 from binhdan.runtime.model import load
 from binhdan.runtime.restore import Restorer, syllables
+
+if TYPE_CHECKING:
+    from binhdan.bench.cost_model import CostModel
 
 _MOST_LINE = 1 << 20  # bytes
 
@@ -41,6 +44,7 @@ def restore(
 
     Lines go out in order, as soon as they are ready; what is no UTF-8 stays as it is.
     """
+    cost_of = _cost_model(board) if stats else None  # a board that there is not is told before the work
     begin, count = 0.0, 0
     # Beside a model as small as the embedded one, making masks takes as long: a second thread is in its way.
     threads = threads or (1 if model is None else None)
@@ -60,7 +64,7 @@ def restore(
         seconds = time.monotonic() - begin
         speed = count / seconds if seconds else 0.0
         print(
-            f"{count:,} syllables in {seconds:.1f} s: {speed:,.0f} a second{_cost(speed, board)}",
+            f"{count:,} syllables in {seconds:.1f} s: {speed:,.0f} a second{_cost(speed, cost_of)}",
             file=sys.stderr,
         )
 
@@ -78,13 +82,19 @@ async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
             raise FileReadError(f"{file or 'standard input'}: {os.strerror(error.errno or 0)}") from error
 
 
-def _cost(speed: float, board: str) -> str:
-    if not speed:
-        return ""
+def _cost_model(board: str) -> CostModel | None:
     try:
         from binhdan.bench.cost_model import CostModel
         from binhdan.bench.figures import load_board
     except ModuleNotFoundError:
+        return None
+    return CostModel(board=load_board(board))
+
+
+def _cost(speed: float, cost_of: CostModel | None) -> str:
+    if cost_of is None:
         return "; with binhdan[bench] also what they cost"
-    cost = CostModel(board=load_board(board)).answer(1e6 / speed)
+    if not speed:
+        return ""
+    cost = cost_of.answer(1e6 / speed)
     return f"; {cost.vnd:,.1f} đ for a million ({cost.basis})"
