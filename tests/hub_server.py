@@ -21,7 +21,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repos: dict[str, dict[str, bytes]] = {}
-        self.cut_after: int | None = None  # a download breaks off after so many bytes, for good
+        self.stall_after: int | None = None  # a download stands still after so many bytes
         self.broken = False  # sends other bytes than it promises
         self.ranges: list[str | None] = []  # Range headers of the downloads
 
@@ -92,10 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = bytes(byte ^ 1 for byte in body)
         if wanted:
             head["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._answer(206 if wanted else 200, body, head, self.server.cut_after)
+        self._answer(206 if wanted else 200, body, head, self.server.stall_after)
 
     def _answer(
-        self, code: int, body: bytes, head: dict[str, str] | None = None, cut: int | None = None
+        self, code: int, body: bytes, head: dict[str, str] | None = None, stall: int | None = None
     ) -> None:
         self.send_response(code)
         for key, value in (head or {}).items():
@@ -104,8 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(body if cut is None else body[:cut])
-        if cut is not None:
+        self.wfile.write(body if stall is None else body[:stall])
+        if stall is not None:
+            self.rfile.read(1)  # until the client goes
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:

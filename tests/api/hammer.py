@@ -15,6 +15,7 @@ from collections import Counter
 from api.abi import ffi, last_error, lib, open_model, prompt, request, struct
 
 THREADS = 8
+WANTED = {f"{name} OK" for name in ("engine_create", "submit", "queue_next", "engine_close", "cancel")}
 LATE = {lib.BINHDAN_OK, lib.BINHDAN_INVALID_HANDLE, lib.BINHDAN_CLOSED, lib.BINHDAN_BUSY}
 
 
@@ -102,7 +103,8 @@ class Hammer:
         chance = random.Random(seed)
         often = [self.submit, self.next, self.next, self.next, self.cancel, self.mask, self.fd, self.describe]
         rare = [self.create_engine, self.create_queue, self.close_queue, self.close_engine]
-        while time.monotonic() < until:
+        # A process that stood still goes on until each of WANTED has come.
+        while (now := time.monotonic()) < until or (now < until + 30 and not self.counts.keys() >= WANTED):
             kinds = rare if chance.random() < 0.15 else often
             if chance.random() < 0.002:
                 kinds = [self.reopen_model]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from api.hammer import WANTED
 
 
 def hammer(seconds: float, seed: int) -> str:
@@ -15,7 +16,7 @@ def hammer(seconds: float, seed: int) -> str:
         [sys.executable, "-X", "faulthandler", "-m", "api.hammer", str(seconds), str(seed)],
         capture_output=True,
         text=True,
-        timeout=seconds + 60,
+        timeout=seconds + 120,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr
@@ -24,8 +25,7 @@ def hammer(seconds: float, seed: int) -> str:
 
 def test_hammer() -> None:
     counts = hammer(1.5, 1)
-    for call in ["engine_create OK", "submit OK", "queue_next OK", "engine_close OK", "cancel OK"]:
-        assert call in counts
+    assert all(call in counts for call in WANTED)
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_fetches_checks_and_finds_again(server: Hub, home: Path) -> None:
 
 def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
     data = server.repos.setdefault("vi/be", {}).setdefault("be.gguf", noise(25 << 20))
-    server.cut_after = 12 << 20
+    server.stall_after = 12 << 20
     with subprocess.Popen(
         command("pull", "vi/be"),
         env=variables(server, home),
@@ -86,7 +86,7 @@ def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr
     assert not list(home.rglob("*.gguf"))
-    server.cut_after = None
+    server.stall_after = None
     server.ranges.clear()
     done = run(server, home, "pull", "vi/be")
     assert done.returncode == 0, done.stderr
