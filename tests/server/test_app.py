@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from server_records import counted
 from serving import QUESTION
 
 SYSTEM = "Bạn là trợ lý của cửa hàng sách. " * 30
@@ -48,11 +48,6 @@ def ask(url: str, **more: Any) -> Any:
     answer = httpx.post(f"{url}/v1/chat/completions", json={"messages": messages} | more, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def answers_in(ledger: Path) -> int:
-    with closing(sqlite3.connect(ledger)) as file:
-        return int(file.execute("SELECT coalesce(sum(answers), 0) FROM usage").fetchone()[0])
 
 
 def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
@@ -95,7 +90,7 @@ def test_killed_it_keeps_its_ledger_and_its_prefix_cache(tmp_path: Path) -> None
         deadline = time.monotonic() + 30
         while not any(folder.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        while not answers_in(ledger) and time.monotonic() < deadline:  # it is written once a second
+        while not counted(ledger) and time.monotonic() < deadline:  # it is written once a second
             time.sleep(0.02)
         running.kill()
         running.wait()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from binhdan.runtime.server.ledger import Ledger, LedgerError, Totals, day_of
-from server_records import bill, record
+from server_records import bill, counted, record
 
 NOON = datetime(2026, 11, 22, 5, 0, tzinfo=UTC).timestamp()  # in Hà Nội
 DAY = 86_400.0
@@ -27,14 +27,6 @@ DAY = 86_400.0
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite"
-
-
-def counted(path: Path) -> int:
-    """Answers that another program finds in the file."""
-    with closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        (answers,) = database.execute("SELECT coalesce(sum(answers), 0) FROM usage").fetchone()
-    return int(answers)
 
 
 def test_sums(path: Path) -> None:
