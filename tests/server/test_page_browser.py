@@ -1,4 +1,5 @@
-"""The chat page in a browser, with the real server and the embedded model behind it."""
+"""The chat page in a browser, with the real server and the embedded model behind it; where an answer must be
+slow or of a certain form, a scripted one."""
 
 from __future__ import annotations
 
@@ -14,14 +15,16 @@ pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'b
 
 from browser import CONTRAST, chromium, visit
 from playwright.sync_api import expect
+from scripted_chat import Reply, ScriptedChat, piece, whole
 from serving import ANSWER, QUESTION, serving
+from uvicorn_thread import running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
-ENDLESS = "viet tiep: ngay xua ngay xua"  # the embedded model goes on until its context is full
+TELL = "Kể chuyện đi"  # answered by endless()
 GREETING = "Xin chào!"
 LETTERS = "ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
 KEY = "sk-chia-khoa-cua-ba"
@@ -37,6 +40,22 @@ def browser() -> Iterator[Browser]:
 def url() -> Iterator[str]:
     with serving() as url:
         yield url
+
+
+@pytest.fixture
+def chat() -> ScriptedChat:
+    return ScriptedChat()
+
+
+@pytest.fixture
+def scripted_url(chat: ScriptedChat) -> Iterator[str]:
+    with running(chat.app) as url:
+        yield url
+
+
+def endless() -> Reply:
+    """Ten words a second, for minutes."""
+    return Reply([step for number in range(2000) for step in (piece(f"từ {number}, "), 0.1)])
 
 
 def ask(page: Page, text: str) -> None:
@@ -91,13 +110,14 @@ def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
         assert page.locator(".message > .text").all_inner_texts() == before
 
 
-def test_stop(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+def test_stop(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies += [endless(), endless(), whole("Chào bạn.")]
+    with visit(browser, scripted_url) as page:
         for way in ("Escape", "button"):
             page.click("#new-chat")
-            ask(page, ENDLESS)
+            ask(page, TELL)
             answer = page.locator(".answer > .text")
-            expect(answer).to_contain_text("ngày xưa, gọi là")
+            expect(answer).to_contain_text("từ 3,")
             expect(page.locator("#send")).to_be_hidden()
             page.press("#question", "Escape") if way == "Escape" else page.click("#stop")
             expect(page.locator(".answer .note")).to_have_text("Bạn đã dừng câu trả lời ở đây.")
@@ -113,23 +133,25 @@ def test_stop(browser: Browser, url: str) -> None:
         expect(page.locator(".message")).to_have_count(4)
 
 
-def test_left_in_the_middle(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
-        ask(page, ENDLESS)
-        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa, gọi là")
+def test_left_in_the_middle(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies.append(endless())
+    with visit(browser, scripted_url) as page:
+        ask(page, TELL)
+        expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
         page.reload()
-        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa, gọi là")
+        expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
         expect(page.locator("#send")).to_be_visible()
 
 
-def test_two_conversations_at_once(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
-        ask(page, ENDLESS)
-        expect(page.locator(".answer > .text")).to_contain_text("ngày xưa")
+def test_two_conversations_at_once(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies += [endless(), whole(ANSWER)]
+    with visit(browser, scripted_url) as page:
+        ask(page, TELL)
+        expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
         page.click("#new-chat")
         ask(page, QUESTION)
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
-        page.click(f"#conversations .open:has-text('{ENDLESS}')")
+        page.click(f"#conversations .open:has-text('{TELL}')")
         expect(page.locator("#stop")).to_be_visible()
         length = len(page.locator(".answer > .text").inner_text())
         expect(page.locator(".answer > .text")).to_have_text(re.compile(f".{{{length + 5}}}", re.DOTALL))
@@ -218,9 +240,11 @@ def test_key(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_phone(browser: Browser, url: str, tmp_path: Path, width: int) -> None:
+def test_phone(browser: Browser, chat: ScriptedChat, scripted_url: str, tmp_path: Path, width: int) -> None:
     phone = {"viewport": {"width": width, "height": 640}, "has_touch": True, "is_mobile": True}
-    with visit(browser, url, **phone) as page:
+    word = "Donaudampfschifffahrtsgesellschaft" * 6
+    chat.replies += [whole(word), whole(ANSWER)]
+    with visit(browser, scripted_url, **phone) as page:
 
         def fits() -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -228,7 +252,7 @@ def test_phone(browser: Browser, url: str, tmp_path: Path, width: int) -> None:
 
         fits()
         page.screenshot(path=tmp_path / f"phone-{width}-welcome.png")
-        ask(page, "Donaudampfschifffahrtsgesellschaft" * 6)
+        ask(page, word)
         wait(page)
         ask(page, QUESTION)
         wait(page)
