@@ -1,8 +1,9 @@
-"""Answers without a model: at each step any token that the mask allows, to be as wild as can be."""
+"""Masks, and answers without a model: at each step any token that a mask allows, as wild as can be."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from binhdan.runtime.server.constraints import Constraint
@@ -32,3 +33,9 @@ def walk(model: binhdan.Model, constraint: Constraint, seed: int, most: int = 40
         tokens.append(choose(choices))
         bits = mask(tokens)
     return model.detokenize_bytes(tokens), False
+
+
+def every_token(model: binhdan.Model) -> Callable[[Sequence[int]], bytes]:
+    """A mask that allows all: the engine waits for it at each token, and so never ends before its reader."""
+    words = b"\xff" * ((model.info.vocabulary + 31) // 32 * 4)
+    return lambda tokens: words

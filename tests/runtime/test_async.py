@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
 
 import pytest
+from mask_walk import every_token
 
 import binhdan
 
@@ -23,12 +23,6 @@ async def idle(model: binhdan.Model) -> bool:
             return True
         await asyncio.sleep(0.01)
     return False
-
-
-def every_token(model: binhdan.Model) -> Callable[[Sequence[int]], bytes]:
-    """The engine waits for each mask, and so for the loop: it never ends before a loop that is held up."""
-    words = b"\xff" * ((model.info.vocabulary + 31) // 32 * 4)
-    return lambda tokens: words
 
 
 async def test_pieces_and_answers(model: binhdan.Model) -> None:

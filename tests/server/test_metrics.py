@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from binhdan.runtime.errors import ClosedError
 from binhdan.runtime.server.metrics import BUCKETS, Metrics
+from mask_walk import every_token
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from server_records import bill, record
 
@@ -111,9 +112,8 @@ def test_gauges_are_read_at_each_scrape() -> None:
 
 def test_the_engine_tells_what_the_gauges_need(model: binhdan.Model) -> None:
     metrics = Metrics(lambda: {"tiny-vi": model.load_report()})
-    every_token = b"\xff" * ((model.info.vocabulary + 31) // 32 * 4)
     # The engine waits for each mask, and so the request runs for as long as nobody reads.
-    with model.ask("them dau: ha noi", stream=True, ignore_eos=True, mask=lambda _: every_token) as stream:
+    with model.ask("them dau: ha noi", stream=True, ignore_eos=True, mask=every_token(model)) as stream:
         pieces = iter(stream)  # kept: when it goes, the request is cancelled
         next(pieces)
         use, deadline = 0.0, time.monotonic() + 30
