@@ -1,4 +1,4 @@
-"""Trees of files such as Linux shows its meters in, for the tests of runtime/energy."""
+"""Trees of files that mimic the meters in Linux sysfs, for the tests of runtime/energy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def write(folder: Path, **files: object) -> Path:
     return folder
 
 
-def rapl(sysfs: Path, zone: str, name: str, energy: int, most: int = RANGE) -> Path:
+def rapl(sysfs: Path, zone: str, name: str, energy: int, max_range: int = RANGE) -> Path:
     folder = sysfs / "class" / "powercap" / zone
-    return write(folder, name=name, energy_uj=energy, max_energy_range_uj=most)
+    return write(folder, name=name, energy_uj=energy, max_energy_range_uj=max_range)
 
 
 def chip(sysfs: Path, number: int, name: str, **files: object) -> Path:
