@@ -6,17 +6,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from binhdan.bench.output import progress, to_json
+
+import binhdan
+from binhdan.bench.common.output import progress, to_json
+from binhdan.bench.load.cli import app as serving
 from binhdan.bench.plan.cli import plan
-from binhdan.bench.serving.cli import app as serving
 from binhdan.bench.suite import cli as suite
 from binhdan.bench.suite import cli_results as results
 from binhdan.runtime.options import KvType
 
-import binhdan
-
 if TYPE_CHECKING:
-    from binhdan.bench.workload import Workload
+    from binhdan.bench.micro.case import Workload
 
 app = typer.Typer(help="Measure this machine.", add_completion=False, rich_markup_mode=None)
 app.add_typer(serving, name="serve")
@@ -45,8 +45,8 @@ def speed(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Prompt and decode speed, and the share of the memory bandwidth that decoding reaches."""
-    from binhdan.bench.speed import measure
-    from binhdan.bench.tables import speed_table
+    from binhdan.bench.micro.speed import measure
+    from binhdan.bench.micro.tables import speed_table
 
     with binhdan.load(model, threads=threads, prefix_cache=False) as loaded:
         result = measure(loaded, prompt=prompt, decode=decode, runs=runs)
@@ -85,9 +85,9 @@ def peers(
     ] = False,
 ) -> None:
     """This engine beside llama.cpp and its relatives: same file, threads and sizes, in turns."""
-    from binhdan.bench import engines
-    from binhdan.bench.peers import compare
-    from binhdan.bench.tables import machine_line, peers_table
+    from binhdan.bench.micro import engines
+    from binhdan.bench.micro.peers import compare
+    from binhdan.bench.micro.tables import machine_line, peers_table
 
     compared: list[engines.Engine] = [engines.Binhdan(isa) for isa in isas or [""]]
     compared += engines.programs(llama_bench or [], llama_batched_bench or [])
@@ -123,8 +123,8 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Where the time goes, operation by operation, and how far each is from the machine's limits."""
-    from binhdan.bench.profile import profile
-    from binhdan.bench.tables import profile_table
+    from binhdan.bench.micro.profile import profile
+    from binhdan.bench.micro.tables import profile_table
 
     workload = _workload(model, threads, prompt, decode, depth, sequences)
     result = profile(workload, isa, kv_type)
@@ -142,8 +142,8 @@ def hot_paths(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
     """Tokenizer, sampler, kernels, HTTP: what every answer goes through, alone or against an older build."""
-    from binhdan.bench.hot_paths import measure
-    from binhdan.bench.tables import hot_paths_table
+    from binhdan.bench.micro.hot_paths import measure
+    from binhdan.bench.micro.tables import hot_paths_table
 
     with progress(rounds * (2 if against else 1)) as step:
         paths = measure(select, seconds, rounds, against, step)
@@ -162,8 +162,8 @@ def kernels(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
     """The matrix kernels alone, on one thread, by table, weight type and shape (needs 'binhdan[bench]')."""
-    from binhdan.bench.kernels import measure
-    from binhdan.bench.tables import kernels_table
+    from binhdan.bench.micro.kernels import measure
+    from binhdan.bench.micro.tables import kernels_table
 
     figures = measure(select, seconds)
     typer.echo(to_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
@@ -172,9 +172,9 @@ def kernels(
 def _workload(
     model: str | None, threads: int | None, prompt: int, decode: int, depth: int, sequences: int
 ) -> Workload:
-    from binhdan.bench.workload import Workload
-    from binhdan.runtime.library import library
-    from binhdan.runtime.model import find_model
+    from binhdan.bench.micro.case import Workload
+    from binhdan.runtime.client.model import find_model
+    from binhdan.runtime.ffi import library
 
     return Workload(
         model=find_model(model),

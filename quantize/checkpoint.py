@@ -16,6 +16,7 @@ from typing import Any, Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+
 from binhdan.runtime.errors import BadFormatError
 
 MAX_JSON_BYTES: Final = 256 << 20  # the largest tokenizer.json known is 35 MB

@@ -11,10 +11,11 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from binhdan.quantize.convert import OutputType, Summary, convert
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
+
+from binhdan.quantize.convert import OutputType, Summary, convert
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -17,6 +17,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
+from gguf.utility import size_label
+
+from binhdan import _native
 from binhdan.quantize.architectures import (
     IGNORED_SUFFIXES,
     Architecture,
@@ -27,10 +31,6 @@ from binhdan.quantize.checkpoint import Checkpoint, CheckpointError, StoredTenso
 from binhdan.quantize.hyperparameters import Hyperparameters, read_hyperparameters
 from binhdan.quantize.rope import interleave_rope_rows, llama3_frequency_factors
 from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
-from gguf.utility import size_label
-
-from binhdan import _native
 
 _CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at a time: 16 MB
 _F16_LIMIT: Final = 65520.0  # rounds to infinity

@@ -10,9 +10,13 @@ class BinhdanError(Exception):
 
 
 class InvalidArgumentError(BinhdanError, ValueError):
-    """A value that is out of range or makes no sense."""
+    """A value that is out of range or has the wrong form. `param`: the field of a request that holds it."""
 
     code = 1
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class ModelNotFoundError(BinhdanError, FileNotFoundError):

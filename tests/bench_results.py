@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from binhdan.bench import result
-from binhdan.bench.disturbance import findings
+from binhdan.bench.suite import result
+from binhdan.bench.suite.disturbance import findings
 from binhdan.bench.suite.summary import cell_of
 
 TEXTS = {"short": "a" * 64, "chats": "b" * 64, "documents": "c" * 64}

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from binhdan.bench.workload import Workload
-from binhdan.runtime.library import library
-from binhdan.runtime.model import embedded_model
-from binhdan.runtime.options import LoadOptions
 from reference_forward import Array, ReferenceModel, divergences, top1_agreement
 
 from binhdan import _native
+from binhdan.bench.micro.case import Workload
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.ffi import library
+from binhdan.runtime.options import LoadOptions
 
 TEXT = Path(__file__).parent / "data/van_ban.txt"
 
@@ -58,7 +58,7 @@ def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> Logi
 
 
 def llama_cpp_logits(model: Path, texts: list[list[int]]) -> Logits:
-    from binhdan.bench.child_llama_cpp import Engine  # where llama-cpp-python is installed
+    from binhdan.bench.micro.child_llama_cpp import Engine  # where llama-cpp-python is installed
 
     engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MOST_TOKENS, decode=1))
     return np.concatenate([engine.logits(tokens) for tokens in texts])

@@ -6,9 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from binhdan.runtime.server.constraints import Constraint
-
 import binhdan
+from binhdan.runtime.structured.constraints import Constraint
 
 
 @lru_cache(maxsize=2)

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from binhdan.runtime.server.routes import page
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from binhdan.runtime.server.api import page
 
 CUT = "cut"  # a step: the connection breaks
 DONE = b"data: [DONE]\n\n"

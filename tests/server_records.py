@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from binhdan.runtime.server.bill import Bill
-from binhdan.runtime.server.record import AnswerRecord
+from binhdan.runtime.server.accounting.bill import Bill
+from binhdan.runtime.server.accounting.record import AnswerRecord
 
 
 def record(**changes: Any) -> AnswerRecord:

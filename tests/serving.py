@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from uvicorn_thread import running
+
 from binhdan.runtime.server.app import create_app
 from binhdan.runtime.server.config import ServerConfig
-from uvicorn_thread import running
 
 QUESTION = "them dau: ha noi la thu do cua viet nam"
 ANSWER = "hà nội là thủ đô của việt nam"

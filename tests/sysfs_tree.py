@@ -1,4 +1,4 @@
-"""Trees of files such as Linux shows its meters in, for the tests of bench/energy."""
+"""Trees of files such as Linux shows its meters in, for the tests of runtime/energy."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from binhdan.bench.output import progress, to_json
 
 import binhdan
+from binhdan.bench.common.output import progress, to_json
 
 
 def plan(
@@ -48,12 +48,12 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Boards, watts and đồng for a country, from one board's measured answers (needs 'binhdan[bench]')."""
-    from binhdan.bench.cost_model import DEFAULT_BOARD, CostModel
-    from binhdan.bench.figures import load_board, load_tariff, tariff_names
     from binhdan.bench.plan.demand import PEAK_FACTOR, VIETNAM, Demand
     from binhdan.bench.plan.plan import Question, make, steps
     from binhdan.bench.plan.service import load_service
     from binhdan.bench.plan.tables import plan_table
+    from binhdan.runtime.cost.cost_model import DEFAULT_BOARD, CostModel
+    from binhdan.runtime.cost.figures import load_board, load_tariff, tariff_names
 
     cost = CostModel(
         board=load_board(board or DEFAULT_BOARD),

@@ -13,15 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from binhdan.bench.cost_model import MONTH, Cost, CostModel
-from binhdan.bench.figures import Tariff
-from binhdan.bench.peers import Spread
+import binhdan
+from binhdan.bench.micro.peers import Spread
 from binhdan.bench.plan.demand import DAY, VIETNAM, Demand
 from binhdan.bench.plan.service import MeasuredService
 from binhdan.bench.plan.simulate import Run, Work
 from binhdan.bench.plan.sizing import MOST_LOAD, Fleet, boards_needed
-
-import binhdan
+from binhdan.runtime.cost.cost_model import MONTH, Cost, CostModel
+from binhdan.runtime.cost.figures import Tariff
 
 SCHEMA = "binhdan.bench.plan/1"
 P95_S = 15.0  # seconds to a whole answer

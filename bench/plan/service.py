@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, TypeVar
 
-from binhdan.bench.files import read_whole
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import binhdan
+from binhdan.bench.common.files import read_whole
 
 MOST_TOGETHER = 4096
 _MOST_BYTES = 16 << 20
@@ -197,7 +197,7 @@ def _from_load(data: object, pick: str | None) -> MeasuredService:
 
 
 def _from_suite(data: object, pick: str | None) -> MeasuredService:
-    """The cells of one workload with one kind of prefix (bench/result.py)."""
+    """The cells of one workload with one kind of prefix (bench/suite/result.py)."""
     suite = _valid(_Suite, data)
     closed = [cell for cell in suite.cells if cell.arrival.kind == "closed" and cell.arrival.users]
     groups: dict[str, list[_Cell]] = {}

@@ -17,10 +17,10 @@ from random import Random
 from statistics import fmean
 
 import simpy
-from binhdan.bench.plan.demand import arrivals
-from binhdan.bench.serving.load import Tail
 
 import binhdan
+from binhdan.bench.load.generator import Tail
+from binhdan.bench.plan.demand import arrivals
 
 WARM_UP = 0.2  # answers before those that count, per answer that counts
 

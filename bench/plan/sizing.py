@@ -14,11 +14,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from binhdan.bench.peers import Spread
+import binhdan
+from binhdan.bench.micro.peers import Spread
 from binhdan.bench.plan.queueing import Batching
 from binhdan.bench.plan.simulate import Pool, Run, Work, simulate
-
-import binhdan
 
 # Of what a board can give with all places taken; nearer to it, a queue grows with every small thing that the
 # simulation does not know.

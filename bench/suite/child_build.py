@@ -15,24 +15,23 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from binhdan.bench.pairs import LLAMA_CPP_PYTHON
-from binhdan.bench.probe import commit_of, sha256_of
-from binhdan.bench.result import Arrival
-from binhdan.bench.serving.client import ChatClient
-from binhdan.bench.serving.loop import run as run_loop
+import binhdan
+from binhdan.bench.load.client import ChatClient
+from binhdan.bench.load.loop import run as run_loop
 from binhdan.bench.suite import quality
+from binhdan.bench.suite.cases import Settings, Spot
 from binhdan.bench.suite.llama_cpp_python import LlamaCpp
-from binhdan.bench.suite.plan import Settings, Spot
+from binhdan.bench.suite.pairs import LLAMA_CPP_PYTHON
+from binhdan.bench.suite.probe import commit_of, sha256_of
+from binhdan.bench.suite.result import Arrival
 from binhdan.bench.suite.run import open_server, with_workloads
 from binhdan.bench.suite.summary import round_of
 from binhdan.bench.suite.targets import InProcess, Target
 from binhdan.bench.suite.visitor import Visitor
-from binhdan.bench.workloads import load_workload
-from binhdan.runtime.library import library
-from binhdan.runtime.model import Model, find_model
+from binhdan.bench.suite.workloads import load_workload
+from binhdan.runtime.client.model import Model, find_model
+from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
-
-import binhdan
 
 
 async def main(job: dict[str, Any]) -> None:

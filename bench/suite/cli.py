@@ -13,8 +13,8 @@ import typer
 import binhdan
 
 if TYPE_CHECKING:
-    from binhdan.bench.cost_model import CostModel
-    from binhdan.bench.result import Prefix
+    from binhdan.bench.suite.result import Prefix
+    from binhdan.runtime.cost.cost_model import CostModel
 
 _Model = Annotated[
     str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
@@ -62,12 +62,12 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="The JSON instead of the table.")] = False,
 ) -> None:
     """Run the suite: Vietnamese workloads, one user and many, cold and warm; a JSON file and a table."""
-    from binhdan.bench.result import save_result
-    from binhdan.bench.suite.plan import Settings
+    from binhdan.bench.suite.cases import Settings
+    from binhdan.bench.suite.result import save_result
     from binhdan.bench.suite.run import Order
     from binhdan.bench.suite.run import run as run_suite
     from binhdan.bench.suite.tables import result_table
-    from binhdan.bench.workloads import NAMES
+    from binhdan.bench.suite.workloads import NAMES
 
     prefixes = {"both": ("cold", "warm"), "cold": ("cold",), "warm": ("warm",)}.get(prefix)
     if prefixes is None:
@@ -102,8 +102,8 @@ def run(
 
 
 def _cost(board: str, tariff: str, utilisation: float) -> CostModel:
-    from binhdan.bench.cost_model import CostModel
-    from binhdan.bench.figures import load_board, load_tariff
+    from binhdan.runtime.cost.cost_model import CostModel
+    from binhdan.runtime.cost.figures import load_board, load_tariff
 
     return CostModel(board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation)
 

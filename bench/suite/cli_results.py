@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from binhdan.bench.files import write_whole
-from binhdan.bench.output import progress
+
+from binhdan.bench.common.files import write_whole
+from binhdan.bench.common.output import progress
 
 if TYPE_CHECKING:
-    from binhdan.bench.pairs import Pairs
+    from binhdan.bench.suite.pairs import Pairs
 
 _Results = Annotated[list[Path], typer.Argument(metavar="A.json B.json …", help="What bench run wrote.")]
 _Model = Annotated[
@@ -34,8 +35,8 @@ _GREEDY_ANSWERS = 12  # of each of two kinds
 
 def compare(results: _Results) -> None:
     """Rank results of boards or versions, with intervals of 95 %."""
-    from binhdan.bench.compare import compare as compare_results
-    from binhdan.bench.result import load_result
+    from binhdan.bench.suite.compare import compare as compare_results
+    from binhdan.bench.suite.result import load_result
     from binhdan.bench.suite.tables import ranking_table
 
     typer.echo(ranking_table(compare_results([load_result(path) for path in results])))
@@ -48,8 +49,8 @@ def report(
     ] = None,
 ) -> None:
     """Make one page of a result: charts and all figures, to be read, printed and published."""
-    from binhdan.bench.report.page import page
-    from binhdan.bench.result import load_result
+    from binhdan.bench.suite.report.page import page
+    from binhdan.bench.suite.result import load_result
 
     path = output or result.with_suffix(".html")
     write_whole(path, page(load_result(result)))
@@ -62,8 +63,8 @@ def history(
     last: Annotated[int, typer.Option(help="Lines to show.")] = 20,
 ) -> None:
     """Append a result to a file of the repository, and show how its figures went."""
-    from binhdan.bench import history as entries
-    from binhdan.bench.result import load_result
+    from binhdan.bench.suite import history as entries
+    from binhdan.bench.suite.result import load_result
     from binhdan.bench.suite.tables import history_table
 
     if result is not None:
@@ -82,7 +83,7 @@ def aa(
     output: _Output = None,
 ) -> None:
     """This build against itself, in turns: whether the machine is quiet enough to measure on."""
-    from binhdan.bench.pairs import verdict
+    from binhdan.bench.suite.pairs import verdict
 
     pairs = _measure(sys.executable, sys.executable, model, threads, isa, workloads, users, rounds)
     _show(pairs, as_json, output)
@@ -123,7 +124,7 @@ def gate(
     output: _Output = None,
 ) -> None:
     """As ab with two builds; fails when the best round of the new one is worse than the worst of the old."""
-    from binhdan.bench.pairs import regressions
+    from binhdan.bench.suite.pairs import regressions
 
     pairs = _measure(old, python, model, threads, isa, workloads, users, rounds)
     _show(pairs, as_json, output)
@@ -143,8 +144,8 @@ def _measure(
     rounds: int,
     answers: int = 0,
 ) -> Pairs:
-    from binhdan.bench.pairs import Job, measure
-    from binhdan.bench.suite.plan import Settings
+    from binhdan.bench.suite.cases import Settings
+    from binhdan.bench.suite.pairs import Job, measure
 
     settings = Settings(
         workloads=tuple(workloads or ("short", "chats", "documents")),

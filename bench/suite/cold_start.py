@@ -46,7 +46,7 @@ def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
 
     Raises EngineError.
     """
-    from binhdan.bench.engines import run_child
+    from binhdan.bench.micro.engines import run_child
 
     starts = []
     for _ in range(runs + 1):
@@ -75,7 +75,7 @@ def _peak_rss_bytes() -> int:
         pass
     import resource
 
-    from binhdan.bench.machine import peak_rss_bytes
+    from binhdan.bench.common.machine import peak_rss_bytes
 
     return peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from binhdan.bench.result import Arrival
-from binhdan.bench.serving.load import Open
+from binhdan.bench.load.generator import Open
+from binhdan.bench.suite.result import Arrival
 from binhdan.bench.suite.targets import Question, Sample, Target
 
 Read = Callable[[], Sample]

@@ -9,11 +9,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from binhdan.bench.engines import INSTALL_LLAMA_CPP_PYTHON, LlamaCppPython
+from binhdan.bench.micro.engines import INSTALL_LLAMA_CPP_PYTHON, LlamaCppPython
 from binhdan.bench.suite.targets import Question, Sample
-from binhdan.runtime.chat import Message
+from binhdan.runtime.client.model import Model
 from binhdan.runtime.errors import BinhdanError, UnsupportedError
-from binhdan.runtime.model import Model
+from binhdan.runtime.prompting.chat import Message
 
 _MOST_CONTEXT = 8192  # a longer one takes memory before it is used
 

@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from binhdan.bench import statistics
-from binhdan.bench.disturbance import Watch
-from binhdan.bench.energy import Energy, EnergyWatch, MeterError
-from binhdan.bench.result import Arrival, Cell, LeftOut, Round
-from binhdan.bench.suite.plan import Settings, Spot, fitting, spots
+import binhdan
+from binhdan.bench.common import statistics
+from binhdan.bench.suite.cases import Settings, Spot, fitting, spots
+from binhdan.bench.suite.disturbance import Watch
+from binhdan.bench.suite.result import Arrival, Cell, LeftOut, Round
 from binhdan.bench.suite.summary import CostOf, cell_of, round_of
 from binhdan.bench.suite.targets import Sample, Target
 from binhdan.bench.suite.visitor import Visitor
-from binhdan.bench.workloads import TextWorkload
-
-import binhdan
+from binhdan.bench.suite.workloads import TextWorkload
+from binhdan.runtime.energy import Energy, EnergyWatch, MeterError
 
 Progress = Callable[[int, str], None]
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from binhdan.bench.result import ContextPoint, Work
-from binhdan.bench.workload import bytes_of_step
-from binhdan.runtime.library import library
-from binhdan.runtime.options import LoadOptions
-
 from binhdan import _native
+from binhdan.bench.micro.case import bytes_of_step
+from binhdan.bench.suite.result import ContextPoint, Work
+from binhdan.runtime.ffi import library
+from binhdan.runtime.options import LoadOptions
 
 _PROMPT, _DECODE = 256, 16
 _SEQUENCES = (1, 4, 16)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from binhdan.bench import result
-from binhdan.bench.energy import EnergyWatch, Idle, Meter
+from binhdan.bench.suite import result
 from binhdan.bench.suite.drive import visit
 from binhdan.bench.suite.targets import Question, Sample, Target
+from binhdan.runtime.energy import EnergyWatch, Idle, Meter
 
 _ONE = result.Arrival(kind="closed", users=1)
 # New values of the meter in a phase: its first and last are cut off.

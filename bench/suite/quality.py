@@ -7,11 +7,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from binhdan.bench.result import Quality
-from binhdan.bench.suite.targets import Target
-from binhdan.bench.workloads import Turn
-from binhdan.runtime.model import Model
 from pydantic import BaseModel, ConfigDict
+
+from binhdan.bench.suite.result import Quality
+from binhdan.bench.suite.targets import Target
+from binhdan.bench.suite.workloads import Turn
+from binhdan.runtime.client.model import Model
 
 _TOKENS = 64
 

@@ -12,10 +12,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from binhdan.bench import result
-from binhdan.bench.cost_model import CostModel
-from binhdan.bench.disturbance import Watch
-from binhdan.bench.energy import (
+import binhdan
+from binhdan import _native
+from binhdan.bench.common.machine import peak_rss_bytes
+from binhdan.bench.load.client import ChatClient
+from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.texts import count_tokens
+from binhdan.bench.micro.engines import EngineError
+from binhdan.bench.suite import cold_start, passes, phases, quality, result
+from binhdan.bench.suite.cases import Settings
+from binhdan.bench.suite.disturbance import Watch
+from binhdan.bench.suite.measure import Measurement, Progress, Rounds
+from binhdan.bench.suite.probe import commit_of, probe, sha256_of
+from binhdan.bench.suite.summary import CostOf
+from binhdan.bench.suite.targets import InProcess, Question, Server, Target
+from binhdan.bench.suite.workloads import TextWorkload, load_workload
+from binhdan.runtime.client.model import Model, find_model
+from binhdan.runtime.cost.cost_model import CostModel
+from binhdan.runtime.cost.figures import load_tariff, tariff_names
+from binhdan.runtime.energy import (
     DeclaredWatts,
     EnergyWatch,
     Idle,
@@ -24,25 +39,8 @@ from binhdan.bench.energy import (
     find_meters,
     measure_idle,
 )
-from binhdan.bench.engines import EngineError
-from binhdan.bench.figures import load_tariff, tariff_names
-from binhdan.bench.machine import peak_rss_bytes
-from binhdan.bench.probe import commit_of, probe, sha256_of
-from binhdan.bench.serving.client import ChatClient
-from binhdan.bench.serving.loop import run as run_loop
-from binhdan.bench.serving.texts import count_tokens
-from binhdan.bench.suite import cold_start, passes, phases, quality
-from binhdan.bench.suite.measure import Measurement, Progress, Rounds
-from binhdan.bench.suite.plan import Settings
-from binhdan.bench.suite.summary import CostOf
-from binhdan.bench.suite.targets import InProcess, Question, Server, Target
-from binhdan.bench.workloads import TextWorkload, load_workload
-from binhdan.runtime.library import library
-from binhdan.runtime.model import Model, find_model
+from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
-
-import binhdan
-from binhdan import _native
 
 _IDLE_SECONDS = 5.0
 _PASSES_SECONDS = 15.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from binhdan.bench import statistics
-from binhdan.bench.energy import Energy
-from binhdan.bench.result import Arrival, Cell, Prefix, Round, Spent, Tail
+from binhdan.bench.common import statistics
+from binhdan.bench.suite.result import Arrival, Cell, Prefix, Round, Spent, Tail
 from binhdan.bench.suite.targets import Sample
+from binhdan.runtime.energy import Energy
 
 # Microseconds: what comes after is noise, and would make files three times as long.
 _DIGITS = 6

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from binhdan.bench.compare import Ranking
-from binhdan.bench.history import Entry, same_series
-from binhdan.bench.pairs import METRICS, Pairs, Side
-from binhdan.bench.result import Cell, Disturbance, Energy, Result, Tail
-from binhdan.bench.tables import columns
+from binhdan.bench.micro.tables import columns
+from binhdan.bench.suite.compare import Ranking
+from binhdan.bench.suite.history import Entry, same_series
+from binhdan.bench.suite.pairs import METRICS, Pairs, Side
+from binhdan.bench.suite.result import Cell, Disturbance, Energy, Result, Tail
 
 
 def result_table(result: Result) -> str:

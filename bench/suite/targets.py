@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
-from binhdan.bench.serving.client import ChatClient, chat_body
-from binhdan.runtime.chat import Message
-from binhdan.runtime.model import Model
-from binhdan.runtime.options import GenerationOptions
-from binhdan.runtime.results import Answer
-
 import binhdan
+from binhdan.bench.load.client import ChatClient, chat_body
+from binhdan.runtime.client.model import Model
+from binhdan.runtime.options import GenerationOptions
+from binhdan.runtime.prompting.chat import Message
+from binhdan.runtime.results import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from binhdan.bench.result import Arrival
+from binhdan.bench.suite.cases import Spot
 from binhdan.bench.suite.drive import visit
-from binhdan.bench.suite.plan import Spot
+from binhdan.bench.suite.result import Arrival
 from binhdan.bench.suite.targets import Question, Sample, Target
-from binhdan.bench.workloads import TextWorkload, Turn
-from binhdan.runtime.chat import Message
+from binhdan.bench.suite.workloads import TextWorkload, Turn
+from binhdan.runtime.prompting.chat import Message
 
 ONE_USER = Arrival(kind="closed", users=1)
 _HELLO: Message = {"role": "user", "content": "Xin chào"}

@@ -1,5 +1,5 @@
 // binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
-// Inference in Python goes through the C ABI (runtime/library.py), not through here.
+// Inference in Python goes through the C ABI (runtime/ffi.py), not through here.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -9,6 +9,7 @@ import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
+
 from binhdan.runtime.cli import console
 from binhdan.runtime.errors import BinhdanError
 
@@ -32,7 +33,7 @@ _ELSEWHERE = {
 def _show_version(wanted: bool) -> None:
     if not wanted:
         return
-    from binhdan.runtime.library import library
+    from binhdan.runtime.ffi import library
 
     lib = library()
     console.write(f"binhdan {lib.version()}\nkernels: {' '.join(lib.isas())}\n")

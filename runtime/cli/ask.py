@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Annotated, Optional
 
 import typer
+
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
+from binhdan.runtime.client.model import Model, load
+from binhdan.runtime.client.stream import Stream
 from binhdan.runtime.errors import InvalidArgumentError
-from binhdan.runtime.model import Model, load
 from binhdan.runtime.results import Answer
-from binhdan.runtime.stream import Stream
 
 
 def ask(

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from binhdan.runtime.chat import Message
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
 from binhdan.runtime.cli.ask import print_stream, speed
+from binhdan.runtime.client.model import Model, load
 from binhdan.runtime.errors import BinhdanError, TooLargeError
-from binhdan.runtime.model import Model, load
 from binhdan.runtime.options import GenerationOptions
+from binhdan.runtime.prompting.chat import Message
 
 _HELP = """\
 /reset       forget the conversation

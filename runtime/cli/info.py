@@ -6,9 +6,10 @@ import json
 from typing import Annotated, Any, Optional
 
 import typer
+
 from binhdan.runtime.cli import console
-from binhdan.runtime.library import library
-from binhdan.runtime.model import find_model
+from binhdan.runtime.client.model import find_model
+from binhdan.runtime.ffi import library
 
 
 def info(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Optional
 
 import typer
+
 from binhdan.runtime.options import GenerationOptions
 
 _SAMPLING = "Sampling"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from binhdan.runtime.cli import console
 
 
@@ -16,6 +17,6 @@ def pull(
     Goes on where an interrupted download stopped, and checks the checksum. HF_ENDPOINT, HF_HOME, HF_TOKEN and
     HF_HUB_OFFLINE are honoured. Prints where the file lies.
     """
-    from binhdan.runtime import hub
+    from binhdan.runtime.client import hub
 
     console.write(f"{hub.pull(name)}\n")

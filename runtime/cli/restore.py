@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
 
 import typer
+
 from binhdan.runtime.cli import options as shared
+from binhdan.runtime.client.model import load
+from binhdan.runtime.client.restore import Restorer, syllables
 from binhdan.runtime.errors import FileReadError
-from binhdan.runtime.model import load
-from binhdan.runtime.restore import Restorer, syllables
 
 if TYPE_CHECKING:
-    from binhdan.bench.cost_model import CostModel
+    from binhdan.runtime.cost.cost_model import CostModel
 
 _MOST_LINE = 1 << 20  # bytes
 
@@ -37,7 +38,7 @@ def restore(
         bool, typer.Option("--stats", help="Syllables per second and đồng, on standard error.")
     ] = False,
     board: Annotated[
-        str, typer.Option(help="For the đồng: one of bench/boards, or a .toml file.")
+        str, typer.Option(help="For the đồng: one of runtime/cost/boards, or a .toml file.")
     ] = "unknown",
 ) -> None:
     """Restore the diacritics of Vietnamese text, and change nothing else.
@@ -84,8 +85,8 @@ async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
 
 def _cost_model(board: str) -> CostModel | None:
     try:
-        from binhdan.bench.cost_model import CostModel
-        from binhdan.bench.figures import load_board
+        from binhdan.runtime.cost.cost_model import CostModel
+        from binhdan.runtime.cost.figures import load_board
     except ModuleNotFoundError:
         return None
     return CostModel(board=load_board(board))

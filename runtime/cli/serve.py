@@ -11,14 +11,15 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
-from binhdan.runtime.cli import console
-from binhdan.runtime.errors import BinhdanError, FileReadError
-from binhdan.runtime.model import find_model
-from binhdan.runtime.server import logs
-from binhdan.runtime.server.config import ServerConfig, load
-from binhdan.runtime.server.pool import ModelPool
-from binhdan.runtime.server.protocol import ConnectionLimits, limited
 from starlette.types import ASGIApp
+
+from binhdan.runtime.cli import console
+from binhdan.runtime.client.model import find_model
+from binhdan.runtime.errors import BinhdanError, FileReadError
+from binhdan.runtime.server.accounting import logs
+from binhdan.runtime.server.config import ServerConfig, load
+from binhdan.runtime.server.http.connection import ConnectionLimits, limited
+from binhdan.runtime.server.models.pool import ModelPool
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -7,9 +7,10 @@ import os
 from typing import Annotated
 
 import typer
+
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
-from binhdan.runtime.model import load
+from binhdan.runtime.client.model import load
 
 
 def tokenize(

@@ -6,19 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from binhdan.runtime.library import library
-from binhdan.runtime.server.config import ServerConfig
-from binhdan.runtime.server.context import Server
-from binhdan.runtime.server.door import Door
-from binhdan.runtime.server.errors import ApiError, install_handlers
-from binhdan.runtime.server.exchange import ClientGone
-from binhdan.runtime.server.ledger import Ledger
-from binhdan.runtime.server.limits import Limiter
-from binhdan.runtime.server.metrics import Metrics
-from binhdan.runtime.server.openapi import ERRORS, use_own_errors
-from binhdan.runtime.server.pool import ModelPool, Source
-from binhdan.runtime.server.pricing import find_meter, make_biller
-from binhdan.runtime.server.routes import (
+from fastapi import FastAPI, Request, Response
+
+from binhdan.runtime.ffi import library
+from binhdan.runtime.server.access.limits import Limiter
+from binhdan.runtime.server.accounting.ledger import Ledger
+from binhdan.runtime.server.accounting.metrics import Metrics
+from binhdan.runtime.server.accounting.pricing import find_meter, make_biller
+from binhdan.runtime.server.answers.lifecycle import ClientGone
+from binhdan.runtime.server.api import (
     chat,
     completions,
     cost,
@@ -29,7 +25,12 @@ from binhdan.runtime.server.routes import (
     responses,
     text,
 )
-from fastapi import FastAPI, Request, Response
+from binhdan.runtime.server.config import ServerConfig
+from binhdan.runtime.server.context import Server
+from binhdan.runtime.server.http.errors import ApiError, install_handlers
+from binhdan.runtime.server.http.gateway import Door
+from binhdan.runtime.server.http.openapi import ERRORS, use_own_errors
+from binhdan.runtime.server.models.pool import ModelPool, Source
 
 
 def create_app(config: ServerConfig) -> FastAPI:

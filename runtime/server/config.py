@@ -10,11 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from binhdan.runtime import hub
-from binhdan.runtime.errors import FileReadError, InvalidArgumentError
-from binhdan.runtime.model import find_model
-from binhdan.runtime.options import KvType, LoadOptions
-from binhdan.runtime.server.keys import Key, KeyLimits, Keyring
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -25,6 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from binhdan.runtime.client import hub
+from binhdan.runtime.client.model import find_model
+from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.options import KvType, LoadOptions
+from binhdan.runtime.server.access.keys import Key, KeyLimits, Keyring
 
 _PREFIX = "BINHDAN_"  # of the environment's names: BINHDAN_PORT
 _UNITS = {"": 1, "b": 1} | {

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binhdan.runtime.server.bill import Bill, Biller
-from binhdan.runtime.server.config import ServerConfig
-from binhdan.runtime.server.ledger import Ledger
-from binhdan.runtime.server.limits import Limiter
-from binhdan.runtime.server.logs import log_answer
-from binhdan.runtime.server.metrics import Metrics
-from binhdan.runtime.server.pool import ModelPool
-from binhdan.runtime.server.record import AnswerRecord
 from fastapi import Request
+
+from binhdan.runtime.server.access.limits import Limiter
+from binhdan.runtime.server.accounting.bill import Bill, Biller
+from binhdan.runtime.server.accounting.ledger import Ledger
+from binhdan.runtime.server.accounting.logs import log_answer
+from binhdan.runtime.server.accounting.metrics import Metrics
+from binhdan.runtime.server.accounting.record import AnswerRecord
+from binhdan.runtime.server.config import ServerConfig
+from binhdan.runtime.server.models.pool import ModelPool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@
 hà nội là thủ đô của việt nam
 """
 
-from binhdan.runtime.chat import Message
+from binhdan.runtime.client.model import Model, load
+from binhdan.runtime.client.stream import AsyncStream, Stream
 from binhdan.runtime.errors import (
     BadFormatError,
     BinhdanError,
@@ -20,10 +21,9 @@ from binhdan.runtime.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from binhdan.runtime.model import Model, load
 from binhdan.runtime.options import GenerationOptions, LoadOptions
+from binhdan.runtime.prompting.chat import Message
 from binhdan.runtime.results import Answer, ModelInfo, Piece, Timings, TokenLogprob
-from binhdan.runtime.stream import AsyncStream, Stream
 
 __version__: str
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from binhdan.runtime.library import library
-from binhdan.runtime.model import embedded_model
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.ffi import library
 
 MODEL = embedded_model()
 QUESTION = "them dau: ha noi la thu do cua viet nam"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
 from binhdan.bench.cli import app
 from binhdan.bench.plan.service import load_service
-from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "national-scale.md").read_text(encoding="utf-8")

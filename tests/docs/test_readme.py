@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from binhdan.runtime.cli import main
 
 ROOT = Path(__file__).parents[2]

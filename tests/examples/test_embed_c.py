@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from binhdan.runtime.model import embedded_model
 
 import binhdan
+from binhdan.runtime.client.model import embedded_model
 
 SOURCE = Path(__file__).parents[2] / "examples" / "embed_c"
 QUESTION = "them dau: ha noi la thu do cua viet nam"

@@ -32,10 +32,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
-from binhdan.quantize.convert import OutputType, convert  # noqa: E402
-from binhdan.runtime.model import embedded_model  # noqa: E402
 from embedded_goldens import MOST_TOKENS  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
+
+from binhdan.quantize.convert import OutputType, convert  # noqa: E402
+from binhdan.runtime.client.model import embedded_model  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
 EMBEDDED = embedded_model()

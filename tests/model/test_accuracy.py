@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import compare_accuracy as accuracy
 import numpy as np
 import pytest
-from binhdan.bench.engines import LlamaCppPython
-from binhdan.runtime.model import embedded_model
 from reference_forward import Array, ReferenceModel, divergences
 
 from binhdan import _native
+from binhdan.bench.micro.engines import LlamaCppPython
+from binhdan.runtime.client.model import embedded_model
 
 RATIO_LIMIT = 1.1
 

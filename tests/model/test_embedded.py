@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from binhdan.runtime.library import library
-from binhdan.runtime.model import embedded_model
-from binhdan.runtime.options import KvType, LoadOptions
 from embedded_goldens import CLEAR
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 
 import binhdan
 from binhdan import _native
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.ffi import library
+from binhdan.runtime.options import KvType, LoadOptions
 
 TESTS = Path(__file__).parents[1]
 EMBEDDED = embedded_model()

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from binhdan.quantize.convert import OutputType, convert
-from binhdan.runtime.library import library
-from binhdan.runtime.options import KvType, LoadOptions
 from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 from tiny_models import ARCHITECTURES, GOLDEN_SHAPES, TYPES, Shape, random_bytes, write_checkpoint, write_gguf
 
 from binhdan import _native
+from binhdan.quantize.convert import OutputType, convert
+from binhdan.runtime.ffi import library
+from binhdan.runtime.options import KvType, LoadOptions
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 ISAS = _native.isas()

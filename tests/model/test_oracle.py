@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from binhdan.quantize.convert import OutputType, convert
 from reference_forward import ReferenceModel, mean_kl
 from tiny_models import GOLDEN_SHAPES, write_checkpoint
+
+from binhdan.quantize.convert import OutputType, convert
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint, parse_json, read_header
-from binhdan.quantize.convert import OutputType, convert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantize_helpers import edit_json
 from tiny_models import SMALL, hf_config, hf_tokenizer, write_checkpoint
+
+from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint, parse_json, read_header
+from binhdan.quantize.convert import OutputType, convert
 
 
 def header_file(path: Path, header: Any, data: int = 64, length: int | None = None) -> Path:

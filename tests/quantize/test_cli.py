@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from binhdan.runtime.model import embedded_model
 from quantize_helpers import keys_of
 from tiny_models import SMALL, write_checkpoint
+
+from binhdan.runtime.client.model import embedded_model
 
 CHECKPOINT = Path(__file__).parents[2] / "examples/train_tiny_vi/checkpoint"
 

@@ -14,8 +14,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.convert import OutputType, convert
 from gguf import GGMLQuantizationType
 from quantize_helpers import edit_json, keys_of, values_of
 from tiny_models import (
@@ -27,6 +25,9 @@ from tiny_models import (
     write_checkpoint,
     write_safetensors,
 )
+
+from binhdan.quantize.checkpoint import CheckpointError
+from binhdan.quantize.convert import OutputType, convert
 
 
 @pytest.mark.parametrize("kind", list(OutputType))

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from binhdan.quantize.convert import OutputType, convert
-from binhdan.runtime.library import PARSE_SPECIAL, library
-from binhdan.runtime.model import embedded_model
-from binhdan.runtime.options import LoadOptions
 from tiny_models import SMALL, VocabularyKind, write_checkpoint
+
+from binhdan.quantize.convert import OutputType, convert
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.ffi import PARSE_SPECIAL, library
+from binhdan.runtime.options import LoadOptions
 
 TESTS = Path(__file__).parents[1]
 GOLDENS = json.loads((TESTS / "goldens/tokenizers.json").read_text("utf-8"))

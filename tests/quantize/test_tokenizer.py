@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
-from binhdan.quantize.tokenizer import TokenKind, Vocabulary, read_vocabulary
 from quantize_helpers import edit_json
 from tiny_models import CHATML, SMALL, hf_tokenizer, vocabulary_size, write_checkpoint
+
+from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
+from binhdan.quantize.tokenizer import TokenKind, Vocabulary, read_vocabulary
 
 SPM = replace(SMALL, vocabulary="llama")
 

@@ -7,10 +7,10 @@ import pickle
 from typing import Any
 
 import pytest
-from binhdan.runtime.errors import from_status
-from binhdan.runtime.options import GenerationChanges, with_changes
 
 import binhdan
+from binhdan.runtime.errors import from_status
+from binhdan.runtime.options import GenerationChanges, with_changes
 
 
 def test_options_are_picklable_values() -> None:

@@ -6,7 +6,8 @@ import random
 import unicodedata
 
 import pytest
-from binhdan.runtime.library import library
+
+from binhdan.runtime.ffi import library
 
 
 def core_nfc(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Shared by all benchmarks: statistics, machine, files, output."""

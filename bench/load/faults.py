@@ -1,0 +1,108 @@
+"""Clients that break off, break rules or dawdle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from time import perf_counter
+
+from binhdan.bench.load.client import NO_END, Call, ChatClient
+from binhdan.bench.load.http import HttpError, Response
+
+# A fault gets a client, the body of a good request, and chance; what the server said to it is its call.
+Fault = Callable[[ChatClient, bytes, Random], Awaitable[Call]]
+
+PATH = "/chat/completions"
+_PATIENCE_SECONDS = 0.2
+_RECORD = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how a TLS client begins
+
+
+async def cancelled(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Hangs up in the middle of an answer."""
+    most = chance.randint(1, 12)
+    return await client.call(PATH, body, enough=lambda response: len(response.pieces) >= most)
+
+
+async def gone(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Sends a whole request and does not wait for the answer."""
+    return await _send(client, _request(client, body), wait=chance.uniform(0.0, 0.1))
+
+
+async def half_head(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Goes within the head of its request."""
+    head = len(_request(client, body)) - len(body)
+    return await _send(client, _request(client, body)[: chance.randrange(1, head)], wait=_wait(chance))
+
+
+async def no_body(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Goes before the body."""
+    head = len(_request(client, body)) - len(body)
+    return await _send(client, _request(client, body)[:head], wait=_wait(chance))
+
+
+async def half_body(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Goes within the body."""
+    data = _request(client, body)
+    return await _send(client, data[: -chance.randrange(1, len(body))], wait=_wait(chance))
+
+
+async def garbage(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Sends what is no HTTP, or no JSON."""
+    noise = chance.randbytes(chance.randint(1, 2000))
+    start = chance.choice([b"", _RECORD, b"POST /v1/chat/completions HTTP/1.1\r\n", b"GET / HTTP/9.9\r\n"])
+    data = start + noise if chance.random() < 0.7 else _request(client, noise)
+    return await _send(client, data, wait=_PATIENCE_SECONDS)
+
+
+async def dribble(client: ChatClient, body: bytes, chance: Random) -> Call:
+    """Sends a good request a few bytes at a time, and waits for the answer."""
+    return await _send(client, _request(client, body), parts=chance.randint(4, 12), wait=None)
+
+
+FAULTS: dict[str, Fault] = {
+    "cancelled": cancelled,
+    "gone": gone,
+    "half head": half_head,
+    "no body": no_body,
+    "half body": half_body,
+    "garbage": garbage,
+    "dribble": dribble,
+}
+
+
+def _request(client: ChatClient, body: bytes) -> bytes:
+    return client.http.request_bytes("POST", PATH, body)
+
+
+def _wait(chance: Random) -> float:
+    return chance.choice([0.0, 0.0, _PATIENCE_SECONDS])
+
+
+async def _send(client: ChatClient, data: bytes, *, wait: float | None, parts: int = 1) -> Call:
+    """Sends `data` on a connection of its own; reads for `wait` seconds, None: to the end of the answer."""
+    due, response = perf_counter(), Response()
+    failure: str | None = None
+    try:
+        async with asyncio.timeout(client.seconds):
+            reader, writer = await asyncio.open_connection(client.http.host, client.http.port)
+            try:
+                size = -(-len(data) // parts)
+                for begin in range(0, len(data), size):
+                    if begin:
+                        await asyncio.sleep(0.05)
+                    writer.write(data[begin : begin + size])
+                    await writer.drain()
+                async with asyncio.timeout(wait):
+                    while not response.finished:
+                        if received := await reader.read(1 << 16):
+                            response.feed(received, perf_counter())
+                        else:
+                            response.feed_end(perf_counter())
+            finally:
+                writer.transport.abort()
+    except TimeoutError:
+        failure = NO_END
+    except (OSError, HttpError) as error:
+        failure = str(error) or type(error).__name__
+    return Call(due, response, failure, perf_counter())

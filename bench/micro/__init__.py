@@ -1,0 +1,1 @@
+"""Benchmarks of the engine alone: speed, profile, kernels, hot paths, other engines."""

@@ -1,0 +1,125 @@
+"""pytest-benchmark suite of what every answer goes through, run by `binhdan bench hot-paths`: tokenizer,
+detokenizer, chat form, sampler, kernels, HTTP. Only the public interface and binhdan._native are used, so
+that an older build can be measured with the same file.
+
+`gate` in extra_info: a build that makes it slower is not taken. The others inform: they hold much of the
+operating system, or of packages that are not ours.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import binhdan
+from binhdan import _native
+from binhdan.bench.load.servers import binhdan_server
+
+TEXT = (
+    "Bình dân học vụ là phong trào xóa nạn mù chữ trong toàn dân, được phát động ngày 8 tháng 9 năm 1945. "
+    "Ai biết chữ dạy người chưa biết, chồng dạy vợ, con dạy cha mẹ, ở đình làng, ngoài chợ, trên ghe xuồng. "
+) * 5
+VOCABULARY = 151_936  # of Qwen's models: the largest that small models have
+BEST = _native.isas()[-1]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[binhdan.Model]:
+    with binhdan.load(threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def logits() -> np.ndarray[Any, np.dtype[np.float32]]:
+    return 2 * np.random.default_rng(0).standard_normal(VOCABULARY, dtype=np.float32)
+
+
+def test_tokenize(benchmark: Any, model: binhdan.Model) -> None:
+    benchmark.extra_info.update(gate=True, unit=f"{len(TEXT)} characters")
+    benchmark(model.tokenize, TEXT)
+
+
+def test_detokenize(benchmark: Any, model: binhdan.Model) -> None:
+    tokens = model.tokenize(TEXT)
+    benchmark.extra_info.update(gate=True, unit=f"{len(tokens)} tokens")
+    assert benchmark(model.detokenize, tokens) == TEXT
+
+
+def test_chat_form(benchmark: Any, model: binhdan.Model) -> None:
+    messages: list[binhdan.Message] = [
+        {"role": role, "content": TEXT[:400]} for role in ("user", "assistant") * 3
+    ]
+    benchmark.extra_info.update(gate=True, unit="6 messages of 400 characters")
+    benchmark(model.chat_tokens, [*messages, {"role": "user", "content": "Vậy sao?"}])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.7, "top_k": 40},
+        {"temperature": 0.7, "top_p": 0.95},
+        {"temperature": 1.0, "min_p": 0.05},
+    ],
+    ids=["greedy", "top-k", "top-p", "min-p"],
+)
+def test_sampler(benchmark: Any, logits: Any, settings: dict[str, Any]) -> None:
+    benchmark.extra_info.update(gate=True, unit=f"a token of {VOCABULARY:,}")
+    benchmark(_native.sample, logits, **settings)
+
+
+@pytest.mark.parametrize("rows", [1, 64], ids=["decode", "prompt"])
+@pytest.mark.parametrize("name", ["Q4_0", "Q8_0"])
+def test_matmul(benchmark: Any, name: str, rows: int) -> None:
+    random = np.random.default_rng(0)
+    weights = _native.encode(name, random.standard_normal(1024 * 1024, dtype=np.float32))
+    x = random.standard_normal((rows, 1024), dtype=np.float32)
+    product = _native.Matmul(BEST, name, weights, 1024, 1024, x, rows > 1)
+    benchmark.extra_info.update(gate=True, unit=f"{rows} x 1024 x 1024, {BEST}")
+    benchmark(product.run)
+
+
+def test_one_token(benchmark: Any, model: binhdan.Model) -> None:
+    """The way through the engine, with as little arithmetic as there can be."""
+    benchmark.extra_info.update(gate=True, unit="a prompt of one token and one token of answer")
+    token = model.tokenize(" một")
+    benchmark(lambda: model.complete(token, max_tokens=1, ignore_eos=True))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[http.client.HTTPConnection]:
+    pytest.importorskip("uvicorn", reason="pip install 'binhdan[server]'")
+    with binhdan_server(threads=1).run() as running:
+        connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=60)
+        yield connection
+        connection.close()
+
+
+def test_http_alive(benchmark: Any, server: http.client.HTTPConnection) -> None:
+    benchmark.extra_info.update(gate=False, unit="GET /livez on an open connection")
+
+    def ask() -> int:
+        server.request("GET", "/livez")
+        response = server.getresponse()
+        response.read()
+        return response.status
+
+    assert benchmark(ask) == 200
+
+
+def test_http_one_token(benchmark: Any, server: http.client.HTTPConnection) -> None:
+    benchmark.extra_info.update(gate=False, unit="a chat of one token on an open connection")
+    body = json.dumps({"messages": [{"role": "user", "content": "xin chào"}], "max_tokens": 1})
+
+    def ask() -> int:
+        server.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = server.getresponse()
+        response.read()
+        return response.status
+
+    assert benchmark(ask) == 200

@@ -1,0 +1,1 @@
+"""Models, requests and streams for Python callers, over the C ABI."""

@@ -1,0 +1,1 @@
+"""Cost model: boards and tariffs as data, and what an answer costs."""

@@ -1,0 +1,238 @@
+"""Boards and tariffs as TOML files, in which each figure says where it comes from.
+
+    [busy_watts]
+    value = 9.7
+    source = "https://github.com/geerlingguy/sbc-reviews/issues/21"
+    date = 2026-04-10
+
+A figure without source and date has to say `assumed = true`. Files may come from anywhere: they are bounded,
+and errors name the file and the key.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from binhdan.runtime.errors import BinhdanError
+
+BOARDS = Path(__file__).parent / "boards"
+TARIFFS = Path(__file__).parent / "tariffs"
+HOURS_PER_WEEK = 168.0
+
+_MOST_BYTES = 65_536
+_Amount = Annotated[float, Field(ge=0, le=1e12)]
+_Positive = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class FigureError(BinhdanError, ValueError):
+    """A file of figures that cannot be used. The message names file and key."""
+
+    code = 1
+
+
+class _Strict(BaseModel):
+    """Types as written, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Sourced(_Strict):
+    source: str | None = Field(default=None, max_length=500)
+    date: datetime.date | None = None
+    assumed: bool = False
+    note: str = Field(default="", max_length=1000)
+
+    @model_validator(mode="after")
+    def _says_where_it_comes_from(self) -> Self:
+        if not self.assumed and (self.source is None or self.date is None):
+            raise ValueError("needs source and date, or assumed = true")
+        return self
+
+
+class Figure(_Sourced):
+    """A number that is not negative, and where it comes from."""
+
+    value: _Amount
+
+
+class Money(Figure):
+    """An amount in đồng or US dollars."""
+
+    unit: Literal["VND", "USD"]
+
+    def vnd(self, usd_vnd: float) -> float:
+        return self.value * usd_vnd if self.unit == "USD" else self.value
+
+
+class Board(_Strict):
+    """A machine that answers: bought, with a price, a life and watts; or rented, electricity included."""
+
+    name: str = Field(min_length=1, max_length=100)
+    price: Money | None = None
+    extras: Money | None = None  # what it does not run without: power supply, storage, cooling, case
+    life_years: Figure | None = None
+    idle_watts: Figure | None = None  # at the wall, on but with nothing to do
+    busy_watts: Figure | None = None  # at the wall, all cores at work
+    rest_watts: Figure | None = None  # of these, what a processor's own meter does not see
+    rent_per_month: Money | None = None
+
+    @property
+    def rented(self) -> bool:
+        return self.rent_per_month is not None
+
+    @model_validator(mode="after")
+    def _is_bought_or_rented(self) -> Self:
+        bought = {
+            "price": self.price,
+            "life_years": self.life_years,
+            "idle_watts": self.idle_watts,
+            "busy_watts": self.busy_watts,
+        }
+        if self.rented:
+            if wrong := [name for name, figure in bought.items() if figure is not None]:
+                raise ValueError(f"rent_per_month stands for {', '.join(wrong)}: give one or the other")
+            return self
+        if missing := [name for name, figure in bought.items() if figure is None]:
+            raise ValueError(f"needs {', '.join(missing)}, or rent_per_month")
+        if self.life_years is not None and self.life_years.value <= 0:
+            raise ValueError("life_years has to be more than 0")
+        return self
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """What the file tells, by its keys."""
+        for name in type(self).model_fields:
+            figure = getattr(self, name)
+            if isinstance(figure, Figure):
+                yield name, figure
+
+
+class Step(_Strict):
+    """Of a tariff by how much is used in a month."""
+
+    upto_kwh: _Positive | None = None  # None in the last
+    vnd_per_kwh: _Positive
+
+
+class Band(_Strict):
+    """Of a tariff by the hour."""
+
+    name: str = Field(max_length=100)
+    hours_per_week: _Positive
+    vnd_per_kwh: _Positive
+
+
+class Tariff(_Sourced):
+    """Prices of electricity before VAT, in one of three forms."""
+
+    name: str = Field(min_length=1, max_length=100)
+    vat: Figure
+    vnd_per_kwh: _Positive | None = None
+    steps: tuple[Step, ...] | None = Field(default=None, min_length=1, max_length=50)
+    base_kwh_per_month: Figure | None = None  # for steps: what is used beside the machine
+    bands: tuple[Band, ...] | None = Field(default=None, min_length=1, max_length=50)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: object) -> object:
+        if isinstance(data, dict):
+            return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _is_one_of_three(self) -> Self:
+        if sum(form is not None for form in (self.vnd_per_kwh, self.steps, self.bands)) != 1:
+            raise ValueError("needs one of vnd_per_kwh, steps and bands")
+        if self.bands is not None:
+            hours = sum(band.hours_per_week for band in self.bands)
+            if abs(hours - HOURS_PER_WEEK) > 1e-6:
+                raise ValueError(f"bands have {hours:g} hours per week together; a week has 168")
+        if self.steps is not None:
+            if self.base_kwh_per_month is None:
+                raise ValueError("steps need base_kwh_per_month, what is used beside the machine")
+            ends = [step.upto_kwh for step in self.steps]
+            known = [end for end in ends[:-1] if end is not None]
+            if ends[-1] is not None or len(known) != len(ends) - 1 or known != sorted(set(known)):
+                raise ValueError("steps need a rising upto_kwh each, but for the last, which has none")
+        return self
+
+    def vnd_per_kwh_with_vat(self, kwh_per_month: float) -> float:
+        """What one kWh costs a machine that takes so many in a month, evenly over the hours of the week. By
+        steps the machine comes on top of the base: it pays the dearest."""
+        if self.vnd_per_kwh is not None:
+            price = self.vnd_per_kwh
+        elif self.bands is not None:
+            price = sum(band.vnd_per_kwh * band.hours_per_week for band in self.bands) / HOURS_PER_WEEK
+        else:
+            base = self.base_kwh_per_month.value if self.base_kwh_per_month else 0.0
+            more = max(kwh_per_month, 1e-3)  # the limit for a machine that takes next to nothing
+            price = (self._month(base + more) - self._month(base)) / more
+        return price * (1.0 + self.vat.value)
+
+    def _month(self, kwh: float) -> float:
+        """The bill of a month by steps, in đồng."""
+        total = start = 0.0
+        for step in self.steps or ():
+            end = kwh if step.upto_kwh is None else min(kwh, step.upto_kwh)
+            total += max(end - start, 0.0) * step.vnd_per_kwh
+            start = max(start, end)
+        return total
+
+
+_Kind = TypeVar("_Kind", Board, Tariff)
+
+
+def load_board(name_or_path: str | Path) -> Board:
+    """A board of ours by its name, such as "raspberry-pi-5", or of a file. Raises FigureError."""
+    return _load(Board, name_or_path, BOARDS)
+
+
+def load_tariff(name_or_path: str | Path) -> Tariff:
+    """A tariff of ours by its name, such as "evn-household", or of a file. Raises FigureError."""
+    return _load(Tariff, name_or_path, TARIFFS)
+
+
+def board_names() -> list[str]:
+    return sorted(path.stem for path in BOARDS.glob("*.toml"))
+
+
+def tariff_names() -> list[str]:
+    return sorted(path.stem for path in TARIFFS.glob("*.toml"))
+
+
+def _load(kind: type[_Kind], name_or_path: str | Path, folder: Path) -> _Kind:
+    text = str(name_or_path)
+    path = Path(name_or_path)
+    if re.fullmatch(r"[a-z0-9-]+", text):
+        path = folder / f"{text}.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
+            raise FigureError(f"no {kind.__name__.lower()} {text!r}; there are {known}; or give a .toml file")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise FigureError(f"{path}: more than {_MOST_BYTES:,} bytes")
+        return kind.model_validate(tomllib.loads(data.decode()))
+    except OSError as error:
+        raise FigureError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise FigureError(f"{path}: {_wrong(error)}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, nested without end
+        raise FigureError(f"{path}: {error}") from error
+
+
+def _wrong(error: ValidationError) -> str:
+    """The first mistakes, each with its key."""
+    mistakes = []
+    for mistake in error.errors(include_url=False)[:3]:
+        key = ".".join(map(str, mistake["loc"]))
+        message = mistake["msg"].removeprefix("Value error, ")
+        mistakes.append(f"{key}: {message}" if key else message)
+    return "; ".join(mistakes)

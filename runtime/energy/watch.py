@@ -1,0 +1,80 @@
+"""Energy of stretches of work, gross and above what the machine takes when it does nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from binhdan.runtime.energy.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What the machine takes when it does nothing."""
+
+    watts: float  # the mean
+    least: float  # of the windows: far apart, the machine was not idle
+    most: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """The energy of one stretch, with what one has to know of it."""
+
+    joules: float  # gross
+    above_idle: float | None  # None where idle was not measured
+    seconds: float
+    source: str
+    sampling_hz: float
+    measured: bool
+
+    @property
+    def watts(self) -> float:
+        return self.joules / self.seconds if self.seconds > 0 else 0.0
+
+
+def measure_idle(
+    meter: Meter,
+    seconds: float = 10.0,
+    windows: int = 5,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Idle:
+    """Watts while this process sleeps. Raises MeterError."""
+    if seconds <= 0 or windows < 1:
+        raise ValueError(f"expected seconds > 0 and windows >= 1, got {seconds} and {windows}")
+    points = [(clock(), meter.read())]
+    for _ in range(windows):
+        sleep(seconds / windows)
+        points.append((clock(), meter.read()))
+    watts = [(j1 - j0) / (t1 - t0) for (t0, j0), (t1, j1) in pairwise(points)]
+    (first, start), (last, end) = points[0], points[-1]
+    return Idle((end - start) / (last - first), min(watts), max(watts), last - first)
+
+
+class EnergyWatch:
+    """A stopwatch for joules: each lap is the energy since the one before."""
+
+    def __init__(
+        self, meter: Meter, idle: Idle | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._meter, self._idle, self._clock = meter, idle, clock
+        self._when, self._joules = clock(), meter.read()
+
+    def lap(self) -> Energy:
+        """Raises MeterError. Above idle may be a little below zero: that is the noise of both figures."""
+        now, joules = self._clock(), self._meter.read()
+        seconds, gross = now - self._when, joules - self._joules
+        self._when, self._joules = now, joules
+        return Energy(
+            joules=gross,
+            above_idle=None if self._idle is None else gross - self._idle.watts * seconds,
+            seconds=seconds,
+            source=self._meter.source,
+            sampling_hz=self._meter.sampling_hz,
+            measured=self._meter.measured,
+        )

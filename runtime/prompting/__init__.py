@@ -1,0 +1,1 @@
+"""From messages to tokens: chat templates in a sandbox, NFC, guards against injected control tokens."""

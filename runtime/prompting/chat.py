@@ -1,0 +1,113 @@
+"""Conversations: messages, and the chat template of a model file that turns them into a prompt.
+
+The template language is that of transformers' `apply_chat_template`; sandbox.py bounds it, guard.py keeps
+users' text from being read as markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Required, TypedDict
+
+from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.prompting.guard import Guard, Segment
+
+Role = Literal["system", "user", "assistant", "tool"]
+_ROLES = ("system", "user", "assistant", "tool")
+
+
+class Message(TypedDict, total=False):
+    """One turn of a conversation. What else a template looks at (tool_calls, name…) may stand beside it."""
+
+    role: Required[Role]
+    content: Required[str | None]
+    reasoning_content: str
+    name: str
+    tool_calls: list[dict[str, Any]]
+    tool_call_id: str
+
+
+def clean_text(text: str) -> str:
+    """Unicode NFC, which models are trained on; lone surrogates, which are no text, become U+FFFD."""
+    if not text.isascii():
+        # Halves that belong together, as JSON may bring them, become their character.
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return unicodedata.normalize("NFC", text)
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """`clean_text` for all strings in dicts and lists."""
+    if depth > 64:
+        raise InvalidArgumentError("a message is nested more than 64 deep")
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, Mapping):
+        return {clean(key, depth + 1): clean(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item, depth + 1) for item in value]
+    return value
+
+
+def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Cleaned copies. Raises InvalidArgumentError for an empty conversation, an unknown role or a wrong
+    content."""
+    if not messages:
+        raise InvalidArgumentError("a conversation needs at least one message")
+    checked = []
+    for i, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise InvalidArgumentError(
+                f"message {i} is a {type(message).__name__}, not a dict with role and content"
+            )
+        role, content = message.get("role"), message.get("content")
+        if role not in _ROLES:
+            raise InvalidArgumentError(
+                f"message {i} has the role {role!r}; expected one of {', '.join(_ROLES)}"
+            )
+        if not isinstance(content, str) and not (content is None and role == "assistant"):
+            raise InvalidArgumentError(f"message {i} has a content of type {type(content).__name__}, not str")
+        # Templates add contents up; an assistant that only called tools has said nothing.
+        checked.append(dict(clean(message)) | ({"content": ""} if content is None else {}))
+    return checked
+
+
+class ChatTemplate:
+    """The template of a model file, for any number of threads.
+
+    `control_tokens`: texts of all control tokens of the vocabulary. `special`: what the template may name,
+    such as bos_token and eos_token.
+    """
+
+    def __init__(self, source: str, control_tokens: Iterable[str], special: Mapping[str, str]) -> None:
+        from binhdan.runtime.prompting.sandbox import compile_template
+
+        self._template = compile_template(source)
+        self._guard = Guard(control_tokens)
+        self._special = dict(special)
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> list[Segment]:
+        """The prompt in segments for binhdan_tokenize_segments. `variables` are further names that the
+        template may know, such as enable_thinking. Raises as render_template."""
+        from binhdan.runtime.prompting.sandbox import render_template
+
+        # Roles are of a fixed set by now; templates compare them.
+        protected = [self._guard.protect(message) | {"role": message["role"]} for message in messages]
+        rendered = render_template(
+            self._template,
+            self._special
+            | self._guard.protect(variables)
+            | {
+                "messages": protected,
+                "tools": self._guard.protect(tools) if tools else None,
+                "add_generation_prompt": add_generation_prompt,
+            },
+        )
+        return self._guard.split(rendered)

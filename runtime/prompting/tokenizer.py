@@ -1,0 +1,183 @@
+"""Text to tokens and back: exact text, users' text, and conversations in a model's own chat form."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from binhdan.runtime import ffi as c
+from binhdan.runtime.errors import InvalidArgumentError, TooLargeError
+from binhdan.runtime.options import GenerationOptions, with_changes
+from binhdan.runtime.prompting.chat import ChatTemplate, Message, check_messages, clean_text
+from binhdan.runtime.prompting.reasoning import ReasoningSplitter
+from binhdan.runtime.results import ModelInfo
+
+# How a model without chat markup shows that it goes on with the user's turn (csrc/text/chat.cpp).
+_PLAIN_STOPS = ("\nUser:",)
+# What a template gets from us: options may not take their place.
+_TEMPLATE_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Tokens to go on from, and how to read what comes."""
+
+    tokens: Sequence[int]
+    stops: tuple[str, ...] = ()  # what ends an answer besides the caller's stops
+    thinks: bool = False  # the answer may begin with <think>
+    inside_thought: bool = False  # the prompt ends with an open <think>
+
+    def splitter(self) -> ReasoningSplitter:
+        """A new one for each answer."""
+        return ReasoningSplitter(enabled=self.thinks, inside=self.inside_thought)
+
+    def settings(self, options: GenerationOptions) -> GenerationOptions:
+        """`options` with the stops of this prompt."""
+        return with_changes(options, {"stop": (*options.stop, *self.stops)}) if self.stops else options
+
+
+class Tokenizer:
+    """The vocabulary and the chat form of an open model, for any number of threads.
+
+    `context`: most tokens that a prompt may have; longer texts are refused before time is spent on them.
+    """
+
+    def __init__(self, library: c.Library, handle: int, info: ModelInfo, context: int) -> None:
+        self._library = library
+        self._handle = handle
+        self._info = info
+        self._context = context
+        self._lock = threading.Lock()
+
+    def encode(
+        self, text: str | bytes, *, add_special: bool = False, parse_special: bool = False
+    ) -> list[int]:
+        """Exact: no normalisation. `add_special` adds the BOS and EOS that the model wants; `parse_special`
+        reads control tokens that are written out, which must never be done with users' text.
+
+        Raises InvalidArgumentError for lone surrogates, which have no UTF-8.
+        """
+        if isinstance(text, str):
+            try:
+                text = text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InvalidArgumentError(
+                    f"character {error.start} of the text is a lone surrogate, which is no character"
+                ) from None
+        flags = (c.ADD_SPECIAL if add_special else 0) | (c.PARSE_SPECIAL if parse_special else 0)
+        return self._library.tokenize(self._handle, text, flags)
+
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
+        """The exact bytes of tokens. `special` writes control tokens out."""
+        return self._library.detokenize(self._handle, tokens, c.PARSE_SPECIAL if special else 0)
+
+    def token_text(self, token: int) -> str:
+        """How a token is shown; bytes that are not UTF-8 become U+FFFD."""
+        return self.decode((token,), special=True).decode("utf-8", "replace")
+
+    def text_prompt(self, text: str) -> Prompt:
+        """A user's text to go on from. Raises TooLargeError."""
+        data = clean_text(text).encode()
+        self._check_size(len(data))
+        return Prompt(self.encode(data, add_special=True))
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
+    ) -> Prompt:
+        """A conversation, in the form that the model was trained on.
+
+        Raises InvalidArgumentError for messages that make no conversation, TooLargeError.
+        """
+        tokens = self._chat_tokens(messages, add_generation_prompt, thinking, tools, template_options)
+        if not self.thinks:
+            return Prompt(tokens, _PLAIN_STOPS if self._is_plain else ())
+        tail = self.decode(tokens[-16:], special=True).rstrip()
+        return Prompt(tokens, thinks=True, inside_thought=tail.endswith(b"<think>"))
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Does this model know <think>?"""
+        source = self.chat_template_source or ""
+        return "</think>" in source or len(self.encode("</think>", parse_special=True)) == 1
+
+    @cached_property
+    def chat_template_source(self) -> str | None:
+        """The Jinja template of the file; None when it has none."""
+        return self._library.metadata(self._handle, "tokenizer.chat_template") or None
+
+    # ---- how -----------------------------------------------------------------------------------------------
+
+    def _chat_tokens(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        thinking: bool,
+        tools: Sequence[dict[str, Any]] | None,
+        template_options: dict[str, Any] | None,
+    ) -> list[int]:
+        taken = _TEMPLATE_NAMES & (template_options or {}).keys()
+        if taken:
+            raise InvalidArgumentError(f"template options cannot set {', '.join(sorted(taken))}")
+        checked = check_messages(messages)
+        self._check_size(sum(len((message["content"] or "").encode()) for message in checked))
+        template = self._template
+        if template is None:
+            turns = [(str(message["role"]), (message["content"] or "").encode()) for message in checked]
+            return self._library.tokenize_chat(self._handle, c.CHAT_AUTO, turns, add_generation_prompt)
+        segments = template.render(
+            checked,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            **{"enable_thinking": thinking} | (template_options or {}),
+        )
+        return self._library.tokenize_segments(
+            self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments], 0
+        )
+
+    def _check_size(self, size: int) -> None:
+        """Refuses a text of `size` bytes that cannot fit, before the time is spent on tokenizing it."""
+        if size <= 16 * self._context:
+            return
+        least = -(-size // self._longest_token)
+        if least > self._context:
+            raise TooLargeError(
+                f"the prompt is too long: its {size:,} bytes are at least {least:,} tokens, "
+                f"and the context holds {self._context:,}"
+            )
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes of the longest token."""
+        return max(len(self.decode((token,), special=True)) for token in range(self._info.vocabulary))
+
+    def _control_tokens(self) -> Iterator[str]:
+        roles = self._library.token_roles(self._handle, self._info.vocabulary)
+        yield from (self.token_text(token) for token, role in enumerate(roles) if role)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return self._template is None and self._library.chat_family(self._handle) == c.CHAT_PLAIN
+
+    @property
+    def _template(self) -> ChatTemplate | None:
+        with self._lock:  # made once, whichever thread comes first
+            return self._made_template
+
+    @cached_property
+    def _made_template(self) -> ChatTemplate | None:
+        if self.chat_template_source is None:
+            return None
+        special = {
+            "bos_token": "" if self._info.bos is None else self.token_text(self._info.bos),
+            "eos_token": "" if self._info.eos is None else self.token_text(self._info.eos),
+        }
+        return ChatTemplate(self.chat_template_source, self._control_tokens(), special)

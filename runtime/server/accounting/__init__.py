@@ -1,0 +1,1 @@
+"""What each answer used and cost: record, bill, ledger, metrics, logs."""

@@ -1,0 +1,1 @@
+"""A request for an answer from admission to its last delta."""

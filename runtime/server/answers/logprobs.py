@@ -1,0 +1,42 @@
+"""Log probabilities in the two shapes that OpenAI's API has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from binhdan.runtime.prompting.tokenizer import Tokenizer
+from binhdan.runtime.results import TokenLogprob
+
+
+def chat_logprobs(tokenizer: Tokenizer, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    """As /v1/chat/completions has them; `bytes` is exact where a token is part of a character."""
+    return {
+        "content": [
+            _token(tokenizer, token) | {"top_logprobs": [_token(tokenizer, other) for other in token.top]}
+            for token in tokens
+        ],
+        "refusal": None,
+    }
+
+
+def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
+    """As /v1/completions has them. `offset`: characters of the text that stand before."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.text)
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [{other.text: other.logprob for other in token.top} for token in tokens],
+        "text_offset": offsets,
+    }
+
+
+def _token(tokenizer: Tokenizer, token: TokenLogprob) -> dict[str, Any]:
+    return {
+        "token": token.text,
+        "logprob": token.logprob,
+        "bytes": list(tokenizer.decode((token.token,), special=True)),
+    }

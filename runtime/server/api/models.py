@@ -1,0 +1,49 @@
+"""/v1/models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from binhdan.runtime.server.context import Server, server_of
+from binhdan.runtime.server.http.errors import ApiError
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> dict[str, Any]:
+    """The models that this server knows, loaded or not."""
+    server = server_of(request)
+    return {"object": "list", "data": [_describe(server, name) for name in server.pool.names]}
+
+
+@router.get("/v1/models/{name:path}")
+async def get_model(request: Request, name: str) -> dict[str, Any]:
+    """One of them."""
+    server = server_of(request)
+    if name not in server.pool.names:
+        raise ApiError(404, "there is no such model here", code="model_not_found", param="model")
+    return _describe(server, name)
+
+
+def _describe(server: Server, name: str) -> dict[str, Any]:
+    loaded = next((one.model for one in server.pool.loaded() if one.name == name), None)
+    facts: dict[str, Any] = {"loaded": loaded is not None, "default": name == server.pool.default}
+    if loaded is not None:
+        info = loaded.info
+        facts |= {
+            "context": loaded.context,
+            "architecture": info.architecture,
+            "parameters": info.parameters,
+            "vocabulary": info.vocabulary,
+            "embedding": info.embedding,
+        }
+    return {
+        "id": name,
+        "object": "model",
+        "created": server.pool.created,
+        "owned_by": "binhdan",
+        "binhdan": facts,
+    }

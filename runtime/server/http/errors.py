@@ -1,0 +1,166 @@
+"""Errors in OpenAI's shape. Messages name what was expected and what came; never a path, a prompt, a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from binhdan.runtime.errors import (
+    BinhdanError,
+    BusyError,
+    ClosedError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    TooLargeError,
+)
+from binhdan.runtime.server.accounting import logs
+
+_LONGEST = 300  # characters of a message that repeats what a client sent
+
+
+class ApiError(Exception):
+    """An answer with an error status. `param` names the field of the request that is at fault."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        message, param = _utf8(message), param and _utf8(param)
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+        self.body: dict[str, Any] = {
+            "error": {"message": message, "type": type, "param": param, "code": code}
+        }
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Every error leaves `app` in OpenAI's shape."""
+    for kind in (ApiError, BinhdanError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _respond)
+
+
+async def _respond(request: Request, error: Exception) -> JSONResponse:
+    return as_api_error(error, request.scope.get("state", {}).get("request_id", "")).response()
+
+
+def as_api_error(error: Exception, request_id: str = "") -> ApiError:
+    """What a client is told of any error. One that is the server's own fault is logged: the client learns no
+    more than the id to ask for."""
+    match error:
+        case ApiError():
+            return error
+        case RequestValidationError():
+            return invalid_request(error.errors(), error.body)
+        case HTTPException():
+            return _http_error(error)
+        case BinhdanError():
+            answer = _engine_error(error)
+        case _:
+            answer = None
+    if answer is None:
+        logs.log.error("request failed", exc_info=error)
+        message = "the server failed at this request"
+        if request_id:
+            message += f"; its log has the reason under {request_id}"
+        answer = ApiError(500, message, type="server_error", code="internal_error")
+    return answer
+
+
+def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
+    """The first of pydantic's errors, under the name of its field as OpenAI writes it: "messages[0].role".
+
+    A JSON body that could not be read is 400 like the others. `body`: what was validated, as parsed.
+    """
+    first = errors[0]
+    source, *location = first["loc"] or ("body",)
+    if source == "body":
+        param = _field(location, body, first["type"] == "missing")
+    else:
+        param = ".".join(map(str, location))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        message = f"the body is no valid JSON: {first.get('ctx', {}).get('error', message)}"
+        param = ""
+    if param:
+        message = f"{param}: {message}"
+    if len(errors) > 1:
+        message += f" (and {len(errors) - 1} more)"
+    return ApiError(400, _short(message), param=_short(param) or None)
+
+
+def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
+    """Only what leads to a place in the body: pydantic also names the branches of unions that it tried."""
+    name = ""
+    for i, part in enumerate(location):
+        last = i == len(location) - 1
+        if isinstance(part, int) and isinstance(body, list) and 0 <= part < len(body):
+            name, body = f"{name}[{part}]", body[part]
+        elif isinstance(part, str) and isinstance(body, dict) and part in body:
+            name, body = f"{name}.{part}", body[part]
+        elif isinstance(part, str) and last and missing:
+            name = f"{name}.{part}"
+    return name.removeprefix(".")
+
+
+def _utf8(text: str) -> str:
+    """What a client sent may be repeated, and may have lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _http_error(error: HTTPException) -> ApiError:
+    """Of the router: no such path, no such method."""
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            return ApiError(404, "there is nothing at this address", code="not_found", headers=headers)
+        case 405:
+            allowed = f"; it takes {headers['Allow']}" if "Allow" in headers else ""
+            message = f"this address does not take this method{allowed}"
+            return ApiError(405, message, code="method_not_allowed", headers=headers)
+        case status:
+            kind = "server_error" if status >= 500 else "invalid_request_error"
+            return ApiError(status, _short(str(error.detail)), type=kind, headers=headers)
+
+
+def _engine_error(error: BinhdanError) -> ApiError | None:
+    """None for those that say nothing that the client could act on."""
+    match error:
+        case TooLargeError():
+            return ApiError(400, str(error), code="context_length_exceeded")
+        case InvalidArgumentError():
+            return ApiError(400, str(error), param=error.param)
+        case ModelNotFoundError():  # its message names a path
+            return ApiError(404, "this model's file is not there", code="model_not_found", param="model")
+        case BusyError():
+            return _unavailable("more requests wait than the server takes; try again later", "overloaded")
+        case OutOfMemoryError():
+            return _unavailable("the memory that this request needs is not there", "out_of_memory")
+        case ClosedError():
+            return _unavailable("the model was unloaded meanwhile; try again", "unloaded")
+        case _:
+            return None
+
+
+def _unavailable(message: str, code: str) -> ApiError:
+    headers = {"Retry-After": "1"}
+    return ApiError(503, message, type="server_error", code=code, headers=headers)

@@ -1,0 +1,302 @@
+"""What every request passes before the application sees it, as plain ASGI.
+
+In this order: an id, W3C trace context, the Host header (DNS rebinding), CORS where origins are configured,
+the API key, and the body: its size, how long it takes to come, that it is JSON and how deep. The body is read
+whole and handed on; after it, `receive` says when the client leaves, as always. Unexpected errors end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from binhdan.runtime.server.access.keys import Caller, Keyring
+from binhdan.runtime.server.accounting import logs
+from binhdan.runtime.server.config import ServerConfig
+from binhdan.runtime.server.http.errors import ApiError, as_api_error
+from binhdan.runtime.server.http.json_check import check_json
+
+# To be read without a key.
+OPEN_PATHS = ("/", "/livez", "/readyz", "/favicon.ico")
+OPEN_FOLDERS = ("/page/",)
+# Their requests are logged for those who want to see all.
+_QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico")
+
+# What metrics call errors.
+_REASONS = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "bad_method",
+    408: "timeout",
+    413: "too_large",
+    415: "not_json",
+    421: "unknown_host",
+    429: "rate_limit",
+    499: "client_gone",
+    500: "failure",
+    503: "unavailable",
+}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s\[\]:/@]+))(?::\d{0,5})?")
+# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may have more behind it
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;\s*charset=\"?utf-?8\"?\s*)?;?", re.IGNORECASE)
+
+
+class Door:
+    """Middleware: `app.add_middleware(Door, config=config, keyring=keyring)`.
+
+    `refused` is called with the reason of each request that is answered with an error.
+
+    Leaves in `request.state`: `caller` (keys.Caller), `request_id`, and `traceparent`, the W3C trace context
+    to pass on, or None.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        keyring: Keyring,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._app = app
+        self._refused = refused
+        self._config = config
+        self._keyring = keyring
+        self._receiving = 0  # bytes of bodies that are not complete yet
+        self._hosts = _Hosts(config.host, config.allowed_hosts)
+        self._behind_cors: ASGIApp = self._admit
+        if config.cors_origins:
+            self._behind_cors = CORSMiddleware(
+                self._admit,
+                allow_origins=config.cors_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),  # OpenAI's client for browsers sends a dozen of its own
+                expose_headers=("x-request-id", "retry-after"),
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers, start = Headers(scope=scope), time.perf_counter()
+        state = scope.setdefault("state", {})
+        given = headers.get("x-request-id", "")
+        state["request_id"] = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+        state["traceparent"] = _next_span(headers.get("traceparent", ""))
+        state["caller"] = self._keyring.anonymous
+        logs.request_id.set(state["request_id"])  # for good: the task is the request's own
+        answer = _Answer(send, state["request_id"], state["traceparent"])
+        try:
+            if refusal := self._hosts.refusal(headers.getlist("host")):
+                await refusal.response()(scope, receive, answer)
+            else:
+                await self._behind_cors(scope, receive, answer)
+        finally:
+            _log(scope, answer.status, time.perf_counter() - start)
+            if answer.status >= 400:
+                self._refused(_REASONS.get(answer.status, "other"))
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            headers = Headers(scope=scope)
+            scope["state"]["caller"] = self._caller(scope, headers)
+            body = await self._body(headers, receive)
+            if body is not None:
+                await self._app(scope, body, watched)
+        except Exception as error:
+            if started:  # too late for another answer: uvicorn logs the error and closes the connection
+                raise
+            await as_api_error(error, scope["state"]["request_id"]).response()(scope, receive, send)
+
+    def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        """Raises ApiError, 401."""
+        shown = headers.getlist("authorization")
+        scheme, _, key = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
+        has_key = scheme.lower() == "bearer" and bool(key.strip())
+        caller = self._keyring.caller(key.strip().encode("latin-1") if has_key else None)
+        if caller is not None:
+            return caller
+        if self._is_open(scope) and not _has_body(headers):
+            return self._keyring.anonymous
+        raise ApiError(
+            401,
+            "this API key is not known here"
+            if has_key
+            else "expected the header Authorization: Bearer API_KEY",
+            code="invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _is_open(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        return scope["method"] in ("GET", "HEAD") and (
+            path in OPEN_PATHS
+            or path.startswith(OPEN_FOLDERS)
+            or (path == "/metrics" and self._config.metrics_open)
+        )
+
+    async def _body(self, headers: Headers, receive: Receive) -> Receive | None:
+        """What the application receives from. None when the client has left; raises ApiError."""
+        if not _has_body(headers):
+            return receive
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError(415, "expected a body without Content-Encoding", code="unsupported_encoding")
+        # Also keeps other sites' pages from posting here: with this type a browser asks first.
+        if not _JSON.fullmatch(headers.get("content-type", "").strip()):
+            raise ApiError(415, "expected Content-Type: application/json", code="unsupported_media_type")
+        if int(headers.get("content-length", 0)) > self._config.body_bytes:
+            raise self._too_large()
+        body = await self._read(receive)
+        if body is None:
+            return None
+        if body:
+            check_json(body, depth=self._config.json_depth, values=self._config.json_values)
+        return _replay(body, receive)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(self._config.read_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
+                    if len(body) + len(chunk) > self._config.body_bytes:
+                        raise self._too_large()
+                    if self._receiving + len(chunk) > self._config.buffered_bytes:
+                        raise ApiError(
+                            503,
+                            "too many large requests come at the same time; try again later",
+                            type="server_error",
+                            code="overloaded",
+                            headers={"Retry-After": "1"},
+                        )
+                    self._receiving += len(chunk)
+                    body += chunk
+            return bytes(body)
+        except TimeoutError:
+            raise ApiError(
+                408,
+                f"the body did not come within {self._config.read_seconds:g} s",
+                code="timeout",
+                headers={"Connection": "close"},
+            ) from None
+        finally:
+            self._receiving -= len(body)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413, f"expected at most {self._config.body_bytes:,} bytes of body", code="request_too_large"
+        )
+
+
+class _Hosts:
+    """Names under which the server may be asked. A page of another site can have its own name point to this
+    machine; its requests then bear that name."""
+
+    def __init__(self, bound: str, allowed: Sequence[str]) -> None:
+        lowered = [name.lower().removesuffix(".") for name in allowed]
+        self._any = "*" in lowered
+        self._suffixes = tuple(name[1:] for name in lowered if name.startswith("*."))
+        self._names = {"localhost", "127.0.0.1", "::1", bound.lower(), *lowered}
+        # Bound to all addresses, any of them is ours; and nobody can make another one point here.
+        self._any_address = bound in ("", "0.0.0.0", "::")
+
+    def refusal(self, values: Sequence[str]) -> ApiError | None:
+        match = _HOST.fullmatch(values[0].strip().lower()) if len(values) == 1 else None
+        if match is None:
+            return ApiError(400, "expected one Host header with a name and a port", code="bad_host")
+        host = (match[1] or match[2]).removesuffix(".")
+        if self._any or host in self._names or (self._suffixes and host.endswith(self._suffixes)):
+            return None
+        if self._any_address and _is_address(host):
+            return None
+        message = "this server does not answer under this name; its operator can allow it with --allowed-host"
+        return ApiError(421, message, code="unknown_host")
+
+
+class _Answer:
+    """`send` with our headers in the answer; remembers its status."""
+
+    def __init__(self, send: Send, request_id: str, traceparent: str | None) -> None:
+        self._send = send
+        self._headers = [(b"x-request-id", request_id.encode())]
+        if traceparent:
+            self._headers.append((b"traceparent", traceparent.encode()))
+        self.status = 0  # none yet
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+        await self._send(message)
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body at once, then what the connection says."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def _next_span(traceparent: str) -> str | None:
+    """The trace context of what we do, a span of our own in the caller's trace; None without a valid one."""
+    match = _TRACEPARENT.fullmatch(traceparent.strip())
+    if match is None or (match[1] == "00" and match[5]):
+        return None
+    return f"00-{match[2]}-{secrets.token_hex(8)}-{match[4]}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    """One line for each request. Its address is not repeated: only the route that it found."""
+    route = getattr(scope.get("route"), "path", "")
+    state = scope["state"]
+    facts = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,  # 0: the client left before there was one
+        "ms": round(1000 * seconds, 3),
+        "key": state["caller"].name,
+    }
+    if state["traceparent"]:
+        facts["trace_id"] = state["traceparent"].split("-")[1]
+    (logs.log.debug if route in _QUIET else logs.log.info)("request", extra=facts)

@@ -1,0 +1,106 @@
+"""Server-sent events (WHATWG HTML, 9.2) as OpenAI sends them: `data: {json}`, then `data: [DONE]`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from binhdan.runtime.errors import BinhdanError
+from binhdan.runtime.server.http.errors import ApiError, as_api_error
+
+# What is to be sent together, as it comes: JSON objects, or frames that are encoded already.
+Frames = AsyncIterator[list[dict[str, Any] | bytes]]
+
+_KEEP_ALIVE_SECONDS = 15.0  # a comment after so long without a frame: proxies close silent connections
+_WRITE_SECONDS = 60.0  # a client that takes nothing for so long is gone
+_DONE = b"data: [DONE]\n\n"
+_COMMENT = b": still at work\n\n"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_MARK = "\0"
+
+
+def frame(value: Any, event: str | None = None) -> bytes:
+    """One event."""
+    data = _JSON.encode(value).encode("utf-8", "replace")
+    name = b"event: " + event.encode() + b"\n" if event else b""
+    return name + b"data: " + data + b"\n\n"
+
+
+class TextFrames:
+    """Frames that differ in one text only; the rest is encoded once. `make` builds the object of a text."""
+
+    def __init__(self, make: Callable[[str], dict[str, Any]]) -> None:
+        mark = _JSON.encode(_MARK).encode()
+        self._head, _, self._tail = frame(make(_MARK)).partition(mark)
+
+    def __call__(self, text: str) -> bytes:
+        return self._head + _JSON.encode(text).encode("utf-8", "replace") + self._tail
+
+
+class EventStream(Response):
+    """Sends frames until they end or the client goes; then closes `stack`, which cancels what runs.
+
+    Frames with a "type" are named events, as /v1/responses has them, and end without [DONE].
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: Frames, stack: AsyncExitStack, *, named: bool = False) -> None:
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._frames = frames
+        self._stack = stack
+        self._named = named
+        self._last = time.monotonic()
+        self._sending = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            pump = asyncio.create_task(self._pump(send))
+            watcher = asyncio.create_task(_gone(receive))
+            try:
+                while not pump.done() and not watcher.done():
+                    await asyncio.wait(
+                        (pump, watcher), timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    silent = time.monotonic() - self._last
+                    if self._sending and silent > _WRITE_SECONDS:
+                        break
+                    if not self._sending and silent >= _KEEP_ALIVE_SECONDS and not pump.done():
+                        await self._send(send, _COMMENT)
+            finally:
+                for task in (pump, watcher):
+                    task.cancel()
+                await asyncio.gather(pump, watcher, return_exceptions=True)
+
+    async def _pump(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async for values in self._frames:
+                await self._send(send, b"".join(map(self._encode, values)))
+        except (ApiError, BinhdanError) as error:  # too late for a status
+            await self._send(send, self._encode(as_api_error(error).body))
+        await send({"type": "http.response.body", "body": b"" if self._named else _DONE})
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        self._sending = True
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sending = False
+        self._last = time.monotonic()
+
+    def _encode(self, value: dict[str, Any] | bytes) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        return frame(value, value.get("type", "error") if self._named else None)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

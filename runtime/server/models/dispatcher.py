@@ -1,0 +1,175 @@
+"""All requests of one loaded model, in one event loop: one queue, read when its descriptor says so.
+
+A queue for each request would cost a descriptor and a callback for each; at a thousand tokens a second that
+is most of what HTTP costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from binhdan.runtime.client.model import Model
+from binhdan.runtime.client.request import TokenMask
+from binhdan.runtime.errors import BinhdanError, UnsupportedError, from_status
+from binhdan.runtime.ffi import EVENT_FINISHED, EVENT_TOKEN, FINISH_ERROR, Event
+from binhdan.runtime.options import GenerationOptions
+
+# Called in the event loop with each event of a request, the last one with kind EVENT_FINISHED; or with the
+# error that ended it.
+Handler = Callable[[Event | BinhdanError], None]
+
+_POLL_SECONDS = 0.002  # where descriptors cannot be watched
+
+
+class Dispatcher:
+    """Belongs to the running event loop; use it from there only. Close it before the model."""
+
+    def __init__(self, model: Model) -> None:
+        self._library, self._engine = model.connection()
+        self._loop = asyncio.get_running_loop()
+        self._handlers: dict[int, Handler] = {}
+        self._masks: dict[int, _MaskedRequest] = {}
+        self._queue = self._library.create_queue(self._engine)
+        self._poll: asyncio.TimerHandle | None = None
+        self._fd: int | None = None
+        try:
+            self._fd = self._library.queue_fd(self._queue)
+            self._loop.add_reader(self._fd, self._drain)
+        except (UnsupportedError, NotImplementedError):
+            self._poll_again()
+
+    def __len__(self) -> int:
+        """Requests under way."""
+        return len(self._handlers)
+
+    def submit(
+        self,
+        tokens: Sequence[int],
+        options: GenerationOptions | None,
+        handler: Handler,
+        *,
+        mask: TokenMask | None = None,
+        cache_salt: int = 0,
+        use_cache: bool = True,
+    ) -> int:
+        """The number of the request, for `cancel`. `options` None asks for an embedding of the tokens.
+
+        `mask` is called in worker threads, one call at a time. Raises what binhdan_submit does.
+        """
+        if options is None:
+            number = self._library.submit_embedding(self._engine, self._queue, tokens)
+        else:
+            seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
+            number = self._library.submit(
+                self._engine,
+                self._queue,
+                tokens,
+                options,
+                seed,
+                mask is not None,
+                cache_salt=cache_salt,
+                use_cache=use_cache,
+            )
+        self._handlers[number] = handler
+        if mask is not None:
+            self._masks[number] = _MaskedRequest(self, number, mask)
+            self._masks[number].next()
+        return number
+
+    def cancel(self, number: int) -> None:
+        """The request ends between two tokens; its handler hears no more."""
+        self._forget(number)
+        with suppress(BinhdanError):
+            self._library.cancel(self._engine, number)
+
+    def close(self) -> None:
+        """Ends what runs: handlers hear FINISHED with the reason "cancelled"."""
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+        if self._poll is not None:
+            self._poll.cancel()
+        self._drain()
+        with suppress(BinhdanError):
+            self._library.close_queue(self._queue)
+        error = BinhdanError("the server is closing this model")
+        for number, handler in list(self._handlers.items()):
+            self._forget(number)
+            handler(error)
+
+    def set_mask(self, number: int, mask: bytes) -> None:
+        """The next token of a request; nothing happens when it has ended."""
+        if number in self._handlers:
+            self._library.set_mask(self._engine, number, mask)
+
+    def fail(self, number: int, error: BinhdanError) -> None:
+        """Ends a request for a reason outside the engine."""
+        handler = self._handlers.get(number)
+        self.cancel(number)
+        if handler is not None:
+            handler(error)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def _drain(self) -> None:
+        """Hands on the events that wait."""
+        while (event := self._library.next_event(self._queue, 0)) is not None:
+            handler = self._handlers.get(event.request)
+            if handler is None:  # cancelled
+                continue
+            if event.kind == EVENT_TOKEN and (masked := self._masks.get(event.request)) is not None:
+                masked.took(event.token)
+            if event.kind == EVENT_FINISHED:
+                self._forget(event.request)
+                if event.finish == FINISH_ERROR:
+                    handler(from_status(event.status, event.text))
+                    continue
+            handler(event)
+
+    def _poll_again(self) -> None:
+        self._drain()
+        self._poll = self._loop.call_later(_POLL_SECONDS, self._poll_again)
+
+    def _forget(self, number: int) -> None:
+        self._handlers.pop(number, None)
+        self._masks.pop(number, None)
+
+
+class _MaskedRequest:
+    """Computes the masks of one request in worker threads, while the engine computes the next token."""
+
+    def __init__(self, dispatcher: Dispatcher, number: int, mask: TokenMask) -> None:
+        self._dispatcher = dispatcher
+        self._number = number
+        self._mask = mask
+        self._tokens: list[int] = []
+
+    def took(self, token: int) -> None:
+        self._tokens.append(token)
+        self.next()
+
+    def next(self) -> None:
+        """A token comes only after its mask, so that there is never more than one under way."""
+        future = self._dispatcher.loop.run_in_executor(None, self._compute)
+        future.add_done_callback(self._computed)
+
+    def _compute(self) -> bytes:
+        return bytes(self._mask(self._tokens))
+
+    def _computed(self, future: asyncio.Future[bytes]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        try:
+            if error is None:
+                self._dispatcher.set_mask(self._number, future.result())
+        except BinhdanError as refused:
+            error = refused
+        if error is not None:
+            if not isinstance(error, BinhdanError):
+                error = BinhdanError("the answer's constraint failed")
+            self._dispatcher.fail(self._number, error)

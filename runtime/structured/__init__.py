@@ -1,0 +1,1 @@
+"""Output constraints: JSON schema, regex, grammar, tool calls."""

@@ -1,0 +1,250 @@
+"""runtime/cli/serve.py: the command as a process, around a small application of the tests' own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from binhdan.runtime.cli.serve import serve as command
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.server.config import ServerConfig, parse_size
+
+# The command, with this in place of the server's application.
+PROGRAM = """
+import asyncio, sys, types
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from binhdan.runtime.cli import main
+from binhdan.runtime.server.http.gateway import Door
+
+def create_app(config):
+    app = FastAPI()
+    pool = types.SimpleNamespace(failed=None, draining=False)
+    app.state.server = types.SimpleNamespace(pool=pool)
+    app.add_middleware(Door, config=config, keyring=config.keyring())
+
+    @app.get("/livez")
+    def livez(): return {}
+
+    @app.get("/config")
+    def show(): return config
+
+    @app.get("/count/{n}")
+    async def count(n: int):
+        async def numbers():
+            for i in range(n):
+                yield f"{i}\\n"
+                await asyncio.sleep(0.1)
+        return StreamingResponse(numbers())
+
+    @app.get("/bug")
+    def bug(): raise KeyError("a secret")
+
+    return app
+
+sys.modules["binhdan.runtime.server.app"] = types.SimpleNamespace(create_app=create_app)
+main()
+"""
+KEY = "sk-0123456789abcdef"
+
+
+class Process:
+    """`binhdan serve --port 0 …`, listening."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | (env or {}),
+        )
+        self.lines: list[dict[str, Any]] = []
+        assert self.process.stderr is not None
+        while not any(line["message"] == "listening" for line in self.lines):
+            text = self.process.stderr.readline()
+            assert text, "it ended"
+            self.lines.append(json.loads(text))
+        self.url: str = self.lines[-1]["url"]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """The exit code after a signal. Everything on standard error was JSON, nothing on standard output."""
+        self.process.send_signal(number)
+        stdout, stderr = self.process.communicate(timeout=30)
+        assert stdout == b""
+        self.lines += [json.loads(line) for line in stderr.splitlines()]
+        return self.process.returncode
+
+
+@pytest.fixture
+def running() -> Iterator[Any]:
+    processes: list[Process] = []
+
+    def start(*arguments: str, **named: Any) -> Process:
+        processes.append(Process(*arguments, **named))
+        return processes[-1]
+
+    yield start
+    for one in processes:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+def complaint(*arguments: str, code: int = 1, program: str = PROGRAM, **env: str) -> str:
+    """The one line of a command that fails."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve", *arguments],
+        capture_output=True,
+        timeout=60,
+        env=os.environ | env,
+    )
+    line = done.stderr.decode()
+    assert done.returncode == code and done.stdout == b"", line
+    assert line.startswith("binhdan: ") and line.count("\n") == 1, line
+    return line
+
+
+# ---- life --------------------------------------------------------------------------------------------------
+
+
+def test_serving(running: Any) -> None:
+    server = running("--api-key", f"lan {KEY}")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        answer = client.get("/livez")
+        assert answer.status_code == 200 and "server" not in answer.headers
+        assert client.get("/config").json()["port"] == 0
+        assert client.get("/bug").status_code == 500
+    assert server.end() == 0
+    text = json.dumps(server.lines)
+    assert KEY not in text and "a secret" not in text
+    requests = [line for line in server.lines if line["message"] == "request"]
+    assert [(line["route"], line["status"]) for line in requests] == [("/config", 200), ("/bug", 500)]
+    (failed,) = [line for line in server.lines if line["level"] == "error"]
+    assert failed["error"]["type"] == "KeyError" and failed["request_id"] == requests[-1]["request_id"]
+
+
+def stops_listening(url: str) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/livez")
+        except httpx.ConnectError:
+            return True
+        except httpx.TransportError:  # it came while the door was closing
+            pass
+        time.sleep(0.02)
+    return False
+
+
+def test_running_requests_end_before_it_does(running: Any) -> None:
+    server = running()
+    with httpx.stream("GET", f"{server.url}/count/50", timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "0"
+        server.process.send_signal(signal.SIGTERM)
+        assert stops_listening(server.url) and server.process.poll() is None  # nobody new
+        assert list(lines) == [str(i) for i in range(1, 50)]
+    assert server.end() == 0
+
+
+def test_draining_has_an_end(running: Any) -> None:
+    server = running("--drain-seconds", "0.3")
+    with httpx.stream("GET", f"{server.url}/count/100000", timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "0"
+        start = time.monotonic()
+        assert server.end() == 0 and time.monotonic() - start < 15
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+
+
+def test_ctrl_c(running: Any) -> None:
+    assert running().end(signal.SIGINT) == 130
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+
+def test_settings_arrive(running: Any, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('threads = 1\nmax_waiting = 9\nheader_seconds = 1.5\nprefix_cache_dir_bytes = "1GiB"\n')
+    server = running(
+        *("embedded", "--config", str(file), "--model", "small=embedded", "--default-model", "small"),
+        *("--max-waiting", "8", "--kv-bytes", "64MiB", "--deterministic", "--no-page", "--open-metrics"),
+        *("--allowed-host", "a.vn", "--allowed-host", "b.vn", "--choices", "3", "--model-memory", "1GB"),
+        env={"BINHDAN_MAX_WAITING": "7", "BINHDAN_MAX_SEQUENCES": "5"},
+    )
+    config = httpx.get(f"{server.url}/config").json()
+    assert (config["threads"], config["max_waiting"], config["max_sequences"]) == (1, 8, 5)
+    assert list(config["models"]) == ["small", embedded_model().stem] and config["default_model"] == "small"
+    assert config["kv_bytes"] == 64 << 20 and config["prefix_cache_dir_bytes"] == 1 << 30
+    assert config["deterministic"] and not config["page"] and config["metrics_open"]
+    assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["most_choices"] == 3
+    assert config["model_memory_bytes"] == 10**9
+    # Also those that hold for connections.
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as slow:
+        slow.sendall(b"GET / HT")
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+def test_options_are_settings_and_tell_their_defaults() -> None:
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        if name in ("model", "config", "api_key", "api_key_file"):
+            continue
+        field = ServerConfig.model_fields[name]
+        option = parameter.annotation.__metadata__[0]
+        told = re.search(r"\[default: (.*)\]", option.help)
+        assert parameter.default is None
+        if type(field.default) in (int, float, str):
+            assert told, name
+            value = parse_size(told[1]) if "body" in name else type(field.default)(told[1])
+            assert value == field.default, name
+
+
+def test_a_name_with_several_addresses(running: Any) -> None:
+    server = running("--host", "localhost")
+    server.end()
+    urls = [line["url"] for line in server.lines if line["message"] == "listening"]
+    found = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+    assert len(urls) == len(set(found)) and len({url.rpartition(":")[2] for url in urls}) == 1
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("prot = 1")
+    line = complaint(
+        "--config", str(tmp_path / "a.toml"), "--kv-bytes", "much", BINHDAN_HEADER_SECONDS="soon"
+    )
+    assert "there is no setting prot" in line and "header_seconds" in line and "such as 2GiB" in line
+    assert "an API key is needed" in complaint("--host", "0.0.0.0")
+    assert "no such file: none.gguf" in complaint("none.gguf")
+    assert "No such option" in complaint("--prot", "1", code=2)
+
+
+def test_an_address_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = complaint("--port", str(taken.getsockname()[1]))
+    assert "cannot listen on 127.0.0.1" in line and "in use" in line
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "fastapi", "httptools"])
+def test_without_the_extra(name: str) -> None:
+    program = f"import sys; sys.modules[{name!r}] = None\nfrom binhdan.runtime.cli import main; main()"
+    line = complaint(program=program)
+    assert f"needs {name}; install it with: pip install 'binhdan[server]'" in line

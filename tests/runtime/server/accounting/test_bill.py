@@ -1,0 +1,262 @@
+"""runtime/server/accounting/bill.py: who pays for what when answers run together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from server_records import record
+from sysfs_tree import rapl
+
+from binhdan.runtime.cost.cost_model import CostModel
+from binhdan.runtime.cost.figures import load_board
+from binhdan.runtime.energy import DeclaredWatts, find_meters
+from binhdan.runtime.server.accounting.bill import ANSWER_TOKEN_WORK, Biller, Work
+
+
+@dataclass
+class Machine:
+    """A machine of 10 W whose time is moved by hand: it is both clock and meter."""
+
+    seconds: float = 0.0
+    measured: bool = True
+    source: str = "rapl package"
+    gone: bool = False
+
+    def read(self) -> float:
+        if self.gone:
+            raise OSError("the sensor is gone")
+        return 10.0 * self.seconds
+
+
+@dataclass(frozen=True)
+class Price:
+    vnd: float
+    basis: str
+
+
+class ByTheSecond:
+    """1 đ for a second, 0.1 đ for a measured joule."""
+
+    def answer(self, seconds_busy: float, joules: float | None) -> Price:
+        basis = "time alone" if joules is None else "time and energy"
+        return Price(seconds_busy + 0.1 * (joules or 0.0), basis)
+
+
+def biller(machine: Machine) -> Biller:
+    made = Biller(ByTheSecond(), machine)
+    made.clock = lambda: machine.seconds
+    return made
+
+
+def test_alone_an_answer_pays_for_its_whole_life() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    machine.seconds = 5.0  # nobody asks: nobody pays
+    work = bills.begin()
+    machine.seconds = 6.0
+    work.first_token(100)
+    machine.seconds = 7.0
+    work.tokens(20)
+    bill = bills.bill(record(), work)
+    assert bill.machine_seconds == pytest.approx(2.0) and bill.joules == pytest.approx(20.0)
+    assert bill.cost_vnd == pytest.approx(2.0 + 2.0) and bill.cost_basis == "time and energy"
+    assert bill.energy_source == "rapl package"
+
+
+def test_usage_is_what_the_issue_asks_for() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    work = bills.begin()
+    machine.seconds = 0.5
+    usage = bills.bill(record(), work).usage()
+    assert json.loads(json.dumps(usage)) == {
+        "queue_ms": 10.0,
+        "prompt_ms": 100.0,
+        "decode_ms": 1000.0,
+        "joules": 5.0,
+        "energy_source": "rapl package",
+        "cost_vnd": 1.0,
+        "cost_basis": "time and energy",
+    }
+
+
+def test_two_alike_pay_half_each() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    works = [bills.begin(), bills.begin()]
+    for second in range(1, 11):
+        machine.seconds = float(second)
+        for work in works:
+            work.first_token(60) if second == 1 else work.tokens()
+    alike = record(prompt_tokens=60, cached_tokens=0, answer_tokens=10)
+    paid = [bills.bill(alike, work) for work in works]
+    assert [bill.machine_seconds for bill in paid] == pytest.approx([5.0, 5.0])
+    assert [bill.joules for bill in paid] == pytest.approx([50.0, 50.0])
+
+
+def test_work_decides_not_time() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    long, short = bills.begin(), bills.begin()
+    machine.seconds = 1.0
+    long.first_token(300)
+    short.first_token(100)
+    machine.seconds = 4.0
+    one = {"cached_tokens": 0, "answer_tokens": 1}
+    paid = [
+        bills.bill(record(prompt_tokens=300, **one), long).joules,
+        bills.bill(record(prompt_tokens=100, **one), short).joules,
+    ]
+    work = 300 + ANSWER_TOKEN_WORK, 100 + ANSWER_TOKEN_WORK
+    assert paid == pytest.approx([40.0 * own / sum(work) for own in work])
+
+
+def test_known_tokens_of_a_prompt_are_free() -> None:
+    machine = Machine()
+    bills = biller(machine)
+
+    def pair() -> tuple[float, float]:
+        known, new = bills.begin(), bills.begin()
+        machine.seconds += 1.0
+        for work in (known, new):
+            work.first_token(1000)
+        one = {"prompt_tokens": 1000, "answer_tokens": 1}
+        bill, other = (
+            bills.bill(record(cached_tokens=cached, **one), work) for cached, work in ((900, known), (0, new))
+        )
+        return bill.machine_seconds, other.machine_seconds
+
+    known, new = pair()
+    assert new > 5 * known
+    assert known + new == pytest.approx(1.0, rel=0.5)  # what was guessed at the first token is made good
+
+
+def test_a_prompt_is_guessed_from_recent_ones() -> None:
+    bills = Biller()
+    for _ in range(100):
+        bills.bill(record(prompt_tokens=1000, cached_tokens=900), bills.begin())
+    assert bills.fresh == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_model_of_more_bytes_pays_more() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    small, large = bills.begin(scale=0.5), bills.begin(scale=4.5)
+    machine.seconds = 1.0
+    for work in (small, large):
+        work.first_token(50)
+    alike = record(prompt_tokens=50, cached_tokens=0, answer_tokens=1)
+    assert [bills.bill(alike, work).joules for work in (small, large)] == pytest.approx([1.0, 9.0])
+
+
+def test_steady_load_adds_up_to_the_whole() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    places: list[tuple[Work, int]] = [(bills.begin(), -30 * place) for place in range(8)]  # out of step
+    paid = 0.0
+    for _ in range(4000):
+        machine.seconds += 0.05
+        for place, (work, age) in enumerate(places):
+            if age == 0:
+                work.first_token(200)
+            elif age > 0:
+                work.tokens()
+            places[place] = work, age + 1
+            if age == 99:
+                alike = record(prompt_tokens=200, cached_tokens=0, answer_tokens=100)
+                paid += bills.bill(alike, work).joules or 0.0
+                places[place] = bills.begin(), 0
+    assert paid == pytest.approx(machine.read(), rel=0.03)
+
+
+def test_nothing_computed_costs_nothing() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    waiting = bills.begin()
+    machine.seconds = 30.0
+    gone = record(finish_reason="cancelled", prompt_tokens=0, cached_tokens=0, answer_tokens=0)
+    bill = bills.bill(gone, waiting)
+    assert (bill.machine_seconds, bill.joules, bill.cost_vnd) == (0.0, 0.0, 0.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 500)),
+        max_size=40,
+    )
+)
+def test_nobody_pays_for_more_than_there_was(answers: list[tuple[int, int, int, int]]) -> None:
+    machine = Machine()
+    bills = biller(machine)
+    running: list[Work] = []
+    for action, prompt, cached, tokens in answers:
+        machine.seconds += 1.0
+        running.append(bills.begin())
+        work = running[prompt % len(running)]
+        if action == 0:
+            work.first_token(prompt)
+        elif action == 1:
+            work.tokens(tokens)
+        else:
+            running.remove(work)
+            ended = record(prompt_tokens=prompt, cached_tokens=cached, answer_tokens=tokens)
+            bill = bills.bill(ended, work)
+            assert 0.0 <= bill.machine_seconds <= machine.seconds - work.began
+            assert bill.joules == pytest.approx(10.0 * bill.machine_seconds)
+
+
+def test_without_a_meter_joules_are_null() -> None:
+    bills = Biller(ByTheSecond())
+    bill = bills.bill(record(), bills.begin())
+    assert bill.joules is None and bill.energy_source is None and bill.cost_basis == "time alone"
+
+
+def test_declared_watts_are_not_measured_joules() -> None:
+    bills = biller(Machine(measured=False, source="declared 10 W"))
+    bill = bills.bill(record(), bills.begin())
+    assert bill.joules is None and bill.energy_source is None
+
+
+def test_a_meter_that_fails_is_null_from_then_on() -> None:
+    machine = Machine()
+    bills = biller(machine)
+    work = bills.begin()
+    machine.seconds, machine.gone = 1.0, True
+    bill = bills.bill(record(), work)
+    assert bill.joules is None and bill.machine_seconds == pytest.approx(1.0)
+    assert bills.lost == "the sensor is gone"
+    machine.gone = False  # back with another zero, perhaps: not to be trusted
+    assert bills.bill(record(), bills.begin()).joules is None
+
+
+def test_without_prices_the_cost_is_null() -> None:
+    bills = Biller()
+    bill = bills.bill(record(), bills.begin())
+    assert bill.cost_vnd is None and bill.usage()["cost_vnd"] is None and "no cost model" in bill.cost_basis
+
+
+def test_with_the_real_cost_model_and_a_real_meter(tmp_path: Path) -> None:
+    zone = rapl(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    meter = find_meters(tmp_path).best
+    assert meter is not None
+    pricing = CostModel(board=load_board("intel-n150"), whole_meter=meter.whole)
+    bills = Biller(pricing, meter)
+    work = bills.begin()
+    (zone / "energy_uj").write_text("13500000")
+    bill = bills.bill(record(), work)
+    meter.close()
+    assert bill.joules == pytest.approx(12.5) and bill.energy_source == "rapl package"
+    expected = pricing.answer(bill.machine_seconds, 12.5)
+    assert bill.cost_vnd == pytest.approx(expected.vnd) and bill.cost_vnd
+    assert bill.cost_basis == pricing.basis_measured and "Intel N150" in bill.cost_basis
+
+
+def test_declared_watts_are_in_the_cost_and_its_basis() -> None:
+    bills = Biller(CostModel(watts=12.0), DeclaredWatts(12.0))
+    bill = bills.bill(record(), bills.begin())
+    assert bill.joules is None and bill.cost_vnd and "12 W declared" in bill.cost_basis

@@ -1,0 +1,167 @@
+"""runtime/server/models/pool.py: models by name, their memory, and what happens to who uses them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from binhdan.runtime.options import GenerationOptions, LoadOptions
+from binhdan.runtime.server.accounting.bill import Biller
+from binhdan.runtime.server.answers.generation import Generation, Job, embed
+from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
+
+OPTIONS = LoadOptions(threads=1, kv_bytes=4 << 20)
+
+
+@asynccontextmanager
+async def pool_of(*names: str, source: Source | None = None, **limits: Any) -> AsyncIterator[ModelPool]:
+    pool = ModelPool(dict.fromkeys(names, source or Source(None, OPTIONS)), **limits)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def generation(loaded: LoadedModel, text: str = "xin chào", **options: Any) -> Generation:
+    tokenizer = loaded.model.tokenizer
+    job = Job([tokenizer.text_prompt(text)], GenerationOptions(**options))
+    return Generation(loaded.dispatcher, tokenizer, job, Biller().begin())
+
+
+async def test_a_model_is_loaded_once_however_many_ask() -> None:
+    async with pool_of("a") as pool:
+
+        async def ask() -> LoadedModel:
+            async with pool.use("a") as loaded:
+                return loaded
+
+        assert len({id(loaded) for loaded in await asyncio.gather(*(ask() for _ in range(8)))}) == 1
+        assert [loaded.name for loaded in pool.loaded()] == ["a"]
+
+
+async def test_ready_after_the_default_model() -> None:
+    async with pool_of("a", "b") as pool:
+        assert not pool.ready and pool.default == "a"
+        await pool.start()
+        assert pool.ready and [loaded.name for loaded in pool.loaded()] == ["a"]
+
+
+async def test_names_that_are_not_known() -> None:
+    async with pool_of("a") as pool:
+        with pytest.raises(ApiError, match="there is: a") as caught:
+            async with pool.use("b"):
+                pass
+        assert caught.value.status == 404
+
+
+async def test_the_longest_unused_makes_room() -> None:
+    async with pool_of("a", "b", "c") as pool:
+        async with pool.use("a") as loaded:
+            one = loaded.bytes
+    async with pool_of("a", "b", "c", most_bytes=2 * one) as pool:
+        for name in "abac":
+            async with pool.use(name):
+                pass
+        assert [loaded.name for loaded in pool.loaded()] == ["a", "c"]
+        async with pool.use("a"), pool.use("c"):
+            with pytest.raises(ApiError, match="no room") as caught:
+                async with pool.use("b"):
+                    pass
+        assert caught.value.status == 503 and "Retry-After" in caught.value.headers
+
+
+async def test_idle_models_go_and_come_back() -> None:
+    async with pool_of("a", idle_seconds=0.1) as pool:
+        await pool.start()
+        async with pool.use("a") as loaded:
+            await asyncio.sleep(0.5)
+            assert pool.loaded(), "somebody uses it"
+            with generation(loaded, max_tokens=2) as answers:
+                first = (await answers.answers())[0].text
+        for _ in range(200):
+            if not pool.loaded():
+                break
+            await asyncio.sleep(0.02)
+        assert not pool.loaded() and pool.ready
+        async with pool.use("a") as loaded:
+            with generation(loaded, max_tokens=2) as answers:
+                assert (await answers.answers())[0].text == first
+
+
+async def test_a_file_that_does_not_load_names_no_path(tmp_path: Path) -> None:
+    (tmp_path / "hỏng.gguf").write_bytes(b"GGUF")
+    for path in (tmp_path / "hỏng.gguf", tmp_path / "không có.gguf"):
+        async with pool_of("a", source=Source(str(path), OPTIONS)) as pool:
+            with pytest.raises(ApiError) as caught:
+                await pool.start()
+            assert caught.value.status == 503 and path.name not in str(caught.value)
+            assert not pool.ready
+
+
+async def test_closing_ends_what_runs_with_an_error() -> None:
+    async with pool_of("a") as pool:
+        async with pool.use("a") as loaded:
+            with generation(loaded, max_tokens=2000, ignore_eos=True) as answers:
+                await anext(answers.batches())
+                closing = asyncio.create_task(pool.close())
+                with pytest.raises(Exception, match="closing"):
+                    await answers.answers()
+                await closing
+        with pytest.raises(ApiError, match="shutting down"):
+            async with pool.use("a"):
+                pass
+
+
+async def test_leaving_cancels_within_a_step() -> None:
+    async with pool_of("a") as pool, pool.use("a") as loaded:
+        with generation(loaded, max_tokens=2000, ignore_eos=True) as answers:
+            await anext(answers.batches())
+        assert len(loaded.dispatcher) == 0
+        for _ in range(200):
+            if not loaded.model.load_report()["running"]:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("it still runs")
+
+
+async def test_masks_are_asked_for_token_by_token() -> None:
+    async with pool_of("a") as pool, pool.use("a") as loaded:
+        tokenizer, words = loaded.model.tokenizer, -(-loaded.model.info.vocabulary // 32)
+        wanted = tokenizer.encode("xin chào bạn")
+
+        def only(tokens: list[int]) -> bytes:
+            bits = bytearray(4 * words)
+            if len(tokens) < len(wanted):
+                bits[wanted[len(tokens)] // 8] |= 1 << wanted[len(tokens)] % 8
+            return bytes(bits)
+
+        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), n=3, new_mask=lambda: only)
+        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+            texts = [(answer.text, answer.finish_reason) for answer in await answers.answers()]
+        assert texts == [("xin chào bạn", "stop")] * 3
+
+        def broken(tokens: list[int]) -> bytes:
+            raise RuntimeError("đứt")
+
+        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), new_mask=lambda: broken)
+        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+            with pytest.raises(Exception, match="constraint failed"):
+                await answers.answers()
+
+
+async def test_a_cancelled_embedding_leaves_nothing() -> None:
+    async with pool_of("a") as pool, pool.use("a") as loaded:
+        prompts = [loaded.model.tokenizer.text_prompt("một câu khá dài " * 50)] * 8
+        task = asyncio.create_task(embed(loaded.dispatcher, prompts))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(loaded.dispatcher) == 0
+        assert len(await embed(loaded.dispatcher, prompts[:2])) == 2

@@ -1,0 +1,194 @@
+"""runtime/server/config.py: where settings come from, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from binhdan.runtime.client.model import embedded_model
+from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.server.access.keys import KeyLimits
+from binhdan.runtime.server.config import ServerConfig, is_loopback, load, model_name, parse_size
+
+KEY = "sk-0123456789abcdef"
+
+
+def refusal(changes: dict[str, Any], **others: Any) -> str:
+    with pytest.raises(InvalidArgumentError) as caught:
+        load(changes=changes, **others)
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    config = load()
+    assert (config.host, config.port) == ("127.0.0.1", 8080)
+    assert config.models == {embedded_model().stem: None}
+    assert not config.keyring().required
+    assert config.load_options().max_sequences == 16 and config.load_options().prefix_cache_dir is None
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('port = 1\nthreads = 1\ncontext = 1\nkv_bytes = "2GiB"\n[models]\na = "x.gguf"\n')
+    environ = {"BINHDAN_THREADS": "2", "BINHDAN_CONTEXT": "2", "BINHDAN_BOARD": "", "OTHER": "x"}
+    config = load(file, environ, {"context": 3})
+    assert (config.port, config.threads, config.context) == (1, 2, 3)
+    assert config.kv_bytes == 2 << 30 and config.models == {"a": "x.gguf"} and config.board is None
+
+
+def test_the_environment_reaches_every_kind_of_setting() -> None:
+    environ = {
+        "BINHDAN_DETERMINISTIC": "true",
+        "BINHDAN_PAGE": "no",
+        "BINHDAN_IDLE_UNLOAD": "1.5",
+        "BINHDAN_ALLOWED_HOSTS": "a.vn, *.b.vn",
+        "BINHDAN_MODELS": "a=x.gguf,embedded",
+        "BINHDAN_BODY_BYTES": "1 MB",
+        "BINHDAN_LEDGER": "bill.db",
+        "BINHDAN_API_KEY": KEY,
+    }
+    config = load(environ=environ)
+    assert config.deterministic and not config.page and config.idle_unload == 1.5
+    assert config.allowed_hosts == ("a.vn", "*.b.vn")
+    assert config.models == {"a": "x.gguf", embedded_model().stem: None}
+    assert config.body_bytes == 1_000_000 and config.ledger == Path("bill.db")
+    assert config.keyring().names == ["key1"]
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["prot", "models.x.y", "keys.a.kee"])
+def test_unknown_settings_are_named(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(f'[keys.a]\nkey = "{KEY}"\n' if name.startswith("keys") else "")
+    with file.open("a") as out:
+        out.write({"prot": "prot = 1", "models.x.y": '[models.x]\ny = "z"', "keys.a.kee": "kee = 1"}[name])
+    message = refusal({}, file=file)
+    assert name.removesuffix(".y") in message and str(tmp_path) not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"port": 65536}, "port"),
+        ({"threads": 0}, "threads"),
+        ({"kv_bytes": "2 gallons"}, "such as 2GiB"),
+        ({"kv_bytes": "2G"}, "such as 2GiB"),  # some mean 10^9, some 2^30
+        ({"idle_unload": "nan"}, "idle_unload"),
+        ({"log_level": "loud"}, "log_level"),
+        ({"default_model": "b", "models": ["a=x"]}, "there is no b; there is: a"),
+        ({"models": ["a=x", "a=y"]}, "two models have the name a"),
+        ({"models": {"\x1b[2J": "x"}}, "no name for a model"),
+        ({"models": 3}, "models"),
+        ({"api_key": ["short"]}, "keys.key1.key"),
+        ({"api_key": ["lan chìa-khóa-của-tôi"]}, "visible ASCII"),
+        ({"api_key": [f"lan {KEY} requests=3"]}, "tokens_per_minute=N"),
+        ({"api_key": [f"lan {KEY} concurrent=many"]}, "keys.lan.concurrent"),
+        ({"api_key": [f"lan {KEY}", f"lan {KEY}x"]}, "the name lan"),
+        ({"api_key": [f"lan {KEY}", f"mai {KEY}"]}, "the same API key"),
+        ({"keys": [KEY]}, "[keys.NAME]"),
+    ],
+)
+def test_bad_values(changes: dict[str, Any], expected: str) -> None:
+    message = refusal(changes)
+    assert expected in message and KEY not in message and "\n" not in message
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "example.vn", "127.1", "[::]", "0"])
+def test_a_public_address_needs_a_key(host: str) -> None:
+    assert "an API key is needed" in refusal({"host": host})
+    assert load(changes={"host": host, "api_key": [KEY]}).keyring().required
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LOCALHOST"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(load(changes={"host": host}).host)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(FileReadError, match="No such file"):
+        load(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("port = ")
+    assert "broken.toml is no valid TOML" in refusal({}, file=broken)
+    broken.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in refusal({}, file=broken)
+    broken.write_bytes(b"#" * (1 << 21))
+    assert "1 MiB" in refusal({}, file=broken)
+
+
+# ---- models ------------------------------------------------------------------------------------------------
+
+
+def test_model_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert model_name("models/qwen2.5-0.5b-q4_0.gguf") == "qwen2.5-0.5b-q4_0"
+    assert model_name("org/name") == "name" and model_name("org/name:Q4_0") == "name"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.gguf").touch()
+    assert load(changes={"models": ["a=b.gguf"]}).models == {"a=b": "a=b.gguf"}
+    assert load(changes={"models": ["tên=b.gguf"]}).models == {"tên": "b.gguf"}
+    assert load(changes={"models": ["small=embedded"]}).models == {"small": None}
+    assert load(changes={"models": {"small": "embedded"}}).models == {"small": None}
+
+
+def test_the_default_model_comes_first() -> None:
+    config = load(changes={"models": ["a=x", "b=y", "c=z"], "default_model": "b"})
+    assert list(config.models) == ["b", "a", "c"]
+
+
+# ---- keys --------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_all_sources_hold(tmp_path: Path) -> None:
+    lines, tables, file = tmp_path / "keys", tmp_path / "keys.toml", tmp_path / "serve.toml"
+    lines.write_text(f"# name key limits\n\nlan {KEY}1 tokens_per_minute=100 concurrent=2\n{KEY}2\n")
+    tables.write_text(f'[mai]\nkey = "{KEY}3"\nconcurrent = 5\n')
+    file.write_text(f'tokens_per_minute = 7\napi_key_file = "{lines}"\n[keys.hoa]\nkey = "{KEY}4"\n')
+    config = load(file, {"BINHDAN_API_KEY_FILE": str(tables)}, {"api_key": [f"{KEY}5"]})
+    ring = config.keyring()
+    assert ring.names == ["hoa", "lan", "key3", "mai", "key5"]
+    limits = {name: ring.caller(KEY + n) for name, n in zip(ring.names, "41235", strict=True)}
+    assert all(caller is not None and caller.name == name for name, caller in limits.items())
+    assert limits["lan"].limits == KeyLimits(100, 2)  # type: ignore[union-attr]
+    assert limits["mai"].limits == KeyLimits(7, 5)  # type: ignore[union-attr]
+    assert KEY not in repr(config) and KEY not in config.model_dump_json()
+
+
+# ---- sizes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("2GiB", 2 << 30),
+        ("1.5 GiB", 3 << 29),
+        ("500MB", 500_000_000),
+        ("1kb", 1000),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_size_or_refused(text: str) -> None:
+    try:
+        assert parse_size(text) >= 0
+    except ValueError as error:
+        assert "expected bytes" in str(error)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ServerConfig.model_fields)), st.text(max_size=20), max_size=4))
+def test_any_environment_gives_settings_or_a_message(values: dict[str, str]) -> None:
+    environ = {f"BINHDAN_{name.upper()}": value for name, value in values.items()}
+    try:
+        load(environ=environ)
+    except InvalidArgumentError as error:
+        assert str(error)
