@@ -1,4 +1,5 @@
 """The Meter interface and its implementations: energy counters, and power sensors that a thread samples."""
+
 from __future__ import annotations
 
 import threading

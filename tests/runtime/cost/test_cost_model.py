@@ -117,9 +117,7 @@ parts_of_time = st.floats(1e-3, 1.0)
 
 
 @given(seconds=positive, joules=st.none() | positive, low=parts_of_time, high=parts_of_time)
-def test_higher_utilisation_is_cheaper(
-    seconds: float, joules: float | None, low: float, high: float
-) -> None:
+def test_higher_utilisation_is_cheaper(seconds: float, joules: float | None, low: float, high: float) -> None:
     low, high = sorted((low, high))
     dear, cheap = (replace(MODEL, utilisation=part).answer(seconds, joules).vnd for part in (low, high))
     assert cheap <= dear * (1 + 1e-9)
@@ -152,9 +150,7 @@ def test_more_use_never_costs_less(a: float, b: float, seconds: float) -> None:
 
 
 @given(seconds=st.floats(0, 1e6), joules=st.none() | st.floats(0, 1e9), model=st.sampled_from([MODEL, None]))
-def test_parts_and_answers_sum_up(
-    seconds: float, joules: float | None, model: CostModel | None
-) -> None:
+def test_parts_and_answers_sum_up(seconds: float, joules: float | None, model: CostModel | None) -> None:
     model = model or CostModel(board=RENTED)
     cost = model.answer(seconds, joules)
     assert cost.vnd == pytest.approx(sum(cost.parts.values())) and all(
