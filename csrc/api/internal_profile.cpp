@@ -76,7 +76,7 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
   check("sequences", sequences, 1, kMostSequences);
 
   const std::vector<text::Token> tokens(static_cast<size_t>(std::max<int64_t>(prompt_tokens, 1)), 0);
-  const int64_t chunk = engine::EngineOptions{}.prompt_chunk;
+  const int64_t chunk = engine::EngineOptions{}.prefill_chunk;
   model::Forward forward(*model, threads);
   model::Profile prompt, decode;
   if (prompt_tokens > 0) {
