@@ -247,20 +247,21 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
     measure(chunks, now_ns() - start);
     std::vector<size_t> choosing;
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (chunks[i].wanted == model::Wanted::all_hidden)
+      if (chunks[i].outputs == model::Outputs::all_hidden)
         for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
           batch_[i]->take_hidden(forward_.hidden(i, row));
       batch_[i]->share(cache_);
       batch_[i]->chunk_done();
-      if (chunks[i].wanted == model::Wanted::last_logits) choosing.push_back(i);
+      if (chunks[i].outputs == model::Outputs::last_logits) choosing.push_back(i);
     }
     std::vector<std::optional<std::vector<uint32_t>>> masks;
     {
       const std::lock_guard lock(mutex_);
       for (const size_t i : choosing) masks.push_back(std::exchange(batch_[i]->shared.mask, std::nullopt));
     }
-    forward_.each(choosing.size(),
-                  [&](size_t n) { batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]); });
+    forward_.parallel_for(choosing.size(), [&](size_t n) {
+      batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]);
+    });
     for (const size_t i : choosing) batch_[i]->take_choice();
   } catch (const Error& error) {
     fail_batch(static_cast<int32_t>(error.code()), error.what());

@@ -98,15 +98,15 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   if (phase_ == Phase::decode) {
     state_.reserve(1);
     chunk_ = 1;
-    return {&state_, {&last_, 1}, model::Wanted::last_logits, true};
+    return {&state_, {&last_, 1}, model::Outputs::last_logits, true};
   }
   chunk_ = std::min(request_.prompt.size() - prompt_done_, static_cast<size_t>(budget));
   state_.reserve(static_cast<int64_t>(chunk_));
   const bool last = prompt_done_ + chunk_ == request_.prompt.size();
-  const model::Wanted wanted = request_.kind == Request::Kind::embed ? model::Wanted::all_hidden
-                               : last                                ? model::Wanted::last_logits
-                                                                     : model::Wanted::nothing;
-  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), wanted, deterministic};
+  const model::Outputs outputs = request_.kind == Request::Kind::embed ? model::Outputs::all_hidden
+                                 : last                                ? model::Outputs::last_logits
+                                                                       : model::Outputs::none;
+  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), outputs, deterministic};
 }
 
 void Sequence::take_hidden(std::span<const float> row) {
