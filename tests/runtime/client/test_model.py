@@ -65,7 +65,7 @@ def test_an_answer_tells_about_itself(model: binhdan.Model) -> None:
     assert str(answer) == ANSWER and answer.finish_reason == "stop" and answer.reasoning == ""
     assert model.detokenize(answer.tokens) == ANSWER and answer.logprobs is None
     assert answer.answer_tokens == len(answer.tokens)
-    assert answer.timings.first_token > 0 and answer.tokens_per_second > 0
+    assert answer.timings.ttft > 0 and answer.tokens_per_second > 0
 
 
 def test_pieces_join_to_the_answer(model: binhdan.Model) -> None:

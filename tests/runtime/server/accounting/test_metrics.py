@@ -17,7 +17,7 @@ import binhdan
 from binhdan.runtime.errors import ClosedError
 from binhdan.runtime.server.accounting.metrics import BUCKETS, Metrics
 
-LOAD = {"running": 3, "waiting": 2, "kv_bytes": 250, "kv_limit": 1000, "cache_bytes": 700}
+LOAD = {"running": 3, "waiting": 2, "kv_bytes": 250, "max_kv_bytes": 1000, "cache_bytes": 700}
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
