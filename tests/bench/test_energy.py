@@ -347,7 +347,7 @@ def test_figures_that_cannot_be(tmp_path: Path) -> None:
     (meter,) = find_hwmon(tmp_path)
     with pytest.raises(MeterError, match="cannot be"):
         meter.read()
-    rapl(tmp_path, "intel-rapl:0", "package-0", 5, most=0)
+    rapl(tmp_path, "intel-rapl:0", "package-0", 5, max_energy=0)
     with pytest.raises(MeterError, match="expected more than 0"):
         find_rapl(tmp_path)
 

@@ -14,7 +14,7 @@ import pytest
 from binhdan.runtime.restore import Masks, Restorer, split, strip_marks, syllables, variants
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import allowed, end_tokens
+from masks import allowed, end_tokens
 
 import binhdan
 

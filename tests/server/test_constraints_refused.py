@@ -22,7 +22,7 @@ from binhdan.runtime.server.constraints import (
 from binhdan.runtime.server.errors import ApiError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import walk
+from masks import sample
 
 import binhdan
 
@@ -226,7 +226,7 @@ def test_what_is_large_is_refused_or_works(
 ) -> None:
     begin = time.monotonic()
     try:
-        walk(model, constraints.compile(spec), 0, 30)
+        sample(model, constraints.compile(spec), 0, 30)
     except ApiError as error:
         assert error.status == 400
     except InvalidArgumentError as error:
@@ -270,7 +270,7 @@ JSON = st.recursive(
 @settings(max_examples=20)
 def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constraints, schema: Any) -> None:
     try:
-        text, ended = walk(model, constraints.compile(json_schema(schema)), 0, 50)
+        text, ended = sample(model, constraints.compile(json_schema(schema)), 0, 50)
     except (ApiError, InvalidArgumentError) as error:
         assert str(error) and "backtrace" not in str(error)
         return

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from binhdan.runtime.errors import ClosedError
 from binhdan.runtime.server.metrics import BUCKETS, Metrics
-from mask_walk import every_token
+from masks import every_token
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from server_records import bill, record
 

@@ -13,7 +13,7 @@ from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.tool_format import HERMES, LLAMA3, MISTRAL, ToolFormat, known_format
 from binhdan.runtime.server.tool_parser import CallPart, Part, TextPart
 from binhdan.runtime.server.tools import MOST_TOOLS, ToolPlan, plan_tools
-from mask_walk import allowed, walk
+from masks import allowed, sample
 
 import binhdan
 
@@ -104,7 +104,7 @@ def test_demanded_calls(
     for parallel in (True, False):
         plan = plan_tools(template, TOOLS, "required", parallel)
         assert plan.demanded and plan.spec is not None
-        text, ended = walk(model, constraints.compile(plan.spec), seed, 800)
+        text, ended = sample(model, constraints.compile(plan.spec), seed, 800)
         assert ended
         answer, calls = read(plan, text.decode())
         assert not answer and calls
@@ -154,7 +154,7 @@ def test_one_call_where_calls_are_not_parallel(model: binhdan.Model, constraints
     plan = plan_tools(None, TOOLS, "required", parallel=False)
     assert plan.spec is not None
     for seed in range(4):
-        text, ended = walk(model, constraints.compile(plan.spec), seed)
+        text, ended = sample(model, constraints.compile(plan.spec), seed)
         assert ended and len(read(plan, text.decode())[1]) == 1
 
 
@@ -304,7 +304,7 @@ def test_many_tools_are_fast_enough(model: binhdan.Model, constraints: Constrain
     ]
     plan = plan_tools(None, tools, "required")
     assert plan.spec is not None
-    text, ended = walk(model, constraints.compile(plan.spec), 0, 600)
+    text, ended = sample(model, constraints.compile(plan.spec), 0, 600)
     assert ended and read(plan, text.decode())[1]
 
 
