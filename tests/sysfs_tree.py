@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RANGE = 262_143_328_850  # µJ, of a desktop processor
+RANGE = 262_143_328_850  # µJ, on a desktop processor
 
 
 def write(folder: Path, **files: object) -> Path:
+    """Writes `files` (name → content) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_text(f"{content}\n")
@@ -28,6 +29,7 @@ def supply(sysfs: Path, name: str, **files: object) -> Path:
 
 
 def laptop(sysfs: Path, **changes: object) -> Path:
+    """Writes a laptop's power supplies; `changes` are files of its battery, None removes one."""
     supply(sysfs, "AC", type="Mains", online=0)
     supply(sysfs, "mouse", type="Battery", scope="Device", status="Discharging", power_now=1)
     files = {"type": "Battery", "status": "Discharging", "power_now": 6_500_000} | changes

@@ -154,7 +154,7 @@ def test_one_call_where_calls_are_not_parallel(model: binhdan.Model, constraints
     plan = plan_tools(None, TOOLS, "required", parallel=False)
     assert plan.spec is not None
     for seed in range(4):
-        text, ended = walk(model, constraints.compile(plan.spec), seed)
+        text, ended = sample(model, constraints.compile(plan.spec), seed)
         assert ended and len(read(plan, text.decode())[1]) == 1
 
 
@@ -304,7 +304,7 @@ def test_many_tools_are_fast_enough(model: binhdan.Model, constraints: Constrain
     ]
     plan = plan_tools(None, tools, "required")
     assert plan.spec is not None
-    text, ended = walk(model, constraints.compile(plan.spec), 0, 600)
+    text, ended = sample(model, constraints.compile(plan.spec), 0, 600)
     assert ended and read(plan, text.decode())[1]
 
 
