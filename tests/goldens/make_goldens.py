@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
-from embedded_goldens import MOST_TOKENS  # noqa: E402
+from embedded_goldens import MAX_TOKENS  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import allowed, walk
+from masks import allowed, sample
 from tiny_models import GOLDEN_SHAPES, write_gguf
 
 import binhdan

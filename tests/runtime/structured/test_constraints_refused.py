@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import walk
+from masks import sample
 
 import binhdan
 from binhdan.runtime.errors import InvalidArgumentError
@@ -224,7 +224,7 @@ def test_what_is_large_is_refused_or_works(
 ) -> None:
     begin = time.monotonic()
     try:
-        walk(model, constraints.compile(spec), 0, 30)
+        sample(model, constraints.compile(spec), 0, 30)
     except InvalidArgumentError as error:  # of compile, or of a mask that costs too much
         assert error.param == spec.param or "too" in str(error)
     assert time.monotonic() - begin < 30
@@ -266,7 +266,7 @@ JSON = st.recursive(
 @settings(max_examples=20)
 def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constraints, schema: Any) -> None:
     try:
-        text, ended = walk(model, constraints.compile(json_schema(schema)), 0, 50)
+        text, ended = sample(model, constraints.compile(json_schema(schema)), 0, 50)
     except InvalidArgumentError as error:
         assert str(error) and "backtrace" not in str(error)
         return

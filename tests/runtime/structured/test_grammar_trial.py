@@ -7,7 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mask_walk import walk
+from masks import sample
 
 import binhdan
 from binhdan.runtime.structured.constraints import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mask_walk import allowed, walk
+from masks import allowed, sample
 
 import binhdan
 from binhdan.runtime.errors import InvalidArgumentError
@@ -104,7 +104,7 @@ def test_forced_calls(
     for parallel in (True, False):
         plan = plan_tools(template, TOOLS, "required", parallel)
         assert plan.forced and plan.spec is not None
-        text, ended = walk(model, constraints.compile(plan.spec), seed, 800)
+        text, ended = sample(model, constraints.compile(plan.spec), seed, 800)
         assert ended
         answer, calls = read(plan, text.decode())
         assert not answer and calls

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from mask_walk import every_token
+from masks import every_token
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from server_records import bill, record
 
