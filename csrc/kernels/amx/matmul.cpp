@@ -52,11 +52,9 @@ class Pieces {
  public:
   Pieces(const MatmulArgs& args, int64_t group_blocks)
       : group_rows_(group_blocks * kBlockRows),
-        row_end_(args.row_end),
+        row_end_(args.rows),
         steps_(args.cols / kStepColumns),
-        cuts_((steps_ + kMaxSteps - 1) / kMaxSteps),
-        group_(args.row_begin),
-        row_(args.row_begin) {}
+        cuts_((steps_ + kMaxSteps - 1) / kMaxSteps) {}
 
   Piece piece() const { return {row_, steps_ * cut_ / cuts_, steps_ * (cut_ + 1) / cuts_}; }
   bool first_cut() const { return cut_ == 0; }
@@ -75,7 +73,7 @@ class Pieces {
 
  private:
   int64_t group_rows_, row_end_, steps_, cuts_;
-  int64_t group_, cut_ = 0, row_;
+  int64_t group_ = 0, cut_ = 0, row_ = 0;
 };
 
 // Decodes a piece, tile after tile: weight rows 0 .. 15 and 16 .. 31 of the first 32 columns, then of the
@@ -90,7 +88,7 @@ class Decoder {
     const Piece piece = at.piece();
     const int64_t panels = args.cols / kStepColumns / Panel::kBlocks;
     low_ = static_cast<const Panel*>(args.weights) + piece.row / kPanelRows * panels;
-    high_ = piece.row + kPanelRows < args.row_end ? low_ + panels : low_;  // beyond the end any will do
+    high_ = piece.row + kPanelRows < args.rows ? low_ + panels : low_;  // beyond the end any will do
     first_step_ = piece.begin;
     count_ = 2 * (piece.end - piece.begin);
   }
@@ -178,7 +176,7 @@ BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int6
                                 Product product) {
   const Piece piece = at.piece();
   const int64_t row = batch.first + tile * kTileRows, rows = batch.rows_of(tile);
-  const int64_t columns = args.row_end - piece.row;
+  const int64_t columns = args.rows - piece.row;
   auto& waiting = static_cast<Scratch*>(args.scratch)->sums[at.block()][tile];
   float* out = args.out + row * args.out_stride + piece.row;
   if (at.first_cut()) {

@@ -77,11 +77,7 @@ class Walk {
 
  public:
   explicit Walk(const MatmulArgs& args)
-      : blocks_(args.cols / 32),
-        panel_(static_cast<const Panel*>(args.weights) +
-               args.row_begin / kPanelRows * (blocks_ / Panel::kBlocks)),
-        row_(args.row_begin),
-        row_end_(args.row_end) {}
+      : blocks_(args.cols / 32), panel_(static_cast<const Panel*>(args.weights)), row_end_(args.rows) {}
 
   int64_t row() const { return row_; }
   int64_t block() const { return block_; }
@@ -105,7 +101,7 @@ class Walk {
  private:
   int64_t blocks_;
   const Panel* panel_;
-  int64_t row_, row_end_, block_ = 0;
+  int64_t row_end_, row_ = 0, block_ = 0;
   int in_panel_ = 0;
 };
 
@@ -215,7 +211,7 @@ void few_rows(const MatmulArgs& args) {
     multiplied.advance();
     decoded.advance();
     if (added.ends_row()) {
-      const __mmask16 lanes = lane_mask(args.row_end - added.row());
+      const __mmask16 lanes = lane_mask(args.rows - added.row());
 #pragma GCC unroll 16
       for (int row = 0; row < kTileRows; ++row)
         if (row < args.m)

@@ -98,7 +98,7 @@ static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int6
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half)
       sums[i][half] =
-          begin == 0 ? _mm256_setzero_ps() : load_first(out[i] + 8 * half, args.row_end - row - 8 * half);
+          begin == 0 ? _mm256_setzero_ps() : load_first(out[i] + 8 * half, args.rows - row - 8 * half);
   }
   for (int64_t b = 0; b < count; ++b) {
     if constexpr (Blocks::kFromMemory)
@@ -110,7 +110,7 @@ static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int6
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half)
-      store_first(out[i] + 8 * half, args.row_end - row - 8 * half, sums[i][half]);
+      store_first(out[i] + 8 * half, args.rows - row - 8 * half, sums[i][half]);
 }
 
 // `m` <= kTileRows rows of activations.
@@ -131,7 +131,7 @@ BINHDAN_INLINE void tile_of(int64_t m, const MatmulArgs& args, const Blocks& blo
 
 template <DType type, class Dot>
 static void few_rows(const MatmulArgs& args) {
-  for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows)
+  for (int64_t row = 0; row < args.rows; row += kPanelRows)
     tile_of<Dot>(args.m, args, PackedBlocks<type, Dot>(args.weights, row, args.cols), row, 0, 0,
                  args.cols / 32);
 }
@@ -160,7 +160,7 @@ static void many_rows(const MatmulArgs& args) {
     const int64_t i_end = i0 + kBatch < args.m ? i0 + kBatch : args.m;
     for (int64_t begin = 0; begin < blocks; begin += kPiece) {
       const int64_t count = blocks - begin < kPiece ? blocks - begin : kPiece;
-      for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows) {
+      for (int64_t row = 0; row < args.rows; row += kPanelRows) {
         const Packed packed(args.weights, row, args.cols);
         for (int64_t b = 0; b < count; ++b) decoded[b].decode(packed, begin + b);
         sweep<Dot>(args, DecodedBlocks<Traits>(decoded), row, i0, i_end, begin, count,

@@ -116,8 +116,8 @@ void multiply_rows(const MatmulArgs& args, const Format& format, int64_t row, in
 void matmul_rows(const MatmulArgs& args, const Format& format) {
   for (int64_t i = 0; i < args.m; i += kBatch) {
     const int m = static_cast<int>(args.m - i < kBatch ? args.m - i : kBatch);
-    for (int64_t row = args.row_begin; row < args.row_end; row += kRows) {
-      const int rows = static_cast<int>(args.row_end - row < kRows ? args.row_end - row : kRows);
+    for (int64_t row = 0; row < args.rows; row += kRows) {
+      const int rows = static_cast<int>(args.rows - row < kRows ? args.rows - row : kRows);
       multiply_rows(args, format, row, rows, i, m);
     }
   }

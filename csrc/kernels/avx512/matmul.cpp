@@ -166,7 +166,7 @@ BINHDAN_INLINE void fused_tile(const MatmulArgs& args, int64_t row, const Operan
       add_block<1, M, B>(sums, one, x);
     }
   }
-  const __mmask16 lanes = lane_mask(args.row_end - row);
+  const __mmask16 lanes = lane_mask(args.rows - row);
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) _mm512_mask_storeu_ps(args.out + i * args.out_stride + row, lanes, sums[0][i]);
 }
@@ -175,7 +175,7 @@ template <DType type, int M>
 void few_rows(const MatmulArgs& args) {
   auto* x = static_cast<OperandOf<type>*>(args.scratch);
   prepare<type>(x, args, 0, M, M);
-  for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows) fused_tile<type, M>(args, row, x);
+  for (int64_t row = 0; row < args.rows; row += kPanelRows) fused_tile<type, M>(args, row, x);
 }
 
 // ---- many rows: panels decoded once -----------------------------------------------------------------
@@ -213,7 +213,7 @@ BINHDAN_INLINE void decoded_tile(const MatmulArgs& args, int64_t row, int64_t i0
   __mmask16 lanes[P];
 #pragma GCC unroll 2
   for (int p = 0; p < P; ++p) {
-    lanes[p] = lane_mask(args.row_end - row - p * kPanelRows);
+    lanes[p] = lane_mask(args.rows - row - p * kPanelRows);
     const float* out = args.out + i0 * args.out_stride + row + p * kPanelRows;
 #pragma GCC unroll 8
     for (int i = 0; i < M; ++i)
@@ -289,10 +289,9 @@ void many_rows(const MatmulArgs& args) {
   for (int64_t i0 = 0; i0 < args.m; i0 += batch) {
     const int64_t end = args.m - i0 < batch ? args.m : i0 + batch;
     prepare<type>(scratch.x, args, i0, end - i0, kTileRows);
-    int64_t row = args.row_begin;
-    for (; row + kPanelRows < args.row_end; row += 2 * kPanelRows)
-      rows_of_panels<type, 2>(args, row, i0, end);
-    if (row < args.row_end) rows_of_panels<type, 1>(args, row, i0, end);
+    int64_t row = 0;
+    for (; row + kPanelRows < args.rows; row += 2 * kPanelRows) rows_of_panels<type, 2>(args, row, i0, end);
+    if (row < args.rows) rows_of_panels<type, 1>(args, row, i0, end);
   }
 }
 

@@ -66,7 +66,7 @@ void multiply(const MatmulArgs& args, int64_t row, int64_t begin, int64_t count)
     for (int64_t i = 0; i < count; ++i)
       block.accumulate(acc[i], load_block<BlockQ8A>(x + (begin + i) * int64_t(args.activation_stride), b));
   }
-  const int64_t rows = std::min<int64_t>(kPanelRows, args.row_end - row);
+  const int64_t rows = std::min<int64_t>(kPanelRows, args.rows - row);
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(acc[i], rows, args.out + (begin + i) * args.out_stride + row);
 }
@@ -101,7 +101,7 @@ void get_row(float* dst, const void* packed, int64_t, int64_t cols, int64_t row)
 
 template <DType type>
 void matmul(const MatmulArgs& args) {
-  for (int64_t row = args.row_begin; row < args.row_end; row += kPanelRows)
+  for (int64_t row = 0; row < args.rows; row += kPanelRows)
     for (int64_t i = 0; i < args.m; i += kRowsAtOnce)
       multiply<type>(args, row, i, std::min<int64_t>(kRowsAtOnce, args.m - i));
 }

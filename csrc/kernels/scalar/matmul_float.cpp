@@ -32,7 +32,7 @@ void get_row_decoded(float* dst, const void* weights, int64_t, int64_t cols, int
 template <DType type>
 void matmul_decoded(const MatmulArgs& args) {
   float* weights = static_cast<float*>(args.scratch);
-  for (int64_t row = args.row_begin; row < args.row_end; ++row) {
+  for (int64_t row = 0; row < args.rows; ++row) {
     get_row_decoded<type>(weights, args.weights, args.rows, args.cols, row);
     for (int64_t i = 0; i < args.m; ++i) {
       const float* x = static_cast<const float*>(activation_row(args, i));
