@@ -112,8 +112,7 @@ class Ledger:
         self._writer.start()
 
     def add(self, record: AnswerRecord, bill: Bill, seconds: float | None = None) -> None:
-        """Adds an answer that ended at `seconds` since 1970, by default now. Raises ValueError after
-        `close`."""
+        """Adds an answer that ended at `seconds` since 1970; None: now. Raises ValueError after `close`."""
         totals = Totals(
             answers=1,
             prompt_tokens=record.prompt_tokens,
@@ -131,8 +130,7 @@ class Ledger:
             self._pending.setdefault(row, Totals()).add(totals)
 
     def flush(self) -> None:
-        """Writes all pending sums. Raises LedgerError if that fails, and keeps the sums for the next
-        flush."""
+        """Writes all pending sums. If that fails, raises LedgerError and keeps them for the next flush."""
         with self._database_lock:
             with self._pending_lock:
                 batch, self._pending = self._pending, {}
