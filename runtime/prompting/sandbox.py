@@ -221,7 +221,7 @@ def _weight(node: nodes.Node) -> int:
 
 
 class _CostInstrumenter(NodeTransformer):
-    """Inserts filters that spend from the budget where jinja2 has no hook: loops, comparisons, slices, `~`."""
+    """Inserts filters that spend the budget where jinja2 has no hook: loops, comparisons, slices, `~`."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         if node.recursive:
