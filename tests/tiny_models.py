@@ -318,7 +318,8 @@ def hf_config(shape: Shape) -> dict[str, Any]:
     }[s.rope]  # fmt: skip
     spm = s.vocabulary == "llama"
     return {
-        "architectures": [FAMILIES[s.architecture].hf_class], "model_type": s.architecture, "hidden_act": "silu",
+        "architectures": [FAMILIES[s.architecture].hf_class], "model_type": s.architecture,
+        "hidden_act": "silu",
         "hidden_size": s.width, "intermediate_size": s.feed_forward, "num_hidden_layers": s.layers,
         "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "head_dim": s.head_dim,
         "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
