@@ -31,7 +31,13 @@ namespace binhdan {
 //   the order of the tile unit.
 inline constexpr int kDotLanes = 16;
 
-// How a matrix kernel wants its rows of activations.
+// The two kinds of arithmetic that a table may have (see above).
+enum class NumericClass : uint8_t {
+  decode,   // gemv: rows that are decoded, few at a time
+  prefill,  // gemm: rows of prompts, many at a time
+};
+
+// The format of the rows of activations that a matrix kernel reads.
 enum class Activation : uint8_t {
   f32,   // float[n]
   q8,    // blocks of 32, BlockQ8A
@@ -64,9 +70,9 @@ struct MatmulArgs {
 // Everything about one weight type on one instruction set.
 struct MatmulKernel {
   DType type;
-  int panel_rows;        // weight rows that lie interleaved; work is split in multiples of it
-  Activation few, many;  // what gemv and gemm read
-  bool one_class;        // gemv and gemm give the same bits: callers need not keep them apart
+  int panel_rows;  // weight rows that lie interleaved; work is split in multiples of it
+  Activation gemv_input, gemm_input;
+  bool one_class;  // gemv and gemm compute the same bits: callers may use either for any row
   // Bytes of the packed matrix; nullptr: file blocks are used where they lie (pack is nullptr too).
   size_t (*packed_size)(int64_t rows, int64_t cols);
   // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), into their final
@@ -77,6 +83,10 @@ struct MatmulKernel {
   void (*gemv)(const MatmulArgs& args);
   void (*gemm)(const MatmulArgs& args);
   size_t (*scratch_size)(int64_t rows, int64_t cols, int64_t m);  // nullptr: none
+
+  Activation input(NumericClass numeric_class) const {
+    return numeric_class == NumericClass::decode ? gemv_input : gemm_input;
+  }
 };
 
 // ---- attention --------------------------------------------------------------------------------------------
@@ -129,8 +139,8 @@ struct AttentionKernel {
   // Write the key or the value, (head_dim), of the page's position `token`. No other position's bits change.
   void (*store_key)(void* page, int64_t head_dim, int64_t token, const float* k);
   void (*store_value)(void* page, int64_t head_dim, int64_t token, const float* v);
-  void (*few)(const AttentionArgs& args);
-  void (*many)(const AttentionArgs& args);  // the same function as `few` where a table has one class
+  void (*decode)(const AttentionArgs& args);
+  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` where a table has one class
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
 };
 

@@ -31,7 +31,7 @@ consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const M
 consteval void set_attention(KernelTable& table, KvType type, void (*attention)(const AttentionArgs&),
                              size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
   AttentionKernel& kernel = table.attention[static_cast<size_t>(type)];
-  kernel.few = kernel.many = attention;
+  kernel.decode = kernel.prefill = attention;
   kernel.scratch_size = scratch_size;
 }
 

@@ -86,8 +86,8 @@ void Forward::plan(std::span<const Chunk> chunks) {
       wanted_.at.push_back(row);
     }
     if (chunk.decode) {
-      all_.classes.few = end;
-      wanted_.classes.few = static_cast<int64_t>(wanted_.at.size());
+      all_.classes.decode = end;
+      wanted_.classes.decode = static_cast<int64_t>(wanted_.at.size());
     }
   }
   all_.at.resize(rows_.size());
@@ -286,7 +286,7 @@ void Forward::feed_forward_block(Team& team, size_t layer, const Rows& live) {
     ops::matmul(w.up, {begin, end}, input, live.classes, up, width, rank.scratch);
     for (int64_t i = 0; i < live.classes.total; ++i, gate += width, up += width) {
       table.silu_mul(gate, up, width);
-      ffn_.put(table, {&w.down}, live.classes, i, gate, begin, width);
+      ffn_.store(table, {&w.down}, live.classes, i, gate, begin, width);
     }
   });
   done(team, Op::gate_up, {&w.gate, &w.up}, live.classes.total);
@@ -321,7 +321,7 @@ void Forward::output_block(Team& team) {
                            model_.weights.output_norm, config.dim, config.norm_epsilon);
   if (logit_rows_.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows_.size());
-  const ops::Classes classes{rows, rows};
+  const ops::NumericClasses classes{rows, rows};
   const ops::Activations& input = prepare(team, classes, [this](int64_t i) { return x(logit_rows_[i]); },
                                           model_.weights.output_norm, {&output});
   team.deal(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
@@ -333,7 +333,7 @@ void Forward::output_block(Team& team) {
 
 // Rows source(0), source(1), ..., normalised unless `norm` is null, as `readers` want them.
 template <typename Source>
-const ops::Activations& Forward::prepare(Team& team, ops::Classes classes, const Source& source,
+const ops::Activations& Forward::prepare(Team& team, ops::NumericClasses classes, const Source& source,
                                          const float* norm, ops::Activations::Readers readers) {
   const bool own = classes.total <= kOwnRows;
   ops::Activations& into = own ? of(team).own : shared_;
@@ -346,7 +346,7 @@ const ops::Activations& Forward::prepare(Team& team, ops::Classes classes, const
       model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
       row = normed;
     }
-    into.put(*model_.table, readers, classes, i, row, 0, width);
+    into.store(*model_.table, readers, classes, i, row, 0, width);
   }
   done(team, Op::norm);
   if (!own) sync(team);

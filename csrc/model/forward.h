@@ -58,7 +58,7 @@ class Forward {
   };
   struct Rows {  // some rows of the batch, those of the class "few rows" first
     std::vector<int64_t> at;
-    ops::Classes classes{};
+    ops::NumericClasses classes{};
     ops::AttentionPlan attention;
   };
   struct Rank {            // what belongs to one thread
@@ -87,8 +87,8 @@ class Forward {
   void add_product(Team& team, Op op, const Rows& live, const Matrix& matrix, const ops::Activations& input);
   void output_block(Team& team);
   template <typename Source>
-  const ops::Activations& prepare(Team& team, ops::Classes classes, const Source& source, const float* norm,
-                                  ops::Activations::Readers readers);
+  const ops::Activations& prepare(Team& team, ops::NumericClasses classes, const Source& source,
+                                  const float* norm, ops::Activations::Readers readers);
 
   Rank& of(const Team& team) { return ranks_[static_cast<size_t>(team.rank())]; }
   float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }

@@ -181,7 +181,7 @@ inline constexpr float kUntouched = -12345.0f;
 
 // (m, rows): the product with rows [begin, end) of the weights, kUntouched elsewhere. `begin` is a multiple of
 // panel_rows.
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t begin,
+inline std::vector<float> multiply(const Weights& w, bool gemm, const Activations& x, int64_t begin,
                                    int64_t end) {
   const MatmulKernel& kernel = w.kernel();
   const int64_t m = x.m();
@@ -196,12 +196,12 @@ inline std::vector<float> multiply(const Weights& w, bool many, const Activation
                         .out = out.data() + begin,
                         .out_stride = w.rows(),
                         .scratch = scratch.as<void>()};
-  (many ? kernel.gemm : kernel.gemv)(args);
+  (gemm ? kernel.gemm : kernel.gemv)(args);
   return out;
 }
 
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x) {
-  return multiply(w, many, x, 0, w.rows());
+inline std::vector<float> multiply(const Weights& w, bool gemm, const Activations& x) {
+  return multiply(w, gemm, x, 0, w.rows());
 }
 
 inline bool same_bits(const float* a, const float* b, int64_t n) {

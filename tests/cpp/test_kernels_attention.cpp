@@ -160,8 +160,8 @@ void for_each_class(KvType type, F&& test) {
   for (const KernelTable* table : supported_tables()) {
     const bool bf16 = std::string(table->isa) == "amx";
     const AttentionKernel& kernel = kernels(*table, type);
-    test(*table, kernel.few, bf16);
-    if (kernel.many != kernel.few) test(*table, kernel.many, bf16);
+    test(*table, kernel.decode, bf16);
+    if (kernel.prefill != kernel.decode) test(*table, kernel.prefill, bf16);
   }
 }
 

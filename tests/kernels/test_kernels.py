@@ -66,15 +66,15 @@ def test_the_portable_table_is_always_there() -> None:
 
 
 @every_isa
-@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("gemm", [False, True])
 @pytest.mark.parametrize("name", TYPES)
-def test_matmul(isa: str, name: str, many: bool) -> None:
+def test_matmul(isa: str, name: str, gemm: bool) -> None:
     rng = np.random.default_rng(1)
     rows, cols, m = 45, 768, 6
     blocks, weights = random_weights(name, rows, cols, rng)
     x = rng.standard_normal((m, cols)).astype(np.float32)
-    got = _native.matmul(isa, name, blocks, rows, cols, x, many)
-    tolerance, quantized, tiles = SUM_TOLERANCE, name not in FLOAT_TYPES, isa == "amx" and many
+    got = _native.matmul(isa, name, blocks, rows, cols, x, gemm)
+    tolerance, quantized, tiles = SUM_TOLERANCE, name not in FLOAT_TYPES, isa == "amx" and gemm
     if quantized and tiles:
         used, weights = bfloat16(x), bfloat16(weights)
         tolerance = TIE_TOLERANCE if name in TWICE_ROUNDED else SUM_TOLERANCE

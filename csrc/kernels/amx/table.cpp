@@ -11,7 +11,7 @@ namespace {
 template <DType type>
 consteval void set_panels(KernelTable& table) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
-  kernel.many = Activation::bf16;
+  kernel.gemm_input = Activation::bf16;
   kernel.one_class = false;
   kernel.gemv = gemv<type>;
   kernel.gemm = gemm<type>;
