@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/codec.h"
 
 namespace binhdan {
 
@@ -50,7 +51,7 @@ struct Codes3 {  // two bits as Codes2; bit g of `high` is the third of group g
 // 16.
 
 template <class C>
-struct PanelD {  // w = d (code - kOffset)
+struct PanelD {  // w = d value(quant)
   using Codes = C;
   static constexpr int kBlocks = 1, kScales = 1;
   static constexpr bool kMins = false;
@@ -58,7 +59,7 @@ struct PanelD {  // w = d (code - kOffset)
   C codes;
 };
 template <class C>
-struct PanelDM {  // w = d code + m
+struct PanelDM {  // w = d value(quant) + m
   using Codes = C;
   static constexpr int kBlocks = 1, kScales = 1;
   static constexpr bool kMins = true;
@@ -66,7 +67,7 @@ struct PanelDM {  // w = d code + m
   C codes;
 };
 template <class C>
-struct SuperPanel32 {  // w = d scales[block] (code - kOffset)
+struct SuperPanel32 {  // w = d scales[block] value(quant)
   using Codes = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 1;
   static constexpr bool kMins = false;
@@ -75,7 +76,7 @@ struct SuperPanel32 {  // w = d scales[block] (code - kOffset)
   C codes[kSuperBlocks];
 };
 template <class C>
-struct SuperPanel32M {  // w = d scales[block] code - dmin mins[block]
+struct SuperPanel32M {  // w = d scales[block] value(quant) - dmin mins[block]
   using Codes = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 1;
   static constexpr bool kMins = true;
@@ -84,7 +85,7 @@ struct SuperPanel32M {  // w = d scales[block] code - dmin mins[block]
   C codes[kSuperBlocks];
 };
 template <class C>
-struct SuperPanel16 {  // w = d scales[block][half] (code - kOffset); halves are columns 0 .. 15 and 16 .. 31
+struct SuperPanel16 {  // w = d scales[block][half] value(quant); half 0 is columns 0 .. 15
   using Codes = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 2;
   static constexpr bool kMins = false;
@@ -93,7 +94,7 @@ struct SuperPanel16 {  // w = d scales[block][half] (code - kOffset); halves are
   C codes[kSuperBlocks];
 };
 template <class C>
-struct SuperPanel16M {  // w = d (scales & 15) code - dmin (scales >> 4), scales[block][half]
+struct SuperPanel16M {  // w = d (scales & 15) value(quant) - dmin (scales >> 4), scales[block][half]
   using Codes = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 2;
   static constexpr bool kMins = true;
@@ -102,24 +103,53 @@ struct SuperPanel16M {  // w = d (scales & 15) code - dmin (scales >> 4), scales
   C codes[kSuperBlocks];
 };
 
+// ---- what quants stand for ----------------------------------------------------------------------------------
+// Every descriptor of a type has
+//   Panel        its layout
+//   kSigned      the value of a quant is a signed byte; if not, quants are unsigned and
+//   kZeroPoint   is subtracted from them
+//   kLookup      the value of a quant is kLookup[quant]; nullptr: quants are the values themselves
+// so a kernel needs no type names.
+
+template <class P, int zero_point = 0>
+struct UnsignedQuants {
+  using Panel = P;
+  static constexpr bool kSigned = false;
+  static constexpr int kZeroPoint = zero_point;
+  static constexpr const int8_t* kLookup = nullptr;
+};
+template <class P>
+struct SignedQuants {  // two's complement
+  using Panel = P;
+  static constexpr bool kSigned = true;
+  static constexpr int kZeroPoint = 0;
+  static constexpr const int8_t* kLookup = nullptr;
+};
+template <class P, const int8_t (&lookup)[16]>
+struct LookupQuants {
+  using Panel = P;
+  static constexpr bool kSigned = true;
+  static constexpr int kZeroPoint = 0;
+  static constexpr const int8_t* kLookup = lookup;
+};
+
 // ---- types ------------------------------------------------------------------------------------------------
-// kOffset is subtracted from a code. IQ4's codes stand for kIQ4Values (codec.h) instead; Codes8 are signed.
 
 template <DType type>
 struct PanelOf;
 // clang-format off
-template <> struct PanelOf<DType::q8_0>   { using Panel = PanelD<Codes8>;        static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q4_0>   { using Panel = PanelD<Codes4>;        static constexpr int kOffset = 8; };
-template <> struct PanelOf<DType::q5_0>   { using Panel = PanelD<Codes5>;        static constexpr int kOffset = 16; };
-template <> struct PanelOf<DType::iq4_nl> { using Panel = PanelD<Codes4>;        static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q4_1>   { using Panel = PanelDM<Codes4>;       static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q5_1>   { using Panel = PanelDM<Codes5>;       static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::iq4_xs> { using Panel = SuperPanel32<Codes4>;  static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q4_k>   { using Panel = SuperPanel32M<Codes4>; static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q5_k>   { using Panel = SuperPanel32M<Codes5>; static constexpr int kOffset = 0; };
-template <> struct PanelOf<DType::q6_k>   { using Panel = SuperPanel16<Codes6>;  static constexpr int kOffset = 32; };
-template <> struct PanelOf<DType::q3_k>   { using Panel = SuperPanel16<Codes3>;  static constexpr int kOffset = 4; };
-template <> struct PanelOf<DType::q2_k>   { using Panel = SuperPanel16M<Codes2>; static constexpr int kOffset = 0; };
+template <> struct PanelOf<DType::q8_0>   : SignedQuants<PanelD<Codes8>> {};
+template <> struct PanelOf<DType::q4_0>   : UnsignedQuants<PanelD<Codes4>, 8> {};
+template <> struct PanelOf<DType::q5_0>   : UnsignedQuants<PanelD<Codes5>, 16> {};
+template <> struct PanelOf<DType::iq4_nl> : LookupQuants<PanelD<Codes4>, kIQ4Values> {};
+template <> struct PanelOf<DType::q4_1>   : UnsignedQuants<PanelDM<Codes4>> {};
+template <> struct PanelOf<DType::q5_1>   : UnsignedQuants<PanelDM<Codes5>> {};
+template <> struct PanelOf<DType::iq4_xs> : LookupQuants<SuperPanel32<Codes4>, kIQ4Values> {};
+template <> struct PanelOf<DType::q4_k>   : UnsignedQuants<SuperPanel32M<Codes4>> {};
+template <> struct PanelOf<DType::q5_k>   : UnsignedQuants<SuperPanel32M<Codes5>> {};
+template <> struct PanelOf<DType::q6_k>   : UnsignedQuants<SuperPanel16<Codes6>, 32> {};
+template <> struct PanelOf<DType::q3_k>   : UnsignedQuants<SuperPanel16<Codes3>, 4> {};
+template <> struct PanelOf<DType::q2_k>   : UnsignedQuants<SuperPanel16M<Codes2>> {};
 // clang-format on
 
 // Every type that has panels: X(q8_0) ...

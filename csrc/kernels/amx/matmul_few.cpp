@@ -108,9 +108,9 @@ class Walk {
 // Signed codes, with nothing left to subtract.
 template <DType type>
 BINHDAN_INLINE __m512i make_signed(__m512i codes) {
-  const __m512i zero = every(static_cast<uint8_t>(kZero<type>));
-  if constexpr (kZero<type> == 128) return _mm512_xor_si512(codes, zero);
-  if constexpr (kZero<type> != 0) return _mm512_sub_epi8(codes, zero);
+  const __m512i zero = every(static_cast<uint8_t>(kZeroPoint<type>));
+  if constexpr (kZeroPoint<type> == 128) return _mm512_xor_si512(codes, zero);
+  if constexpr (kZeroPoint<type> != 0) return _mm512_sub_epi8(codes, zero);
   return codes;
 }
 

@@ -15,7 +15,7 @@
 namespace binhdan::amx {
 
 template <DType type>
-inline constexpr bool kFullBytes = avx512::kZero<type> == 128;
+inline constexpr bool kFullBytes = avx512::kZeroPoint<type> == 128;
 template <DType type>
 inline constexpr float kBase = kFullBytes<type> ? 0x1p15f : 0x1p7f;
 
@@ -49,7 +49,7 @@ struct TileBlock {
   // Block i of a panel.
   [[gnu::always_inline]] void load(const typename PanelOf<type>::Panel& panel, int i) {
     avx512::decode_block<type>(block, panel, avx512::PanelScales(panel), i);
-    const __m512 base = _mm512_set1_ps(-(kBase<type> + avx512::kZero<type>));
+    const __m512 base = _mm512_set1_ps(-(kBase<type> + avx512::kZeroPoint<type>));
 #pragma GCC unroll 2
     for (int part = 0; part < Block::kScales; ++part) {
       twice(scale[part], block.scale[part]);

@@ -31,7 +31,7 @@ struct Maddubs {
   template <int M, class Blocks>
   BINHDAN_INLINE void dots(__m256i (&dot)[M][2], const Blocks& blocks, int64_t b, int part,
                            const BlockQ8A* const (&x)[M]) {
-    constexpr int kFit = Blocks::kSigned ? 1 : 32767 / (2 * 127 * Blocks::kGreatest);
+    constexpr int kFit = Blocks::kSigned ? 1 : 32767 / (2 * 127 * Blocks::kMaxQuant);
     constexpr int kChain = kFit < kGroups<Blocks> ? kFit : kGroups<Blocks>;  // groups that share 16 bits
     __m256i sums16[M][2];
 #pragma GCC unroll 8
@@ -56,10 +56,10 @@ struct Maddubs {
         }
       }
     }
-    if constexpr (Blocks::kOffset != 0)
+    if constexpr (Blocks::kZeroPoint != 0)
 #pragma GCC unroll 4
       for (int i = 0; i < M; ++i) {
-        const __m256i offset = offset_dot<Blocks>(x[i][b], part);
+        const __m256i offset = zero_point_dot<Blocks>(x[i][b], part);
         for (int half = 0; half < 2; ++half) dot[i][half] = _mm256_sub_epi32(dot[i][half], offset);
       }
   }

@@ -42,8 +42,8 @@ constexpr int kGroups = 8 / Blocks::kScales;
 
 // What the offset of a type's codes adds to sum(code q_a) over these columns.
 template <class Blocks>
-BINHDAN_INLINE __m256i offset_dot(const BlockQ8A& a, int part) {
-  return _mm256_set1_epi32(Blocks::kOffset * (Blocks::kScales == 1 ? a.sum[0] + a.sum[1] : a.sum[part]));
+BINHDAN_INLINE __m256i zero_point_dot(const BlockQ8A& a, int part) {
+  return _mm256_set1_epi32(Blocks::kZeroPoint * (Blocks::kScales == 1 ? a.sum[0] + a.sum[1] : a.sum[part]));
 }
 
 // d_a sum(q_a) over the columns of one minimum.

@@ -6,7 +6,7 @@
 //   scale(b, part, half)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales hold 16
 //   min(b, part, half)    m_w, where kMins
 //
-// Codes are unsigned and kOffset too large, but signed and as they are where kSigned. `Dot` says which of
+// Codes are unsigned and kZeroPoint too large, but signed and as they are where kSigned. `Dot` says which of
 // both a signed type shall be: with Dot::kUnsigned it is 128 too large.
 //
 // Bits move within bytes by 16-bit shifts and masks: 2 operations for each field of a code, on any vector
@@ -60,10 +60,13 @@ BINHDAN_INLINE __m256i unpack(const Codes3& codes, int g, int row) {
   return _mm256_or_si256(two_bits(codes.low, g, row, 0), one_bit(codes.high, g, row, 2));
 }
 
-// kIQ4Values, in both halves of the register.
-BINHDAN_INLINE __m256i iq4_values() {
-  return _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
+// The values of 16 quants, plus `raised`, in both halves of the register.
+template <DType type, int raised>
+BINHDAN_INLINE __m256i lookup_values() {
+  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + raised); };
+  return _mm256_broadcastsi128_si256(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7),
+                                                   at(8), at(9), at(10), at(11), at(12), at(13), at(14),
+                                                   at(15)));
 }
 
 // ---- scales of rows row .. row + 7 ------------------------------------------------------------------------
@@ -124,25 +127,22 @@ BINHDAN_INLINE __m256 min_of(const SuperPanel16M<C>& p, int block, int part, int
 // ---- blocks -----------------------------------------------------------------------------------------------
 
 // What a product has to know of blocks, packed or decoded.
-template <int scales, bool mins, bool is_signed, int offset, int greatest>
+template <int scales, bool mins, bool is_signed, int zero_point, int max_quant>
 struct BlockTraits {
   static constexpr int kScales = scales;
   static constexpr bool kMins = mins, kSigned = is_signed;
-  static constexpr int kOffset = offset;
-  static constexpr int kGreatest = greatest;  // code, where unsigned
+  static constexpr int kZeroPoint = zero_point;
+  static constexpr int kMaxQuant = max_quant;  // where unsigned
 };
 
-template <DType type>
-constexpr bool kIQ4 = type == DType::iq4_nl || type == DType::iq4_xs;
-template <DType type>
-constexpr bool kSignedType = kIQ4<type> || type == DType::q8_0;
 template <DType type>
 using Panel = typename PanelOf<type>::Panel;
 
 template <DType type, class Dot>
-using TraitsOf = BlockTraits<Panel<type>::kScales, Panel<type>::kMins, kSignedType<type> && !Dot::kUnsigned,
-                             kSignedType<type> && Dot::kUnsigned ? 128 : PanelOf<type>::kOffset,
-                             kSignedType<type> ? 255 : (1 << Panel<type>::Codes::kBits) - 1>;
+using TraitsOf =
+    BlockTraits<Panel<type>::kScales, Panel<type>::kMins, PanelOf<type>::kSigned && !Dot::kUnsigned,
+                PanelOf<type>::kSigned && Dot::kUnsigned ? 128 : PanelOf<type>::kZeroPoint,
+                PanelOf<type>::kSigned ? 255 : (1 << Panel<type>::Codes::kBits) - 1>;
 
 // A row of panels.
 template <DType type, class Dot>
@@ -164,11 +164,11 @@ struct PackedBlocks : TraitsOf<type, Dot> {
       codes = unpack(panel(b).codes, g, 8 * half);
     else
       codes = unpack(panel(b).codes[in_panel(b)], g, 8 * half);
-    if constexpr (kIQ4<type>) {
-      const __m256i values = iq4_values();
-      return _mm256_shuffle_epi8(Dot::kUnsigned ? _mm256_xor_si256(values, every_byte(0x80)) : values, codes);
-    }
-    return kSignedType<type> && Dot::kUnsigned ? _mm256_xor_si256(codes, every_byte(0x80)) : codes;
+    constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kUnsigned;  // by 128
+    if constexpr (PanelOf<type>::kLookup != nullptr)
+      return _mm256_shuffle_epi8(lookup_values<type, kRaised ? 128 : 0>(), codes);
+    else
+      return kRaised ? _mm256_xor_si256(codes, every_byte(0x80)) : codes;
   }
   [[gnu::always_inline]] __m256 scale(int64_t b, int part, int half) const {
     return scale_of(panel(b), in_panel(b), part, 8 * half);

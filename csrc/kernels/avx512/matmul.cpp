@@ -3,7 +3,7 @@
 //
 // A lane is a row of the weights. For 32 columns of one of them, with codes u (unsigned, panels_avx512.h),
 // scale s, minimum m and activations d_a a:
-//   dot = sum u a - kZero sum a          integer: the sum starts at -kZero sum a
+//   dot = sum u a - kZeroPoint sum a          integer: the sum starts at -kZeroPoint sum a
 //   acc = fma(float(dot), s d_a, acc)    one for each scale (two where they hold 16 columns)
 //   acc = fma(m, d_a sum a, acc)         the same for each minimum
 // in the order of the columns whatever the tile, so that gemv and gemm are one function and one class.
@@ -37,7 +37,7 @@ constexpr int64_t kBatchBytes = 1024 * 1024;  // of activations that are met by 
 template <int scales>
 struct Operand {
   float d;
-  int32_t start[scales];  // -kZero sum: where integer sums begin
+  int32_t start[scales];  // -kZeroPoint sum: where integer sums begin
   float d_sum[scales];    // what minimums are multiplied with
   int8_t qs[32];
 
@@ -68,7 +68,7 @@ BINHDAN_INLINE void prepare(OperandOf<type>* to, const MatmulArgs& args, int64_t
     const auto* x = reinterpret_cast<const BlockQ8A*>(
         static_cast<const char*>(args.activations) + static_cast<size_t>(begin + i) * args.activation_stride);
     OperandOf<type>* operand = to + first * blocks + (i - first);
-    for (int64_t b = 0; b < blocks; ++b) operand[b * rows].set(x[b], kZero<type>);
+    for (int64_t b = 0; b < blocks; ++b) operand[b * rows].set(x[b], kZeroPoint<type>);
   }
 }
 

@@ -4,11 +4,11 @@
 //   BlockOf<type> block;                        // 32 columns
 //   decode_block<type>(block, panel, of, i);    // block i of the panel, 0 <= i < Panel::kBlocks
 // and then the weight of a row in column 4 g + c is
-//   block.scale[part] * (byte c of the row's lane of block.q[g] - kZero<type>) + block.min[part]
+//   block.scale[part] * (byte c of the row's lane of block.q[g] - kZeroPoint<type>) + block.min[part]
 // with part = 0, or g / 4 in types whose scales hold 16 columns, and without min where Panel::kMins is false.
 // Everything is inlined: a Block that is used at once stays in registers, one in memory is a cache of it.
 //
-// Codes are unsigned bytes, as vpdpbusd takes them, with what is to be subtracted (kZero) left in: 8 in Q4_0,
+// Codes are unsigned bytes, as vpdpbusd takes them, with what is to be subtracted (kZeroPoint) left in: 8 in Q4_0,
 // 128 in Q8_0 (whose sign bits are flipped) and IQ4 (whose table is raised). Cost of 32 columns: Q4 4 shifts
 // and 8 ANDs, Q5 and Q6 a shift and a vpternlog for each group more, IQ4 a vpshufb more, Q8 8 XORs; on Intel
 // all of them run on the two ports that vpdpbusd needs, so they are paid once for all rows of activations of
@@ -21,15 +21,9 @@
 
 namespace binhdan::avx512 {
 
-// What is taken off a decoded byte.
+// The zero point of a decoded byte: signed values are raised by 128.
 template <DType type>
-inline constexpr int kZero = PanelOf<type>::kOffset;
-template <>
-inline constexpr int kZero<DType::q8_0> = 128;
-template <>
-inline constexpr int kZero<DType::iq4_nl> = 128;
-template <>
-inline constexpr int kZero<DType::iq4_xs> = 128;
+inline constexpr int kZeroPoint = PanelOf<type>::kSigned ? 128 : PanelOf<type>::kZeroPoint;
 
 // ---- codes ------------------------------------------------------------------------------------------
 
@@ -103,10 +97,12 @@ BINHDAN_INLINE void decode(__m512i (&q)[8], const Codes3& codes) {
   add_bits<1, 2>(q, &high);
 }
 
-// kIQ4Values + 128, in each quarter of the register.
-BINHDAN_INLINE __m512i iq4_values() {
-  return _mm512_broadcast_i32x4(
-      _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15));
+// The values of 16 quants + 128, in each quarter of the register.
+template <DType type>
+BINHDAN_INLINE __m512i lookup_values() {
+  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + 128); };
+  return _mm512_broadcast_i32x4(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8),
+                                              at(9), at(10), at(11), at(12), at(13), at(14), at(15)));
 }
 
 // ---- scales -----------------------------------------------------------------------------------------
@@ -195,9 +191,9 @@ BINHDAN_INLINE void decode_block(BlockOf<type>& block, const typename PanelOf<ty
     decode(block.q, panel.codes);
   else
     decode(block.q, panel.codes[i]);
-  if constexpr (type == DType::iq4_nl || type == DType::iq4_xs)
+  if constexpr (PanelOf<type>::kLookup != nullptr)
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) block.q[g] = _mm512_shuffle_epi8(iq4_values(), block.q[g]);
+    for (int g = 0; g < 8; ++g) block.q[g] = _mm512_shuffle_epi8(lookup_values<type>(), block.q[g]);
   scales_of(block.scale, block.min, panel, of, i);
 }
 

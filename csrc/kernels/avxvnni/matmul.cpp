@@ -22,8 +22,8 @@ struct Dpbusd {
 #pragma GCC unroll 4
     for (int i = 0; i < M; ++i) {
       dot[i][0] = _mm256_setzero_si256();
-      if constexpr (Blocks::kOffset != 0)
-        dot[i][0] = _mm256_sub_epi32(dot[i][0], offset_dot<Blocks>(x[i][b], part));
+      if constexpr (Blocks::kZeroPoint != 0)
+        dot[i][0] = _mm256_sub_epi32(dot[i][0], zero_point_dot<Blocks>(x[i][b], part));
       dot[i][1] = dot[i][0];
     }
 #pragma GCC unroll 8

@@ -22,7 +22,7 @@ struct DecodedBlock {
       Words words;
       get(words, codes_of(panel, block), row);
       for (int j = 0; j < 32; ++j)
-        q[row][j] = static_cast<int8_t>(code_value<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
+        q[row][j] = static_cast<int8_t>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
     }
     for (int i = 0; i < Panel::kScales; ++i)
       for (int row = 0; row < kPanelRows; ++row) {
@@ -92,7 +92,7 @@ void get_row(float* dst, const void* packed, int64_t, int64_t cols, int64_t row)
     get(words, codes_of(panel, block), r);
     for (int j = 0; j < 32; ++j) {
       const int part = j * Panel::kScales / 32;
-      const auto value = static_cast<float>(code_value<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
+      const auto value = static_cast<float>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
       dst[j] = scale_of(panel, block, part, r) * value;
       if constexpr (Panel::kMins) dst[j] += min_of(panel, block, part, r);
     }

@@ -116,15 +116,16 @@ auto& codes_of(Panel& panel, int block) {
     return panel.codes[block];
 }
 
-// What a code stands for.
+// The value that a quant stands for.
 template <DType type>
-int code_value(uint8_t code) {
-  if constexpr (type == DType::q8_0)
-    return static_cast<int8_t>(code);
-  else if constexpr (type == DType::iq4_nl || type == DType::iq4_xs)
-    return kIQ4Values[code];
+int value_of(uint8_t quant) {
+  using Descriptor = PanelOf<type>;
+  if constexpr (Descriptor::kLookup != nullptr)
+    return Descriptor::kLookup[quant];
+  else if constexpr (Descriptor::kSigned)
+    return static_cast<int8_t>(quant);
   else
-    return code - PanelOf<type>::kOffset;
+    return quant - Descriptor::kZeroPoint;
 }
 
 // ---- scales and minimums of a block -----------------------------------------------------------------
