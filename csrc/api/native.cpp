@@ -1,5 +1,5 @@
-// binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
-// Inference in Python goes through the C ABI (runtime/library.py), not through here.
+// binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer, benchmarks and tests.
+// Inference in Python uses the C ABI (runtime/ffi.py) instead.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -21,7 +21,7 @@ using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
 // ---- arguments ---------------------------------------------------------------------------------------
 
-// The bytes of anything that has the buffer protocol and lies in one piece.
+// The bytes of an object with the buffer protocol. Throws Error if they are not contiguous.
 std::span<const std::byte> bytes_of(const py::buffer_info& info, const char* what) {
   py::ssize_t step = info.itemsize;
   for (py::ssize_t axis = info.ndim; axis-- > 0; step *= info.shape[static_cast<size_t>(axis)])
@@ -99,7 +99,7 @@ const MatmulKernel& kernel_of(const KernelTable& table, const DTypeInfo& info) {
   return table.matmul[static_cast<size_t>(info.type)];
 }
 
-// Bytes of a matrix in file blocks. Packed it is larger by less than a panel.
+// Bytes of a matrix in file blocks. A packed matrix is at most one row of panels larger.
 uint64_t file_size(const DTypeInfo& info, int64_t rows, int64_t cols) {
   expect_positive("rows", rows);
   return checked_mul(blocks_size(info, cols), static_cast<uint64_t>(rows), "bytes of weights");
@@ -145,7 +145,7 @@ py::array_t<float> unpack(const std::string& isa, const std::string& type, const
   return out;
 }
 
-// Rows of activations in the format that a kernel reads.
+// Converts rows of activations to the format that a kernel reads.
 Buffer quantize_rows(const KernelTable& table, Activation format, const float* x, int64_t m, int64_t n) {
   const ActivationLayout layout(format, n);
   Buffer rows(layout.size(m));
@@ -154,7 +154,7 @@ Buffer quantize_rows(const KernelTable& table, Activation format, const float* x
   return rows;
 }
 
-// A product with its weights packed and its activations prepared: a benchmark runs it many times.
+// A product with packed weights and converted activations, for benchmarks that run it repeatedly.
 class Matmul {
  public:
   Matmul(const std::string& isa, const std::string& type, const py::buffer& weights, int64_t rows,
@@ -252,7 +252,7 @@ py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Fl
   return out;
 }
 
-// One split of keys and values, its output divided. q comes scaled by 1 / sqrt(head_dim).
+// Attention over one split, normalised by the sum of the weights. The caller scales q by 1 / sqrt(head_dim).
 py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
                              const std::string& kv_type) {
   expect_axes(q, "q", 2);

@@ -1,4 +1,5 @@
-// How a table is built: it copies a simpler one and replaces the kernels that it has faster versions of.
+// Functions that build a table. A table starts as a copy of a simpler one and replaces some kernels by faster
+// ones:
 //     consteval KernelTable table() {
 //       KernelTable table = scalar::table();
 //       table.isa = "avx2";

@@ -11,8 +11,8 @@ namespace {
 using Block = AttentionPlan::Block;
 using Part = AttentionPlan::Part;
 
-// Rows x query heads that read a page together in the class prefill. With this many the conversion of the page
-// is a small part of the cost, and their sums still fit in L2.
+// Rows x query heads that read a page together in the class prefill. With this many the conversion of the
+// page is a small part of the cost, and their sums still fit in L2.
 constexpr int64_t kMaxBlockHeads = 256;
 constexpr int64_t kMinBlockRows = 8;
 constexpr int64_t kMinBlocksPerThread = 4;  // if the batch has enough rows

@@ -17,7 +17,7 @@
 
 namespace binhdan::ops {
 
-// Where the keys and values of one layer are in every page of a sequence, head after head.
+// The position of one layer's keys and values in every page of a sequence, head after head.
 struct KvLayer {
   KvType type;
   size_t offset;  // bytes from the start of a page

@@ -5,7 +5,7 @@
 namespace binhdan::ops {
 namespace {
 
-// Where a kernel has one class, gemv and gemm compute the same bits: gemv is faster up to this many rows.
+// For kernels with one class, where gemv and gemm compute the same bits: gemv is faster up to this many rows.
 constexpr int64_t kMaxGemvRows = 16;
 
 uint64_t bytes_of_rows(const Matrix& matrix, int64_t rows) {

@@ -57,8 +57,8 @@ class Activations {
 };
 
 // out[i * stride + r - range.first] = matrix row r . x row i for the r in `range`, which begins at a multiple
-// of the kernel's panel_rows and ends at one or at the last row. Ranks call it with disjoint ranges; a barrier
-// must separate them from the first read of another rank's outputs.
+// of the kernel's panel_rows and ends at one or at the last row. Ranks call it with disjoint ranges; a
+// barrier must separate them from the first read of another rank's outputs.
 void matmul(const Matrix& matrix, Range range, const Activations& x, NumericClasses classes, float* out,
             int64_t stride, Buffer& scratch);
 // Bytes of scratch that matmul() needs.

@@ -1,5 +1,5 @@
-// The kernel tables as a whole, and their matrix products: every table that runs here against the plain
-// codecs, against a product in double, and against itself in other shapes.
+// The kernel tables and their matrix products. Every table that this machine runs is compared with the
+// codecs, with a product in double, and with itself in other shapes.
 #include <algorithm>
 #include <cmath>
 
@@ -10,10 +10,10 @@ using namespace kernel_fixture;
 
 namespace {
 
-// Float32 rounding of a sum of up to 1,024 products, as a share of sum |w x|.
+// Float32 rounding of a sum of up to 1,024 products, relative to sum |w x|.
 constexpr double kSumTolerance = 4e-6;
-// Weights with a minimum are rounded to float32 before bf16: of some hundred weights, a few that lie between
-// two bf16 go the other way, by 2^-8 of themselves.
+// Weights with a minimum are rounded to float32 and then to bf16. A few in some hundred weights are near the
+// middle of two bf16 and are rounded differently than in one step, by 2^-8 relative.
 constexpr double kTieTolerance = 1e-4;
 
 std::string where(const KernelTable& table, DType type) {
@@ -72,7 +72,7 @@ TEST(tables_are_complete) {
   }
 }
 
-TEST(get_row_gives_the_bits_of_decode_row) {
+TEST(get_row_returns_the_bits_of_decode_row) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(1);
     const int64_t rows = 21, cols = columns(type);
@@ -135,15 +135,15 @@ TEST(products_agree_with_double) {
   });
 }
 
-// With scales and minimums of 1 every float in a q8 product is a whole number below 2^24: not a bit may
-// differ.
+// With scales and minimums of 1 every float in a q8 product is an integer below 2^24, so results must be
+// exact.
 TEST(integer_parts_are_exact) {
   for_each_kernel([](const KernelTable& table, DType type) {
     if (kernel(table, type).gemv_input != Activation::q8) return;
     Random random(4);
     const int64_t rows = 35, cols = columns(type), m = 7;
     std::vector<std::byte> file = random_weights(random, type, rows, cols);
-    // A block of -128 in Q8_0, whose magnitude is no int8 and whose pairs of products nearly fill 16 bits.
+    // A block of -128 in Q8_0: 128 is not an int8, and two products nearly fill 16 bits.
     std::fill_n(file.begin(), dtype_info(type).block_bytes,
                 type == DType::q8_0 ? std::byte{0x80} : std::byte{0});
     set_scales_to_one(type, file);
@@ -164,7 +164,7 @@ TEST(integer_parts_are_exact) {
   });
 }
 
-// Every kernel but scalar's fuses the same products with the same additions (kernels.h).
+// All kernels except scalar's fuse the same products with the same additions (kernels.h).
 TEST(faster_kernels_agree_bit_for_bit) {
   constexpr int64_t rows = 37, m = 19;
   for (const DTypeInfo& info : all_dtypes()) {
@@ -181,7 +181,7 @@ TEST(faster_kernels_agree_bit_for_bit) {
         const Weights w(k, file, rows, cols);
         const std::vector<float> got = multiply(w, gemm, Activations(*table, Activation::q8, x, m));
         if (first.empty()) first = got;
-        expect(got == first, where(*table, info.type) + ": differs from a table before it");
+        expect(got == first, where(*table, info.type) + ": differs from a previous table");
       }
     }
   }
@@ -242,7 +242,7 @@ TEST(prefill_rows_do_not_depend_on_the_batch) {
   });
 }
 
-// Whatever a file holds, infinite and NaN scales among it.
+// Any content of a file, including infinite and NaN scales.
 TEST(any_bytes_can_be_multiplied) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(10);
@@ -260,7 +260,7 @@ TEST(any_bytes_can_be_multiplied) {
   });
 }
 
-TEST(zero_weights_and_zero_activations_give_zero) {
+TEST(products_with_zero_weights_or_activations_are_zero) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(6);
     const int64_t rows = 17, cols = columns(type), m = 3;
@@ -275,7 +275,7 @@ TEST(zero_weights_and_zero_activations_give_zero) {
   });
 }
 
-TEST(nan_activations_are_seen_in_the_output) {
+TEST(nan_activations_reach_the_output) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(7);
     const int64_t rows = 17, cols = columns(type);

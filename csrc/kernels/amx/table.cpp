@@ -1,5 +1,5 @@
-// The amx table: Sapphire Rapids (2023) and later. Prompts, attention and larger batches go through tiles; a
-// few rows are avx512vnni's.
+// The amx table: Sapphire Rapids (2023) and later. Prefill, attention and batches of 12 rows and more use
+// tiles; fewer decode rows use the kernels of the avx512vnni table.
 #include "kernels/avx512/table.h"
 #include "kernels/amx/functions.h"
 #include "kernels/tables.h"

@@ -1,5 +1,4 @@
-// The scalar table: portable C++, every kernel, the reference that other tables are tested against. A constant
-// that other tables copy and improve (kernels/table_builder.h).
+// The scalar table: portable C++, every kernel, the reference for the tests of other tables.
 #pragma once
 #include "kernels/scalar/functions.h"
 #include "kernels/table_builder.h"
