@@ -82,8 +82,8 @@ class AttentionPlan {
 };
 
 // q: (rows, heads, head_dim) with q_stride floats between rows, scaled by query_scale(); out: (rows, heads,
-// head_dim). Every rank calls it. At most one barrier for each class inside, see above; a barrier of the
-// caller must separate it from the first read of `out`.
+// head_dim). Every rank calls it. It has at most one barrier for each class (see the top of this file); the
+// caller must pass a barrier before the first read of `out`.
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
                int64_t heads, const float* q, int64_t q_stride, float* out);
 

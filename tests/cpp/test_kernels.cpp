@@ -226,10 +226,10 @@ TEST(prefill_rows_do_not_depend_on_the_batch) {
   for_each_kernel([](const KernelTable& table, DType type) {
     if (kernel(table, type).gemm_input != Activation::bf16) return;
     Random random(9);
-    const int64_t rows = 40, most = 600;
+    const int64_t rows = 40, max_m = 600;
     for (const int64_t cols : {int64_t{256}, int64_t{dtype_info(type).block == 256 ? 2304 : 1056}}) {
       const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
-      const Activations a(table, Activation::bf16, gauss_vector(random, most * cols), most);
+      const Activations a(table, Activation::bf16, gauss_vector(random, max_m * cols), max_m);
       const std::vector<float> want = multiply(w, true, a);
       const auto check = [&](int64_t first, int64_t m) {
         const std::vector<float> got = multiply(w, true, a.some(first, m));
