@@ -197,7 +197,7 @@ void Forward::project_gate_up(Team& team, size_t layer, const RowSet& active) {
     ops::matmul(w.up, {begin, end}, input, active.classes, up, width, rank.scratch);
     for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
       table.silu_mul(gate, up, width);
-      ffn_input_.put(table, {&w.down}, active.classes, i, gate, begin, width);
+      ffn_input_.store(table, {&w.down}, active.classes, i, gate, begin, width);
     }
   });
   charge(team, Op::gate_up, {&w.gate, &w.up}, active.size());
@@ -231,7 +231,7 @@ void Forward::compute_outputs(Team& team) {
                            model_.weights.output_norm, config.dim, config.norm_epsilon);
   if (logit_rows.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows.size());
-  const ops::Classes classes{rows, rows};
+  const ops::NumericClasses classes{rows, rows};
   const ops::Activations& input = prepare_input(team, classes, {&output}, model_.weights.output_norm,
                                                 [&](int64_t i) { return x(logit_rows[i]); });
   team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
@@ -246,7 +246,7 @@ void Forward::compute_outputs(Team& team) {
 // The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers` multiply
 // with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
 template <typename RowAt>
-const ops::Activations& Forward::prepare_input(Team& team, ops::Classes classes,
+const ops::Activations& Forward::prepare_input(Team& team, ops::NumericClasses classes,
                                                ops::Activations::Readers readers, const float* norm,
                                                const RowAt& row_at) {
   const bool together = classes.total > kPrivateRows;
@@ -260,7 +260,7 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::Classes classes,
       model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
       row = normed;
     }
-    input.put(*model_.table, readers, classes, i, row, 0, width);
+    input.store(*model_.table, readers, classes, i, row, 0, width);
   }
   charge(team, Op::norm);
   if (together) barrier(team);
