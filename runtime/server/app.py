@@ -27,7 +27,8 @@ from binhdan.runtime.server.api import (
 )
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.context import Server
-from binhdan.runtime.server.http.errors import ApiError, install_handlers
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import install_handlers
 from binhdan.runtime.server.http.gateway import Door
 from binhdan.runtime.server.http.openapi import ERRORS, use_own_errors
 from binhdan.runtime.server.models.pool import ModelPool, Source

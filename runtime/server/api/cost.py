@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from binhdan.runtime.server.accounting.ledger import TIME_ZONE, GroupBy, LedgerError, Totals
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter(tags=["cost"])
 

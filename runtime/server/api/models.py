@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from binhdan.runtime.server.context import Server, server_of
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter()
 

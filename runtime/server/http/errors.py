@@ -20,33 +20,9 @@ from binhdan.runtime.errors import (
     TooLargeError,
 )
 from binhdan.runtime.server.accounting import logs
+from binhdan.runtime.server.errors import ApiError
 
 _LONGEST = 300  # characters of a message that repeats what a client sent
-
-
-class ApiError(Exception):
-    """An answer with an error status. `param` names the field of the request that is at fault."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        type: str = "invalid_request_error",
-        code: str | None = None,
-        param: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        message, param = _utf8(message), param and _utf8(param)
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
-        self.body: dict[str, Any] = {
-            "error": {"message": message, "type": type, "param": param, "code": code}
-        }
-
-    def response(self) -> JSONResponse:
-        return JSONResponse(self.body, self.status, self.headers)
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -116,11 +92,6 @@ def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
         elif isinstance(part, str) and last and missing:
             name = f"{name}.{part}"
     return name.removeprefix(".")
-
-
-def _utf8(text: str) -> str:
-    """What a client sent may be repeated, and may have lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _short(text: str) -> str:

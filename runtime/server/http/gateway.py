@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from binhdan.runtime.server.access.keys import Caller, Keyring
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig
-from binhdan.runtime.server.http.errors import ApiError, as_api_error
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error
 from binhdan.runtime.server.http.json_check import check_json
 
 # To be read without a key.

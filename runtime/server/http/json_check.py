@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{},'))
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")

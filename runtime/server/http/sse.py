@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from binhdan.runtime.errors import BinhdanError
-from binhdan.runtime.server.http.errors import ApiError, as_api_error
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error
 
 # What is to be sent together, as it comes: JSON objects, or frames that are encoded already.
 Frames = AsyncIterator[list[dict[str, Any] | bytes]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.options import LoadOptions
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.grammar_trial import GrammarTrial

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from binhdan.runtime.server.access.keys import Caller, KeyLimits
 from binhdan.runtime.server.access.limits import Admission, Limiter
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 
 class Clock:

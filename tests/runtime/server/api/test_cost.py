@@ -15,7 +15,7 @@ from server_records import bill, record
 
 from binhdan.runtime.server.accounting.ledger import Ledger
 from binhdan.runtime.server.api import cost
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 DAY = 86_400.0
 NOON = 1_795_323_600.0  # 2026-11-22, 12:00 in Hà Nội

@@ -12,7 +12,8 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from binhdan.runtime import errors
-from binhdan.runtime.server.http.errors import ApiError, as_api_error, install_handlers
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error, install_handlers
 
 SECRET = "bí mật"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_check import check_json
 
 DEPTH, VALUES = 8, 60

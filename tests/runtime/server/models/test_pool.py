@@ -12,8 +12,8 @@ import pytest
 
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.server.accounting.bill import Biller
-from binhdan.runtime.server.answers.generation import Generation, Job, embed
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.answers.generation import Generation, Plan, embed
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
 
 OPTIONS = LoadOptions(threads=1, kv_bytes=4 << 20)
@@ -30,8 +30,8 @@ async def pool_of(*names: str, source: Source | None = None, **limits: Any) -> A
 
 def generation(loaded: LoadedModel, text: str = "xin chào", **options: Any) -> Generation:
     tokenizer = loaded.model.tokenizer
-    job = Job([tokenizer.text_prompt(text)], GenerationOptions(**options))
-    return Generation(loaded.dispatcher, tokenizer, job, Biller().begin())
+    plan = Plan([tokenizer.text_prompt(text)], GenerationOptions(**options))
+    return Generation(loaded.dispatcher, tokenizer, plan, Biller().begin())
 
 
 async def test_a_model_is_loaded_once_however_many_ask() -> None:
@@ -141,16 +141,18 @@ async def test_masks_are_asked_for_token_by_token() -> None:
                 bits[wanted[len(tokens)] // 8] |= 1 << wanted[len(tokens)] % 8
             return bytes(bits)
 
-        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), n=3, new_mask=lambda: only)
-        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+        plan = Plan(
+            [tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), n=3, new_mask=lambda: only
+        )
+        with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             texts = [(answer.text, answer.finish_reason) for answer in await answers.answers()]
         assert texts == [("xin chào bạn", "stop")] * 3
 
         def broken(tokens: list[int]) -> bytes:
             raise RuntimeError("đứt")
 
-        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), new_mask=lambda: broken)
-        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+        plan = Plan([tokenizer.text_prompt("a")], options, new_mask=lambda: broken)
+        with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             with pytest.raises(Exception, match="constraint failed"):
                 await answers.answers()
 
