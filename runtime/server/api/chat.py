@@ -32,6 +32,7 @@ from binhdan.runtime.server.api.common import (
     thinks,
 )
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames, TextFrames
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.tools import ToolPlan, plan_tools
@@ -39,7 +40,7 @@ from binhdan.runtime.structured.tools import ToolPlan, plan_tools
 MAX_MESSAGES = 4096
 MAX_TOOLS = 128
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 # ---- schema ------------------------------------------------------------------------------------------------

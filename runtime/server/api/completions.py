@@ -26,12 +26,13 @@ from binhdan.runtime.server.api.common import (
     to_prompt,
 )
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
 from binhdan.runtime.server.models.pool import LoadedModel
 
 MAX_PROMPTS = 64
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class CompletionBody(Sampling, Ignored):

@@ -22,12 +22,13 @@ from binhdan.runtime.server.answers.lifecycle import until_disconnect
 from binhdan.runtime.server.api.common import Body, ModelName, TokenIds, texts_of, to_prompt
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
 
 MAX_INPUTS = 2048
 _BATCH = 16  # texts in the engine at a time, so that one request cannot fill its queue
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class EmbeddingBody(Body):

@@ -28,12 +28,13 @@ from binhdan.runtime.server.api.common import (
     thinks,
 )
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.constraints import Spec
 from binhdan.runtime.structured.tools import plan_tools
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 # ---- schema ------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from pydantic import Field
 from binhdan.runtime.server.api.common import MAX_TOKENS, Body, ModelName
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class TokenizeBody(Body):

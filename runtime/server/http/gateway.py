@@ -23,7 +23,8 @@ from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.errors import as_api_error
-from binhdan.runtime.server.http.json_check import check_json
+from binhdan.runtime.server.http.json_check import parse_json
+from binhdan.runtime.server.http.json_route import store_json
 
 # To be read without a key.
 OPEN_PATHS = ("/", "/livez", "/readyz", "/favicon.ico")
@@ -124,7 +125,7 @@ class Door:
         try:
             headers = Headers(scope=scope)
             scope["state"]["caller"] = self._caller(scope, headers)
-            body = await self._body(headers, receive)
+            body = await self._body(scope, headers, receive)
             if body is not None:
                 await self._app(scope, body, watched)
         except Exception as error:
@@ -159,7 +160,7 @@ class Door:
             or (path == "/metrics" and self._config.metrics_open)
         )
 
-    async def _body(self, headers: Headers, receive: Receive) -> Receive | None:
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> Receive | None:
         """What the application receives from. None when the client has left; raises ApiError."""
         if not _has_body(headers):
             return receive
@@ -174,7 +175,8 @@ class Door:
         if body is None:
             return None
         if body:
-            check_json(body, depth=self._config.json_depth, values=self._config.json_values)
+            value = parse_json(body, depth=self._config.json_depth, values=self._config.json_values)
+            store_json(scope, value)
         return _replay(body, receive)
 
     async def _read(self, receive: Receive) -> bytes | None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from binhdan.runtime.server.errors import ApiError
-from binhdan.runtime.server.http.json_check import check_json
+from binhdan.runtime.server.http.json_check import parse_json
 
 DEPTH, VALUES = 8, 60
 MIB = 1 << 20
@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 def complaint(body: bytes, depth: int = DEPTH, values: int = VALUES) -> str | None:
     try:
-        check_json(body, depth=depth, values=values)
+        parse_json(body, depth=depth, values=values)
     except ApiError as error:
         assert error.status == 400
         return str(error)

@@ -141,9 +141,8 @@ async def test_masks_are_asked_for_token_by_token() -> None:
                 bits[wanted[len(tokens)] // 8] |= 1 << wanted[len(tokens)] % 8
             return bytes(bits)
 
-        plan = Plan(
-            [tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), n=3, new_mask=lambda: only
-        )
+        options = GenerationOptions(max_tokens=50)
+        plan = Plan([tokenizer.text_prompt("a")], options, n=3, new_mask=lambda: only)
         with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             texts = [(answer.text, answer.finish_reason) for answer in await answers.answers()]
         assert texts == [("xin chào bạn", "stop")] * 3
