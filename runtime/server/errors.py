@@ -1,14 +1,14 @@
-"""The error that every part of the server raises to end a request with an error response."""
+"""ApiError: the exception for a request that ends with an error response."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi.responses import JSONResponse
+from starlette.responses import JSONResponse
 
 
 class ApiError(Exception):
-    """An answer with an error status. `param` names the field of the request that is at fault."""
+    """An error response. `param` names the field of the request that is wrong."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class ApiError(Exception):
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        message, param = _utf8(message), param and _utf8(param)
+        message, param = _encodable(message), param and _encodable(param)
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
@@ -32,6 +32,6 @@ class ApiError(Exception):
         return JSONResponse(self.body, self.status, self.headers)
 
 
-def _utf8(text: str) -> str:
-    """What a client sent may be repeated, and may have lone surrogates."""
+def _encodable(text: str) -> str:
+    """Replaces lone surrogates, which a message may repeat from client input and UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

@@ -52,8 +52,8 @@ class Limiter:
     `clock` gives seconds and never goes back.
     """
 
-    def __init__(self, most: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, max_running: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_running = max_running
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
         self._running = 0
@@ -71,10 +71,10 @@ class Limiter:
 
         Raises ApiError: 429 when the caller's limits are reached, 503 when the server's is.
         """
-        if self._most is not None and self._running >= self._most:
+        if self._max_running is not None and self._running >= self._max_running:
             raise ApiError(
                 503,
-                f"the server works on {self._most} requests, the most it takes; try again later",
+                f"the server works on {self._max_running} requests, the most it takes; try again later",
                 type="server_error",
                 code="overloaded",
                 headers={"Retry-After": "1"},

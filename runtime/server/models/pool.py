@@ -69,7 +69,7 @@ class _Slot:
 class ModelPool:
     """Belongs to one event loop. The first of `sources`, by name, is the default.
 
-    `most_bytes` is what all loaded models may hold together, weights with their keys and values; None: any.
+    `max_bytes` is what all loaded models may hold together, weights with their keys and values; None: any.
     `idle_seconds`: a model that nobody used for so long is unloaded; None: never.
     """
 
@@ -77,11 +77,11 @@ class ModelPool:
         self,
         sources: Mapping[str, Source],
         *,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
         idle_seconds: float | None = None,
     ) -> None:
         self._slots = {name: _Slot(source) for name, source in sources.items()}
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._room = asyncio.Lock()  # one model is loaded at a time
         self._sweeper: asyncio.Task[None] | None = None
@@ -168,9 +168,9 @@ class ModelPool:
 
     async def _make_room(self, newcomer: int) -> None:
         """Unloads models that nobody uses, the longest unused first, until `newcomer` bytes fit."""
-        if self._most_bytes is None:
+        if self._max_bytes is None:
             return
-        while sum(loaded.bytes for loaded in self.loaded()) + newcomer > self._most_bytes:
+        while sum(loaded.bytes for loaded in self.loaded()) + newcomer > self._max_bytes:
             idle = [slot for slot in self._slots.values() if slot.loaded is not None and not slot.users]
             if not idle:
                 raise ApiError(

@@ -75,7 +75,7 @@ async def _hold(limiter: Limiter, who: Caller) -> None:
 
 
 async def test_the_servers_own_limit() -> None:
-    limiter = Limiter(most=2)
+    limiter = Limiter(max_running=2)
     async with limiter.admit(caller("lan"), 1), limiter.admit(caller("mai"), 1):
         status, wait, error = await refusal(limiter, caller("hoa"))
         assert status == 503 and wait >= 1 and error["code"] == "overloaded"

@@ -147,7 +147,7 @@ def test_bodies_that_do_not_fit(client: httpx.Client, body: Any, param: str | No
 def test_a_body_that_is_no_json(client: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     error = error_of(client.post("/chat", content=b'{"messages": [}', headers=headers), 400)
-    assert "no valid JSON" in error["message"] and error["param"] is None
+    assert "not valid JSON" in error["message"] and error["param"] is None
     error_of(client.post("/chat", content=b"\xff\xfe", headers=headers), 400)
     error_of(client.post("/chat", content=b"{}"), 400)
 

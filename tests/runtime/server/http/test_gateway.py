@@ -21,7 +21,7 @@ from fastapi.responses import StreamingResponse
 
 from binhdan.runtime.server.config import load
 from binhdan.runtime.server.http.errors import install_handlers
-from binhdan.runtime.server.http.gateway import Door
+from binhdan.runtime.server.http.gateway import Gateway
 
 KEY, OTHER = "sk-lan-0123456789", "sk-mai-0123456789"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -29,13 +29,13 @@ SECRET = "bí mật"
 
 
 class Site:
-    """A small application behind the door."""
+    """A small application behind the gateway."""
 
     def __init__(self, serve: Callable[..., str], **changes: Any) -> None:
         config = load(changes=changes)
         app = FastAPI()
         install_handlers(app)
-        app.add_middleware(Door, config=config, keyring=config.keyring())
+        app.add_middleware(Gateway, config=config, keyring=config.keyring())
         self.gone = threading.Event()  # a client of /watch has left
         self.calls = 0
 

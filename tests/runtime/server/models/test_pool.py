@@ -64,7 +64,7 @@ async def test_the_longest_unused_makes_room() -> None:
     async with pool_of("a", "b", "c") as pool:
         async with pool.use("a") as loaded:
             one = loaded.bytes
-    async with pool_of("a", "b", "c", most_bytes=2 * one) as pool:
+    async with pool_of("a", "b", "c", max_bytes=2 * one) as pool:
         for name in "abac":
             async with pool.use(name):
                 pass
