@@ -129,7 +129,7 @@ class RequestLifecycle:
                 cached_tokens=sum(answer.cached_tokens for answer in answers[::n]),
                 answer_tokens=sum(answer.answer_tokens for answer in answers),
                 queue=max(answer.timings.queue for answer in answers),
-                prompt=max(answer.timings.prompt for answer in answers),
+                prompt=max(answer.timings.prefill for answer in answers),
                 decode=max(answer.timings.decode for answer in answers),
                 total=time.perf_counter() - self._arrived,
             )
@@ -154,8 +154,8 @@ class RequestLifecycle:
         """The plan with max_tokens cut to the operator's limit. Raises ApiError for too many answers and for
         a prompt that is too long."""
         config = self._server.config
-        if plan.n > config.most_choices:
-            raise ApiError(400, f"n: expected at most {config.most_choices}, got {plan.n}", param="n")
+        if plan.n > config.max_choices:
+            raise ApiError(400, f"n: expected at most {config.max_choices}, got {plan.n}", param="n")
         context = self.loaded.model.context
         limit = min(context, config.prompt_tokens or context)
         for prompt in plan.prompts:
