@@ -70,7 +70,7 @@ async def test_the_longest_unused_makes_room() -> None:
                 pass
         assert [loaded.name for loaded in pool.loaded()] == ["a", "c"]
         async with pool.use("a"), pool.use("c"):
-            with pytest.raises(ApiError, match="no room") as caught:
+            with pytest.raises(ApiError, match="not enough memory") as caught:
                 async with pool.use("b"):
                     pass
         assert caught.value.status == 503 and "Retry-After" in caught.value.headers
