@@ -41,8 +41,8 @@ class Endpoint(Protocol):
         """The events of a request that streams, in the order of generation."""
 
 
-async def run(request: Request, model: str | None, endpoint: Endpoint, *, stream: bool) -> Response:
-    """Plans and runs a validated request, and replies: one JSON object, or a stream of events.
+async def respond(request: Request, model: str | None, endpoint: Endpoint, *, stream: bool) -> Response:
+    """Plans and runs a validated request, and replies with one JSON object, or with a stream of events.
 
     Raises ApiError, or BinhdanError from the engine, and ClientGone.
     """

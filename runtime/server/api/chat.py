@@ -13,10 +13,9 @@ from binhdan.runtime.prompting.chat import Message
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers import lifecycle
 from binhdan.runtime.server.answers.deltas import DeltaBuilder, MessageBuilder
 from binhdan.runtime.server.answers.generation import Plan
-from binhdan.runtime.server.answers.lifecycle import RequestLifecycle
+from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
 from binhdan.runtime.server.api.common import (
@@ -149,7 +148,7 @@ async def create_chat_completion(request: Request, body: ChatBody) -> Response:
     """The assistant's next turn in a conversation."""
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs requires logprobs: true", param="top_logprobs")
-    return await lifecycle.run(request, body.model, _Chat(body), stream=bool(body.stream))
+    return await respond(request, body.model, _Chat(body), stream=bool(body.stream))
 
 
 class _Chat:

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers import lifecycle
 from binhdan.runtime.server.answers.generation import Plan
-from binhdan.runtime.server.answers.lifecycle import RequestLifecycle
+from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import completion_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
 from binhdan.runtime.server.api.common import (
@@ -58,7 +57,7 @@ async def create_completion(request: Request, body: CompletionBody) -> Response:
         raise ApiError(
             400, "echo: expected false with logprobs: the prompt has no log probabilities", param="echo"
         )
-    return await lifecycle.run(request, body.model, _Completion(body), stream=bool(body.stream))
+    return await respond(request, body.model, _Completion(body), stream=bool(body.stream))
 
 
 class _Completion:

@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.results import Answer
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers import lifecycle
 from binhdan.runtime.server.answers.generation import Plan
-from binhdan.runtime.server.answers.lifecycle import RequestLifecycle
+from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec, mask_factory
 from binhdan.runtime.server.api.chat import MAX_MESSAGES, ChatMessage, TextPart, render_prompt
@@ -163,7 +162,7 @@ async def create_response(request: Request, body: ResponseBody) -> Response:
     if (unsupported := body.unsupported()) is not None:
         field, message = unsupported
         raise ApiError(400, f"{field}: {message}", code="unsupported_parameter", param=field)
-    return await lifecycle.run(request, body.model, _Responder(body), stream=bool(body.stream))
+    return await respond(request, body.model, _Responder(body), stream=bool(body.stream))
 
 
 class _Responder:
