@@ -1,4 +1,4 @@
-"""routes/cost.py over HTTP: who sees what."""
+"""runtime/server/api/cost.py over HTTP: totals, days, and the answers that each caller sees."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ async def http(state: State) -> AsyncIterator[httpx.AsyncClient]:
             scope.setdefault("state", {})["caller"] = state.caller
             await app(scope, receive, send)
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(Gateway()), base_url="http://binhdan") as client:
+    transport = httpx.ASGITransport(Gateway())
+    async with httpx.AsyncClient(transport=transport, base_url="http://binhdan") as client:
         yield client
 
 
@@ -69,13 +70,13 @@ def groups(response: httpx.Response) -> dict[str, int]:
     return {group["group"]: group["answers"] for group in response.json()["data"]}
 
 
-async def test_the_operator_sees_all(http: httpx.AsyncClient) -> None:
+async def test_an_admin_sees_all_answers(http: httpx.AsyncClient) -> None:
     assert groups(await http.get("/v1/cost")) == {"2026-11-22": 2, "2026-11-23": 1}
     assert groups(await http.get("/v1/cost?by=key")) == {"an": 1, "bình": 2}
     assert groups(await http.get("/v1/cost?by=model")) == {"tiny": 3}
 
 
-async def test_a_key_sees_its_own(http: httpx.AsyncClient, state: State) -> None:
+async def test_a_key_sees_its_own_answers(http: httpx.AsyncClient, state: State) -> None:
     state.caller = Caller("bình", admin=False)
     assert groups(await http.get("/v1/cost?by=key")) == {"bình": 2}
     assert groups(await http.get("/v1/cost")) == {"2026-11-22": 1, "2026-11-23": 1}
@@ -115,14 +116,14 @@ async def test_days(http: httpx.AsyncClient, query: str, days: dict[str, int]) -
     assert groups(await http.get(f"/v1/cost?{query}")) == days
 
 
-async def test_wrong_days(http: httpx.AsyncClient) -> None:
+async def test_invalid_days(http: httpx.AsyncClient) -> None:
     response = await http.get("/v1/cost?from=2026-02-30")
     assert response.status_code == 400 and response.json()["error"]["param"] == "from"
     assert "a day of the calendar" in response.json()["error"]["message"]
     response = await http.get("/v1/cost?from=2026-11-23&to=2026-11-22")
     assert response.status_code == 400 and "the value of to" in response.json()["error"]["message"]
     for query in ("from=yesterday", "to=2026-1-1", "by=secret", "from=2026-11-22T00:00"):
-        assert (await http.get(f"/v1/cost?{query}")).status_code == 422  # create_app installs handlers that return 400
+        assert (await http.get(f"/v1/cost?{query}")).status_code == 422  # 400 with the handlers of create_app
 
 
 async def test_a_ledger_that_cannot_be_read(http: httpx.AsyncClient, state: State) -> None:
