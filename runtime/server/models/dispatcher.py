@@ -1,7 +1,7 @@
 """Passes the events of one model to its requests, in one event loop.
 
-All requests share one event queue, which is read when its descriptor becomes readable. A queue per request
-would cost a descriptor and a callback for each, and at a thousand tokens per second most of the HTTP work.
+All requests share one event queue, which is read when its descriptor becomes readable. One queue per request
+would need a descriptor and a callback each; at 1,000 tokens per second that is most of the cost of HTTP.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from binhdan.runtime.errors import BinhdanError, UnsupportedError, from_status
 from binhdan.runtime.ffi import EVENT_FINISHED, EVENT_TOKEN, FINISH_ERROR, Event
 from binhdan.runtime.options import GenerationOptions
 
-# Called in the event loop with each event of a request, the last one with kind EVENT_FINISHED; or with the
-# error that ended it.
+# Called in the event loop with each event of a request. The last call has an event of kind EVENT_FINISHED, or
+# the error that ended the request.
 Handler = Callable[[Event | BinhdanError], None]
 
 _POLL_SECONDS = 0.002  # on event loops that cannot watch a descriptor

@@ -26,18 +26,16 @@ def caller(name: str = "lan", tokens_per_minute: int | None = None, concurrent: 
     return Caller(name, 1, KeyLimits(tokens_per_minute, concurrent))
 
 
-async def take(
-    limiter: Limiter, owner: Caller, prompt: int, answer: int = 0, used: int | None = None
-) -> None:
-    async with limiter.admit(owner, prompt, answer) as admission:
+async def spend(limiter: Limiter, key: Caller, prompt: int, answer: int = 0, used: int | None = None) -> None:
+    async with limiter.admit(key, prompt, answer) as admission:
         if used is not None:
             admission.settle(used)
 
 
-async def refusal(limiter: Limiter, owner: Caller, prompt: int = 0, answer: int = 0) -> tuple[int, int, Any]:
+async def refusal(limiter: Limiter, key: Caller, prompt: int = 0, answer: int = 0) -> tuple[int, int, Any]:
     """Status, Retry-After and the error."""
     with pytest.raises(ApiError) as caught:
-        await take(limiter, owner, prompt, answer)
+        await spend(limiter, key, prompt, answer)
     return caught.value.status, int(caught.value.headers["Retry-After"]), caught.value.body["error"]
 
 
@@ -46,33 +44,33 @@ async def refusal(limiter: Limiter, owner: Caller, prompt: int = 0, answer: int 
 
 async def test_concurrent_requests() -> None:
     limiter = Limiter()
-    owner = caller(concurrent=2)
-    async with limiter.admit(owner, 1), limiter.admit(owner, 1):
-        status, wait, error = await refusal(limiter, owner)
+    key = caller(concurrent=2)
+    async with limiter.admit(key, 1), limiter.admit(key, 1):
+        status, wait, error = await refusal(limiter, key)
         assert status == 429 and wait >= 1
         assert error["code"] == "rate_limit_exceeded" and error["type"] == "requests"
-        await take(limiter, caller("mai", concurrent=2), 1)
+        await spend(limiter, caller("mai", concurrent=2), 1)
         assert limiter.running == 2
-    await take(limiter, owner, 1)
+    await spend(limiter, key, 1)
     assert limiter.running == 0
 
 
 async def test_errors_and_cancellation_end_the_admission() -> None:
-    limiter, owner = Limiter(), caller(tokens_per_minute=100, concurrent=1)
+    limiter, key = Limiter(), caller(tokens_per_minute=100, concurrent=1)
     with pytest.raises(RuntimeError):
-        async with limiter.admit(owner, 50, 50):
+        async with limiter.admit(key, 50, 50):
             raise RuntimeError
-    task = asyncio.create_task(_hold(limiter, owner))
+    task = asyncio.create_task(_hold(limiter, key))
     await asyncio.sleep(0)
     assert limiter.running == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await take(limiter, owner, 100)  # neither was charged
+    await spend(limiter, key, 100)  # neither was charged
     assert limiter.running == 0
 
 
-async def _hold(limiter: Limiter, owner: Caller) -> None:
-    async with limiter.admit(owner, 100):
+async def _hold(limiter: Limiter, key: Caller) -> None:
+    async with limiter.admit(key, 100):
         await asyncio.sleep(60)
 
 
@@ -81,7 +79,7 @@ async def test_the_limit_of_the_server() -> None:
     async with limiter.admit(caller("lan"), 1), limiter.admit(caller("mai"), 1):
         status, wait, error = await refusal(limiter, caller("hoa"))
         assert status == 503 and wait >= 1 and error["code"] == "overloaded"
-    await take(limiter, caller("hoa"), 1)
+    await spend(limiter, caller("hoa"), 1)
 
 
 # ---- tokens per minute -------------------------------------------------------------------------------------
@@ -89,44 +87,44 @@ async def test_the_limit_of_the_server() -> None:
 
 async def test_tokens_per_minute() -> None:
     clock = Clock()
-    limiter, owner = Limiter(clock=clock), caller(tokens_per_minute=600)
-    await take(limiter, owner, 100, 200, used=150)  # leaves 450
-    status, wait, error = await refusal(limiter, owner, 200, 260)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=600)
+    await spend(limiter, key, 100, 200, used=150)  # leaves 450
+    status, wait, error = await refusal(limiter, key, 200, 260)
     assert (status, wait) == (429, 1) and error["type"] == "tokens"  # 10 tokens flow in per second
     assert "600 tokens a minute" in error["message"] and "450 are left" in error["message"]
     clock.now += wait
-    await take(limiter, owner, 200, 260, used=460)
-    assert await refusal(limiter, owner, 600) == (429, 60, (await refusal(limiter, owner, 600))[2])
-    await take(limiter, caller("mai", tokens_per_minute=600), 600)
+    await spend(limiter, key, 200, 260, used=460)
+    assert await refusal(limiter, key, 600) == (429, 60, (await refusal(limiter, key, 600))[2])
+    await spend(limiter, caller("mai", tokens_per_minute=600), 600)
 
 
 async def test_a_request_larger_than_the_bucket() -> None:
     clock = Clock()
-    limiter, owner = Limiter(clock=clock), caller(tokens_per_minute=60)
-    await take(limiter, owner, 1, used=1)
-    assert (await refusal(limiter, owner, 100, 100_000))[1] == 1  # needs a full bucket
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=60)
+    await spend(limiter, key, 1, used=1)
+    assert (await refusal(limiter, key, 100, 100_000))[1] == 1  # needs a full bucket
     clock.now += 1
-    await take(limiter, owner, 100, 100_000, used=300)  # a debt of 240
-    assert (await refusal(limiter, owner, 1))[1] == 241
+    await spend(limiter, key, 100, 100_000, used=300)  # a debt of 240
+    assert (await refusal(limiter, key, 1))[1] == 241
     clock.now += 240
-    assert (await refusal(limiter, owner, 1))[1] == 1
+    assert (await refusal(limiter, key, 1))[1] == 1
     clock.now += 1
-    await take(limiter, owner, 1)
+    await spend(limiter, key, 1)
 
 
 async def test_settling_counts_once() -> None:
-    limiter, owner = Limiter(clock=Clock()), caller(tokens_per_minute=100)
-    async with limiter.admit(owner, 100) as admission:
+    limiter, key = Limiter(clock=Clock()), caller(tokens_per_minute=100)
+    async with limiter.admit(key, 100) as admission:
         admission.settle(100)
         admission.settle(0)
-    assert (await refusal(limiter, owner, 1))[0] == 429
+    assert (await refusal(limiter, key, 1))[0] == 429
 
 
 async def test_no_limits() -> None:
-    limiter, owner = Limiter(), caller()
+    limiter, key = Limiter(), caller()
     async with AsyncExitStack() as stack:
         for _ in range(50):
-            await stack.enter_async_context(limiter.admit(owner, 10**9, 10**9))
+            await stack.enter_async_context(limiter.admit(key, 10**9, 10**9))
 
 
 # ---- any sequence -----------------------------------------------------------------------------------------
@@ -147,14 +145,14 @@ RATE = 120  # tokens a minute: 2 a second
 )
 async def test_any_sequence(steps: list[tuple[str, int]]) -> None:
     clock = Clock()
-    limiter, owner = Limiter(clock=clock), caller(tokens_per_minute=RATE, concurrent=3)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE, concurrent=3)
     running: list[tuple[Any, Admission, int]] = []
     used, excess, started = 0, 0, clock.now
     for step, number in steps:
         if step == "wait":
             clock.now += number
         elif step == "enter":
-            context = limiter.admit(owner, number)
+            context = limiter.admit(key, number)
             try:
                 running.append((context, await context.__aenter__(), number))
                 assert len(running) <= 3
@@ -180,14 +178,14 @@ async def test_any_sequence(steps: list[tuple[str, int]]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=12), st.integers(0, 500))
 async def test_after_retry_after_a_request_is_admitted(history: list[tuple[int, int]], estimate: int) -> None:
     clock = Clock()
-    limiter, owner = Limiter(clock=clock), caller(tokens_per_minute=RATE)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE)
     for size, used in history:
         try:
-            await take(limiter, owner, size, used=min(size, used))
+            await spend(limiter, key, size, used=min(size, used))
         except ApiError:
             clock.now += 1
     try:
-        await take(limiter, owner, estimate)
+        await spend(limiter, key, estimate)
     except ApiError as error:
         clock.now += int(error.headers["Retry-After"])
-        await take(limiter, owner, estimate)
+        await spend(limiter, key, estimate)

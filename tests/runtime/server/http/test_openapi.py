@@ -1,4 +1,4 @@
-"""The OpenAPI document matches the server, and no request that it allows, or almost, makes the server fail."""
+"""The OpenAPI document matches the server; generated requests never make the server fail."""
 
 from __future__ import annotations
 
