@@ -26,32 +26,32 @@ from binhdan.runtime.server.models.pool import LoadedModel
 _T = TypeVar("_T")
 
 
-class Endpoint(Protocol):
-    """What an endpoint adds to the lifecycle of one request. Made from its validated body."""
+class RequestHandler(Protocol):
+    """The part of a request that depends on its endpoint. A route makes one from each validated body."""
 
-    named_events: bool  # a stream has named events, as in /v1/responses
+    named_events: bool  # name the events of a stream, as /v1/responses does
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
         """Runs in a worker thread, because a long prompt takes time to tokenize."""
 
-    def whole(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The response of a request that does not stream. Called when all answers have ended."""
 
-    def frames(self, lifecycle: RequestLifecycle) -> Frames:
+    def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         """The events of a request that streams, in the order of generation."""
 
 
-async def respond(request: Request, model: str | None, endpoint: Endpoint, *, stream: bool) -> Response:
+async def respond(request: Request, model: str | None, handler: RequestHandler, *, stream: bool) -> Response:
     """Plans and runs a validated request, and replies with one JSON object, or with a stream of events.
 
     Raises ApiError, or BinhdanError from the engine, and ClientGone.
     """
     async with AsyncExitStack() as stack:
-        lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, endpoint))
+        lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler))
         if stream:
-            return EventStream(endpoint.frames(lifecycle), stack.pop_all(), named=endpoint.named_events)
+            return EventStream(handler.to_frames(lifecycle), stack.pop_all(), named=handler.named_events)
         await until_disconnect(request, lifecycle.generation.answers())
-        return JSONResponse(endpoint.whole(lifecycle))
+        return JSONResponse(handler.to_json(lifecycle))
 
 
 class RequestLifecycle:
@@ -63,11 +63,11 @@ class RequestLifecycle:
     plan: Plan
     generation: Generation
 
-    def __init__(self, request: Request, model: str | None, endpoint: Endpoint) -> None:
+    def __init__(self, request: Request, model: str | None, handler: RequestHandler) -> None:
         self._request = request
         self._server = server_of(request)
         self._model = model
-        self._endpoint = endpoint
+        self._handler = handler
         self._arrived = time.perf_counter()
         self._stack = AsyncExitStack()
         self._record: AnswerRecord | None = None
@@ -79,7 +79,7 @@ class RequestLifecycle:
     async def __aenter__(self) -> RequestLifecycle:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
-            plan = await asyncio.to_thread(self._endpoint.plan, self.loaded, self.caller)
+            plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
             self.plan = self._within_limits(plan)
             admission = await stack.enter_async_context(
                 self._server.limiter.admit(self.caller, plan.prompt_tokens, self._max_answer_tokens())

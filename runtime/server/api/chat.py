@@ -148,10 +148,10 @@ async def create_chat_completion(request: Request, body: ChatBody) -> Response:
     """The assistant's next turn in a conversation."""
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs requires logprobs: true", param="top_logprobs")
-    return await respond(request, body.model, _Chat(body), stream=bool(body.stream))
+    return await respond(request, body.model, _ChatHandler(body), stream=bool(body.stream))
 
 
-class _Chat:
+class _ChatHandler:
     """Plans and answers one request."""
 
     named_events = False
@@ -193,12 +193,12 @@ class _Chat:
 
     # ---- reply
 
-    def whole(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The chat.completion object."""
         choices = [self._choice(lifecycle, i, answer) for i, answer in enumerate(lifecycle.answers())]
         return _object(lifecycle, "chat.completion", choices) | {"usage": lifecycle.usage()}
 
-    async def frames(self, lifecycle: RequestLifecycle) -> Frames:
+    async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         """The chat.completion.chunk objects: role, deltas, finish reasons, usage."""
         generation = lifecycle.generation
         builders = [self._delta_builder() for _ in range(len(generation))]

@@ -57,10 +57,10 @@ async def create_completion(request: Request, body: CompletionBody) -> Response:
         raise ApiError(
             400, "echo: expected false with logprobs: the prompt has no log probabilities", param="echo"
         )
-    return await respond(request, body.model, _Completion(body), stream=bool(body.stream))
+    return await respond(request, body.model, _CompletionHandler(body), stream=bool(body.stream))
 
 
-class _Completion:
+class _CompletionHandler:
     """Plans and answers one request."""
 
     named_events = False
@@ -82,7 +82,7 @@ class _Completion:
             use_cache=body.cache_prompt,
         )
 
-    def whole(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The text_completion object."""
         choices = []
         for index, answer in enumerate(lifecycle.answers()):
@@ -93,7 +93,7 @@ class _Completion:
             choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
         return _object(lifecycle, choices) | {"usage": lifecycle.usage()}
 
-    async def frames(self, lifecycle: RequestLifecycle) -> Frames:
+    async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         """text_completion objects: the prompts if `echo` is set, texts, finish reasons, usage."""
         generation = lifecycle.generation
         offsets = [0] * len(generation)

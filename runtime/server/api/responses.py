@@ -162,10 +162,10 @@ async def create_response(request: Request, body: ResponseBody) -> Response:
     if (unsupported := body.unsupported()) is not None:
         field, message = unsupported
         raise ApiError(400, f"{field}: {message}", code="unsupported_parameter", param=field)
-    return await respond(request, body.model, _Responder(body), stream=bool(body.stream))
+    return await respond(request, body.model, _ResponseHandler(body), stream=bool(body.stream))
 
 
-class _Responder:
+class _ResponseHandler:
     """Plans and answers one request: as a response object, or as the events that build it."""
 
     named_events = True
@@ -189,11 +189,11 @@ class _Responder:
 
     # ---- reply
 
-    def whole(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         answer = lifecycle.generation.answer(0)
         return self._response(lifecycle, _status(answer), _output(lifecycle, answer), lifecycle.usage())
 
-    async def frames(self, lifecycle: RequestLifecycle) -> Frames:
+    async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         sequence = count()
 
         def event(kind: str, **fields: Any) -> dict[str, Any]:
