@@ -129,7 +129,7 @@ class RequestLifecycle:
                 cached_tokens=sum(answer.cached_tokens for answer in answers[::n]),
                 answer_tokens=sum(answer.answer_tokens for answer in answers),
                 queue=max(answer.timings.queue for answer in answers),
-                prompt=max(answer.timings.prefill for answer in answers),
+                prefill=max(answer.timings.prefill for answer in answers),
                 decode=max(answer.timings.decode for answer in answers),
                 total=time.perf_counter() - self._arrived,
             )

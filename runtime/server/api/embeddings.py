@@ -81,7 +81,7 @@ async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONRespon
             cached_tokens=0,
             answer_tokens=0,
             queue=0.0,
-            prompt=seconds,
+            prefill=seconds,
             decode=0.0,
             total=seconds,
         )
