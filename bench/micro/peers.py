@@ -6,26 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.micro.case import Workload, bytes_of_step
 from binhdan.bench.micro.engines import Engine, EngineError, Run
 from binhdan.runtime.ffi import library
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some figures, the least and the largest."""
-
-    median: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        return Spread(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

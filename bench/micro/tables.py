@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from binhdan.bench.common.machine import Machine
+    from binhdan.bench.common.statistics import Spread
     from binhdan.bench.micro.hot_paths import HotPath
     from binhdan.bench.micro.kernels import Figure
-    from binhdan.bench.micro.peers import Comparison, Result, Spread
+    from binhdan.bench.micro.peers import Comparison, Result
     from binhdan.bench.micro.profile import Pass, Profile
     from binhdan.bench.micro.speed import Speed
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import binhdan
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
 from binhdan.bench.suite import quality
 from binhdan.bench.suite.cases import Settings, Spot
 from binhdan.bench.suite.llama_cpp_python import LlamaCpp

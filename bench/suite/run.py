@@ -15,9 +15,9 @@ from typing import Any
 import binhdan
 from binhdan import _native
 from binhdan.bench.common.machine import peak_rss_bytes
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.loop import run as run_loop
-from binhdan.bench.load.texts import count_tokens
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.prompts import count_tokens
 from binhdan.bench.micro.engines import EngineError
 from binhdan.bench.suite import cold_start, passes, phases, quality, result
 from binhdan.bench.suite.cases import Settings

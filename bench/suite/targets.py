@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Protocol
 
 import binhdan
-from binhdan.bench.load.client import ChatClient, chat_body
+from binhdan.bench.load.chat_client import ChatClient, chat_body
 from binhdan.runtime.client.model import Model
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.chat import Message
