@@ -17,9 +17,7 @@ def read_whole(path: Path, max_bytes: int) -> bytes:
     except OSError as error:
         raise FileReadError(f"{path}: {error.strerror}") from error
     if len(data) > max_bytes:
-        raise BadFormatError(
-            f"{path}: expected a file of at most {max_bytes:,} bytes, got more than {max_bytes:,} bytes"
-        )
+        raise BadFormatError(f"{path}: expected a file of at most {max_bytes:,} bytes, got more")
     return data
 
 

@@ -66,7 +66,7 @@ class Pool:
     def __post_init__(self) -> None:
         if self.boards < 1 or not self.speeds or not min(self.speeds) > 0:
             raise binhdan.InvalidArgumentError(
-                f"expected at least 1 board, and speeds above 0, "
+                "expected at least 1 board, and speeds above 0, "
                 f"got {self.boards} and {list(self.speeds[:9])}"
             )
 
@@ -116,8 +116,7 @@ class _Request:
 
 
 class _Board:
-    """`_done` is the work that one answer would have received if it had run since the start of the
-    simulation.
+    """`_done` is the work that an answer would have received by now if it had run from the start.
 
     All running answers receive work at the same speed. So an answer with work w ends when `_done` has grown
     by w, however many other answers start and end: one heap and one timer are enough for the board.
@@ -186,9 +185,8 @@ class _Simulation:
         self._waits: list[float] = []
         self._latencies: list[float] = []
         self._arrived = self._finished = 0
-        self._sums = [
-            (0.0, 0.0, 0.0)
-        ] * 2  # time, busy and answer seconds at the arrival of the first and the last
+        # Time, busy seconds and answer seconds at the arrival of the first and of the last counted request.
+        self._sums = [(0.0, 0.0, 0.0)] * 2
         # Separate random streams: the work does not depend on the rate.
         self._times = poisson_times(rate, Random(f"arrivals {seed}"))
         self._work, self._random = work, Random(f"work {seed}")

@@ -70,8 +70,7 @@ class Fleet:
 
     @property
     def idle_p95(self) -> float:
-        """The p95 latency in seconds of an answer that runs alone on a board: more boards cannot improve
-        it."""
+        """The p95 latency of an answer that runs alone on a board, in seconds. No fleet is faster."""
         return self.work.p95() / self.speeds[0]
 
 

@@ -227,7 +227,7 @@ def test_files_that_are_not_results(tmp_path: Path) -> None:
         with pytest.raises(binhdan.InvalidArgumentError, match="expected a result in JSON"):
             load_service(path)
     path.write_bytes(b" " * ((16 << 20) + 1))
-    with pytest.raises(binhdan.BadFormatError, match="more than 16,777,216 bytes"):
+    with pytest.raises(binhdan.BadFormatError, match="at most 16,777,216 bytes, got more"):
         load_service(path)
     with pytest.raises(binhdan.FileReadError, match="No such file"):
         load_service(tmp_path / "nowhere.json")
