@@ -262,9 +262,7 @@ def drift(samples: Sequence[tuple[int, int]], requests: int) -> float | None:
 def _problems(result: Soak) -> list[str]:
     problems = [f"{count} lost: {why}" for why, count in result.lost.items()]
     if result.deterministic and result.different:
-        problems.append(
-            f"{result.different} of {result.answers} answers differ from the answer to the same question alone"
-        )
+        problems.append(f"{result.different} of {result.answers} answers differ from the same question alone")
     if result.server_errors:
         problems.append(f"{result.server_errors} answers with status 500 or above")
     if result.rss_drift is not None and abs(result.rss_drift) > _MAX_DRIFT:
