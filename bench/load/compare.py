@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.load.client import ChatClient
 from binhdan.bench.load.generator import Load, Plan, run
 from binhdan.bench.load.loop import run as run_loop
 from binhdan.bench.load.servers import Server
 from binhdan.bench.load.texts import Chats, Sizes, calibrate
-from binhdan.bench.micro.peers import Spread
 
 SCHEMA = "binhdan.bench.serve.compare/1"
 

@@ -19,12 +19,12 @@ from statistics import median
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.load.child_engine import Decoded, Work
 from binhdan.bench.load.client import ChatClient, to_json
 from binhdan.bench.load.loop import run as run_loop
 from binhdan.bench.load.servers import binhdan_server
 from binhdan.bench.load.texts import words
-from binhdan.bench.micro.peers import Spread
 
 SCHEMA = "binhdan.bench.serve.overhead/1"
 _PROMPT_WORDS = 24

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.load.client import ChatClient
 from binhdan.bench.load.loop import run as run_loop
 from binhdan.bench.load.servers import binhdan_server
 from binhdan.bench.load.texts import Chats, Sizes, calibrate
-from binhdan.bench.micro.peers import Spread
 
 SCHEMA = "binhdan.bench.serve.prefix/1"
 _QUESTION_TOKENS = 16

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from binhdan.bench.micro.tables import columns, machine_line
+from binhdan.bench.common.tables import columns, machine_line
 
 if TYPE_CHECKING:
+    from binhdan.bench.common.statistics import Spread
     from binhdan.bench.load.compare import Comparison, Result
     from binhdan.bench.load.generator import Load, Tail
     from binhdan.bench.load.overhead import Overhead
     from binhdan.bench.load.prefix import First, Prefix
     from binhdan.bench.load.soak import Soak
     from binhdan.bench.load.texts import Sizes
-    from binhdan.bench.micro.peers import Spread
 
 
 def load_table(load: Load) -> str:

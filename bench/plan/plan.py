@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import binhdan
-from binhdan.bench.micro.peers import Spread
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.plan.demand import DAY, VIETNAM, Demand
 from binhdan.bench.plan.service import MeasuredService
 from binhdan.bench.plan.simulate import Run, Work

@@ -130,18 +130,18 @@ class _Arrival(_Part):
     users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None
 
 
-class _Round(_Part):
+class _Trial(_Part):
     seconds: _Seconds
     end_to_end_s: list[_Seconds]
     failures: _Count
     answer_tokens: _Count
 
 
-class _Cell(_Part):
+class _Case(_Part):
     workload: str
     arrival: _Arrival
     prefix: str
-    rounds: Annotated[list[_Round], Field(min_length=1)]
+    trials: Annotated[list[_Trial], Field(min_length=1)]
 
     @property
     def group(self) -> str:
@@ -156,7 +156,7 @@ class _Pins(_Part):
 class _Suite(_Part):
     machine: _Machine
     pins: _Pins
-    cells: list[_Cell]
+    cases: list[_Case]
 
 
 def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
@@ -182,7 +182,7 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
         schema = data.get("schema_version", data.get("schema"))
         if schema == "binhdan.bench.serve.compare/1":
             return _from_comparison(data, pick)
-        if schema == 1 and "cells" in data:
+        if schema == 2 and "cases" in data:
             return _from_suite(data, pick)
     raise binhdan.InvalidArgumentError(
         "expected what 'binhdan bench', 'bench serve load --json' or 'bench serve compare --json' "
@@ -197,36 +197,36 @@ def _from_load(data: object, pick: str | None) -> MeasuredService:
 
 
 def _from_suite(data: object, pick: str | None) -> MeasuredService:
-    """The cells of one workload with one kind of prefix (bench/suite/result.py)."""
+    """The cases of one workload with one kind of prefix (bench/suite/result.py)."""
     suite = _valid(_Suite, data)
-    closed = [cell for cell in suite.cells if cell.arrival.kind == "closed" and cell.arrival.users]
-    groups: dict[str, list[_Cell]] = {}
-    for cell in closed:
-        groups.setdefault(cell.group, []).append(cell)
-    found = [name for name, cells in groups.items() if pick in (None, name, cells[0].workload)]
+    closed = [case for case in suite.cases if case.arrival.kind == "closed" and case.arrival.users]
+    groups: dict[str, list[_Case]] = {}
+    for case in closed:
+        groups.setdefault(case.group, []).append(case)
+    found = [name for name, cases in groups.items() if pick in (None, name, cases[0].workload)]
     if not found:
         raise binhdan.InvalidArgumentError(f"no workload {pick!r}; there are {'; '.join(groups)[:200]}")
     name = max(found, key=lambda name: len(groups[name]))
-    cells = sorted(groups[name], key=lambda cell: cell.arrival.users or 0)
-    rounds = [one for cell in cells for one in cell.rounds]
-    for one in rounds:
+    cases = sorted(groups[name], key=lambda case: case.arrival.users or 0)
+    trials = [one for case in cases for one in case.trials]
+    for one in trials:
         if one.failures or not one.end_to_end_s:
             raise binhdan.InvalidArgumentError(
-                f"{name}: expected all answers whole in each round: measure again"
+                f"{name}: expected all answers whole in each trial: measure again"
             )
-    answers = sum(len(one.end_to_end_s) for one in rounds)
+    answers = sum(len(one.end_to_end_s) for one in trials)
     return MeasuredService(
         server=f"{suite.pins.engine}, {name}",
         model=suite.pins.model,
         machine=_machine(suite.machine),
-        answer_tokens=sum(one.answer_tokens for one in rounds) / answers,
+        answer_tokens=sum(one.answer_tokens for one in trials) / answers,
         levels=tuple(
             Level(
-                cell.arrival.users or 0,
-                median(len(one.end_to_end_s) / one.seconds for one in cell.rounds),
-                tuple(sorted(second for one in cell.rounds for second in one.end_to_end_s)),
+                case.arrival.users or 0,
+                median(len(one.end_to_end_s) / one.seconds for one in case.trials),
+                tuple(sorted(second for one in case.trials for second in one.end_to_end_s)),
             )
-            for cell in cells
+            for case in cases
         ),
     )
 

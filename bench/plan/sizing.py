@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import binhdan
-from binhdan.bench.micro.peers import Spread
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.plan.queueing import Batching
 from binhdan.bench.plan.simulate import Pool, Run, Work, simulate
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from binhdan.bench.micro.tables import columns
+from binhdan.bench.common.tables import columns
 
 if TYPE_CHECKING:
-    from binhdan.bench.micro.peers import Spread
+    from binhdan.bench.common.statistics import Spread
     from binhdan.bench.plan.plan import Plan
 
 
