@@ -8,9 +8,8 @@ asks. It follows the day of offices and schools (8:00 to 17:00, a lunch break) a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import binhdan
 
@@ -96,11 +95,3 @@ def _normalised(shape: Sequence[float], power: float = 1.0) -> tuple[float, ...]
     raised = [(weight / top) ** power for weight in shape]
     mean = math.fsum(raised) / len(raised)
     return tuple(weight / mean for weight in raised)
-
-
-def arrivals(rate: float, random: Random) -> Iterator[float]:
-    """Times of a Poisson process in seconds, without end."""
-    now = 0.0
-    while True:
-        now += random.expovariate(rate)
-        yield now

@@ -92,12 +92,12 @@ class _Tail(_Part):
     p99: _Seconds
 
 
-class _Plan(_Part):
+class _Arrivals(_Part):
     users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None  # None: an open loop
 
 
 class _Load(_Part):
-    plan: _Plan
+    arrivals: _Arrivals
     seconds: _Seconds
     answers: _Count
     failures: dict[str, _Count]
@@ -247,7 +247,7 @@ def _machine(machine: _Machine) -> str:
 
 def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> MeasuredService:
     """Of closed loops, in which a known number is under way; runs of one level are put together."""
-    closed = sorted((load for load in loads if load.plan.users), key=_users)
+    closed = sorted((load for load in loads if load.arrivals.users), key=_users)
     if not closed:
         raise binhdan.InvalidArgumentError("expected a load with users (a closed loop), got none")
     for load in closed:
@@ -273,7 +273,7 @@ def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> M
 
 
 def _users(load: _Load) -> int:
-    return load.plan.users or 0
+    return load.arrivals.users or 0
 
 
 def _samples(tail: _Tail) -> list[float]:

@@ -19,8 +19,8 @@ from statistics import fmean
 import simpy
 
 import binhdan
-from binhdan.bench.load.generator import Tail
-from binhdan.bench.plan.demand import arrivals
+from binhdan.bench.common.arrivals import poisson_times
+from binhdan.bench.common.statistics import Tail
 
 WARM_UP = 0.2  # answers before those that count, per answer that counts
 
@@ -172,7 +172,7 @@ class _Simulation:
         self._arrived = self._finished = 0
         self._sums = [(0.0, 0.0, 0.0)] * 2  # time, busy and answer seconds when the first and last one came
         # Two streams: the work does not depend on the rate.
-        self._times = arrivals(rate, Random(f"arrivals {seed}"))
+        self._times = poisson_times(rate, Random(f"arrivals {seed}"))
         self._work, self._random = work, Random(f"work {seed}")
 
     def run(self) -> Run:

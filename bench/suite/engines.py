@@ -14,8 +14,8 @@ from time import perf_counter
 from typing import Protocol
 
 import binhdan
-from binhdan.bench.load.client import ChatClient, chat_body
-from binhdan.bench.load.texts import count_tokens
+from binhdan.bench.load.chat_client import ChatClient, chat_body
+from binhdan.bench.load.prompts import count_tokens
 from binhdan.bench.micro import llama_cpp
 from binhdan.bench.suite.workloads import load_workload
 from binhdan.runtime.client.model import Model

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import binhdan
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
 from binhdan.bench.suite import quality
 from binhdan.bench.suite.cases import Case
 from binhdan.bench.suite.engines import LLAMA_CPP_PYTHON, Engine, InProcess, LlamaCpp, Server

@@ -16,8 +16,8 @@ import binhdan
 from binhdan import _native
 from binhdan.bench.common.child import EngineError
 from binhdan.bench.common.machine import peak_rss_bytes, this_machine
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
 from binhdan.bench.suite import cold_start, forward_passes, phase_energy, quality, result
 from binhdan.bench.suite.cases import Settings
 from binhdan.bench.suite.disturbance import Monitor

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice, pairwise
-from random import Random
-from statistics import fmean, pstdev
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import binhdan
-from binhdan.bench.plan.demand import DAY, VIETNAM, Demand, arrivals
+from binhdan.bench.plan.demand import DAY, VIETNAM, Demand
 
 
 def test_the_countrys_day() -> None:
@@ -38,20 +37,6 @@ def test_any_day_adds_up_and_has_the_peak_that_is_asked_for(shape: tuple[float, 
     for (one, other), (before, after) in zip(pairwise(weights), pairwise(shape), strict=True):
         assert (one <= other) if before <= after else (one >= other)  # the order of the hours stays
     assert demand.mean_rate == pytest.approx(1)
-
-
-def test_arrivals_are_a_poisson_process() -> None:
-    times = list(islice(arrivals(4.0, Random(1)), 20_000))
-    gaps = [after - before for before, after in pairwise(times)]
-    assert min(gaps) >= 0
-    assert fmean(gaps) == pytest.approx(0.25, rel=0.03) and pstdev(gaps) == pytest.approx(0.25, rel=0.03)
-    # As many in a second as any number that is exponential between: mean and variance are the same.
-    counts = [0] * int(times[-1])
-    for time in times:
-        if time < len(counts):
-            counts[int(time)] += 1
-    assert pstdev(counts) ** 2 == pytest.approx(4.0, rel=0.1)
-    assert times == list(islice(arrivals(4.0, Random(1)), 20_000))
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from serving import serving
 
 import binhdan
+from binhdan.bench.common.arrivals import Closed
 from binhdan.bench.common.output import to_json
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.generator import Closed, run
-from binhdan.bench.load.loop import run as run_loop
-from binhdan.bench.load.texts import Sizes, calibrate
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.generator import run_load
+from binhdan.bench.load.prompts import Sizes, calibrate
 from binhdan.bench.plan.service import Level, MeasuredService, load_service, parse_service
 from binhdan.bench.suite.result import save_result
 
@@ -49,7 +50,9 @@ def test_a_real_servers_loads(tmp_path: Path) -> None:
     async def measure(url: str) -> list[dict[str, Any]]:
         async with ChatClient(url) as client:
             chats = await calibrate(client, Sizes(system=0, question=8, answer=8), seed=0)
-            return [asdict(await run(client, chats, Closed(users=users, requests=2))) for users in (1, 3)]
+            return [
+                asdict(await run_load(client, chats, Closed(users=users, requests=2))) for users in (1, 3)
+            ]
 
     with serving() as url:
         loads = run_loop(measure(url))
@@ -92,7 +95,10 @@ def test_nothing_below_the_first_level_is_better_than_it() -> None:
 def test_runs_of_one_level_are_put_together() -> None:
     found = parse_service(COMPARISON)
     runs = [
-        load for result in COMPARISON["results"] for load in result["loads"] if load["plan"]["users"] == 16
+        load
+        for result in COMPARISON["results"]
+        for load in result["loads"]
+        if load["arrivals"]["users"] == 16
     ]
     rates = [load["answers"] / load["seconds"] for load in runs]
     assert len(rates) == 2 and found.levels[1].answers_per_s == pytest.approx(fmean(rates))
@@ -103,7 +109,7 @@ def test_runs_of_one_level_are_put_together() -> None:
 def test_open_loops_are_passed_over() -> None:
     """Their number under way is not known."""
     loads = [load for result in COMPARISON["results"] for load in result["loads"]]
-    open_loop = copy.deepcopy(loads[0]) | {"plan": {"rate": 2.0, "requests": 9, "seed": 0}}
+    open_loop = copy.deepcopy(loads[0]) | {"arrivals": {"rate": 2.0, "requests": 9, "seed": 0}}
     assert len(parse_service([*loads, open_loop]).levels) == 2
     with pytest.raises(binhdan.InvalidArgumentError, match="a load with users"):
         parse_service([open_loop])
@@ -173,7 +179,7 @@ def change(edit: Callable[[Any], object]) -> Any:
         ("text", "got schema 'None'"),
         ([], "a load with users"),
         ([1], "loads.0"),
-        ([{"plan": {"users": 0}}], r"loads.0.plan.users: .*greater than or equal to 1"),
+        ([{"arrivals": {"users": 0}}], r"loads.0.arrivals.users: .*greater than or equal to 1"),
         (change(lambda data: data.pop("machine")), "machine: Field required"),
         (change(lambda data: data["results"].clear()), "no server None"),
         (change(lambda data: data["results"][0]["loads"][0].update(seconds=0)), "greater than 0"),

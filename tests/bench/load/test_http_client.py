@@ -1,4 +1,5 @@
-"""bench/load/http.py: answers end where they end, however bytes are cut; what is no HTTP is refused."""
+"""bench/load/http_client.py: finds the end of each response, however its bytes are split; refuses other
+bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import binhdan
-from binhdan.bench.load.http import MOST_HEAD_BYTES, HttpClient, HttpError, Response
+from binhdan.bench.load.http_client import MAX_HEAD_BYTES, HttpClient, HttpError, Response
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -25,7 +26,7 @@ def read(data: bytes, end: bool = False) -> Response:
     return response
 
 
-# ---- the reader --------------------------------------------------------------------------------------------
+# ---- responses ---------------------------------------------------------------------------------------------
 
 
 def test_a_body_with_a_length() -> None:
@@ -45,7 +46,9 @@ def test_chunks_extensions_and_a_trailer() -> None:
     cuts=st.lists(st.integers(0, 400), max_size=12),
     chunked=st.booleans(),
 )
-def test_how_bytes_are_cut_changes_nothing(chunks: list[bytes], cuts: list[int], chunked: bool) -> None:
+def test_split_positions_do_not_change_the_response(
+    chunks: list[bytes], cuts: list[int], chunked: bool
+) -> None:
     body = b"".join(chunks)
     if chunked:
         data = CHUNKED + b"".join(b"%X\r\n%b\r\n" % (len(one), one) for one in chunks) + b"0\r\n\r\n"
@@ -62,7 +65,7 @@ def test_how_bytes_are_cut_changes_nothing(chunks: list[bytes], cuts: list[int],
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
+def test_any_bytes_are_a_response_or_an_error(data: bytes) -> None:
     for start in (b"", CHUNKED, b"HTTP/1.1 200 OK\r\n"):
         response = Response()
         try:
@@ -72,57 +75,66 @@ def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
             assert len(str(error)) < 300
 
 
-def test_no_length_ends_with_the_connection() -> None:
+def test_a_body_without_a_length_ends_with_the_connection() -> None:
     response = read(b"HTTP/1.1 200 OK\r\n\r\nall of it", end=True)
     assert response.body == b"all of it" and response.finished and not response.keeps_alive
 
 
-def test_continue_comes_before_the_answer() -> None:
+def test_an_interim_response_precedes_the_response() -> None:
     response = read(b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
     assert response.status == 204 and response.finished and response.headers == {}
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"])
-def test_a_connection_that_ends(head: bytes) -> None:
+def test_the_server_announces_that_it_closes_the_connection(head: bytes) -> None:
     assert not read(head + b"\r\nContent-Length: 0\r\n\r\n").keeps_alive
 
 
-def test_more_than_the_answer_makes_the_connection_useless() -> None:
+def test_bytes_after_the_response_prevent_reuse_of_the_connection() -> None:
     assert not read(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab").keeps_alive
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"SSH-2.0-OpenSSH\r\n\r\n", "expected an answer in HTTP"),
-        (b"HTTP/1.1 abc\r\n\r\n", "expected an answer in HTTP"),
-        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "expected a header"),
-        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "expected a header"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "content-length"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n", "content-length"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "expected an HTTP/1.1 response, .*Expected HTTP/"),
+        (b"HTTP/1.1 abc\r\n\r\n", "expected an HTTP/1.1 response, .*status code"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "expected an HTTP/1.1 response, got version 2.0"),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            "HTTP/1.1 response",
+        ),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "header"),
+        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "space after start line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "transfer-encoding"),
-        (b"A" * (MOST_HEAD_BYTES + 1), "longer than"),
-        (CHUNKED + b"0x5\r\n", "size of a chunk"),
-        (CHUNKED + b"\r\n", "size of a chunk"),
-        (CHUNKED + b"123456789\r\n", "size of a chunk"),
-        (CHUNKED + b"1\r\nab\r\n", "longer than its size"),
-        (CHUNKED + b"1" * 2000, "a line between chunks"),
+        (b"A" * (MAX_HEAD_BYTES + 1), "Expected HTTP/"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"A" * MAX_HEAD_BYTES, "at most 65,536 bytes in the head"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 2700, "at most 65,536 bytes in the head"),
+        (CHUNKED + b"0x5\r\n", "chunk size"),
+        (CHUNKED + b"\r\n", "chunk size"),
+        (CHUNKED + b"12345678123456789\r\n", "Chunk size overflow"),
+        (CHUNKED + b"1\r\nab\r\n", "after chunk data"),
+        (CHUNKED + b"1" * 2000, "Chunk size overflow"),
+        (CHUNKED + b"1;" + b"x" * MAX_HEAD_BYTES, "between pieces of the body"),
+        (CHUNKED + b"0\r\n" + b"X: y\r\n" * 11000, "between pieces of the body"),
     ],
 )
-def test_what_is_no_answer(data: bytes, message: str) -> None:
+def test_bytes_that_are_no_response(data: bytes, message: str) -> None:
     with pytest.raises(HttpError, match=message):
         read(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200", CHUNKED + b"5\r\nhel", CHUNKED + b"0\r\n"])
-def test_the_end_within_an_answer(data: bytes) -> None:
-    with pytest.raises(HttpError, match="within an answer"):
+def test_the_connection_ends_within_a_response(data: bytes) -> None:
+    with pytest.raises(HttpError, match="within a response"):
         read(data, end=True)
 
 
-def test_a_body_beyond_the_limit() -> None:
-    response = Response(most_body_bytes=10)
-    with pytest.raises(HttpError, match="longer than the limit"):
+def test_a_body_above_the_limit() -> None:
+    response = Response(max_body_bytes=10)
+    with pytest.raises(HttpError, match="at most 10 bytes"):
         response.feed(CHUNKED + b"8\r\n12345678\r\n8\r\n12345678\r\n", 0.0)
 
 
@@ -133,7 +145,8 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def server(answer: Answer) -> AsyncIterator[tuple[HttpClient, list[bytes]]]:
-    """A server that does `answer` for each connection, a client of it, and the requests that came."""
+    """A server that calls `answer` for each request; yields a client of it and the requests that it
+    received."""
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,7 +169,7 @@ async def server(answer: Answer) -> AsyncIterator[tuple[HttpClient, list[bytes]]
             yield client, requests
 
 
-async def test_a_request_as_it_is_sent_and_one_connection_for_several() -> None:
+async def test_requests_share_a_connection() -> None:
     peers = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,11 +188,11 @@ async def test_a_request_as_it_is_sent_and_one_connection_for_several() -> None:
     assert requests[3].startswith(b"GET /root HTTP/1.1\r\n") and b"Content-Length" not in requests[3]
 
 
-async def test_a_kept_connection_that_the_server_closed_is_made_anew() -> None:
+async def test_a_request_on_a_closed_connection_is_sent_again_on_a_new_one() -> None:
     served: set[object] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if writer in served:  # the second request on a connection gets no answer
+        if writer in served:  # no response to the second request on a connection
             writer.transport.abort()
             return
         served.add(writer)
@@ -191,7 +204,7 @@ async def test_a_kept_connection_that_the_server_closed_is_made_anew() -> None:
     assert len(served) == 3 and len(requests) == 5
 
 
-async def test_a_new_connection_without_an_answer_is_an_error_and_not_tried_again() -> None:
+async def test_a_new_connection_without_a_response_is_an_error_and_is_not_retried() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -201,7 +214,7 @@ async def test_a_new_connection_without_an_answer_is_an_error_and_not_tried_agai
     assert len(requests) == 1
 
 
-async def test_hanging_up_in_the_middle() -> None:
+async def test_the_client_closes_the_connection_early() -> None:
     ended = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,7 +229,7 @@ async def test_hanging_up_in_the_middle() -> None:
             raise
 
     async with server(answer) as (client, _):
-        response = await client.request("GET", "/", enough=lambda one: len(one.body) >= 5)
+        response = await client.request("GET", "/", stop_when=lambda one: len(one.body) >= 5)
         assert len(response.body) >= 5 and not response.finished
         async with asyncio.timeout(10):
             await ended.wait()
@@ -241,16 +254,16 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
         await ended.wait()
 
 
-async def test_garbage_instead_of_an_answer() -> None:
+async def test_bytes_of_another_protocol() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x15\x03\x03\x00\x02\x02\x46\r\n\r\n")
 
     async with server(answer) as (client, _):
-        with pytest.raises(HttpError, match="expected an answer in HTTP"):
+        with pytest.raises(HttpError, match=r"expected an HTTP/1\.1 response"):
             await client.request("GET", "/")
 
 
-async def test_nobody_listens() -> None:
+async def test_a_port_without_a_server() -> None:
     async with HttpClient("http://127.0.0.1:1") as client:
         with pytest.raises(HttpError, match=r"cannot connect to 127\.0\.0\.1:1"):
             await client.request("GET", "/")
@@ -259,12 +272,12 @@ async def test_nobody_listens() -> None:
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:80", "ftp://host/", "http://", "http://host:99999", "http://[::1"]
 )
-async def test_what_is_no_url(url: str) -> None:
+async def test_invalid_urls(url: str) -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="expected a URL"):
         HttpClient(url)
 
 
-async def test_headers_and_paths_cannot_smuggle_lines() -> None:
+async def test_headers_and_paths_cannot_add_lines() -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="one line"):
         HttpClient("http://host", headers={"Authorization": "Bearer a\r\nX: b"})
     with pytest.raises(binhdan.InvalidArgumentError, match="path"):

@@ -1,7 +1,7 @@
-"""Vietnamese prompts of a wanted number of tokens: random everyday words, the same ones for the same seed.
+"""Vietnamese prompts of a given number of tokens: random everyday words, the same ones for the same seed.
 
-What they say is of no matter to a speed; that they are Vietnamese decides how many tokens a word has. Their
-number of words is found once, by asking the server how many tokens such words have.
+The meaning of a prompt does not change the speed. The language does: it sets the number of tokens per word,
+which `calibrate` finds by letting the server tokenize a sample.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import random
 from dataclasses import dataclass, replace
 
 import binhdan
-from binhdan.bench.load.client import ChatClient, chat_body
-from binhdan.bench.load.http import HttpError
+from binhdan.bench.load.chat_client import ChatClient, chat_body
+from binhdan.bench.load.http_client import HttpError
 
 _EVERYDAY = """
 tôi bạn anh chị em ông bà cô chú mẹ cha con cháu người nhà làng xã huyện tỉnh thành phố nước trường lớp học
@@ -33,10 +33,10 @@ _SAMPLE_WORDS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Tokens of each part of a chat."""
+    """Number of tokens in each part of a chat."""
 
-    system: int = 800  # the same for all; 0: no system prompt
-    question: int = 64  # another one each time
+    system: int = 800  # shared by all chats; 0: no system prompt
+    question: int = 64  # different in each chat
     answer: int = 128
 
 
@@ -46,19 +46,19 @@ def words(count: int, seed: int | str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chats:
-    """Bodies of requests with one system prompt and ever other questions."""
+    """Makes bodies of requests with a shared system prompt and different questions."""
 
     model: str
     sizes: Sizes
     tokens_per_word: float
     seed: int = 0
 
-    def named(self, model: str) -> Chats:
-        """The same for a server that has another name for the model."""
+    def for_model(self, model: str) -> Chats:
+        """The same chats for a server with another name for the model."""
         return replace(self, model=model)
 
     def body(self, number: int | str, *, system: int | str = 0) -> bytes:
-        """One request, by its number. `system` numbers the system prompts, where more than one is wanted."""
+        """The body of request `number`. `system` selects one of several system prompts."""
         messages = []
         if self.sizes.system:
             messages.append({"role": "system", "content": self._text(self.sizes.system, f"system {system}")})
@@ -71,10 +71,12 @@ class Chats:
 
 
 async def calibrate(client: ChatClient, sizes: Sizes, *, model: str | None = None, seed: int = 0) -> Chats:
-    """Chats of these sizes for a server's tokenizer. Raises BinhdanError when it cannot be asked."""
+    """Chats of these sizes in the tokens of a server. Raises BinhdanError when the server counts no
+    tokens."""
     if sizes.system < 0 or sizes.question < 1 or sizes.answer < 1:
         raise binhdan.InvalidArgumentError(
-            f"expected at least 0 tokens of system prompt, 1 of question and 1 of answer, got {sizes}"
+            "expected at least 0 tokens in the system prompt, 1 in the question and 1 in the answer, "
+            f"got {sizes.system}, {sizes.question} and {sizes.answer}"
         )
     model = model or await client.model()
     sample = words(_SAMPLE_WORDS, seed)
@@ -83,12 +85,13 @@ async def calibrate(client: ChatClient, sizes: Sizes, *, model: str | None = Non
 
 
 async def count_tokens(client: ChatClient, model: str, text: str) -> int:
-    """Tokens of a text, as the server counts them. Raises BinhdanError when it cannot be asked."""
+    """Number of tokens in a text, as the server counts. Raises BinhdanError when the server counts no
+    tokens."""
     return await _tokenize(client, text) or await _usage(client, model, text)
 
 
 async def _tokenize(client: ChatClient, text: str) -> int | None:
-    """By llama.cpp's /tokenize, which ours has too; None where there is none."""
+    """Uses /tokenize of llama.cpp, which binhdan has too. Returns None where the server lacks it."""
     body = json.dumps({"content": text}, ensure_ascii=False).encode()
     try:
         response = await client.http.request("POST", "//tokenize", body)
@@ -98,12 +101,15 @@ async def _tokenize(client: ChatClient, text: str) -> int | None:
 
 
 async def _usage(client: ChatClient, model: str, text: str) -> int:
-    """By what the server says of two prompts; the difference is without the chat's markup."""
+    """Uses the usage of two prompts. Their difference does not include the markup of the chat template."""
     counts = []
     for content in ("a", text):
         body = chat_body(model, [{"role": "user", "content": content}], 1)
         reply = (await client.chat(body)).reply()
         if reply.error is not None or reply.prompt_tokens is None:
-            raise binhdan.BinhdanError(f"cannot count tokens: {reply.error or 'the server sends no usage'}")
+            raise binhdan.BinhdanError(
+                f"cannot count the tokens of a text: the server has no /tokenize, and a chat returns "
+                f"{reply.error or 'no usage'}"
+            )
         counts.append(reply.prompt_tokens)
     return max(1, counts[1] - counts[0] + 1)

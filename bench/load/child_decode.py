@@ -1,6 +1,7 @@
-"""`python -m binhdan.bench.load.child_engine WORK`: decodes what a server will, without server or asyncio.
+"""`python -m binhdan.bench.load.child_decode WORK`: decodes the same prompts as a server, without HTTP or
+asyncio.
 
-What stands between the engine and its caller here is one blocking call for each token.
+The only code between the engine and this caller is one blocking call per token.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from binhdan.runtime.options import GenerationOptions, LoadOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Answers of `answer_tokens` to the prompts of each batch, which run together."""
+    """Answers of `answer_tokens` tokens to each batch of prompts. The prompts of a batch run together."""
 
     model: str | None
     threads: int | None
@@ -33,16 +34,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """Seconds for each token of a batch's answers."""
+    """Seconds per token of a batch's answers."""
 
-    engine: float  # from the first token to the last, by the engine's own clock; median of the answers
-    wall: float  # from asking to the end of the last answer, by the caller's clock
+    engine: float  # from the first token to the last, by the engine's clock; median of the answers
+    wall: float  # from the request to the end of the last answer, by the caller's clock
 
 
 def main(work: Work) -> list[Decoded]:
     options = LoadOptions(threads=work.threads, max_sequences=work.sequences)
     with Model(find_model(work.model), options) as model:
-        decode(model, max(work.batches, key=len), work.answer_tokens)  # to warm up
+        decode(model, max(work.batches, key=len), work.answer_tokens)  # warm-up
         return [decode(model, prompts, work.answer_tokens) for prompts in work.batches]
 
 
@@ -59,7 +60,9 @@ def decode(model: Model, prompts: Sequence[str], answer_tokens: int) -> Decoded:
             event = library.next_event(queue, 1000)
             if event is not None and event.kind == EVENT_FINISHED:
                 if event.finish == FINISH_ERROR or event.answer_tokens != answer_tokens:
-                    raise RuntimeError(f"an answer ended after {event.answer_tokens} tokens: {event.text}")
+                    raise RuntimeError(
+                        f"expected {answer_tokens} tokens of answer, got {event.answer_tokens}: {event.text}"
+                    )
                 engine_seconds.append(event.decode_ns / 1e9 / (answer_tokens - 1))
                 running.remove(event.request)
         wall = (perf_counter() - start) / answer_tokens

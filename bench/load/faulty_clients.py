@@ -1,4 +1,4 @@
-"""Clients that break off, break rules or dawdle."""
+"""Faulty clients for the soak test: they disconnect early, send invalid data or send slowly."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from time import perf_counter
 
-from binhdan.bench.load.client import NO_END, Call, ChatClient
-from binhdan.bench.load.http import HttpError, Response
+from binhdan.bench.load.chat_client import TIMED_OUT, Call, ChatClient
+from binhdan.bench.load.http_client import HttpError, Response
 
-# A fault gets a client, the body of a good request, and chance; what the server said to it is its call.
+# Takes a client, the body of a valid request, and a source of randomness; returns the server's response.
 Fault = Callable[[ChatClient, bytes, Random], Awaitable[Call]]
 
 PATH = "/chat/completions"
-_PATIENCE_SECONDS = 0.2
-_RECORD = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how a TLS client begins
+_WAIT_SECONDS = 0.2
+_TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the first bytes of a TLS client
 
 
 async def cancelled(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Hangs up in the middle of an answer."""
-    most = chance.randint(1, 12)
-    return await client.call(PATH, body, enough=lambda response: len(response.pieces) >= most)
+    """Closes the connection in the middle of the answer."""
+    pieces = chance.randint(1, 12)
+    return await client.call(PATH, body, stop_when=lambda response: len(response.pieces) >= pieces)
 
 
 async def gone(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Sends a whole request and does not wait for the answer."""
+    """Sends a complete request and closes the connection before the answer."""
     return await _send(client, _request(client, body), wait=chance.uniform(0.0, 0.1))
 
 
 async def half_head(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Goes within the head of its request."""
+    """Closes the connection within the head of the request."""
     head = len(_request(client, body)) - len(body)
     return await _send(client, _request(client, body)[: chance.randrange(1, head)], wait=_wait(chance))
 
 
 async def no_body(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Goes before the body."""
+    """Closes the connection before the body."""
     head = len(_request(client, body)) - len(body)
     return await _send(client, _request(client, body)[:head], wait=_wait(chance))
 
 
 async def half_body(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Goes within the body."""
+    """Closes the connection within the body."""
     data = _request(client, body)
     return await _send(client, data[: -chance.randrange(1, len(body))], wait=_wait(chance))
 
 
 async def garbage(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Sends what is no HTTP, or no JSON."""
+    """Sends bytes that are neither HTTP nor JSON."""
     noise = chance.randbytes(chance.randint(1, 2000))
-    start = chance.choice([b"", _RECORD, b"POST /v1/chat/completions HTTP/1.1\r\n", b"GET / HTTP/9.9\r\n"])
+    start = chance.choice([b"", _TLS_HELLO, b"POST /v1/chat/completions HTTP/1.1\r\n", b"GET / HTTP/9.9\r\n"])
     data = start + noise if chance.random() < 0.7 else _request(client, noise)
-    return await _send(client, data, wait=_PATIENCE_SECONDS)
+    return await _send(client, data, wait=_WAIT_SECONDS)
 
 
 async def dribble(client: ChatClient, body: bytes, chance: Random) -> Call:
-    """Sends a good request a few bytes at a time, and waits for the answer."""
+    """Sends a valid request in small parts, slowly, and waits for the answer."""
     return await _send(client, _request(client, body), parts=chance.randint(4, 12), wait=None)
 
 
@@ -76,11 +76,11 @@ def _request(client: ChatClient, body: bytes) -> bytes:
 
 
 def _wait(chance: Random) -> float:
-    return chance.choice([0.0, 0.0, _PATIENCE_SECONDS])
+    return chance.choice([0.0, 0.0, _WAIT_SECONDS])
 
 
 async def _send(client: ChatClient, data: bytes, *, wait: float | None, parts: int = 1) -> Call:
-    """Sends `data` on a connection of its own; reads for `wait` seconds, None: to the end of the answer."""
+    """Sends `data` on a new connection and reads for `wait` seconds; None: until the end of the response."""
     due, response = perf_counter(), Response()
     failure: str | None = None
     try:
@@ -102,7 +102,7 @@ async def _send(client: ChatClient, data: bytes, *, wait: float | None, parts: i
             finally:
                 writer.transport.abort()
     except TimeoutError:
-        failure = NO_END
+        failure = TIMED_OUT
     except (OSError, HttpError) as error:
         failure = str(error) or type(error).__name__
     return Call(due, response, failure, perf_counter())

@@ -1,6 +1,6 @@
-"""Answers of any server with OpenAI's API, streamed or not, and what their times were.
+"""A client of any server with OpenAI's API, for streamed and other answers, and the times of the answers.
 
-Nothing is read out of an answer while the clock runs: `Call.reply()` does it afterwards.
+While the clock runs, the client keeps an answer as bytes. `Call.reply()` parses it afterwards.
 """
 
 from __future__ import annotations
@@ -14,71 +14,71 @@ from types import TracebackType
 from typing import Any
 
 import binhdan
-from binhdan.bench.load.http import HttpClient, HttpError, Response
+from binhdan.bench.load.http_client import HttpClient, HttpError, Response
 
 Body = Mapping[str, Any]
-NO_END = "no end in time"
+TIMED_OUT = "timed out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What one answer said, and when; seconds of perf_counter. `error` None: it came whole."""
+    """One parsed answer. Times are seconds of perf_counter. `error` is None for a complete answer."""
 
-    due: float  # when it was to be sent: waiting for the client itself counts
+    due: float  # when the request had to be sent; a delay within the client counts too
     ended: float
-    status: int = 0  # 0: no answer
+    status: int = 0  # of HTTP; 0: no answer
     error: str | None = None
     text: str = ""
     finish_reason: str | None = None
-    times: tuple[float, ...] = ()  # of each event of a stream with text of the answer or its reasoning
-    prompt_tokens: int | None = None  # None: the server does not say
+    times: tuple[float, ...] = ()  # of each event of a stream with text, of the answer or its reasoning
+    prompt_tokens: int | None = None  # None: the server does not report it
     cached_tokens: int | None = None
     answer_tokens: int | None = None
-    binhdan: dict[str, Any] | None = None  # usage.binhdan: the engine's own times, the bill
+    binhdan: dict[str, Any] | None = None  # usage.binhdan: the times that the engine measured, and the bill
     logprobs: tuple[Any, ...] = ()
 
     @property
-    def first_token(self) -> float | None:
-        """Seconds to the first text; None without any.
+    def ttft(self) -> float | None:
+        """Seconds to the first text; None without text.
 
-        Tokens that end within a character have no text yet, which may add one or two tokens to it.
+        A token that ends within a character has no text yet, so the first text may need two or three tokens.
         """
         return self.times[0] - self.due if self.times else None
 
     @property
     def seconds(self) -> float:
-        """To the last byte."""
+        """Seconds to the last byte."""
         return self.ended - self.due
 
     @property
-    def per_token(self) -> float | None:
-        """Mean seconds of a token after the first, to the last byte; None for fewer than two tokens."""
+    def tpot(self) -> float | None:
+        """Mean seconds per token after the first, to the last byte; None for fewer than two tokens."""
         count = len(self.times) if self.answer_tokens is None else self.answer_tokens
         return (self.ended - self.times[0]) / (count - 1) if count > 1 and self.times else None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request with its answer as it came."""
+    """One request and the unparsed response."""
 
     due: float
     response: Response | None
-    failure: str | None  # why there is none, or not all of it
+    failure: str | None  # why the response is missing or incomplete
     ended: float
 
     def reply(self) -> Reply:
-        """Reads the answer."""
+        """Parses the response."""
         if self.response is None or self.failure is not None:
             status = self.response.status if self.response is not None else 0
-            return Reply(due=self.due, ended=self.ended, status=status, error=self.failure or "no answer")
+            return Reply(due=self.due, ended=self.ended, status=status, error=self.failure or "no response")
         if self.response.status != 200:
             error = f"status {self.response.status}: {_message(self.response.body)}"
             return Reply(due=self.due, ended=self.ended, status=self.response.status, error=error)
-        return _read(self)
+        return _parse(self, self.response)
 
 
 class ChatClient:
-    """`url` is what OpenAI's client calls base_url; without a path, "/v1" is added.
+    """`url` is the base_url of OpenAI's client; "/v1" is added to a URL without a path.
 
     An answer that has not ended after `seconds` counts as failed.
     """
@@ -90,7 +90,7 @@ class ChatClient:
         self.http.path = self.http.path or "/v1"
 
     async def model(self) -> str:
-        """The first model of the server. Raises BinhdanError."""
+        """The name of the server's first model. Raises BinhdanError."""
         try:
             response = await self.http.request("GET", "/models")
             if response.status == 200:
@@ -99,10 +99,12 @@ class ChatClient:
         except HttpError as error:
             raise binhdan.BinhdanError(str(error)) from error
         except (ValueError, LookupError, TypeError) as error:
-            raise binhdan.BinhdanError("/models: expected OpenAI's list of models") from error
+            raise binhdan.BinhdanError(
+                "GET /models: expected OpenAI's list of models with at least 1 model, got another JSON value"
+            ) from error
 
     async def chat(self, body: bytes, due: float | None = None) -> Call:
-        """Sends what `chat_body` made. Does not raise: what fails is in the call."""
+        """Sends a body of `chat_body`. Does not raise HttpError: the call holds the failure."""
         return await self.call("/chat/completions", body, due)
 
     async def call(
@@ -110,15 +112,15 @@ class ChatClient:
         path: str,
         body: bytes,
         due: float | None = None,
-        enough: Callable[[Response], bool] | None = None,
+        stop_when: Callable[[Response], bool] | None = None,
     ) -> Call:
-        """As `chat`, for any path; hangs up when `enough` says so."""
+        """As `chat`, for any path. Closes the connection when `stop_when` returns true."""
         due = perf_counter() if due is None else due
         try:
             async with asyncio.timeout(self.seconds):
-                response = await self.http.request("POST", path, body, enough=enough)
+                response = await self.http.request("POST", path, body, stop_when=stop_when)
         except TimeoutError:
-            return Call(due, None, NO_END, perf_counter())
+            return Call(due, None, TIMED_OUT, perf_counter())
         except HttpError as error:
             return Call(due, None, str(error), perf_counter())
         return Call(due, response, None, response.ended or perf_counter())
@@ -136,7 +138,8 @@ class ChatClient:
 
 
 def chat_body(model: str, messages: Sequence[Mapping[str, str]], answer_tokens: int, **more: Any) -> bytes:
-    """A greedy answer of exactly `answer_tokens`, streamed."""
+    """The JSON of a request for a streamed, greedy answer of exactly `answer_tokens` tokens; `more` fields
+    win."""
     return to_json(
         {
             "model": model,
@@ -156,9 +159,10 @@ def to_json(body: Body) -> bytes:
 
 
 def events(pieces: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
-    """The data of server-sent events (WHATWG HTML, section 9.2), with the time at which each was complete.
+    """The data of server-sent events (WHATWG HTML, section 9.2), and the time at which each event was
+    complete.
 
-    Lines end with LF or CRLF, as servers write them. Comments and other fields are left out.
+    Lines end with LF or CRLF. Comments and fields other than `data` are skipped.
     """
     buffer = bytearray()
     data: list[bytes] = []
@@ -174,15 +178,13 @@ def events(pieces: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes
                 data = []
 
 
-def _read(call: Call) -> Reply:
+def _parse(call: Call, response: Response) -> Reply:
     texts: list[str] = []
     times: list[float] = []
     logprobs: list[Any] = []
     finish: str | None = None
     usage: dict[str, Any] = {}
     error, done = None, False
-    response = call.response
-    assert response is not None
     streamed = "event-stream" in response.headers.get("content-type", "")
     chunks = events(response.pieces) if streamed else [(response.ended, response.body)]
     try:
@@ -205,9 +207,11 @@ def _read(call: Call) -> Reply:
                 finish = choice.get("finish_reason") or finish
                 logprobs += (choice.get("logprobs") or {}).get("content") or ()
     except (ValueError, AttributeError, TypeError, RecursionError):
-        error = "an event holds no chunk of OpenAI's"
+        error = "expected chunks of OpenAI's API as data of the stream, got something else"
     if error is None and finish is None:
-        error = "the answer has no finish_reason" if done or not streamed else "the stream ended early"
+        error = (
+            "the answer has no finish_reason" if done or not streamed else "the stream ended before [DONE]"
+        )
     return Reply(
         due=call.due,
         ended=call.ended,
@@ -233,7 +237,7 @@ def _count(value: Any) -> int | None:
 
 
 def _message(body: bytes) -> str:
-    """OpenAI's error message, or the beginning of whatever it is."""
+    """The message of OpenAI's error object, or the first 200 bytes of any other body."""
     try:
         return str(json.loads(body)["error"]["message"])[:200]
     except (ValueError, LookupError, TypeError, RecursionError):

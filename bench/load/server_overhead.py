@@ -1,8 +1,9 @@
-"""What HTTP and Python cost: the same decoding in process and through the server, in turns.
+"""The overhead of HTTP and Python: the same answers decoded in process and through the server, in turns.
 
-Twice told: by the engine's own clock, from the first token to the last, which shows what the server's threads
-take from the engine's; and by the reader's, from asking to the last byte, prompts and HTTP with it. The load
-generator runs on the same cores; its own share is told too.
+Two clocks measure it. The engine's clock runs from the first token to the last one: it shows the processor
+time that the server's threads take from the engine. The client's clock runs from the request to the last byte
+and includes prefill and HTTP. The load generator runs on the same cores, so the result has its processor time
+too.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ from statistics import median
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
 from binhdan.bench.common.statistics import Spread
-from binhdan.bench.load.child_engine import Decoded, Work
-from binhdan.bench.load.client import ChatClient, to_json
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.chat_client import ChatClient, to_json
+from binhdan.bench.load.child_decode import Decoded, Work
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.prompts import words
 from binhdan.bench.load.servers import binhdan_server
-from binhdan.bench.load.texts import words
 
 SCHEMA = "binhdan.bench.serve.overhead/1"
 _PROMPT_WORDS = 24
-_MOST_SECONDS = 600.0
+_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Some answers that run together. Seconds for each token; overheads are shares of the time in process."""
+    """Answers that run together. Times are seconds per token; overheads are shares of the time in process."""
 
     sequences: int
     engine_in_process_s: Spread  # by the engine's clock
     engine_served_s: Spread
-    engine_overhead: Spread  # of the same round: 0.03 is 3 % more
-    wall_in_process_s: Spread  # by the reader's clock
+    engine_overhead: Spread  # within a round; 0.03 is 3 % more
+    wall_in_process_s: Spread  # by the client's clock
     wall_served_s: Spread
     wall_overhead: Spread
-    client_cpu_share: Spread  # cores that the load generator took meanwhile
+    client_cpu_share: Spread  # cores that the load generator used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +75,13 @@ def measure(
     options: Sequence[str] = (),
     progress: Callable[[int, str], None] = lambda turn, name: None,
 ) -> Overhead:
-    """`options` are more of the server's. Raises BinhdanError."""
+    """Measures batches of the given sizes. `options` are additional options of the server. Raises
+    BinhdanError."""
     if rounds < 1 or answer_tokens < 2 or not batches or min(batches) < 1:
-        raise binhdan.InvalidArgumentError("expected at least 1 round, 2 tokens and batches of at least 1")
+        raise binhdan.InvalidArgumentError(
+            "expected at least 1 round, answers of at least 2 tokens and batches of at least 1 answer, "
+            f"got {rounds}, {answer_tokens} and {list(batches)}"
+        )
     inside: list[list[Decoded]] = []
     served: list[list[_Served]] = []
     server = binhdan_server(model, threads=threads, options=("--max-sequences", str(max(batches)), *options))
@@ -129,20 +134,23 @@ def _batch(size: int, inside: list[Decoded], served: list[_Served]) -> Batch:
 
 
 def _in_process(work: Work) -> list[Decoded]:
-    command = [sys.executable, "-m", "binhdan.bench.load.child_engine", work.to_json()]
+    command = [sys.executable, "-m", "binhdan.bench.load.child_decode", work.to_json()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_MOST_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise binhdan.BinhdanError(f"decoding in process took more than {_MOST_SECONDS:g} s") from error
+        raise binhdan.BinhdanError(
+            f"decoding in process: expected an end within {_TIMEOUT_SECONDS:g} s, got none"
+        ) from error
     if done.returncode:
-        raise binhdan.BinhdanError((done.stderr.strip().splitlines() or ["it ended with no word"])[-1])
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise binhdan.BinhdanError(f"decoding in process failed with status {done.returncode}: {reason}")
     return [Decoded(**one) for one in json.loads(done.stdout)]
 
 
 async def _serve(url: str, batches: Sequence[Sequence[str]], answer_tokens: int) -> list[_Served]:
-    async with ChatClient(url, seconds=_MOST_SECONDS) as client:
+    async with ChatClient(url, seconds=_TIMEOUT_SECONDS) as client:
         model = await client.model()
-        await _decode(client, model, max(batches, key=len), answer_tokens)  # to warm up
+        await _decode(client, model, max(batches, key=len), answer_tokens)  # warm-up
         return [await _decode(client, model, prompts, answer_tokens) for prompts in batches]
 
 
@@ -168,7 +176,8 @@ async def _decode(client: ChatClient, model: str, prompts: Sequence[str], answer
     for reply in (call.reply() for call in calls):
         if reply.error is not None or reply.binhdan is None or reply.answer_tokens != answer_tokens:
             raise binhdan.BinhdanError(
-                f"not the answer that was asked for: {reply.error or reply.answer_tokens}"
+                f"the server: expected an answer of {answer_tokens} tokens with usage.binhdan, "
+                f"got {reply.error or reply.answer_tokens}"
             )
         engine.append(reply.binhdan["decode_ms"] / 1e3 / (answer_tokens - 1))
     return _Served(Decoded(engine=median(engine), wall=seconds / answer_tokens), cpu / seconds)
