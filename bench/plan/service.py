@@ -130,7 +130,7 @@ class _Arrival(_Part):
     users: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
 
 
-class _Round(_Part):
+class _Trial(_Part):
     seconds: _Seconds
     end_to_end_s: list[_Seconds]
     failures: _Count
@@ -141,7 +141,7 @@ class _Case(_Part):
     workload: str
     arrival: _Arrival
     prefix: str
-    rounds: Annotated[list[_Round], Field(min_length=1)]
+    trials: Annotated[list[_Trial], Field(min_length=1)]
 
     @property
     def group(self) -> str:
@@ -156,7 +156,7 @@ class _Pins(_Part):
 class _Suite(_Part):
     machine: _Machine
     pins: _Pins
-    cells: list[_Case]
+    cases: list[_Case]
 
 
 def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
@@ -186,7 +186,7 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
         schema = data.get("schema_version", data.get("schema"))
         if schema == "binhdan.bench.serve.compare/1":
             return _from_comparison(data, pick)
-        if schema == 1 and "cells" in data:
+        if schema == 2 and "cases" in data:
             return _from_suite(data, pick)
     raise binhdan.InvalidArgumentError(
         "expected what 'binhdan bench', 'bench serve load --json' or 'bench serve compare --json' "
@@ -203,7 +203,7 @@ def _from_load(data: object, pick: str | None) -> MeasuredService:
 def _from_suite(data: object, pick: str | None) -> MeasuredService:
     """From the cases of one workload with one kind of prefix (bench/suite/result.py)."""
     suite = _valid(_Suite, data)
-    closed = [case for case in suite.cells if case.arrival.kind == "closed" and case.arrival.users]
+    closed = [case for case in suite.cases if case.arrival.kind == "closed" and case.arrival.users]
     groups: dict[str, list[_Case]] = {}
     for case in closed:
         groups.setdefault(case.group, []).append(case)
@@ -214,24 +214,24 @@ def _from_suite(data: object, pick: str | None) -> MeasuredService:
         )
     name = max(found, key=lambda name: len(groups[name]))
     cases = sorted(groups[name], key=lambda case: case.arrival.users or 0)
-    rounds = [one for case in cases for one in case.rounds]
-    for one in rounds:
+    trials = [one for case in cases for one in case.trials]
+    for one in trials:
         if one.failures or not one.end_to_end_s:
             raise binhdan.InvalidArgumentError(
-                f"{name}: expected only complete answers in each round, got {one.failures} failures: "
+                f"{name}: expected only complete answers in each trial, got {one.failures} failures: "
                 "measure again"
             )
-    answers = sum(len(one.end_to_end_s) for one in rounds)
+    answers = sum(len(one.end_to_end_s) for one in trials)
     return MeasuredService(
         server=f"{suite.pins.engine}, {name}",
         model=suite.pins.model,
         machine=_machine(suite.machine),
-        answer_tokens=sum(one.answer_tokens for one in rounds) / answers,
+        answer_tokens=sum(one.answer_tokens for one in trials) / answers,
         levels=tuple(
             Level(
                 case.arrival.users or 0,
-                median(len(one.end_to_end_s) / one.seconds for one in case.rounds),
-                tuple(sorted(second for one in case.rounds for second in one.end_to_end_s)),
+                median(len(one.end_to_end_s) / one.seconds for one in case.trials),
+                tuple(sorted(second for one in case.trials for second in one.end_to_end_s)),
             )
             for case in cases
         ),

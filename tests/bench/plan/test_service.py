@@ -115,29 +115,29 @@ def test_open_loops_are_skipped() -> None:
         parse_service([open_loop])
 
 
-def cell(workload: str, users: int | None, prefix: str, *rounds: tuple[float, list[float]]) -> dict[str, Any]:
+def case(workload: str, users: int | None, prefix: str, *trials: tuple[float, list[float]]) -> dict[str, Any]:
     """A case as bench/suite/result.py writes it, without the fields that a plan does not read."""
     kind = "open" if users is None else "closed"
     return {
         "workload": workload,
         "arrival": {"kind": kind, "users": users, "rate": None},
         "prefix": prefix,
-        "rounds": [
+        "trials": [
             {"seconds": seconds, "end_to_end_s": times, "failures": 0, "answer_tokens": 10 * len(times)}
-            for seconds, times in rounds
+            for seconds, times in trials
         ],
     }
 
 
 SUITE = {
-    "schema_version": 1,
+    "schema_version": 2,
     "machine": {"processor": "N100", "cores": 4},
     "pins": {"engine": "binhdan 0.1.0", "model": "tiny.gguf"},
-    "cells": [
-        cell("short", 1, "cold", (8.0, [2.0, 6.0])),
-        cell("chats", 4, "warm", (10.0, [2.0] * 20), (10.0, [2.0] * 22), (10.0, [2.0] * 30)),
-        cell("chats", 1, "warm", (4.0, [1.0, 3.0]), (4.0, [2.0, 2.0])),
-        cell("chats", None, "warm", (4.0, [1.0, 3.0])),
+    "cases": [
+        case("short", 1, "cold", (8.0, [2.0, 6.0])),
+        case("chats", 4, "warm", (10.0, [2.0] * 20), (10.0, [2.0] * 22), (10.0, [2.0] * 30)),
+        case("chats", 1, "warm", (4.0, [1.0, 3.0]), (4.0, [2.0, 2.0])),
+        case("chats", None, "warm", (4.0, [1.0, 3.0])),
     ],
 }
 
@@ -159,14 +159,14 @@ def test_a_result_of_the_suite() -> None:
     ):
         parse_service(SUITE, "tools")
     failed = copy.deepcopy(SUITE)
-    failed["cells"][1]["rounds"][0]["failures"] = 1  # type: ignore[index]
+    failed["cases"][1]["trials"][0]["failures"] = 1  # type: ignore[index]
     with pytest.raises(
         binhdan.InvalidArgumentError,
-        match="chats, warm: expected only complete answers in each round, got 1 failures",
+        match="chats, warm: expected only complete answers in each trial, got 1 failures",
     ):
         parse_service(failed)
-    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '2'"):
-        parse_service(SUITE | {"schema_version": 2})
+    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '1'"):
+        parse_service(SUITE | {"schema_version": 1})
 
 
 def change(edit: Callable[[Any], object]) -> Any:

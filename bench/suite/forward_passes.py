@@ -1,4 +1,4 @@
-"""Forward passes alone, for the roofline and for the speed over the context."""
+"""Speed of forward passes alone: points of the roofline, and speed by depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from binhdan import _native
 from binhdan.bench.micro.case import bytes_of_step
-from binhdan.bench.suite.result import ContextPoint, Work
+from binhdan.bench.suite.result import DepthPoint, ForwardPass
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
 
@@ -21,50 +21,51 @@ _RUNS = 3
 
 def measure(
     model: Path, *, threads: int, isa: str | None, gb_per_s: float, seconds: float
-) -> tuple[list[Work], list[ContextPoint]]:
-    """Stops at the depth after which `seconds` are over. Raises BinhdanError."""
+) -> tuple[list[ForwardPass], list[DepthPoint]]:
+    """Stops at the depth whose successor would not fit into `seconds`. Raises BinhdanError."""
     core = library()
     handle = core.open_model(str(model), LoadOptions(threads=threads, isa=isa))
     try:
         info = core.describe_model(handle)
-        room = max(info.context - max(_PROMPT, _DECODE) - 1, 0)
+        max_depth = max(info.context - max(_PROMPT, _DECODE) - 1, 0)
+        prompt_tokens = min(_PROMPT, max_depth or 1)
         end = time.monotonic() + seconds
-        work = []
+        passes = []
         for sequences in _SEQUENCES:
             taken = _native.profile(handle, threads, 0, _DECODE, 0, sequences)["decode"]
-            work.append(_work(f"decode, {sequences} together", taken, _DECODE))
-        prompt = _native.profile(handle, threads, min(_PROMPT, room or 1), 0, 0, 1)["prompt"]
-        work.append(_work(f"prompt of {min(_PROMPT, room or 1)}", prompt, 1))
-        points: list[ContextPoint] = []
-        for depth in depths(room):
+            passes.append(_forward_pass(f"decode, {sequences} together", taken, _DECODE))
+        prompt = _native.profile(handle, threads, prompt_tokens, 0, 0, 1)["prompt"]
+        passes.append(_forward_pass(f"prompt of {prompt_tokens}", prompt, 1))
+        points: list[DepthPoint] = []
+        for depth in depths(max_depth):
             began = time.monotonic()
             runs = [_native.profile(handle, threads, _PROMPT, _DECODE, depth, 1) for _ in range(_RUNS)]
             read = bytes_of_step(info, depth + _DECODE / 2)
             points.append(
-                ContextPoint(
+                DepthPoint(
                     depth=depth,
                     prompt_tokens_per_s=_PROMPT * 1e9 / median(run["prompt"]["ns"] for run in runs),
                     decode_tokens_per_s=_DECODE * 1e9 / median(run["decode"]["ns"] for run in runs),
                     decode_limit=gb_per_s * 1e9 / read,
                 )
             )
-            # The next depth is twice as far, and takes at least twice as long.
+            # The next depth is twice as large and takes at least twice as long.
             if time.monotonic() + 2 * (time.monotonic() - began) > end:
                 break
-        return work, points
+        return passes, points
     finally:
         core.close_model(handle)
 
 
-def depths(room: int) -> Sequence[int]:
-    """0, and powers of two up to the room that there is; its end too, where it lies well beyond."""
-    found = [0, *(2**power for power in range(7, 20) if 2**power <= room)]
-    return [*found, room] if room > 1.25 * found[-1] else found
+def depths(max_depth: int) -> Sequence[int]:
+    """0, the powers of two from 128 to `max_depth`, and `max_depth` itself when it is much larger."""
+    found = [0, *(2**power for power in range(7, 20) if 2**power <= max_depth)]
+    return [*found, max_depth] if max_depth > 1.25 * found[-1] else found
 
 
-def _work(name: str, taken: Any, steps: int) -> Work:
+def _forward_pass(name: str, taken: Any, steps: int) -> ForwardPass:
     ops = taken["ops"]
-    return Work(
+    return ForwardPass(
         name=name,
         seconds=taken["ns"] / 1e9 / steps,
         gigabytes=sum(op["bytes"] for op in ops) / 1e9 / steps,

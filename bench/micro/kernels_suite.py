@@ -1,5 +1,6 @@
-"""pytest-benchmark suite of the matrix kernels, run by `binhdan bench kernels`: every table, weight type and
-number of activation rows, on one thread. Informational: nothing here passes or fails by its speed.
+"""pytest-benchmark suite of the matrix kernels, run by `binhdan bench kernels`.
+
+Every kernel table, weight type and shape, on one thread. Informational: no speed makes it fail.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import pytest
 
 from binhdan import _native
 
-# Activation rows, then the matrix. Few rows read more than a core's own caches hold, as decoding does.
+# Activation rows, weight rows, columns. The decode shapes exceed a core's own caches, as in a real decode.
 SHAPES = {
     "decode": (1, 16384, 2048),
     "batch": (4, 16384, 2048),
     "prompt": (256, 4096, 2048),
 }
-# The portable table is what the others are tested against, and would take most of the time.
+# Without the scalar table: it would take most of the time.
 ISAS = _native.isas()[1:] or _native.isas()
 
 
 def blocks(name: str, rows: int, cols: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """File blocks of any codes. Where a floating-point number lies in them, it is neither tiny nor huge."""
+    """Random blocks in file format. The masks keep the float16 scales neither tiny nor huge."""
     elements, size = _native.dtypes()[name]
     random = np.random.default_rng(0).integers(0, 256, rows * cols // elements * size, dtype=np.uint8)
     return (random & 0x9F | 0x20).astype(np.uint8)
