@@ -31,7 +31,7 @@ class Closed:
     def __post_init__(self) -> None:
         if self.users < 1 or self.requests < 1:
             raise InvalidArgumentError(
-                f"closed loop: expected at least 1 user and 1 request per user, "
+                "closed loop: expected at least 1 user and 1 request per user, "
                 f"got {self.users} and {self.requests}"
             )
 
@@ -54,7 +54,7 @@ class Open:
     def __post_init__(self) -> None:
         if not self.rate > 0 or self.requests < 1:
             raise InvalidArgumentError(
-                f"open loop: expected a rate above 0 and at least 1 request, "
+                "open loop: expected a rate above 0 and at least 1 request, "
                 f"got {self.rate:g} and {self.requests}"
             )
 
@@ -73,11 +73,11 @@ class Open:
 Arrivals = Closed | Open
 
 
-def poisson_times(rate: float, chance: random.Random) -> Iterator[float]:
+def poisson_times(rate: float, rng: random.Random) -> Iterator[float]:
     """Times of a Poisson process with `rate` events per second, in seconds from the start; never ends."""
     now = 0.0
     while True:
-        now += chance.expovariate(rate)
+        now += rng.expovariate(rate)
         yield now
 
 

@@ -138,8 +138,10 @@ class ChatClient:
 
 
 def chat_body(model: str, messages: Sequence[Mapping[str, str]], answer_tokens: int, **more: Any) -> bytes:
-    """The JSON of a request for a streamed, greedy answer of exactly `answer_tokens` tokens; `more` fields
-    win."""
+    """The JSON of a request for a streamed, greedy answer of exactly `answer_tokens` tokens.
+
+    `more` adds fields or replaces them.
+    """
     return to_json(
         {
             "model": model,

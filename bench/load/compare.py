@@ -72,7 +72,7 @@ def compare(
     """
     if rounds < 1 or not servers or not arrivals:
         raise binhdan.InvalidArgumentError(
-            f"expected at least 1 server, 1 load and 1 round, "
+            "expected at least 1 server, 1 load and 1 round, "
             f"got {len(servers)}, {len(arrivals)} and {rounds}"
         )
     loads: list[list[list[Load]]] = [[] for _ in servers]  # by server, round, arrivals

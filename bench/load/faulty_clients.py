@@ -18,46 +18,46 @@ _WAIT_SECONDS = 0.2
 _TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the first bytes of a TLS client
 
 
-async def cancelled(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def cancelled(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Closes the connection in the middle of the answer."""
-    pieces = chance.randint(1, 12)
+    pieces = rng.randint(1, 12)
     return await client.call(PATH, body, stop_when=lambda response: len(response.pieces) >= pieces)
 
 
-async def gone(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def gone(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Sends a complete request and closes the connection before the answer."""
-    return await _send(client, _request(client, body), wait=chance.uniform(0.0, 0.1))
+    return await _send(client, _request(client, body), wait=rng.uniform(0.0, 0.1))
 
 
-async def half_head(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def half_head(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Closes the connection within the head of the request."""
     head = len(_request(client, body)) - len(body)
-    return await _send(client, _request(client, body)[: chance.randrange(1, head)], wait=_wait(chance))
+    return await _send(client, _request(client, body)[: rng.randrange(1, head)], wait=_wait(rng))
 
 
-async def no_body(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def no_body(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Closes the connection before the body."""
     head = len(_request(client, body)) - len(body)
-    return await _send(client, _request(client, body)[:head], wait=_wait(chance))
+    return await _send(client, _request(client, body)[:head], wait=_wait(rng))
 
 
-async def half_body(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def half_body(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Closes the connection within the body."""
     data = _request(client, body)
-    return await _send(client, data[: -chance.randrange(1, len(body))], wait=_wait(chance))
+    return await _send(client, data[: -rng.randrange(1, len(body))], wait=_wait(rng))
 
 
-async def garbage(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def garbage(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Sends bytes that are neither HTTP nor JSON."""
-    noise = chance.randbytes(chance.randint(1, 2000))
-    start = chance.choice([b"", _TLS_HELLO, b"POST /v1/chat/completions HTTP/1.1\r\n", b"GET / HTTP/9.9\r\n"])
-    data = start + noise if chance.random() < 0.7 else _request(client, noise)
+    noise = rng.randbytes(rng.randint(1, 2000))
+    start = rng.choice([b"", _TLS_HELLO, b"POST /v1/chat/completions HTTP/1.1\r\n", b"GET / HTTP/9.9\r\n"])
+    data = start + noise if rng.random() < 0.7 else _request(client, noise)
     return await _send(client, data, wait=_WAIT_SECONDS)
 
 
-async def dribble(client: ChatClient, body: bytes, chance: Random) -> Call:
+async def dribble(client: ChatClient, body: bytes, rng: Random) -> Call:
     """Sends a valid request in small parts, slowly, and waits for the answer."""
-    return await _send(client, _request(client, body), parts=chance.randint(4, 12), wait=None)
+    return await _send(client, _request(client, body), parts=rng.randint(4, 12), wait=None)
 
 
 FAULTS: dict[str, Fault] = {
@@ -75,8 +75,8 @@ def _request(client: ChatClient, body: bytes) -> bytes:
     return client.http.request_bytes("POST", PATH, body)
 
 
-def _wait(chance: Random) -> float:
-    return chance.choice([0.0, 0.0, _WAIT_SECONDS])
+def _wait(rng: Random) -> float:
+    return rng.choice([0.0, 0.0, _WAIT_SECONDS])
 
 
 async def _send(client: ChatClient, data: bytes, *, wait: float | None, parts: int = 1) -> Call:

@@ -1,7 +1,8 @@
 """An HTTP/1.1 client for a load generator: it keeps each response as bytes, each piece with its time.
 
 The client shares the cores with the server that it measures, so it does little while the clock runs:
-httptools finds the pieces of the body, and nothing reads them. httpx takes six times as long per token.
+httptools finds the pieces of the body, and nothing reads them. httpx takes at least six times as long per
+token.
 """
 
 from __future__ import annotations
@@ -56,9 +57,8 @@ class Response:
     def feed(self, data: bytes, now: float) -> None:
         """Parses bytes that the connection received at `now`."""
         if self._parser is None:
-            self.keeps_alive = (
-                self.keeps_alive and not data
-            )  # bytes after the response: the stream is out of step
+            if data:
+                self.keeps_alive = False  # bytes after the response
             return
         self._now = now
         self._overhead_bytes += len(data)

@@ -73,8 +73,10 @@ def soak(
     options: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> Soak:
-    """Calls `progress` after each request. Raises BinhdanError when the server cannot answer single
-    requests."""
+    """Runs a soak test of `binhdan serve`. Calls `progress` after each request.
+
+    Raises BinhdanError when the server fails at one of the questions alone.
+    """
     if requests < 10 or clients < 1:
         raise binhdan.InvalidArgumentError(
             f"expected at least 10 requests and 1 client, got {requests} and {clients}"
@@ -122,7 +124,7 @@ class _Run:
             for question in questions:
                 reply = (await client.chat(question.body(stream=False))).reply()
                 if reply.error is not None:
-                    raise binhdan.BinhdanError(f"the server does not answer a single question: {reply.error}")
+                    raise binhdan.BinhdanError(f"the server does not answer a question alone: {reply.error}")
                 self._alone.append(reply)
             before, start = self._child.descriptors(), perf_counter()
             jobs = _jobs(self._requests, self._seed)
@@ -137,11 +139,11 @@ class _Run:
     async def _work(
         self, client: ChatClient, questions: Sequence[_Question], jobs: Iterator[tuple[str, Random]]
     ) -> None:
-        for kind, chance in jobs:
-            number = chance.randrange(len(questions))
-            streamed = kind == "cancelled" or chance.random() < 0.5
+        for kind, rng in jobs:
+            number = rng.randrange(len(questions))
+            streamed = kind == "cancelled" or rng.random() < 0.5
             body = questions[number].body(stream=streamed)
-            call = await (FAULTS[kind](client, body, chance) if kind in FAULTS else client.chat(body))
+            call = await (FAULTS[kind](client, body, rng) if kind in FAULTS else client.chat(body))
             self._outcomes.append(self._outcome(kind, number, call))
             self._progress()
             done = len(self._outcomes)
@@ -207,10 +209,10 @@ class _Question:
 def _jobs(requests: int, seed: int) -> Iterator[tuple[str, Random]]:
     """The kind of each request, a third of them faulty, and its own random generator: the order in which the
     clients take requests does not change them."""
-    chance = Random(seed)
+    rng = Random(seed)
     for _ in range(requests):
-        kind = chance.choice(list(FAULTS)) if chance.random() < 1 / 3 else "good"
-        yield kind, Random(chance.getrandbits(64))
+        kind = rng.choice(list(FAULTS)) if rng.random() < 1 / 3 else "good"
+        yield kind, Random(rng.getrandbits(64))
 
 
 def _content(reply: Reply) -> tuple[object, ...]:
@@ -260,7 +262,7 @@ def drift(samples: Sequence[tuple[int, int]], requests: int) -> float | None:
 def _problems(result: Soak) -> list[str]:
     problems = [f"{count} lost: {why}" for why, count in result.lost.items()]
     if result.deterministic and result.different:
-        problems.append(f"{result.different} of {result.answers} answers differ from the answer alone")
+        problems.append(f"{result.different} of {result.answers} answers differ from the same question alone")
     if result.server_errors:
         problems.append(f"{result.server_errors} answers with status 500 or above")
     if result.rss_drift is not None and abs(result.rss_drift) > _MAX_DRIFT:

@@ -41,20 +41,20 @@ def test_a_poisson_process() -> None:
 
 
 async def test_users_of_a_closed_loop_wait_for_their_answers() -> None:
-    running, most, sent = set[int](), 0, list[int]()
+    running, max_running, sent = set[int](), 0, list[int]()
 
     async def send(item: int, due: float) -> int:
-        nonlocal most
+        nonlocal max_running
         assert item - 3 not in running and abs(perf_counter() - due) < 0.5
         running.add(item)
         sent.append(item)
-        most = max(most, len(running))
+        max_running = max(max_running, len(running))
         await asyncio.sleep(0.001 * (item % 3))
         running.remove(item)
         return 10 * item
 
     assert await send_all(range(10), Closed(users=3), send) == [10 * item for item in range(10)]
-    assert most == 3 and sorted(sent) == list(range(10)) and sent[:3] == [0, 1, 2]
+    assert max_running == 3 and sorted(sent) == list(range(10)) and sent[:3] == [0, 1, 2]
 
 
 async def test_an_open_loop_does_not_wait_for_answers() -> None:

@@ -236,10 +236,10 @@ async def test_the_client_closes_the_connection_early() -> None:
 
 
 async def test_a_cancelled_request_closes_its_connection() -> None:
-    asked, ended = asyncio.Event(), asyncio.Event()
+    requested, ended = asyncio.Event(), asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
+        requested.set()
         try:
             assert await reader.read(1) == b""
         finally:
@@ -247,7 +247,7 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
 
     async with server(answer) as (client, _), asyncio.timeout(30):
         task = asyncio.create_task(client.request("GET", "/"))
-        await asked.wait()
+        await requested.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -28,16 +28,16 @@ from binhdan.bench.load.prompts import Sizes
 PROGRAM = """
 import http.server, os, subprocess, sys, time
 port, marks = int(sys.argv[1]), sys.argv[2]
-asked = []
+requested = []
 stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
 child = subprocess.Popen([sys.executable, "-c", stubborn])
 open(marks, "a").write(f"{os.getpid()} {child.pid}\\n")
 memory = bytearray(40 << 20)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        asked.append(self.path)
-        status = 200 if len(asked) > 3 else 503
-        open(marks + ".asked", "a").write(f"{self.path} {status}\\n")
+        requested.append(self.path)
+        status = 200 if len(requested) > 3 else 503
+        open(marks + ".requested", "a").write(f"{self.path} {status}\\n")
         self.send_response(status)
         self.end_headers()
     def log_message(self, *_): pass
@@ -78,8 +78,8 @@ def test_a_child_becomes_ready_and_ends_with_its_own_children(tmp_path: Path, ki
     while any(map(exists, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(exists, pids))
-    asked = (tmp_path / "marks.asked").read_text().splitlines()
-    assert asked == ["/ready 503"] * 3 + ["/ready 200"]
+    requested = (tmp_path / "marks.requested").read_text().splitlines()
+    assert requested == ["/ready 503"] * 3 + ["/ready 200"]
 
 
 @needs_proc

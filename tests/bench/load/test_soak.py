@@ -88,7 +88,7 @@ class Defective:
     """A server with defects that a soak test must find."""
 
     url: str = ""
-    asked: int = 0
+    requested: int = 0
     every: dict[int, str] = field(default_factory=dict)  # n -> the defect of each n-th request
     gauge: int = 0
     rss: int = 100 << 20
@@ -121,9 +121,9 @@ class Defective:
                 text = (await request.json())["messages"][-1]["content"]
             except (ValueError, ClientDisconnect):
                 return JSONResponse({"error": {"message": "no JSON"}}, 400)
-            self.asked += 1
+            self.requested += 1
             for n, defect in self.every.items():
-                if self.asked > 48 and self.asked % n == 0:
+                if self.requested > 48 and self.requested % n == 0:
                     if defect == "hang":
                         await asyncio.sleep(30)
                     if defect == "break":
