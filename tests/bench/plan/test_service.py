@@ -162,7 +162,7 @@ def test_a_result_of_the_suite() -> None:
     failed["cases"][1]["trials"][0]["failures"] = 1  # type: ignore[index]
     with pytest.raises(
         binhdan.InvalidArgumentError,
-        match="chats, warm: expected only complete answers in each round, got 1 failures",
+        match="chats, warm: expected only complete answers in each trial, got 1 failures",
     ):
         parse_service(failed)
     with pytest.raises(binhdan.InvalidArgumentError, match="got schema '1'"):
