@@ -119,7 +119,7 @@ class Results(_Record):
     kind: Kind  # selects the columns
     title: str
     date: date | None  # None: not recorded
-    machine: Machine | None  # None: not recorded completely; `conditions` says what is known
+    machine: Machine | None  # None: not recorded completely; `conditions` holds the known facts
     conditions: list[str]  # facts about the machine and the run that no other field holds
     versions: dict[str, str]  # program -> version, and how it was built
     commands: list[str]
