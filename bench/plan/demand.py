@@ -47,7 +47,7 @@ class Demand:
         ):
             if not 0 < value <= maximum:
                 raise binhdan.InvalidArgumentError(
-                    f"{name} is {value:g}; expected above 0 and at most {maximum:g}"
+                    f"{name}: expected above 0 and at most {maximum:g}, got {value:g}"
                 )
         if len(self.shape) != HOURS or not all(0 <= weight <= 1e12 for weight in self.shape):
             raise binhdan.InvalidArgumentError(
@@ -89,8 +89,8 @@ class Demand:
         maximum = HOURS / self.shape.count(max(self.shape))
         if not 1.0 <= self.peak_factor < maximum:
             raise binhdan.InvalidArgumentError(
-                f"peak_factor is {self.peak_factor:g}; expected at least 1 and below {maximum:g} "
-                "with these weights"
+                f"peak_factor: expected at least 1 and below {maximum:g} with these weights, "
+                f"got {self.peak_factor:g}"
             )
         low, high = 0.0, _MAX_POWER
         while high - low > 1e-9:

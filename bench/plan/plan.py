@@ -52,7 +52,7 @@ class Scenario:
             ("speed", self.speed, 1e-3, 1e3),
         ):
             if not low <= value <= high:
-                raise binhdan.InvalidArgumentError(f"{name} is {value:g}; expected {low:g} to {high:g}")
+                raise binhdan.InvalidArgumentError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
         self.fleet()
 
     def fleet(self) -> Fleet:

@@ -32,7 +32,7 @@ class Batching:
         load = self.rate / self.speeds[-1]
         if not load < 1:
             raise binhdan.InvalidArgumentError(
-                f"load is {load:g} (rate divided by the highest speed); the queue is finite only below 1"
+                f"load (rate divided by the highest speed): expected below 1 for a finite queue, got {load:g}"
             )
 
     def _probabilities(self) -> list[float]:

@@ -43,7 +43,7 @@ class Work:
                 f"got {len(self.samples)} values with a mean of {fmean(self.samples or (0.0,)):g}"
             )
         if not 0 <= self.spread <= 3:
-            raise binhdan.InvalidArgumentError(f"spread is {self.spread:g}; expected 0 to 3")
+            raise binhdan.InvalidArgumentError(f"spread: expected 0 to 3, got {self.spread:g}")
 
     def draw(self, random: Random) -> float:
         sample = random.choice(self.samples)

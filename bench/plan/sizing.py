@@ -48,7 +48,7 @@ class Fleet:
         )
         for name, value, low, high in ranges:
             if not low <= value <= high:
-                raise binhdan.InvalidArgumentError(f"{name} is {value:g}; expected {low:g} to {high:,g}")
+                raise binhdan.InvalidArgumentError(f"{name}: expected {low:g} to {high:,g}, got {value:g}")
 
     def runs(self, boards: int, rate: float) -> list[Run]:
         """Simulates one cell of a fleet of `boards` boards that gets `rate` requests per second in total."""

@@ -156,10 +156,10 @@ def test_the_command() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--users", "0"], "users is 0"),
+        (["--users", "0"], "users: expected above 0 and at most 1e+11, got 0"),
         (["--p95", "1"], "out of reach"),
-        (["--spread", "-1"], "spread is -1"),
-        (["--spare", "-1"], "spare is -1"),
+        (["--spread", "-1"], "spread: expected 0 to 3, got -1"),
+        (["--spare", "-1"], "spare: expected 0 to 10, got -1"),
         (["--pue", "0.5"], "pue is 0.5"),
         (["--hours", "1,2,x"], "24 numbers"),
         (["--hours", "1,2"], "24 weights"),
@@ -179,5 +179,5 @@ def test_a_plan_is_json() -> None:
 
 @pytest.mark.parametrize("wrong", [{"p95_s": 0.0}, {"spare": 11.0}, {"speed": float("nan")}, {"cell": 0}])
 def test_invalid_scenarios(wrong: dict[str, Any]) -> None:
-    with pytest.raises(binhdan.InvalidArgumentError, match=f"{next(iter(wrong))} is"):
+    with pytest.raises(binhdan.InvalidArgumentError, match=f"{next(iter(wrong))}: expected"):
         replace(SCENARIO, **wrong)

@@ -157,7 +157,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
         (lambda: Pool(boards=1, speeds=(1.0, 0.0)), "speeds above 0"),
         (lambda: Work(samples=(0.5, 0.5)), "mean of 1"),
         (lambda: Work(samples=()), "samples of work"),
-        (lambda: Work(spread=-0.1), "spread is -0.1"),
+        (lambda: Work(spread=-0.1), "spread: expected 0 to 3, got -0.1"),
         (lambda: simulate(Pool(boards=1, speeds=(1.0,)), 0.0, CONSTANT), "a rate above 0"),
         (lambda: simulate(Pool(boards=1, speeds=(1.0,)), float("nan"), CONSTANT), "a rate above 0"),
         (lambda: simulate(Pool(boards=1, speeds=(1.0,)), 0.5, CONSTANT, answers=0), "10,000,000 answers"),
