@@ -44,7 +44,7 @@ def peers_table(comparison: Comparison) -> str:
     case, results = comparison.case, comparison.results
     head = (
         f"{case.model.name}: prompt of {case.prompt}, decode of {case.decode}{_conditions(case)}\n"
-        f"tokens/s with {case.threads} threads, medians of {comparison.rounds} rounds (minimum to maximum); "
+        f"tokens/s with {_threads(case)}, medians of {comparison.rounds} rounds (minimum to maximum); "
         f"ratio: how many times as fast {results[0].name} is"
     )
     table = [["engine", "prompt", "ratio", "decode", "ratio", "peak memory"]]
@@ -72,6 +72,10 @@ def _note(result: Result) -> str:
     return f"{result.name}: {', '.join(parts) or 'unknown version and instruction sets'}"
 
 
+def _threads(case: Case) -> str:
+    return "1 thread" if case.threads == 1 else f"{case.threads} threads"
+
+
 def _conditions(case: Case) -> str:
     depth = f" at depth {case.depth:,}" if case.depth else ""
     return depth + (f", {case.sequences} sequences together" if case.sequences > 1 else "")
@@ -80,7 +84,7 @@ def _conditions(case: Case) -> str:
 def profile_table(profile: Profile) -> str:
     case, limits = profile.case, profile.limits
     head = (
-        f"{case.model.name}, kernels {profile.isa}, {case.threads} threads, "
+        f"{case.model.name}, kernels {profile.isa}, {_threads(case)}, "
         f"keys and values {profile.kv_type}; limits: "
         f"{limits.gb_per_s:.1f} GB/s of memory, {limits.gops:,.0f} GOPS in registers"
     )

@@ -42,7 +42,7 @@ def compare(results: _Results) -> None:
 
 
 def report(
-    result: Annotated[Path, typer.Argument(metavar="A.json", help="Result files of bench run.")],
+    result: Annotated[Path, typer.Argument(metavar="A.json", help="Result file of bench run.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="HTML file. Default: next to the result file.")
     ] = None,
@@ -57,7 +57,9 @@ def report(
 
 
 def history(
-    result: Annotated[Path | None, typer.Argument(help="Result file to append. Default: none.")] = None,
+    result: Annotated[
+        Path | None, typer.Argument(help="Result file to append. Without it, only show the history.")
+    ] = None,
     file: Annotated[Path, typer.Option(help="JSON Lines, one line per run.")] = Path("bench-history.jsonl"),
     last: Annotated[int, typer.Option(help="Lines to show.")] = 20,
 ) -> None:

@@ -89,7 +89,7 @@ class Monitor:
         self, *, noise: float | None = None, others_count: bool = True, meter: str | None = None
     ) -> Disturbance:
         """Disturbances since the first snapshot. `others_count` False: the engine runs in other processes,
-        whose CPU time cannot be told from that of unrelated ones. `meter`: why the meter failed."""
+        so their CPU time is not counted as a disturbance. `meter`: why the meter failed."""
         first, last = self._snapshots[0], self._snapshots[-1]
         total = _difference(first.total, last.total)
         steal = _share(_difference(first.steal, last.steal), total)

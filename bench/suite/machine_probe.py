@@ -90,7 +90,7 @@ def commit_of(folder: Path = Path(__file__).parent) -> str | None:
     if shutil.which("git") is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")
-    # An installed package may be inside another project's checkout: that commit says nothing about binhdan.
+    # An installed package may be inside the checkout of another project, with an unrelated commit.
     if not commit or _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")

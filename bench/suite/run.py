@@ -203,7 +203,7 @@ async def _open_server(options: RunOptions) -> AsyncIterator[Subject]:
 
 
 def _idle(meter: Meter | None) -> Idle | None:
-    """Idle power of the machine. Declared watts say nothing about it."""
+    """Idle power of the machine. Declared watts do not include it."""
     return measure_idle(meter, _IDLE_SECONDS) if meter is not None and meter.measured else None
 
 

@@ -1,4 +1,4 @@
-"""bench/micro/peers.py and engines.py: all engines do the same work in turns; errors say what failed."""
+"""bench/micro/peers.py and engines.py: all engines do the same work in turns; errors name the failure."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import pytest
 from serving import serving
 
 import binhdan
+from binhdan.bench.micro import llama_cpp
 from binhdan.bench.suite import history, pairs
 from binhdan.bench.suite.cases import Settings
 from binhdan.bench.suite.compare import compare
@@ -99,6 +100,16 @@ def test_engines_get_equal_questions_and_their_answers_are_compared() -> None:
     assert 0 < found.right_a == found.right_b <= found.syllables
     text = pairs_table(measured)
     assert "greedy answers: 4 of 4 are equal" in text and "NOT KNOWN TO BE THE SAME MODEL FILE" in text
+
+
+@pytest.mark.skipif(not llama_cpp.installed(), reason="llama-cpp-python is not installed")
+def test_llama_cpp_python_gets_the_same_prompts() -> None:
+    settings = Settings(workloads=("diacritics",), users=(1,), prefixes=("cold",), open_load=0.0, rounds=1)
+    job = Job(model=None, threads=1, isa=None, settings=settings, answers=2)
+    measured = pairs.measure("llama-cpp-python", sys.executable, job)
+    assert measured.a.engine.startswith("llama-cpp-python ")
+    assert measured.a.model_sha256 == measured.b.model_sha256
+    assert measured.agreement and measured.agreement.answers == 4 and measured.agreement.same >= 2
 
 
 def test_worse_answers_are_counted() -> None:
