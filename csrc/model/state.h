@@ -1,5 +1,5 @@
-// What a sequence remembers of its past: keys and values, in pages of kKvPageTokens positions. A page holds all
-// layers, so that a page is the unit of sharing and of eviction.
+// What a sequence remembers of its past: keys and values, in pages of kKvPageTokens positions. A page holds
+// all layers, so that a page is the unit of sharing and of eviction.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -209,7 +209,8 @@ void write_llama3(Prompt& prompt, const TemplateTraits& traits, std::span<const 
   if (add_generation_prompt) header("assistant");
 }
 
-// A system message becomes a part of the question after it. BOS and EOS enclose each question with its answer.
+// A system message becomes a part of the question after it. BOS and EOS enclose each question with its
+// answer.
 void write_llama2(Prompt& prompt, const Vocab& vocab, std::span<const ChatMessage> messages) {
   bool open = false;                 // a question that has no answer yet
   const char* system_end = nullptr;  // of a system message before the question

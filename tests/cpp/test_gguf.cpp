@@ -237,7 +237,7 @@ TEST(refuses_bad_shapes) {
   CHECK_FAILS(parse(one_tensor({~uint64_t{0}})), "the number of elements");
   CHECK_FAILS(parse(one_tensor({uint64_t{1} << 62})), "overflows 64 bits");
   CHECK_FAILS(parse(one_tensor({uint64_t{1} << 40})), "go past the end of the data");
-  CHECK_FAILS(parse(one_tensor({33}, kQ8_0)), "Q8_0 rows are multiples of 32 elements, got 33");
+  CHECK_FAILS(parse(one_tensor({33}, kQ8_0)), "rows of Q8_0: expected a multiple of 32 elements, got 33");
   CHECK_FAILS(parse(one_tensor({16, 2}, kQ8_0)), "tensor 't', byte");
 }
 
