@@ -35,7 +35,7 @@ _DETERMINISTIC = 2
 _GENERATE = 0
 _EMBED = 1
 _IGNORE_EOS = 1
-_WANT_MASK = 2
+_USE_MASK = 2
 _NO_CACHE = 4
 _NO_PREFIX_CACHE = 4
 _KV_TYPES = {"f16": 0, "q8_0": 1}
@@ -57,7 +57,7 @@ class Event:
     prompt_tokens: int
     answer_tokens: int
     queue_ns: int
-    prompt_ns: int
+    prefill_ns: int
     decode_ns: int
     cached_tokens: int
 
@@ -217,11 +217,11 @@ class Library:
             context=options.context or 0,
             max_sequences=options.max_sequences or 0,
             max_waiting=options.max_waiting or 0,
-            prompt_chunk=options.prompt_chunk or 0,
-            most_stall_ms=options.most_stall_ms or 0,
-            kv_bytes=options.kv_bytes or 0,
+            prefill_chunk=options.prefill_chunk or 0,
+            max_decode_stall_ms=options.max_decode_stall_ms or 0,
+            max_kv_bytes=options.max_kv_bytes or 0,
             cache_folder=c_folder,
-            cache_folder_bytes=options.prefix_cache_dir_bytes or 0,
+            max_cache_folder_bytes=options.max_prefix_cache_dir_bytes or 0,
             kv_type=_KV_TYPES[options.kv_type],
         )
         out = self._ffi.new("binhdan_engine *")
@@ -279,7 +279,7 @@ class Library:
         """Submits a generation; its number for cancel and set_mask. Requests with different salts share
         nothing in the prefix cache."""
         flags = _IGNORE_EOS if options.ignore_eos else 0
-        flags |= (_WANT_MASK if masked else 0) | (0 if use_cache else _NO_CACHE)
+        flags |= (_USE_MASK if masked else 0) | (0 if use_cache else _NO_CACHE)
         stops = [stop.encode("utf-8", "replace") for stop in options.stop]
         buffers = [self._ffi.from_buffer(stop) for stop in stops]
         c_stops = self._ffi.new("binhdan_text[]", len(stops))
@@ -355,7 +355,7 @@ class Library:
             prompt_tokens=event.prompt_tokens,
             answer_tokens=event.answer_tokens,
             queue_ns=event.queue_ns,
-            prompt_ns=event.prompt_ns,
+            prefill_ns=event.prefill_ns,
             decode_ns=event.decode_ns,
             cached_tokens=event.cached_tokens,
         )

@@ -11,8 +11,8 @@ from binhdan.runtime.errors import InvalidArgumentError
 KvType = Literal["f16", "q8_0"]
 
 _LIMITS = dict.fromkeys(
-    ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
-) | {"kv_bytes": 2**64, "prefix_cache_dir_bytes": 2**64}
+    ("threads", "context", "max_sequences", "max_waiting", "prefill_chunk", "max_decode_stall_ms"), 2**31
+) | {"max_kv_bytes": 2**64, "max_prefix_cache_dir_bytes": 2**64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +24,13 @@ class LoadOptions:
     isa: str | None = None  # kernel table to force, such as "avx2"; None: the best that runs here
     max_sequences: int | None = None  # requests that run together; None: 8
     max_waiting: int | None = None  # requests that may wait besides; None: 256
-    prompt_chunk: int | None = None  # prompt tokens in one step; None: 512
-    most_stall_ms: int | None = None  # what prompts may add to a step in which others answer; None: 250
-    kv_bytes: int | None = None  # most memory for keys and values; None: a quarter of the machine's
+    prefill_chunk: int | None = None  # prompt tokens in one step; None: 512
+    max_decode_stall_ms: int | None = None  # what prompts may add to a step in which others answer; None: 250
+    max_kv_bytes: int | None = None  # most memory for keys and values; None: a quarter of the machine's
     kv_type: KvType = "f16"  # "q8_0": half the memory for keys and values, slightly less exact
     prefix_cache: bool = True  # keep keys and values for prompts that begin like earlier ones
     prefix_cache_dir: str | None = None  # also on disk, over a restart: they tell the texts; None: not
-    prefix_cache_dir_bytes: int | None = None  # most bytes there; None: 4 GiB
+    max_prefix_cache_dir_bytes: int | None = None  # most bytes there; None: 4 GiB
     deterministic: bool = False  # answers do not depend, bit for bit, on what runs beside them
 
     def __post_init__(self) -> None:

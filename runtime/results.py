@@ -38,13 +38,13 @@ class Timings:
     """Seconds that a request took."""
 
     queue: float  # from submitting to the first computation
-    prompt: float  # from there to the first token
+    prefill: float  # from there to the first token
     decode: float  # from the first token to the last
 
     @property
-    def first_token(self) -> float:
+    def ttft(self) -> float:
         """Seconds from submitting to the first token."""
-        return self.queue + self.prompt
+        return self.queue + self.prefill
 
 
 @dataclass(frozen=True, slots=True)

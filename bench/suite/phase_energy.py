@@ -40,8 +40,8 @@ async def measure(
         measured=meter.measured,
         whole=meter.whole,
         idle_watts=idle.watts if idle else None,
-        idle_min_watts=idle.least if idle else None,
-        idle_max_watts=idle.most if idle else None,
+        idle_min_watts=idle.min_watts if idle else None,
+        idle_max_watts=idle.max_watts if idle else None,
         prefill=prefilled,
         decode=decoded,
     )

@@ -126,7 +126,7 @@ class AnswerBuilder:
             pieces.append(Piece(text, kind, logprob))
             logprob = None
         if event.kind == c.EVENT_FINISHED:
-            timings = Timings(event.queue_ns / 1e9, event.prompt_ns / 1e9, event.decode_ns / 1e9)
+            timings = Timings(event.queue_ns / 1e9, event.prefill_ns / 1e9, event.decode_ns / 1e9)
             reason = _FINISH_REASONS.get(event.finish, "stop")
             self._finished = self._answer(
                 reason, event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens

@@ -55,7 +55,7 @@ async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONRespon
             cached_tokens=0,
             answer_tokens=0,
             queue=0.0,
-            prompt=time.perf_counter() - arrived,
+            prefill=time.perf_counter() - arrived,
             decode=0.0,
             total=time.perf_counter() - arrived,
         )

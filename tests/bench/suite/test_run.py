@@ -114,8 +114,8 @@ def test_command(tmp_path: Path) -> None:
     [
         (["--workload", "long"], "no workload 'long'"),
         (["--prefix", "hot"], "expected cold, warm or both, got hot"),
-        (["--board", "abacus"], "no board 'abacus'"),
-        (["--utilisation", "3"], "utilisation is 3"),
+        (["--board", "abacus"], "unknown board 'abacus'"),
+        (["--utilisation", "3"], "utilisation: expected 1e-06 to 1, got 3"),
         (["-m", "nowhere.gguf"], "nowhere.gguf"),
     ],
 )

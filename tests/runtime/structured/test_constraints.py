@@ -1,4 +1,4 @@
-"""runtime/structured/constraints.py: what comes is valid."""
+"""runtime/structured/constraints.py: answers satisfy their constraint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import allowed, walk
+from masks import allowed, sample
 from tiny_models import GOLDEN_SHAPES, write_gguf
 
 import binhdan
@@ -73,45 +73,45 @@ def check_person(person: Any) -> None:
 
 @pytest.fixture(scope="module")
 def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    made = Constraints(model)
-    made.prepare()
-    yield made
-    made.close()
+    constraints = Constraints(model)
+    constraints.prepare()
+    yield constraints
+    constraints.close()
 
 
-# ---- what comes is valid -----------------------------------------------------------------------------------
+# ---- answers satisfy the constraint ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_json_of_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
+def test_model_answers_satisfy_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
     mask = constraints.compile(json_schema(PERSON)).mask()
     answer = model.ask("Ai ở Huế?", mask=mask, temperature=1.5, seed=seed, max_tokens=400)
     assert answer.finish_reason == "stop", answer.text
     check_person(json.loads(answer.text))
 
 
-def test_greedy_answers_too(model: binhdan.Model, constraints: Constraints) -> None:
+def test_greedy_answers_satisfy_a_schema(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(json_schema(PERSON)).mask()
     check_person(json.loads(model.ask("Ai ở Huế?", mask=mask, max_tokens=400).text))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_any_walk_through_the_masks(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
-    text, ended = walk(model, constraints.compile(json_schema(PERSON)), seed)
+def test_random_tokens_satisfy_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
+    text, ended = sample(model, constraints.compile(json_schema(PERSON)), seed)
     assert ended
     check_person(json.loads(text.decode()))
 
 
 @pytest.mark.parametrize("name", ["llama-spm-tied", "llama"])
 def test_random_weights_and_other_vocabularies(tmp_path: Path, name: str) -> None:
-    """A SentencePiece vocabulary too, in which a blank stands at the beginning of words."""
+    """One vocabulary is SentencePiece, whose tokens hold the space before a word."""
     path = write_gguf(tmp_path / "model.gguf", replace(GOLDEN_SHAPES[name], context=2048))
     with binhdan.load(path, threads=1) as random:
         constraints = Constraints(random)
         try:
             constraint = constraints.compile(json_schema(PERSON))
             for seed in range(2):
-                text, ended = walk(random, constraint, seed, 2000)
+                text, ended = sample(random, constraint, seed, 2000)
                 assert ended
                 check_person(json.loads(text))
                 mask = constraint.mask()
@@ -131,10 +131,8 @@ VALUES = st.recursive(
 
 @given(VALUES, st.integers(0, 1000))
 @settings(max_examples=20)
-def test_a_constant_comes_out_as_it_is(
-    model: binhdan.Model, constraints: Constraints, value: Any, seed: int
-) -> None:
-    text, ended = walk(model, constraints.compile(json_schema({"const": value})), seed)
+def test_a_const_is_reproduced(model: binhdan.Model, constraints: Constraints, value: Any, seed: int) -> None:
+    text, ended = sample(model, constraints.compile(json_schema({"const": value})), seed)
     assert ended and json.loads(text.decode()) == value
 
 
@@ -142,34 +140,32 @@ def test_a_constant_comes_out_as_it_is(
 def test_keys_keep_their_unicode_form(model: binhdan.Model, constraints: Constraints, form: Any) -> None:
     key = unicodedata.normalize(form, "tuổi của người ấy")
     schema = {"type": "object", "properties": {key: {"type": "boolean"}}, "required": [key]}
-    text, _ = walk(model, constraints.compile(json_schema(schema | {"additionalProperties": False})), 1)
+    text, _ = sample(model, constraints.compile(json_schema(schema | {"additionalProperties": False})), 1)
     assert list(json.loads(text)) == [key]
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_blanks_but_one_after_a_comma_or_colon(
+def test_the_only_whitespace_is_a_space_after_a_comma_or_colon(
     model: binhdan.Model, constraints: Constraints, seed: int
 ) -> None:
     schema = {"type": "array", "items": {"type": "object", "maxProperties": 3}, "maxItems": 3}
-    text, _ = walk(model, constraints.compile(json_schema(schema)), seed, 200)
+    text, _ = sample(model, constraints.compile(json_schema(schema)), seed, 200)
     outside = re.sub(rb'"(?:[^"\\]|\\.)*("|$)', b"", text)
     assert not re.search(rb"\s", re.sub(rb"(?<=[,:]) ", b"", outside))
 
 
-def test_integers_without_bounds_do_not_go_on_for_ever(
-    model: binhdan.Model, constraints: Constraints
-) -> None:
+def test_integers_without_bounds_are_finite(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(
         json_schema({"type": "array", "items": {"type": "integer"}, "maxItems": 2})
     ).mask()
     answer = model.ask("12345678901234567890", mask=mask, temperature=2.0, seed=3, max_tokens=60)
     assert all(abs(number) < 2**53 for number in json.loads(answer.text))
     for bounds in ({"maximum": 2**63 - 1}, {"minimum": -(2**63), "exclusiveMaximum": 2**64}):
-        text, ended = walk(model, constraints.compile(json_schema({"type": "integer"} | bounds)), 1)
+        text, ended = sample(model, constraints.compile(json_schema({"type": "integer"} | bounds)), 1)
         assert ended and abs(int(text)) < 2**53
-    # Data that looks like a schema is left alone, and wider bounds are the user's.
+    # Data that looks like a schema is not changed.
     data = {"enum": [{"type": "integer"}]}
-    text, _ = walk(model, constraints.compile(json_schema(data)), 0)
+    text, _ = sample(model, constraints.compile(json_schema(data)), 0)
     assert json.loads(text) == {"type": "integer"}
 
 
@@ -199,7 +195,7 @@ def test_any_object(model: binhdan.Model, constraints: Constraints, seed: int) -
 def test_a_regular_expression(model: binhdan.Model, constraints: Constraints, pattern: str) -> None:
     constraint = constraints.compile(regex(pattern))
     for seed in range(3):
-        text, ended = walk(model, constraint, seed)
+        text, ended = sample(model, constraint, seed)
         assert ended and re.fullmatch(pattern, text.decode())
         answer = model.ask(
             "Số điện thoại?", mask=constraint.mask(), temperature=1.0, seed=seed, max_tokens=60
@@ -207,8 +203,8 @@ def test_a_regular_expression(model: binhdan.Model, constraints: Constraints, pa
         assert answer.finish_reason == "stop" and re.fullmatch(pattern, answer.text)
 
 
-def test_digits_are_ascii(model: binhdan.Model, constraints: Constraints) -> None:
-    text, _ = walk(model, constraints.compile(regex(r"\d{20}\W")), 0)
+def test_digit_class_is_ascii(model: binhdan.Model, constraints: Constraints) -> None:
+    text, _ = sample(model, constraints.compile(regex(r"\d{20}\W")), 0)
     assert re.match(rb"[0-9]{20}", text)
 
 
@@ -230,7 +226,7 @@ def test_a_grammar(model: binhdan.Model, constraints: Constraints, seed: int) ->
     want = r"(Hà Nội|Huế|[A-ZĐ][a-zà-ỹ]{1,5}) là (đẹp|xa|thành phố( lớn)?)"
     mask = constraints.compile(grammar(LARK)).mask()
     assert re.fullmatch(want, model.ask("Huế?", mask=mask, temperature=1.0, seed=seed).text)
-    assert re.fullmatch(want, walk(model, constraints.compile(grammar(LARK)), seed)[0].decode())
+    assert re.fullmatch(want, sample(model, constraints.compile(grammar(LARK)), seed)[0].decode())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -238,33 +234,35 @@ def test_a_grammar_in_gbnf(model: binhdan.Model, constraints: Constraints, seed:
     want = r"Hà Nội(, (Huế|[A-Z][a-zà-ỹ]{1,4})){1,3}\."
     mask = constraints.compile(grammar(GBNF)).mask()
     assert re.fullmatch(want, model.ask("Huế?", mask=mask, temperature=1.0, seed=seed).text)
-    assert re.fullmatch(want, walk(model, constraints.compile(grammar(GBNF)), seed)[0].decode())
+    assert re.fullmatch(want, sample(model, constraints.compile(grammar(GBNF)), seed)[0].decode())
 
 
-def test_ignored_blanks_of_a_grammar(model: binhdan.Model, constraints: Constraints) -> None:
+def test_ignore_rule_of_a_grammar(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(grammar('start: "một" "hai"\n%ignore / {1,2}/'))
-    assert re.fullmatch(rb"(?s)m\xe1\xbb\x99t *hai *", walk(model, constraint, 1)[0])
+    assert re.fullmatch(rb"(?s)m\xe1\xbb\x99t *hai *", sample(model, constraint, 1)[0])
 
 
-# ---- how an answer ends ------------------------------------------------------------------------------------
+# ---- ends of answers ---------------------------------------------------------------------------------------
 
 
-def test_max_tokens_cuts_wherever_it_is(model: binhdan.Model, constraints: Constraints) -> None:
+def test_max_tokens_may_cut_at_any_token(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(json_schema(PERSON))
     whole = model.ask("Ai?", mask=constraint.mask(), max_tokens=400).text
-    for most in (1, 2, 7, 20):
-        answer = model.ask("Ai?", mask=constraint.mask(), max_tokens=most)
-        assert answer.finish_reason == "length" and answer.answer_tokens == most
+    for limit in (1, 2, 7, 20):
+        answer = model.ask("Ai?", mask=constraint.mask(), max_tokens=limit)
+        assert answer.finish_reason == "length" and answer.answer_tokens == limit
         assert whole.startswith(answer.text.rstrip("�"))
 
 
-def test_what_may_end_ends_by_an_end_token(model: binhdan.Model, constraints: Constraints) -> None:
+def test_end_tokens_are_allowed_where_the_answer_may_end(
+    model: binhdan.Model, constraints: Constraints
+) -> None:
     mask = constraints.compile(regex("[a-z]+")).mask()
     assert model.info.eos not in allowed(mask(()))
     assert model.info.eos in allowed(mask(model.tokenize("abc")))
 
 
-def test_what_must_end_ends_by_itself(model: binhdan.Model, constraints: Constraints) -> None:
+def test_an_answer_that_must_end_needs_no_end_token(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(regex("abc")).mask()
     mask(())
     assert not any(mask(model.tokenize("abc")))
@@ -273,14 +271,14 @@ def test_what_must_end_ends_by_itself(model: binhdan.Model, constraints: Constra
     assert model.complete("Hà Nội", mask=forced, ignore_eos=True).text in ("abc", "đúng")
 
 
-def test_ignored_end_tokens(model: binhdan.Model, constraints: Constraints) -> None:
-    """With ignore_eos an end token is an answer's token like others: what may end, ends there."""
+def test_ignore_eos(model: binhdan.Model, constraints: Constraints) -> None:
+    """ignore_eos does not keep an end token from ending a constrained answer."""
     mask = constraints.compile(regex("[a-z ]+")).mask()
     answer = model.complete("Hà Nội", mask=mask, ignore_eos=True, max_tokens=50)
     assert re.fullmatch("[a-z ]+", answer.text)
 
 
-def test_masks_of_one_constraint_are_apart(model: binhdan.Model, constraints: Constraints) -> None:
+def test_masks_of_one_constraint_are_independent(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(regex("a[bc]d"))
     first, second = constraint.mask(), constraint.mask()
     first(())
@@ -289,11 +287,11 @@ def test_masks_of_one_constraint_are_apart(model: binhdan.Model, constraints: Co
     assert "a" in texts and not any(text.startswith("d") for text in texts)
 
 
-# ---- thoughts ----------------------------------------------------------------------------------------------
+# ---- reasoning ---------------------------------------------------------------------------------------------
 
 
 def accepts(model: binhdan.Model, constraints: Constraints, spec: Spec, thinking: Any, text: str) -> bool:
-    """May an answer begin like this?"""
+    """Returns whether an answer may begin with `text`."""
     mask, tokens = constraints.compile(spec, thinking).mask(), model.tokenize(text)
     return all(token in allowed(mask(tokens[:i])) for i, token in enumerate(tokens))
 
@@ -312,7 +310,7 @@ def accepts(model: binhdan.Model, constraints: Constraints, spec: Spec, thinking
         ("must", '</think>\n\n{"a": 1}!', False),
     ],
 )
-def test_a_thought_before_the_answer(
+def test_reasoning_before_the_answer(
     model: binhdan.Model, constraints: Constraints, thinking: Any, text: str, valid: bool
 ) -> None:
     schema = {"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": False}
@@ -322,33 +320,33 @@ def test_a_thought_before_the_answer(
 # ---- control tokens ----------------------------------------------------------------------------------------
 
 
-def test_users_cannot_ask_for_control_tokens(model: binhdan.Model, constraints: Constraints) -> None:
+def test_a_grammar_cannot_allow_control_tokens(model: binhdan.Model, constraints: Constraints) -> None:
     roles = model.token_roles()
     control = roles.index(2)
     with pytest.raises(InvalidArgumentError, match=re.escape("<|im_start|>")):
         constraints.compile(grammar('start: <|im_start|> "a"'))
     mask = constraints.compile(grammar(f'start: <[{control}]> "a"')).mask()
-    with pytest.raises(InvalidArgumentError, match="control tokens"):
+    with pytest.raises(InvalidArgumentError, match="control token"):
         mask(())
     anything = allowed(constraints.compile(grammar("start: <[*]>")).mask()(()))
     assert anything and all(roles[token] != 2 for token in anything)
 
 
-def test_the_text_of_control_tokens_is_text(model: binhdan.Model, constraints: Constraints) -> None:
+def test_text_that_spells_a_control_token_stays_text(model: binhdan.Model, constraints: Constraints) -> None:
     text = "<|im_start|>"
     control = model.tokenize(text, parse_special=True)[0]
     assert model.token_roles()[control]
     mask = constraints.compile(json_schema({"const": text})).mask()
     tokens = model.tokenize(json.dumps(text))
     for i, token in enumerate(tokens):
-        may = allowed(mask(tokens[:i]))
-        assert token in may and control not in may
+        permitted = allowed(mask(tokens[:i]))
+        assert token in permitted and control not in permitted
 
 
-# ---- together ----------------------------------------------------------------------------------------------
+# ---- concurrency -------------------------------------------------------------------------------------------
 
 
-def test_requests_with_and_without_constraints_at_once(
+def test_concurrent_requests_with_and_without_constraints(
     model: binhdan.Model, constraints: Constraints
 ) -> None:
     constraint = constraints.compile(json_schema(PERSON))
