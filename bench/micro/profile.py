@@ -12,6 +12,7 @@ from typing import Any
 
 import binhdan
 from binhdan import _native
+from binhdan.bench.common.machine import Machine, this_machine
 from binhdan.bench.micro.case import Case
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import KvType, LoadOptions
@@ -50,6 +51,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
+    machine: Machine
     case: Case
     isa: str
     kv_type: KvType
@@ -77,6 +79,7 @@ def profile(case: Case, isa: str | None = None, kv_type: KvType = "f16") -> Prof
     finally:
         core.close_model(model)
     return Profile(
+        machine=this_machine(),
         case=case,
         isa=table,
         kv_type=kv_type,

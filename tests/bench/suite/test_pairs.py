@@ -1,4 +1,4 @@
-"""bench/suite: pairs.py, compare.py, history.py: ratios and verdicts; real builds in turns."""
+"""bench/suite/pairs.py: ratios and verdicts; real builds in turns."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench_results
 import pytest
 from serving import serving
 
 import binhdan
 from binhdan.bench.micro import llama_cpp
-from binhdan.bench.suite import history, pairs
+from binhdan.bench.suite import pairs
 from binhdan.bench.suite.cases import Settings
-from binhdan.bench.suite.compare import compare
 from binhdan.bench.suite.pairs import Job, PairedCase, Pairs, Side
-from binhdan.bench.suite.quality import Agreement, GreedyAnswer, agreement
-from binhdan.bench.suite.result import save_result
-from binhdan.bench.suite.tables import history_table, pairs_table, ranking_table
+from binhdan.bench.suite.tables import pairs_table
 
 SIDE = Side(
     source="python", engine="binhdan", engine_sha256="a" * 64, commit=None, model="m", model_sha256="b" * 64
@@ -112,14 +108,6 @@ def test_llama_cpp_python_gets_the_same_prompts() -> None:
     assert measured.agreement and measured.agreement.answers == 4 and measured.agreement.same >= 2
 
 
-def test_worse_answers_are_counted() -> None:
-    right = GreedyAnswer(answer="hà nội", expected="hà nội")
-    worse = GreedyAnswer(answer="ha nội", expected="hà nội")
-    other = GreedyAnswer(answer="a", expected=None)
-    found = agreement([right, other], [worse, other])
-    assert found == Agreement(answers=2, same=1, syllables=2, right_a=2, right_b=1)
-
-
 @pytest.mark.parametrize(
     ("python", "model", "message"),
     [("/nowhere/python", None, "cannot start"), (sys.executable, "nowhere.gguf", "nowhere.gguf")],
@@ -130,101 +118,9 @@ def test_builds_that_fail(python: str, model: str | None, message: str) -> None:
         pairs.measure(python, python, job)
 
 
-# ---- compare -------------------------------------------------------------------------------------------
-
-
-def test_the_faster_result_is_first_with_a_precise_ratio() -> None:
-    slow, fast = bench_results.make("slow", 0.2, seed=1), bench_results.make("fast", 0.1, seed=2)
-    ranking = compare([slow, fast])
-    first, second = ranking.ranked
-    assert (first.result.name, first.rank, second.result.name, second.rank) == ("fast", 1, "slow", 2)
-    assert second.ratio.contains(2.0) and second.ratio.half_width < 0.05
-    assert second.vnd_per_1000 == pytest.approx(2 * (first.vnd_per_1000 or 0), rel=0.05)
-    assert len(ranking.cases) == 10 and not [key for key in ranking.cases if "open" in key]
-
-
-def test_equals_share_a_rank() -> None:
-    results = [bench_results.make(f"{i}", 0.1, noise=0.1, seed=i) for i in range(2)]
-    results.append(bench_results.make("slow", 0.5, seed=7))
-    assert [one.rank for one in compare(results).ranked] == [1, 1, 3]
-
-
-def test_only_common_cases_with_equal_texts_are_compared() -> None:
-    a = bench_results.make("a", workloads=("short", "chats"))
-    b = bench_results.make("b", workloads=("short",), users=(1, 2))
-    assert compare([a, b]).cases == ["short, 1 user, cold"]
-    other = a.model_copy(
-        update={"pins": a.pins.model_copy(update={"workloads": {"short": "0", "chats": "0"}})}
-    )
-    with pytest.raises(binhdan.InvalidArgumentError, match="no case in common"):
-        compare([a, other])
-    with pytest.raises(binhdan.InvalidArgumentError, match="at least two"):
-        compare([a])
-
-
-def test_table_of_a_ranking() -> None:
-    text = ranking_table(
-        compare([bench_results.make("chậm", 0.2, steal=0.5), bench_results.make("nhanh", 0.1)])
-    )
-    assert text.index("1. nhanh") < text.index("2. chậm") and "disturbed" in text and "J / answer" in text
-    without = ranking_table(compare([bench_results.make("a", energy=False), bench_results.make("b")]))
-    assert "disturbed" not in without
-
-
-# ---- history -------------------------------------------------------------------------------------------
-
-
-def test_history_grows_by_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    for seconds in (0.1, 0.2):
-        history.append(path, history.entry_of(bench_results.make(seconds=seconds)))
-    first, second = history.read(path)
-    assert first.commit == "e" * 40 and first.disturbed == () and first.series == second.series
-    assert second.cases["short, 1 user, cold"].end_to_end_s.p50 == pytest.approx(0.2, rel=0.05)
-    text = history_table([first, second], 20)
-    assert text.count("2026-03-04 07:00") == 2 and history_table([], 20) == "no runs yet"
-
-
-def test_runs_of_other_machines_are_another_series() -> None:
-    here = history.entry_of(bench_results.make())
-    there = here.model_copy(update={"processor": "Cortex-A76"})
-    assert history.same_series([here, there, here], here) == [here, here]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("nonsense\n", "line 1: expected a JSON object, got no JSON"),
-        ("{}\n", "line 1: schema_version"),
-        ("{}", "cut off"),
-    ],
-)
-def test_a_file_that_is_not_a_history_stays_unchanged(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_text(text)
-    with pytest.raises(binhdan.BadFormatError, match=message):
-        history.append(path, history.entry_of(bench_results.make()))
-    assert path.read_text() == text
-
-
-# ---- commands ------------------------------------------------------------------------------------------
-
-
 def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "binhdan", "bench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
-
-
-def test_commands_on_results(tmp_path: Path) -> None:
-    save_result(bench_results.make("a", 0.1), tmp_path / "a.json")
-    save_result(bench_results.make("b", 0.2), tmp_path / "b.json")
-    done = bench("compare", "a.json", "b.json", cwd=tmp_path)
-    assert done.returncode == 0 and "2. b" in done.stdout, done.stderr
-    done = bench("history", "a.json", "--file", "h.jsonl", cwd=tmp_path)
-    assert done.returncode == 0 and "2026-03-04 07:00" in done.stdout, done.stderr
-    assert len((tmp_path / "h.jsonl").read_text().splitlines()) == 1
-    done = bench("compare", "a.json", "nowhere.json", cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "nowhere.json" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,20 +1,31 @@
-"""bench/suite/performance_page.py: the pages equal what the command writes; numbers keep their digits."""
+"""bench/suite/performance_page: the pages equal what the command writes; numbers keep their digits."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 import binhdan
-from binhdan.bench.suite import performance_page
-from binhdan.bench.suite.performance_page import PAGES, RESULTS, load_results, main, number, outdated, table
+from binhdan.bench.common.arrivals import Closed, Open
+from binhdan.bench.common.machine import this_machine
+from binhdan.bench.common.output import to_json
+from binhdan.bench.common.statistics import Spread
+from binhdan.bench.load.compare import Comparison, Result
+from binhdan.bench.load.prompts import Sizes
+from binhdan.bench.micro.case import Case
+from binhdan.bench.micro.profile import profile
+from binhdan.bench.suite.performance_page.__main__ import COMMAND, PAGES, main, outdated
+from binhdan.bench.suite.performance_page.results import FOLDER, load_results
+from binhdan.bench.suite.performance_page.tables import number, table
+from binhdan.runtime.client.model import embedded_model
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted((ROOT / RESULTS).glob("*.json"))
+FILES = sorted((ROOT / FOLDER).glob("*.json"))
 
 
 def test_pages_equal_what_the_command_writes() -> None:
@@ -24,7 +35,7 @@ def test_pages_equal_what_the_command_writes() -> None:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the pages and the result files."""
-    shutil.copytree(ROOT / RESULTS, tmp_path / RESULTS)
+    shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER)
     for name in PAGES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -32,7 +43,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_a_changed_figure_is_found_and_written(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = copy / RESULTS / "peers-amx.json"
+    path = copy / FOLDER / "peers-amx.json"
     text = path.read_text("utf-8")
     assert text.count('"median": 1734,') == 1
     path.write_text(text.replace('"median": 1734,', '"median": 1734.56,'), "utf-8")
@@ -43,7 +54,7 @@ def test_a_changed_figure_is_found_and_written(copy: Path, capsys: pytest.Captur
 
 
 def test_a_file_that_no_page_shows_is_found(copy: Path) -> None:
-    shutil.copy(copy / RESULTS / "speed.json", copy / RESULTS / "other.json")
+    shutil.copy(copy / FOLDER / "speed.json", copy / FOLDER / "other.json")
     assert outdated(copy) == ["bench/results/other.json: no page shows this file"]
 
 
@@ -73,14 +84,14 @@ def test_wrong_markers_raise(copy: Path, change: tuple[str, str], message: str) 
 )
 def test_wrong_result_files_raise(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(json.loads((ROOT / RESULTS / "speed.json").read_text("utf-8")) | change))
+    path.write_text(json.dumps(json.loads((ROOT / FOLDER / "speed.json").read_text("utf-8")) | change))
     with pytest.raises(binhdan.BadFormatError, match=message):
         load_results(path)
 
 
 def test_a_row_without_a_column_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    fields = json.loads((ROOT / RESULTS / "speed.json").read_text("utf-8"))
+    fields = json.loads((ROOT / FOLDER / "speed.json").read_text("utf-8"))
     path.write_text(json.dumps(fields | {"rows": [{"model": "a", "color": "red"}]}))
     with pytest.raises(binhdan.BadFormatError, match="no column for \\['color'\\]"):
         table(load_results(path))
@@ -93,7 +104,7 @@ def test_a_number_has_the_digits_of_the_file_at_most() -> None:
 
 
 def test_the_vietnamese_table_has_vietnamese_headers() -> None:
-    results = load_results(ROOT / RESULTS / "speed.json")
+    results = load_results(ROOT / FOLDER / "speed.json")
     assert table(results, "vi").startswith("| mô hình |") and table(results).startswith("| model |")
     assert "| 25,180 tokens/s |" in table(results)
 
@@ -132,8 +143,49 @@ def test_record_of_bench_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert results.machine and results.machine.cores == 2 and results.conditions == ["5 rounds", "2 threads"]
     assert "| a-Q4_0 | binhdan amx | 1,735 (1,313–1,778) | 50.0 (49.5–51.0) | 50 % |" in table(results)
     (tmp_path / "peers.json").write_text("[]")
-    assert main(arguments) == 1 and "bench peers --json" in capsys.readouterr().err
+    assert main(arguments) == 1 and "bench peers" in capsys.readouterr().err
+
+
+def test_record_of_bench_profile(tmp_path: Path) -> None:
+    measured = profile(Case(model=embedded_model(), threads=1, prompt=8, decode=2))
+    (tmp_path / "profile.json").write_text(to_json(asdict(measured)))
+    output = tmp_path / "a.json"
+    assert main(["--record", str(tmp_path / "profile.json"), "-o", str(output), "--title", "A"]) == 0
+    results = load_results(output)
+    assert results.machine == measured.machine and [one.name for one in results.passes] == [
+        "prompt of 8",
+        "one step",
+    ]
+    assert "| operation | ms |" in table(results) and "| attention |" in table(results)
+
+
+def test_record_of_bench_serve_compare(tmp_path: Path) -> None:
+    spread = Spread(280.0, 278.0, 283.5)
+    first = Result(
+        server="binhdan serve",
+        arrivals=Closed(users=16, requests=2),
+        loads=[],
+        tokens_per_s=spread,
+        ttft_p95_s=spread,
+        peak_rss_bytes=591_000_000,
+    )
+    second = replace(first, server="other", arrivals=Open(rate=0.3), tokens_per_s_ratio=Spread(2.5, 2.4, 2.6))
+    comparison = Comparison(
+        version="0.1.0",
+        machine=this_machine(),
+        model="a.gguf",
+        sizes=Sizes(),
+        words_per_token=1.0,
+        rounds=2,
+        results=[first, second, replace(first, failure="no answer")],
+    )
+    (tmp_path / "compare.json").write_text(to_json(asdict(comparison)))
+    output = tmp_path / "a.json"
+    assert main(["--record", str(tmp_path / "compare.json"), "-o", str(output), "--title", "A"]) == 0
+    text = table(load_results(output))
+    assert "| 16 users | binhdan serve | 280 (278–284) |" in text and "| 591 MB |" in text
+    assert "| 0.3 requests/s | other |" in text and "| 2.50 (2.40–2.60) |" not in text
 
 
 def test_the_page_names_the_command() -> None:
-    assert performance_page.COMMAND in (ROOT / "docs/performance.md").read_text("utf-8")
+    assert COMMAND in (ROOT / "docs/performance.md").read_text("utf-8")
