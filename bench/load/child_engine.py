@@ -13,7 +13,6 @@ from statistics import median
 from time import perf_counter
 
 from binhdan.runtime.client.model import Model, find_model
-from binhdan.runtime.ffi import EVENT_FINISHED, FINISH_ERROR
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 
 
@@ -57,8 +56,8 @@ def decode(model: Model, prompts: Sequence[str], answer_tokens: int) -> Decoded:
         engine_seconds = []
         while running:
             event = library.next_event(queue, 1000)
-            if event is not None and event.kind == EVENT_FINISHED:
-                if event.finish == FINISH_ERROR or event.answer_tokens != answer_tokens:
+            if event is not None and event.kind == "finished":
+                if event.error or event.answer_tokens != answer_tokens:
                     raise RuntimeError(f"an answer ended after {event.answer_tokens} tokens: {event.text}")
                 engine_seconds.append(event.decode_ns / 1e9 / (answer_tokens - 1))
                 running.remove(event.request)
