@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-OBJECT = re.compile(r"_(avx\w*|amx|neon\w*|rvv)\.cpp\.(o|obj)$")
+# A folder is also the namespace of its files. The scalar folder has no compiler options of its own.
+OBJECT = re.compile(r"/kernels/(?!scalar/)(\w+)/\w+\.cpp\.(o|obj)$")
 DEFINED_ONCE = "TDBRtdbr"  # code, data and constants that no other file may define
 NO_CODE = ("DW.ref.", "__odr_asan")  # pointers and marks that exception tables and sanitizers leave
 
@@ -40,11 +41,12 @@ def faults(path: Path, isa: str) -> list[str]:
 def main() -> int:
     """Prints the faults; 0 when there are none and at least one object file was there to look at."""
     build = Path(sys.argv[1])
-    objects = [(path, match[1]) for path in sorted(build.rglob("*")) if (match := OBJECT.search(path.name))]
+    matches = ((path, OBJECT.search(path.as_posix())) for path in sorted(build.rglob("*.cpp.*")))
+    objects = [(path, match[1]) for path, match in matches if match]
     found = [fault for path, isa in objects for fault in faults(path, isa)]
     print("\n".join(found) or f"{len(objects)} object files of instruction sets, all clean")
     if not objects:
-        print(f"{build}: expected object files such as matmul_q8_0_avx2.cpp.o", file=sys.stderr)
+        print(f"{build}: expected object files such as kernels/avx2/matmul.cpp.o", file=sys.stderr)
     return 1 if found or not objects else 0
 
 

@@ -1,8 +1,12 @@
-"""Checkpoints become GGUF files: ``binhdan quantize CHECKPOINT_DIR out.gguf --type q8_0``.
+"""Converts checkpoints to GGUF files: ``binhdan quantize CHECKPOINT_DIR out.gguf --type q8_0``.
 
-A checkpoint's way through this folder, one room per step:
+One module per step:
 
-``checkpoint`` reads config.json, tokenizer.json and safetensors; ``hyperparameters`` checks the config;
-``architectures`` says what the tensors are called and shaped in both worlds; ``tokenizer`` makes the
-vocabulary's keys; ``convert`` puts it together, tensor by tensor; ``cli`` is the command.
+- ``checkpoint`` reads config.json, tokenizer.json and safetensors;
+- ``hyperparameters`` checks config.json;
+- ``architectures`` lists the tensors: their names in the checkpoint and in GGUF, and their shapes;
+- ``rope`` prepares weights for RoPE as GGUF defines it;
+- ``tokenizer`` builds the vocabulary keys;
+- ``convert`` writes the file, one tensor at a time;
+- ``cli`` is the command.
 """

@@ -1,14 +1,15 @@
-"""What each supported architecture's checkpoint holds, and what GGUF calls it.
+"""The tensors of each supported architecture: their names in a checkpoint and in GGUF, and their shapes.
 
-An architecture is a table, not a class: its tensors with their shapes in terms of the hyperparameters, and
-three facts. GGUF names and keys are those of llama.cpp (gguf-py/gguf/constants.py), so that either runtime
-reads our files.
+An architecture is one row of ARCHITECTURES: data, no code. GGUF names and keys are those of llama.cpp
+(gguf-py/gguf/constants.py), so llama.cpp reads our files too. A row is enough for a family whose config.json
+passes hyperparameters.read_hyperparameters; a family with other constants or GGUF keys also needs a field
+there and its key in convert._write_metadata.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from binhdan.quantize.checkpoint import CheckpointError
@@ -20,16 +21,42 @@ Heads = Literal["heads", "kv_heads"]
 
 @dataclass(frozen=True)
 class Weight:
-    """One tensor: ``{i}`` in a name stands for the layer."""
+    """One tensor: its name in the checkpoint, its name in GGUF and its shape, rows first."""
 
     source: str
     target: str
     shape: tuple[Dim, ...]
     optional: bool = False
-    rotated: Heads | None = None  # rows that RoPE turns, in heads
+    rope_heads: Heads | None = None  # the number of heads whose rows RoPE rotates; None: RoPE does not apply
 
     def shape_in(self, hp: Hyperparameters) -> tuple[int, ...]:
         return tuple(getattr(hp, dim) for dim in self.shape)
+
+
+# Parts of a layer, without the prefixes "model.layers.0." and "blk.0.".
+_QKV: Final = (
+    Weight("input_layernorm.weight", "attn_norm.weight", ("width",)),
+    Weight("self_attn.q_proj.weight", "attn_q.weight", ("q_width", "width"), rope_heads="heads"),
+    Weight("self_attn.k_proj.weight", "attn_k.weight", ("kv_width", "width"), rope_heads="kv_heads"),
+    Weight("self_attn.v_proj.weight", "attn_v.weight", ("kv_width", "width")),
+)
+_QKV_BIAS: Final = (
+    Weight("self_attn.q_proj.bias", "attn_q.bias", ("q_width",), rope_heads="heads"),
+    Weight("self_attn.k_proj.bias", "attn_k.bias", ("kv_width",), rope_heads="kv_heads"),
+    Weight("self_attn.v_proj.bias", "attn_v.bias", ("kv_width",)),
+)
+_QKV_BIAS_OPTIONAL: Final = tuple(replace(bias, optional=True) for bias in _QKV_BIAS)
+_QK_NORM: Final = (
+    Weight("self_attn.q_norm.weight", "attn_q_norm.weight", ("head_dim",)),
+    Weight("self_attn.k_norm.weight", "attn_k_norm.weight", ("head_dim",)),
+)
+_OUTPUT_AND_FEED_FORWARD: Final = (
+    Weight("self_attn.o_proj.weight", "attn_output.weight", ("width", "q_width")),
+    Weight("post_attention_layernorm.weight", "ffn_norm.weight", ("width",)),
+    Weight("mlp.gate_proj.weight", "ffn_gate.weight", ("feed_forward", "width")),
+    Weight("mlp.up_proj.weight", "ffn_up.weight", ("feed_forward", "width")),
+    Weight("mlp.down_proj.weight", "ffn_down.weight", ("width", "feed_forward")),
+)
 
 
 @dataclass(frozen=True)
@@ -38,59 +65,53 @@ class Architecture:
 
     name: str  # general.architecture
     classes: tuple[str, ...]  # config.json's "architectures"
-    # RoPE turns pairs (0, 1), (2, 3)… of a head in GGUF, where Hugging Face has (0, d/2), (1, d/2 + 1)…
+    # RoPE rotates the pairs (0, 1), (2, 3)… of a head in GGUF; Hugging Face has (0, d/2), (1, d/2 + 1)…
     interleaved_rope: bool
-    qkv_bias: bool | None  # None: where the checkpoint has them
-    qk_norm: bool = False
+    layer: tuple[Weight, ...]  # tensors of one layer, in the order in which they are written
 
     def weights(self, hp: Hyperparameters) -> Iterator[Weight]:
-        """Every tensor of a checkpoint, optional ones included."""
+        """Yields every tensor of a checkpoint, optional ones included."""
         yield Weight("model.embed_tokens.weight", "token_embd.weight", ("vocabulary", "width"))
         yield Weight("model.norm.weight", "output_norm.weight", ("width",))
         if not hp.tied:
             yield Weight("lm_head.weight", "output.weight", ("vocabulary", "width"))
         for i in range(hp.layers):
-            for weight in self._layer():
-                yield Weight(
-                    f"model.layers.{i}.{weight.source}",
-                    f"blk.{i}.{weight.target}",
-                    weight.shape,
-                    weight.optional,
-                    weight.rotated if self.interleaved_rope else None,
+            for weight in self.layer:
+                yield replace(
+                    weight,
+                    source=f"model.layers.{i}.{weight.source}",
+                    target=f"blk.{i}.{weight.target}",
+                    rope_heads=weight.rope_heads if self.interleaved_rope else None,
                 )
-
-    def _layer(self) -> Iterator[Weight]:
-        yield Weight("input_layernorm.weight", "attn_norm.weight", ("width",))
-        yield Weight("self_attn.q_proj.weight", "attn_q.weight", ("q_width", "width"), rotated="heads")
-        yield Weight("self_attn.k_proj.weight", "attn_k.weight", ("kv_width", "width"), rotated="kv_heads")
-        yield Weight("self_attn.v_proj.weight", "attn_v.weight", ("kv_width", "width"))
-        if self.qkv_bias is not False:
-            optional = self.qkv_bias is None
-            yield Weight("self_attn.q_proj.bias", "attn_q.bias", ("q_width",), optional, "heads")
-            yield Weight("self_attn.k_proj.bias", "attn_k.bias", ("kv_width",), optional, "kv_heads")
-            yield Weight("self_attn.v_proj.bias", "attn_v.bias", ("kv_width",), optional)
-        if self.qk_norm:
-            yield Weight("self_attn.q_norm.weight", "attn_q_norm.weight", ("head_dim",))
-            yield Weight("self_attn.k_norm.weight", "attn_k_norm.weight", ("head_dim",))
-        yield Weight("self_attn.o_proj.weight", "attn_output.weight", ("width", "q_width"))
-        yield Weight("post_attention_layernorm.weight", "ffn_norm.weight", ("width",))
-        yield Weight("mlp.gate_proj.weight", "ffn_gate.weight", ("feed_forward", "width"))
-        yield Weight("mlp.up_proj.weight", "ffn_up.weight", ("feed_forward", "width"))
-        yield Weight("mlp.down_proj.weight", "ffn_down.weight", ("width", "feed_forward"))
 
 
 ARCHITECTURES: Final = (
-    Architecture("llama", ("LlamaForCausalLM", "MistralForCausalLM"), interleaved_rope=True, qkv_bias=None),
-    Architecture("qwen2", ("Qwen2ForCausalLM",), interleaved_rope=False, qkv_bias=True),
-    Architecture("qwen3", ("Qwen3ForCausalLM",), interleaved_rope=False, qkv_bias=False, qk_norm=True),
+    Architecture(
+        "llama",
+        classes=("LlamaForCausalLM", "MistralForCausalLM"),
+        interleaved_rope=True,
+        layer=(*_QKV, *_QKV_BIAS_OPTIONAL, *_OUTPUT_AND_FEED_FORWARD),
+    ),
+    Architecture(
+        "qwen2",
+        classes=("Qwen2ForCausalLM",),
+        interleaved_rope=False,
+        layer=(*_QKV, *_QKV_BIAS, *_OUTPUT_AND_FEED_FORWARD),
+    ),
+    Architecture(
+        "qwen3",
+        classes=("Qwen3ForCausalLM",),
+        interleaved_rope=False,
+        layer=(*_QKV, *_QK_NORM, *_OUTPUT_AND_FEED_FORWARD),
+    ),
 )
 
-# Buffers that old checkpoints carry; they follow from the config.
+# Buffers in old checkpoints. The runtime computes them from the config.
 IGNORED_SUFFIXES: Final = (".rotary_emb.inv_freq",)
 
 
 def find_architecture(config: dict[str, Any]) -> Architecture:
-    """The entry of ARCHITECTURES for a config.json. Raises CheckpointError naming what is supported."""
+    """Returns the row of ARCHITECTURES for a config.json. Raises CheckpointError if there is none."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
     for architecture in ARCHITECTURES:

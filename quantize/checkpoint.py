@@ -1,7 +1,7 @@
-"""Reads a Hugging Face checkpoint folder: JSON files and safetensors, without trusting any byte of them.
+"""Reads a Hugging Face checkpoint folder: JSON files and safetensors. Every byte of them may be hostile.
 
-The safetensors format: https://github.com/huggingface/safetensors#format. It is read here rather than by the
-safetensors package because numpy has no bfloat16, and because rows are wanted without loading the tensor.
+The safetensors format: https://github.com/huggingface/safetensors#format. We do not use the safetensors
+package because numpy has no bfloat16, and because we read rows without loading the whole tensor.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from binhdan.runtime.errors import BadFormatError
 
-MAX_JSON_BYTES: Final = 256 << 20  # the largest tokenizer.json known is 35 MB
-MAX_HEADER_BYTES: Final = 100 << 20  # safetensors' own limit
+MAX_JSON_BYTES: Final = 256 << 20  # the largest known tokenizer.json has 35 MB
+MAX_HEADER_BYTES: Final = 100 << 20  # the limit of the safetensors package
 
 _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
@@ -31,11 +31,11 @@ _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
 
 
 class CheckpointError(BadFormatError):
-    """The checkpoint is damaged, incomplete or of a kind that binhdan does not convert."""
+    """The checkpoint is damaged, incomplete or of a kind that binhdan cannot convert."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``. Raises CheckpointError when it is missing or is not one."""
+    """Returns the JSON object in ``path``. Raises CheckpointError if the file is missing or invalid."""
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
@@ -46,19 +46,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes, name: str) -> dict[str, Any]:
-    """One JSON object; a key given twice is an error, because readers disagree on which one counts."""
+    """Parses one JSON object from ``raw``; ``name`` is the file's name in errors. Raises CheckpointError.
+
+    A duplicate key is an error, because JSON readers disagree on which value counts.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) != len(pairs):
-            twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-            raise CheckpointError(f"{name}: key {twice!r} is given twice")
+            duplicate, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise CheckpointError(f"{name}: duplicate key {duplicate!r}")
         return out
 
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=unique)
-        if "\\ud" in text or "\\uD" in text:  # half of an escaped surrogate pair is no character
+        if "\\ud" in text or "\\uD" in text:  # encode() fails for an unpaired surrogate
             json.dumps(value, ensure_ascii=False).encode()
     except (RecursionError, MemoryError):
         raise CheckpointError(f"{name}: nested too deeply") from None
@@ -73,11 +76,11 @@ def parse_json(raw: bytes, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor where it lies in a safetensors file."""
+    """The position of a tensor in a safetensors file."""
 
     name: str
     file: Path
-    dtype: str  # as safetensors write it: "BF16"
+    dtype: str  # the name in safetensors, such as "BF16"
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file
 
@@ -91,52 +94,52 @@ class StoredTensor:
         return math.prod(self.shape[1:])
 
     def check_readable(self) -> None:
-        """Raises CheckpointError for a type that is no floating point number, or an empty shape."""
+        """Raises CheckpointError if the type is not floating point or the shape is empty."""
         if self.dtype not in _FLOAT_DTYPES:
             expected = ", ".join(_FLOAT_DTYPES)
             raise CheckpointError(f"tensor {self.name}: type {self.dtype}; expected one of {expected}")
         if math.prod(self.shape) == 0 or not self.shape:
-            raise CheckpointError(f"tensor {self.name}: shape {list(self.shape)} holds nothing")
+            raise CheckpointError(f"tensor {self.name}: shape {list(self.shape)} is empty")
 
     def read(self, begin: int, end: int) -> npt.NDArray[np.float32]:
-        """Rows ``begin`` to ``end``, (end - begin, columns). Raises CheckpointError for infinity and NaN."""
+        """Reads rows ``begin`` to ``end``, (end - begin, columns). Raises CheckpointError for inf or NaN."""
         dtype = _FLOAT_DTYPES[self.dtype]
         count = (end - begin) * self.columns
         values = np.fromfile(
             self.file, dtype, count, offset=self.offset + begin * self.columns * dtype.itemsize
         )
         if len(values) != count:
-            raise CheckpointError(f"{self.file}: was truncated while it was read")
+            raise CheckpointError(f"{self.file}: the file was truncated during the read")
         if self.dtype == "BF16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):  # a float64 that does not fit becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # a float64 out of range becomes inf
             rows: npt.NDArray[np.float32] = values.astype(np.float32, copy=False)
         if not np.isfinite(rows).all():
-            raise CheckpointError(f"{self.file}: tensor {self.name} holds values that are not finite")
+            raise CheckpointError(f"{self.file}: tensor {self.name} contains inf or NaN")
         return rows.reshape(end - begin, self.columns)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder: its parsed JSON files and where its tensors lie."""
+    """A checkpoint folder: its parsed JSON files and the positions of its tensors."""
 
     folder: Path
     config: dict[str, Any]
     tokenizer: dict[str, Any]
     tokenizer_config: dict[str, Any]
     generation_config: dict[str, Any]
-    chat_template: str  # "" when there is none
+    chat_template: str  # "": no template
     tensors: dict[str, StoredTensor]
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Reads the JSON files and the safetensors headers of ``folder``. Raises CheckpointError."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: expected a folder that holds config.json and *.safetensors")
+        raise CheckpointError(f"{folder}: expected a folder with config.json and *.safetensors")
     config = read_json(folder / "config.json")
     if "quantization_config" in config:
         raise CheckpointError(
-            f"{folder / 'config.json'}: the checkpoint is quantized already; expected its original"
+            f"{folder / 'config.json'}: the checkpoint is already quantized; expected the original weights"
         )
     tokenizer_config = _read_optional(folder / "tokenizer_config.json")
     return Checkpoint(
@@ -155,12 +158,16 @@ def _read_optional(path: Path) -> dict[str, Any]:
 
 
 def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
-    """chat_template.jinja wins over chat_template.json and tokenizer_config.json, as in transformers."""
+    """Returns the chat template, or "".
+
+    As in transformers, chat_template.jinja takes precedence over chat_template.json, and that over
+    tokenizer_config.json.
+    """
     path = folder / "chat_template.jinja"
     if path.exists():
         try:
             if path.stat().st_size > MAX_JSON_BYTES:
-                raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES:,} bytes")
+                raise CheckpointError(f"{path}: expected at most {MAX_JSON_BYTES:,} bytes")
             return path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{path}: {error}") from None
@@ -198,14 +205,14 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> Iterator[StoredTensor]:
-    """The tensors of one safetensors file, their ranges checked against its size."""
+    """Yields the tensors of one safetensors file. Raises CheckpointError if one exceeds the file."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise CheckpointError(
-                    f"{path}: not a safetensors file: a header of {length:,} bytes in {size:,}"
+                    f"{path}: not a safetensors file: the header has {length:,} bytes, the file {size:,}"
                 )
             header = parse_json(file.read(length), f"{path} header")
     except OSError as error:
@@ -226,7 +233,8 @@ def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> 
     begin, end = offsets
     if begin > end or end > size - start:
         raise CheckpointError(
-            f"{where}: bytes {begin:,} to {end:,} of {size - start:,}; is the file truncated?"
+            f"{where}: data_offsets {begin:,} to {end:,} exceed {size - start:,} bytes;"
+            " is the file truncated?"
         )
     if len(shape) > 4:
         raise CheckpointError(f"{where}: expected at most 4 dimensions, got {len(shape)}")

@@ -1,4 +1,4 @@
-"""``binhdan quantize``: a checkpoint folder to a GGUF file."""
+"""``binhdan quantize``: converts a checkpoint folder to a GGUF file."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def quantize(
         Path, typer.Argument(help="Folder with config.json, tokenizer.json and *.safetensors.")
     ],
     output: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
-    type: Annotated[OutputType, typer.Option(help="What the matrices become; norms and biases stay F32.")] = (
+    type: Annotated[OutputType, typer.Option(help="The type of the matrices; norms and biases are F32.")] = (
         OutputType.Q8_0
     ),
-    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's.")] = None,
-    license: Annotated[str | None, typer.Option(help="The weights' licence, an SPDX id.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's name.")] = None,
+    license: Annotated[str | None, typer.Option(help="The licence of the weights, an SPDX id.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Turn a Hugging Face checkpoint (Llama, Mistral, Qwen2, Qwen3) into a GGUF file."""
-    signal.signal(signal.SIGTERM, _stop)  # so that the partial file is removed
+    """Convert a Hugging Face checkpoint (Llama, Mistral, Qwen2, Qwen3) to a GGUF file."""
+    signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
     with _progress() as bar:
         task = bar.add_task(output.name, total=None)
         summary = convert(
@@ -54,7 +54,7 @@ def quantize(
 
 
 def _progress() -> Progress:
-    """A bar on standard error, when that is a terminal."""
+    """Returns a progress bar on standard error; disabled if standard error is not a terminal."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
@@ -66,7 +66,7 @@ def _stop(number: int, frame: FrameType | None) -> Any:
 def _print(summary: Summary) -> None:
     console = Console()
     table = Table(show_header=False, box=None)
-    mix = ", ".join(f"{count} {type}" for type, count in summary.types.items())
+    tensors = ", ".join(f"{count} {type}" for type, count in summary.types.items())
     for label, value in (
         ("file", summary.output),
         ("architecture", summary.architecture),
@@ -74,8 +74,8 @@ def _print(summary: Summary) -> None:
         ("bytes", f"{summary.bytes:,}"),
         ("context", f"{summary.context:,}"),
         ("vocabulary", f"{summary.vocabulary:,}"),
-        ("tensors", mix),
-        *((f"note: {tensor}", why) for tensor, why in summary.fallbacks.items()),
+        ("tensors", tensors),
+        *((f"note: {tensor}", reason) for tensor, reason in summary.fallbacks.items()),
         *(("note", note) for note in summary.notes),
     ):
         table.add_row(label, value)

@@ -1,4 +1,4 @@
-"""A checkpoint to a GGUF file, tensor by tensor: memory stays near the size of the largest tensor written."""
+"""Converts a checkpoint to a GGUF file, one tensor at a time, in about the memory of the largest tensor."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from binhdan.quantize.hyperparameters import Hyperparameters, read_hyperparamete
 from binhdan.quantize.rope import interleave_rope_rows, llama3_frequency_factors
 from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
 
-_CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at a time: 16 MB
-_F16_LIMIT: Final = 65520.0  # rounds to infinity
+_CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at once: 16 MB
+_F16_LIMIT: Final = 65520.0  # the smallest value that F16 rounds to inf
 
 
 class OutputType(StrEnum):
-    """What the matrices become."""
+    """The type of the matrices."""
 
     Q8_0 = "q8_0"
     Q4_0 = "q4_0"
@@ -57,12 +57,12 @@ _FILE_TYPES: Final = {
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor as it will be written."""
+    """A tensor of the output file."""
 
     name: str
     type: GGMLQuantizationType
-    shape: tuple[int, ...]  # rows first, as numpy has it
-    make: Callable[[], npt.NDArray[np.uint8]]  # its bytes
+    shape: tuple[int, ...]  # rows first, as in numpy
+    encode: Callable[[], npt.NDArray[np.uint8]]  # reads the source; returns the bytes to write
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +72,7 @@ class OutputTensor:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a conversion wrote."""
+    """The result of a conversion."""
 
     output: str
     architecture: str
@@ -80,14 +80,14 @@ class Summary:
     bytes: int
     context: int
     vocabulary: int
-    types: dict[str, int]  # tensors of each type
-    fallbacks: dict[str, str] = field(default_factory=dict)  # tensor → the type it got instead, and why
+    types: dict[str, int]  # type → number of tensors
+    fallbacks: dict[str, str] = field(default_factory=dict)  # tensor → the type used instead, and why
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before the first weight is read."""
+    """The whole conversion, checked before any weight is read."""
 
     architecture: Architecture
     hyperparameters: Hyperparameters
@@ -96,7 +96,7 @@ class Plan:
     fallbacks: dict[str, str]
 
 
-Progress = Callable[[int, int], None]  # bytes written of bytes in all
+Progress = Callable[[int, int], None]  # (bytes written, total bytes)
 
 
 def convert(
@@ -111,23 +111,23 @@ def convert(
 ) -> Summary:
     """Writes the checkpoint folder ``source`` as the GGUF file ``output``.
 
-    ``output`` appears whole or not at all. ``name`` (default: the folder's) and ``license`` (an SPDX id) go
-    into the file's metadata. Raises CheckpointError for a checkpoint that cannot be converted,
-    FileExistsError without ``force``, and OSError when writing fails.
+    The write is atomic: ``output`` is complete or absent. ``name`` (default: the folder's name) and
+    ``license`` (an SPDX id) become metadata. Raises CheckpointError if the checkpoint cannot be converted,
+    FileExistsError if ``output`` exists and ``force`` is false, OSError if writing fails.
     """
     if output.exists() and not force:
-        raise FileExistsError(f"{output} exists; --force overwrites it")
+        raise FileExistsError(f"{output} exists; use --force to overwrite it")
     checkpoint = open_checkpoint(source)
     plan = make_plan(checkpoint, kind)
-    _check_room(output, sum(tensor.nbytes for tensor in plan.tensors))
-    with _whole_file(output) as unfinished:
-        writer = GGUFWriter(unfinished, plan.architecture.name)
+    _check_free_space(output, sum(tensor.nbytes for tensor in plan.tensors))
+    with _atomic_write(output) as temporary:
+        writer = GGUFWriter(temporary, plan.architecture.name)
         try:
             _write_metadata(writer, plan, kind, name or _text(source.resolve().name), license)
             _write_tensors(writer, plan, progress or (lambda done, total: None))
         finally:
             writer.close()
-        size = unfinished.stat().st_size
+        size = temporary.stat().st_size
     hp = plan.hyperparameters
     return Summary(
         output=str(output),
@@ -146,7 +146,7 @@ def convert(
 
 
 def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
-    """Checks every name, shape and type of a checkpoint. Raises CheckpointError."""
+    """Checks every tensor name, shape and type. Raises CheckpointError."""
     architecture = find_architecture(checkpoint.config)
     hp = read_hyperparameters(checkpoint.config)
     stored = dict(checkpoint.tensors)
@@ -161,21 +161,21 @@ def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
         if tensor.shape != weight.shape_in(hp):
             expected, got = list(weight.shape_in(hp)), list(tensor.shape)
             raise CheckpointError(
-                f"{tensor.file}: tensor {tensor.name}: expected shape {expected} by config.json, got {got}"
+                f"{tensor.file}: tensor {tensor.name}: config.json requires shape {expected}, got {got}"
             )
-        kept, why = _type_of(weight, tensor.shape, kind, hp)
-        if why:
-            fallbacks[weight.target] = why
+        type, reason = _choose_type(weight, tensor.shape, kind, hp)
+        if reason:
+            fallbacks[weight.target] = reason
         tensor.check_readable()
-        heads = getattr(hp, weight.rotated) if weight.rotated else None
-        make = partial(encode_tensor, tensor, kept, heads)
-        tensors.append(OutputTensor(weight.target, kept, tensor.shape, make))
+        heads = getattr(hp, weight.rope_heads) if weight.rope_heads else None
+        encode = partial(encode_tensor, tensor, type, heads)
+        tensors.append(OutputTensor(weight.target, type, tensor.shape, encode))
     if hp.tied:
-        stored.pop("lm_head.weight", None)  # a copy of the embedding
+        stored.pop("lm_head.weight", None)  # a copy of the token embedding
     unknown = [name for name in stored if not name.endswith(IGNORED_SUFFIXES)]
     if unknown:
         raise CheckpointError(
-            f"{checkpoint.folder}: tensor {unknown[0]!r} is not part of {architecture.name!r}"
+            f"{checkpoint.folder}: tensor {unknown[0]!r} is not part of architecture {architecture.name!r}"
         )
     if hp.rope_scaling and hp.rope_scaling.kind == "llama3":
         factors = llama3_frequency_factors(hp, hp.rope_scaling)
@@ -188,41 +188,42 @@ def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
     return Plan(architecture, hp, read_vocabulary(checkpoint, hp.vocabulary), tensors, fallbacks)
 
 
-def _type_of(
+def _choose_type(
     weight: Weight, shape: tuple[int, ...], kind: OutputType, hp: Hyperparameters
 ) -> tuple[GGMLQuantizationType, str]:
-    """The type a tensor gets, and why it is not the one asked for ("" when it is, or always so)."""
+    """Returns a tensor's type, and the reason if it is a fallback for the requested one (else "")."""
     if len(shape) == 1:
         return GGMLQuantizationType.F32, ""
-    wanted = GGMLQuantizationType[kind.name]
-    block = GGML_QUANT_SIZES[wanted][0]
+    requested = GGMLQuantizationType[kind.name]
+    block = GGML_QUANT_SIZES[requested][0]
     if shape[-1] % block:
-        return GGMLQuantizationType.F16, f"F16: rows of {shape[-1]} are no multiple of {block}"
+        return GGMLQuantizationType.F16, f"F16: row length {shape[-1]} is not a multiple of {block}"
     is_output = weight.target == ("token_embd.weight" if hp.tied else "output.weight")
-    if wanted is GGMLQuantizationType.Q4_0 and is_output:
-        return GGMLQuantizationType.Q8_0, "Q8_0: 4 bits in the output matrix cost too much quality"
-    return wanted, ""
+    if requested is GGMLQuantizationType.Q4_0 and is_output:
+        return GGMLQuantizationType.Q8_0, "Q8_0: a 4-bit output matrix loses too much quality"
+    return requested, ""
 
 
 def encode_tensor(
-    tensor: StoredTensor, kind: GGMLQuantizationType, rotated_heads: int | None = None
+    tensor: StoredTensor, kind: GGMLQuantizationType, rope_heads: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """A stored tensor as the bytes of a GGUF type; ``rotated_heads``: of so many heads, for interleaved RoPE.
+    """Returns the bytes of a tensor in a GGUF type, (rows * bytes of a row,).
 
-    Raises CheckpointError for values that are not finite, or that F16 cannot hold.
+    With ``rope_heads``, reorders the rows of so many heads for interleaved RoPE. Raises CheckpointError for
+    inf, NaN and values out of the range of F16.
     """
     block, block_bytes = GGML_QUANT_SIZES[kind]
     out = np.empty((tensor.rows, tensor.columns * block_bytes // block), np.uint8)
-    unit = tensor.rows // rotated_heads if rotated_heads else 1  # rows that must be read together
+    unit = tensor.rows // rope_heads if rope_heads else 1  # rows to read together
     step = max(1, _CHUNK_VALUES // (unit * tensor.columns)) * unit
     for begin in range(0, tensor.rows, step):
         end = min(begin + step, tensor.rows)
         values = tensor.read(begin, end)
-        if rotated_heads:
+        if rope_heads:
             values = interleave_rope_rows(values, (end - begin) // unit)
         if kind is GGMLQuantizationType.F16 and (peak := np.abs(values).max()) >= _F16_LIMIT:
             raise CheckpointError(
-                f"{tensor.file}: tensor {tensor.name} holds {peak:g}, too large for F16; try bf16"
+                f"{tensor.file}: tensor {tensor.name}: {peak:g} is too large for F16; use --type bf16"
             )
         out[begin:end] = _native.encode(kind.name, values.ravel()).reshape(end - begin, -1)
     return out.reshape(-1)
@@ -232,6 +233,7 @@ def encode_tensor(
 
 
 def _text(name: str) -> str:
+    """Replaces surrogates: a folder name may not be valid UTF-8."""
     return name.encode("utf-8", "replace").decode()
 
 
@@ -263,7 +265,7 @@ def _write_metadata(writer: GGUFWriter, plan: Plan, kind: OutputType, name: str,
 
 def _write_rope_scaling(writer: GGUFWriter, hp: Hyperparameters) -> None:
     scaling = hp.rope_scaling
-    if scaling is None or scaling.kind == "llama3":  # llama3 is the tensor rope_freqs.weight
+    if scaling is None or scaling.kind == "llama3":  # llama3 has the tensor rope_freqs.weight instead
         return
     writer.add_rope_scaling_type(RopeScalingType(scaling.kind))
     writer.add_rope_scaling_factor(scaling.factor)
@@ -273,9 +275,9 @@ def _write_rope_scaling(writer: GGUFWriter, hp: Hyperparameters) -> None:
     writer.add_rope_scaling_yarn_beta_fast(scaling.beta_fast)
     writer.add_rope_scaling_yarn_beta_slow(scaling.beta_slow)
     if scaling.attention_factor is not None:
-        # Readers multiply YaRN's own 0.1 ln(factor) + 1 (Peng et al. 2023, eq. 22) by this.
-        own = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
-        writer.add_rope_scaling_attn_factors(scaling.attention_factor / own)
+        # Readers multiply this key by YaRN's default 0.1 ln(factor) + 1 (Peng et al. 2023, eq. 22).
+        default = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+        writer.add_rope_scaling_attn_factors(scaling.attention_factor / default)
 
 
 def _write_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
@@ -314,33 +316,33 @@ def _write_tensors(writer: GGUFWriter, plan: Plan, progress: Progress) -> None:
     done = 0
     for tensor in plan.tensors:
         progress(done, total)
-        writer.write_tensor_data(tensor.make())
+        writer.write_tensor_data(tensor.encode())
         done += tensor.nbytes
     progress(done, total)
 
 
-def _check_room(output: Path, size: int) -> None:
+def _check_free_space(output: Path, size: int) -> None:
     folder = output.resolve().parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder to write {output.name} into")
+        raise FileNotFoundError(f"{folder}: expected an existing folder for {output.name}")
     free = shutil.disk_usage(folder).free
     if free < size + (size >> 6):
-        raise OSError(f"{folder}: {size:,} bytes needed, {free:,} free")
+        raise OSError(f"{folder}: expected {size:,} bytes of free space, got {free:,}")
 
 
 @contextmanager
-def _whole_file(output: Path) -> Iterator[Path]:
-    """A temporary file beside ``output`` that takes its name when the block ends well, else goes."""
+def _atomic_write(output: Path) -> Iterator[Path]:
+    """Yields a temporary file beside ``output``, then renames it to ``output``; deletes it on an error."""
     handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".partial", dir=output.resolve().parent)
     os.close(handle)
-    unfinished = Path(name)
+    temporary = Path(name)
     try:
-        yield unfinished
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)
-        with unfinished.open("rb+") as file:
+        temporary.chmod(0o666 & ~umask)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        unfinished.replace(output)
+        temporary.replace(output)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

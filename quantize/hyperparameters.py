@@ -1,4 +1,4 @@
-"""The sizes and constants of a decoder: config.json, read and checked."""
+"""Reads and checks the sizes and constants of a decoder in config.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from binhdan.quantize.checkpoint import CheckpointError
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How positions past the trained context are rotated. Names and values as in a checkpoint's config."""
+    """RoPE for positions beyond the trained context. Names and values are those of config.json."""
 
     kind: Literal["linear", "yarn", "llama3"]
     factor: float
@@ -38,7 +38,7 @@ class Hyperparameters:
     rope_base: float
     rope_scaling: RopeScaling | None
     tied: bool  # the output matrix is the token embedding
-    notes: tuple[str, ...] = ()  # what a user should know about the conversion
+    notes: tuple[str, ...] = ()  # remarks for the user about the conversion
 
     @property
     def q_width(self) -> int:
@@ -51,15 +51,15 @@ class Hyperparameters:
 
 @dataclass
 class _Config:
-    """Typed reads from config.json, each error naming its key."""
+    """Typed access to config.json; each error names its key."""
 
     values: dict[str, Any]
     name: str = "config.json"
     notes: list[str] = field(default_factory=list)
 
-    def integer(self, key: str, low: int, high: int, otherwise: int | None = None) -> int:
+    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         value = self.values.get(key)
-        value = otherwise if value is None else value
+        value = default if value is None else value
         if type(value) is not int or not low <= value <= high:
             got = str(value)[:80]
             raise CheckpointError(
@@ -67,9 +67,9 @@ class _Config:
             )
         return value
 
-    def number(self, key: str, otherwise: float | None = None) -> float:
+    def number(self, key: str, default: float | None = None) -> float:
         value = self.values.get(key)
-        value = otherwise if value is None else value
+        value = default if value is None else value
         if not (isinstance(value, int | float) and 1e-30 < value < 1e30):  # NaN fails both comparisons
             raise CheckpointError(f"{self.name}: {key}: expected a positive number, got {str(value)[:80]!r}")
         return float(value)
@@ -77,13 +77,14 @@ class _Config:
     def expect(self, key: str, expected: Any) -> None:
         value = self.values.get(key)
         if value is not None and value != expected:
+            got = str(value)[:80]
             raise CheckpointError(
-                f"{self.name}: {key} is {str(value)[:80]!r}; only {expected!r} is supported"
+                f"{self.name}: {key}: expected {expected!r}, got {got!r}; other values are not supported"
             )
 
 
 def read_hyperparameters(config: dict[str, Any]) -> Hyperparameters:
-    """Reads and checks what the supported architectures share. Raises CheckpointError naming the key."""
+    """Reads and checks the keys that all architectures share. Raises CheckpointError with the key."""
     c = _Config(config)
     c.expect("hidden_act", "silu")
     c.expect("partial_rotary_factor", 1.0)
@@ -116,30 +117,34 @@ def read_hyperparameters(config: dict[str, Any]) -> Hyperparameters:
 
 
 def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
-    """RoPE's base and scaling (in rope_parameters since transformers 5), and the context."""
+    """Returns RoPE's base, its scaling and the context length.
+
+    Reads rope_parameters (transformers 5) or rope_scaling and rope_theta (transformers 4).
+    """
     context = c.integer("max_position_embeddings", 1, 1 << 30)
-    both = [c.values[key] for key in ("rope_parameters", "rope_scaling") if c.values.get(key) is not None]
-    if not all(isinstance(values, dict) for values in both):
+    found = [c.values[key] for key in ("rope_parameters", "rope_scaling") if c.values.get(key) is not None]
+    if not all(isinstance(values, dict) for values in found):
         raise CheckpointError("config.json: expected rope_parameters and rope_scaling to be objects")
-    rope = _Config(both[0] if both else {}, "config.json: " + ("rope_parameters" if both else "rope"))
+    rope = _Config(found[0] if found else {}, "config.json: " + ("rope_parameters" if found else "rope"))
     base = rope.number("rope_theta") if "rope_theta" in rope.values else c.number("rope_theta", 10000.0)
     kind = rope.values.get("rope_type", rope.values.get("type", "default"))
     if kind == "default":
         return base, None, context
     if kind not in ("linear", "yarn", "llama3"):
         raise CheckpointError(
-            f"{rope.name}: rope_type {kind!r}; supported: 'default', 'linear', 'yarn', 'llama3'"
+            f"{rope.name}: expected rope_type 'default', 'linear', 'yarn' or 'llama3', got {kind!r}"
         )
     factor = rope.number("factor")
     original = rope.integer("original_max_position_embeddings", 1, 1 << 30, context)
-    attention = rope.values.get("attention_factor")
     if kind == "yarn" and any(rope.values.get(key) for key in ("mscale", "mscale_all_dim")):
         raise CheckpointError(f"{rope.name}: mscale is not supported")
     scaling = RopeScaling(
         kind=kind,
         factor=factor,
         original_context=original,
-        attention_factor=None if attention is None else rope.number("attention_factor"),
+        attention_factor=(
+            None if rope.values.get("attention_factor") is None else rope.number("attention_factor")
+        ),
         beta_fast=rope.number("beta_fast", 32.0),
         beta_slow=rope.number("beta_slow", 1.0),
         low_freq_factor=rope.number("low_freq_factor", 1.0),
@@ -151,11 +156,11 @@ def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
 
 
 def _limit_to_window(c: _Config, context: int) -> int:
-    """The context, cut where a sliding-window model would begin to differ from a full one."""
+    """Limits the context to the sliding window: up to there, full attention gives the same result."""
     window = c.values.get("sliding_window")
     if window is None or c.values.get("use_sliding_window") is False:
         return context
     window = c.integer("sliding_window", 1, 1 << 30)
     if window < context:
-        c.notes.append(f"context cut from {context:,} to the sliding window of {window:,} tokens")
+        c.notes.append(f"context reduced from {context:,} to the sliding window of {window:,} tokens")
     return min(window, context)

@@ -1,4 +1,4 @@
-"""RoPE (Su et al. 2021, arXiv:2104.09864) as GGUF wants it prepared."""
+"""Prepares weights for RoPE (Su et al. 2021, arXiv:2104.09864) as GGUF defines it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def interleave_rope_rows(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]
 
 
 def llama3_frequency_factors(hp: Hyperparameters, scaling: RopeScaling) -> npt.NDArray[np.float32]:
-    """Llama 3.1's divisors of the RoPE frequencies, (head_dim / 2): GGUF's rope_freqs.weight.
+    """Returns the divisors of Llama 3.1's RoPE frequencies, (head_dim / 2,): GGUF's rope_freqs.weight.
 
-    Wavelengths beyond the old context are stretched by ``factor``, short ones kept, those between mixed
-    (transformers, modeling_rope_utils.py, _compute_llama3_parameters).
+    The divisor is ``factor`` for wavelengths beyond the original context, 1 for short ones, and interpolated
+    between them (transformers, modeling_rope_utils.py, _compute_llama3_parameters).
     """
     frequency = hp.rope_base ** -(np.arange(0, hp.head_dim, 2, dtype=np.float64) / hp.head_dim)
-    turns = scaling.original_context * frequency / (2 * math.pi)  # in the original context
+    turns = scaling.original_context * frequency / (2 * math.pi)  # full rotations within the original context
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
     return (1.0 / ((1 - smooth) / scaling.factor + smooth)).astype(np.float32)

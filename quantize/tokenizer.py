@@ -1,8 +1,7 @@
-"""tokenizer.json → GGUF's tokenizer.ggml.* keys.
+"""Converts tokenizer.json to GGUF's tokenizer.ggml.* keys.
 
-Two kinds exist in this world, both of them BPE: byte-level (GPT-2's alphabet, GGUF model "gpt2"), and
-SentencePiece style with byte fallback, as Llama 2 and Mistral have it (GGUF model "llama"). Others are
-refused.
+Two kinds of BPE are supported: byte-level with GPT-2's alphabet (GGUF model "gpt2"), and SentencePiece style
+with byte fallback, as in Llama 2 and Mistral (GGUF model "llama"). Others raise CheckpointError.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from binhdan.quantize.checkpoint import Checkpoint, CheckpointError
 
 _SPACE: Final = "▁"  # SentencePiece's space
 
-# GGUF names a pre-tokenizer; tokenizer.json writes out its regular expression. The next one is an entry here
-# and in csrc/text/.
+# GGUF names a pre-tokenizer; tokenizer.json contains its regular expression. To add one, add a row here and
+# in csrc/text/.
 _WORDS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PRE_TOKENIZERS: Final = {
@@ -26,8 +25,15 @@ PRE_TOKENIZERS: Final = {
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt-2",
 }
 
-# End markers that a runtime knows by their text; others need a key of their own.
-_KNOWN_ENDS: Final = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>"}
+# End tokens that runtimes recognize by their text. Others need a GGUF key.
+_KNOWN_ENDS: Final = {
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "</s>",
+}
 
 
 class TokenKind(IntEnum):
@@ -43,7 +49,7 @@ class TokenKind(IntEnum):
 
 @dataclass
 class Vocabulary:
-    """What the tokenizer.* keys of a GGUF file will say."""
+    """The values of the tokenizer.* keys of a GGUF file."""
 
     model: Literal["gpt2", "llama"]
     pre: str
@@ -51,16 +57,16 @@ class Vocabulary:
     kinds: list[TokenKind]
     merges: list[str]  # gpt2
     scores: list[float]  # llama
-    special_ids: dict[str, int]  # by the name in the key: {"bos": 1, "eos": 2, …}
+    special_ids: dict[str, int]  # name in the key → id: {"bos": 1, "eos": 2, …}
     add_bos: bool
     add_eos: bool
     add_space_prefix: bool
     chat_template: str
-    notes: list[str] = field(default_factory=list)  # what a user should know
+    notes: list[str] = field(default_factory=list)  # remarks for the user
 
 
 def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
-    """The vocabulary of a checkpoint, filled up to the ``size`` of its embedding. Raises CheckpointError."""
+    """Returns the vocabulary of a checkpoint, padded to ``size`` tokens. Raises CheckpointError."""
     spec = checkpoint.tokenizer
     bpe = _object(spec, "model")
     if bpe.get("type", "BPE") != "BPE":
@@ -69,7 +75,7 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
         part.get("type") == "ByteLevel" for part in _parts(spec, "pre_tokenizer", "pretokenizers")
     )
     if not byte_level and bpe.get("byte_fallback") is not True:
-        raise CheckpointError("tokenizer.json: expected a byte-level BPE, or one with byte_fallback")
+        raise CheckpointError("tokenizer.json: expected a byte-level BPE or a BPE with byte_fallback")
     notes: list[str] = []
     tokens, kinds = _tokens(spec, bpe, size)
     pairs = _merges(bpe)
@@ -77,16 +83,14 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
         pre = _pre_tokenizer(spec)
         _check_normalizer(spec, notes)
         if (bpe.get("ignore_merges") is True) != (pre == "llama-bpe"):
-            notes.append(
-                f"ignore_merges differs from what {pre!r} stands for; rare words may split differently"
-            )
+            notes.append(f"ignore_merges differs from that of {pre!r}; rare words may be split differently")
     else:
         pre = "default"
-        _mark_bytes(tokens, kinds)
+        _mark_byte_tokens(tokens, kinds)
     special_ids = _special_ids(checkpoint, tokens)
     _add_other_ends(checkpoint, tokens, special_ids, notes)
-    if "unk" in special_ids:
-        kinds[special_ids["unk"]] = TokenKind.UNKNOWN if not byte_level else kinds[special_ids["unk"]]
+    if "unk" in special_ids and not byte_level:
+        kinds[special_ids["unk"]] = TokenKind.UNKNOWN
     return Vocabulary(
         model="gpt2" if byte_level else "llama",
         pre=pre,
@@ -114,7 +118,7 @@ def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _parts(spec: dict[str, Any], key: str, list_key: str) -> list[dict[str, Any]]:
-    """The steps of a pipeline: none, one, or a Sequence of them."""
+    """Returns the steps of a pipeline: none, one, or those of a Sequence."""
     value = spec.get(key)
     if value is None:
         return []
@@ -126,25 +130,27 @@ def _parts(spec: dict[str, Any], key: str, list_key: str) -> list[dict[str, Any]
 
 
 def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[str], list[TokenKind]]:
-    """All tokens by id and their kinds; ids that the tokenizer leaves free become unused padding."""
+    """Returns the text and the kind of every id; unassigned ids become unused padding tokens."""
     slots: list[str | None] = [None] * size
     kinds = [TokenKind.NORMAL] * size
 
-    def put(text: Any, token: Any, where: str) -> int:
+    def assign(text: Any, token: Any, where: str) -> int:
         if not isinstance(text, str) or type(token) is not int or not 0 <= token < size:
-            raise CheckpointError(f"tokenizer.json: {where} {text!r}: id {token!r} is not one of {size:,}")
+            raise CheckpointError(
+                f"tokenizer.json: {where} {text!r}: expected an id below {size:,}, got {token!r}"
+            )
         if slots[token] not in (None, text):
-            raise CheckpointError(f"tokenizer.json: {slots[token]!r} and {text!r} share the id {token}")
+            raise CheckpointError(f"tokenizer.json: {slots[token]!r} and {text!r} have the same id {token}")
         slots[token] = text
         return token
 
     for text, token in _object(bpe, "vocab").items():
-        put(text, token, "vocab:")
+        assign(text, token, "vocab:")
     added = spec.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
         raise CheckpointError("tokenizer.json: added_tokens: expected a list of objects")
     for entry in added:
-        token = put(entry.get("content"), entry.get("id"), "added token")
+        token = assign(entry.get("content"), entry.get("id"), "added token")
         kinds[token] = TokenKind.CONTROL if entry.get("special") is True else TokenKind.USER_DEFINED
     for token, slot in enumerate(slots):
         if slot is None:
@@ -170,13 +176,15 @@ def _merges(bpe: dict[str, Any]) -> list[tuple[str, str]]:
             )
         left, right = parts
         if " " in left + right or any(text not in vocab for text in (left, right, left + right)):
-            raise CheckpointError(f"tokenizer.json: merge {rank}: {left!r} and {right!r} make no token")
+            raise CheckpointError(
+                f"tokenizer.json: merge {rank}: {left!r} + {right!r} is not in the vocabulary"
+            )
         pairs.append((left, right))
     return pairs
 
 
 def _pre_tokenizer(spec: dict[str, Any]) -> str:
-    """The GGUF name for what splits text before a byte-level BPE."""
+    """Returns the GGUF name of a byte-level BPE's pre-tokenizer."""
     parts = _parts(spec, "pre_tokenizer", "pretokenizers")
     if any(part.get("add_prefix_space") is True for part in parts):
         raise CheckpointError("tokenizer.json: pre_tokenizer: add_prefix_space is not supported")
@@ -190,52 +198,50 @@ def _pre_tokenizer(spec: dict[str, Any]) -> str:
         if isolated and isinstance(regex, str) and regex in PRE_TOKENIZERS:
             return PRE_TOKENIZERS[regex]
     known = ", ".join(sorted(PRE_TOKENIZERS.values()))
-    raise CheckpointError(f"tokenizer.json: unknown pre_tokenizer; known are {known}; got {str(parts)[:300]}")
+    raise CheckpointError(f"tokenizer.json: pre_tokenizer: expected one of {known}, got {str(parts)[:300]}")
 
 
 def _check_normalizer(spec: dict[str, Any], notes: list[str]) -> None:
-    """GGUF has no key for a byte-level BPE's normalizer; callers of binhdan bring text to NFC themselves."""
+    """Accepts only NFC: GGUF has no key for this normalizer, and our callers normalize to NFC themselves."""
     for part in _parts(spec, "normalizer", "normalizers"):
         if part.get("type") != "NFC":
             raise CheckpointError(
                 f"tokenizer.json: normalizer {part.get('type')!r} is not supported; expected NFC"
             )
-        notes.append(
-            "text must be brought to NFC before it is tokenized, as binhdan's ask, chat and serve do"
-        )
+        notes.append("normalize text to NFC before tokenization, as binhdan ask, chat and serve do")
 
 
 # ---- SentencePiece style -----------------------------------------------------------------------------------
 
 
-def _mark_bytes(tokens: list[str], kinds: list[TokenKind]) -> None:
-    """The 256 byte tokens get their kind."""
+def _mark_byte_tokens(tokens: list[str], kinds: list[TokenKind]) -> None:
+    """Sets the kind of the 256 byte tokens. Raises CheckpointError if one is missing."""
     index = {text: token for token, text in enumerate(tokens)}
     for byte in range(256):
         token = index.get(f"<0x{byte:02X}>")
         if token is None:
-            raise CheckpointError(f"tokenizer.json: byte_fallback without a token <0x{byte:02X}>")
+            raise CheckpointError(f"tokenizer.json: byte_fallback requires the token <0x{byte:02X}>")
         kinds[token] = TokenKind.BYTE
 
 
 def _scores(tokens: list[str], kinds: list[TokenKind], pairs: list[tuple[str, str]]) -> list[float]:
-    """SentencePiece's score of every token, as far as order goes.
+    """Returns a score per token that orders merges as SentencePiece's scores do.
 
-    It merges the pair whose result scores best, ties from the left. tokenizer.json's merges were made from
-    those scores, best first: so a token's score is minus the place where it first appears as a result.
+    SentencePiece merges the pair whose result has the highest score, leftmost first. tokenizer.json lists the
+    merges by descending score, so a token's score is minus the rank of the first merge that produces it.
     """
-    place: dict[str, int] = {}
+    rank: dict[str, int] = {}
     for left, right in pairs:
-        place.setdefault(left + right, len(place))
-    worst = float(-len(place) - 1)
+        rank.setdefault(left + right, len(rank))
+    worst = float(-len(rank) - 1)
     return [
-        float(-place[text]) if text in place else worst if kind is TokenKind.NORMAL else 0.0
+        float(-rank[text]) if text in rank else worst if kind is TokenKind.NORMAL else 0.0
         for text, kind in zip(tokens, kinds, strict=True)
     ]
 
 
 def _adds_space_prefix(spec: dict[str, Any]) -> bool:
-    """Whether text gets a space in front. Raises CheckpointError for other steps than that and space → ▁."""
+    """Returns whether the tokenizer prepends a space. Raises CheckpointError for a step GGUF cannot store."""
     prefix = False
     for part in _parts(spec, "normalizer", "normalizers") + _parts(spec, "pre_tokenizer", "pretokenizers"):
         match part:
@@ -249,7 +255,9 @@ def _adds_space_prefix(spec: dict[str, Any]) -> bool:
                 )
                 prefix = prefix or scheme in ("first", "always")
             case _:
-                raise CheckpointError(f"tokenizer.json: step {str(part)[:120]} is not SentencePiece's")
+                raise CheckpointError(
+                    f"tokenizer.json: step {str(part)[:120]} is not supported for a BPE with byte_fallback"
+                )
     return prefix
 
 
@@ -257,7 +265,7 @@ def _adds_space_prefix(spec: dict[str, Any]) -> bool:
 
 
 def _special_ids(checkpoint: Checkpoint, tokens: list[str]) -> dict[str, int]:
-    """bos, eos, unk, pad: tokenizer_config.json's texts, else the ids of the other configs."""
+    """Returns the ids of bos, eos, unk and pad: from tokenizer_config.json, else from the other configs."""
     index = {text: token for token, text in enumerate(tokens)}
     out: dict[str, int] = {}
     for name in ("bos", "eos", "unk", "pad"):
@@ -282,24 +290,24 @@ def _ids(value: Any, size: int) -> list[int]:
 def _add_other_ends(
     checkpoint: Checkpoint, tokens: list[str], special_ids: dict[str, int], notes: list[str]
 ) -> None:
-    """There may be several end tokens; one that no runtime would guess goes into the key of eot."""
+    """Stores an end token that runtimes do not recognize by its text under the key of eot."""
     ends = _ids(checkpoint.generation_config.get("eos_token_id"), len(tokens))
     ends += _ids(checkpoint.config.get("eos_token_id"), len(tokens))
     others = [t for t in dict.fromkeys(ends) if t != special_ids.get("eos") and tokens[t] not in _KNOWN_ENDS]
     if others:
         special_ids["eot"] = others[0]
     if len(others) > 1:
-        lost = ", ".join(tokens[t] for t in others[1:])
-        notes.append(f"GGUF has no key for further end tokens: {lost}")
+        dropped = ", ".join(tokens[t] for t in others[1:])
+        notes.append(f"these end tokens are dropped, as GGUF has no key for them: {dropped}")
 
 
 def _adds(checkpoint: Checkpoint, name: str, special_ids: dict[str, int], tokens: list[str]) -> bool:
-    """Whether text is wrapped in bos/eos: by tokenizer_config.json, else by the post-processor's template."""
+    """Returns whether the tokenizer adds bos or eos: by tokenizer_config.json, else the post-processor."""
     if name not in special_ids:
         return False
-    said = checkpoint.tokenizer_config.get(f"add_{name}_token")
-    if isinstance(said, bool):
-        return said
+    configured = checkpoint.tokenizer_config.get(f"add_{name}_token")
+    if isinstance(configured, bool):
+        return configured
     for part in _parts(checkpoint.tokenizer, "post_processor", "processors"):
         single = part.get("single")
         if part.get("type") == "TemplateProcessing" and isinstance(single, list) and single:

@@ -48,7 +48,7 @@ class Event:
     prompt_tokens: int
     answer_tokens: int
     queue_ns: int
-    prompt_ns: int
+    prefill_ns: int
     decode_ns: int
     cached_tokens: int
 
@@ -216,11 +216,11 @@ class Library:
             context=options.context or 0,
             max_sequences=options.max_sequences or 0,
             max_waiting=options.max_waiting or 0,
-            prompt_chunk=options.prompt_chunk or 0,
-            most_stall_ms=options.most_stall_ms or 0,
-            kv_bytes=options.kv_bytes or 0,
+            prefill_chunk=options.prefill_chunk or 0,
+            max_decode_stall_ms=options.max_decode_stall_ms or 0,
+            max_kv_bytes=options.max_kv_bytes or 0,
             cache_folder=c_folder,
-            cache_folder_bytes=options.prefix_cache_dir_bytes or 0,
+            max_cache_folder_bytes=options.max_prefix_cache_dir_bytes or 0,
             kv_type=self._value(f"KV_{options.kv_type.upper()}"),
         )
         out = self._ffi.new("binhdan_engine *")
@@ -290,7 +290,7 @@ class Library:
             queue,
             tokens,
             kind=self._lib.BINHDAN_GENERATE,
-            flags=self._flags(IGNORE_EOS=options.ignore_eos, WANT_MASK=masked, NO_CACHE=not use_cache),
+            flags=self._flags(IGNORE_EOS=options.ignore_eos, USE_MASK=masked, NO_CACHE=not use_cache),
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             temperature=options.temperature,
             top_k=options.top_k,
@@ -356,7 +356,7 @@ class Library:
             prompt_tokens=event.prompt_tokens,
             answer_tokens=event.answer_tokens,
             queue_ns=event.queue_ns,
-            prompt_ns=event.prompt_ns,
+            prefill_ns=event.prefill_ns,
             decode_ns=event.decode_ns,
             cached_tokens=event.cached_tokens,
         )

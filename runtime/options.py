@@ -11,8 +11,8 @@ from binhdan.runtime.errors import InvalidArgumentError
 KvType = Literal["f16", "q8_0"]
 
 _LIMITS = dict.fromkeys(
-    ("threads", "context", "max_sequences", "max_waiting", "prompt_chunk", "most_stall_ms"), 2**31
-) | {"kv_bytes": 2**64, "prefix_cache_dir_bytes": 2**64}
+    ("threads", "context", "max_sequences", "max_waiting", "prefill_chunk", "max_decode_stall_ms"), 2**31
+) | {"max_kv_bytes": 2**64, "max_prefix_cache_dir_bytes": 2**64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +24,13 @@ class LoadOptions:
     isa: str | None = None  # kernel table to force, such as "avx2"; None: the fastest that runs here
     max_sequences: int | None = None  # requests that run in one batch; None: 8
     max_waiting: int | None = None  # further requests that may wait; None: 256
-    prompt_chunk: int | None = None  # max tokens of a prompt in one step; None: 512
-    most_stall_ms: int | None = None  # how long prefill may delay a decode step; None: 250
-    kv_bytes: int | None = None  # max memory for keys and values; None: a quarter of the machine's
+    prefill_chunk: int | None = None  # max tokens of a prompt in one step; None: 512
+    max_decode_stall_ms: int | None = None  # how long prefill may delay a decode step; None: 250
+    max_kv_bytes: int | None = None  # max memory for keys and values; None: a quarter of the machine's
     kv_type: KvType = "f16"  # "q8_0" halves the memory for keys and values and is slightly less exact
     prefix_cache: bool = True  # reuse keys and values of prompts with the same start
     prefix_cache_dir: str | None = None  # also store them on disk, for the next start; they reveal the texts
-    prefix_cache_dir_bytes: int | None = None  # max bytes in that folder; None: 4 GiB
+    max_prefix_cache_dir_bytes: int | None = None  # max bytes in that folder; None: 4 GiB
     deterministic: bool = False  # other requests in the batch do not change a bit of an answer
 
     def __post_init__(self) -> None:

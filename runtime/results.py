@@ -38,13 +38,13 @@ class Timings:
     """Durations of a request in seconds."""
 
     queue: float  # from submit to the first computation
-    prompt: float  # from the first computation to the first token
+    prefill: float  # from the first computation to the first token
     decode: float  # from the first token to the last
 
     @property
-    def first_token(self) -> float:
+    def ttft(self) -> float:
         """Time to first token (TTFT): from submit to the first token."""
-        return self.queue + self.prompt
+        return self.queue + self.prefill
 
 
 @dataclass(frozen=True, slots=True)

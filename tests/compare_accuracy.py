@@ -1,10 +1,10 @@
-"""How far this engine and llama.cpp are from the float64 oracle, on the same file and text.
+"""Compares this engine and llama.cpp with the float64 oracle, on the same file and text.
 
     python tests/compare_accuracy.py [--model FILE] [--text FILE]
 
-prints for each kernel table and numeric class, and for the installed llama-cpp-python, the mean KL divergence
-of the next-token distribution from the oracle's, and how many times llama.cpp's it is, with the 95 % interval
-of a paired bootstrap. The oracle holds the model in float64: small models only.
+For each kernel table and numeric class, and for the installed llama-cpp-python, prints the mean KL divergence
+of the next-token distribution from the oracle's, and its ratio to that of llama.cpp with the 95 % interval of
+a paired bootstrap. The oracle holds the model in float64: use small models only.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from binhdan.runtime.options import LoadOptions
 TEXT = Path(__file__).parent / "data/van_ban.txt"
 
 Logits = npt.NDArray[Any]
-MOST_TOKENS = 256  # of one text
-# Neighbouring positions share their past, so that they are drawn together.
+MAX_TOKENS = 256  # of one text
+# Neighbouring positions share their context, so the bootstrap draws them in blocks.
 BLOCK = 16
 
 
 def tokenized(model: Path, texts: list[str]) -> list[list[int]]:
     handle = library().open_model(str(model), LoadOptions())
     try:
-        return [library().tokenize(handle, text.encode())[:MOST_TOKENS] for text in texts]
+        return [library().tokenize(handle, text.encode())[:MAX_TOKENS] for text in texts]
     finally:
         library().close_model(handle)
 
 
 def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[float, float, float]:
-    """mean(ours) / mean(theirs), and its 95 % interval by drawing blocks of positions, the same for both."""
+    """Returns mean(ours) / mean(theirs) and its 95 % interval; both share the blocks of the bootstrap."""
     whole = len(ours) // BLOCK * BLOCK
     a, b = (x[:whole].reshape(-1, BLOCK).sum(axis=1) for x in (ours, theirs))
     drawn = np.random.default_rng(0).integers(0, len(a), (draws, len(a)))
@@ -48,10 +48,10 @@ def ratio_interval(ours: Array, theirs: Array, draws: int = 10_000) -> tuple[flo
     return float(ours.mean() / theirs.mean()), float(low), float(high)
 
 
-def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> Logits:
+def our_logits(model: Path, isa: str, decode: bool, texts: list[list[int]]) -> Logits:
     handle = library().open_model(str(model), LoadOptions(isa=isa))
     try:
-        each = [_native.logits(handle, np.array(tokens, np.int32), 0, few) for tokens in texts]
+        each = [_native.logits(handle, np.array(tokens, np.int32), 0, decode) for tokens in texts]
         return np.concatenate(each)
     finally:
         library().close_model(handle)
@@ -60,14 +60,14 @@ def our_logits(model: Path, isa: str, few: bool, texts: list[list[int]]) -> Logi
 def llama_cpp_logits(model: Path, texts: list[list[int]]) -> Logits:
     from binhdan.bench.micro.child_llama_cpp import Engine  # where llama-cpp-python is installed
 
-    engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MOST_TOKENS, decode=1))
+    engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MAX_TOKENS, decode=1))
     return np.concatenate([engine.logits(tokens) for tokens in texts])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=embedded_model())
-    parser.add_argument("--text", type=Path, default=TEXT, help="one text a line")
+    parser.add_argument("--text", type=Path, default=TEXT, help="one text per line")
     options = parser.parse_args()
     texts = tokenized(options.model, options.text.read_text("utf-8").splitlines())
     oracle = ReferenceModel(options.model)
@@ -81,11 +81,12 @@ def main() -> None:
         print(f"{name:24}  {kl.mean():.2e}  {agree:6.1%}  {ratio:.2f} ({low:.2f} to {high:.2f})", flush=True)
 
     print(f"{options.model.name}, {len(expected)} positions")
-    print(f"{'':24}  {'mean KL':8}  top-1   times llama.cpp's")
+    print(f"{'':24}  {'mean KL':8}  top-1   ratio to llama.cpp")
     report("llama.cpp", theirs)
     for isa in _native.isas():
-        for few in (False, True):
-            report(f"{isa}, {'few' if few else 'many'} rows", our_logits(options.model, isa, few, texts))
+        for decode in (False, True):
+            name = f"{isa}, {'decode' if decode else 'prefill'}"
+            report(name, our_logits(options.model, isa, decode, texts))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fixtures that many tests share. The tests run against the installed package."""
+"""Shared fixtures. The tests run against the installed package."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hypothesis import settings
 
 import binhdan
 
-# How long an example takes is a benchmark's business: machines are shared.
+# No deadline per example, because machines are shared.
 settings.register_profile("binhdan", deadline=None)
 settings.load_profile("binhdan")
 
-# A shell makes what it starts in the background deaf to Ctrl-C, and that is inherited: tests send it.
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that; tests send SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The user's settings for Hugging Face's hub, which huggingface_hub reads once, are not the tests'.
-for setting in [name for name in os.environ if name.startswith("HF_")]:
-    del os.environ[setting]
+# Remove the user's settings for the Hugging Face hub, before huggingface_hub reads them.
+for variable in [name for name in os.environ if name.startswith("HF_")]:
+    del os.environ[variable]
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,8 @@ def model() -> Iterator[binhdan.Model]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of data that lies beside a checkout; tests that need it are skipped where it is not."""
+    """The folder of shared data next to the checkout; skips the test if it does not exist."""
     folder = Path(os.environ.get("BINHDAN_SHARED") or Path(__file__).parents[2] / "shared")
     if not folder.is_dir():
-        pytest.skip(f"no shared data at {folder}")
+        pytest.skip(f"expected shared data in {folder}; set BINHDAN_SHARED")
     return folder

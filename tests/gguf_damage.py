@@ -1,4 +1,4 @@
-"""Opens files through the C ABI as an app would, and says what came of it."""
+"""Opens damaged files through the C ABI and checks the errors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from api.abi import ffi, last_error, lib
 
-# What a damaged file may give. Anything else (INTERNAL, OUT_OF_MEMORY, a crash) is a bug.
-REFUSALS = {lib.BINHDAN_BAD_FORMAT, lib.BINHDAN_UNSUPPORTED, lib.BINHDAN_INVALID_ARGUMENT}
+# The valid errors for a damaged file. Anything else (INTERNAL, OUT_OF_MEMORY, a crash) is a bug.
+REJECTIONS = {lib.BINHDAN_BAD_FORMAT, lib.BINHDAN_UNSUPPORTED, lib.BINHDAN_INVALID_ARGUMENT}
 
 
 def inspect(path: Path) -> dict[str, Any] | None:
-    """The description of a file, or None when it was refused in good order."""
+    """Returns the description of a file, or None if it was rejected with a valid error."""
     size = ffi.new("size_t *")
     status = lib.binhdan_inspect(str(path).encode(), ffi.NULL, 0, size)
     if status != lib.BINHDAN_TOO_SMALL:
-        check_refusal(status)
+        check_rejection(status)
         return None
     text = ffi.new("char[]", size[0])
     assert lib.binhdan_inspect(str(path).encode(), text, size[0], size) == lib.BINHDAN_OK, last_error()
@@ -28,26 +28,26 @@ def inspect(path: Path) -> dict[str, Any] | None:
 
 
 def open_and_close(path: Path) -> bool:
-    """Whether the model opened; when not, it was refused in good order."""
+    """Returns whether the model opened; if not, checks the error."""
     model = ffi.new("binhdan_model *")
     status = lib.binhdan_model_open(str(path).encode(), ffi.NULL, model)
     if status == lib.BINHDAN_OK:
         assert lib.binhdan_model_close(model[0]) == lib.BINHDAN_OK
         return True
-    check_refusal(status)
+    check_rejection(status)
     return False
 
 
-def check_refusal(status: int) -> None:
+def check_rejection(status: int) -> None:
     message = last_error()
-    assert status in REFUSALS, (status, message)
+    assert status in REJECTIONS, (status, message)
     controls = [character for character in message if unicodedata.category(character) == "Cc"]
     assert message and not controls and len(message) < 2000, message
 
 
 @dataclass
 class Patched:
-    """A file whose bytes are changed for one test and put back after it."""
+    """A file whose bytes a test changes and restores."""
 
     path: Path
     whole: bytes

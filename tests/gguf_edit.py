@@ -1,25 +1,24 @@
-"""Copies of a GGUF file with other metadata."""
+"""Copies GGUF files with changed metadata."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gguf
 
 
 def with_metadata(source: Path, target: Path, changes: dict[str, str | None]) -> Path:
-    """Copies `source` with these string values; None leaves the key out."""
+    """Copies `source` to `target` with these string values; None removes a key. Returns `target`."""
     reader = gguf.GGUFReader(source)
-    architecture = _value(reader.fields["general.architecture"])
+    architecture = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(target, architecture)
-    written = {"general.architecture", "GGUF.version", "GGUF.tensor_count", "GGUF.kv_count"}
+    automatic = {"general.architecture", "GGUF.version", "GGUF.tensor_count", "GGUF.kv_count"}
     for name, field in reader.fields.items():
-        if name in written | changes.keys():
+        if name in automatic | changes.keys():
             continue
         kind = field.types[0]
         element = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, _value(field), kind, element)
+        writer.add_key_value(name, field.contents(), kind, element)
     for name, text in changes.items():
         if text is not None:
             writer.add_string(name, text)
@@ -30,7 +29,3 @@ def with_metadata(source: Path, target: Path, changes: dict[str, str | None]) ->
     writer.write_tensors_to_file()
     writer.close()
     return target
-
-
-def _value(field: Any) -> Any:
-    return field.contents()

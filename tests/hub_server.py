@@ -1,4 +1,4 @@
-"""A hub on this machine: the endpoints that fetching a file needs, and ways to go wrong."""
+"""A local model hub: the endpoints for downloading a file, with optional faults."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """`repos`: repository -> file name -> bytes. Keeps a record of what was asked."""
+    """`repos`: repository → file name → bytes. Records the Range headers of the requests."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repos: dict[str, dict[str, bytes]] = {}
-        self.stall_after: int | None = None  # a download stands still after so many bytes
-        self.broken = False  # sends other bytes than it promises
+        self.stall_after: int | None = None  # a download stalls after so many bytes
+        self.broken = False  # sends bytes that do not match the ETag
         self.ranges: list[str | None] = []  # Range headers of the downloads
 
     @property
@@ -84,15 +84,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             self._answer(200, data, head)
             return
-        wanted = self.headers.get("Range")
-        self.server.ranges.append(wanted)
-        start = int(re.fullmatch(r"bytes=(\d+)-.*", wanted)[1]) if wanted else 0  # type: ignore[index]
+        range_ = self.headers.get("Range")
+        self.server.ranges.append(range_)
+        start = int(re.fullmatch(r"bytes=(\d+)-.*", range_)[1]) if range_ else 0  # type: ignore[index]
         body = data[start:]
         if self.server.broken:
             body = bytes(byte ^ 1 for byte in body)
-        if wanted:
+        if range_:
             head["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._answer(206 if wanted else 200, body, head, self.server.stall_after)
+        self._answer(206 if range_ else 200, body, head, self.server.stall_after)
 
     def _answer(
         self, code: int, body: bytes, head: dict[str, str] | None = None, stall: int | None = None
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(body if stall is None else body[:stall])
         if stall is not None:
-            self.rfile.read(1)  # until the client goes
+            self.rfile.read(1)  # blocks until the client disconnects
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_hub() -> Iterator[Hub]:
-    """A hub on a free port of the loopback device."""
+    """Yields a hub on a free loopback port."""
     with Hub() as hub:
         thread = threading.Thread(target=hub.serve_forever, args=(0.05,))
         thread.start()

@@ -1,4 +1,4 @@
-"""Small tools of the converter's tests."""
+"""Helpers for tests of the converter."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy.typing as npt
 
 
 def keys_of(file: Path) -> dict[str, Any]:
-    """A GGUF file's metadata, as the gguf package reads it."""
+    """Returns the metadata of a GGUF file, read by the gguf package."""
     return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
 
 
 def values_of(file: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """A GGUF file's tensors, as the gguf package dequantizes them."""
+    """Returns the tensors of a GGUF file, dequantized by the gguf package."""
     return {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(file).tensors}
 
 
 def edit_json(path: Path, **changes: Any) -> None:
+    """Replaces top-level keys of a JSON file."""
     value = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(value | changes, ensure_ascii=False), "utf-8")

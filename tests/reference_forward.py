@@ -1,8 +1,7 @@
-"""The oracle: a float64 forward of llama, qwen2 and qwen3 on a GGUF file, for reading and not for speed.
+"""The oracle: a float64 forward pass of llama, qwen2 and qwen3 on a GGUF file, written to be read.
 
-It shares no code with the core: the file is read and dequantized by the gguf package, the arithmetic is
-numpy's. transformers and llama.cpp agree with it (tests/goldens/). In shapes, n = positions, d = width,
-v = vocabulary.
+It shares no code with the core: the gguf package reads and dequantizes the file, numpy computes. transformers
+and llama.cpp agree with it (tests/goldens/). In shapes, n = positions, d = width, v = vocabulary.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes and constants, from the file's keys."""
+    """Sizes and constants from the keys of the file."""
 
     architecture: str
     layers: int
@@ -40,7 +39,7 @@ class Config:
 
 
 class ReferenceModel:
-    """A GGUF file's weights as float64."""
+    """A model with the weights of a GGUF file in float64."""
 
     def __init__(self, path: Path | str) -> None:
         reader = gguf.GGUFReader(path)
@@ -52,7 +51,7 @@ class ReferenceModel:
         }
 
     def logits(self, tokens: list[int]) -> Array:
-        """Next-token logits after each of ``tokens``, (n, v)."""
+        """Returns the next-token logits after each of ``tokens``, (n, v)."""
         w, c = self.weights, self.config
         x = w["token_embd.weight"][tokens]  # (n, d)
         cos, sin = rope_angles(c, len(tokens), w.get("rope_freqs.weight"))
@@ -63,7 +62,7 @@ class ReferenceModel:
         return x @ w.get("output.weight", w["token_embd.weight"]).T
 
     def greedy(self, tokens: list[int], count: int, ends: tuple[int, ...] = ()) -> list[int]:
-        """The ``count`` most likely tokens that follow, fewer when one of ``ends`` comes (it is left out)."""
+        """Returns up to ``count`` greedy tokens; stops before the first of ``ends``."""
         out: list[int] = []
         while len(out) < count:
             token = int(self.logits(tokens + out)[-1].argmax())
@@ -104,8 +103,8 @@ class ReferenceModel:
 def _read_config(keys: dict[str, Any]) -> Config:
     architecture = keys["general.architecture"]
 
-    def get(key: str, otherwise: Any = None) -> Any:
-        return keys.get(f"{architecture}.{key}", otherwise)
+    def get(key: str, default: Any = None) -> Any:
+        return keys.get(f"{architecture}.{key}", default)
 
     heads = get("attention.head_count")
     head_dim = get("attention.key_length", get("embedding_length") // heads)
@@ -138,7 +137,7 @@ def softmax(x: Array) -> Array:
 
 
 def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]:
-    """Cosines and sines of positions 0 … n-1, (n, rope_dims / 2) each. YaRN: arXiv:2309.00071."""
+    """Returns cosines and sines of positions 0 … n-1, (n, rope_dims / 2) each. YaRN: arXiv:2309.00071."""
     pair = np.arange(c.rope_dims // 2, dtype=np.float64)
     frequency = c.rope_base ** (-2 * pair / c.rope_dims)
     if factors is not None:
@@ -148,15 +147,15 @@ def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]
         frequency = frequency / c.rope_factor
     elif c.rope_scaling == "yarn":
 
-        def pair_that_turns(times: float) -> float:  # within the original context
+        def pair_with_rotations(count: float) -> float:  # full rotations in the original context
             return (
                 c.rope_dims
-                * math.log(c.rope_original_context / (times * 2 * math.pi))
+                * math.log(c.rope_original_context / (count * 2 * math.pi))
                 / (2 * math.log(c.rope_base))
             )
 
-        low = max(math.floor(pair_that_turns(c.beta_fast)), 0)
-        high = min(math.ceil(pair_that_turns(c.beta_slow)), c.rope_dims - 1)
+        low = max(math.floor(pair_with_rotations(c.beta_fast)), 0)
+        high = min(math.ceil(pair_with_rotations(c.beta_slow)), c.rope_dims - 1)
         keep = 1 - np.clip((pair - low) / max(high - low, 0.001), 0, 1)
         frequency = frequency * keep + frequency / c.rope_factor * (1 - keep)
         scale = c.rope_attention_factor * (1 + 0.1 * math.log(c.rope_factor))
@@ -165,7 +164,7 @@ def rope_angles(c: Config, n: int, factors: Array | None) -> tuple[Array, Array]
 
 
 def rotate(x: Array, cos: Array, sin: Array, dims: int, interleaved: bool) -> Array:
-    """RoPE on (n, heads, head_dim): pairs (0, 1), (2, 3)… if interleaved, else (0, dims/2), (1, …)…"""
+    """Applies RoPE to (n, heads, head_dim): pairs (0, 1), (2, 3)… if interleaved, else (0, dims/2), …"""
     half = dims // 2
     first, second = (
         (slice(0, dims, 2), slice(1, dims, 2)) if interleaved else (slice(0, half), slice(half, dims))
@@ -188,16 +187,16 @@ def log_softmax(x: npt.NDArray[Any]) -> Array:
 
 
 def divergences(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> Array:
-    """KL(expected ‖ got) of next-token distributions at every position, in nats, (n,); from logits (n, v)."""
+    """Returns KL(expected ‖ got) of next-token distributions, in nats, (n,), from logits (n, v)."""
     p, q = log_softmax(expected), log_softmax(got)
     return np.asarray(np.sum(np.exp(p) * (p - q), axis=-1))
 
 
 def mean_kl(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Mean of divergences()."""
+    """Returns the mean of divergences(), in nats."""
     return float(divergences(expected, got).mean())
 
 
 def top1_agreement(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """The share of positions where both have the same most likely token."""
+    """Returns the share of positions where both have the same most likely token."""
     return float(np.mean(expected.argmax(axis=-1) == got.argmax(axis=-1)))

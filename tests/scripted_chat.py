@@ -1,4 +1,4 @@
-"""A chat server that does what a test tells it, good or bad, behind the real chat page."""
+"""A chat server with scripted replies, valid or faulty, that serves the real chat page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from binhdan.runtime.server.api import page
 CUT = "cut"  # a step: the connection breaks
 DONE = b"data: [DONE]\n\n"
 
-# Bytes are sent, numbers are seconds to wait.
+# Bytes to send, seconds to wait, or CUT.
 Step = bytes | float | str
 
 
 @dataclass
 class Reply:
+    """An event stream, or with another `status` than 200, an error."""
+
     steps: list[Step] = field(default_factory=list)
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -30,33 +32,34 @@ class Reply:
 
 
 def event(value: dict[str, Any]) -> bytes:
+    """Returns a server-sent event."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
-def piece(content: str | None = None, *, reasoning: str | None = None, finish: str | None = None) -> bytes:
-    """One chunk of an answer."""
+def chunk(content: str | None = None, *, reasoning: str | None = None, finish: str | None = None) -> bytes:
+    """Returns a chunk of a streamed answer."""
     delta = {"content": content, "reasoning_content": reasoning}
     return event({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
 
 def usage(tokens: int = 3, **bill: Any) -> bytes:
-    """The last chunk. `bill` is usage.binhdan."""
+    """Returns the last chunk. `bill` becomes usage.binhdan."""
     counts = {"prompt_tokens": 20, "completion_tokens": tokens, "total_tokens": 20 + tokens}
     return event({"choices": [], "usage": counts | ({"binhdan": bill} if bill else {})})
 
 
-def whole(text: str, **bill: Any) -> Reply:
-    """A good answer."""
-    return Reply([piece(text), piece(finish="stop"), usage(**bill), DONE])
+def complete(text: str, **bill: Any) -> Reply:
+    """Returns a valid answer."""
+    return Reply([chunk(text), chunk(finish="stop"), usage(**bill), DONE])
 
 
 class ScriptedChat:
-    """`app` answers each question with the next of `replies`; `bodies` are the requests that came."""
+    """`app` answers each request with the next of `replies`; `bodies` are the received requests."""
 
     def __init__(self) -> None:
         self.replies: deque[Reply] = deque()
         self.bodies: list[dict[str, Any]] = []
-        self.gone = 0  # answers that the client did not wait for
+        self.disconnects = 0  # answers that the client cancelled
         self.app = FastAPI()
         self.app.include_router(page.router)
         self.app.get("/v1/models")(self._models)
@@ -82,5 +85,5 @@ class ScriptedChat:
                 else:
                     await asyncio.sleep(float(step))
         except asyncio.CancelledError:
-            self.gone += 1
+            self.disconnects += 1
             raise

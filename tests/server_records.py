@@ -1,4 +1,4 @@
-"""Records and bills for the tests of the server: plain values, with what a test is about in the call."""
+"""Records and bills with default values, for tests of the server; a test passes the fields it needs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bill(**changes: Any) -> Bill:
 
 
 def counted(path: Path) -> int:
-    """Answers that another program finds in a ledger's file."""
+    """Returns the number of answers in a ledger's file, read over a second connection."""
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         (answers,) = database.execute("SELECT coalesce(sum(answers), 0) FROM usage").fetchone()

@@ -1,4 +1,4 @@
-"""The real server around the embedded model, for tests."""
+"""Runs the real server with the embedded model, for tests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ANSWER = "hà nội là thủ đô của việt nam"
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[str]:
-    """The base URL of a ready server with these settings (fields of ServerConfig)."""
+    """Yields the base URL of a ready server with these settings (fields of ServerConfig)."""
     app = create_app(ServerConfig.model_validate({"threads": 1} | settings))
     with running(app) as url:
         deadline = time.monotonic() + 60
         while httpx.get(f"{url}/readyz", timeout=30).status_code != 200:
-            assert time.monotonic() < deadline, "the server does not become ready"
+            assert time.monotonic() < deadline, "the server was not ready within 60 s"
             time.sleep(0.02)
         yield url

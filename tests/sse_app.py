@@ -1,4 +1,4 @@
-"""A server with OpenAI's API whose answers take the time that the test wants."""
+"""A server with OpenAI's API and scripted answers and timing."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 @dataclass
 class Script:
-    """What the server does."""
+    """The behaviour of the server, and a record of its requests."""
 
-    first: float = 0.05  # seconds to the first token
-    token: float = 0.01  # from token to token
-    separator: str = "\n"  # ends a line
+    first: float = 0.05  # TTFT, seconds
+    token: float = 0.01  # ITL, seconds
+    separator: str = "\n"  # the line ending
     usage: bool = True
-    markup: int = 10  # tokens of a prompt besides its words
+    markup: int = 10  # prompt tokens of the chat template
     tokenizer: bool = True
-    break_after: int | None = None  # tokens, then the connection ends
-    error_after: int | None = None  # tokens, then an error within the stream
+    break_after: int | None = None  # break the connection after so many tokens
+    error_after: int | None = None  # send an error event after so many tokens
     status: int = 200
     bodies: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
-    most_running: int = 0
+    max_running: int = 0
 
 
 def make_app(script: Script) -> FastAPI:
@@ -70,13 +70,13 @@ def make_app(script: Script) -> FastAPI:
 
     async def stream(tokens: int, usage: dict[str, Any]) -> AsyncIterator[str]:
         script.running += 1
-        script.most_running = max(script.most_running, script.running)
+        script.max_running = max(script.max_running, script.running)
         try:
             yield event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
             for number in range(tokens):
                 await asyncio.sleep(script.token if number else script.first)
                 if number == script.break_after:
-                    raise ConnectionError("as the test wants it")
+                    raise ConnectionError("scripted by the test")
                 if number == script.error_after:
                     yield event({"error": {"message": "engine lost"}})
                     return

@@ -1,7 +1,7 @@
-"""Tiny random models for the tests: GGUF files of every architecture × type, and Hugging Face checkpoints.
+"""Tiny random models for tests: GGUF files of every architecture × type, and Hugging Face checkpoints.
 
-Everything follows from names and a seed through PCG64's raw stream, which numpy promises never to change, so
-the committed goldens stay valid.
+All values derive from tensor names and a seed through the raw stream of PCG64. numpy guarantees that this
+stream never changes, so the committed goldens stay valid.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ TYPES: Final = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A tiny decoder. Row lengths are multiples of 256, as the k-quants want them."""
+    """The shape of a tiny decoder. Row lengths are multiples of 256, as the k-quants require."""
 
     architecture: str = "llama"
     type: str = "F32"  # of the matrices
     rope: Rope = "default"
     tied: bool = False
-    bias: bool = False  # of Q, K and V; qwen2 has it always
+    bias: bool = False  # of Q, K and V; always in qwen2
     vocabulary: VocabularyKind = "gpt2"
     layers: int = 2
     width: int = 256
@@ -68,13 +68,13 @@ def random_bytes(name: str, count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 
 def uniform(name: str, shape: tuple[int, ...], limit: float, seed: int = 0) -> Floats:
-    """Values in [-limit, limit) that F16 holds exactly."""
+    """Returns values in [-limit, limit) that F16 represents exactly."""
     raw = random_bytes(name, 4 * int(np.prod(shape)), seed).view("<u4").astype(np.float64)
     return ((raw / 2**31 - 1) * limit).astype(np.float16).astype(np.float32).reshape(shape)
 
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
-    """Weights of a size that keeps activations near 1: norms around 1, matrices around 1 / sqrt(row)."""
+    """Returns weights that keep activations near 1: norms near 1, matrices of about 1 / sqrt(row length)."""
     if "norm" in name:
         return (1 + uniform(name, shape, 0.25, seed)).astype(np.float16).astype(np.float32)
     if len(shape) == 1:
@@ -82,8 +82,8 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
     return uniform(name, shape, 2.5 / shape[-1] ** 0.5, seed)
 
 
-# Where a block keeps its scales: bytes of d and dmin, and dmin's size that brings the mean near zero.
-_SCALES: Final = {
+# Scales of a block: offsets of d and dmin in bytes, and the ratio dmin / d that brings the mean near zero.
+_SCALE_LAYOUT: Final = {
     "Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0.0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
     "Q6_K": (208, None, 0.0), "IQ4_NL": (0, None, 0.0), "IQ4_XS": (0, None, 0.0),
 }  # fmt: skip
@@ -92,16 +92,17 @@ _SCALES: Final = {
 def random_blocks(
     name: str, shape: tuple[int, int], type: str, deviation: float, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Random bits in a type that gguf-py cannot encode, (rows, bytes), scaled to a standard deviation."""
+    """Returns random blocks of a type that gguf-py cannot encode, (rows, bytes), scaled to `deviation`."""
     kind = GGMLQuantizationType[type]
     block, size = GGML_QUANT_SIZES[kind]
-    d_at, dmin_at, ratio = _SCALES[type]
+    d_offset, dmin_offset, ratio = _SCALE_LAYOUT[type]
     blocks = random_bytes(name, shape[0] * shape[1] // block * size, seed).reshape(-1, size)
 
     def set_scale(d: npt.NDArray[np.float64]) -> None:
-        blocks[:, d_at : d_at + 2] = d.astype("<f2").view(np.uint8).reshape(-1, 2)
-        if dmin_at is not None:
-            blocks[:, dmin_at : dmin_at + 2] = (d * ratio).astype("<f2").view(np.uint8).reshape(-1, 2)
+        blocks[:, d_offset : d_offset + 2] = d.astype("<f2").view(np.uint8).reshape(-1, 2)
+        if dmin_offset is not None:
+            dmin = (d * ratio).astype("<f2")
+            blocks[:, dmin_offset : dmin_offset + 2] = dmin.view(np.uint8).reshape(-1, 2)
 
     set_scale(np.ones(len(blocks)))
     unit = float(gguf.dequantize(blocks[:256], kind).std())
@@ -122,14 +123,14 @@ SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 @cache
 def byte_alphabet() -> dict[int, str]:
-    """GPT-2's printable stand-ins for the 256 bytes."""
+    """Returns GPT-2's printable characters for the 256 bytes."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in printable]
     return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
 
 
 def learn_merges(words: list[list[str]], count: int) -> list[tuple[str, str]]:
-    """BPE (Sennrich et al. 2016): merge the most frequent pair, again and again."""
+    """Learns `count` BPE merges (Sennrich et al. 2016): each merges the most frequent pair of `words`."""
     merges: list[tuple[str, str]] = []
     for _ in range(count):
         pairs = Counter(pair for word in words for pair in pairwise(word))
@@ -146,7 +147,7 @@ def learn_merges(words: list[list[str]], count: int) -> list[tuple[str, str]]:
 
 @cache
 def byte_level_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
-    """(tokens, merges): 3 special tokens, 256 bytes, 61 merges: 320 tokens."""
+    """Returns (tokens, merges): 320 tokens = 3 special tokens + 256 bytes + 61 merges."""
     alphabet = byte_alphabet()
     words = [[alphabet[b] for b in (" " + word).encode()] for word in _TEXT.split()]
     merges = learn_merges(words, 61)
@@ -155,7 +156,7 @@ def byte_level_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
 
 @cache
 def sentencepiece_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
-    """(tokens, merges): <unk>, <s>, </s>, 256 bytes, merges and characters: 384 tokens."""
+    """Returns (tokens, merges): 384 tokens = <unk>, <s>, </s>, 256 bytes, merges and characters."""
     words = [list("▁" + word) for word in _TEXT.split()]
     characters = sorted({c for word in words for c in word})
     merges = learn_merges(words, 384 - 259 - len(characters))
@@ -203,7 +204,7 @@ def _write_vocabulary(writer: gguf.GGUFWriter, kind: str) -> None:
 
 
 def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """GGUF names → (rows, row length), or (length,)."""
+    """Returns GGUF names → (rows, row length), or (length,)."""
     s, v = shape, vocabulary_size(shape.vocabulary)
     q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
     out: dict[str, tuple[int, ...]] = {"token_embd.weight": (v, s.width), "output_norm.weight": (s.width,)}
@@ -225,7 +226,7 @@ def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def write_gguf(path: Path, shape: Shape) -> Path:
-    """Writes a random model."""
+    """Writes a GGUF file with random weights. Returns `path`."""
     s = shape
     writer = gguf.GGUFWriter(path, s.architecture)
     writer.add_name(f"tiny-{s.architecture}-{s.type}")
@@ -262,7 +263,7 @@ def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any
     if len(dims) == 1:
         return random_tensor(name, dims, s.seed), GGMLQuantizationType.F32
     kind = GGMLQuantizationType[s.type]
-    if s.type in _SCALES:
+    if s.type in _SCALE_LAYOUT:
         deviation = float(random_tensor(name, dims, s.seed).std())
         return random_blocks(name, (dims[0], dims[1]), s.type, deviation, s.seed), kind
     return gguf.quantize(random_tensor(name, dims, s.seed), kind), kind
@@ -277,7 +278,7 @@ QWEN2_REGEX: Final = (
 )
 SMALL: Final = Shape(width=64, feed_forward=128, heads=4, kv_heads=2, head_dim=16, context=128)
 
-# The checkpoints that transformers and llama.cpp computed goldens for.
+# The checkpoints of the goldens by transformers and llama.cpp.
 GOLDEN_SHAPES: Final = {
     "llama": replace(SMALL, architecture="llama"),
     "llama-spm-tied": replace(SMALL, architecture="llama", vocabulary="llama", tied=True),
@@ -290,7 +291,7 @@ GOLDEN_SHAPES: Final = {
 
 
 def hf_config(shape: Shape) -> dict[str, Any]:
-    """config.json, in the form of transformers 4 (the embedded model's checkpoint has that of 5)."""
+    """Returns config.json as transformers 4 writes it (the embedded model's checkpoint: transformers 5)."""
     s = shape
     scaling: dict[str, Any] | None = {
         "default": None,
@@ -313,7 +314,7 @@ def hf_config(shape: Shape) -> dict[str, Any]:
 
 
 def hf_tensors(shape: Shape) -> dict[str, Floats]:
-    """Hugging Face names → values, all exact in F16."""
+    """Returns Hugging Face names → values, all exact in F16."""
     names = {
         "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
         "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
@@ -331,7 +332,7 @@ def hf_tensors(shape: Shape) -> dict[str, Floats]:
 
 
 def hf_tokenizer(kind: str) -> dict[str, Any]:
-    """tokenizer.json."""
+    """Returns tokenizer.json."""
     byte_level = kind == "gpt2"
     tokens, merges = byte_level_vocabulary() if byte_level else sentencepiece_vocabulary()
     specials = SPECIALS if byte_level else ("<unk>", "<s>", "</s>")
@@ -369,7 +370,7 @@ def hf_tokenizer(kind: str) -> dict[str, Any]:
 
 
 def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str = "F16") -> Path:
-    """Writes a Hugging Face checkpoint, its weights split over ``shards`` files."""
+    """Writes a Hugging Face checkpoint with its weights in ``shards`` files. Returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     spm = shape.vocabulary == "llama"
     tokenizer_config: dict[str, Any] = {
@@ -403,7 +404,7 @@ def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str 
 
 
 def write_safetensors(path: Path, tensors: dict[str, Floats], dtype: str = "F32") -> None:
-    """A plain writer, so that hostile variants are one edit away and bfloat16 needs no torch."""
+    """Writes a safetensors file. Not the safetensors package, which needs torch for bfloat16."""
     header: dict[str, Any] = {}
     data = b""
     for name, values in tensors.items():

@@ -1,4 +1,4 @@
-"""A real uvicorn on a free port of the loopback device, in a thread of the test's own process."""
+"""Runs uvicorn on a free loopback port, in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import uvicorn
 
 @contextmanager
 def running(app: Any, **options: Any) -> Iterator[str]:
-    """Serves an ASGI app and gives its base URL, "http://127.0.0.1:PORT". `options` are uvicorn.Config's.
+    """Serves an ASGI app and yields its base URL, "http://127.0.0.1:PORT". `options`: of uvicorn.Config.
 
-    The app's lifespan has begun when the URL is given, and has ended when the context is left; requests that
-    still run then have two seconds.
+    The app's lifespan starts before the yield and ends before the context exits. Requests that still run at
+    exit get two seconds to finish.
     """
     defaults = {
         "loop": "auto",
@@ -41,4 +41,4 @@ def running(app: Any, **options: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(30)
-            assert not thread.is_alive(), "the server did not end"
+            assert not thread.is_alive(), "the server did not stop within 30 s"

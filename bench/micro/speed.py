@@ -60,13 +60,13 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
     answers = [_answer(model, prompt, decode, seed=run) for run in range(runs + 1)][1:]
     bandwidth = max(before, core.measure_bandwidth(threads))
 
-    prompt_rates = sorted(prompt / answer.timings.prompt for answer in answers)
+    prompt_rates = sorted(prompt / answer.timings.prefill for answer in answers)
     decode_rates = sorted(answer.tokens_per_second for answer in answers)
     read_per_s = median(decode_rates) * bytes_of_step(model.info, prompt + (decode - 1) / 2)
     return Speed(
         prompt_tokens_per_s=median(prompt_rates),
         decode_tokens_per_s=median(decode_rates),
-        first_token_ms=median(answer.timings.first_token for answer in answers) * 1e3,
+        first_token_ms=median(answer.timings.ttft for answer in answers) * 1e3,
         gb_per_s=read_per_s / 1e9,
         bandwidth_share=read_per_s / bandwidth,
         bandwidth_gb_per_s=bandwidth / 1e9,

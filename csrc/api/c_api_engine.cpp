@@ -28,15 +28,17 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.context = option("context (the model's is the most)", given.context, trained, trained);
   options.max_sequences = option("max_sequences", given.max_sequences, options.max_sequences, kMaxSequences);
   options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
-  options.prompt_chunk =
-      option("prompt_chunk", given.prompt_chunk, static_cast<int32_t>(options.prompt_chunk), kMaxChunk);
+  options.prefill_chunk =
+      option("prefill_chunk", given.prefill_chunk, static_cast<int32_t>(options.prefill_chunk), kMaxChunk);
   constexpr int64_t kMillisecond = 1'000'000;
-  const auto stall = static_cast<int32_t>(options.most_stall_ns / kMillisecond);
-  options.most_stall_ns =
-      option("most_stall_ms", given.most_stall_ms, stall, std::numeric_limits<int32_t>::max()) * kMillisecond;
-  options.kv_bytes = given.kv_bytes ? given.kv_bytes : usable_memory() / 4;
+  const auto stall = static_cast<int32_t>(options.max_decode_stall_ns / kMillisecond);
+  options.max_decode_stall_ns =
+      option("max_decode_stall_ms", given.max_decode_stall_ms, stall, std::numeric_limits<int32_t>::max()) *
+      kMillisecond;
+  options.max_kv_bytes = given.max_kv_bytes ? given.max_kv_bytes : usable_memory() / 4;
   options.cache_folder = given.cache_folder ? given.cache_folder : "";
-  options.cache_folder_bytes = given.cache_folder_bytes ? given.cache_folder_bytes : uint64_t{4} << 30;
+  options.max_cache_folder_bytes =
+      given.max_cache_folder_bytes ? given.max_cache_folder_bytes : uint64_t{4} << 30;
   if (given.kv_type != BINHDAN_KV_F16 && given.kv_type != BINHDAN_KV_Q8_0)
     fail(Code::invalid_argument, "kv_type: expected 0 or 1, got ", given.kv_type);
   options.kv_type = given.kv_type == BINHDAN_KV_Q8_0 ? KvType::q8_0 : KvType::f16;
@@ -47,7 +49,7 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
 }
 
 engine::Request engine_request(const binhdan_request& given) {
-  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_WANT_MASK | BINHDAN_NO_CACHE;
+  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_USE_MASK | BINHDAN_NO_CACHE;
   if (given.flags & ~kKnown)
     fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
   if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
@@ -71,7 +73,7 @@ engine::Request engine_request(const binhdan_request& given) {
   for (const auto& stop : array(given.stop, given.n_stop, "stop"))
     request.stops.emplace_back(api::text(stop.text, stop.size, "stop.text"));
   request.ignore_eos = given.flags & BINHDAN_IGNORE_EOS;
-  request.want_mask = given.flags & BINHDAN_WANT_MASK;
+  request.use_mask = given.flags & BINHDAN_USE_MASK;
   request.use_cache = !(given.flags & BINHDAN_NO_CACHE);
   request.cache_salt = given.cache_salt;
   return request;
@@ -101,7 +103,7 @@ struct EventBox {
     event.prompt_tokens = source.prompt_tokens;
     event.answer_tokens = source.answer_tokens;
     event.queue_ns = source.queue_ns;
-    event.prompt_ns = source.prompt_ns;
+    event.prefill_ns = source.prefill_ns;
     event.decode_ns = source.decode_ns;
     event.cached_tokens = source.cached_tokens;
   }
@@ -143,7 +145,7 @@ int32_t binhdan_engine_describe(binhdan_engine handle, binhdan_engine_info* out)
     info.running = now.running;
     info.waiting = now.waiting;
     info.kv_bytes = now.kv_bytes;
-    info.kv_limit = now.options.kv_bytes;
+    info.max_kv_bytes = now.options.max_kv_bytes;
     info.cache_bytes = now.cache_bytes;
     write_struct(out, "binhdan_engine_info", info);
   });

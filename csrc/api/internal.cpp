@@ -28,7 +28,7 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
   for (size_t begin = 0; begin < tokens.size(); begin += kChunk) {
     const size_t count = std::min(kChunk, tokens.size() - begin);
     state.reserve(static_cast<int64_t>(count));
-    const model::Chunk chunk{&state, tokens.subspan(begin, count), model::Wanted::all_logits, few};
+    const model::Chunk chunk{&state, tokens.subspan(begin, count), model::Outputs::all_logits, few};
     forward.run({&chunk, 1});
     for (size_t i = 0; i < count; ++i) row(static_cast<int64_t>(begin + i), forward.logits(0, i));
   }

@@ -32,7 +32,7 @@ class Workload {
     for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
       const auto part = tokens.subspan(begin, std::min(static_cast<size_t>(chunk), tokens.size() - begin));
       const bool last = begin + part.size() == tokens.size();
-      run({&states_[0], part, last ? model::Wanted::last_logits : model::Wanted::nothing, false});
+      run({&states_[0], part, last ? model::Outputs::last_logits : model::Outputs::none, false});
     }
   }
   // One token of every sequence.
@@ -40,7 +40,7 @@ class Workload {
     std::vector<model::Chunk> chunks;
     for (model::SequenceState& state : states_) {
       state.reserve(1);
-      chunks.push_back({&state, token, model::Wanted::last_logits, true});
+      chunks.push_back({&state, token, model::Outputs::last_logits, true});
     }
     forward_.run(chunks);
   }
@@ -76,21 +76,21 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
   check("sequences", sequences, 1, kMostSequences);
 
   const std::vector<text::Token> tokens(static_cast<size_t>(std::max<int64_t>(prompt_tokens, 1)), 0);
-  const int64_t chunk = engine::EngineOptions{}.prompt_chunk;
+  const int64_t chunk = engine::EngineOptions{}.prefill_chunk;
   model::Forward forward(*model, threads);
   model::Profile prompt, decode;
   if (prompt_tokens > 0) {
     Workload(forward, *model, 0, 1, kv_type).prompt(tokens, chunk);
     Workload measured(forward, *model, depth, 1, kv_type);
-    forward.measure(&prompt);
+    forward.set_profile(&prompt);
     measured.prompt(tokens, chunk);
-    forward.measure(nullptr);
+    forward.set_profile(nullptr);
   }
   if (decode_tokens > 0) {
     Workload measured(forward, *model, depth, sequences, kv_type);
     const std::span<const text::Token, 1> token(tokens.data(), 1);
     measured.decode(token);
-    forward.measure(&decode);
+    forward.set_profile(&decode);
     for (int64_t i = 0; i < decode_tokens; ++i) measured.decode(token);
   }
   return {listed(prompt), listed(decode)};

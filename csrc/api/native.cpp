@@ -181,8 +181,6 @@ class Matmul {
     args_ = {.weights = matrix_.as(),
              .rows = rows,
              .cols = cols,
-             .row_begin = 0,
-             .row_end = rows,
              .activations = activations_.as(),
              .activation_stride = ActivationLayout(format, cols).stride,
              .m = m,

@@ -13,10 +13,10 @@
 namespace binhdan {
 namespace {
 
-// About the time that waking a parked thread takes: spinning longer than that costs more than it can save.
+// About the time that it takes to wake a parked thread. A longer spin costs more than it can save.
 constexpr int64_t kSpinNs = 50'000;
 
-// Thrown out of sync() in ranks whose team was broken by another rank's exception; run() never shows it.
+// sync() throws it in the other ranks when one rank has thrown. run() never passes it on.
 struct TeamBroken {};
 
 }  // namespace
@@ -28,7 +28,7 @@ struct ThreadPool::State {
   const int size;
   const int64_t process = process_id();
   std::vector<std::thread> threads;
-  std::atomic<uint32_t> running{0};  // no bool: exchanging a byte needs libatomic on RISC-V
+  std::atomic<uint32_t> running{0};  // not bool: exchanging a byte needs libatomic on RISC-V
 
   // Written by the caller of run() before start.advance().
   const std::function<void(Team&)>* work = nullptr;  // null: the threads end
@@ -41,8 +41,8 @@ struct ThreadPool::State {
   Gate done;
   std::atomic<int> unfinished{0};
 
-  // How many items of each rank's share were taken in deal(). Phases between barriers use two sets in turn:
-  // one is made zero while the other is in use.
+  // Items taken of each rank's share in distribute(). The phases between barriers use two sets in turn: sync()
+  // clears the set of the next phase while the other one is in use.
   struct alignas(kCacheLine) Taken {
     std::atomic<int64_t> items{0};
   };
@@ -96,7 +96,7 @@ void ThreadPool::State::serve(Team team) {
   for (uint32_t seen = 0;; ++seen) {
     start.wait_past(seen);
     if (!work) return;
-    Team fresh = team;  // its phases begin at 0
+    Team fresh = team;  // with phase 0
     work_as(fresh);
     if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) done.advance();
   }
@@ -109,8 +109,8 @@ void ThreadPool::State::stop() {
 }
 
 ThreadPool::ThreadPool(int threads) {
-  if (threads < 1) fail(Code::invalid_argument, "a thread pool needs at least 1 thread, got ", threads);
-  // With more threads than cores, the one that is waited for may need the waiter's core.
+  if (threads < 1) fail(Code::invalid_argument, "threads: expected at least 1 thread, got ", threads);
+  // With more threads than cores, a spinning thread may occupy the core that another one needs.
   state_ = std::make_unique<State>(threads, threads <= usable_cores() ? kSpinNs : 0);
   try {
     for (int rank = 1; rank < threads; ++rank)
@@ -127,7 +127,7 @@ ThreadPool::~ThreadPool() {
   if (state_->process == process_id())
     state_->stop();
   else
-    // In a forked child the threads do not exist: joining would wait for ever, destroying terminate.
+    // The threads do not exist in a forked child: join() would never return, and ~thread() would terminate.
     (void)state_.release();
 }
 
@@ -137,8 +137,9 @@ int ThreadPool::size() const {
 
 void ThreadPool::run(const std::function<void(Team&)>& work) {
   State& state = *state_;
-  if (state.process != process_id()) fail(Code::closed, "a thread pool does not live on in a forked child");
-  if (state.running.exchange(1)) fail(Code::busy, "the thread pool is running already");
+  if (state.process != process_id())
+    fail(Code::closed, "this process is a forked child: the thread pool belongs to its parent");
+  if (state.running.exchange(1)) fail(Code::busy, "the thread pool is already running");
   state.error = nullptr;
   state.broken.store(false);
   state.arrived.store(0);
@@ -156,7 +157,7 @@ void ThreadPool::run(const std::function<void(Team&)>& work) {
 }
 
 void Team::sync() {
-  // The set of the next phase was last used in the one before this: nobody is there now.
+  // The next phase's set was last used in the previous phase, which every rank has left.
   pool_->state_->taken_of(rank_, ++phase_).store(0, std::memory_order_relaxed);
   if (size_ > 1) pool_->state_->sync();
 }
@@ -167,16 +168,16 @@ Range Team::share_of(int rank, int64_t count, int64_t grain) const {
           std::min(count, grains * (rank + 1) / size_ * grain)};
 }
 
-// The next piece of this rank's share, else of the next rank that has some left.
-std::optional<Range> Team::take(int64_t count, int64_t most) {
+// The next piece of this rank's share, or of the next rank whose share is not used up.
+std::optional<Range> Team::take(int64_t count, int64_t max_piece) {
   for (int i = 0; i < size_; ++i) {
     const int rank = (rank_ + i) % size_;
     const auto [begin, end] = share_of(rank, count, 1);
     std::atomic<int64_t>& taken = pool_->state_->taken_of(rank, phase_);
     const int64_t left = end - begin - taken.load(std::memory_order_relaxed);
     if (left <= 0) continue;
-    // Pieces shrink towards the end of a share: the last one to be done is what others wait for.
-    const int64_t size = std::clamp<int64_t>((left + 1) / 2, 1, most);
+    // Pieces become smaller towards the end of a share, because all ranks wait for the last one.
+    const int64_t size = std::clamp<int64_t>((left + 1) / 2, 1, max_piece);
     const int64_t first = begin + taken.fetch_add(size, std::memory_order_relaxed);
     if (first < end) return Range{first, std::min(end, first + size)};
   }

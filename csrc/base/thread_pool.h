@@ -1,5 +1,5 @@
-// A team of threads that walks one function together (SPMD): each rank does its part, sync() is the barrier.
-// Waiting spins briefly and then parks, because two workers on two cores must not burn each other's time.
+// A team of threads that runs one function together (SPMD): each rank does its part, and sync() is the barrier.
+// Waiting threads spin, then yield, then park (gate.h).
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -26,13 +26,13 @@ class Team {
   void sync();
   // This rank's share [begin, end) of `count` items cut in multiples of `grain`, equal to within one grain.
   Range share(int64_t count, int64_t grain = 1) const { return share_of(rank_, count, grain); }
-  // Calls work(begin, end) for pieces of `count` items, of at most `most` items and cut in multiples of
-  // `grain`, until all are taken: first those of this rank's share, then what slower ranks have left of
-  // theirs. Every rank calls it with the same numbers, and not twice without a sync() between.
+  // Calls work(begin, end) for pieces of `count` items until the ranks have taken all: first this rank's share,
+  // then the rest of slower ranks' shares. A piece has at most `max_piece` items and ends at a multiple of
+  // `grain`. Every rank must call it with the same numbers, and once at most between two barriers.
   template <typename Work>
-  void deal(int64_t count, int64_t grain, int64_t most, Work&& work) {
+  void distribute(int64_t count, int64_t grain, int64_t max_piece, Work&& work) {
     const int64_t grains = (count + grain - 1) / grain;
-    while (const auto piece = take(grains, std::max<int64_t>(1, most / grain)))
+    while (const auto piece = take(grains, std::max<int64_t>(1, max_piece / grain)))
       work(piece->first * grain, std::min(count, piece->second * grain));
   }
 
@@ -40,26 +40,26 @@ class Team {
   friend class ThreadPool;
   Team(ThreadPool* pool, int rank, int size) : pool_(pool), rank_(rank), size_(size) {}
   Range share_of(int rank, int64_t count, int64_t grain) const;
-  std::optional<Range> take(int64_t count, int64_t most);
+  std::optional<Range> take(int64_t count, int64_t max_piece);
 
   ThreadPool* pool_;
   int rank_, size_;
-  uint32_t phase_ = 0;  // how often it has synced
+  uint32_t phase_ = 0;  // number of calls of sync()
 };
 
 class ThreadPool {
  public:
-  // `threads` >= 1, the caller of run() included. Throws Error when threads cannot be made.
+  // `threads` >= 1 counts the caller of run(). Throws Error when a thread cannot be started.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. The first
-  // exception that a rank threw is thrown again here; it releases the other ranks by an exception out of
-  // their next sync(), so work() must not swallow what it does not know. Not reentrant; one caller at a time,
-  // else Error(busy). After a fork in the child there are no threads: throws Error(closed).
+  // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. When a rank
+  // throws, the next sync() of the others throws too, and run() rethrows the first exception; so work() must
+  // not catch exceptions of unknown types. Throws Error(busy) when it is already running, and Error(closed) in
+  // a forked child, where the threads do not exist.
   void run(const std::function<void(Team&)>& work);
 
  private:

@@ -28,15 +28,15 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOpt
                               (options.kv_type == KvType::q8_0 ? " q8_0" : "");
   const uint64_t identity = hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
   return std::make_unique<PageStore>(options.cache_folder, identity, page_bytes(model, options),
-                                     options.cache_folder_bytes);
+                                     options.max_cache_folder_bytes);
 }
 
 // One sequence at its longest must have room.
 EngineOptions within_memory(EngineOptions options, const model::Model& model) {
-  const uint64_t bytes = page_bytes(model, options), pages = options.kv_bytes / bytes;
+  const uint64_t bytes = page_bytes(model, options), pages = options.max_kv_bytes / bytes;
   if (pages == 0)
-    fail(Code::invalid_argument, "kv_bytes: expected at least ", bytes, ", the keys and values of ",
-         kKvPageTokens, " tokens, got ", options.kv_bytes);
+    fail(Code::invalid_argument, "max_kv_bytes: expected at least ", bytes, ", the keys and values of ",
+         kKvPageTokens, " tokens, got ", options.max_kv_bytes);
   if (pages < static_cast<uint64_t>(options.context) / kKvPageTokens + 1)
     options.context = std::min(options.context, static_cast<int64_t>(pages) * kKvPageTokens);
   return options;
@@ -110,7 +110,7 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
     const auto found = by_id_.find(id);
     if (found == by_id_.end()) return;  // ended meanwhile: nobody needs the mask
     Sequence& sequence = *found->second;
-    if (!sequence.wants_mask()) fail(Code::invalid_argument, "the request was not submitted with WANT_MASK");
+    if (!sequence.uses_mask()) fail(Code::invalid_argument, "the request was not submitted with USE_MASK");
     if (sequence.shared.mask) fail(Code::invalid_argument, "the mask of the next token is set already");
     sequence.shared.mask.emplace(words.begin(), words.end());
   }
@@ -195,18 +195,19 @@ void Engine::collect() {
 // with the cache is its own from here on.
 bool Engine::admit(Sequence& sequence) {
   sequence.adopt(cache_);
-  uint64_t pages = sequence.most_pages() - sequence.shared_pages();
-  for (const auto& other : running_) pages += other->most_pages() - other->shared_pages();
+  uint64_t pages = sequence.max_pages() - sequence.shared_pages();
+  for (const auto& other : running_) pages += other->max_pages() - other->shared_pages();
   const uint64_t bytes = pages * cache_.page_bytes() + cache_.bytes();
-  return bytes <= options_.kv_bytes || cache_.evict(bytes - options_.kv_bytes) >= bytes - options_.kv_bytes;
+  return bytes <= options_.max_kv_bytes ||
+         cache_.evict(bytes - options_.max_kv_bytes) >= bytes - options_.max_kv_bytes;
 }
 
-// As many prompt tokens as `most_stall_ns` buys, when somebody waits for a next token.
+// As many prompt tokens as `max_decode_stall_ns` buys, when somebody waits for a next token.
 int64_t Engine::prompt_budget(bool decoding) const {
-  if (!decoding || ns_per_prompt_token_ <= 0) return options_.prompt_chunk;
-  const double tokens = static_cast<double>(options_.most_stall_ns) / ns_per_prompt_token_;
-  if (tokens >= static_cast<double>(options_.prompt_chunk)) return options_.prompt_chunk;
-  return std::max(std::min(kLeastPrompt, options_.prompt_chunk), static_cast<int64_t>(tokens));
+  if (!decoding || ns_per_prompt_token_ <= 0) return options_.prefill_chunk;
+  const double tokens = static_cast<double>(options_.max_decode_stall_ns) / ns_per_prompt_token_;
+  if (tokens >= static_cast<double>(options_.prefill_chunk)) return options_.prefill_chunk;
+  return std::max(std::min(kLeastPrompt, options_.prefill_chunk), static_cast<int64_t>(tokens));
 }
 
 // One token of every sequence that decodes, first; then chunks of prompts up to the budget.
@@ -246,20 +247,21 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
     measure(chunks, now_ns() - start);
     std::vector<size_t> choosing;
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (chunks[i].wanted == model::Wanted::all_hidden)
+      if (chunks[i].outputs == model::Outputs::all_hidden)
         for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
           batch_[i]->take_hidden(forward_.hidden(i, row));
       batch_[i]->share(cache_);
       batch_[i]->chunk_done();
-      if (chunks[i].wanted == model::Wanted::last_logits) choosing.push_back(i);
+      if (chunks[i].outputs == model::Outputs::last_logits) choosing.push_back(i);
     }
     std::vector<std::optional<std::vector<uint32_t>>> masks;
     {
       const std::lock_guard lock(mutex_);
       for (const size_t i : choosing) masks.push_back(std::exchange(batch_[i]->shared.mask, std::nullopt));
     }
-    forward_.each(choosing.size(),
-                  [&](size_t n) { batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]); });
+    forward_.parallel_for(choosing.size(), [&](size_t n) {
+      batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]);
+    });
     for (const size_t i : choosing) batch_[i]->take_choice();
   } catch (const Error& error) {
     fail_batch(static_cast<int32_t>(error.code()), error.what());

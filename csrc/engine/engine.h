@@ -26,13 +26,13 @@ struct EngineOptions {
   int64_t context = 0;  // most tokens of one sequence, >= 1
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
-  int64_t prompt_chunk = 512;           // prompt tokens in one batch
-  int64_t most_stall_ns = 250'000'000;  // what prompts may add to a batch in which others decode, about
-  uint64_t kv_bytes = UINT64_MAX;       // most memory for keys and values, of the prefix cache too
+  int64_t prefill_chunk = 512;                // prompt tokens in one batch
+  int64_t max_decode_stall_ns = 250'000'000;  // what prompts may add to a batch in which others decode, about
+  uint64_t max_kv_bytes = UINT64_MAX;         // most memory for keys and values, of the prefix cache too
   KvType kv_type = KvType::f16;
   bool prefix_cache = true;
   std::string cache_folder;  // "": nothing is kept on disk
-  uint64_t cache_folder_bytes = 0;
+  uint64_t max_cache_folder_bytes = 0;
   bool manual_step = false;    // no thread: the caller calls step()
   bool deterministic = false;  // every row in the numeric class of few rows
 };
@@ -46,7 +46,7 @@ struct EngineInfo {
 
 class Engine {
  public:
-  // The context becomes what kv_bytes can hold, where that is less. Throws Error when it can hold nothing, or
+  // The context becomes what max_kv_bytes can hold, where that is less. Throws Error when it can hold nothing, or
   // the threads or the cache's folder cannot be made.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
   ~Engine();  // stop()

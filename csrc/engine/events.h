@@ -29,7 +29,7 @@ struct Event {
   Finish finish = Finish::none;
   int32_t status = 0;
   int32_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
-  int64_t queue_ns = 0, prompt_ns = 0, decode_ns = 0;
+  int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
 };
 
 // Any number of writers and readers. Unbounded: the engine bounds how many requests may write.

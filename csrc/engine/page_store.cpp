@@ -67,12 +67,12 @@ struct PageStore::Opened {
   std::vector<text::Token> tokens = std::vector<text::Token>(static_cast<size_t>(kKvPageTokens));
 };
 
-PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t most_bytes)
+PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t max_bytes)
     : folder_(fs::u8path(folder)),
       identity_(identity),
       page_bytes_(page_bytes),
       file_bytes_(sizeof(Header) + kKvPageTokens * sizeof(text::Token) + page_bytes),
-      most_bytes_(most_bytes) {
+      max_bytes_(max_bytes) {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (!error) fs::permissions(folder_, fs::perms::owner_all, error);
@@ -188,8 +188,8 @@ void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) 
   const Name name = name_of(chain, index);
   if (const auto found = known_.find(name.own); found != known_.end())
     return order_.splice(order_.end(), order_, found->second.order);
-  if (file_bytes_ > most_bytes_) return;
-  while (bytes() + file_bytes_ > most_bytes_) drop(order_.front());
+  if (file_bytes_ > max_bytes_) return;
+  while (bytes() + file_bytes_ > max_bytes_) drop(order_.front());
   if (write(name, chain, index, page))
     add(name);
   else

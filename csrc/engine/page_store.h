@@ -21,7 +21,7 @@ class PageStore {
  public:
   // `identity` is a hash of everything that pages depend on beside their tokens and the chain's salt. Makes
   // the folder, which its owner alone may enter, and counts what is there. Throws Error(io).
-  PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t most_bytes);
+  PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t max_bytes);
 
   // nullptr when it is not there or not whole. Throws Error(out_of_memory).
   model::KvPage load(const TokenChain& chain, size_t index);
@@ -61,7 +61,7 @@ class PageStore {
   void drop(uint64_t own);
 
   std::filesystem::path folder_;
-  uint64_t identity_, page_bytes_, file_bytes_, most_bytes_;
+  uint64_t identity_, page_bytes_, file_bytes_, max_bytes_;
   std::list<uint64_t> order_;  // own names, the one used last at the end
   std::unordered_map<uint64_t, Entry> known_;
   std::unordered_multimap<uint64_t, uint64_t> behind_;  // own names by the one before

@@ -45,7 +45,7 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
   sampler_.accept_prompt(request_.prompt);
 }
 
-size_t Sequence::most_pages() const {
+size_t Sequence::max_pages() const {
   const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), room = context_ - prompt;
   const int64_t answer = request_.kind == Request::Kind::embed ? 0
                          : request_.max_tokens < 0             ? room
@@ -98,15 +98,15 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   if (phase_ == Phase::decode) {
     state_.reserve(1);
     chunk_ = 1;
-    return {&state_, {&last_, 1}, model::Wanted::last_logits, true};
+    return {&state_, {&last_, 1}, model::Outputs::last_logits, true};
   }
   chunk_ = std::min(request_.prompt.size() - prompt_done_, static_cast<size_t>(budget));
   state_.reserve(static_cast<int64_t>(chunk_));
   const bool last = prompt_done_ + chunk_ == request_.prompt.size();
-  const model::Wanted wanted = request_.kind == Request::Kind::embed ? model::Wanted::all_hidden
-                               : last                                ? model::Wanted::last_logits
-                                                                     : model::Wanted::nothing;
-  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), wanted, deterministic};
+  const model::Outputs outputs = request_.kind == Request::Kind::embed ? model::Outputs::all_hidden
+                                 : last                                ? model::Outputs::last_logits
+                                                                       : model::Outputs::none;
+  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), outputs, deterministic};
 }
 
 void Sequence::take_hidden(std::span<const float> row) {
@@ -129,7 +129,7 @@ void Sequence::chunk_done() {
 
 void Sequence::choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
   if (request_.max_tokens == 0) return;
-  if (request_.want_mask && !mask) {
+  if (request_.use_mask && !mask) {
     kept_logits_.assign(logits.begin(), logits.end());
     phase_ = Phase::masked;
     return;
@@ -137,7 +137,7 @@ void Sequence::choose(std::span<float> logits, const std::optional<std::vector<u
   // An empty mask means "all" to the sampler; one that allows nothing ends the answer.
   static constexpr uint32_t kNothing[1] = {0};
   std::span<const uint32_t> allowed;
-  if (request_.want_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
+  if (request_.use_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
   choice_ = sampler_.sample(logits, allowed);
 }
 
@@ -153,7 +153,7 @@ void Sequence::take_choice() {
   last_token_ns_ = now_ns();
   if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
   if (choice.token < 0) {
-    if (request_.want_mask) return finish(Event::Finish::stop);
+    if (request_.use_mask) return finish(Event::Finish::stop);
     return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
                   "the model's logits are not numbers: its weights are damaged");
   }
@@ -202,7 +202,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   const int64_t started = started_ns_ ? started_ns_ : now;
   const int64_t first = first_token_ns_ ? first_token_ns_ : now;
   event.queue_ns = started - submitted_ns_;
-  event.prompt_ns = started_ns_ ? first - started : 0;
+  event.prefill_ns = started_ns_ ? first - started : 0;
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
   state_ = model::SequenceState(model_.config, state_.kv_type());  // its memory is free for others at once

@@ -25,7 +25,7 @@ struct Request {
   SamplingParams sampling;
   std::vector<std::string> stops;
   bool ignore_eos = false;
-  bool want_mask = false;
+  bool use_mask = false;
   bool use_cache = true;    // read and write the prefix cache
   uint64_t cache_salt = 0;  // requests with different salts share nothing
 
@@ -54,15 +54,15 @@ class Sequence {
 
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
-  bool wants_mask() const { return request_.want_mask; }
+  bool uses_mask() const { return request_.use_mask; }
   const EventQueue* queue() const { return queue_.get(); }
   // Pages of keys and values, of which the prefix cache holds the first shared_pages(): now, and at most.
   size_t pages() const { return state_.bytes() / state_.page_bytes(); }
   size_t shared_pages() const { return shared_pages_; }
-  size_t most_pages() const;
+  size_t max_pages() const;
 
   // Takes over what the cache knows of the rest of the prompt, but for its last token; with its pages on
-  // disk once this one is among the running, and most_pages() are set aside for it.
+  // disk once this one is among the running, and max_pages() are set aside for it.
   void adopt(PrefixCache& cache);
   // Gives the cache the pages that were computed meanwhile.
   void share(PrefixCache& cache);

@@ -205,13 +205,13 @@ typedef struct {
   int32_t context;             /* most tokens of one sequence; 0 = the model's */
   int32_t max_sequences;       /* running together; 0 = 8 */
   int32_t max_waiting;         /* further requests that may wait; 0 = 256 */
-  int32_t prompt_chunk;        /* prompt tokens in one step; 0 = 512 */
-  int32_t most_stall_ms;       /* about what prompts may add to a step in which others decode; 0 = 250 */
-  uint64_t kv_bytes;           /* most memory for keys and values, kept ones too: the context is cut to it;
+  int32_t prefill_chunk;       /* prompt tokens in one step; 0 = 512 */
+  int32_t max_decode_stall_ms; /* about what prompts may add to a step in which others decode; 0 = 250 */
+  uint64_t max_kv_bytes;       /* most memory for keys and values, kept ones too: the context is cut to it;
                           * 0 = a quarter of the machine's */
   const char* cache_folder;    /* keeps keys and values over a restart (they tell the texts); NULL = not */
-  uint64_t cache_folder_bytes; /* most bytes there; 0 = 4 GiB */
-  int32_t kv_type;             /* binhdan_kv_type: how keys and values are kept */
+  uint64_t max_cache_folder_bytes; /* most bytes there; 0 = 4 GiB */
+  int32_t kv_type;                 /* binhdan_kv_type: how keys and values are kept */
 } binhdan_engine_options;
 
 typedef struct {
@@ -221,9 +221,9 @@ typedef struct {
   int32_t max_sequences;
   int32_t running;
   int32_t waiting;
-  uint64_t kv_bytes;    /* held now by requests alone */
-  uint64_t kv_limit;    /* for both */
-  uint64_t cache_bytes; /* kept for prompts that begin alike */
+  uint64_t kv_bytes;     /* held now by requests alone */
+  uint64_t max_kv_bytes; /* for both */
+  uint64_t cache_bytes;  /* kept for prompts that begin alike */
 } binhdan_engine_info;
 
 /* options may be NULL. */
@@ -244,8 +244,8 @@ typedef enum {
 
 enum {
   BINHDAN_IGNORE_EOS = 1,
-  BINHDAN_WANT_MASK = 2, /* the caller gives a token mask for every token: binhdan_set_mask */
-  BINHDAN_NO_CACHE = 4   /* neither uses nor leaves anything in the prefix cache */
+  BINHDAN_USE_MASK = 2, /* the caller gives a token mask for every token: binhdan_set_mask */
+  BINHDAN_NO_CACHE = 4  /* neither uses nor leaves anything in the prefix cache */
 };
 
 typedef struct {
@@ -312,7 +312,7 @@ typedef struct {
   int32_t prompt_tokens; /* FINISHED, and all below */
   int32_t answer_tokens;
   int64_t queue_ns;      /* submit to first computation */
-  int64_t prompt_ns;     /* first computation to first token */
+  int64_t prefill_ns;    /* first computation to first token */
   int64_t decode_ns;     /* first token to last */
   int32_t cached_tokens; /* of the prompt, that were known already */
 } binhdan_event;
@@ -333,7 +333,7 @@ BINHDAN_API int32_t binhdan_submit(binhdan_engine engine, binhdan_queue queue, c
                                    binhdan_id* id);
 /* The request ends between two tokens, with an event. Cancelling an ended request is no error. */
 BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_id id);
-/* For BINHDAN_WANT_MASK: bit t of words (little end first) allows token t. Each token takes one mask, the
+/* For BINHDAN_USE_MASK: bit t of words (little end first) allows token t. Each token takes one mask, the
  * first token too; a request without its mask waits, the others go on. All bits zero ends the answer
  * (BINHDAN_FINISH_STOP). */
 BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_id id, const uint32_t* words,

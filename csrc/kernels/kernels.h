@@ -49,13 +49,12 @@ struct BlockQ8A {
 };
 static_assert(sizeof(BlockQ8A) == 48);
 
-// out[i * out_stride + r] = dot(weights row r, activations row i), row_begin <= r < row_end, 0 <= i < m.
+// out[i * out_stride + r] = dot(weights row r, activations row i), 0 <= r < rows, 0 <= i < m.
 struct MatmulArgs {
-  const void* weights;         // as MatmulKernel::pack left them, or file blocks when there is no pack
-  int64_t rows, cols;          // of the whole weight matrix
-  int64_t row_begin, row_end;  // this call's part; row_begin is a multiple of panel_rows
-  const void* activations;     // m rows, prepared by KernelTable::quantize, as ActivationLayout says
-  size_t activation_stride;    // ActivationLayout::stride
+  const void* weights;       // as MatmulKernel::pack left them, or file blocks when there is no pack
+  int64_t rows, cols;        // of the weights
+  const void* activations;   // m rows, prepared by KernelTable::quantize, as ActivationLayout says
+  size_t activation_stride;  // ActivationLayout::stride
   int64_t m;
   float* out;
   int64_t out_stride;  // floats

@@ -1,11 +1,27 @@
-// The tables of each instruction set, and which of them this build's processor family has.
+// The kernel tables that this build has, one for each folder of csrc/kernels/.
+//
+//   folder    name (KernelTable::isa, BINHDAN_ISA)   starts from
+//   scalar    scalar
+//   avx2      avx2                                   scalar
+//   avxvnni   avxvnni                                avx2
+//   avx512    avx512vnni                             avx2
+//   amx       amx                                    avx512
+//
+// A folder is also the namespace of its files. Its files have the same names in every folder, and include only
+// what tables share (this folder), their own headers, and those of the folders that their table starts from:
+//   functions.h       declarations of the kernels           table.h, table.cpp   the table and its CPU test
+//   matmul.cpp        panels times q8 or bf16 rows          matmul_few.cpp       the same for few rows, if apart
+//   matmul_float.cpp  float weights times float rows        attention.cpp        attention over one split
+//   panels.h          panels in this ISA's registers        vector.cpp           rows: quantize, norm, RoPE, ...
+//   peak.cpp          loops that measure the peak rate
+// To add an instruction set: its folder, a line in csrc/CMakeLists.txt, below, and in dispatch.cpp.
 #pragma once
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define BINHDAN_X86_64 1
 #if defined(__linux__)
-#define BINHDAN_AMX 1  // other systems are not asked for tiles yet (base/cpu.cpp)
+#define BINHDAN_AMX 1  // base/cpu.cpp requests tile permission on Linux only
 #endif
 #endif
 
@@ -15,7 +31,7 @@ extern const KernelTable kScalarTable;
 #if defined(BINHDAN_X86_64)
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvxvnniTable;
-extern const KernelTable kAvx512vnniTable;
+extern const KernelTable kAvx512Table;
 #endif
 #if defined(BINHDAN_AMX)
 extern const KernelTable kAmxTable;

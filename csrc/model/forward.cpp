@@ -2,21 +2,318 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace binhdan::model {
 namespace {
 
-// Preparing a few rows costs less than waiting for others who prepare them: each rank does them all.
-constexpr int64_t kOwnRows = 8;
-// Matrices are dealt out in pieces of rows. Their products, kept between two steps, should stay in the
-// second-level cache; and small ones leave something to take over from a slower core.
+// Up to this many rows, every rank prepares all inputs itself: that costs less than a barrier.
+constexpr int64_t kPrivateRows = 8;
+// Ranks take pieces of matrix rows. The products of a piece should stay in the second-level cache, and small
+// pieces let a faster core take over the rest of a slower one.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
-// Pieces of what is quantized next are cut at borders of blocks. Many rows of activations are read anew for
-// every piece, so that pieces should not become small.
+// Pieces end at multiples of a quantization block, and of 64 for many rows, which are read again for each piece.
 constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
 }  // namespace
+
+void Forward::run(std::span<const Chunk> chunks) {
+  batch_.assign(chunks);
+  reserve_buffers();
+  if (profile_) profile_->start();
+  pool_.run([this](Team& team) { run_layers(team); });
+  if (profile_) profile_->stop();
+  model_.check_intact();
+  for (const Chunk& chunk : chunks) chunk.state->advance(static_cast<int64_t>(chunk.tokens.size()));
+}
+
+std::span<float> Forward::logits(size_t chunk, size_t row) {
+  const auto vocabulary = static_cast<size_t>(model_.config.vocabulary);
+  return {logits_.as<float>() + (batch_.first_result[chunk] + row) * vocabulary, vocabulary};
+}
+
+std::span<const float> Forward::hidden(size_t chunk, size_t row) {
+  const auto dim = static_cast<size_t>(model_.config.dim);
+  return {hidden_.as<float>() + (batch_.first_result[chunk] + row) * dim, dim};
+}
+
+void Forward::parallel_for(size_t count, const std::function<void(size_t)>& work) {
+  if (count == 1) return work(0);  // needs no other thread
+  pool_.run([&](Team& team) {
+    team.distribute(static_cast<int64_t>(count), 1, 1,
+                    [&](int64_t i, int64_t) { work(static_cast<size_t>(i)); });
+  });
+}
+
+// ---- the layers -------------------------------------------------------------------------------------------
+
+void Forward::run_layers(Team& team) {
+  const size_t layers = model_.config.layers.size();
+  embed(team);
+  barrier(team);
+  for (size_t layer = 0; layer < layers; ++layer)
+    run_layer(team, layer, layer + 1 < layers ? batch_.all : last_layer_rows());
+  compute_outputs(team);
+}
+
+// x = embedding of the token; the angles of its position.
+void Forward::embed(Team& team) {
+  const int64_t rope_dim = model_.config.rope.dim;
+  const RopeFrequencies& rope = model_.weights.rope;
+  const auto [begin, end] = team.share(batch_.all.size());
+  for (int64_t i = begin; i < end; ++i) {
+    const Row& row = batch_.rows[static_cast<size_t>(i)];
+    model_.weights.embedding.get_row(x(i), row.token);
+    float* pair = cos_sin_.as<float>() + i * rope_dim;
+    for (const double frequency : rope.frequencies) {
+      const double angle = static_cast<double>(row.position) * frequency;
+      *pair++ = static_cast<float>(std::cos(angle) * rope.magnitude);
+      *pair++ = static_cast<float>(std::sin(angle) * rope.magnitude);
+    }
+  }
+  charge(team, Op::embedding);
+}
+
+// x += W_o attention(W_qkv norm(x)); x += W_down (silu(W_gate norm(x)) * W_up norm(x)).
+//
+// A barrier separates a step that writes a buffer from the step in which other ranks read it: five in a layer.
+// prepare_input() adds one where the batch has more than kPrivateRows rows.
+void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
+  const LayerWeights& w = model_.weights.layers[layer];
+
+  project_qkv(team, layer, active);
+  barrier(team);
+  if (active.empty()) return;  // the last layer of a batch without outputs: the KV pages are complete
+  attend(team, layer, active);
+  barrier(team);
+  const auto attended = [&, width = w.attention_output.cols](int64_t i) {
+    return attended_.as<float>() + i * width;
+  };
+  add_product(team, Op::attention_output, active, w.attention_output,
+              prepare_input(team, active.classes, {&w.attention_output}, nullptr, attended));
+  barrier(team);
+
+  project_gate_up(team, layer, active);
+  barrier(team);
+  add_product(team, Op::down, active, w.down, ffn_input_);
+  barrier(team);
+}
+
+// q = rotated queries of the active rows; rotated keys and values of all rows, stored in their KV pages. A rank
+// takes whole heads, so that bias, norm, rotation and store follow the product without a barrier.
+void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
+  const LayerConfig& shape = model_.config.layers[layer];
+  const LayerWeights& w = model_.weights.layers[layer];
+  const KernelTable& table = *model_.table;
+  const int64_t head_dim = shape.head_dim, kv_width = shape.kv_heads * head_dim;
+  const RowSet& all = batch_.all;
+  const auto input_of = [&](const RowSet& rows) -> const ops::Activations& {
+    return prepare_input(team, rows.classes, {&w.q, &w.k, &w.v}, w.attention_norm,
+                         [&](int64_t i) { return x(rows.index[i]); });
+  };
+  const ops::Activations& input = input_of(all);
+  const ops::Activations& active_input = &active == &all ? input : input_of(active);
+
+  struct Projection {
+    const Matrix& matrix;
+    const float* bias;
+    const RowSet& rows;
+    const ops::Activations& input;
+    float* out;
+    int64_t stride;
+  };
+  const Projection q{w.q, w.q_bias, active, active_input, q_.as<float>(), shape.heads * head_dim};
+  const Projection k{w.k, w.k_bias, all, input, kv_.as<float>(), 2 * kv_width};
+  const Projection v{w.v, w.v_bias, all, input, kv_.as<float>() + kv_width, 2 * kv_width};
+  const auto project = [&](const Projection& to, Range heads, const auto& finish_head) {
+    const int64_t begin = heads.first * head_dim, width = (heads.second - heads.first) * head_dim;
+    if (width <= 0 || to.rows.empty()) return;
+    ops::matmul(to.matrix, {begin, begin + width}, to.input, to.rows.classes, to.out + begin, to.stride,
+                of(team).scratch);
+    for (int64_t i = 0; i < to.rows.size(); ++i) {
+      float* values = to.out + i * to.stride + begin;
+      if (to.bias) table.add(values, to.bias + begin, width);
+      for (int64_t head = heads.first; head < heads.second; ++head, values += head_dim)
+        finish_head(to.rows.index[i], head, values);
+    }
+  };
+  const ops::KvLayer& pages = batch_.rows[0].state->layer(layer);
+  const auto row_at = [&](int64_t row) { return batch_.rows[static_cast<size_t>(row)].attention_row(); };
+
+  // The groups of heads of q, k and v in a row. A group ends where a panel of the matrix ends.
+  int64_t group = 1;
+  while (group * head_dim % kBlock != 0) ++group;
+  const int64_t q_groups = divide_up(shape.heads, group), kv_groups = divide_up(shape.kv_heads, group);
+  team.distribute(
+      q_groups + 2 * kv_groups, 1, piece_size() / (group * head_dim), [&](int64_t begin, int64_t end) {
+        const auto heads_from = [&](int64_t first_group, int64_t heads) {
+          return Range{std::clamp<int64_t>((begin - first_group) * group, 0, heads),
+                       std::clamp<int64_t>((end - first_group) * group, 0, heads)};
+        };
+        project(q, heads_from(0, shape.heads), [&](int64_t row, int64_t, float* values) {
+          norm_and_rotate(values, w.q_norm, head_dim, row);
+          table.scale(values, ops::query_scale(head_dim), head_dim);
+        });
+        project(k, heads_from(q_groups, shape.kv_heads), [&](int64_t row, int64_t head, float* values) {
+          norm_and_rotate(values, w.k_norm, head_dim, row);
+          ops::store_key(table, pages, head, row_at(row), values);
+        });
+        project(v, heads_from(q_groups + kv_groups, shape.kv_heads),
+                [&](int64_t row, int64_t head, float* values) {
+                  ops::store_value(table, pages, head, row_at(row), values);
+                });
+      });
+  charge(team, Op::qkv, {&w.q, &w.k, &w.v}, all.size());
+}
+
+void Forward::norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const {
+  const Config& config = model_.config;
+  if (norm) model_.table->rms_norm(head, head, norm, head_dim, config.norm_epsilon);
+  model_.table->rope(head, cos_sin_.as<float>() + row * config.rope.dim, config.rope.dim, config.rope.neox);
+}
+
+// attended = softmax(q . keys) values.
+void Forward::attend(Team& team, size_t layer, const RowSet& active) {
+  const LayerConfig& shape = model_.config.layers[layer];
+  ops::attention(team, *model_.table, batch_.rows[0].state->layer(layer), active.attention, shape.heads,
+                 q_.as<float>(), shape.heads * shape.head_dim, attended_.as<float>());
+  charge_attention(team, layer, active);
+}
+
+// ffn_input = silu(W_gate h) * (W_up h) with h = norm(x).
+void Forward::project_gate_up(Team& team, size_t layer, const RowSet& active) {
+  const KernelTable& table = *model_.table;
+  const LayerWeights& w = model_.weights.layers[layer];
+  const ops::Activations& input = prepare_input(team, active.classes, {&w.gate, &w.up}, w.ffn_norm,
+                                                [&](int64_t i) { return x(active.index[i]); });
+  Rank& rank = of(team);
+  distribute_rows(team, w.gate, [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float *gate = rank.gated.as<float>(), *up = rank.product.as<float>();
+    ops::matmul(w.gate, {begin, end}, input, active.classes, gate, width, rank.scratch);
+    ops::matmul(w.up, {begin, end}, input, active.classes, up, width, rank.scratch);
+    for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
+      table.silu_mul(gate, up, width);
+      ffn_input_.put(table, {&w.down}, active.classes, i, gate, begin, width);
+    }
+  });
+  charge(team, Op::gate_up, {&w.gate, &w.up}, active.size());
+}
+
+// x += matrix . input.
+void Forward::add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix,
+                          const ops::Activations& input) {
+  Rank& rank = of(team);
+  distribute_rows(team, matrix, [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float* product = rank.product.as<float>();
+    ops::matmul(matrix, {begin, end}, input, active.classes, product, width, rank.scratch);
+    for (const int64_t row : active.index) {
+      model_.table->add(x(row) + begin, product, width);
+      product += width;
+    }
+  });
+  charge(team, op, {&matrix}, active.size());
+}
+
+// hidden = norm(x) and logits = W norm(x), each for the rows that need it. Logits are always computed as decode
+// rows, since there are few of them.
+void Forward::compute_outputs(Team& team) {
+  const Config& config = model_.config;
+  const Matrix& output = model_.weights.output;
+  const std::vector<int64_t>&hidden_rows = batch_.hidden_rows, &logit_rows = batch_.logit_rows;
+  const auto [begin, end] = team.share(static_cast<int64_t>(hidden_rows.size()));
+  for (int64_t i = begin; i < end; ++i)
+    model_.table->rms_norm(hidden_.as<float>() + i * config.dim, x(hidden_rows[i]),
+                           model_.weights.output_norm, config.dim, config.norm_epsilon);
+  if (logit_rows.empty()) return;
+  const auto rows = static_cast<int64_t>(logit_rows.size());
+  const ops::Classes classes{rows, rows};
+  const ops::Activations& input = prepare_input(team, classes, {&output}, model_.weights.output_norm,
+                                                [&](int64_t i) { return x(logit_rows[i]); });
+  team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
+    ops::matmul(output, {first, last}, input, classes, logits_.as<float>() + first, output.rows,
+                of(team).scratch);
+  });
+  charge(team, Op::logits, {&output}, rows);
+}
+
+// ---- parts of the steps -----------------------------------------------------------------------------------
+
+// The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers` multiply
+// with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
+template <typename RowAt>
+const ops::Activations& Forward::prepare_input(Team& team, ops::Classes classes,
+                                               ops::Activations::Readers readers, const float* norm,
+                                               const RowAt& row_at) {
+  const bool together = classes.total > kPrivateRows;
+  ops::Activations& input = together ? input_ : of(team).input;
+  const int64_t width = (*readers.begin())->cols;
+  const auto [begin, end] = together ? team.share(classes.total) : Range{0, classes.total};
+  for (int64_t i = begin; i < end; ++i) {
+    const float* row = row_at(i);
+    if (norm) {
+      float* normed = of(team).normed.as<float>();
+      model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
+      row = normed;
+    }
+    input.put(*model_.table, readers, classes, i, row, 0, width);
+  }
+  charge(team, Op::norm);
+  if (together) barrier(team);
+  return input;
+}
+
+// Calls work(begin, end) for pieces of the matrix's rows until the ranks have taken all.
+template <typename Work>
+void Forward::distribute_rows(Team& team, const Matrix& matrix, const Work& work) {
+  const int64_t grain = batch_.all.size() > kPrivateRows ? kManyRowsGrain : kBlock;
+  team.distribute(matrix.rows, grain, piece_size(), work);
+}
+
+// Rows of a matrix that a rank takes at once.
+int64_t Forward::piece_size() const {
+  const int64_t cached = kPieceFloats / batch_.all.size() / kBlock * kBlock;
+  return std::clamp(cached, kBlock, kPieceRows);
+}
+
+// The rows that the last layer computes beyond keys and values.
+RowSet& Forward::last_layer_rows() {
+  const bool fewer = batch_.output.size() <= kPrivateRows && batch_.all.size() > kPrivateRows;
+  return fewer ? batch_.output : batch_.all;
+}
+
+void Forward::barrier(Team& team) {
+  team.sync();
+  charge(team, Op::wait);
+}
+
+// Charges the time since the last call to `op`, which multiplied `rows` rows with the matrices that it read.
+void Forward::charge(const Team& team, Op op, std::initializer_list<const Matrix*> read, int64_t rows) {
+  if (profile_ && team.rank() == 0) profile_->charge(op, read, rows);
+}
+
+void Forward::charge_attention(const Team& team, size_t layer, const RowSet& active) {
+  if (!profile_ || team.rank() != 0) return;
+  uint64_t seen = 0, cached = 0;  // positions: summed over rows, and over the last row of each sequence
+  for (size_t i = 0; i < active.index.size(); ++i) {
+    const Row& row = batch_.rows[static_cast<size_t>(active.index[i])];
+    const auto positions = static_cast<uint64_t>(row.position) + 1;
+    seen += positions;
+    if (i + 1 == active.index.size() ||
+        batch_.rows[static_cast<size_t>(active.index[i + 1])].state != row.state)
+      cached += positions;
+  }
+  const LayerConfig& shape = model_.config.layers[layer];
+  const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
+  const uint64_t bytes = batch_.rows[0].state->layer(layer).bytes() / kKvPageTokens;
+  profile_->charge(Op::attention, cached * bytes, seen * width * 2);
+}
+
+// ---- buffers ----------------------------------------------------------------------------------------------
 
 Forward::Forward(const Model& model, int threads)
     : model_(model), pool_(threads), ranks_(static_cast<size_t>(threads)) {
@@ -29,357 +326,52 @@ Forward::Forward(const Model& model, int threads)
   }
   for (const LayerWeights& w : model.weights.layers) {
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up})
-      widths_.cover(*matrix);
+      input_widths_.cover(*matrix);
     ffn_widths_.cover(w.down);
   }
-  widths_.cover(model.weights.output);
+  input_widths_.cover(model.weights.output);
 }
 
-void Forward::run(std::span<const Chunk> chunks) {
-  plan(chunks);
-  reserve();
-  if (profile_) profile_->start();
-  pool_.run([this](Team& team) { walk(team); });
-  if (profile_) profile_->stop();
-  model_.check_intact();
-  for (const Chunk& chunk : chunks) chunk.state->advance(static_cast<int64_t>(chunk.tokens.size()));
-}
-
-std::span<float> Forward::logits(size_t chunk, size_t row) {
-  const auto vocabulary = static_cast<size_t>(model_.config.vocabulary);
-  return {logits_.as<float>() + (first_output_[chunk] + row) * vocabulary, vocabulary};
-}
-
-std::span<const float> Forward::hidden(size_t chunk, size_t row) {
-  const auto dim = static_cast<size_t>(model_.config.dim);
-  return {hidden_.as<float>() + (first_output_[chunk] + row) * dim, dim};
-}
-
-void Forward::each(size_t count, const std::function<void(size_t)>& work) {
-  if (count == 1) return work(0);  // wakes nobody
-  pool_.run([&](Team& team) {
-    team.deal(static_cast<int64_t>(count), 1, 1, [&](int64_t i, int64_t) { work(static_cast<size_t>(i)); });
-  });
-}
-
-// Lays the chunks out as rows, and decides whose final states are wanted.
-void Forward::plan(std::span<const Chunk> chunks) {
-  rows_.clear();
-  wanted_.at.clear();
-  all_.classes = wanted_.classes = {};
-  logit_rows_.clear();
-  hidden_rows_.clear();
-  first_output_.clear();
-  for (const Chunk& chunk : chunks) {
-    if (chunk.state->kv_type() != chunks[0].state->kv_type())
-      fail(Code::internal, "a batch of sequences with keys and values of different types");
-    int64_t position = chunk.state->length();
-    for (const text::Token token : chunk.tokens) rows_.push_back({chunk.state, token, position++});
-    const auto end = static_cast<int64_t>(rows_.size()), size = static_cast<int64_t>(chunk.tokens.size());
-    std::vector<int64_t>& outputs = chunk.wanted == Wanted::all_hidden ? hidden_rows_ : logit_rows_;
-    first_output_.push_back(outputs.size());
-    const int64_t count = chunk.wanted == Wanted::nothing       ? 0
-                          : chunk.wanted == Wanted::last_logits ? 1
-                                                                : size;
-    for (int64_t row = end - count; row < end; ++row) {
-      outputs.push_back(row);
-      wanted_.at.push_back(row);
-    }
-    if (chunk.decode) {
-      all_.classes.few = end;
-      wanted_.classes.few = static_cast<int64_t>(wanted_.at.size());
-    }
-  }
-  all_.at.resize(rows_.size());
-  std::iota(all_.at.begin(), all_.at.end(), 0);
-  for (Rows* rows : {&all_, &wanted_}) rows->classes.total = static_cast<int64_t>(rows->at.size());
-  last_ = wanted_.classes.total <= kOwnRows && all_.classes.total > kOwnRows ? &wanted_ : &all_;
-}
-
-void Forward::reserve() {
+void Forward::reserve_buffers() {
   const Config& config = model_.config;
-  const auto floats = [](Buffer& buffer, size_t rows, int64_t width) {
-    buffer.reserve(rows * static_cast<size_t>(width) * sizeof(float));
+  const auto reserve = [](Buffer& buffer, int64_t rows, int64_t width) {
+    buffer.reserve(static_cast<size_t>(rows * width) * sizeof(float));
   };
-  const size_t n = rows_.size();
-  const auto rows = static_cast<int64_t>(n), outputs = static_cast<int64_t>(logit_rows_.size());
-  const int64_t prepared = std::max(rows, outputs);
-  floats(x_, n, config.dim);
-  floats(q_, n, max_q_width_);
-  floats(kv_, n, 2 * max_kv_width_);
-  floats(attended_, n, max_q_width_);
-  floats(cos_sin_, n, config.rope.dim);
-  floats(hidden_, hidden_rows_.size(), config.dim);
-  floats(logits_, logit_rows_.size(), config.vocabulary);
-  ffn_.reserve(rows, ffn_widths_);
-  if (prepared > kOwnRows) shared_.reserve(prepared, widths_);
+  const int64_t n = batch_.all.size();
+  const auto logits = static_cast<int64_t>(batch_.logit_rows.size());
+  const auto hidden = static_cast<int64_t>(batch_.hidden_rows.size());
+  const int64_t prepared = std::max(n, logits);
+  reserve(x_, n, config.dim);
+  reserve(q_, n, max_q_width_);
+  reserve(kv_, n, 2 * max_kv_width_);
+  reserve(attended_, n, max_q_width_);
+  reserve(cos_sin_, n, config.rope.dim);
+  reserve(hidden_, hidden, config.dim);
+  reserve(logits_, logits, config.vocabulary);
+  ffn_input_.reserve(n, ffn_widths_);
+  if (prepared > kPrivateRows) input_.reserve(prepared, input_widths_);
 
-  plan_attention(all_);
-  if (last_ != &all_) plan_attention(*last_);
-  size_t scratch = ops::matmul_scratch(model_.weights.output, std::max<int64_t>(1, outputs));
+  plan_attention(batch_.all);
+  if (RowSet& last = last_layer_rows(); &last != &batch_.all) plan_attention(last);
+  size_t scratch = ops::matmul_scratch(model_.weights.output, std::max<int64_t>(1, logits));
   for (const LayerWeights& w : model_.weights.layers)
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up, &w.down})
-      scratch = std::max(scratch, ops::matmul_scratch(*matrix, rows));
-  const int64_t widest = std::max(max_ffn_, config.dim);
+      scratch = std::max(scratch, ops::matmul_scratch(*matrix, n));
+  const int64_t piece = std::min(piece_size(), std::max(max_ffn_, config.dim));
   for (Rank& rank : ranks_) {
     rank.scratch.reserve(scratch);
-    floats(rank.normed, 1, config.dim);
-    for (Buffer* products : {&rank.piece, &rank.other}) floats(*products, n, std::min(piece_rows(), widest));
-    rank.own.reserve(std::min(prepared, kOwnRows), widths_);
+    reserve(rank.normed, 1, config.dim);
+    reserve(rank.product, n, piece);
+    reserve(rank.gated, n, piece);
+    rank.input.reserve(std::min(prepared, kPrivateRows), input_widths_);
   }
 }
 
-void Forward::plan_attention(Rows& some) {
-  std::vector<ops::AttentionRow> places;
-  for (const int64_t row : some.at) places.push_back(rows_[static_cast<size_t>(row)].place());
-  some.attention.prepare(*model_.table, rows_[0].state->kv_type(), places, some.classes, max_group_,
+void Forward::plan_attention(RowSet& rows) {
+  std::vector<ops::AttentionRow> at;
+  for (const int64_t row : rows.index) at.push_back(batch_.rows[static_cast<size_t>(row)].attention_row());
+  rows.attention.prepare(*model_.table, batch_.rows[0].state->kv_type(), at, rows.classes, max_group_,
                          max_head_dim_, pool_.size());
-}
-
-// Rows of a matrix that a rank takes at once.
-int64_t Forward::piece_rows() const {
-  const int64_t cached = kPieceFloats / static_cast<int64_t>(rows_.size()) / kBlock * kBlock;
-  return std::clamp(cached, kBlock, kPieceRows);
-}
-
-int64_t Forward::grain() const {
-  return all_.classes.total > kOwnRows ? kManyRowsGrain : kBlock;
-}
-
-// ---- the walk of every rank ------------------------------------------------------------------------------
-
-void Forward::walk(Team& team) {
-  const size_t layers = model_.config.layers.size();
-  embed(team);
-  for (size_t layer = 0; layer < layers; ++layer) {
-    const Rows& live = layer + 1 < layers ? all_ : *last_;
-    attention_block(team, layer, live);
-    if (live.at.empty()) return;
-    feed_forward_block(team, layer, live);
-  }
-  output_block(team);
-}
-
-void Forward::embed(Team& team) {
-  const int64_t rope_dim = model_.config.rope.dim;
-  const RopeFrequencies& rope = model_.weights.rope;
-  const auto [begin, end] = team.share(static_cast<int64_t>(rows_.size()));
-  for (int64_t i = begin; i < end; ++i) {
-    const Row& row = rows_[static_cast<size_t>(i)];
-    model_.weights.embedding.get_row(x(i), row.token);
-    float* pair = cos_sin_.as<float>() + i * rope_dim;
-    for (const double frequency : rope.frequencies) {
-      const double angle = static_cast<double>(row.position) * frequency;
-      *pair++ = static_cast<float>(std::cos(angle) * rope.magnitude);
-      *pair++ = static_cast<float>(std::sin(angle) * rope.magnitude);
-    }
-  }
-  done(team, Op::embedding);
-  sync(team);
-}
-
-// x += W_o attention(norm(x)) for the live rows, and keys and values of all rows; ends synced.
-void Forward::attention_block(Team& team, size_t layer, const Rows& live) {
-  const LayerConfig& shape = model_.config.layers[layer];
-  const LayerWeights& w = model_.weights.layers[layer];
-  const int64_t q_width = shape.heads * shape.head_dim;
-  project_heads(team, layer, live);
-  sync(team);
-  if (live.at.empty()) return;
-  ops::attention(team, *model_.table, rows_[0].state->layer(layer), live.attention, shape.heads,
-                 q_.as<float>(), q_width, attended_.as<float>());
-  done_attention(team, layer, live);
-  sync(team);
-  const auto attended = [&](int64_t i) { return attended_.as<float>() + i * q_width; };
-  add_product(team, Op::attention_output, live, w.attention_output,
-              prepare(team, live.classes, attended, nullptr, {&w.attention_output}));
-}
-
-// Queries of the live rows, keys and values of all. Whole heads are one rank's work, so that norm, rotation
-// and the way into the cache need no barrier before them.
-void Forward::project_heads(Team& team, size_t layer, const Rows& live) {
-  const LayerConfig& shape = model_.config.layers[layer];
-  const LayerWeights& w = model_.weights.layers[layer];
-  const int64_t head_dim = shape.head_dim, kv_width = shape.kv_heads * head_dim;
-  const auto input = [&](const Rows& rows) -> const ops::Activations& {
-    return prepare(team, rows.classes, [&](int64_t i) { return x(rows.at[i]); }, w.attention_norm,
-                   {&w.q, &w.k, &w.v});
-  };
-  const ops::Activations &all_input = input(all_), &live_input = &live == &all_ ? all_input : input(live);
-  const struct {
-    const Matrix& matrix;
-    const float* bias;
-    int64_t heads;
-    const Rows& rows;
-    const ops::Activations& input;
-    float* out;
-    int64_t stride;
-    void (Forward::*finish)(size_t layer, int64_t row, int64_t head, float* values) const;
-  } parts[] = {
-      {w.q, w.q_bias, shape.heads, live, live_input, q_.as<float>(), shape.heads * head_dim,
-       &Forward::finish_query},
-      {w.k, w.k_bias, shape.kv_heads, all_, all_input, kv_.as<float>(), 2 * kv_width, &Forward::finish_key},
-      {w.v, w.v_bias, shape.kv_heads, all_, all_input, kv_.as<float>() + kv_width, 2 * kv_width,
-       &Forward::finish_value}};
-
-  // All heads in a row, in groups that end where panels do.
-  int64_t group = 1;
-  while (group * head_dim % kBlock != 0) ++group;
-  const auto groups_of = [&](int64_t heads) { return (heads + group - 1) / group; };
-  const int64_t groups = groups_of(shape.heads) + 2 * groups_of(shape.kv_heads);
-  team.deal(groups, 1, piece_rows() / (group * head_dim), [&](int64_t begin, int64_t end) {
-    for (const auto& part : parts) {
-      const int64_t here = groups_of(part.heads);
-      const int64_t first = std::clamp<int64_t>(begin, 0, here) * group;
-      const int64_t last = std::min(part.heads, std::clamp<int64_t>(end, 0, here) * group);
-      begin -= here;
-      end -= here;
-      if (first >= last || part.rows.at.empty()) continue;
-      const int64_t offset = first * head_dim, width = (last - first) * head_dim;
-      ops::matmul(part.matrix, {offset, offset + width}, part.input, part.rows.classes, part.out + offset,
-                  part.stride, of(team).scratch);
-      for (int64_t i = 0; i < part.rows.classes.total; ++i) {
-        float* values = part.out + i * part.stride + offset;
-        if (part.bias) model_.table->add(values, part.bias + offset, width);
-        for (int64_t head = first; head < last; ++head, values += head_dim)
-          (this->*part.finish)(layer, part.rows.at[i], head, values);
-      }
-    }
-  });
-  done(team, Op::qkv, {&w.q, &w.k, &w.v}, all_.classes.total);
-}
-
-void Forward::norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const {
-  const Config& config = model_.config;
-  if (norm) model_.table->rms_norm(head, head, norm, head_dim, config.norm_epsilon);
-  model_.table->rope(head, cos_sin_.as<float>() + row * config.rope.dim, config.rope.dim, config.rope.neox);
-}
-
-void Forward::finish_query(size_t layer, int64_t row, int64_t, float* q) const {
-  const int64_t head_dim = model_.config.layers[layer].head_dim;
-  norm_and_rotate(q, model_.weights.layers[layer].q_norm, head_dim, row);
-  model_.table->scale(q, ops::query_scale(head_dim), head_dim);
-}
-
-void Forward::finish_key(size_t layer, int64_t row, int64_t head, float* k) const {
-  const Row& place = rows_[static_cast<size_t>(row)];
-  norm_and_rotate(k, model_.weights.layers[layer].k_norm, model_.config.layers[layer].head_dim, row);
-  ops::store_key(*model_.table, place.state->layer(layer), head, place.place(), k);
-}
-
-void Forward::finish_value(size_t layer, int64_t row, int64_t head, float* v) const {
-  const Row& place = rows_[static_cast<size_t>(row)];
-  ops::store_value(*model_.table, place.state->layer(layer), head, place.place(), v);
-}
-
-// x += W_down (silu(W_gate h) * (W_up h)) with h = norm(x), for the live rows; ends synced.
-void Forward::feed_forward_block(Team& team, size_t layer, const Rows& live) {
-  const KernelTable& table = *model_.table;
-  const LayerWeights& w = model_.weights.layers[layer];
-  const ops::Activations& input =
-      prepare(team, live.classes, [&](int64_t i) { return x(live.at[i]); }, w.ffn_norm, {&w.gate, &w.up});
-  Rank& rank = of(team);
-  team.deal(w.gate.rows, grain(), piece_rows(), [&](int64_t begin, int64_t end) {
-    const int64_t width = end - begin;
-    float *gate = rank.piece.as<float>(), *up = rank.other.as<float>();
-    ops::matmul(w.gate, {begin, end}, input, live.classes, gate, width, rank.scratch);
-    ops::matmul(w.up, {begin, end}, input, live.classes, up, width, rank.scratch);
-    for (int64_t i = 0; i < live.classes.total; ++i, gate += width, up += width) {
-      table.silu_mul(gate, up, width);
-      ffn_.put(table, {&w.down}, live.classes, i, gate, begin, width);
-    }
-  });
-  done(team, Op::gate_up, {&w.gate, &w.up}, live.classes.total);
-  sync(team);
-  add_product(team, Op::down, live, w.down, ffn_);
-}
-
-// x += matrix . input for the live rows; ends synced.
-void Forward::add_product(Team& team, Op op, const Rows& live, const Matrix& matrix,
-                          const ops::Activations& input) {
-  Rank& rank = of(team);
-  team.deal(matrix.rows, grain(), piece_rows(), [&](int64_t begin, int64_t end) {
-    const int64_t width = end - begin;
-    float* product = rank.piece.as<float>();
-    ops::matmul(matrix, {begin, end}, input, live.classes, product, width, rank.scratch);
-    for (const int64_t row : live.at) {
-      model_.table->add(x(row) + begin, product, width);
-      product += width;
-    }
-  });
-  done(team, op, {&matrix}, live.classes.total);
-  sync(team);
-}
-
-// Final states, and logits. Always in the class of few rows: these are few.
-void Forward::output_block(Team& team) {
-  const Config& config = model_.config;
-  const Matrix& output = model_.weights.output;
-  const auto [begin, end] = team.share(static_cast<int64_t>(hidden_rows_.size()));
-  for (int64_t i = begin; i < end; ++i)
-    model_.table->rms_norm(hidden_.as<float>() + i * config.dim, x(hidden_rows_[i]),
-                           model_.weights.output_norm, config.dim, config.norm_epsilon);
-  if (logit_rows_.empty()) return;
-  const auto rows = static_cast<int64_t>(logit_rows_.size());
-  const ops::Classes classes{rows, rows};
-  const ops::Activations& input = prepare(team, classes, [this](int64_t i) { return x(logit_rows_[i]); },
-                                          model_.weights.output_norm, {&output});
-  team.deal(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
-    ops::matmul(output, {first, last}, input, classes, logits_.as<float>() + first, output.rows,
-                of(team).scratch);
-  });
-  done(team, Op::logits, {&output}, rows);
-}
-
-// Rows source(0), source(1), ..., normalised unless `norm` is null, as `readers` want them.
-template <typename Source>
-const ops::Activations& Forward::prepare(Team& team, ops::Classes classes, const Source& source,
-                                         const float* norm, ops::Activations::Readers readers) {
-  const bool own = classes.total <= kOwnRows;
-  ops::Activations& into = own ? of(team).own : shared_;
-  const int64_t width = (*readers.begin())->cols;
-  const auto [begin, end] = own ? Range{0, classes.total} : team.share(classes.total);
-  for (int64_t i = begin; i < end; ++i) {
-    const float* row = source(i);
-    if (norm) {
-      float* normed = of(team).normed.as<float>();
-      model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
-      row = normed;
-    }
-    into.put(*model_.table, readers, classes, i, row, 0, width);
-  }
-  done(team, Op::norm);
-  if (!own) sync(team);
-  return into;
-}
-
-// ---- measuring --------------------------------------------------------------------------------------------
-
-// The barrier, and what this rank waits there.
-void Forward::sync(Team& team) {
-  team.sync();
-  done(team, Op::wait);
-}
-
-// Charges the time since the last call to `op`, which multiplied `rows` rows with what it read.
-void Forward::done(const Team& team, Op op, std::initializer_list<const Matrix*> read, int64_t rows) {
-  if (profile_ && team.rank() == 0) profile_->done(op, read, rows);
-}
-
-void Forward::done_attention(const Team& team, size_t layer, const Rows& live) {
-  if (!profile_ || team.rank() != 0) return;
-  uint64_t seen = 0, cached = 0;  // positions: by every row, and by the last row of every sequence
-  for (size_t i = 0; i < live.at.size(); ++i) {
-    const Row& row = rows_[static_cast<size_t>(live.at[i])];
-    const auto positions = static_cast<uint64_t>(row.position) + 1;
-    seen += positions;
-    if (i + 1 == live.at.size() || rows_[static_cast<size_t>(live.at[i + 1])].state != row.state)
-      cached += positions;
-  }
-  const LayerConfig& shape = model_.config.layers[layer];
-  const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
-  const uint64_t bytes = rows_[0].state->layer(layer).bytes() / kKvPageTokens;
-  profile_->done(Op::attention, cached * bytes, seen * width * 2);
 }
 
 }  // namespace binhdan::model

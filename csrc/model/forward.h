@@ -1,4 +1,5 @@
-// The one forward pass: a batch of chunks of any sequences through all layers.
+// The forward pass: a batch of chunks of any sequences through all layers. One function serves every
+// architecture: it reads the descriptors of config.h.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -6,118 +7,83 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "model/batch.h"
 #include "model/model.h"
 #include "model/profile.h"
-#include "model/state.h"
-#include "ops/attention.h"
-#include "text/vocab.h"
 
 namespace binhdan::model {
 
-// What a chunk wants from its rows.
-enum class Wanted {
-  nothing,  // fill the state only
-  last_logits,
-  all_logits,
-  all_hidden,  // states after the final norm
-};
-
-// Consecutive tokens of one sequence; its state must have room for them (SequenceState::reserve).
-struct Chunk {
-  SequenceState* state;                 // of one KvType in a batch
-  std::span<const text::Token> tokens;  // each in [0, vocabulary)
-  Wanted wanted;
-  bool decode;  // numeric class: few rows when true, many rows when false
-};
-
-// Buffers and threads for batches; one batch at a time.
+// Owns the threads and the buffers; runs one batch at a time.
 class Forward {
  public:
   Forward(const Model& model, int threads);
 
-  // Computes the batch and advances the states. Chunks with decode = true stand first. No sequence may occur
-  // twice. Throws Error(out_of_memory) before anything was changed, Error(io) when the model file shrank
-  // meanwhile.
+  // Computes the batch and advances the states. Throws Error(out_of_memory) before it changes anything,
+  // Error(io) when the model file became shorter while it ran.
   void run(std::span<const Chunk> chunks);
-  // Results of the last run, chunk by chunk; changeable, so that a sampler may work in place.
+  // Results of the last run, by chunk. A sampler may write to the logits.
   std::span<float> logits(size_t chunk, size_t row = 0);        // (vocabulary)
   std::span<const float> hidden(size_t chunk, size_t row = 0);  // (dim)
   int threads() const { return pool_.size(); }
   // Calls work(0) to work(count - 1) on the same threads.
-  void each(size_t count, const std::function<void(size_t)>& work);
-  // Adds what the next runs cost to `profile`, which must outlive them; nullptr ends it.
-  void measure(Profile* profile) { profile_ = profile; }
+  void parallel_for(size_t count, const std::function<void(size_t)>& work);
+  // Adds the cost of the next runs to `profile`, which must outlive them; nullptr stops.
+  void set_profile(Profile* profile) { profile_ = profile; }
 
  private:
-  struct Row {  // one token of the batch
-    SequenceState* state;
-    text::Token token;
-    int64_t position;
-
-    ops::AttentionRow place() const { return {state->pages(), position}; }
-  };
-  struct Rows {  // some rows of the batch, those of the class "few rows" first
-    std::vector<int64_t> at;
-    ops::Classes classes{};
-    ops::AttentionPlan attention;
-  };
-  struct Rank {            // what belongs to one thread
-    Buffer scratch;        // of the matrix kernels
-    Buffer normed;         // (dim) one row
-    Buffer piece, other;   // (n, rows of a piece) products on their way
-    ops::Activations own;  // of a batch of few rows
+  struct Rank {              // what belongs to one thread
+    Buffer scratch;          // of the matrix kernels
+    Buffer normed;           // (dim) one row
+    Buffer product, gated;   // (n, columns of a piece)
+    ops::Activations input;  // of a matrix product with few rows
   };
 
-  void plan(std::span<const Chunk> chunks);
-  void reserve();
-  void plan_attention(Rows& some);
-  int64_t piece_rows() const;
-  int64_t grain() const;
+  void reserve_buffers();
+  void plan_attention(RowSet& rows);
+  RowSet& last_layer_rows();
+  int64_t piece_size() const;
 
-  void walk(Team& team);
+  // The steps of the pass. Every rank calls each of them.
+  void run_layers(Team& team);
   void embed(Team& team);
-  void attention_block(Team& team, size_t layer, const Rows& live);
-  void project_heads(Team& team, size_t layer, const Rows& live);
+  void run_layer(Team& team, size_t layer, const RowSet& active);
+  void project_qkv(Team& team, size_t layer, const RowSet& active);
+  void attend(Team& team, size_t layer, const RowSet& active);
+  void project_gate_up(Team& team, size_t layer, const RowSet& active);
+  void add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix,
+                   const ops::Activations& input);
+  void compute_outputs(Team& team);
+
+  template <typename RowAt>
+  const ops::Activations& prepare_input(Team& team, ops::Classes classes, ops::Activations::Readers readers,
+                                        const float* norm, const RowAt& row_at);
+  template <typename Work>
+  void distribute_rows(Team& team, const Matrix& matrix, const Work& work);
   void norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const;
-  // What becomes of the row's head after its product.
-  void finish_query(size_t layer, int64_t row, int64_t head, float* q) const;
-  void finish_key(size_t layer, int64_t row, int64_t head, float* k) const;
-  void finish_value(size_t layer, int64_t row, int64_t head, float* v) const;
-  void feed_forward_block(Team& team, size_t layer, const Rows& live);
-  void add_product(Team& team, Op op, const Rows& live, const Matrix& matrix, const ops::Activations& input);
-  void output_block(Team& team);
-  template <typename Source>
-  const ops::Activations& prepare(Team& team, ops::Classes classes, const Source& source, const float* norm,
-                                  ops::Activations::Readers readers);
+  void barrier(Team& team);
+  void charge(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
+  void charge_attention(const Team& team, size_t layer, const RowSet& active);
 
   Rank& of(const Team& team) { return ranks_[static_cast<size_t>(team.rank())]; }
   float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }
-  void sync(Team& team);
-  void done(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
-  void done_attention(const Team& team, size_t layer, const Rows& live);
 
   const Model& model_;
   ThreadPool pool_;
   Profile* profile_ = nullptr;
+  Batch batch_;
 
-  std::vector<Row> rows_;
-  Rows all_, wanted_;     // every row; rows whose final state is wanted
-  Rows* last_ = nullptr;  // which of them go on behind the last layer's keys and values
-  std::vector<int64_t> logit_rows_, hidden_rows_;
-  std::vector<size_t> first_output_;  // of each chunk, in either
-
-  // Sizes: n = rows of the batch, widths are the largest over the layers.
-  Buffer x_;                 // (n, dim) the residual stream
-  Buffer q_;                 // (n, heads * head_dim)
-  Buffer kv_;                // (n, 2, kv_heads * head_dim)
-  Buffer attended_;          // (n, heads * head_dim)
-  Buffer cos_sin_;           // (n, rope dim / 2, 2)
-  Buffer hidden_;            // (hidden rows, dim)
-  Buffer logits_;            // (logit rows, vocabulary)
-  ops::Activations shared_;  // (n, dim or heads * head_dim) of a batch of many rows
-  ops::Activations ffn_;     // (n, ffn)
+  // Shapes: n = rows of the batch; widths are the largest of all layers.
+  Buffer x_;                    // (n, dim) the residual stream
+  Buffer q_;                    // (n, heads * head_dim)
+  Buffer kv_;                   // (n, 2, kv_heads * head_dim)
+  Buffer attended_;             // (n, heads * head_dim)
+  Buffer cos_sin_;              // (n, rope dim / 2, 2)
+  Buffer hidden_;               // (hidden rows, dim)
+  Buffer logits_;               // (logit rows, vocabulary)
+  ops::Activations input_;      // (n, dim or heads * head_dim) of a matrix product with many rows
+  ops::Activations ffn_input_;  // (n, ffn) of the down projection
   std::vector<Rank> ranks_;
-  ops::Activations::Widths widths_, ffn_widths_;
+  ops::Activations::Widths input_widths_, ffn_widths_;
   int64_t max_group_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
 };
 

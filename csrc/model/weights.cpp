@@ -51,8 +51,8 @@ class Loader {
     const std::vector<Piece> pieces = cut();
     ThreadPool(threads).run([&](Team& team) {
       if (team.rank() == 0 && meanwhile) meanwhile();
-      team.deal(static_cast<int64_t>(pieces.size()), 1, 1,
-                [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
+      team.distribute(static_cast<int64_t>(pieces.size()), 1, 1,
+                      [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
     });
     file_.check_intact();
     for (const ToPack& item : to_pack_) {

@@ -69,8 +69,6 @@ void matmul(const Matrix& whole, Range range, const Activations& x, Classes clas
     const MatmulArgs args{.weights = matrix.data,
                           .rows = matrix.rows,
                           .cols = matrix.cols,
-                          .row_begin = 0,
-                          .row_end = matrix.rows,
                           .activations = x.rows(layout, first),
                           .activation_stride = layout.stride,
                           .m = count,

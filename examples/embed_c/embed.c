@@ -16,7 +16,7 @@ static int failed(const char* what, int32_t status) {
 }
 
 static void print_stats(const binhdan_event* end) {
-  double first_ms = (end->queue_ns + end->prompt_ns) / 1e6;
+  double first_ms = (end->queue_ns + end->prefill_ns) / 1e6;
   /* The first token is the prompt's work, the others are decoding. */
   double rate = end->decode_ns > 0 ? (end->answer_tokens - 1) * 1e9 / end->decode_ns : 0;
   fprintf(stderr, "[%d prompt tokens, first token after %.0f ms; %d answer tokens, %.1f per second]\n",

@@ -81,7 +81,7 @@ def print_stream(stream: Stream) -> None:
 
 def speed(answer: Answer) -> str:
     """Such as "first token 12 ms, 345.6 tokens/s, 31 + 14 tokens"."""
-    parts = [f"first token {answer.timings.first_token * 1000:.0f} ms"]
+    parts = [f"first token {answer.timings.ttft * 1000:.0f} ms"]
     if answer.tokens_per_second:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
     parts.append(f"{answer.prompt_tokens} + {answer.answer_tokens} tokens")
@@ -105,7 +105,7 @@ def _print_json(model: Model, answer: Answer) -> None:
     timings = answer.timings
     result |= {
         "model": model.path.name,
-        "first_token_ms": timings.first_token * 1000,
+        "ttft_ms": timings.ttft * 1000,
         "decode_tokens_per_s": answer.tokens_per_second,
         "timings": {name + "_ms": seconds * 1000 for name, seconds in asdict(timings).items()},
     }

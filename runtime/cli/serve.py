@@ -52,7 +52,7 @@ def serve(
         int | None, typer.Option(help="Answers that are made at the same time. [default: 16]")
     ] = None,
     max_waiting: Annotated[int | None, typer.Option(help="That may wait besides. [default: 256]")] = None,
-    kv_bytes: Annotated[
+    max_kv_bytes: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="A model's most for keys and values, such as 2GiB."),
     ] = None,
@@ -62,7 +62,7 @@ def serve(
     prefix_cache_dir: Annotated[
         Path | None, typer.Option(help="Keep known beginnings of prompts here over a restart. [default: not]")
     ] = None,
-    prefix_cache_dir_bytes: Annotated[
+    max_prefix_cache_dir_bytes: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Most bytes there. [default: 4GiB]")
     ] = None,
     deterministic: Annotated[
@@ -102,8 +102,8 @@ def serve(
     answer_tokens: Annotated[
         int | None, typer.Option(help="Most of an answer. [default: the context]")
     ] = None,
-    most_choices: Annotated[
-        int | None, typer.Option("--choices", help="Most answers to a prompt, n. [default: 16]")
+    max_choices: Annotated[
+        int | None, typer.Option(help="Most answers to a prompt, n. [default: 16]")
     ] = None,
     body_bytes: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Most of a request. [default: 4MiB]")

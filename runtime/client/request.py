@@ -121,7 +121,7 @@ class AnswerBuilder:
             pieces.append(Piece(text, kind, logprob))
             logprob = None
         if event.kind == "finished":
-            timings = Timings(event.queue_ns / 1e9, event.prompt_ns / 1e9, event.decode_ns / 1e9)
+            timings = Timings(event.queue_ns / 1e9, event.prefill_ns / 1e9, event.decode_ns / 1e9)
             self._finished = self._answer(
                 event.finish or "stop", event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens
             )

@@ -1,22 +1,22 @@
-"""What an answer costs, in đồng and dollars.
+"""The cost of an answer, in đồng and US dollars.
 
-An answer keeps the machine busy for s seconds. The machine is on all the time but busy only for the part U
-of it, its utilisation, so that each busy second has to pay for 1/U seconds:
+An answer keeps the machine busy for s seconds. The machine is always on, but busy only for the fraction U of
+the time, its utilisation. Each busy second therefore pays for 1/U seconds:
 
     cost        = hardware + electricity + idle + network + staff
-    hardware    = (price + extras) / life * s/U              a bought board; or rent / month * s/U
-    electricity = k * E * tariff                             while it computes
-    idle        = k * idle_watts * s * (1-U)/U * tariff      its part of the time in between
+    hardware    = (price + extras) / life * s/U              a board that is bought; or rent / month * s/U
+    electricity = k * E * tariff                             while the machine computes
+    idle        = k * idle_watts * s * (1-U)/U * tariff      its share of the idle time
     network     = fee / month * s/U
-    staff       = wages / month * s/U                        both of one machine
+    staff       = wages / month * s/U                        both for one machine
 
-    E           = joules that were measured, with rest_watts * s where the meter sees the processor alone;
+    E           = measured joules, plus rest_watts * s when the meter measures the processor alone;
                   without a meter, declared watts * s or the board's busy_watts * s
-    tariff      = of a kWh with VAT, for what the machine takes in a month (idle and busy)
-    k           = energy of the whole site per energy of the machine (cooling): PUE, 1 at home
-    life, month = in seconds; a year has 365.25 days, a month is a twelfth
+    tariff      = price of a kWh with VAT, at the machine's consumption of a month (idle and busy)
+    k           = energy of the site per energy of the machine (cooling): PUE, 1 at home
+    life, month = in seconds; a year has 365.25 days, a month is a twelfth of it
 
-Rent includes electricity. Everything that is not sourced is listed by `assumptions`.
+Rent includes electricity. `assumptions` lists every value without a source.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ YEAR = 365.25 * 86_400.0  # seconds
 MONTH = YEAR / 12
 KWH = 3.6e6  # joules
 
-# Near what banks in Vietnam asked in 2026; a bill in đồng hardly depends on it but for boards priced in
-# dollars.
-USD_VND = Figure(value=26_400.0, assumed=True, note="đồng for a US dollar")
-# A family's or an office's machine: 7 hours of computing a day.
+# Near the rate of Vietnamese banks in 2026. It matters for boards priced in dollars.
+USD_VND = Figure(value=26_400.0, assumed=True, note="đồng per US dollar")
+# A machine of a family or an office that computes 7 hours a day.
 UTILISATION = 0.3
 
 DEFAULT_BOARD = "unknown"
@@ -44,7 +43,7 @@ DEFAULT_TARIFF = "evn-household"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one answer. `parts` are in đồng and add up to `vnd`."""
+    """The cost of one answer. `parts` are in đồng and sum to `vnd`."""
 
     vnd: float
     usd: float
@@ -62,21 +61,21 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """The cost when something else is assumed."""
+    """The cost under other assumptions."""
 
     utilisation: float
     tariff: str
     life_years: float | None  # None: rented
     vnd_per_1000: float
-    ratio: float  # to the model's own
+    ratio: float  # to the cost under the model's assumptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """Costs on one board under one tariff. Raises ValueError for a value out of its range.
+    """Costs on one board under one tariff. Raises InvalidArgumentError for a value out of range.
 
-    `watts`: declared, instead of the board's busy_watts. `whole_meter`: the joules given to `answer` are all
-    that the machine took, not the processor's part. Fees are for one machine. `pue` is k above.
+    `watts`: declared watts, instead of the board's busy_watts. `whole_meter`: the joules given to `answer`
+    are of the whole machine, not of the processor alone. Fees are for one machine. `pue` is k above.
     """
 
     board: Board = field(default_factory=lambda: load_board(DEFAULT_BOARD))
@@ -100,25 +99,25 @@ class CostModel:
             ("usd_vnd", self.usd_vnd.value, 1.0, 1e9),
             ("life_years", self.life_years, 1e-3, 100.0),
         )
-        for name, value, least, most in ranges:
-            if value is not None and not least <= value <= most:
-                raise InvalidArgumentError(f"{name} is {value}; expected {least:g} to {most:g}")
+        for name, value, low, high in ranges:
+            if value is not None and not low <= value <= high:
+                raise InvalidArgumentError(f"{name}: expected {low:g} to {high:g}, got {value}")
 
     @cached_property
     def hardware_vnd(self) -> float:
-        """What the board was bought for, with its extras; 0 when it is rented."""
+        """Price of the board with its extras; 0 when it is rented."""
         return sum(money.vnd(self.usd_vnd.value) for money in (self.board.price, self.board.extras) if money)
 
     @property
     def years(self) -> float | None:
-        """The life that is counted with; None when the board is rented."""
+        """The board's life in years; None when it is rented."""
         if self.board.life_years is None:
             return None
         return self.life_years or self.board.life_years.value
 
     @property
     def busy_watts(self) -> float:
-        """Without a meter; 0 when the board is rented, since the rent pays for it."""
+        """Watts used without a meter; 0 when the board is rented, because rent includes electricity."""
         if self.board.busy_watts is None:
             return 0.0
         return self.watts or self.board.busy_watts.value
@@ -129,15 +128,18 @@ class CostModel:
 
     @cached_property
     def vnd_per_kwh(self) -> float:
-        """With VAT, at what the machine takes in a month."""
+        """Price with VAT at the machine's consumption of a month."""
         watts = self.busy_watts * self.utilisation + self.idle_watts * (1.0 - self.utilisation)
         return self.tariff.vnd_per_kwh_with_vat(watts * self.pue * MONTH / KWH)
 
     def answer(self, seconds_busy: float, joules: float | None = None) -> Cost:
-        """The cost of an answer that kept the machine busy for so long and took so many joules, None when
-        they were not measured."""
+        """The cost of an answer that kept the machine busy for `seconds_busy` and used `joules`.
+
+        `joules`: None when energy was not measured. Raises InvalidArgumentError for negative values.
+        """
         if not seconds_busy >= 0 or (joules is not None and not joules >= 0):
-            raise InvalidArgumentError(f"seconds_busy {seconds_busy} and joules {joules}: expected 0 or more")
+            given = f"{seconds_busy} and {joules}"
+            raise InvalidArgumentError(f"seconds_busy, joules: expected 0 or more, got {given}")
         seconds = seconds_busy / self.utilisation
         parts: dict[str, float] = {}
         if self.board.rent_per_month is not None:
@@ -162,7 +164,7 @@ class CostModel:
         tariffs: Sequence[Tariff] | None = None,
         lives: Sequence[float] = (2.0, 4.0, 6.0),
     ) -> list[Sensitivity]:
-        """The same answer under all combinations; tariffs None are the model's own alone."""
+        """The cost of the same answer under all combinations. `tariffs`: None for the model's own."""
         own = self.answer(seconds_busy, joules).vnd
         years: Sequence[float | None] = (None,) if self.board.rented else lives
         rows = []
@@ -177,12 +179,12 @@ class CostModel:
 
     @cached_property
     def basis_measured(self) -> str:
-        """What the cost of an answer with measured joules stands on, in one line."""
+        """What the cost of an answer with measured joules is based on, in one line."""
         return self._basis(True)
 
     @cached_property
     def basis_declared(self) -> str:
-        """The same without joules: declared watts or the board's."""
+        """What it is based on without measured joules: declared watts or the board's."""
         return self._basis(False)
 
     def _basis(self, measured: bool) -> str:
@@ -199,7 +201,7 @@ class CostModel:
         return "; ".join(parts)
 
     def assumptions(self) -> list[tuple[str, float, str]]:
-        """What has no source, as name, value and note; the utilisation always is one."""
+        """Values without a source, as (name, value, note). The utilisation is always one of them."""
         figures = [*self.board.figures(), ("usd_vnd", self.usd_vnd)]
         if not self.board.rented:
             figures.append(("vat", self.tariff.vat))
@@ -208,7 +210,7 @@ class CostModel:
         found = [(name, figure.value, figure.note) for name, figure in figures if figure.assumed]
         if self.tariff.assumed and not self.board.rented:
             found.append(("vnd_per_kwh", self.vnd_per_kwh, self.tariff.note))
-        return [*found, ("utilisation", self.utilisation, "the part of its time in which it computes")]
+        return [*found, ("utilisation", self.utilisation, "share of the time in which the machine computes")]
 
     def _energy(self, seconds_busy: float, joules: float | None) -> float:
         if joules is None:
@@ -224,4 +226,4 @@ class CostModel:
             return "energy measured"
         if self.board.rest_watts is None:
             return "energy of the processor alone, measured: a lower bound"
-        return f"energy of the processor measured, {self.board.rest_watts.value:g} W beside it"
+        return f"energy of the processor measured, {self.board.rest_watts.value:g} W added for the rest"

@@ -1,12 +1,12 @@
-"""Boards and tariffs as TOML files, in which each figure says where it comes from.
+"""Boards and tariffs as TOML files, in which each figure names its source.
 
     [busy_watts]
     value = 9.7
     source = "https://github.com/geerlingguy/sbc-reviews/issues/21"
     date = 2026-04-10
 
-A figure without source and date has to say `assumed = true`. Files may come from anywhere: they are bounded,
-and errors name the file and the key.
+A figure without source and date must have `assumed = true`. Files may be hostile: their size is bounded, and
+errors name the file and the key.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ BOARDS = Path(__file__).parent / "boards"
 TARIFFS = Path(__file__).parent / "tariffs"
 HOURS_PER_WEEK = 168.0
 
-_MOST_BYTES = 65_536
+_MAX_BYTES = 65_536
 _Amount = Annotated[float, Field(ge=0, le=1e12)]
 _Positive = Annotated[float, Field(gt=0, le=1e12)]
 
 
 class FigureError(BinhdanError, ValueError):
-    """A file of figures that cannot be used. The message names file and key."""
+    """A board or tariff file that cannot be used. The message names the file and the key."""
 
     code = 1
 
 
 class _Strict(BaseModel):
-    """Types as written, no unknown keys, no infinities."""
+    """Strict types, no unknown keys, no infinities."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -50,14 +50,14 @@ class _Sourced(_Strict):
     note: str = Field(default="", max_length=1000)
 
     @model_validator(mode="after")
-    def _says_where_it_comes_from(self) -> Self:
+    def _has_a_source(self) -> Self:
         if not self.assumed and (self.source is None or self.date is None):
-            raise ValueError("needs source and date, or assumed = true")
+            raise ValueError("expected source and date, or assumed = true")
         return self
 
 
 class Figure(_Sourced):
-    """A number that is not negative, and where it comes from."""
+    """A non-negative number with its source."""
 
     value: _Amount
 
@@ -72,15 +72,15 @@ class Money(Figure):
 
 
 class Board(_Strict):
-    """A machine that answers: bought, with a price, a life and watts; or rented, electricity included."""
+    """A machine that serves answers: bought, with price, life and watts; or rented, electricity included."""
 
     name: str = Field(min_length=1, max_length=100)
     price: Money | None = None
-    extras: Money | None = None  # what it does not run without: power supply, storage, cooling, case
+    extras: Money | None = None  # required extras: power supply, storage, cooling, case
     life_years: Figure | None = None
-    idle_watts: Figure | None = None  # at the wall, on but with nothing to do
-    busy_watts: Figure | None = None  # at the wall, all cores at work
-    rest_watts: Figure | None = None  # of these, what a processor's own meter does not see
+    idle_watts: Figure | None = None  # at the wall, idle
+    busy_watts: Figure | None = None  # at the wall, all cores busy
+    rest_watts: Figure | None = None  # the part of busy_watts that RAPL does not measure
     rent_per_month: Money | None = None
 
     @property
@@ -97,16 +97,16 @@ class Board(_Strict):
         }
         if self.rented:
             if wrong := [name for name, figure in bought.items() if figure is not None]:
-                raise ValueError(f"rent_per_month stands for {', '.join(wrong)}: give one or the other")
+                raise ValueError(f"expected rent_per_month or {', '.join(wrong)}, got both")
             return self
         if missing := [name for name, figure in bought.items() if figure is None]:
-            raise ValueError(f"needs {', '.join(missing)}, or rent_per_month")
+            raise ValueError(f"expected {', '.join(missing)}, or rent_per_month")
         if self.life_years is not None and self.life_years.value <= 0:
-            raise ValueError("life_years has to be more than 0")
+            raise ValueError("life_years: expected more than 0")
         return self
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """What the file tells, by its keys."""
+        """The figures of the file, by key."""
         for name in type(self).model_fields:
             figure = getattr(self, name)
             if isinstance(figure, Figure):
@@ -114,14 +114,14 @@ class Board(_Strict):
 
 
 class Step(_Strict):
-    """Of a tariff by how much is used in a month."""
+    """One price step of a tariff by monthly consumption."""
 
-    upto_kwh: _Positive | None = None  # None in the last
+    upto_kwh: _Positive | None = None  # None in the last step
     vnd_per_kwh: _Positive
 
 
 class Band(_Strict):
-    """Of a tariff by the hour."""
+    """One price band of a tariff by the hour of the week."""
 
     name: str = Field(max_length=100)
     hours_per_week: _Positive
@@ -129,13 +129,13 @@ class Band(_Strict):
 
 
 class Tariff(_Sourced):
-    """Prices of electricity before VAT, in one of three forms."""
+    """Electricity prices before VAT, in one of three forms: flat, steps, bands."""
 
     name: str = Field(min_length=1, max_length=100)
     vat: Figure
     vnd_per_kwh: _Positive | None = None
     steps: tuple[Step, ...] | None = Field(default=None, min_length=1, max_length=50)
-    base_kwh_per_month: Figure | None = None  # for steps: what is used beside the machine
+    base_kwh_per_month: Figure | None = None  # for steps: the household's other consumption
     bands: tuple[Band, ...] | None = Field(default=None, min_length=1, max_length=50)
 
     @model_validator(mode="before")
@@ -148,35 +148,37 @@ class Tariff(_Sourced):
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:
         if sum(form is not None for form in (self.vnd_per_kwh, self.steps, self.bands)) != 1:
-            raise ValueError("needs one of vnd_per_kwh, steps and bands")
+            raise ValueError("expected exactly one of vnd_per_kwh, steps and bands")
         if self.bands is not None:
             hours = sum(band.hours_per_week for band in self.bands)
             if abs(hours - HOURS_PER_WEEK) > 1e-6:
-                raise ValueError(f"bands have {hours:g} hours per week together; a week has 168")
+                raise ValueError(f"bands: expected 168 hours per week in total, got {hours:g}")
         if self.steps is not None:
             if self.base_kwh_per_month is None:
-                raise ValueError("steps need base_kwh_per_month, what is used beside the machine")
+                raise ValueError("steps: expected base_kwh_per_month, the household's other consumption")
             ends = [step.upto_kwh for step in self.steps]
             known = [end for end in ends[:-1] if end is not None]
             if ends[-1] is not None or len(known) != len(ends) - 1 or known != sorted(set(known)):
-                raise ValueError("steps need a rising upto_kwh each, but for the last, which has none")
+                raise ValueError("steps: expected an increasing upto_kwh in each step, and none in the last")
         return self
 
     def vnd_per_kwh_with_vat(self, kwh_per_month: float) -> float:
-        """What one kWh costs a machine that takes so many in a month, evenly over the hours of the week. By
-        steps the machine comes on top of the base: it pays the dearest."""
+        """Price of one kWh for a machine that uses `kwh_per_month`, evenly over the hours of the week.
+
+        With steps, the machine's consumption comes on top of the base, at the highest prices.
+        """
         if self.vnd_per_kwh is not None:
             price = self.vnd_per_kwh
         elif self.bands is not None:
             price = sum(band.vnd_per_kwh * band.hours_per_week for band in self.bands) / HOURS_PER_WEEK
         else:
             base = self.base_kwh_per_month.value if self.base_kwh_per_month else 0.0
-            more = max(kwh_per_month, 1e-3)  # the limit for a machine that takes next to nothing
+            more = max(kwh_per_month, 1e-3)  # the limit for a machine that uses almost nothing
             price = (self._month(base + more) - self._month(base)) / more
         return price * (1.0 + self.vat.value)
 
     def _month(self, kwh: float) -> float:
-        """The bill of a month by steps, in đồng."""
+        """The monthly bill by steps, in đồng."""
         total = start = 0.0
         for step in self.steps or ():
             end = kwh if step.upto_kwh is None else min(kwh, step.upto_kwh)
@@ -189,12 +191,12 @@ _Kind = TypeVar("_Kind", Board, Tariff)
 
 
 def load_board(name_or_path: str | Path) -> Board:
-    """A board of ours by its name, such as "raspberry-pi-5", or of a file. Raises FigureError."""
+    """A board by its name in boards/, such as "raspberry-pi-5", or from a file. Raises FigureError."""
     return _load(Board, name_or_path, BOARDS)
 
 
 def load_tariff(name_or_path: str | Path) -> Tariff:
-    """A tariff of ours by its name, such as "evn-household", or of a file. Raises FigureError."""
+    """A tariff by its name in tariffs/, such as "evn-household", or from a file. Raises FigureError."""
     return _load(Tariff, name_or_path, TARIFFS)
 
 
@@ -213,23 +215,24 @@ def _load(kind: type[_Kind], name_or_path: str | Path, folder: Path) -> _Kind:
         path = folder / f"{text}.toml"
         if not path.is_file():
             known = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
-            raise FigureError(f"no {kind.__name__.lower()} {text!r}; there are {known}; or give a .toml file")
+            what = kind.__name__.lower()
+            raise FigureError(f"unknown {what} {text!r}; expected a .toml file or one of {known}")
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise FigureError(f"{path}: more than {_MOST_BYTES:,} bytes")
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise FigureError(f"{path}: expected up to {_MAX_BYTES:,} bytes, got more")
         return kind.model_validate(tomllib.loads(data.decode()))
     except OSError as error:
         raise FigureError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         raise FigureError(f"{path}: {_wrong(error)}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, nested without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deep
         raise FigureError(f"{path}: {error}") from error
 
 
 def _wrong(error: ValidationError) -> str:
-    """The first mistakes, each with its key."""
+    """The first three errors, each with its key."""
     mistakes = []
     for mistake in error.errors(include_url=False)[:3]:
         key = ".".join(map(str, mistake["loc"]))

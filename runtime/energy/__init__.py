@@ -1,20 +1,19 @@
-"""How much energy this machine takes: meters behind one small interface.
+"""Energy of this machine: meters behind one interface.
 
     found = find_meters()
-    meter = found.best                                 # None where nothing measures: found.reasons says why
+    meter = found.best                                 # None without a meter; found.reasons explains
     watch = EnergyWatch(meter, measure_idle(meter))
     ...                                                # work
-    energy = watch.lap()                               # joules, gross and above idle, and who says so
+    energy = watch.lap()                               # joules, gross and above idle, and their source
 
-Nothing here guesses: what cannot be measured is None, what was declared says so. A meter that loses its
-source raises MeterError from then on. Standard library only.
+No value is estimated: what cannot be measured is None, and declared watts have `measured = False`. A meter
+that loses its source raises MeterError from then on. Uses the standard library only.
 """
 
 from __future__ import annotations
 
 from binhdan.runtime.energy.find import Found, find_meters
 from binhdan.runtime.energy.meter import DeclaredWatts, Meter, MeterError
-from binhdan.runtime.energy.wall import WallLog
 from binhdan.runtime.energy.watch import Energy, EnergyWatch, Idle, measure_idle
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "Idle",
     "Meter",
     "MeterError",
-    "WallLog",
     "find_meters",
     "measure_idle",
 ]

@@ -1,6 +1,7 @@
-"""A laptop's or phone's battery (Linux's Documentation/ABI/testing/sysfs-class-power): all that the machine
-takes, while it is discharging and nothing else feeds the machine. Slow: most have a new value every few
-seconds.
+"""The battery of a laptop or phone (Linux's Documentation/ABI/testing/sysfs-class-power).
+
+It measures the whole machine while it discharges and no charger is connected. Most batteries update their
+value only every few seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _MICROWATT_HOUR = 3600e-6
 
 
 def find_battery(sysfs: Path) -> Meter:
-    """All batteries together. Raises MeterError when there is none, or the machine does not live on it."""
+    """One meter over all batteries. Raises MeterError when there is none, or when none is discharging."""
     supplies = sysfs / "class" / "power_supply"
     # scope is "Device" for the batteries of mice and headsets.
     batteries = [
@@ -40,7 +41,7 @@ def find_battery(sysfs: Path) -> Meter:
 
 
 def _by_energy(supplies: Path, batteries: list[Path], error: MeterError) -> CounterMeter:
-    """For those that tell no power: by what is left in them."""
+    """A meter from the remaining energy, for batteries that report no power."""
     counters = [Counter(battery / "energy_now", _MICROWATT_HOUR, falls=True) for battery in batteries]
     try:
         for counter in counters:
@@ -59,18 +60,18 @@ def _by_energy(supplies: Path, batteries: list[Path], error: MeterError) -> Coun
 
 
 def _check_discharging(supplies: Path, batteries: list[Path]) -> None:
-    """What a charger fed is unknown: it ends the meter."""
+    """Raises MeterLost when a charger is connected: the energy that it supplies is unknown."""
     for folder in folders(supplies, "*"):
         charger = optional_text(folder / "type") in ("Mains", "USB", "Wireless")
         if charger and optional_text(folder / "online") == "1":
-            raise MeterLost("the machine is plugged in: its battery does not tell what it takes")
+            raise MeterLost("on mains power the battery does not measure the machine; unplug the charger")
     states = [optional_text(battery / "status") for battery in batteries]
     if "Charging" in states or "Discharging" not in states:
-        raise MeterLost(f"the battery says {' and '.join(states)!r}; expected 'Discharging'")
+        raise MeterLost(f"the battery's status is {' and '.join(states)!r}; expected 'Discharging'")
 
 
 def _watts(batteries: list[Path]) -> float:
-    """Of those that discharge. Some drivers give what flows out a minus sign."""
+    """Watts of all discharging batteries. Some drivers report an outflow as a negative number."""
     watts = 0.0
     for battery in batteries:
         if optional_text(battery / "status") != "Discharging":

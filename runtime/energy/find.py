@@ -1,4 +1,4 @@
-"""Which meters this machine has, the best first."""
+"""Finds the meters of this machine, the best first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from binhdan.runtime.energy.sysfs import MeterError
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Meters that can be read, the best first, and why there are no others."""
+    """Readable meters, the best first, and the reasons why others are not available."""
 
     meters: tuple[Meter, ...]
     reasons: tuple[str, ...]
@@ -26,9 +26,8 @@ class Found:
 
 
 def find_meters(sysfs: Path = Path("/sys")) -> Found:
-    """Best is what sees the whole board and is fast; then RAPL, which is fast but sees the processor alone;
-    then a battery, which sees all but is slow; then sensors of single rails. No meter: none, never a
-    guess."""
+    """Order: a fast meter of the whole board; RAPL, fast but of the processor alone; a battery, of the whole
+    machine but slow; sensors of single rails. Without a meter the result is empty."""
     finders: Sequence[Callable[[Path], Sequence[Meter]]] = (
         find_hwmon,
         lambda sysfs: [find_rapl(sysfs)],

@@ -1,7 +1,7 @@
-"""Power sensors behind Linux's hwmon (Documentation/hwmon/sysfs-interface.rst): INA219 and its kin on boards,
-INA3221 on Jetsons, ACPI's power meter on servers.
+"""Power sensors behind Linux's hwmon (Documentation/hwmon/sysfs-interface.rst): INA219 and similar chips on
+boards, INA3221 on Jetsons, ACPI's power meter on servers.
 
-Only chips that are made to measure supplies are taken: others (graphics, disks) tell the power of a part.
+Only chips that measure supplies are used: sensors of GPUs and disks measure one component.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HZ = 20.0
 
 
 def find_hwmon(sysfs: Path) -> list[PowerMeter]:
-    """A meter for each chip, those that see the whole board first. Raises MeterError when there is none."""
+    """One meter per chip, chips that measure the whole board first. Raises MeterError when there is none."""
     parent = sysfs / "class" / "hwmon"
     meters = []
     for chip in folders(parent, "hwmon*"):
@@ -33,7 +33,7 @@ def find_hwmon(sysfs: Path) -> list[PowerMeter]:
             if meter is not None:
                 meters.append(meter)
     if not meters:
-        raise MeterError(f"no power sensor of a known kind in {parent}")
+        raise MeterError(f"no known power sensor in {parent}")
     return sorted(meters, key=lambda meter: not meter.whole)
 
 
@@ -53,7 +53,7 @@ def _meter(chip: Path, name: str) -> PowerMeter | None:
 
 
 def _channels(chip: Path) -> dict[str, Callable[[], float]]:
-    """What tells the watts of each channel, by its label. Channels that cannot be read are left out."""
+    """Functions that return each channel's watts, by label. Unreadable channels are left out."""
     channels: dict[str, Callable[[], float]] = {}
     for number in range(1, 17):
         label = next(

@@ -1,6 +1,4 @@
-"""What a meter is, and the two ways to be one: counters of energy, and sensors of power that a thread
-samples.
-"""
+"""The Meter interface and its implementations: energy counters, and power sensors that a thread samples."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from binhdan.runtime.energy.sysfs import MeterError, MeterLost, read_int
 
 __all__ = ["Counter", "CounterMeter", "DeclaredWatts", "Meter", "MeterError", "MeterLost", "PowerMeter"]
 
-# No machine that this is for takes more: what says so is a broken sensor or a counter that was set back.
-MOST_WATTS = 10_000.0
+# Above the consumption of any supported machine: a larger value means a broken sensor or a reset counter.
+MAX_WATTS = 10_000.0
 
 Clock = Callable[[], float]
 
@@ -24,8 +22,9 @@ Clock = Callable[[], float]
 class Meter(ABC):
     """Joules since the first `read`. Methods may be called from any thread.
 
-    `measured` is False for what someone declared. `sampling_hz` is how often the source has a new value, 0
-    where that is not known. `whole`: all that the machine takes, not the processor's part alone."""
+    `measured`: False for declared watts. `sampling_hz`: how often the source has a new value, 0 when unknown.
+    `whole`: the meter measures the whole machine, not the processor alone.
+    """
 
     name: str
     source: str
@@ -35,27 +34,28 @@ class Meter(ABC):
 
     @abstractmethod
     def parts(self) -> Mapping[str, float]:
-        """Joules since the first call, by domain, as {"package": …, "dram": …}. Raises MeterError, and does
-        so for ever when the source was lost: the joules of a gap are unknown."""
+        """Joules since the first call by domain, such as {"package": …, "dram": …}.
+
+        Raises MeterError. After MeterLost every call raises: the energy of the gap is unknown.
+        """
 
     def read(self) -> float:
-        """Joules since the first call, of all domains; never less than before. Raises MeterError as
-        `parts`."""
+        """Joules of all domains since the first call; never decreases. Raises MeterError like `parts`."""
         return sum(self.parts().values())
 
-    def close(self) -> None:  # noqa: B027, most have nothing to end
-        """Ends threads. Twice is no error."""
+    def close(self) -> None:  # noqa: B027, most meters have no thread
+        """Stops the meter's thread. Idempotent."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.source}>"
 
 
 class DeclaredWatts(Meter):
-    """Watts that someone declared, for machines without a meter. Not measured, and says so."""
+    """Constant watts from the user, for machines without a meter; `measured` is False."""
 
     def __init__(self, watts: float, clock: Clock = time.monotonic) -> None:
-        if not 0 < watts <= MOST_WATTS:
-            raise ValueError(f"watts is {watts}; expected more than 0, at most {MOST_WATTS:,.0f}")
+        if not 0 < watts <= MAX_WATTS:
+            raise ValueError(f"watts: expected more than 0 and up to {MAX_WATTS:,.0f}, got {watts}")
         self.name, self.source = "declared", f"declared {watts:g} W"
         self.measured, self.sampling_hz, self.whole = False, 0.0, True
         self._watts, self._clock = watts, clock
@@ -70,8 +70,11 @@ class DeclaredWatts(Meter):
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A file that counts energy. `joules`: of one count. `wraps_at`: counts at which it begins again at zero.
-    `falls`: it counts down, as what is left in a battery."""
+    """A file that counts energy.
+
+    `joules`: of one count. `wraps_at`: the count at which it restarts at zero. `falls`: it counts down, like
+    the remaining energy of a battery.
+    """
 
     path: Path
     joules: float
@@ -80,7 +83,7 @@ class Counter:
 
 
 class CounterMeter(Meter):
-    """Adds up counters that count by themselves. A thread looks often enough to see every wrap-around."""
+    """Sums hardware energy counters. A thread polls them often enough to see every wrap-around."""
 
     measured = True
 
@@ -96,20 +99,19 @@ class CounterMeter(Meter):
         check: Callable[[], None] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """`poll`: seconds between looks. `check` raises MeterError when the counters are not to be
-        believed."""
+        """`poll`: seconds between two polls. `check` raises MeterError when the counters are not valid."""
         self.name, self.source, self.sampling_hz, self.whole = name, source, sampling_hz, whole
         self._domains = {domain: tuple(counters) for domain, counters in domains.items()}
         self._check, self._clock = check, clock
         self._joules = dict.fromkeys(self._domains, 0.0)
         self._last: dict[Path, int] = {}
         self._when = 0.0
-        self._lost = ""  # why, for good
+        self._lost = ""  # the reason; "" while the meter works
         self._lock = threading.Lock()
-        self._poller = _Every(poll, self._look)
+        self._poller = _Every(poll, self._update)
 
     def parts(self) -> Mapping[str, float]:
-        self._look()
+        self._update()
         self._poller.start()
         with self._lock:
             return dict(self._joules)
@@ -117,7 +119,7 @@ class CounterMeter(Meter):
     def close(self) -> None:
         self._poller.end()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         with self._lock:
             if self._lost:
                 raise MeterLost(self._lost)
@@ -125,35 +127,36 @@ class CounterMeter(Meter):
                 if self._check is not None:
                     self._check()
                 now = self._clock()
-                most = MOST_WATTS * max(now - self._when, 1.0)
+                max_joules = MAX_WATTS * max(now - self._when, 1.0)
                 for domain, counters in self._domains.items():
-                    self._joules[domain] += sum(self._step(counter, most) for counter in counters)
+                    self._joules[domain] += sum(self._step(counter, max_joules) for counter in counters)
                 self._when = now
             except MeterError as error:
                 self._lost = str(error)
                 raise
 
-    def _step(self, counter: Counter, most: float) -> float:
+    def _step(self, counter: Counter, max_joules: float) -> float:
         value = read_int(counter.path)
         before = self._last.setdefault(counter.path, value)
         self._last[counter.path] = value
         step = before - value if counter.falls else value - before
         if step < 0:
             if counter.wraps_at is None:
-                raise MeterError(f"{self.source}: the counter was set back")
+                raise MeterError(f"{self.source}: the counter was reset")
             step += counter.wraps_at
         joules = step * counter.joules
-        if not 0 <= joules <= most:
-            raise MeterError(f"{self.source}: {joules:,.0f} J at once; the counter was set back or is broken")
+        if not 0 <= joules <= max_joules:
+            raise MeterError(f"{self.source}: {joules:,.0f} J in one step: a reset or broken counter")
         return joules
 
 
 class PowerMeter(Meter):
-    """Integrates sensors of power. Each value counts until the next, so that `read` needs no sensor and never
-    goes back; sensors may take long to answer.
+    """Integrates power sensors. A value holds until the next sample, so that `read` does not wait for a slow
+    sensor and never decreases.
 
-    `sample` gives watts by domain. Samples may fail for `patience` seconds; then the meter is lost, and at
-    once with MeterLost."""
+    `sample` returns watts by domain. The meter is lost after `max_gap` seconds without a sample, and at once
+    when `sample` raises MeterLost.
+    """
 
     measured = True
 
@@ -165,17 +168,17 @@ class PowerMeter(Meter):
         *,
         sampling_hz: float,
         whole: bool,
-        patience: float = 2.0,
+        max_gap: float = 2.0,
         clock: Clock = time.monotonic,
     ) -> None:
         self.name, self.source, self.sampling_hz, self.whole = name, source, sampling_hz, whole
         self._sample, self._clock = sample, clock
-        self._patience = patience + 2.0 / sampling_hz
+        self._max_gap = max_gap + 2.0 / sampling_hz
         self._joules: dict[str, float] = {}
         self._watts: Mapping[str, float] = {}
-        self._when = 0.0  # of the watts
-        self._fresh = 0.0  # when a sample was last had
-        self._lost = ""  # why, for good
+        self._when = 0.0  # time of the last sample
+        self._fresh = 0.0  # time of the last good sample
+        self._lost = ""  # the reason; "" while the meter works
         self._lock = threading.Lock()
         self._sampler = _Every(1.0 / sampling_hz, self.take)
 
@@ -186,26 +189,28 @@ class PowerMeter(Meter):
             return dict.fromkeys(self._watts, 0.0)
         with self._lock:
             now = self._clock()
-            self._give_up(now, None)
+            self._check_lost(now, None)
             return {domain: joules + self._held(domain, now) for domain, joules in self._joules.items()}
 
     def take(self) -> None:
-        """Takes one sample; the thread does, and tests. Raises MeterError when the meter is lost."""
+        """Takes one sample; called by the thread and by tests. Raises MeterError when the meter is lost."""
         error: MeterError | None = None
         watts: Mapping[str, float] = {}
         try:
             watts = self._sample()
             for domain, value in watts.items():
-                if not 0 <= value <= MOST_WATTS:
-                    raise MeterError(f"{self.source}: {domain} takes {value:,.1f} W, which cannot be")
+                if not 0 <= value <= MAX_WATTS:
+                    raise MeterError(
+                        f"{self.source}: {domain}: expected 0 to {MAX_WATTS:,.0f} W, got {value:,.1f}"
+                    )
         except MeterError as failure:
             error = failure
         with self._lock:
             now = self._clock()
             if error is not None:
-                self._give_up(now, error)
+                self._check_lost(now, error)
                 return
-            self._give_up(now, None)
+            self._check_lost(now, None)
             self._joules = {
                 domain: self._joules.get(domain, 0.0) + self._held(domain, now) for domain in watts
             }
@@ -217,19 +222,20 @@ class PowerMeter(Meter):
     def _held(self, domain: str, now: float) -> float:
         return self._watts.get(domain, 0.0) * max(now - self._when, 0.0)
 
-    def _give_up(self, now: float, error: MeterError | None) -> None:
-        """Raises when the source is lost: it says so, there never was a sample, or none for too long."""
+    def _check_lost(self, now: float, error: MeterError | None) -> None:
+        """Raises MeterLost when `sample` said so, when the first sample failed, or after `max_gap` without
+        one."""
         silent = now - self._fresh
         if not self._lost and (isinstance(error, MeterLost) or (error and not self._watts)):
             self._lost = str(error)
-        elif not self._lost and self._watts and silent > self._patience:
+        elif not self._lost and self._watts and silent > self._max_gap:
             self._lost = str(error or f"{self.source}: no sample for {silent:.1f} s")
         if self._lost:
             raise MeterLost(self._lost)
 
 
 class _Every:
-    """Calls something again and again in a thread, until it raises MeterError."""
+    """Calls a function periodically in a thread until it raises MeterError."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         self._seconds, self._call = seconds, call
@@ -238,7 +244,7 @@ class _Every:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Twice is no error."""
+        """Idempotent."""
         with self._lock:
             if self._thread is None and not self._ended.is_set():
                 self._thread = threading.Thread(target=self._run, name="binhdan-meter", daemon=True)

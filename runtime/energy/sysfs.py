@@ -1,4 +1,4 @@
-"""Values of sysfs files. They may vanish, be denied or hold garbage: all of it is a MeterError."""
+"""Values of sysfs files. A file that is missing, unreadable or malformed raises MeterError."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ _NUMBER = re.compile(rb"\s*(-?\d{1,19})\s*")
 
 
 class MeterError(OSError):
-    """A meter that cannot be read, and why."""
+    """A meter cannot be read. The message says why."""
 
 
 class MeterLost(MeterError):
-    """And will not come back."""
+    """A meter that is lost for good."""
 
 
 def read_int(path: Path) -> int:
-    """The one whole number in a file. Raises MeterError."""
+    """The integer in a file. Raises MeterError."""
     data = _read(path)
     match = _NUMBER.fullmatch(data)
     if match is None:
-        raise MeterError(f"{path} holds {data[:20]!r}; expected a whole number")
+        raise MeterError(f"{path}: expected an integer, got {data[:20]!r}")
     return int(match[1])
 
 
 def read_text(path: Path) -> str:
-    """The first line of a file, at most 64 bytes of it. Raises MeterError."""
+    """The first line of a file, up to 64 bytes. Raises MeterError."""
     return _read(path).decode("ascii", "replace").partition("\n")[0].strip()
 
 
 def optional_text(path: Path) -> str:
-    """As read_text, "" where it cannot be read."""
+    """The first line of a file, "" when it cannot be read."""
     try:
         return read_text(path)
     except MeterError:
@@ -39,8 +39,7 @@ def optional_text(path: Path) -> str:
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:
-    """Folders in `parent`, links to them too, in the order of their numbers. None where there is no
-    parent."""
+    """Folders in `parent`, and links to folders, in numeric order. Empty when `parent` does not exist."""
     try:
         found = [path for path in parent.glob(pattern) if path.is_dir()]
     except OSError:

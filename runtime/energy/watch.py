@@ -1,4 +1,4 @@
-"""Energy of stretches of work, gross and above what the machine takes when it does nothing."""
+"""Energy of intervals of work: gross, and above the idle consumption."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from binhdan.runtime.energy.meter import Meter
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What the machine takes when it does nothing."""
+    """The machine's idle consumption."""
 
     watts: float  # the mean
-    least: float  # of the windows: far apart, the machine was not idle
-    most: float
+    min_watts: float  # of the windows; far below max_watts, the machine was not idle
+    max_watts: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """The energy of one stretch, with what one has to know of it."""
+    """The energy of one interval, and how it was measured."""
 
     joules: float  # gross
-    above_idle: float | None  # None where idle was not measured
+    above_idle: float | None  # None when idle was not measured
     seconds: float
     source: str
     sampling_hz: float
@@ -44,7 +44,7 @@ def measure_idle(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Idle:
-    """Watts while this process sleeps. Raises MeterError."""
+    """Watts while this process sleeps, over `windows` equal windows. Raises MeterError, ValueError."""
     if seconds <= 0 or windows < 1:
         raise ValueError(f"expected seconds > 0 and windows >= 1, got {seconds} and {windows}")
     points = [(clock(), meter.read())]
@@ -57,7 +57,7 @@ def measure_idle(
 
 
 class EnergyWatch:
-    """A stopwatch for joules: each lap is the energy since the one before."""
+    """A stopwatch for joules: each lap is the energy since the previous lap."""
 
     def __init__(
         self, meter: Meter, idle: Idle | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -66,7 +66,7 @@ class EnergyWatch:
         self._when, self._joules = clock(), meter.read()
 
     def lap(self) -> Energy:
-        """Raises MeterError. Above idle may be a little below zero: that is the noise of both figures."""
+        """Raises MeterError. `above_idle` may be slightly negative, by the noise of both measurements."""
         now, joules = self._clock(), self._meter.read()
         seconds, gross = now - self._when, joules - self._joules
         self._when, self._joules = now, joules

@@ -94,12 +94,14 @@ class ServerConfig(BaseModel):
     context: Count | None = None  # most tokens of a conversation; None: what the model was made for
     max_sequences: Count = 16  # answers that are made at the same time
     max_waiting: Count = 256  # besides those
-    kv_bytes: Size | None = None  # a model's most for keys and values; None: a quarter of the machine's
+    max_kv_bytes: Size | None = None  # a model's most for keys and values; None: a quarter of the machine's
     kv_type: KvType = "f16"  # of keys and values; q8_0 takes half the memory
-    most_stall_ms: Count | None = None  # what prompts may add to a step in which others answer; None: 250
+    max_decode_stall_ms: Count | None = (
+        None  # what prompts may add to a step in which others answer; None: 250
+    )
     prefix_cache: bool = True
     prefix_cache_dir: Path | None = None
-    prefix_cache_dir_bytes: Size | None = None  # None: 4 GiB
+    max_prefix_cache_dir_bytes: Size | None = None  # None: 4 GiB
     deterministic: bool = False
     model_memory_bytes: Size | None = None  # of all models that are loaded; None: no limit
     idle_unload: Seconds | None = None  # a model that nobody asked for so long is unloaded; None: never
@@ -125,7 +127,7 @@ class ServerConfig(BaseModel):
 
     prompt_tokens: Count | None = None  # most of a request; None: the context
     answer_tokens: Count | None = None  # most of an answer; None: the context
-    most_choices: Count = 16  # answers to one prompt, `n`
+    max_choices: Count = 16  # answers to one prompt, `n`
 
     ledger: Path | None = None  # SQLite file of the bill; None: in memory
     tariff: str | None = None  # đồng per kWh, or a tariff's name or TOML file; None: a household's
@@ -210,12 +212,12 @@ class ServerConfig(BaseModel):
             context=self.context,
             max_sequences=self.max_sequences,
             max_waiting=self.max_waiting,
-            kv_bytes=self.kv_bytes,
+            max_kv_bytes=self.max_kv_bytes,
             kv_type=self.kv_type,
-            most_stall_ms=self.most_stall_ms,
+            max_decode_stall_ms=self.max_decode_stall_ms,
             prefix_cache=self.prefix_cache,
             prefix_cache_dir=None if folder is None else str(folder),
-            prefix_cache_dir_bytes=self.prefix_cache_dir_bytes,
+            max_prefix_cache_dir_bytes=self.max_prefix_cache_dir_bytes,
             deterministic=self.deterministic,
         )
 

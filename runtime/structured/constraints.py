@@ -1,15 +1,15 @@
-"""What an answer must look like: JSON, a JSON schema, a regular expression, a grammar.
+"""Output constraints: JSON, a JSON schema, a regular expression, a grammar.
 
-llguidance computes, after each token, which tokens may come next; the sampler keeps to it. So the answer is
-valid by construction, however small the model, unless it ends early (max_tokens, a stop text).
+After each token llguidance computes the mask of tokens that may follow, and the sampler obeys it. The answer
+is therefore valid by construction for any model, unless it ends early (max_tokens, a stop text).
 
-    constraints = Constraints(model)                            # one for a loaded model
+    constraints = Constraints(model)                            # one per loaded model
     constraints.prepare()                                       # while loading
     constraint = constraints.compile(json_schema(schema))       # in a worker thread: ms, at most ~2 s
-    model.chat(messages, mask=constraint.mask())                # one mask for each answer
+    model.chat(messages, mask=constraint.mask())                # one mask per answer
 
-Specs come from users and may be hostile: their size is bounded here, compiling them in grammar_trial.py, each
-mask by llguidance's limits and all masks of an answer by `_MASK_TIME`.
+Specs come from users and may be hostile. This file bounds their size, grammar_trial.py the cost of
+compilation, llguidance's limits the cost of a mask, and `_MASK_TIME` the cost of all masks of an answer.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from binhdan.runtime.structured.grammar_trial import TOO_MUCH, Grammar, GrammarT
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-# May the model think before it answers? "may": between <think> and </think>, if it wants to; "must": the
-# prompt has opened the thought already.
+# Reasoning before the answer. "may": the model may write text between <think> and </think>. "must": the
+# prompt has already opened the reasoning block.
 Thinking = Literal["no", "may", "must"]
 
-MOST_SCHEMA_BYTES = 1 << 17
-MOST_SCHEMA_DEPTH = 64  # of JSON values
-MOST_SCHEMA_VALUES = 20_000
-MOST_PROPERTIES = 1_000  # of one object: the time to compile grows with the square
-MOST_REGEX = 4_096  # characters
-MOST_GRAMMAR = 1 << 15  # characters
-# Processor time that the masks of one answer may take, in seconds: some at once, and so much for each token.
-# Usual are 20 to 100 µs a token.
+MAX_SCHEMA_BYTES = 1 << 17
+MAX_SCHEMA_DEPTH = 64  # of JSON values
+MAX_SCHEMA_VALUES = 20_000
+MAX_PROPERTIES = 1_000  # of one object: compile time grows with the square
+MAX_REGEX = 4_096  # characters
+MAX_GRAMMAR = 1 << 15  # characters
+# Maximum CPU time of all masks of one answer, in seconds: a constant part and a part per token. Typical masks
+# take 20 to 100 µs per token.
 _MASK_TIME = 0.5
 _MASK_TIME_PER_TOKEN = 0.001
 
-# A blank after a comma or colon, as most texts of JSON have it, and no other whitespace: a small model that
-# is free to go on with blanks may never stop.
+# One optional space after a comma or colon and no other whitespace: with free whitespace a small model may
+# generate spaces without end.
 _JSON = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
-_MOST_INTEGER = 2**53 - 1
-_URI = "%#/$:?@!&'()*+,;=~[]"  # what means something in one, beside letters and digits
+_MAX_INTEGER = 2**53 - 1
+_URI = "%#/$:?@!&'()*+,;=~[]"  # reserved characters of a URI, and % for escapes
 _BOUNDS = {"minimum": -1, "exclusiveMinimum": -1, "maximum": 1, "exclusiveMaximum": 1}
 _DATA = ("const", "enum", "default", "examples")  # values, not schemas
-# llguidance would tokenize what is certain anyway, again at each step: a million letters, if a user wants it.
+# Without this, llguidance tokenizes forced text again at each step: up to a million characters.
 _NO_FORCING = '%llguidance {"no_forcing": true}\n'
 _NOTHING = bytes(4)
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
@@ -60,12 +60,12 @@ _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What an answer must look like. json_object, json_schema, regex and grammar make one.
+    """An output constraint before compilation, made by json_object, json_schema, regex and grammar.
 
-    `grammars`: the first is that of the answer and may refer to the others, as @name. `param`: the field of
-    the request it comes from; `params`: those of single grammars, by their names. `control`: a control token,
-    given as its text, that may stand before the answer. `text_only`: whatever the grammars say, the answer is
-    made of text, not of control tokens.
+    `grammars`: the first one is the answer's and may refer to the others as @name. `param`: the request field
+    that holds the constraint; `params`: request fields of single grammars, by grammar name. `control`: the
+    text of a control token that may precede the answer. `text_only`: the answer may not contain control
+    tokens, even if a grammar allows them.
     """
 
     grammars: tuple[Grammar, ...]
@@ -84,8 +84,8 @@ def json_object(param: str = "response_format") -> Spec:
 
 
 def json_schema(schema: Any, param: str = "response_format.json_schema.schema") -> Spec:
-    """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order, integers
-    without bounds are within those of a double, ± (2^53 - 1), which all readers of JSON understand.
+    """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order. Integers
+    without bounds are limited to ± (2^53 - 1), the exact integers of a double, which every JSON parser reads.
 
     Raises InvalidArgumentError for a schema that is too large or deep. `compile` raises it for keywords that
     llguidance cannot enforce.
@@ -94,20 +94,22 @@ def json_schema(schema: Any, param: str = "response_format.json_schema.schema") 
 
 
 def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False) -> Grammar:
-    """A grammar for Spec. `lenient`: keywords that cannot be ensured are ignored instead of refused."""
+    """A grammar for Spec. `lenient`: keywords that cannot be enforced are ignored instead of refused."""
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):
-        raise _refusal(f"a JSON schema is an object, not {_json_type(schema)}", param)
+        raise _invalid(f"JSON schema: expected an object, got {_json_type(schema)}", param)
     for values, (value, depth) in enumerate(_walk(schema)):
-        if depth > MOST_SCHEMA_DEPTH:
-            raise _refusal(f"the JSON schema is nested more than {MOST_SCHEMA_DEPTH} deep", param)
-        if values >= MOST_SCHEMA_VALUES:
-            raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_VALUES:,} values", param)
-        if isinstance(value, dict) and len(value) > MOST_PROPERTIES:
-            raise _refusal(f"an object of the JSON schema has more than {MOST_PROPERTIES:,} members", param)
-    if len(_dump(schema, param)) > MOST_SCHEMA_BYTES:
-        raise _refusal(f"the JSON schema has more than {MOST_SCHEMA_BYTES:,} bytes", param)
+        if depth > MAX_SCHEMA_DEPTH:
+            raise _invalid(f"JSON schema: expected a depth of up to {MAX_SCHEMA_DEPTH}, got more", param)
+        if values >= MAX_SCHEMA_VALUES:
+            raise _invalid(f"JSON schema: expected up to {MAX_SCHEMA_VALUES:,} values, got more", param)
+        if isinstance(value, dict) and len(value) > MAX_PROPERTIES:
+            raise _invalid(
+                f"JSON schema: expected objects of up to {MAX_PROPERTIES:,} members, got more", param
+            )
+    if len(_dump(schema, param)) > MAX_SCHEMA_BYTES:
+        raise _invalid(f"JSON schema: expected up to {MAX_SCHEMA_BYTES:,} bytes, got more", param)
     return {
         "name": name,
         "json_schema": _prepared(schema, param) | {"x-guidance": _JSON | {"lenient": lenient}},
@@ -115,24 +117,24 @@ def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False)
 
 
 def regex(pattern: Any, param: str = "regex") -> Spec:
-    r"""A text that a regular expression matches as a whole.
+    r"""Text that a regular expression matches as a whole.
 
-    The syntax is that of Rust's regex crate: Python's without look-around and back-references. \d is 0 to 9;
-    \w has the letters of all scripts. Raises InvalidArgumentError.
+    The syntax is that of Rust's regex crate: Python's without look-around and back-references. \d matches 0
+    to 9; \w matches letters of all scripts. Raises InvalidArgumentError.
     """
     import llguidance
 
-    text = _text(pattern, MOST_REGEX, "regular expression", param)
+    text = _text(pattern, MAX_REGEX, "regular expression", param)
     if (len(text) - len(text.rstrip("\\"))) % 2:
-        raise _refusal("the regular expression ends in a backslash", param)
+        raise _invalid("regular expression: expected a character after the final backslash", param)
     lark = f"start: /{llguidance.regex_to_lark(text, 'd')}/"
     return Spec(({"name": "answer", "lark_grammar": lark},), param)
 
 
 def grammar(text: Any, param: str = "grammar") -> Spec:
-    """A text of a context-free language: a grammar in Lark's syntax as llguidance knows it, with a rule
-    `start`, or in llama.cpp's GBNF, with a rule `root ::=`. Raises InvalidArgumentError."""
-    text = _text(text, MOST_GRAMMAR, "grammar", param)
+    """Text of a context-free grammar, in llguidance's Lark syntax with a rule `start`, or in llama.cpp's GBNF
+    with a rule `root ::=`. Raises InvalidArgumentError."""
+    text = _text(text, MAX_GRAMMAR, "grammar", param)
     kind = "gbnf" if _GBNF_RULE.search(text) else "lark_grammar"
     return Spec(({"name": "answer", kind: text},), param, text_only=True)
 
@@ -141,10 +143,10 @@ def grammar(text: Any, param: str = "grammar") -> Spec:
 
 
 class Constraints:
-    """Compiles specs for the vocabulary of a model; any number of threads may share it.
+    """Compiles specs for the vocabulary of a model. Thread-safe.
 
-    `trial`: where specs are tried first, a process of 20 MB; several models may share it. None makes one.
-    The model may be closed once `prepare` has returned.
+    `trial`: the process (20 MB) that compiles each spec first; several models may share it. None creates one.
+    The model may be closed after `prepare` has returned.
     """
 
     def __init__(self, model: Model, trial: GrammarTrial | None = None) -> None:
@@ -155,28 +157,29 @@ class Constraints:
         self._made: _Vocabulary | None = None
 
     def prepare(self) -> None:
-        """Does now what the first `compile` would do. For 150,000 tokens that is 2 s on a server's core, one
-        of them under the interpreter's lock: call it while loading, not beside a running event loop."""
+        """Does the one-time work of the first `compile`. A vocabulary of 150,000 tokens takes 2 s on a server
+        core, 1 s of it under the interpreter lock: call it while loading, not while an event loop runs."""
         self._vocabulary()
         self._trial.start()
 
     def compile(self, spec: Spec, thinking: Thinking = "no") -> Constraint:
-        """Takes milliseconds, for hostile specs up to about 2 s: call it in a worker thread.
+        """Compiles a spec in milliseconds, a hostile one in up to about 2 s: call it in a worker thread.
 
-        Raises InvalidArgumentError for a spec that is wrong, too complex or not supported, BusyError.
+        Raises InvalidArgumentError for a spec that is invalid, too complex or not supported; BusyError when
+        too many compilations wait.
         """
         vocabulary = self._vocabulary()
         grammars = list(spec.grammars)
-        # The process for trials has another vocabulary: token 0 stands for all control tokens there.
+        # The trial process has a vocabulary of bytes, in which token 0 represents all control tokens.
         result = self._trial.check([_top(spec, thinking, dict.fromkeys(vocabulary.controls, 0)), *grammars])
         if isinstance(result, str):
-            raise self._refused(spec, result)
+            raise self._error(spec, result)
         return Constraint(
             vocabulary, [_top(spec, thinking, vocabulary.controls), *result[1:]], spec.text_only
         )
 
-    def _refused(self, spec: Spec, message: str) -> InvalidArgumentError:
-        """The error for a spec, or for the one of its grammars that is at fault."""
+    def _error(self, spec: Spec, message: str) -> InvalidArgumentError:
+        """The error of a spec, with the field of the grammar that caused it."""
         param = spec.param
         for one in spec.grammars[1:] if message != TOO_MUCH else ():
             top = {"name": "top", "lark_grammar": f"{_NO_FORCING}start: @{one['name']}"}
@@ -184,11 +187,11 @@ class Constraints:
             if isinstance(result, str):
                 message, param = result, spec.params.get(one["name"], param)
                 break
-        what = "the JSON schema" if "json_schema" in spec.grammars[-1] else f"the {param}"
-        return _refusal(f"{what} is refused: {_explain(message)}", param)
+        what = "JSON schema" if "json_schema" in spec.grammars[-1] else param
+        return _invalid(f"{what}: {_explain(message)}", param)
 
     def close(self) -> None:
-        """Ends the process for trials, unless it is shared."""
+        """Ends the trial process, unless it is shared."""
         if self._own_trial:
             self._trial.close()
 
@@ -200,7 +203,7 @@ class Constraints:
 
 
 class Constraint:
-    """A compiled spec. Makes a mask for each answer."""
+    """A compiled spec. Creates one mask per answer."""
 
     def __init__(self, vocabulary: _Vocabulary, grammars: list[Grammar], text_only: bool) -> None:
         self._vocabulary = vocabulary
@@ -208,8 +211,8 @@ class Constraint:
         self._text_only = text_only
 
     def mask(self) -> AnswerMask:
-        """A mask for one answer. Its grammar is compiled at its first call, which Model's functions make in
-        the thread that starts the request."""
+        """A mask for one answer. Its grammar is compiled at the first call, in the thread that starts the
+        request."""
         from binhdan.runtime.structured.grammar_child import matcher
 
         vocabulary = self._vocabulary
@@ -217,9 +220,9 @@ class Constraint:
 
 
 class AnswerMask:
-    """A TokenMask for one answer: call it with the answer's tokens so far, which only ever grow.
+    """A TokenMask for one answer: call it with all tokens of the answer so far.
 
-    Raises InvalidArgumentError when the constraint costs too much or when no token can follow.
+    Raises InvalidArgumentError when the masks take too much time or when no token can follow.
     """
 
     def __init__(self, start: Callable[[], LLMatcher], vocabulary: _Vocabulary, text_only: bool) -> None:
@@ -228,35 +231,35 @@ class AnswerMask:
         self._text_only = text_only
         self._matcher: LLMatcher | None = None
         self._seen = 0
-        self._spent = 0.0  # seconds of processor time
+        self._spent = 0.0  # seconds of CPU time
 
     def __call__(self, tokens: Sequence[int]) -> bytes:
         begin = time.thread_time()
         if self._matcher is None:
             self._matcher = self._start()
-            begin = time.thread_time()  # compiling has limits of its own
+            begin = time.thread_time()  # compilation has its own limits
         matcher = self._matcher
         if len(tokens) > self._seen and not matcher.is_stopped():
             matcher.consume_tokens(list(tokens[self._seen :]))
         self._seen = len(tokens)
         bits = _NOTHING if matcher.is_stopped() else matcher.compute_bitmask()
-        if matcher.is_error():  # its message may quote the answer
+        if matcher.is_error():  # its message may quote the answer: not shown
             why = (
-                "nothing can follow"
+                "no token can follow"
                 if "NoExtension" in matcher.get_error()
                 else "its constraint is too complex"
             )
-            raise InvalidArgumentError(f"the answer cannot go on: {why}")
+            raise InvalidArgumentError(f"the answer cannot continue: {why}")
         self._spent += time.thread_time() - begin
         if self._spent > _MASK_TIME + _MASK_TIME_PER_TOKEN * len(tokens):
-            raise InvalidArgumentError("the answer cannot go on: its constraint takes too much time")
+            raise InvalidArgumentError("the answer cannot continue: its constraint takes too much time")
         if bits is _NOTHING:
             return bits
         return self._vocabulary.only_text(bits) if self._text_only else bits[: self._vocabulary.mask_bytes]
 
 
 class _Vocabulary:
-    """llguidance's view of a model's tokens."""
+    """The vocabulary of a model in llguidance's form."""
 
     def __init__(self, model: Model) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
@@ -278,26 +281,26 @@ class _Vocabulary:
         self.tokenizer: LLTokenizer = LLTokenizer(wrapper, eos_token=ends or None)
 
     def only_text(self, bits: bytes) -> bytes:
-        """Takes control tokens out of a mask; those that end the answer stay.
+        """Removes control tokens from a mask, except those that end the answer.
 
-        Raises InvalidArgumentError when nothing is left.
+        Raises InvalidArgumentError when the mask becomes empty.
         """
         kept = int.from_bytes(bits[: self.mask_bytes], "little") & self._text
         if not kept:
-            raise InvalidArgumentError("the answer cannot go on: its grammar asks for control tokens")
+            raise InvalidArgumentError("the answer cannot continue: its grammar requires a control token")
         return kept.to_bytes(self.mask_bytes, "little")
 
 
 def token_bytes(model: Model, count: int) -> list[bytes]:
-    """The bytes that each token adds to a text; those of control tokens spell their names."""
-    # SentencePiece takes the blank off a text's first token, so each comes second.
+    """The bytes that each token adds to a text; for control tokens, their names."""
+    # SentencePiece removes the leading space of a text's first token, so each token is decoded as the second.
     first = model.tokenize("a")[-1]
     length = len(model.detokenize_bytes((first,)))
     return [model.detokenize_bytes((first, token), special=True)[length:] for token in range(count)]
 
 
 class _Tokens:
-    """What TokenizerWrapper wants."""
+    """The tokenizer interface that TokenizerWrapper requires."""
 
     def __init__(self, tokens: list[bytes], ends: list[int], special: list[int]) -> None:
         self.tokens = tokens
@@ -306,14 +309,14 @@ class _Tokens:
         self.bos_token_id = None
 
     def __call__(self, text: bytes) -> list[int]:
-        return []  # would be asked to tokenize what the grammar makes certain; _NO_FORCING forbids it
+        return []  # called for forced text only, which _NO_FORCING turns off
 
 
-# ---- how ---------------------------------------------------------------------------------------------------
+# ---- grammars ----------------------------------------------------------------------------------------------
 
 
 def _top(spec: Spec, thinking: Thinking, controls: dict[str, int]) -> Grammar:
-    """The grammar around the answer's: a thought before it, or a control token."""
+    """The top grammar: the answer after an optional reasoning block or control token."""
 
     def token(text: str) -> str:
         return f"<[{controls[text]}]>"
@@ -347,11 +350,11 @@ def _walk(value: Any, depth: int = 1) -> Iterator[tuple[Any, int]]:
 
 
 def _prepared(schema: Any, param: str) -> Any:
-    """The schema with references as URIs, and with bounds for integers that have none: a small model may go
-    on with digits for ever.
+    """The schema with references as URIs and with bounds for unbounded integers: a small model may generate
+    digits without end.
 
-    Bounds are sound wherever they stand: no keyword that llguidance knows makes a narrower schema wider. It
-    reads integers as doubles, so that those beyond 2^53 would become others.
+    Bounds are valid at any place: no keyword of llguidance turns a narrower schema into a wider one.
+    llguidance reads integers as doubles, which cannot represent integers beyond 2^53.
     """
     if isinstance(schema, list):
         return [_prepared(item, param) for item in schema]
@@ -360,22 +363,24 @@ def _prepared(schema: Any, param: str) -> Any:
     prepared: dict[str, Any] = {}
     for key, value in schema.items():
         if key in ("const", "enum", "multipleOf"):
-            large = any(isinstance(item, int) and abs(item) > _MOST_INTEGER for item, _ in _walk(value))
+            large = any(isinstance(item, int) and abs(item) > _MAX_INTEGER for item, _ in _walk(value))
         else:
-            large = isinstance(value, int) and value * _BOUNDS.get(key, 0) < -_MOST_INTEGER
+            large = isinstance(value, int) and value * _BOUNDS.get(key, 0) < -_MAX_INTEGER
         if large:
-            raise _refusal(f"the JSON schema has an integer beyond ± (2^53 - 1), at {key!r}", param)
+            raise _invalid(
+                f"JSON schema: expected integers within ± (2^53 - 1), got a larger one at {key!r}", param
+            )
         if key in _BOUNDS and isinstance(value, int):
-            prepared[key] = max(-_MOST_INTEGER, min(_MOST_INTEGER, value))
+            prepared[key] = max(-_MAX_INTEGER, min(_MAX_INTEGER, value))
         else:
             prepared[key] = value if key in _DATA else _prepared(value, param)
-    if isinstance(schema.get("$ref"), str):  # many write Vietnamese names in them as they are
+    if isinstance(schema.get("$ref"), str):  # clients write unescaped Vietnamese names
         prepared["$ref"] = quote(schema["$ref"], safe=_URI)
     types = schema.get("type")
     integer = types == "integer" or (isinstance(types, list) and "integer" in types and "number" not in types)
     if integer and not schema.keys() & {"const", "enum", "multipleOf"}:
-        prepared.setdefault("minimum", -_MOST_INTEGER)
-        prepared.setdefault("maximum", _MOST_INTEGER)
+        prepared.setdefault("minimum", -_MAX_INTEGER)
+        prepared.setdefault("maximum", _MAX_INTEGER)
     return prepared
 
 
@@ -383,22 +388,22 @@ def _dump(schema: dict[str, Any], param: str) -> bytes:
     try:
         return json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        raise _refusal("the JSON schema has a lone surrogate, which is no character", param) from None
+        raise _invalid("JSON schema: expected Unicode text, got a lone surrogate", param) from None
     except (TypeError, ValueError):
-        raise _refusal("the JSON schema has values that are not JSON", param) from None
+        raise _invalid("JSON schema: expected JSON values only", param) from None
 
 
-def _text(text: Any, most: int, what: str, param: str) -> str:
+def _text(text: Any, max_characters: int, what: str, param: str) -> str:
     if not isinstance(text, str):
-        raise _refusal(f"a {what} is a string, not {_json_type(text)}", param)
+        raise _invalid(f"{what}: expected a string, got {_json_type(text)}", param)
     if not text.strip():
-        raise _refusal(f"the {what} is empty", param)
-    if len(text) > most:
-        raise _refusal(f"the {what} has {len(text):,} characters; at most {most:,} are allowed", param)
+        raise _invalid(f"{what}: expected text, got an empty string", param)
+    if len(text) > max_characters:
+        raise _invalid(f"{what}: expected up to {max_characters:,} characters, got {len(text):,}", param)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refusal(f"the {what} has a lone surrogate, which is no character", param) from None
+        raise _invalid(f"{what}: expected Unicode text, got a lone surrogate", param) from None
     return text
 
 
@@ -412,13 +417,15 @@ def _json_type(value: Any) -> str:
 def _explain(message: str) -> str:
     """llguidance's message as a short sentence."""
     if message.startswith("panic"):
-        return "it is not understood"  # a fault of llguidance's; the rest is a stack trace
+        return "llguidance cannot parse it"  # a fault in llguidance; the rest is a stack trace
     if "NoExtensionBias" in message:
-        return "nothing can follow"
+        return "no token can follow"
     keywords = re.search(r"Unimplemented keys: \[(.*?)\]", message)
     if keywords:
         return f"unsupported keywords: {keywords[1]}"
-    reason = re.search(r"^error: (.*)", message, re.MULTILINE)  # of a regular expression, after a drawing
+    reason = re.search(
+        r"^error: (.*)", message, re.MULTILINE
+    )  # regular expressions: the text after the marked pattern
     if reason:
         return reason[1]
     message = re.split(r"<non-verbose/>|^ *\d+ \| ", message, maxsplit=1, flags=re.MULTILINE)[0]
@@ -428,5 +435,5 @@ def _explain(message: str) -> str:
     return message if len(message) <= 300 else message[:300] + "…"
 
 
-def _refusal(message: str, param: str) -> InvalidArgumentError:
+def _invalid(message: str, param: str) -> InvalidArgumentError:
     return InvalidArgumentError(message, param=param)

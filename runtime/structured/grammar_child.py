@@ -1,8 +1,8 @@
-"""The process in which grammars are tried (see grammar_trial.py): reads them from stdin, answers on stdout.
+"""The trial process of grammar_trial.py: reads grammars from stdin and writes results to stdout.
 
-Run as a script, so that it starts fast: it imports llguidance and nothing of binhdan. Each line is a JSON
-request, {"grammars": [{"name", "lark_grammar" | "gbnf" | "json_schema"}, …]}; each answer a JSON line,
-{"error": …} or {"grammars": […]} with GBNF rewritten as Lark.
+It runs as a script and imports llguidance only, for a fast start. Each input line is a JSON request,
+{"grammars": [{"name", "lark_grammar" | "gbnf" | "json_schema"}, …]}; each output line is
+{"error": …} or {"grammars": […]} with GBNF converted to Lark.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
-# What one grammar may cost llguidance. Fuel and items are its own units of work: on a 2-core server machine a
-# millisecond burns some 15,000 of either, so that no step takes more than a few.
+# Limits of one grammar in llguidance's units of work. One core of a server processes about 15,000 units of
+# fuel or items per millisecond, so that a step takes a few milliseconds at most.
 LIMITS = LLParserLimits(
-    initial_lexer_fuel=500_000,  # while it is compiled
+    initial_lexer_fuel=500_000,  # for compilation
     max_grammar_size=200_000,
-    step_lexer_fuel=50_000,  # for one token
+    step_lexer_fuel=50_000,  # per token
     step_max_items=20_000,
-    max_items_in_row=4_000,  # an object of n optional properties needs 4 n
+    max_items_in_row=4_000,  # an object with n optional properties needs 4 n
     max_lexer_states=20_000,  # 1 to 2 kB each
     verbose_errors=False,
 )
 _MEMORY = 768 << 20
-_STACK = 1 << 20  # an eighth of what threads of the server have
+_STACK = 1 << 20  # an eighth of a server thread's stack
 _STEPS = 16
 
 
@@ -43,8 +43,8 @@ def _try(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:
             try:
                 grammar["lark_grammar"] = gbnf_to_lark(grammar.pop("gbnf"))
             except RecursionError:
-                return {"error": "the grammar is nested too deep"}
-            except Exception as error:  # it raises plain Exceptions too
+                return {"error": "grammar: expected less nesting"}
+            except Exception as error:  # gbnf_to_lark also raises plain Exception
                 return {"error": str(error)}
     trial = matcher(tokenizer, grammars)
     for _ in range(_STEPS):  # the first bytes of some answer
@@ -54,12 +54,12 @@ def _try(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:
         if not trial.is_error():
             trial.consume_token((allowed & -allowed).bit_length() - 1)
     if trial.is_error():
-        return {"error": trial.get_error() or "it is not understood"}
+        return {"error": trial.get_error() or "llguidance cannot parse it"}
     return {"grammars": grammars}
 
 
 def _allow_another_second() -> None:
-    """Between one and two seconds of processor time from now on; then the system ends this process."""
+    """Limits this process to one to two more seconds of CPU time; the system then ends it."""
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -85,7 +85,7 @@ def main() -> None:
         thread = threading.Thread(target=lambda: answers.append(_try(request, tokenizer)))  # noqa: B023
         thread.start()
         thread.join()
-        print(json.dumps(answers[0] if answers else {"error": "it is not understood"}), flush=True)
+        print(json.dumps(answers[0] if answers else {"error": "llguidance cannot parse it"}), flush=True)
 
 
 if __name__ == "__main__":

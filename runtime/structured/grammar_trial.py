@@ -1,8 +1,8 @@
-"""Grammars from strangers are compiled in a process of their own first.
+"""Compiles untrusted grammars in a separate trial process first.
 
-llguidance bounds most of its work, not all: some grammars take minutes, gigabytes or the whole stack to
-compile, and a thread can be neither stopped nor kept from tearing the process down. The process for trials
-has limits on time, memory and stack. A grammar that gets through there can be compiled here.
+llguidance does not bound all of its work: some grammars take minutes, gigabytes or the whole stack to
+compile, and a thread cannot be stopped. The trial process has limits on time, memory and stack. A grammar
+that compiles there is safe to compile in this process.
 """
 
 from __future__ import annotations
@@ -22,72 +22,70 @@ from binhdan.runtime.errors import BusyError, InternalError
 Grammar = dict[str, Any]  # {"name", "lark_grammar" | "gbnf" | "json_schema"}
 
 _SCRIPT = Path(__file__).with_name("grammar_child.py")
-_SECONDS = (
-    10.0  # for one trial on a loaded machine: the child itself stops after two seconds of processor time
-)
-_WAIT = 5.0  # for the trials of others
-_REMEMBERED = 256
-_MOST_REMEMBERED = 1 << 16  # bytes of one grammar
-TOO_MUCH = "it takes too much time or memory to compile"
+_SECONDS = 10.0  # of one trial on a loaded machine; the child itself stops after two seconds of CPU time
+_WAIT = 5.0  # seconds to wait for other trials
+_MAX_CACHED = 256  # results
+_MAX_CACHED_BYTES = 1 << 16  # of one request
+TOO_MUCH = "compilation takes too much time or memory"
 
 
 class GrammarTrial:
-    """Tries grammars, one at a time, for any number of threads. The process starts at the first trial."""
+    """Compiles grammars one at a time in a child process, which starts at the first trial. Thread-safe."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # held during a trial
-        self._known_lock = threading.Lock()
-        self._known: OrderedDict[bytes, str | list[Grammar]] = OrderedDict()
+        self._cache_lock = threading.Lock()
+        self._cache: OrderedDict[bytes, str | list[Grammar]] = OrderedDict()
 
     def check(self, grammars: list[Grammar]) -> str | list[Grammar]:
-        """What is wrong with the grammars, in llguidance's words; or the grammars, with GBNF rewritten.
+        """llguidance's error message, or the grammars with GBNF converted to Lark.
 
-        Takes milliseconds for what is usual and 2 s of processor time at most. Raises BusyError when trials
-        of others take too long, InternalError when no process can be started.
+        Takes milliseconds for typical grammars, and up to 2 s of CPU time. Raises BusyError when other trials
+        take too long, InternalError when the process cannot be started.
         """
         line = json.dumps({"grammars": grammars}).encode()
         key = hashlib.sha256(line).digest()
-        known = self._recall(key)
-        if known is not None:
-            return known
+        cached = self._cached(key)
+        if cached is not None:
+            return cached
         if not self._lock.acquire(timeout=_WAIT):
             raise BusyError("other requests' grammars are being checked; try again later")
         try:
-            result = self._ask(line)
+            result = self._request(line)
         finally:
             self._lock.release()
-        if len(line) <= _MOST_REMEMBERED:
-            with self._known_lock:
-                self._known[key] = result
-                while len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
+        if len(line) <= _MAX_CACHED_BYTES:
+            with self._cache_lock:
+                self._cache[key] = result
+                while len(self._cache) > _MAX_CACHED:
+                    self._cache.popitem(last=False)
         return result
 
     def start(self) -> None:
-        """Starts the process, so that the first trial need not. Raises InternalError."""
+        """Starts the process before the first trial. Raises InternalError."""
         with self._lock:
             self._running()
 
     def close(self) -> None:
-        """Ends the process. A later trial starts another."""
+        """Ends the process. A later trial starts a new one."""
         with self._lock:
             self._end()
 
-    def _recall(self, key: bytes) -> str | list[Grammar] | None:
-        with self._known_lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-            return self._known.get(key)
+    def _cached(self, key: bytes) -> str | list[Grammar] | None:
+        with self._cache_lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+            return self._cache.get(key)
 
-    def _ask(self, line: bytes) -> str | list[Grammar]:
+    def _request(self, line: bytes) -> str | list[Grammar]:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         timer = threading.Timer(_SECONDS, process.kill)
         timer.start()
         answer = b""
         try:
-            with suppress(OSError):  # it died: there is no answer
+            with suppress(OSError):  # the process died: no answer
                 process.stdin.write(line + b"\n")
                 process.stdin.flush()
                 answer = process.stdout.readline()
@@ -106,16 +104,16 @@ class GrammarTrial:
             return self._process
         self._end()
         try:
-            # -P: the script's folder holds modules of ours that are called as others' are.
+            # -P keeps the script's folder off sys.path: its modules have common names.
             process = subprocess.Popen(
                 [sys.executable, "-P", str(_SCRIPT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the server, which then closes our pipe
+                start_new_session=True,  # Ctrl-C reaches the server only, which then closes the pipe
             )
         except OSError as error:
-            raise InternalError("the process that checks grammars cannot be started") from error
+            raise InternalError("the trial process for grammars cannot be started") from error
         self._process = process
         timer = threading.Timer(6 * _SECONDS, process.kill)
         timer.start()
@@ -124,7 +122,7 @@ class GrammarTrial:
         timer.cancel()
         if ready != b"ready\n":
             self._end()
-            raise InternalError("the process that checks grammars does not start")
+            raise InternalError("the trial process for grammars did not start")
         return process
 
     def _end(self) -> None:
@@ -132,5 +130,5 @@ class GrammarTrial:
         if process is None:
             return
         process.kill()
-        with suppress(OSError):  # what was not written yet cannot be
+        with suppress(OSError):  # unwritten input is lost
             process.communicate()

@@ -1,13 +1,13 @@
-"""How models write calls of functions, and grammars for it.
+"""Formats in which models write tool calls, and grammars for them.
 
-Hermes (also Qwen, and what models are asked for whose template knows no tools):
+Hermes (also Qwen, and the default for templates without tools):
     <tool_call>
     {"name": "thời_tiết", "arguments": {"nơi": "Huế"}}
     </tool_call>
-Llama 3:  {"name": …, "parameters": {…}}, perhaps after the control token <|python_tag|>; one call only
+Llama 3:  {"name": …, "parameters": {…}}, optionally after the control token <|python_tag|>; one call only
 Mistral:  [{"name": …, "arguments": {…}}, …], after the control token [TOOL_CALLS]
 
-Control tokens are in no text: the last two are known by how the answer begins.
+Control tokens are not part of the text: the last two formats are recognised by the beginning of the answer.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_CALLS = 16  # in one answer: a small model may not know when to stop
+MAX_CALLS = 16  # per answer: a small model may repeat calls without end
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
-    """The calls of an answer: before, call (between, call)*, after. A call: begin, JSON object, end."""
+    """An answer with calls is: before, call (between, call)*, after. A call is: begin, JSON object, end."""
 
     begin: str = ""
     end: str = ""
     before: str = ""
     between: str | None = None  # None: one call only
     after: str = ""
-    arguments: str = "arguments"  # the key beside "name"
-    marker: str = ""  # with it, calls may follow text; without, they are the whole answer
-    control: str = ""  # a control token that may stand before all
+    arguments: str = "arguments"  # the key of the arguments, after "name"
+    marker: str = ""  # with a marker, calls may follow text; without one, calls are the whole answer
+    control: str = ""  # an optional control token before the answer
     id_length: int = 24
     id_prefix: str = "call_"
 
@@ -51,14 +51,14 @@ HERMES = ToolFormat(begin="<tool_call>\n", end="\n</tool_call>", between="\n", m
 LLAMA3 = ToolFormat(arguments="parameters", control="<|python_tag|>")
 MISTRAL = ToolFormat(
     before="[", between=", ", after="]", control="[TOOL_CALLS]", id_prefix="", id_length=9
-)  # its templates insist on ids of 9 letters and digits
+)  # its templates require ids of 9 letters and digits
 
 
 def known_format(template: str | None) -> ToolFormat | None:
-    """The format that a chat template asks for; None when it has no tools or writes calls in another way."""
+    """The tool format of a chat template; None when it has no tools or an unknown format."""
     if not template or not re.search(r"\btools\b", template):
         return None
-    # Others write between these marks what is no JSON (Qwen3-Coder, GLM).
+    # Qwen3-Coder and GLM use the same markers around content that is not JSON.
     if "<tool_call>" in template and "<function=" not in template and '"name"' in template.replace("\\", ""):
         return HERMES
     if "[TOOL_CALLS]" in template and "[ARGS]" not in template:
@@ -69,9 +69,10 @@ def known_format(template: str | None) -> ToolFormat | None:
 
 
 def grammar(format: ToolFormat, functions: Sequence[tuple[str, str]], *, forced: bool, parallel: bool) -> str:
-    """A Lark grammar for answers that call functions, or are text where calls are not `forced`.
+    """A Lark grammar for answers with calls; unless `forced`, plain text is allowed too.
 
-    `functions`: names, of letters that need no escape, and the names of the grammars of their arguments.
+    `functions`: pairs of function name (no character that needs an escape) and name of its arguments'
+    grammar.
     """
     first = f'{format.before}{format.begin}{{"name": "'
     close = _literal("}" + format.end)
@@ -81,14 +82,14 @@ def grammar(format: ToolFormat, functions: Sequence[tuple[str, str]], *, forced:
     calls = f"function {close}"
     if parallel and format.between is not None:
         again = _literal(f'{format.between}{format.begin}{{"name": "')
-        calls += f" ({again} function {close}){{0,{MOST_CALLS - 1}}}"
+        calls += f" ({again} function {close}){{0,{MAX_CALLS - 1}}}"
     if format.after:
         calls += f" {_literal(format.after)}"
     rules = f"function: {names}\n"
     if forced:
         return f"start: {_literal(first)} {calls}\n{rules}"
-    # Once a call has begun (lazy: at the first marker), nothing but calls may follow. A thought is no text:
-    # what stands in it begins no call.
+    # After the first marker (hence lazy) only calls may follow. Reasoning is not text: a marker inside it
+    # does not start a call.
     text = "/(?s:.*)/ & ~/<think>(?s:.*)/"
     if format.marker:
         rest = first.split(format.marker, 1)[1]

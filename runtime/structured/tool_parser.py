@@ -1,4 +1,4 @@
-"""Calls of functions out of the text of an answer, as it streams."""
+"""Parses tool calls from the text of a streaming answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from binhdan.runtime.structured.tool_format import MOST_CALLS, ToolFormat
+from binhdan.runtime.structured.tool_format import MAX_CALLS, ToolFormat
 
-_MOST_CALL = 1 << 16  # characters of a call that are held back until it is whole
-_MOST_BLANKS = 64
-_PIECE = 512  # characters looked at together: what is left of them is copied at each step
-# Blanks are bounded, since a call that is not certain is looked at again with each piece.
+_MAX_CALL = 1 << 16  # characters of an incomplete call that are buffered
+_MAX_SPACES = 64
+_PIECE = 512  # characters per step: each step copies the remaining buffer
+# Whitespace is bounded, because an undecided call is matched again for each piece.
 _HEADER = re.compile(
     r'\s{0,64}\{\s{0,64}"name"\s{0,64}:\s{0,64}"(?P<name>[^"\\]{1,256})"'
     r'\s{0,64},\s{0,64}"(?:arguments|parameters)"\s{0,64}:\s{0,64}(?=\{)'
@@ -21,7 +21,7 @@ _HEADER = re.compile(
 _FIRST_KEY = re.compile(r'\s{0,64}\{\s{0,64}(?:"(?P<key>[^"\\]{0,64})"|[^\s"])')
 _CALL_KEYS = ("name", "arguments", "parameters", "type", "id")
 _BEGIN = re.compile(r"\s{0,64}(?:\{|$)")
-_NOTABLE = re.compile(r'["\\{}\[\]]')
+_STRUCTURAL = re.compile(r'["\\{}\[\]]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """A call begins; its arguments follow."""
+    """The start of a call; its arguments follow."""
 
     index: int  # 0 for the answer's first call
     id: str
@@ -42,7 +42,7 @@ class CallPart:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentsPart:
-    """More of the JSON text of a call's arguments."""
+    """A piece of the JSON text of a call's arguments."""
 
     index: int
     text: str
@@ -54,10 +54,10 @@ Part = TextPart | CallPart | ArgumentsPart
 class ToolCallParser:
     """Splits an answer into text and calls: `push` each piece of text, then `finish`.
 
-    Where pieces are cut never matters. No text is lost: what turns out to be no call, or the call of a
-    function that is not in `names`, comes out as text. Held back are at most the call that is not certain
-    yet and the blanks before one. Arguments stream once the call's name has come, so those of an answer that
-    ends early may be incomplete, as OpenAI's are.
+    The result does not depend on how the text is cut into pieces. No text is lost: text that is not a call,
+    or a call of a function that is not in `names`, is returned as text. Only an undecided call and the
+    whitespace before it are buffered. Arguments stream after the call's name, so that an answer that ends
+    early has incomplete arguments, like OpenAI's.
     """
 
     def __init__(self, format: ToolFormat, names: Collection[str]) -> None:
@@ -67,29 +67,29 @@ class ToolCallParser:
         self._state = self._text if format.marker else self._start
         self._calls = 0
         self._value = _ValueEnd()
-        self._opening = ""  # what stood before the call that is being read
-        self._after = False  # a call ended, and nothing but blanks came since
+        self._opening = ""  # the text before the current call's JSON
+        self._after = False  # only whitespace since the end of a call
         self._parts: list[Part] = []
 
     @property
     def calls(self) -> int:
-        """Calls that have begun so far."""
+        """Number of calls that have started."""
         return self._calls
 
     def push(self, text: str) -> list[Part]:
-        """What has become certain."""
+        """Adds text and returns the parts that are decided."""
         for i in range(0, len(text), _PIECE):
             self._buffer += text[i : i + _PIECE]
             self._run(False)
         return self._take()
 
     def finish(self) -> list[Part]:
-        """The rest."""
+        """Returns the remaining parts at the end of the answer."""
         self._run(True)
         return self._take()
 
     def _run(self, final: bool) -> None:
-        # A state returns whether it went on to another, which then looks at what is left.
+        # A state returns True when it changed the state: the new one parses the remaining buffer.
         while self._state(final):
             pass
 
@@ -100,34 +100,34 @@ class ToolCallParser:
     # ---- states --------------------------------------------------------------------------------------------
 
     def _text(self, final: bool) -> bool:
-        """Text, until a marker."""
+        """Text up to a marker."""
         text, marker = self._buffer, self._format.marker
         place = text.find(marker)
-        if place >= 0 and self._calls < MOST_CALLS:
-            blanks = _blanks_at_end(text[:place])
-            self._say(text[: place - blanks])
-            self._begin(text[place - blanks : place + len(marker)], text[place + len(marker) :])
+        if place >= 0 and self._calls < MAX_CALLS:
+            spaces = _trailing_spaces(text[:place])
+            self._emit_text(text[: place - spaces])
+            self._begin(text[place - spaces : place + len(marker)], text[place + len(marker) :])
             return True
         held = 0 if final else _held(text, marker)
-        self._say(text[: len(text) - held])
+        self._emit_text(text[: len(text) - held])
         self._buffer = text[len(text) - held :]
         return False
 
     def _start(self, final: bool) -> bool:
-        """The beginning of an answer that is calls or text as a whole."""
+        """The beginning of an answer that consists of calls only, or of text only."""
         text = self._buffer.lstrip()
-        blanks = self._buffer[: len(self._buffer) - len(text)]
+        spaces = self._buffer[: len(self._buffer) - len(text)]
         before = self._format.before
         if text and text.startswith(before):
-            self._begin(blanks + before, text[len(before) :])
-        elif not final and before.startswith(text) and len(blanks) <= _MOST_BLANKS:
+            self._begin(spaces + before, text[len(before) :])
+        elif not final and before.startswith(text) and len(spaces) <= _MAX_SPACES:
             return False
         else:
             self._state = self._rest
         return True
 
     def _call(self, final: bool) -> bool:
-        """A call whose name is not known yet."""
+        """A call before its name is complete."""
         text = self._buffer
         header = _HEADER.match(text)
         if header and header["name"] in self._names:
@@ -139,18 +139,18 @@ class ToolCallParser:
         begin = _BEGIN.match(text)
         first = _FIRST_KEY.match(text)
         if header or not begin or (first and first["key"] not in _CALL_KEYS):
-            return self._no_call(0)
-        # Perhaps another order of keys, or arguments that are no object: wait for the whole.
+            return self._not_a_call(0)
+        # Another order of keys, or arguments that are not an object: wait for the whole object.
         end = self._value.find(text)
-        if end is None and not final and len(text) <= _MOST_CALL:
+        if end is None and not final and len(text) <= _MAX_CALL:
             return False
-        if end is None or end > _MOST_CALL:
-            self._say(self._opening)
+        if end is None or end > _MAX_CALL:
+            self._emit_text(self._opening)
             self._state = self._rest
             return True
         call = _parse(text[:end])
         if call is None or call[0] not in self._names:
-            return self._no_call(end)
+            return self._not_a_call(end)
         self._open(call[0])
         self._parts.append(ArgumentsPart(self._calls - 1, call[1]))
         self._buffer = text[end:]
@@ -158,7 +158,7 @@ class ToolCallParser:
         return True
 
     def _arguments(self, final: bool) -> bool:
-        """Within the arguments, a JSON object."""
+        """Inside the arguments, a JSON object."""
         text = self._buffer
         end = self._value.find(text)
         done = len(text) if end is None else end
@@ -192,13 +192,13 @@ class ToolCallParser:
         return True
 
     def _between(self, final: bool) -> bool:
-        """After a call, where calls are the whole answer."""
+        """After a call, in formats without a marker."""
         text = self._buffer.lstrip()
         if not text:
             self._buffer = ""
             return False
         separator = (self._format.between or "").strip()
-        if separator and text.startswith(separator) and self._calls < MOST_CALLS:
+        if separator and text.startswith(separator) and self._calls < MAX_CALLS:
             self._begin(text[: len(separator)], text[len(separator) :])
             return True
         self._buffer = text.removeprefix(self._format.after)
@@ -206,8 +206,8 @@ class ToolCallParser:
         return True
 
     def _rest(self, final: bool) -> bool:
-        """Text to the end."""
-        self._say(self._buffer)
+        """Text up to the end of the answer."""
+        self._emit_text(self._buffer)
         self._buffer = ""
         return False
 
@@ -222,15 +222,15 @@ class ToolCallParser:
         self._parts.append(CallPart(self._calls, self._format.new_id(), name))
         self._calls += 1
 
-    def _no_call(self, length: int) -> bool:
-        """What looked like a call of that length is text."""
-        self._say(self._opening + self._buffer[:length])
+    def _not_a_call(self, length: int) -> bool:
+        """Emits the first `length` characters as text: they are not a call."""
+        self._emit_text(self._opening + self._buffer[:length])
         self._buffer = self._buffer[length:]
         self._state = self._text if self._format.marker else self._rest
         return True
 
-    def _say(self, text: str) -> None:
-        if self._after:  # blanks between calls and after the last are no text
+    def _emit_text(self, text: str) -> None:
+        if self._after:  # whitespace after a call is not text
             text = text.lstrip()
             self._after = not text
         if text:
@@ -238,7 +238,7 @@ class ToolCallParser:
 
 
 class _ValueEnd:
-    """Finds the end of a JSON object in a text that grows; each character is looked at once."""
+    """Finds the end of a JSON object in growing text; scans each character once."""
 
     def __init__(self) -> None:
         self._place = 0
@@ -246,15 +246,15 @@ class _ValueEnd:
         self._quoted = False
 
     def find(self, text: str) -> int | None:
-        """The place after the object, None when it has not come."""
+        """The index after the object, None while it is incomplete."""
         while True:
-            match = _NOTABLE.search(text, self._place)
+            match = _STRUCTURAL.search(text, self._place)
             if match is None:
                 self._place = max(self._place, len(text))
                 return None
             mark, place = match[0], match.end()
             if mark == "\\":
-                place += 1  # whatever comes next; find() may be called before it is there
+                place += 1  # skips the escaped character, which may not have arrived yet
             elif mark == '"':
                 self._quoted = not self._quoted
             elif not self._quoted:
@@ -264,17 +264,17 @@ class _ValueEnd:
                 return place
 
     def forget(self, count: int) -> None:
-        """The first `count` characters are gone from the text."""
+        """Accounts for `count` characters that were removed from the start of the text."""
         self._place = max(self._place - count, 0)
 
 
 def _parse(text: str) -> tuple[str, str] | None:
-    """Name and arguments (a JSON text) of a whole call; None when it is none."""
+    """Name and arguments (JSON text) of a complete call; None when it is not a call."""
     try:
         call = json.loads(text)
         name: Any = call["name"]
         arguments = call["arguments"] if "arguments" in call else call["parameters"]
-        if isinstance(arguments, str):  # some models write JSON into a string
+        if isinstance(arguments, str):  # some models encode the arguments as a string
             arguments = json.loads(arguments)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -284,10 +284,10 @@ def _parse(text: str) -> tuple[str, str] | None:
 
 
 def _held(text: str, marker: str) -> int:
-    """How much of the end may belong to a call: the begin of a marker and blanks before it."""
+    """Length of the end that may start a call: a prefix of the marker and the whitespace before it."""
     held = next((n for n in range(min(len(marker) - 1, len(text)), 0, -1) if marker.startswith(text[-n:])), 0)
-    return held + _blanks_at_end(text[: len(text) - held])
+    return held + _trailing_spaces(text[: len(text) - held])
 
 
-def _blanks_at_end(text: str) -> int:
-    return min(len(text) - len(text.rstrip()), _MOST_BLANKS)
+def _trailing_spaces(text: str) -> int:
+    return min(len(text) - len(text.rstrip()), _MAX_SPACES)

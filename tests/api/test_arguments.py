@@ -161,8 +161,8 @@ def test_options_out_of_range(shared_engine: Running) -> None:
         "context": [-1, 2**31 - 1],
         "max_sequences": [-1, 2**31 - 1],
         "max_waiting": [-1, 2**31 - 1],
-        "prompt_chunk": [-1, 2**31 - 1],
-        "most_stall_ms": [-1],
+        "prefill_chunk": [-1, 2**31 - 1],
+        "max_decode_stall_ms": [-1],
         "kv_type": [-1, 2],
     }.items():
         for value in values:

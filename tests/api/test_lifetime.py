@@ -54,7 +54,7 @@ def test_an_engine_outlives_the_model_s_handle(own_engine: Running) -> None:
 
 
 def test_last_events_can_be_read_after_the_engine_closed(own_engine: Running) -> None:
-    first, second = own_engine.submit(flags=lib.BINHDAN_WANT_MASK), own_engine.submit()
+    first, second = own_engine.submit(flags=lib.BINHDAN_USE_MASK), own_engine.submit()
     check(lib.binhdan_engine_close(own_engine.engine))
     ends = {}
     for _ in range(2):

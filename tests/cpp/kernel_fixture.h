@@ -114,6 +114,13 @@ class Weights {
     kernel.pack(packed_.as(), file_.data(), rows, cols, 0, rows);
   }
   const void* data() const { return kernel_.pack ? packed_.as<const void>() : file_.data(); }
+  // Where a row begins, a multiple of panel_rows: panels, like file rows, follow each other.
+  const void* data(int64_t row) const {
+    const size_t offset = kernel_.packed_size ? kernel_.packed_size(row, cols_)
+                                              : row_bytes(kernel_.type, static_cast<uint64_t>(cols_)) *
+                                                    static_cast<size_t>(row);
+    return static_cast<const std::byte*>(data()) + offset;
+  }
   const std::vector<std::byte>& file() const { return file_; }
   std::vector<float> decoded() const {
     std::vector<float> values(static_cast<size_t>(rows_ * cols_));
@@ -172,22 +179,21 @@ class Activations {
 
 inline constexpr float kUntouched = -12345.0f;
 
-// (m, rows): rows [row_begin, row_end) of the weights, the rest kUntouched.
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t row_begin,
-                                   int64_t row_end) {
+// (m, rows): the product with rows [begin, end) of the weights, kUntouched elsewhere. `begin` is a multiple of
+// panel_rows.
+inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t begin,
+                                   int64_t end) {
   const MatmulKernel& kernel = w.kernel();
   const int64_t m = x.m();
   Buffer scratch(kernel.scratch_size ? kernel.scratch_size(w.rows(), w.cols(), m) : 0);
   std::vector<float> out(static_cast<size_t>(m * w.rows()), kUntouched);
-  const MatmulArgs args{.weights = w.data(),
-                        .rows = w.rows(),
+  const MatmulArgs args{.weights = w.data(begin),
+                        .rows = end - begin,
                         .cols = w.cols(),
-                        .row_begin = row_begin,
-                        .row_end = row_end,
                         .activations = x.at(0),
                         .activation_stride = x.stride(),
                         .m = m,
-                        .out = out.data(),
+                        .out = out.data() + begin,
                         .out_stride = w.rows(),
                         .scratch = scratch.as<void>()};
   (many ? kernel.gemm : kernel.gemv)(args);

@@ -7,7 +7,7 @@
 TEST(answers_together_equal_answers_alone) {
   EngineOptions o = options();
   o.max_sequences = 3;
-  o.prompt_chunk = 16;
+  o.prefill_chunk = 16;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   std::vector<uint64_t> ids;
@@ -86,7 +86,7 @@ TEST(cancelling_waiting_and_running_requests) {
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   Request masked = request(1, -1);
-  masked.want_mask = true;  // it goes no further than its masks
+  masked.use_mask = true;  // it goes no further than its masks
   const uint64_t running = engine.submit(masked, queue), waiting = engine.submit(request(2, -1), queue);
   engine.set_mask(running, std::vector<uint32_t>(256, ~0u));
   const auto event = queue->next(20000);  // it surely runs
@@ -121,7 +121,7 @@ TEST(stopping_ends_everything_with_events) {
     queue = engine.make_queue();
     for (uint32_t seed = 1; seed <= 4; ++seed) {
       Request r = request(seed, -1, 200);
-      r.want_mask = true;  // none ends by itself
+      r.use_mask = true;  // none ends by itself
       ids.push_back(engine.submit(r, queue));
     }
     engine.stop();
@@ -136,7 +136,7 @@ TEST(a_request_waits_for_its_mask_and_the_others_go_on) {
   Engine engine(embedded_model(), options());
   const auto masked_queue = engine.make_queue(), queue = engine.make_queue();
   Request r = request(1, 3);
-  r.want_mask = true;
+  r.use_mask = true;
   const uint64_t masked = engine.submit(r, masked_queue);
   const uint64_t other = engine.submit(request(2, 30), queue);
   CHECK(wait_for(*queue, {other})[other].tokens.size() == 30);
@@ -157,22 +157,22 @@ TEST(a_mask_that_allows_nothing_ends_the_answer) {
   Engine engine(embedded_model(), options());
   const auto queue = engine.make_queue();
   Request r = request(1, 3);
-  r.want_mask = true;
+  r.use_mask = true;
   const uint64_t id = engine.submit(r, queue);
   engine.set_mask(id, {});
   CHECK(wait_for(*queue, {id})[id].finish == Event::Finish::stop);
   engine.set_mask(id, {});  // too late: no error
-  r.want_mask = false;
+  r.use_mask = false;
   r.max_tokens = -1;
   const uint64_t plain = engine.submit(r, queue);
-  CHECK_FAILS(engine.set_mask(plain, {}), "WANT_MASK");
+  CHECK_FAILS(engine.set_mask(plain, {}), "USE_MASK");
 }
 
 TEST(embeddings_have_length_one_and_do_not_depend_on_chunks) {
   std::vector<std::vector<float>> values;
   for (const int64_t chunk : {256, 7}) {
     EngineOptions o = options();
-    o.prompt_chunk = chunk;
+    o.prefill_chunk = chunk;
     Engine engine(embedded_model(), o);
     const auto queue = engine.make_queue();
     Request r = request(5, -1, 50);

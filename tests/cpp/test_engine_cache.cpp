@@ -17,7 +17,7 @@ EngineOptions long_options() {
 EngineOptions with_folder(const TemporaryFolder& root) {
   EngineOptions o = long_options();
   o.cache_folder = root / "cache";
-  o.cache_folder_bytes = uint64_t{1} << 30;
+  o.max_cache_folder_bytes = uint64_t{1} << 30;
   return o;
 }
 
@@ -133,7 +133,7 @@ TEST(pages_on_disk_are_of_one_type) {
 
 TEST(q8_0_holds_nearly_twice_the_tokens) {
   EngineOptions o = long_options();
-  o.kv_bytes = 8 * page_bytes();
+  o.max_kv_bytes = 8 * page_bytes();
   Engine wide(embedded_model(), o);
   CHECK(wide.info().options.context == 8 * kKvPageTokens);
   o.kv_type = KvType::q8_0;
@@ -147,7 +147,7 @@ TEST(q8_0_holds_nearly_twice_the_tokens) {
 
 TEST(requests_that_come_together_compute_what_they_share_once) {
   EngineOptions o = long_options();
-  o.prompt_chunk = 128;
+  o.prefill_chunk = 128;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   std::vector<uint64_t> ids;
@@ -169,14 +169,14 @@ TEST(requests_that_come_together_compute_what_they_share_once) {
 
 TEST(keys_and_values_stay_within_their_memory) {
   EngineOptions o = long_options();
-  o.kv_bytes = 5 * page_bytes();
+  o.max_kv_bytes = 5 * page_bytes();
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   CHECK(engine.info().options.context == 5 * kKvPageTokens);
   CHECK_FAILS(engine.submit(request(1, 1, 321), queue), "the prompt has 321 and the context holds 320");
-  o.kv_bytes = page_bytes() - 1;
-  CHECK_FAILS(Engine(embedded_model(), o), "kv_bytes: expected at least");
-  o.kv_bytes = 5 * page_bytes();
+  o.max_kv_bytes = page_bytes() - 1;
+  CHECK_FAILS(Engine(embedded_model(), o), "max_kv_bytes: expected at least");
+  o.max_kv_bytes = 5 * page_bytes();
   std::vector<uint64_t> ids;
   for (uint32_t i = 0; i < 8; ++i)
     ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
@@ -193,13 +193,13 @@ TEST(keys_and_values_stay_within_their_memory) {
   done = true;
   watch.join();
   for (const uint64_t id : ids) CHECK(results[id].finish == Event::Finish::length);
-  CHECK(most > 0 && most <= o.kv_bytes);
+  CHECK(most > 0 && most <= o.max_kv_bytes);
 }
 
 TEST(a_long_prompt_leaves_the_others_their_tokens) {
   EngineOptions o = long_options();
   o.manual_step = true;
-  o.most_stall_ns = 1;
+  o.max_decode_stall_ns = 1;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   const uint64_t first = engine.submit(request(1, -1, 100), queue);

@@ -7,7 +7,7 @@
 
 using namespace binhdan;
 using model::Chunk;
-using model::Wanted;
+using model::Outputs;
 
 namespace {
 
@@ -27,7 +27,7 @@ Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, 
   for (size_t begin = 0; begin < prompt.size(); begin += chunk) {
     const size_t count = std::min(chunk, prompt.size() - begin);
     state.reserve(static_cast<int64_t>(count));
-    const Chunk part{&state, std::span(prompt).subspan(begin, count), Wanted::last_logits, decode};
+    const Chunk part{&state, std::span(prompt).subspan(begin, count), Outputs::last_logits, decode};
     forward.run({&part, 1});
   }
   CHECK(state.length() == static_cast<int64_t>(prompt.size()));
@@ -82,14 +82,14 @@ TEST(pages_of_another_sequence_are_as_good_as_own_ones) {
       model::SequenceState first(m->config, type), company(m->config, type), second(m->config, type);
       first.reserve(static_cast<int64_t>(shared));
       company.reserve(20);
-      const Chunk together[] = {{&company, other, Wanted::nothing, false},
-                                {&first, std::span(prompt).first(shared), Wanted::nothing, false}};
+      const Chunk together[] = {{&company, other, Outputs::none, false},
+                                {&first, std::span(prompt).first(shared), Outputs::none, false}};
       forward.run(together);
       std::vector<model::KvPage> pages;
       for (size_t i = 0; i < shared_pages; ++i) pages.push_back(first.page(i));
       second.adopt(pages);
       second.reserve(20);
-      const Chunk rest{&second, std::span(prompt).subspan(shared), Wanted::last_logits, false};
+      const Chunk rest{&second, std::span(prompt).subspan(shared), Outputs::last_logits, false};
       forward.run({&rest, 1});
       const auto got = forward.logits(0);
       CHECK(same(want, {got.begin(), got.end()}));
@@ -110,14 +110,14 @@ TEST(the_start_of_another_sequences_page_is_as_good_as_an_own_one) {
       model::Forward forward(*m, 2);
       model::SequenceState first(m->config, type), second(m->config, type);
       first.reserve(90);
-      const Chunk before{&first, other, Wanted::nothing, false};
+      const Chunk before{&first, other, Outputs::none, false};
       forward.run({&before, 1});
       second.adopt({{first.page(0)}});
       auto start = std::make_shared<Buffer>(first.page_bytes());
       std::memcpy(start->as(), first.page(1)->as(), first.page_bytes());
       second.adopt_start(std::move(start), 75 - kKvPageTokens);
       second.reserve(15);
-      const Chunk rest{&second, std::span(prompt).subspan(75), Wanted::last_logits, false};
+      const Chunk rest{&second, std::span(prompt).subspan(75), Outputs::last_logits, false};
       forward.run({&rest, 1});
       const auto got = forward.logits(0);
       CHECK(same(want, {got.begin(), got.end()}));
@@ -133,7 +133,7 @@ TEST(a_batch_has_one_type_of_keys_and_values) {
   CHECK(a.page_bytes() == m->config.kv_bytes_per_token() * kKvPageTokens);
   a.reserve(1);
   b.reserve(1);
-  const Chunk chunks[] = {{&a, token, Wanted::nothing, true}, {&b, token, Wanted::nothing, true}};
+  const Chunk chunks[] = {{&a, token, Outputs::none, true}, {&b, token, Outputs::none, true}};
   model::Forward forward(*m, 1);
   CHECK_FAILS(forward.run(chunks), "different types");
   CHECK(a.length() == 0 && b.length() == 0);
@@ -154,9 +154,9 @@ TEST(bits_do_not_depend_on_company) {
   model::Forward forward(*m, 2);
   model::SequenceState sa(m->config), sb(m->config), sc(m->config);
   for (auto* state : {&sa, &sb, &sc}) state->reserve(100);
-  const Chunk chunks[] = {{&sc, c, Wanted::last_logits, true},
-                          {&sa, a, Wanted::last_logits, false},
-                          {&sb, b, Wanted::last_logits, false}};
+  const Chunk chunks[] = {{&sc, c, Outputs::last_logits, true},
+                          {&sa, a, Outputs::last_logits, false},
+                          {&sb, b, Outputs::last_logits, false}};
   forward.run(chunks);
   const auto got = [&](size_t i) { return Bits(forward.logits(i).begin(), forward.logits(i).end()); };
   CHECK(same(got(0), last_logits(*m, c, 1, 1, true)));
@@ -171,7 +171,7 @@ TEST(all_logits_and_hidden_states_of_a_mixed_batch) {
   model::SequenceState sa(m->config), sb(m->config);
   sa.reserve(12);
   sb.reserve(9);
-  const Chunk chunks[] = {{&sb, b, Wanted::all_hidden, false}, {&sa, a, Wanted::all_logits, false}};
+  const Chunk chunks[] = {{&sb, b, Outputs::all_hidden, false}, {&sa, a, Outputs::all_logits, false}};
   forward.run(chunks);
   for (size_t i = 0; i < a.size(); ++i) {
     const std::vector<text::Token> prefix(a.begin(), a.begin() + static_cast<long>(i) + 1);
@@ -205,8 +205,8 @@ TEST(a_profile_counts_what_was_read_and_computed) {
     model::Profile profile;
     state.advance_blank(100);
     state.reserve(20);
-    forward.measure(&profile);
-    const Chunk chunk{&state, prompt, Wanted::last_logits, false};
+    forward.set_profile(&profile);
+    const Chunk chunk{&state, prompt, Outputs::last_logits, false};
     forward.run({&chunk, 1});
     const auto& weights = m->weights;
     const auto cost = [&](model::Op op) { return profile.ops[static_cast<size_t>(op)]; };

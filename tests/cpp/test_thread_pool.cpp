@@ -39,8 +39,8 @@ TEST(rank_0_is_the_caller) {
   CHECK(first == std::this_thread::get_id());
 }
 
-// Plain ints on purpose: ThreadSanitizer sees a missing edge between run(), the ranks and run()'s return.
-TEST(many_tiny_runs_lose_no_wakeup) {
+// Plain ints, so that ThreadSanitizer reports missing synchronization between run(), the ranks and its return.
+TEST(many_tiny_runs_lose_no_notification) {
   ThreadPool pool(4);
   std::vector<int> counts(4);
   for (int i = 0; i < 3000; ++i) {
@@ -50,7 +50,7 @@ TEST(many_tiny_runs_lose_no_wakeup) {
   CHECK(counts == std::vector<int>(4, 3000));
 }
 
-// Each round writes what the next one reads from another rank.
+// Each rank reads in a round what the others have written in it.
 TEST(sync_orders_memory) {
   constexpr int kThreads = 4, kRounds = 2000;
   ThreadPool pool(kThreads);
@@ -88,7 +88,7 @@ TEST(share_covers_everything_once) {
   }
 }
 
-TEST(exceptions_come_back_and_the_pool_lives_on) {
+TEST(run_rethrows_and_the_pool_stays_usable) {
   ThreadPool pool(3);
   for (int thrower = 0; thrower < 3; ++thrower) {
     std::string caught;
@@ -135,7 +135,7 @@ TEST(a_nested_run_is_refused) {
   CHECK_FAILS(pool.run([&](Team& team) {
     if (team.rank() == 0) pool.run([](Team&) {});
   }),
-              "running already");
+              "already running");
   CHECK_FAILS(ThreadPool(0), "at least 1 thread");
 }
 
@@ -167,8 +167,8 @@ TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
 #endif
 #endif
 
-// Two deals with a barrier between, many times: the counters of one must not disturb the other's.
-TEST(deal_gives_every_item_to_one_rank) {
+// Many calls with barriers between them: the counters of one call must not disturb the next.
+TEST(distribute_passes_every_item_to_one_rank) {
   for (const int threads : {1, 2, 5}) {
     ThreadPool pool(threads);
     for (const int64_t count : {0, 1, 7, 64, 1000}) {
@@ -176,7 +176,7 @@ TEST(deal_gives_every_item_to_one_rank) {
       std::vector<std::atomic<int>> taken(static_cast<std::size_t>(count));
       pool.run([&](Team& team) {
         for (int round = 0; round < kRounds; ++round) {
-          team.deal(count, 4, round + 1, [&](int64_t begin, int64_t end) {
+          team.distribute(count, 4, round + 1, [&](int64_t begin, int64_t end) {
             CHECK(begin % 4 == 0 && begin < end && end <= count);
             CHECK(end - begin <= std::max(4, round + 1));
             for (int64_t i = begin; i < end; ++i) ++taken[static_cast<std::size_t>(i)];
@@ -189,13 +189,13 @@ TEST(deal_gives_every_item_to_one_rank) {
   }
 }
 
-TEST(deal_gives_what_a_slow_rank_leaves_to_others) {
+TEST(distribute_passes_the_rest_of_a_slow_rank_to_others) {
   ThreadPool pool(2);
   std::vector<int64_t> items(2);
   std::atomic<bool> stuck{false}, rest_done{false};
   pool.run([&](Team& team) {
     const auto rank = static_cast<std::size_t>(team.rank());
-    team.deal(100, 1, 1, [&](int64_t begin, int64_t end) {
+    team.distribute(100, 1, 1, [&](int64_t begin, int64_t end) {
       items[rank] += end - begin;
       if (team.rank() == 0) stuck = true;  // in its first piece
       while (team.rank() == 0 ? !rest_done : !stuck) std::this_thread::yield();

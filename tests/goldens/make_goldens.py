@@ -1,4 +1,4 @@
-"""Makes the committed golden values again: what transformers and llama.cpp compute on small checkpoints.
+"""Regenerates the committed golden values: what transformers and llama.cpp compute on small checkpoints.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu && pip install '.[goldens]'
     python tests/goldens/make_goldens.py [--check]
@@ -6,11 +6,11 @@
 Writes
 - NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
   `logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree);
-- tokenizers.json, what the tokenizers package makes of TEXTS;
+- tokenizers.json, the ids that the tokenizers package returns for TEXTS;
 - embedded.json, the greedy answers of transformers on the embedded model's checkpoint (float32) and of
-  llama.cpp on our Q8_0 file, and the smallest gap between the oracle's two best logits on the way: where it
-  is small, a runtime that rounds activations may go either way.
---check compares with what is committed instead of writing.
+  llama.cpp on our Q8_0 file, and the smallest gap between the oracle's two best logits in each answer. With a
+  small gap, a runtime that rounds activations may choose either token.
+--check compares the result with the committed files and writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
-from embedded_goldens import MOST_TOKENS  # noqa: E402
+from embedded_goldens import MAX_TOKENS  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 from binhdan.quantize.convert import OutputType, convert  # noqa: E402
@@ -40,7 +40,7 @@ from binhdan.runtime.client.model import embedded_model  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
 EMBEDDED = embedded_model()
-CHECKPOINT = HERE.parents[1] / "examples/train_tiny_vi/checkpoint"  # that it was made from
+CHECKPOINT = HERE.parents[1] / "examples/train_tiny_vi/checkpoint"  # the source of EMBEDDED
 PROMPTS = (
     "them dau: ha noi la thu do cua viet nam",
     "Thêm dấu: troi hom nay rat dep",
@@ -83,7 +83,7 @@ TEXTS = (
 
 
 def prompt_tokens(shape: tiny_models.Shape, count: int = 40) -> list[int]:
-    """Ids from anywhere in the vocabulary but the control tokens."""
+    """Returns pseudo-random ids from the whole vocabulary without the control tokens."""
     raw = tiny_models.random_bytes("prompt", 4 * count).view("<u4")
     return [3 + int(r) % (tiny_models.vocabulary_size(shape.vocabulary) - 3) for r in raw]
 
@@ -119,7 +119,9 @@ def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
         cpp_logits, cpp_greedy = run_llama_cpp(file, tokens, 16)
     print(f"{name}: KL {mean_kl(torch_logits, cpp_logits):.2e}, greedy equal: {torch_greedy == cpp_greedy}")
     if torch_greedy != cpp_greedy:
-        raise SystemExit(f"{name}: transformers and llama.cpp disagree; choose another seed or find out why")
+        raise SystemExit(
+            f"{name}: transformers and llama.cpp disagree; find the cause or choose another seed"
+        )
     return {
         "tokens": np.array(tokens, np.int32),
         "logits_transformers": torch_logits.astype(np.float32),
@@ -129,7 +131,7 @@ def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
 
 
 def make_tokenizers() -> dict[str, Any]:
-    """What the tokenizers package makes of TEXTS (all of them NFC): control tokens parsed, no BOS."""
+    """Returns TEXTS (all NFC) and their ids by the tokenizers package: control tokens parsed, no BOS."""
     with tempfile.TemporaryDirectory() as folder:
         files = {"embedded": CHECKPOINT / "tokenizer.json"}
         for kind in ("gpt2", "llama"):
@@ -140,7 +142,7 @@ def make_tokenizers() -> dict[str, Any]:
     return {"texts": list(TEXTS), "ids": ids}
 
 
-def make_embedded(limit: int = MOST_TOKENS) -> list[dict[str, Any]]:
+def make_embedded(limit: int = MAX_TOKENS) -> list[dict[str, Any]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
     oracle = ReferenceModel(EMBEDDED)
@@ -151,8 +153,8 @@ def make_embedded(limit: int = MOST_TOKENS) -> list[dict[str, Any]]:
         ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
         with torch.inference_mode():
             answer = model.generate(ids, max_new_tokens=limit, do_sample=False)[0, ids.shape[1] :].tolist()
-        file = llama_cpp.Llama(str(EMBEDDED), n_ctx=512, n_threads=1, verbose=False)
-        choice = file.create_chat_completion(messages, temperature=0, max_tokens=limit)["choices"][0]
+        llama = llama_cpp.Llama(str(EMBEDDED), n_ctx=512, n_threads=1, verbose=False)
+        choice = llama.create_chat_completion(messages, temperature=0, max_tokens=limit)["choices"][0]
         tokens = ids[0].tolist()
         logits = oracle.logits(tokens + answer)[len(tokens) - 1 : -1]
         best = np.take_along_axis(logits, np.array(answer)[:, None], axis=1)[:, 0]
@@ -179,7 +181,7 @@ def check(name: str, made: dict[str, Any]) -> None:
 
 
 def without_gaps(value: Any) -> Any:
-    """Answers but for the last digits of their gaps, which depend on the machine."""
+    """Removes the gaps of the answers: their last digits depend on the machine."""
     return [{**answer, "gap": None} for answer in value] if isinstance(value, list) else value
 
 
@@ -197,7 +199,7 @@ def main() -> None:
     for file, value in answers.items():
         if options.check:
             committed = json.loads((HERE / file).read_text("utf-8"))
-            assert without_gaps(value) == without_gaps(committed), f"{file} would change"
+            assert without_gaps(value) == without_gaps(committed), f"{file} differs from the committed file"
         else:
             (HERE / file).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""Against llama.cpp: on the same file and text, at most 1.1 times as far from the float64 oracle."""
+"""KL divergence from the float64 oracle: at most 1.1 times that of llama.cpp on the same file and text."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ RATIO_LIMIT = 1.1
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Baseline:
     texts: list[list[int]]
     expected: Array
-    llama_cpp: Array  # divergences
+    llama_cpp: Array  # divergences of llama.cpp
 
 
 @pytest.fixture(scope="module")
-def yardstick() -> Yardstick:
+def baseline() -> Baseline:
     if not LlamaCppPython.installed():
         pytest.skip("llama-cpp-python is not installed")
     texts = accuracy.tokenized(embedded_model(), accuracy.TEXT.read_text("utf-8").splitlines())
     oracle = ReferenceModel(embedded_model())
     expected = np.concatenate([oracle.logits(tokens) for tokens in texts])
     theirs = accuracy.llama_cpp_logits(embedded_model(), texts)
-    return Yardstick(texts, expected, divergences(expected, theirs))
+    return Baseline(texts, expected, divergences(expected, theirs))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("few", [False, True], ids=["many", "few"])
+@pytest.mark.parametrize("decode", [False, True], ids=["prefill", "decode"])
 @pytest.mark.parametrize("isa", _native.isas())
-def test_as_near_to_the_oracle_as_llama_cpp(isa: str, few: bool, yardstick: Yardstick) -> None:
-    ours = accuracy.our_logits(embedded_model(), isa, few, yardstick.texts)
-    ratio, low, high = accuracy.ratio_interval(divergences(yardstick.expected, ours), yardstick.llama_cpp)
+def test_divergence_is_near_that_of_llama_cpp(isa: str, decode: bool, baseline: Baseline) -> None:
+    ours = accuracy.our_logits(embedded_model(), isa, decode, baseline.texts)
+    ratio, low, high = accuracy.ratio_interval(divergences(baseline.expected, ours), baseline.llama_cpp)
     assert ratio <= RATIO_LIMIT, f"{ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
-def test_the_interval_holds_the_ratio() -> None:
+def test_the_interval_contains_the_ratio() -> None:
     random = np.random.default_rng(3)
     theirs = random.exponential(1.0, 4096)
     ratio, low, high = accuracy.ratio_interval(2 * theirs, theirs)
-    assert ratio == low == high == pytest.approx(2)  # drawn in pairs
+    assert ratio == low == high == pytest.approx(2)  # both samples share their positions
     ratio, low, high = accuracy.ratio_interval(random.exponential(1.0, 4096), theirs)
     assert low < 1 < high and low <= ratio <= high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(2 / 4096), rel=0.2)

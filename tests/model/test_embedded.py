@@ -1,4 +1,4 @@
-"""The embedded model: as good as its weights (against the oracle), and the answers of transformers."""
+"""The embedded model against the oracle on the same weights, and against the answers of transformers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,12 +20,12 @@ from binhdan.runtime.options import KvType, LoadOptions
 TESTS = Path(__file__).parents[1]
 EMBEDDED = embedded_model()
 
-# The gate of the project, whatever keys and values are kept in: mean KL divergence to the oracle on the same
-# weights, in nats, and top-1 agreement.
+# The project's gate for every KV type: mean KL divergence from the oracle on the same weights, in nats, and
+# top-1 agreement.
 KL_LIMIT = 1e-3
 TOP1_LIMIT = 0.98
-# From keys and values in F16 to those in Q8_0. Measured: 3.3e-4, nearly all of it what 8-bit activations make
-# of any small difference (to the oracle, 2.5e-4 becomes 2.8e-4); on amx 1.5e-4.
+# Mean KL divergence between KV in F16 and in Q8_0. Measured: 3.3e-4, mostly because 8-bit activations amplify
+# any small difference (from the oracle, Q8_0 has 2.8e-4 and F16 2.5e-4); 1.5e-4 on amx.
 Q8_0_LIMIT = 6e-4
 
 Oracle = Callable[[tuple[int, ...]], Array]
@@ -46,7 +46,7 @@ def handle(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def oracle() -> Oracle:
-    """The reference's logits, computed once for all instruction sets."""
+    """Returns the oracle's logits as a cached function of the tokens, shared by all ISAs."""
     model = ReferenceModel(EMBEDDED)
     return cache(lambda tokens: model.logits(list(tokens)))
 
@@ -54,29 +54,31 @@ def oracle() -> Oracle:
 def compare(
     handle: int, oracle: Oracle, texts: list[str], limit: int, kv_type: KvType = "f16"
 ) -> tuple[float, float, int]:
-    """Mean KL, top-1 agreement and positions, over the first ``limit`` tokens of each text."""
+    """Returns mean KL, top-1 agreement and number of positions, over the first ``limit`` tokens per text."""
     expected, got = [], []
     for text in texts:
         tokens = library().tokenize(handle, text.encode())[:limit]
         expected.append(oracle(tuple(tokens)))
         got.append(_native.logits(handle, np.array(tokens, np.int32), 2, kv_type=kv_type))
-    whole, ours = np.concatenate(expected), np.concatenate(got)
-    return mean_kl(whole, ours), top1_agreement(whole, ours), len(whole)
+    reference, ours = np.concatenate(expected), np.concatenate(got)
+    return mean_kl(reference, ours), top1_agreement(reference, ours), len(reference)
 
 
 @pytest.mark.parametrize("kv_type", get_args(KvType))
-def test_gate_on_our_text(handle: int, oracle: Oracle, kv_type: KvType) -> None:
+def test_gate_on_repository_text(handle: int, oracle: Oracle, kv_type: KvType) -> None:
     texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
-    if library().describe_model(handle).isa == "scalar":  # ten times slower; slow tests give it valid text
+    if (
+        library().describe_model(handle).isa == "scalar"
+    ):  # ten times slower; a slow test below covers more text
         texts = texts[::5]
     kl, top1, positions = compare(handle, oracle, texts, 512, kv_type)
     assert positions > 200
     assert kl <= KL_LIMIT
-    assert top1 >= TOP1_LIMIT - 0.01  # so few positions tell it within 0.01; valid text, below, is the gate
+    assert top1 >= TOP1_LIMIT - 0.01  # the error with so few positions; the slow test below has no margin
 
 
 @pytest.mark.slow
-def test_keys_and_values_in_q8_0_are_nearly_those_in_f16(handle: int) -> None:
+def test_kv_in_q8_0_is_close_to_f16(handle: int) -> None:
     texts = (TESTS / "data/van_ban.txt").read_text("utf-8").splitlines()
     kl, top1, positions = compare(
         handle, lambda tokens: _native.logits(handle, np.array(tokens, np.int32), 2), texts, 512, "q8_0"
@@ -87,7 +89,7 @@ def test_keys_and_values_in_q8_0_are_nearly_those_in_f16(handle: int) -> None:
 
 
 @pytest.mark.slow
-def test_gate_on_valid_text(handle: int, oracle: Oracle, shared: Path) -> None:
+def test_gate_on_validation_text(handle: int, oracle: Oracle, shared: Path) -> None:
     lines = (shared / "data/vi/valid.jsonl").read_text("utf-8").splitlines()
     kl, top1, positions = compare(handle, oracle, [json.loads(line)["text"] for line in lines[::2]], 256)
     assert positions > 5000
@@ -96,7 +98,7 @@ def test_gate_on_valid_text(handle: int, oracle: Oracle, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("golden", CLEAR, ids=lambda golden: golden["prompt"][:24])
-def test_answers_are_those_of_transformers(golden: dict[str, Any], model: binhdan.Model) -> None:
+def test_answers_equal_those_of_transformers(golden: dict[str, Any], model: binhdan.Model) -> None:
     messages: list[binhdan.Message] = [{"role": "user", "content": golden["prompt"]}]
     assert model.chat_tokens(messages) == golden["tokens"]
     assert str(model.ask(golden["prompt"], max_tokens=64)) == golden["transformers"]

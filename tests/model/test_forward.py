@@ -1,4 +1,4 @@
-"""The core's logits against the float64 oracle: every architecture × type × instruction set."""
+"""The core's logits against the float64 oracle: every architecture × type × ISA."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,13 +18,13 @@ from binhdan.runtime.options import KvType, LoadOptions
 GOLDENS = Path(__file__).parents[1] / "goldens"
 ISAS = _native.isas()
 
-# Mean KL divergence allowed, in nats. Float weights: only KV is rounded, to F16 (llama.cpp differs from
-# transformers by as much), or attention is computed in bfloat16. Quantized ones also round activations to 8
-# bits.
+# Limits of the mean KL divergence, in nats. With float weights only KV is rounded, to F16 (llama.cpp differs
+# from transformers by as much), or attention is computed in bfloat16. With quantized weights, activations are
+# also rounded to 8 bits.
 FLOAT_LIMIT = 2e-5
 BFLOAT16_LIMIT = 2e-4
-INTEGER_LIMIT = 2e-3  # random weights have no redundancy: a trained model stays far below
-KV_Q8_0_LIMIT = 6e-4  # float weights, keys and values in Q8_0: 3e-4 to 5e-4, and 1.2e-3 with one bit less
+INTEGER_LIMIT = 2e-3  # for random weights; trained weights are more redundant and stay far below
+KV_Q8_0_LIMIT = 6e-4  # float weights, KV in Q8_0; measured 3e-4 to 5e-4, and 1.2e-3 with one bit less
 FLOAT_TYPES = ("F32", "F16", "BF16")
 
 
@@ -42,7 +42,7 @@ Case = Callable[[Shape], tuple[Path, list[int], Array]]
 def core_logits(
     file: Path, tokens: list[int], isa: str, threads: int = 2, kv_type: KvType = "f16"
 ) -> npt.NDArray[np.float32]:
-    """Logits after each token, (n, vocabulary), by the core."""
+    """Returns the core's logits after each token, (n, vocabulary)."""
     handle = library().open_model(str(file), LoadOptions(isa=isa))
     try:
         return _native.logits(handle, np.array(tokens, np.int32), threads, kv_type=kv_type)
@@ -52,7 +52,7 @@ def core_logits(
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Makes a model, tokens for it and the oracle's logits, once for all instruction sets."""
+    """Returns a function (shape) → (model file, tokens, oracle logits); results are shared by all ISAs."""
     made: dict[Shape, tuple[Path, list[int], Array]] = {}
     folder = tmp_path_factory.mktemp("tiny")
 
@@ -60,7 +60,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
         if shape not in made:
             file = write_gguf(folder / f"{len(made)}.gguf", shape)
             model = ReferenceModel(file)
-            raw = random_bytes("tokens", 4 * 70).view("<u4")  # more than one page of KV
+            raw = random_bytes("tokens", 4 * 70).view("<u4")  # more than one KV page
             tokens = [int(r) % len(model.weights["token_embd.weight"]) for r in raw]
             made[shape] = file, tokens, model.logits(tokens)
         return made[shape]
@@ -71,7 +71,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("type", TYPES)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_type_and_isa(architecture: str, type: str, isa: str, case: Case) -> None:
+def test_every_architecture_type_and_isa_matches_the_oracle(
+    architecture: str, type: str, isa: str, case: Case
+) -> None:
     file, tokens, expected = case(Shape(architecture=architecture, type=type))
     got = core_logits(file, tokens, isa)
     assert got.shape == expected.shape
@@ -96,7 +98,7 @@ def test_every_architecture_type_and_isa(architecture: str, type: str, isa: str,
     ],
     ids=repr,
 )
-def test_variants(shape: Shape, isa: str, case: Case) -> None:
+def test_model_variants_match_the_oracle(shape: Shape, isa: str, case: Case) -> None:
     file, tokens, expected = case(shape)
     assert mean_kl(expected, core_logits(file, tokens, isa)) < limit(shape.type, isa)
 
@@ -112,13 +114,13 @@ def test_variants(shape: Shape, isa: str, case: Case) -> None:
     ],
     ids=repr,
 )
-def test_keys_and_values_in_q8_0(shape: Shape, isa: str, case: Case) -> None:
+def test_kv_in_q8_0_matches_the_oracle(shape: Shape, isa: str, case: Case) -> None:
     file, tokens, expected = case(shape)
     assert mean_kl(expected, core_logits(file, tokens, isa, kv_type="q8_0")) < KV_Q8_0_LIMIT
 
 
 @pytest.mark.parametrize("type", ["F32", "Q4_0", "Q4_K"])
-def test_logits_do_not_depend_on_threads_or_on_what_follows(type: str, case: Case) -> None:
+def test_logits_do_not_depend_on_threads_or_later_tokens(type: str, case: Case) -> None:
     file, tokens, _ = case(Shape(type=type))
     whole = core_logits(file, tokens, ISAS[-1], threads=1)
     np.testing.assert_array_equal(whole, core_logits(file, tokens, ISAS[-1], threads=3))
@@ -127,7 +129,7 @@ def test_logits_do_not_depend_on_threads_or_on_what_follows(type: str, case: Cas
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", GOLDEN_SHAPES)
-def test_goldens_of_transformers_and_llama_cpp(name: str, isa: str, tmp_path: Path) -> None:
+def test_logits_match_transformers_and_llama_cpp(name: str, isa: str, tmp_path: Path) -> None:
     file = tmp_path / "out.gguf"
     convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, OutputType.F32)
     with np.load(GOLDENS / f"{name}.npz") as golden:
@@ -136,13 +138,13 @@ def test_goldens_of_transformers_and_llama_cpp(name: str, isa: str, tmp_path: Pa
     got = core_logits(file, tokens + greedy[:-1], isa)
     last = got[len(tokens) - len(transformers) : len(tokens)]
     assert mean_kl(transformers, last) < float_limit(isa)
-    assert mean_kl(llama_cpp, last) < 2 * float_limit(isa)  # both round KV, each in its own way
+    assert mean_kl(llama_cpp, last) < 2 * float_limit(isa)  # both round KV, differently
     assert top1_agreement(transformers, last) == 1
     assert got[len(tokens) - 1 :].argmax(axis=1).tolist() == greedy
 
 
-def test_the_measure_sees_a_wrong_rope(case: Case, tmp_path: Path) -> None:
-    """The tolerances would catch RoPE of the wrong kind: scaled weights under keys that do not say so."""
+def test_the_limits_detect_a_wrong_rope(case: Case, tmp_path: Path) -> None:
+    """A wrong kind of RoPE exceeds the limits: the expected logits come from a model without RoPE scaling."""
     _, tokens, expected = case(Shape())
     for rope in ("linear", "yarn", "llama3"):
         wrong = ReferenceModel(write_gguf(tmp_path / f"{rope}.gguf", replace(Shape(), rope=rope)))

@@ -1,4 +1,4 @@
-"""Hostile checkpoints: every damaged file gives one clear CheckpointError, quickly."""
+"""Hostile checkpoints: every damaged file raises one clear CheckpointError, quickly."""
 
 import json
 from contextlib import suppress
@@ -34,8 +34,8 @@ def entry(dtype: Any = "F32", shape: Any = (4, 4), offsets: Any = (0, 64)) -> di
         (b"[]", "expected a JSON object, got list"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a": ' * 100_000, "nested too deeply"),
-        (b'{"w": 1, "w": 2}', "'w' is given twice"),
-        (b'{"w": {"dtype": "F32", "dtype": "F32"}}', "'dtype' is given twice"),
+        (b'{"w": 1, "w": 2}', "duplicate key 'w'"),
+        (b'{"w": {"dtype": "F32", "dtype": "F32"}}', "duplicate key 'dtype'"),
         (b'{"\\ud800": {}}', "not valid JSON"),
         (b'{"w": {"shape": [' + b"9" * 5000 + b"]}}", "not valid JSON"),
         ({"w": 7}, "expected an object, got int"),
@@ -52,7 +52,7 @@ def entry(dtype: Any = "F32", shape: Any = (4, 4), offsets: Any = (0, 64)) -> di
         (entry(shape=[2, 2, 2, 2, 1]), "at most 4 dimensions"),
     ],
 )
-def test_safetensors_headers_that_are_refused(header: Any, message: str, tmp_path: Path) -> None:
+def test_invalid_safetensors_headers_are_rejected(header: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         list(read_header(header_file(tmp_path / "w.safetensors", header)))
     assert message in str(error.value)
@@ -60,12 +60,12 @@ def test_safetensors_headers_that_are_refused(header: Any, message: str, tmp_pat
 
 
 @pytest.mark.parametrize("length", [0, 1, 1 << 20, 1 << 63, (1 << 64) - 1])
-def test_header_lengths_that_are_refused(length: int, tmp_path: Path) -> None:
+def test_invalid_header_lengths_are_rejected(length: int, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         list(read_header(header_file(tmp_path / "w.safetensors", entry(), length=length)))
 
 
-def test_safetensors_cut_anywhere(tmp_path: Path) -> None:
+def test_truncated_safetensors_are_rejected(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
     whole = (checkpoint / "model.safetensors").read_bytes()
     for size in [*range(0, 64), *range(64, len(whole), len(whole) // 50), len(whole) - 1]:
@@ -75,7 +75,7 @@ def test_safetensors_cut_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["I32", "F8_E4M3", "U8", "nonsense"])
-def test_weights_that_are_no_floats(dtype: str, tmp_path: Path) -> None:
+def test_weights_must_be_floating_point(dtype: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
     file = checkpoint / "model.safetensors"
     raw = file.read_bytes()
@@ -89,7 +89,7 @@ def test_weights_that_are_no_floats(dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd.safetensors", "/dev/zero", "sub/w.safetensors", "", 7])
-def test_an_index_cannot_leave_its_folder(name: Any, tmp_path: Path) -> None:
+def test_an_index_cannot_name_files_outside_its_folder(name: Any, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL, shards=2)
     index = checkpoint / "model.safetensors.index.json"
     edit_json(index, weight_map={"lm_head.weight": name})
@@ -97,7 +97,7 @@ def test_an_index_cannot_leave_its_folder(name: Any, tmp_path: Path) -> None:
         open_checkpoint(checkpoint)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_shard(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL, shards=2)
     (checkpoint / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match="model-00002-of-00002"):
@@ -105,14 +105,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+def test_the_error_names_a_missing_file(name: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
     (checkpoint / name).unlink()
     with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
         open_checkpoint(checkpoint)
 
 
-def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("")
     with pytest.raises(CheckpointError, match="expected a folder"):
         open_checkpoint(tmp_path / "in")
@@ -129,18 +129,17 @@ FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 def paths_in(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where things are in a JSON value; of long lists and objects, the first few."""
-    items = (
-        list(value.items())
-        if isinstance(value, dict)
-        else list(enumerate(value))
-        if isinstance(value, list)
-        else []
-    )
+    """Returns the paths of a JSON value and its parts; at most 12 items of each list or object."""
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
     return [at, *(path for key, inner in items[:12] for path in paths_in(inner, (*at, key)))]
 
 
 def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """Returns a copy of a JSON value with the part at ``path`` replaced."""
     if not path:
         return new
     copy = value.copy()
@@ -149,13 +148,13 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("victim") / "in", SMALL)
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("fuzz") / "in", SMALL)
 
 
 @FUZZ
 @given(raw=st.binary(max_size=200))
-def test_any_bytes_as_json(raw: bytes) -> None:
+def test_any_bytes_parse_or_are_rejected(raw: bytes) -> None:
     with suppress(CheckpointError):
         assert isinstance(parse_json(raw, "x.json"), dict)
 
@@ -164,20 +163,19 @@ def test_any_bytes_as_json(raw: bytes) -> None:
 @given(
     data=st.data(), new=JSON, kind=st.sampled_from(["config.json", "tokenizer.json", "llama tokenizer.json"])
 )
-def test_any_part_replaced_converts_or_is_refused(
-    data: st.DataObject, new: Any, kind: str, victim: Path
+def test_any_replaced_part_converts_or_is_rejected(
+    data: st.DataObject, new: Any, kind: str, checkpoint: Path
 ) -> None:
-    original = (
-        hf_config(SMALL)
-        if kind == "config.json"
-        else hf_tokenizer(kind.split()[0] if " " in kind else "gpt2")
-    )
+    if kind == "config.json":
+        original = hf_config(SMALL)
+    else:
+        original = hf_tokenizer("llama" if kind.startswith("llama") else "gpt2")
     path = data.draw(st.sampled_from(paths_in(original)))
-    file = victim / kind.split()[-1]
+    file = checkpoint / kind.split()[-1]
     before = file.read_bytes()
     try:
         file.write_text(json.dumps(replaced(original, path, new)), "utf-8")
-        convert(victim, victim.parent / "out.gguf", OutputType.Q8_0, force=True)
+        convert(checkpoint, checkpoint.parent / "out.gguf", OutputType.Q8_0, force=True)
     except CheckpointError as error:
         assert "\n" not in str(error).rstrip() or len(str(error)) < 2000
     finally:
@@ -186,12 +184,12 @@ def test_any_part_replaced_converts_or_is_refused(
 
 @FUZZ
 @given(at=st.integers(0, 1500), byte=st.integers(0, 255))
-def test_any_header_byte_replaced_converts_or_is_refused(at: int, byte: int, victim: Path) -> None:
-    file = victim / "model.safetensors"
+def test_any_replaced_header_byte_converts_or_is_rejected(at: int, byte: int, checkpoint: Path) -> None:
+    file = checkpoint / "model.safetensors"
     before = file.read_bytes()
     try:
         file.write_bytes(before[:at] + bytes([byte]) + before[at + 1 :])
-        convert(victim, victim.parent / "out.gguf", OutputType.Q8_0, force=True)
+        convert(checkpoint, checkpoint.parent / "out.gguf", OutputType.Q8_0, force=True)
     except CheckpointError:
         pass
     finally:

@@ -1,4 +1,4 @@
-"""binhdan quantize as a user runs it."""
+"""The command `binhdan quantize`, run as a subprocess."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ CHECKPOINT = Path(__file__).parents[2] / "examples/train_tiny_vi/checkpoint"
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Returns the exit code, stdout and stderr."""
     command = [sys.executable, "-m", "binhdan", "quantize", *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     return result.returncode, result.stdout, result.stderr
@@ -30,7 +31,7 @@ def test_json_summary(tmp_path: Path) -> None:
     assert summary["fallbacks"].keys() == {"output.weight"}
 
 
-def test_summary_for_people(tmp_path: Path) -> None:
+def test_human_readable_summary(tmp_path: Path) -> None:
     code, text, _ = run(write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf")
     assert code == 0
     assert "Q8_0" in text and "llama" in text
@@ -38,25 +39,25 @@ def test_summary_for_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_errors_are_one_line(debug: bool, tmp_path: Path) -> None:
+def test_errors_take_one_line(debug: bool, tmp_path: Path) -> None:
     code, _, errors = run(tmp_path / "none", tmp_path / "out.gguf", *["--debug"] * debug)
     assert code == 1
-    assert "expected a folder that holds config.json" in errors
+    assert "expected a folder with config.json" in errors
     assert ("Traceback" in errors) is debug
     assert debug or errors.count("\n") == 1
 
 
-def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
-    out.write_text("precious")
+    out.write_text("content")
     code, _, errors = run(write_checkpoint(tmp_path / "in", SMALL), out)
     assert code == 1
-    assert "--force overwrites it" in errors
-    assert out.read_text() == "precious"
+    assert "use --force to overwrite it" in errors
+    assert out.read_text() == "content"
 
 
-def test_the_embedded_model_is_what_the_command_makes(tmp_path: Path) -> None:
-    """The command is the one of its model card."""
+def test_the_command_reproduces_the_embedded_model(tmp_path: Path) -> None:
+    """The command is the one in runtime/assets/README.md."""
     out = tmp_path / "out.gguf"
     code, *_ = run(CHECKPOINT, out, "--type", "q8_0", "--name", "tiny-vi-v1", "--license", "cc-by-sa-4.0")
     assert code == 0

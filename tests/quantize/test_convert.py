@@ -1,4 +1,4 @@
-"""Checkpoints to GGUF: names, shapes, keys and values, and that a file appears whole or not at all."""
+"""Conversion to GGUF: names, shapes, keys, values, and atomic writes."""
 
 import json
 import math
@@ -17,6 +17,7 @@ import pytest
 from gguf import GGMLQuantizationType
 from quantize_helpers import edit_json, keys_of, values_of
 from tiny_models import (
+    ARCHITECTURES,
     SMALL,
     Shape,
     hf_config,
@@ -31,8 +32,8 @@ from binhdan.quantize.convert import OutputType, convert
 
 
 @pytest.mark.parametrize("kind", list(OutputType))
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_values_are_those_of_the_reference_encoder(
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_values_equal_those_of_the_reference_encoder(
     architecture: str, kind: OutputType, tmp_path: Path
 ) -> None:
     shape = replace(SMALL, architecture=architecture)
@@ -79,7 +80,7 @@ def test_source_types(dtype: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(values_of(out)["output.weight"], source)
 
 
-def test_shards_and_chunks_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_and_chunks_do_not_change_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, many = tmp_path / "one.gguf", tmp_path / "many.gguf"
     convert(write_checkpoint(tmp_path / "in", SMALL), one, OutputType.Q8_0, name="same")
     monkeypatch.setattr("binhdan.quantize.convert._CHUNK_VALUES", 100)
@@ -87,7 +88,7 @@ def test_shards_and_chunks_make_the_same_file(tmp_path: Path, monkeypatch: pytes
     assert one.read_bytes() == many.read_bytes()
 
 
-def test_mistral_is_llama(tmp_path: Path) -> None:
+def test_mistral_converts_as_llama(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
     edit_json(checkpoint / "config.json", architectures=["MistralForCausalLM"])
     assert convert(checkpoint, out, OutputType.F16).architecture == "llama"
@@ -130,11 +131,11 @@ def test_rope_scaling_keys(tmp_path: Path) -> None:
     assert keys["llama.rope.scaling.factor"] == 4.0
     assert keys["llama.rope.scaling.original_context_length"] == 32
     assert keys["llama.rope.scaling.yarn_beta_fast"] == 16.0
-    # Readers multiply by YaRN's own magnitude, 0.1 ln(factor) + 1.
+    # Readers multiply the key by YaRN's default, 0.1 ln(factor) + 1.
     assert keys["llama.rope.scaling.attn_factor"] * (0.1 * math.log(4) + 1) == pytest.approx(1.5)
 
 
-def test_context_ends_at_the_sliding_window(tmp_path: Path) -> None:
+def test_the_sliding_window_limits_the_context(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
     edit_json(checkpoint / "config.json", sliding_window=96)
     summary = convert(checkpoint, out, OutputType.F16)
@@ -142,7 +143,7 @@ def test_context_ends_at_the_sliding_window(tmp_path: Path) -> None:
     assert any("sliding window" in note for note in summary.notes)
 
 
-def test_rows_that_do_not_fill_blocks_become_f16(tmp_path: Path) -> None:
+def test_rows_with_partial_blocks_become_f16(tmp_path: Path) -> None:
     shape = Shape(width=48, feed_forward=80, heads=3, kv_heads=3, head_dim=16, context=64)
     out = tmp_path / "out.gguf"
     summary = convert(write_checkpoint(tmp_path / "in", shape), out, OutputType.Q8_0)
@@ -152,7 +153,7 @@ def test_rows_that_do_not_fill_blocks_become_f16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_four_bits_spare_the_output_matrix(tied: bool, tmp_path: Path) -> None:
+def test_q4_0_keeps_the_output_matrix_in_q8_0(tied: bool, tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
     summary = convert(write_checkpoint(tmp_path / "in", replace(SMALL, tied=tied)), out, OutputType.Q4_0)
     types = {t.name: t.tensor_type for t in gguf.GGUFReader(out).tensors}
@@ -161,7 +162,7 @@ def test_four_bits_spare_the_output_matrix(tied: bool, tmp_path: Path) -> None:
     assert types["blk.0.attn_q.weight"] is GGMLQuantizationType.Q4_0
 
 
-def test_a_tied_checkpoint_may_carry_a_copy(tmp_path: Path) -> None:
+def test_a_tied_checkpoint_may_store_a_copy_of_the_embedding(tmp_path: Path) -> None:
     shape = replace(SMALL, tied=True)
     checkpoint, out = write_checkpoint(tmp_path / "in", shape), tmp_path / "out.gguf"
     tensors = hf_tensors(shape)
@@ -172,7 +173,7 @@ def test_a_tied_checkpoint_may_carry_a_copy(tmp_path: Path) -> None:
     assert set(values_of(out)) == set(tensor_shapes(shape))
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------
+# ---- rejected checkpoints ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -180,22 +181,22 @@ def test_a_tied_checkpoint_may_carry_a_copy(tmp_path: Path) -> None:
     [
         ({"architectures": ["GPT2LMHeadModel"]}, "'GPT2LMHeadModel' is not supported; expected one of Llama"),
         ({"architectures": None}, "architecture None"),
-        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"hidden_act": "gelu"}, "hidden_act: expected 'silu', got 'gelu'"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"hidden_size": "64"}, "hidden_size: expected an integer"),
-        ({"hidden_size": 65}, "expected shape [320, 65] by config.json, got [320, 64]"),
+        ({"hidden_size": 65}, "config.json requires shape [320, 65], got [320, 64]"),
         ({"num_hidden_layers": 3}, "'model.layers.2.input_layernorm.weight' is missing"),
-        ({"num_hidden_layers": 1}, "is not part of 'llama'"),
+        ({"num_hidden_layers": 1}, "is not part of architecture 'llama'"),
         ({"num_key_value_heads": 3}, "multiple of num_key_value_heads"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a positive number"),
-        ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type 'longrope'"),
+        ({"rope_scaling": {"rope_type": "longrope"}}, "got 'longrope'"),
         ({"rope_scaling": {"rope_type": "linear"}}, "factor: expected a positive number"),
         ({"rope_scaling": [1]}, "objects"),
-        ({"vocab_size": 10}, "expected shape [10, 64]"),
-        ({"quantization_config": {"bits": 4}}, "quantized already"),
+        ({"vocab_size": 10}, "config.json requires shape [10, 64]"),
+        ({"quantization_config": {"bits": 4}}, "already quantized"),
     ],
 )
-def test_configs_that_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_unsupported_configs_are_rejected(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
     edit_json(checkpoint / "config.json", **change)
     with pytest.raises(CheckpointError) as error:
@@ -205,18 +206,16 @@ def test_configs_that_are_refused(change: dict[str, Any], message: str, tmp_path
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
+def test_weights_must_be_finite(value: float, tmp_path: Path) -> None:
     checkpoint, tensors = write_checkpoint(tmp_path / "in", SMALL), hf_tensors(SMALL)
     tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
     write_safetensors(checkpoint / "model.safetensors", tensors)
-    with pytest.raises(
-        CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight holds values that are not finite"
-    ):
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight contains inf or NaN"):
         convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_weights_that_f16_cannot_hold(tmp_path: Path) -> None:
+def test_weights_must_be_in_the_range_of_f16(tmp_path: Path) -> None:
     checkpoint, tensors = write_checkpoint(tmp_path / "in", SMALL), hf_tensors(SMALL)
     tensors["lm_head.weight"][0, 0] = 65520
     write_safetensors(checkpoint / "model.safetensors", tensors)
@@ -225,20 +224,20 @@ def test_weights_that_f16_cannot_hold(tmp_path: Path) -> None:
     convert(checkpoint, tmp_path / "out.gguf", OutputType.BF16)
 
 
-# ---- whole or not at all -----------------------------------------------------------------------------------
+# ---- atomic writes -----------------------------------------------------------------------------------------
 
 
-def test_an_existing_file_needs_force(tmp_path: Path) -> None:
+def test_overwriting_requires_force(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
-    out.write_text("precious")
+    out.write_text("content")
     with pytest.raises(FileExistsError, match="--force"):
         convert(checkpoint, out, OutputType.Q8_0)
-    assert out.read_text() == "precious"
+    assert out.read_text() == "content"
     convert(checkpoint, out, OutputType.Q8_0, force=True)
     assert keys_of(out)["general.architecture"] == "llama"
 
 
-def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interruption_leaves_no_file(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
 
     def interrupt(done: int, total: int) -> None:
@@ -252,24 +251,24 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_kill_in_the_middle_leaves_no_output(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_during_conversion_leaves_no_output(number: signal.Signals, tmp_path: Path) -> None:
     checkpoint, out = write_sparse_checkpoint(tmp_path / "in", layers=64), tmp_path / "out.gguf"
     command = [sys.executable, "-m", "binhdan", "quantize", checkpoint, out, "--type", "q4_0"]
     process = subprocess.Popen(command)
     deadline = time.monotonic() + 30
     while not any(file.stat().st_size > 1 << 20 for file in tmp_path.glob(".*.partial")):
         assert time.monotonic() < deadline
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the process ended before the signal"
         time.sleep(0.005)
     process.send_signal(number)
     assert process.wait(timeout=30) != 0
     assert not out.exists()
-    if number is not signal.SIGKILL:  # nothing can clean up after that one; what is left has another name
+    if number is not signal.SIGKILL:  # SIGKILL leaves the temporary file
         assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def write_sparse_checkpoint(folder: Path, layers: int) -> Path:
-    """Gigabytes of zeros that take no room on the disk."""
+    """Writes a checkpoint of zeros as a sparse file: gigabytes that use no disk space."""
     shape = replace(SMALL, layers=layers, width=1024, feed_forward=4096, head_dim=256)
     write_checkpoint(folder, SMALL)
     edit_json(folder / "config.json", **{**hf_config(shape), "architectures": ["LlamaForCausalLM"]})
@@ -307,15 +306,15 @@ def test_memory_stays_near_the_largest_tensor(tmp_path: Path) -> None:
     assert int(grown) < 128 << 10  # KB; the largest tensor is 16 MB of float32
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_folder(tmp_path: Path) -> None:
     checkpoint, closed = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "closed"
     closed.mkdir(mode=0o500)
     with pytest.raises(PermissionError):
         convert(checkpoint, closed / "out.gguf", OutputType.Q8_0)
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_output_folder(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
-    with pytest.raises(FileNotFoundError, match="expected a folder"):
+    with pytest.raises(FileNotFoundError, match="expected an existing folder"):
         convert(checkpoint, tmp_path / "none" / "out.gguf", OutputType.Q8_0)

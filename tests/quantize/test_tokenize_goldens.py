@@ -18,7 +18,7 @@ GOLDENS = json.loads((TESTS / "goldens/tokenizers.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "embedded"])
-def test_tokens_are_those_of_the_tokenizers_package(name: str, tmp_path: Path) -> None:
+def test_tokens_equal_those_of_the_tokenizers_package(name: str, tmp_path: Path) -> None:
     file = embedded_model()
     if name != "embedded":
         file = tmp_path / "out.gguf"

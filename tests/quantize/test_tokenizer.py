@@ -1,4 +1,4 @@
-"""tokenizer.json to vocabulary keys."""
+"""Conversion of tokenizer.json to vocabulary keys."""
 
 import json
 from dataclasses import replace
@@ -16,11 +16,10 @@ SPM = replace(SMALL, vocabulary="llama")
 
 
 def vocabulary_of(folder: Path, size: int | None = None, **changes: Any) -> Vocabulary:
-    """The vocabulary of a checkpoint with parts of its tokenizer.json replaced."""
+    """Returns the vocabulary of a checkpoint after replacing parts of its tokenizer.json."""
     edit_json(folder / "tokenizer.json", **changes)
-    kind = (
-        "llama" if (json.loads((folder / "tokenizer.json").read_text())["model"]["byte_fallback"]) else "gpt2"
-    )
+    byte_fallback = json.loads((folder / "tokenizer.json").read_text())["model"]["byte_fallback"]
+    kind = "llama" if byte_fallback else "gpt2"
     return read_vocabulary(open_checkpoint(folder), size or vocabulary_size(kind))
 
 
@@ -55,7 +54,7 @@ def test_sentencepiece_style(spm: Path) -> None:
     assert v.scores[260] == -1.0
 
 
-def test_scores_follow_results_and_not_pairs(spm: Path) -> None:
+def test_scores_rank_merge_results_not_pairs(spm: Path) -> None:
     spec = hf_tokenizer("llama")
     first, second = spec["model"]["merges"][:2]
     whole = "".join(first)
@@ -90,29 +89,29 @@ def test_scores_follow_results_and_not_pairs(spm: Path) -> None:
         ),
     ],
 )
-def test_pre_tokenizers_are_recognised(pre_tokenizer: dict[str, Any], name: str, byte_level: Path) -> None:
+def test_pre_tokenizers_are_recognized(pre_tokenizer: dict[str, Any], name: str, byte_level: Path) -> None:
     assert vocabulary_of(byte_level, pre_tokenizer=pre_tokenizer).pre == name
 
 
-def test_free_ids_become_padding(byte_level: Path) -> None:
+def test_unassigned_ids_become_padding(byte_level: Path) -> None:
     v = vocabulary_of(byte_level, 330)
     assert v.tokens[320] == "[PAD320]"
     assert v.kinds[320:] == [TokenKind.UNUSED] * 10
 
 
-def test_added_tokens_that_are_not_special(byte_level: Path) -> None:
+def test_added_tokens_without_special_are_user_defined(byte_level: Path) -> None:
     added = [*hf_tokenizer("gpt2")["added_tokens"], {"id": 320, "content": "<think>", "special": False}]
     v = vocabulary_of(byte_level, 321, added_tokens=added)
     assert (v.tokens[320], v.kinds[320]) == ("<think>", TokenKind.USER_DEFINED)
 
 
-def test_unusual_end_tokens_are_kept(byte_level: Path) -> None:
+def test_an_unknown_end_token_becomes_eot(byte_level: Path) -> None:
     added = [*hf_tokenizer("gpt2")["added_tokens"], {"id": 320, "content": "<hết>", "special": True}]
     edit_json(byte_level / "generation_config.json", eos_token_id=[2, 0, 320])
     assert vocabulary_of(byte_level, 321, added_tokens=added).special_ids["eot"] == 320
 
 
-def test_tokenizer_config_decides_about_bos(spm: Path) -> None:
+def test_tokenizer_config_decides_add_bos_and_add_eos(spm: Path) -> None:
     edit_json(spm / "tokenizer_config.json", add_bos_token=False, add_eos_token=True)
     v = vocabulary_of(spm)
     assert (v.add_bos, v.add_eos) == (False, True)
@@ -132,7 +131,7 @@ def test_space_prefix(normalizer: Any, pre_tokenizer: Any, prefix: bool, spm: Pa
 
 
 @pytest.mark.parametrize("where", ["chat_template.jinja", "chat_template.json", "list", "none"])
-def test_chat_template_places(where: str, byte_level: Path) -> None:
+def test_chat_template_sources(where: str, byte_level: Path) -> None:
     template: Any = [{"name": "tool", "template": "no"}, {"name": "default", "template": "yes"}]
     edit_json(byte_level / "tokenizer_config.json", chat_template=template if where == "list" else None)
     if where == "chat_template.jinja":
@@ -146,16 +145,19 @@ def test_chat_template_places(where: str, byte_level: Path) -> None:
     ("change", "message"),
     [
         ({"model": {"type": "Unigram", "byte_fallback": False}}, "'Unigram' is not supported"),
-        ({"pre_tokenizer": {"type": "Whitespace"}}, "byte-level BPE, or one with byte_fallback"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "byte-level BPE or a BPE with byte_fallback"),
         ({"normalizer": {"type": "Lowercase"}}, "normalizer 'Lowercase' is not supported"),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "add_prefix_space"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "use_regex": False}}, "known are gpt-2, llama-bpe, qwen2"),
-        ({"added_tokens": [{"id": 320, "content": "x"}]}, "'x': id 320 is not one of 320"),
-        ({"added_tokens": [{"id": 5, "content": "<x>"}]}, "share the id 5"),
+        (
+            {"pre_tokenizer": {"type": "ByteLevel", "use_regex": False}},
+            "expected one of gpt-2, llama-bpe, qwen2",
+        ),
+        ({"added_tokens": [{"id": 320, "content": "x"}]}, "'x': expected an id below 320, got 320"),
+        ({"added_tokens": [{"id": 5, "content": "<x>"}]}, "have the same id 5"),
         ({"added_tokens": [{"id": 5}]}, "None"),
     ],
 )
-def test_tokenizers_that_are_refused(change: dict[str, Any], message: str, byte_level: Path) -> None:
+def test_unsupported_tokenizers_are_rejected(change: dict[str, Any], message: str, byte_level: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         vocabulary_of(byte_level, 320, **change)
     assert message in str(error.value)
@@ -165,18 +167,18 @@ def test_tokenizers_that_are_refused(change: dict[str, Any], message: str, byte_
     ("merges", "message"),
     [
         (["a"], "expected two tokens"),
-        ([["a", "☃"]], "make no token"),
+        ([["a", "☃"]], "is not in the vocabulary"),
         ({}, "expected a list"),
         ([[1, 2]], "two tokens"),
     ],
 )
-def test_merges_that_are_refused(merges: Any, message: str, byte_level: Path) -> None:
+def test_invalid_merges_are_rejected(merges: Any, message: str, byte_level: Path) -> None:
     model = hf_tokenizer("gpt2")["model"] | {"merges": merges}
     with pytest.raises(CheckpointError, match=message):
         vocabulary_of(byte_level, model=model)
 
 
-def test_byte_fallback_needs_all_bytes(spm: Path) -> None:
+def test_byte_fallback_requires_all_byte_tokens(spm: Path) -> None:
     model = hf_tokenizer("llama")["model"]
     del model["vocab"]["<0x41>"]
     with pytest.raises(CheckpointError, match="<0x41>"):

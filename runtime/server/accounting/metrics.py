@@ -48,10 +48,15 @@ _GAUGES: tuple[tuple[str, str | None, str, Callable[[Mapping[str, int]], float]]
         "kv_use_ratio",
         "kv_cache_usage_perc",
         "Part of the memory for keys and values that requests hold, 0 to 1.",
-        lambda load: load["kv_bytes"] / max(load["kv_limit"], 1),
+        lambda load: load["kv_bytes"] / max(load["max_kv_bytes"], 1),
     ),
     ("kv_bytes", None, "Bytes of keys and values that requests hold.", lambda load: load["kv_bytes"]),
-    ("kv_limit_bytes", None, "Most bytes of keys and values, kept ones too.", lambda load: load["kv_limit"]),
+    (
+        "kv_limit_bytes",
+        None,
+        "Most bytes of keys and values, kept ones too.",
+        lambda load: load["max_kv_bytes"],
+    ),
     (
         "prefix_cache_bytes",
         None,

@@ -104,7 +104,7 @@ class Exchange:
                 cached_tokens=sum(answer.cached_tokens for answer in answers[::n]),
                 answer_tokens=sum(answer.answer_tokens for answer in answers),
                 queue=max(answer.timings.queue for answer in answers),
-                prompt=max(answer.timings.prompt for answer in answers),
+                prompt=max(answer.timings.prefill for answer in answers),
                 decode=max(answer.timings.decode for answer in answers),
                 total=time.perf_counter() - self._arrived,
             )
@@ -127,8 +127,8 @@ class Exchange:
     def _within_limits(self, job: Job) -> Job:
         """The job with its answers cut to what the operator allows. Raises ApiError."""
         config = self._server.config
-        if job.n > config.most_choices:
-            raise ApiError(400, f"n: expected at most {config.most_choices}, got {job.n}", param="n")
+        if job.n > config.max_choices:
+            raise ApiError(400, f"n: expected at most {config.max_choices}, got {job.n}", param="n")
         for prompt in job.prompts:
             tokens, context = len(prompt.tokens), self.loaded.model.context
             room = min(context, config.prompt_tokens or context)

@@ -54,7 +54,7 @@ class LoadedModel:
 
 
 def _bytes(model: Model) -> int:
-    return model.info.weight_bytes + model.load_report()["kv_limit"]
+    return model.info.weight_bytes + model.load_report()["max_kv_bytes"]
 
 
 @dataclass(slots=True)

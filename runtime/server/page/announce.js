@@ -1,10 +1,10 @@
-// Reads answers out to screen readers: sentence by sentence as they are written, each one once.
+// Announces answers to screen readers: each sentence once, as soon as it is complete.
 
 const region = document.getElementById("announcer");
-const SHORTEST = 60; // characters: not every "Vâng." on its own
-const END = /[.!?…:;\n](?=\s|$)/g;
+const MIN_LENGTH = 60; // characters; short sentences such as "Vâng." are joined
+const SENTENCE_END = /[.!?…:;\n](?=\s|$)/g;
 
-const lengths = new WeakMap(); // message -> how much of its text has been read out
+const lengths = new WeakMap(); // message -> number of announced characters
 
 export function announce(text) {
   const words = text.replace(/[*_`#>|]+/g, "").trim();
@@ -17,15 +17,17 @@ export function announce(text) {
 
 export function announceAnswer(message, finished) {
   const text = message.content;
-  const said = lengths.get(message) ?? 0;
-  let end = finished ? text.length : said;
+  const announced = lengths.get(message) ?? 0;
+  let end = finished ? text.length : announced;
   if (!finished) {
-    const fresh = text.slice(said);
-    // The last sign may be followed by more: "3." of "3.14".
-    for (const match of fresh.matchAll(END)) if (match.index + 1 < fresh.length) end = said + match.index + 1;
-    if (end - said < SHORTEST) return;
+    const fresh = text.slice(announced);
+    // A sentence does not end at the last character: "3." may become "3.14".
+    for (const match of fresh.matchAll(SENTENCE_END)) {
+      if (match.index + 1 < fresh.length) end = announced + match.index + 1;
+    }
+    if (end - announced < MIN_LENGTH) return;
   }
-  announce(text.slice(said, end));
+  announce(text.slice(announced, end));
   lengths.set(message, end);
 }
 

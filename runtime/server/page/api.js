@@ -1,7 +1,7 @@
-// The server's API: OpenAI's, with usage.binhdan beside it. Addresses are relative to the page, which
-// may stand behind a proxy under a path of its own.
+// Client of the server's API: OpenAI's, plus usage.binhdan. URLs are relative to the page, because a proxy
+// may serve it under a prefix.
 
-/** status: HTTP's; 0 when there was no answer, or not a whole one. retryAt: as Date.now(); 0: at once. */
+/** status: HTTP status, 0 for a missing or incomplete response. retryAt: as Date.now(), 0: at once. */
 export class ApiError extends Error {
   constructor(status, message, { code = "", retryAt = 0 } = {}) {
     super(message);
@@ -43,7 +43,7 @@ async function request(path, key, options) {
   throw errorOf(value, response.status, retryAt(response));
 }
 
-/** [{id, isDefault}]. Raises ApiError. */
+/** Returns [{id, isDefault}]. Throws ApiError. */
 export async function listModels(key) {
   const response = await request("v1/models", key, { method: "GET" });
   const value = await response.json().catch(() => null);
@@ -53,10 +53,10 @@ export async function listModels(key) {
     .map((model) => ({ id: model.id, isDefault: model.binhdan?.default === true }));
 }
 
-/** The `data` of server-sent events (WHATWG HTML, section 9.2), as they come. */
+/** Yields the `data` of server-sent events (WHATWG HTML, section 9.2). */
 async function* eventData(stream) {
   const reader = stream.getReader();
-  const decoder = new TextDecoder(); // keeps the first bytes of a character whose others come later
+  const decoder = new TextDecoder(); // buffers incomplete characters
   let rest = "";
   let data = [];
   try {
@@ -76,13 +76,13 @@ async function* eventData(stream) {
       if (done) return;
     }
   } finally {
-    reader.cancel().catch(() => {}); // it may have failed already
+    reader.cancel().catch(() => {}); // the stream may have failed already
   }
 }
 
 /**
- * The chunks of an answer, parsed. Raises ApiError, also when the stream ends before the answer does, and
- * AbortError when `signal` says so.
+ * Yields the parsed chunks of an answer. Throws ApiError, also when the stream ends before [DONE], and
+ * AbortError when `signal` aborts.
  */
 export async function* streamChat(body, key, signal) {
   const response = await request("v1/chat/completions", key, {

@@ -1,4 +1,4 @@
-// The chat page: what is shown, what the buttons do.
+// The chat page: state, rendering and event handlers.
 
 import { announce, announceAnswer, announceStart } from "./announce.js";
 import { listModels } from "./api.js";
@@ -14,10 +14,10 @@ const { apiKey, settings } = store;
 const question = $("question");
 const thread = new Thread({ onEdit: edit, onAgain: () => answer({ again: true }) });
 
-let conversation = store.newConversation(); // the one that is shown
-let editing = false; // the last question stands in the text field again
-const runs = new Map(); // id of a conversation -> {conversation, message, controller}
-const problems = new Map(); // id of a conversation -> ApiError
+let conversation = store.newConversation(); // the conversation on the screen
+let editing = false; // the text field contains the last question
+const runs = new Map(); // conversation id -> {conversation, message, controller}
+const problems = new Map(); // conversation id -> ApiError
 
 // --- asking and answering --------------------------------------------------------------------------------
 
@@ -33,42 +33,42 @@ function send() {
   answer();
 }
 
-/** Asks for the answer to the last question; one that is there already is replaced. */
+/** Requests an answer to the last question; it replaces an earlier answer. */
 async function answer({ again = false } = {}) {
-  const mine = conversation;
-  if (runs.has(mine.id) || lastQuestion() === -1) return;
-  mine.messages.length = lastQuestion() + 1;
+  const own = conversation; // `conversation` may change while the answer streams
+  if (runs.has(own.id) || lastQuestion() === -1) return;
+  own.messages.length = lastQuestion() + 1;
   const model = $("model").value;
-  const body = bodyOf(mine.messages, settings, model, again);
+  const body = bodyOf(own.messages, settings, model, again);
   const message = { role: "assistant", content: "", reasoning: "", model, ending: "", stats: null };
   const controller = new AbortController();
-  mine.messages.push(message);
-  mine.updated = Date.now();
-  runs.set(mine.id, { conversation: mine, message, controller });
-  problems.delete(mine.id);
-  store.current.set(mine.id);
-  save(mine);
+  own.messages.push(message);
+  own.updated = Date.now();
+  runs.set(own.id, { conversation: own, message, controller });
+  problems.delete(own.id);
+  store.current.set(own.id);
+  save(own);
   draw();
   drawList();
   announceStart(t("Đang trả lời…"));
   if (hasKeyboard()) question.focus();
 
-  const tick = paced(100, () => {
-    if (conversation !== mine) return;
+  const redraw = throttled(100, () => {
+    if (conversation !== own) return;
     thread.update(message);
     announceAnswer(message, false);
   });
-  const keep = paced(2000, () => runs.get(mine.id)?.message === message && save(mine));
+  const persist = throttled(2000, () => runs.get(own.id)?.message === message && save(own));
   const error = await run(message, body, apiKey.get(), controller.signal, () => {
-    tick();
-    keep();
+    redraw();
+    persist();
   });
 
-  runs.delete(mine.id);
-  if (!message.content && !message.reasoning) mine.messages.splice(mine.messages.indexOf(message), 1);
-  if (error) problems.set(mine.id, error);
-  save(mine);
-  if (conversation !== mine) return;
+  runs.delete(own.id);
+  if (!message.content && !message.reasoning) own.messages.splice(own.messages.indexOf(message), 1);
+  if (error) problems.set(own.id, error);
+  save(own);
+  if (conversation !== own) return;
   draw();
   announceAnswer(message, true);
   if (message.ending === "stopped") announce(t("Đã dừng."));
@@ -95,27 +95,27 @@ function titleOf(text) {
   return letters.length > 60 ? `${letters.slice(0, 59).join("")}…` : letters.join("");
 }
 
-/** Calls `work` when the returned function was called, at most once in so many ms. */
-function paced(ms, work) {
-  let waiting = false;
+/** Returns a function that calls `work` with a delay of `ms`, at most once per `ms`. */
+function throttled(ms, work) {
+  let pending = false;
   return () => {
-    if (waiting) return;
-    waiting = true;
+    if (pending) return;
+    pending = true;
     setTimeout(() => {
-      waiting = false;
+      pending = false;
       work();
     }, ms);
   };
 }
 
-let full = false; // was already said
+let storageFull = false; // the user has been notified
 
 function save(changed) {
   if (deleted.has(changed.id)) return;
   if (store.saveConversation(changed)) {
-    full = false;
-  } else if (!full) {
-    full = true;
+    storageFull = false;
+  } else if (!storageFull) {
+    storageFull = true;
     const text = t("Trình duyệt hết chỗ: cuộc trò chuyện này sẽ mất khi đóng trang. Hãy xoá bớt cuộc cũ.");
     notice(text, { seconds: 12 });
   }
@@ -146,7 +146,7 @@ function cancelEdit() {
   question.focus();
 }
 
-// While an input method composes a word, its Enter and Esc are its own; Safari tells by the key code only.
+// During composition, Enter and Esc belong to the input method. Safari reports it by key code 229 only.
 const composing = (event) => event.isComposing || event.keyCode === 229;
 
 question.addEventListener("input", () => setQuestion(question.value));
@@ -186,9 +186,9 @@ function draw({ afresh = false } = {}) {
     retry,
     enterKey: needKey,
   });
-  // After a reload: a question whose answer never came.
-  const open = running === null && !empty && conversation.messages.at(-1).role === "user";
-  $("unanswered").hidden = !open || problems.has(conversation.id);
+  // After a reload, the last question may have no answer.
+  const unanswered = running === null && !empty && conversation.messages.at(-1).role === "user";
+  $("unanswered").hidden = !unanswered || problems.has(conversation.id);
 }
 
 function drawList() {
@@ -208,7 +208,7 @@ function drawList() {
 }
 
 function drawSuggestions() {
-  // The embedded model can do no more than these.
+  // The embedded model can do little more than these.
   const tiny = /tiny-vi/.test($("model").value);
   const texts = tiny
     ? ["Xin chào!", "them dau: ha noi la thu do cua viet nam", "them dau: hom nay troi dep"]
@@ -234,7 +234,7 @@ function drawSuggestions() {
 
 // --- conversations ---------------------------------------------------------------------------------------
 
-const deleted = new Set(); // ids: an answer that still comes must not bring them back
+const deleted = new Set(); // ids; a running answer must not save them again
 
 function show(next) {
   setEditing(false);
@@ -291,7 +291,7 @@ store.onChangeElsewhere((id) => {
   drawList();
 });
 window.addEventListener("pagehide", () => {
-  for (const one of runs.values()) save(one.conversation);
+  for (const { conversation: running } of runs.values()) save(running);
 });
 
 // --- models and the key ----------------------------------------------------------------------------------
@@ -307,8 +307,8 @@ async function fillModels() {
     if (error.status === 401) needKey();
   }
   const chosen = models.find(({ id }) => id === settings.model);
-  const wanted = chosen ?? models.find(({ isDefault }) => isDefault) ?? models[0];
-  const options = models.map(({ id }) => new Option(id, id, false, id === wanted.id));
+  const selected = chosen ?? models.find(({ isDefault }) => isDefault) ?? models[0];
+  const options = models.map(({ id }) => new Option(id, id, false, id === selected.id));
   if (models.length === 0) options.push(new Option(t("Chưa có mô hình"), ""));
   select.replaceChildren(...options);
   drawSuggestions();
@@ -332,7 +332,7 @@ $("model").addEventListener("change", () => {
 
 // --- theme, language, the list of conversations ----------------------------------------------------------
 
-const darkMachine = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
 
 function applyTheme() {
   const root = document.documentElement;
@@ -354,13 +354,13 @@ function showSidebar(on) {
   if (document.body.classList.contains("with-sidebar") === on) return;
   document.body.classList.toggle("with-sidebar", on);
   $("backdrop").hidden = !on;
-  $("room").inert = on;
+  $("chat").inert = on;
   $("open-sidebar").setAttribute("aria-expanded", String(on));
   $(on ? "close-sidebar" : "open-sidebar").focus();
 }
 
 $("theme").addEventListener("click", () => {
-  const dark = settings.theme === "dark" || (settings.theme === "auto" && darkMachine.matches);
+  const dark = settings.theme === "dark" || (settings.theme === "auto" && systemDark.matches);
   store.change({ theme: dark ? "light" : "dark" });
   applyTheme();
 });
@@ -368,7 +368,7 @@ $("language").addEventListener("click", () => {
   store.change({ language: settings.language === "vi" ? "en" : "vi" });
   applyLanguage();
 });
-darkMachine.addEventListener("change", applyTheme);
+systemDark.addEventListener("change", applyTheme);
 matchMedia("(min-width: 56rem)").addEventListener("change", () => showSidebar(false));
 $("open-sidebar").addEventListener("click", () => showSidebar(true));
 $("close-sidebar").addEventListener("click", () => showSidebar(false));

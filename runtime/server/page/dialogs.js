@@ -1,10 +1,13 @@
-// The settings, and the two small dialogs: the API key, and the question before all history is deleted.
+// Dialogs: the settings, the API key, and the confirmation before the history is deleted.
 
 import { $, download, notice } from "./dom.js";
 import { locale, t } from "./i18n.js";
 import { allConversations, apiKey, change, settings } from "./store.js";
 
-/** `on`: language(), theme(), key() after a change; current(): what is shown; clear(): delete all. */
+/**
+ * `on`: language(), theme() and key() are called after a change; current() returns the conversation on the
+ * screen; clear() deletes all.
+ */
 export function setUpDialogs(on) {
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => {
@@ -89,7 +92,7 @@ function setUpKey(on) {
     $("enter-key").focus();
   });
   $("key-dialog").addEventListener("close", () => {
-    input.value = ""; // not to stay in the document
+    input.value = ""; // remove the key from the document
     reveal(false);
   });
   $("key-form").addEventListener("submit", (event) => {
@@ -108,7 +111,7 @@ function setUpKey(on) {
   });
 }
 
-/** Opens the dialog of the API key; `why` is said there. */
+/** Opens the dialog of the API key; `why` is its message. */
 export function askForKey(why = "") {
   if ($("key-dialog").open) return;
   $("key-why").textContent = why || t("Người quản lý máy chủ sẽ cho bạn khoá này.");

@@ -1,20 +1,20 @@
-// Small helpers of the page.
+// DOM helpers.
 
 import { t, translate } from "./i18n.js";
 
 export const $ = (id) => document.getElementById(id);
 
-/** The element of a <template>, in the page's language. */
+/** Returns a copy of the element of a <template>, translated to the page's language. */
 export function clone(id) {
   const fragment = $(id).content.cloneNode(true);
   translate(fragment);
   return fragment.firstElementChild;
 }
 
-/** Is there a keyboard? On a phone, focus in a text field would bring up its own. */
+/** Returns whether the device has a keyboard. On a phone, focus in a text field opens a virtual one. */
 export const hasKeyboard = () => matchMedia("(hover: hover) and (pointer: fine)").matches;
 
-/** A line at the bottom for some seconds, with a button if `action` is given. */
+/** Shows a line at the bottom for some seconds, with a button if `action` is given. */
 export function notice(text, { action = "", run = null, seconds = 4 } = {}) {
   const line = document.createElement("p");
   line.append(text);
@@ -30,8 +30,8 @@ export function notice(text, { action = "", run = null, seconds = 4 } = {}) {
     line.append(" ", button);
   }
   $("notices").replaceChildren(line);
-  const leave = () => (line.matches(":hover, :focus-within") ? setTimeout(leave, 2000) : line.remove());
-  setTimeout(leave, seconds * 1000);
+  const hide = () => (line.matches(":hover, :focus-within") ? setTimeout(hide, 2000) : line.remove());
+  setTimeout(hide, seconds * 1000);
 }
 
 export async function copy(text) {
@@ -40,12 +40,12 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     copied = true;
   } catch {
-    copied = copyOldWay(text); // over plain HTTP from another machine there is no clipboard API
+    copied = copyBySelection(text); // the clipboard API requires HTTPS or localhost
   }
   notice(copied ? t("Đã chép.") : t("Trình duyệt không cho chép."));
 }
 
-function copyOldWay(text) {
+function copyBySelection(text) {
   const before = document.activeElement;
   const area = document.createElement("textarea");
   area.className = "hidden";
@@ -58,7 +58,7 @@ function copyOldWay(text) {
   return copied;
 }
 
-/** Gives the user a file. */
+/** Downloads `text` as a file. */
 export function download(name, type, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));

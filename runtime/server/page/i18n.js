@@ -1,10 +1,10 @@
-// Two languages. Vietnamese is the source: each text stands in Vietnamese where it is used.
+// Translation. The source language is Vietnamese: the code contains each text in Vietnamese.
 
 import { english } from "./english.js";
 
 let language = "vi";
 
-/** `text` in the language of the page, with {name} replaced by values.name. */
+/** Returns `text` in the language of the page, with {name} replaced by values.name. */
 export function t(text, values = {}) {
   const found = language === "en" ? (english[text] ?? text) : text;
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -14,9 +14,9 @@ export const locale = () => (language === "en" ? "en" : "vi-VN");
 
 export const number = (value, options) => new Intl.NumberFormat(locale(), options).format(value);
 
-const sources = new WeakMap(); // element -> the Vietnamese of {its attributes, "": its text}
+const sources = new WeakMap(); // element -> its Vietnamese texts: {attribute: text, "": content}
 
-/** Puts the texts of `root` into the language of the page: those of elements with data-t. */
+/** Translates the elements of `root` that have data-t. */
 export function translate(root) {
   for (const element of root.querySelectorAll("[data-t]")) {
     const names = element.dataset.t ? element.dataset.t.split(" ") : [""];
@@ -38,9 +38,9 @@ export function setLanguage(chosen) {
   translate(document);
 }
 
-const MARKED = /[ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ]/i;
+const DIACRITICS = /[ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ]/i;
 
-/** "vi" for text that looks Vietnamese, so that a screen reader speaks it as such; else the page's own. */
+/** Returns "vi" for text with Vietnamese diacritics, else the page's language; for screen readers. */
 export function languageOf(text) {
-  return MARKED.test(text.slice(0, 2000)) ? "vi" : language;
+  return DIACRITICS.test(text.slice(0, 2000)) ? "vi" : language;
 }

@@ -1,9 +1,9 @@
-// A small part of Markdown, as DOM nodes. Text of models may be hostile: it becomes text nodes, links lead to
-// http and https only, nesting is bounded, and time grows with the length of the text.
+// Renders a subset of Markdown as DOM nodes. A model's text may be hostile: it becomes text nodes, links are
+// http or https only, nesting is bounded, and time is linear in the length of the text.
 
 import { t } from "./i18n.js";
 
-const DEEPEST = 6;
+const MAX_DEPTH = 6;
 
 const node = (name, ...children) => {
   const element = document.createElement(name);
@@ -17,7 +17,7 @@ const HEADING = /^ {0,3}(#{1,6})[ \t]+(\S.*)$/;
 const ITEM = /^[ \t]*([-*+]|\d{1,9}[.)])[ \t]+(?=\S)/;
 const QUOTE = /^ {0,3}> ?/;
 
-/** {marks, language} of a line that opens a block of code. A regular expression would take quadratic time. */
+/** Returns {marks, language} of a line that opens a code block. A regular expression would be quadratic. */
 function fenceOf(line) {
   const bare = line.trim();
   const mark = bare[0];
@@ -33,7 +33,7 @@ function closes(line, { marks }) {
   return bare.length >= marks.length && bare === marks[0].repeat(bare.length);
 }
 
-/** Columns of white space that a line begins with; a tab counts as four. */
+/** Returns the width of the leading white space in columns; a tab counts as four. */
 function indentOf(line) {
   let columns = 0;
   for (const letter of line) {
@@ -60,7 +60,7 @@ const isBlank = (line) => line.trim() === "";
 const begins = (line) =>
   fenceOf(line) !== null || HEADING.test(line) || ITEM.test(line) || QUOTE.test(line) || isRule(line);
 
-/** What some lines consist of: [{kind, lines}]. */
+/** Splits lines into blocks: [{kind, lines}]. */
 function split(lines) {
   const blocks = [];
   for (let i = 0; i < lines.length; ) {
@@ -100,7 +100,7 @@ function split(lines) {
 
 const isOrdered = (item) => /\d/.test(item[1]);
 
-/** Where the list that begins at line `i` has ended: before a line that is no item and not indented. */
+/** Returns the end of the list at line `i`: the first line that is neither an item nor indented. */
 function endOfList(lines, i) {
   const first = ITEM.exec(lines[i]);
   const indent = indentOf(lines[i]);
@@ -127,10 +127,10 @@ function listNode(lines, depth) {
   let item = [];
   const flush = () => {
     const parts = blockNodes(item, depth + 1);
-    // An item of one paragraph stands close.
-    const only = parts[0];
-    const close = only?.localName === "p" && parts.slice(1).every((part) => /^[ou]l$/.test(part.localName));
-    list.append(node("li", ...(close ? [...only.childNodes, ...parts.slice(1)] : parts)));
+    // An item with one paragraph needs no <p>.
+    const [head, ...rest] = parts;
+    const tight = head?.localName === "p" && rest.every((part) => /^[ou]l$/.test(part.localName));
+    list.append(node("li", ...(tight ? [...head.childNodes, ...rest] : parts)));
   };
   lines.forEach((line, i) => {
     const found = ITEM.exec(line);
@@ -155,7 +155,7 @@ function tableNode(lines) {
   const body = node("tbody", ...lines.slice(2).map((line) => row(line, "td")));
   const frame = node("div", node("table", head, body));
   frame.className = "table";
-  frame.tabIndex = 0; // it may have to be scrolled
+  frame.tabIndex = 0; // makes it scrollable by keyboard
   return frame;
 }
 
@@ -195,7 +195,7 @@ function blockNode({ kind, lines }, depth) {
 }
 
 function blockNodes(lines, depth) {
-  if (depth > DEEPEST) return [node("p", lines.join("\n"))];
+  if (depth > MAX_DEPTH) return [node("p", lines.join("\n"))];
   return split(lines).map((block) => blockNode(block, depth));
 }
 
@@ -206,9 +206,9 @@ const SPACE = /\s/;
 const ESCAPED = /[!-/:-@[-`{-~]/;
 const ADDRESS = /https?:\/\/[^\s<>"`]{1,2000}/y;
 
-/** `text` with its emphasis, code and links, as children of `parent`, which is returned. */
+/** Appends `text` with its emphasis, code and links to `parent`; returns `parent`. */
 function inline(parent, text, depth = 0) {
-  const found = new Map(); // mark -> where it closes next: no stretch of text is searched twice
+  const found = new Map(); // mark -> its next closing position, so that no text is searched twice
   let plain = "";
 
   const closing = (mark, from, good) => {
@@ -282,13 +282,13 @@ function inline(parent, text, depth = 0) {
     return i + end;
   };
 
-  if (depth > DEEPEST) {
+  if (depth > MAX_DEPTH) {
     parent.append(text);
     return parent;
   }
   for (let i = 0; i < text.length; ) {
     const letter = text[i];
-    let next = 0; // past what was taken; 0: nothing special here
+    let next = 0; // the position after the parsed part; 0: a plain character
     if (letter === "\n") {
       add(node("br"));
       next = i + 1;
@@ -309,7 +309,7 @@ function inline(parent, text, depth = 0) {
   return parent;
 }
 
-/** A link without its text; null where `address` is no whole address of the web. */
+/** Returns a link without text; null if `address` is not an absolute http or https URL. */
 function linkTo(address) {
   let url;
   try {
@@ -326,11 +326,11 @@ function linkTo(address) {
   return anchor;
 }
 
-// --- while it grows --------------------------------------------------------------------------------------
+// --- incremental rendering -------------------------------------------------------------------------------
 
-const drawn = new WeakMap(); // element -> the source of each child
+const drawn = new WeakMap(); // element -> source of each child
 
-/** Shows `text` in `element`. Blocks that have not changed since the last time stay as they are. */
+/** Renders `text` into `element`; keeps the blocks that have not changed since the last call. */
 export function render(element, text) {
   const before = drawn.get(element) ?? [];
   const blocks = split(text.replace(/\r\n?/g, "\n").split("\n"));

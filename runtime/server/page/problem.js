@@ -1,9 +1,9 @@
-// What went wrong, said kindly, with a way on.
+// Shows an error with a button to recover from it.
 
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";
 
-function words({ status, code }, hasKey) {
+function messageOf({ status, code }, hasKey) {
   if (status === 401 && hasKey) return t("Máy chủ không nhận khoá API này.");
   if (status === 401) return t("Máy chủ này cần khoá API.");
   if (status === 403) return t("Máy chủ không cho phép.");
@@ -18,18 +18,18 @@ function words({ status, code }, hasKey) {
   return t("Không kết nối được với máy chủ. Bạn xem máy chủ còn chạy không, mạng còn thông không.");
 }
 
-let ticking = 0;
+let timer = 0;
 
-/** Shows an ApiError below the thread; null takes it away. `retry` or `enterKey` is what its button does. */
+/** Shows an ApiError below the thread; null hides it. The button calls `retry` or `enterKey`. */
 export function showProblem(error, { hasKey = false, retry = null, enterKey = null } = {}) {
-  clearInterval(ticking);
+  clearInterval(timer);
   const frame = $("problem-text");
   frame.replaceChildren();
   $("problem").hidden = error === null;
   if (error === null) return;
 
   const text = document.createElement("p");
-  text.textContent = words(error, hasKey);
+  text.textContent = messageOf(error, hasKey);
   frame.append(text);
   if (error.message && error.status !== 401) {
     const detail = document.createElement("p");
@@ -38,21 +38,21 @@ export function showProblem(error, { hasKey = false, retry = null, enterKey = nu
     detail.textContent = error.message.slice(0, 500);
     frame.append(detail);
   }
-  const button = $("problem-way");
+  const button = $("problem-action");
   const needsKey = error.status === 401;
   button.textContent = needsKey ? t("Nhập khoá…") : t("Thử lại");
   button.onclick = needsKey ? enterKey : retry;
   countDown(button, error.retryAt);
 }
 
-/** CSS draws the seconds from an attribute: changing text would be read out every second. */
+/** CSS shows the seconds from an attribute; a screen reader would announce changed text every second. */
 function countDown(button, end) {
   const tick = () => {
     const left = Math.ceil((end - Date.now()) / 1000);
     button.disabled = left > 0;
     button.dataset.wait = left > 0 ? t("sau {n} giây", { n: left }) : "";
-    if (left <= 0) clearInterval(ticking);
+    if (left <= 0) clearInterval(timer);
   };
-  ticking = setInterval(tick, 250);
+  timer = setInterval(tick, 250);
   tick();
 }

@@ -1,13 +1,13 @@
-// One answer, from the request to its end.
+// Requests and receives one answer.
 
 import { ApiError, streamChat } from "./api.js";
 import { statsOf } from "./stats.js";
 
-/** The body of a request for the next message of `messages`. `again`: it should not be the same as before. */
+/** Returns the body of a request for the next message. `again`: the answer should differ from the last. */
 export function bodyOf(messages, settings, model, again) {
   const sent = [];
   for (const { role, content } of messages) {
-    // Many templates want turns that alternate, and some questions have had no answer.
+    // Many templates require alternating roles, so questions without an answer are joined.
     if (sent.at(-1)?.role === role) sent.at(-1).content += `\n\n${content}`;
     else if (content) sent.push({ role, content });
   }
@@ -16,14 +16,14 @@ export function bodyOf(messages, settings, model, again) {
   if (model) body.model = model;
   if (settings.maxTokens !== null) body.max_tokens = settings.maxTokens;
   if (settings.temperature !== null) body.temperature = settings.temperature;
-  else if (again) body.temperature = 0.7; // without, the server may take the likeliest token every time
+  else if (again) body.temperature = 0.7; // the server's default may be greedy
   if (settings.thinking) body.reasoning_effort = "medium";
   return body;
 }
 
 /**
- * Fills `message` with what comes, calling `changed` each time. Returns the ApiError that ended it, or null.
- * `message.ending` says how it ended: stop, length, stopped (by the user), cut.
+ * Streams an answer into `message` and calls `changed` after each chunk. Returns an ApiError or null.
+ * Sets `message.ending`: stop, length, stopped (by the user) or cut.
  */
 export async function run(message, body, key, signal, changed) {
   const clock = { first: 0, last: 0 };

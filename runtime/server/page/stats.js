@@ -1,12 +1,12 @@
-// What an answer took, and how to say it. Where `usage.binhdan` is missing, as from other servers, there is
-// what the page has measured itself.
+// Time, energy and cost of an answer. Other servers do not send `usage.binhdan`; then the page's own clock
+// gives the speed.
 
 import { number, t } from "./i18n.js";
 
 const positive = (value) => (Number.isFinite(value) && value >= 0 ? value : null);
 const known = (...values) => values.every((value) => value !== null);
 
-/** From OpenAI's `usage` (null: none came) and the page's clock: {first, last} chunk and their count. */
+/** Returns stats from OpenAI's `usage` (may be null) and the arrival of the {first, last} chunk in ms. */
 export function statsOf(usage, clock) {
   const bill = usage?.binhdan ?? {};
   return {
@@ -23,7 +23,7 @@ export function statsOf(usage, clock) {
   };
 }
 
-/** Tokens per second while it was written, from the first token to the last; null: too short to say. */
+/** Returns tokens per second from the first token to the last; null for an answer that is too short. */
 export function speedOf({ tokens, decodeMs, clockMs }) {
   const ms = positive(decodeMs) ?? positive(clockMs);
   return tokens > 1 && ms > 0 ? ((tokens - 1) * 1000) / ms : null;
@@ -40,7 +40,7 @@ const time = (ms) =>
 const speed = (value) =>
   t("{n} token/giây", { n: number(value, { maximumFractionDigits: value < 10 ? 1 : 0 }) });
 
-/** One line; "" when nothing is known. Saved stats may be anyone's: every value is checked. */
+/** Returns one line, or "" without values. Saved stats may be hostile, so every value is checked. */
 export function summary(stats) {
   const parts = [];
   if (known(positive(stats.tokens))) parts.push(t("{n} token", { n: number(stats.tokens) }));
@@ -50,7 +50,7 @@ export function summary(stats) {
   return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
-/** [what, how much, and in which language if not the page's] of everything that is known. */
+/** Returns rows [label, text, language of the text or "" for the page's] of all known values. */
 export function details(stats, model) {
   const value = Object.fromEntries(Object.entries(stats).map(([name, one]) => [name, positive(one)]));
   const rows = [];

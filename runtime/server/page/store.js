@@ -1,11 +1,11 @@
-// What the browser keeps: settings, the API key, conversations. Other pages of this origin, older versions of
-// this one and the user may have written there, so everything is checked when it is read.
+// Browser storage: settings, the API key, conversations. Other pages of this origin, older versions and the
+// user may write there too, so every value is checked when it is read.
 
 const SETTINGS = "binhdan.settings";
 const KEY = "binhdan.key";
 const CHAT = "binhdan.chat.";
 
-/** A Storage of the browser; where it is forbidden, one that lasts until the page is left. */
+/** Returns a Storage of the browser; if access is denied, an object that lasts until the page is closed. */
 function open(name) {
   try {
     const area = window[name];
@@ -36,7 +36,7 @@ function parse(text) {
   }
 }
 
-/** Says whether it was kept: the browser's room may be full. */
+/** Returns whether the value was saved; the storage may be full. */
 function write(area, key, value) {
   try {
     area.setItem(key, value);
@@ -48,8 +48,8 @@ function write(area, key, value) {
 
 // --- settings --------------------------------------------------------------------------------------------
 
-// null: the server's own.
-const kinds = {
+// Each function returns a valid value. null: the server's default.
+const valid = {
   language: (value) => (value === "en" ? "en" : "vi"),
   theme: (value) => (value === "light" || value === "dark" ? value : "auto"),
   model: (value) => (typeof value === "string" ? value : ""),
@@ -61,14 +61,14 @@ const kinds = {
 
 function readSettings() {
   const saved = parse(local.getItem(SETTINGS));
-  return Object.fromEntries(Object.entries(kinds).map(([name, kind]) => [name, kind(saved?.[name])]));
+  return Object.fromEntries(Object.entries(valid).map(([name, check]) => [name, check(saved?.[name])]));
 }
 
 export const settings = readSettings();
 
-/** Takes `changes` over, as far as they are valid. Says whether they were kept. */
+/** Applies the valid `changes`. Returns whether they were saved. */
 export function change(changes) {
-  for (const [name, value] of Object.entries(changes)) settings[name] = kinds[name](value);
+  for (const [name, value] of Object.entries(changes)) settings[name] = valid[name](value);
   return write(local, SETTINGS, JSON.stringify(settings));
 }
 
@@ -77,7 +77,7 @@ export function change(changes) {
 export const apiKey = {
   get: () => session.getItem(KEY) ?? local.getItem(KEY) ?? "",
   remembered: () => local.getItem(KEY) !== null,
-  /** For this tab, or, with `remember`, for this browser. */
+  /** Saves the key for this tab or, with `remember`, for this browser. */
   set(value, remember) {
     this.forget();
     write(remember ? local : session, KEY, value);
@@ -93,7 +93,7 @@ export const apiKey = {
 
 export function newConversation() {
   const now = Date.now();
-  // Not crypto.randomUUID: over plain HTTP from another machine there is none.
+  // Not crypto.randomUUID, which requires HTTPS or localhost.
   const id = `${now.toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
   return { id, title: "", created: now, updated: now, messages: [] };
 }
@@ -129,7 +129,7 @@ export function loadConversation(id) {
   return found?.id === id ? found : null;
 }
 
-/** The newest first. */
+/** Returns all conversations, newest first. */
 export function allConversations() {
   const ids = [];
   for (let i = 0; i < local.length; i++) {
@@ -140,9 +140,11 @@ export function allConversations() {
   return found.sort((a, b) => b.updated - a.updated);
 }
 
-/** Says whether it was kept. An answer of which nothing has come is left out. */
+/** Returns whether the conversation was saved. Empty answers are omitted. */
 export function saveConversation(conversation) {
-  const messages = conversation.messages.filter((one) => one.role === "user" || one.content || one.reasoning);
+  const messages = conversation.messages.filter(
+    ({ role, content, reasoning }) => role === "user" || content || reasoning,
+  );
   return write(local, CHAT + conversation.id, JSON.stringify({ ...conversation, messages }));
 }
 
@@ -160,7 +162,7 @@ export const current = {
   set: (id) => write(session, "binhdan.current", id),
 };
 
-/** Calls `changed(id)` when another tab has changed a conversation; id null: many. */
+/** Calls `changed(id)` when another tab changes a conversation; id null: any number of them. */
 export function onChangeElsewhere(changed) {
   window.addEventListener("storage", (event) => {
     if (event.storageArea !== local) return;

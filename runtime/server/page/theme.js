@@ -1,10 +1,10 @@
-// The theme and the language that were chosen, before the first paint; hence no module.
+// Applies the saved theme and language before the first paint. Not a module, because modules load later.
 (() => {
   let saved = null;
   try {
     saved = JSON.parse(localStorage.getItem("binhdan.settings"));
   } catch {
-    // Nothing was chosen, or the browser keeps nothing.
+    // No saved settings, or no access to the storage.
   }
   const root = document.documentElement;
   if (saved?.theme === "light" || saved?.theme === "dark") root.dataset.theme = saved.theme;

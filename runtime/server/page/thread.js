@@ -1,4 +1,4 @@
-// The conversation on the screen: one view for each message.
+// Renders the conversation: one view per message.
 
 import { $, clone, copy } from "./dom.js";
 import { languageOf, t } from "./i18n.js";
@@ -91,7 +91,7 @@ class AnswerView {
   }
 }
 
-/** `actions`: onEdit() of the last question, onAgain() for the last answer. */
+/** `actions`: onEdit() edits the last question, onAgain() regenerates the last answer. */
 export class Thread {
   constructor(actions) {
     this.actions = actions;
@@ -103,7 +103,7 @@ export class Thread {
     $("to-end").addEventListener("click", () => this.toEnd(true));
   }
 
-  /** Shows all of `messages`; `running` is the one that is being written, or null. */
+  /** Shows `messages`. `running`: the message that is streaming, or null. `afresh`: recreate all views. */
   show(messages, running, { afresh = false } = {}) {
     for (const [message, view] of this.views) {
       if (!afresh && messages.includes(message)) continue;
@@ -129,7 +129,7 @@ export class Thread {
     if (this.atEnd) this.toEnd();
   }
 
-  /** More of `message` has come. */
+  /** Redraws `message` after new text has arrived. */
   update(message) {
     this.views.get(message)?.draw();
     if (this.atEnd) this.toEnd();
@@ -137,8 +137,8 @@ export class Thread {
   }
 
   toEnd(smoothly = false) {
-    const still = !smoothly || matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior: still ? "instant" : "smooth" });
+    const instant = !smoothly || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior: instant ? "instant" : "smooth" });
     this.atEnd = true;
     $("to-end").hidden = true;
   }

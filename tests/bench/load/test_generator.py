@@ -212,7 +212,7 @@ async def test_closed_loop(url: str, script: Script) -> None:
         before = time.perf_counter()
         load = await run(client, chats, Closed(users=4, requests=3), progress=lambda: heard.append(1))
         took = time.perf_counter() - before
-    assert script.most_running == 4 and len(heard) == load.answers == 12 and len(script.bodies) == 13
+    assert script.max_running == 4 and len(heard) == load.answers == 12 and len(script.bodies) == 13
     questions = [one["messages"][1]["content"] for one in script.bodies]
     assert len(set(questions)) == 13  # the one to warm up, too
     assert load.failures == {} and load.short_answers == 0
@@ -233,7 +233,7 @@ async def test_open_loop_does_not_wait_for_answers(url: str, script: Script) -> 
     script.first, plan = 0.3, Open(rate=200, requests=20, seed=5)
     async with ChatClient(url) as client:
         load = await run(client, await calibrate(client, SIZES), plan, warm_up=0)
-    assert load.answers == 20 and script.most_running > 5
+    assert load.answers == 20 and script.max_running > 5
     assert load.first_token_s is not None and load.first_token_s.p50 >= 0.29
     assert load.seconds >= plan.arrivals()[-1] - plan.arrivals()[0] + 0.29
 

@@ -71,7 +71,7 @@ def test_ask_standard_input(arguments: tuple[str, ...]) -> None:
 def test_ask_json() -> None:
     answer = json.loads(text_of("ask", "--json", "--max-tokens", "3", PROMPT))
     assert answer["text"] == "hà nội" and answer["finish_reason"] == "length"
-    assert answer["prompt_tokens"] == 23 and answer["answer_tokens"] == 3 and answer["first_token_ms"] > 0
+    assert answer["prompt_tokens"] == 23 and answer["answer_tokens"] == 3 and answer["ttft_ms"] > 0
     assert answer["decode_tokens_per_s"] > 0 and answer["model"].endswith(".gguf")
 
 

@@ -181,19 +181,21 @@ def test_ctrl_c(running: Any) -> None:
 
 def test_settings_arrive(running: Any, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text('threads = 1\nmax_waiting = 9\nheader_seconds = 1.5\nprefix_cache_dir_bytes = "1GiB"\n')
+    file.write_text(
+        'threads = 1\nmax_waiting = 9\nheader_seconds = 1.5\nmax_prefix_cache_dir_bytes = "1GiB"\n'
+    )
     server = running(
         *("embedded", "--config", str(file), "--model", "small=embedded", "--default-model", "small"),
-        *("--max-waiting", "8", "--kv-bytes", "64MiB", "--deterministic", "--no-page", "--open-metrics"),
-        *("--allowed-host", "a.vn", "--allowed-host", "b.vn", "--choices", "3", "--model-memory", "1GB"),
+        *("--max-waiting", "8", "--max-kv-bytes", "64MiB", "--deterministic", "--no-page", "--open-metrics"),
+        *("--allowed-host", "a.vn", "--allowed-host", "b.vn", "--max-choices", "3", "--model-memory", "1GB"),
         env={"BINHDAN_MAX_WAITING": "7", "BINHDAN_MAX_SEQUENCES": "5"},
     )
     config = httpx.get(f"{server.url}/config").json()
     assert (config["threads"], config["max_waiting"], config["max_sequences"]) == (1, 8, 5)
     assert list(config["models"]) == ["small", embedded_model().stem] and config["default_model"] == "small"
-    assert config["kv_bytes"] == 64 << 20 and config["prefix_cache_dir_bytes"] == 1 << 30
+    assert config["max_kv_bytes"] == 64 << 20 and config["max_prefix_cache_dir_bytes"] == 1 << 30
     assert config["deterministic"] and not config["page"] and config["metrics_open"]
-    assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["most_choices"] == 3
+    assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["max_choices"] == 3
     assert config["model_memory_bytes"] == 10**9
     # Also those that hold for connections.
     with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as slow:
@@ -229,7 +231,7 @@ def test_a_name_with_several_addresses(running: Any) -> None:
 def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("prot = 1")
     line = complaint(
-        "--config", str(tmp_path / "a.toml"), "--kv-bytes", "much", BINHDAN_HEADER_SECONDS="soon"
+        "--config", str(tmp_path / "a.toml"), "--max-kv-bytes", "much", BINHDAN_HEADER_SECONDS="soon"
     )
     assert "there is no setting prot" in line and "header_seconds" in line and "such as 2GiB" in line
     assert "an API key is needed" in complaint("--host", "0.0.0.0")

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from mask_walk import every_token
+from masks import every_token
 
 import binhdan
 

@@ -27,9 +27,9 @@ def kept_bytes(model: binhdan.Model) -> int:
 def test_the_same_memory_holds_nearly_twice_as_much() -> None:
     with binhdan.load(threads=1) as model:
         page, wide = PAGE * model.info.kv_bytes_per_token, kept_bytes(model)
-    with binhdan.load(threads=1, kv_bytes=8 * page) as model:
+    with binhdan.load(threads=1, max_kv_bytes=8 * page) as model:
         assert model.context == 8 * PAGE
-    with binhdan.load(threads=1, kv_bytes=8 * page, kv_type="q8_0") as model:
+    with binhdan.load(threads=1, max_kv_bytes=8 * page, kv_type="q8_0") as model:
         assert model.context == 15 * PAGE
         assert 0 < kept_bytes(model) == wide * 34 // 64
 
@@ -38,7 +38,7 @@ def test_answers_together_are_those_alone() -> None:
     """With `deterministic`, and whatever the prefix cache knew already."""
     with binhdan.load(threads=2, deterministic=True, kv_type="q8_0", prefix_cache=False) as model:
         alone = [model.ask(question, system=SYSTEM, max_tokens=16).text for question in QUESTIONS]
-    with binhdan.load(threads=2, deterministic=True, kv_type="q8_0", prompt_chunk=100) as model:
+    with binhdan.load(threads=2, deterministic=True, kv_type="q8_0", prefill_chunk=100) as model:
         with ThreadPoolExecutor(len(QUESTIONS)) as pool:
             asked = [
                 pool.submit(model.ask, question, system=SYSTEM, max_tokens=16, logprobs=0)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from embedded_goldens import CLEAR_GAP, GOLDENS, MOST_TOKENS
+from embedded_goldens import CLEAR_GAP, GOLDENS, MAX_TOKENS
 from gguf_edit import with_metadata
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ def endless(model: binhdan.Model) -> binhdan.Stream:
 @pytest.mark.parametrize("number", range(len(GOLDENS)))
 def test_answers_as_transformers_does(model: binhdan.Model, number: int) -> None:
     golden = GOLDENS[number]
-    answer = model.ask(golden["prompt"], logprobs=2, max_tokens=MOST_TOKENS)
+    answer = model.ask(golden["prompt"], logprobs=2, max_tokens=MAX_TOKENS)
     assert model.chat_tokens([{"role": "user", "content": golden["prompt"]}]) == golden["tokens"]
     assert answer.prompt_tokens == len(golden["tokens"]) and answer.logprobs is not None
     if answer.text in (golden["transformers"], golden["llama_cpp_q8_0"]):
@@ -65,7 +65,7 @@ def test_an_answer_tells_about_itself(model: binhdan.Model) -> None:
     assert str(answer) == ANSWER and answer.finish_reason == "stop" and answer.reasoning == ""
     assert model.detokenize(answer.tokens) == ANSWER and answer.logprobs is None
     assert answer.answer_tokens == len(answer.tokens)
-    assert answer.timings.first_token > 0 and answer.tokens_per_second > 0
+    assert answer.timings.ttft > 0 and answer.tokens_per_second > 0
 
 
 def test_pieces_join_to_the_answer(model: binhdan.Model) -> None:

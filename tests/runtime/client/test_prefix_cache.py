@@ -34,7 +34,7 @@ def test_a_shared_system_prompt_is_known(chatty: binhdan.Model) -> None:
         if report["running"] == 0:
             break
         time.sleep(0.01)
-    assert report["kv_bytes"] == 0 and 0 < report["cache_bytes"] <= report["kv_limit"]
+    assert report["kv_bytes"] == 0 and 0 < report["cache_bytes"] <= report["max_kv_bytes"]
 
 
 def test_prompts_may_part_within_a_page(chatty: binhdan.Model) -> None:
@@ -83,10 +83,10 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 def test_the_context_is_what_memory_holds() -> None:
     with binhdan.load(threads=1) as model:
         page = PAGE * model.info.kv_bytes_per_token
-    with binhdan.load(threads=1, kv_bytes=3 * page) as model:
+    with binhdan.load(threads=1, max_kv_bytes=3 * page) as model:
         assert model.context == 3 * PAGE
         with pytest.raises(binhdan.TooLargeError, match="context holds 192"):
             model.ask("xin chao " * 200)
         assert model.ask("xin chao").answer_tokens > 0
-    with pytest.raises(binhdan.InvalidArgumentError, match="kv_bytes"):
-        binhdan.load(threads=1, kv_bytes=1000)
+    with pytest.raises(binhdan.InvalidArgumentError, match="max_kv_bytes"):
+        binhdan.load(threads=1, max_kv_bytes=1000)

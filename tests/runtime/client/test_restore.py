@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_walk import allowed, end_tokens
+from masks import allowed, end_tokens
 
 import binhdan
 from binhdan.runtime.client.restore import Masks, Restorer, split, strip_marks, syllables, variants

@@ -1,4 +1,4 @@
-"""runtime/cost/cost_model.py: the formula by hand, and what has to hold whatever the figures."""
+"""runtime/cost/cost_model.py: the formula by hand, and its invariants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def flat(vnd_per_kwh: float, vat: float = 0.0) -> Tariff:
     return Tariff(name="flat", assumed=True, vnd_per_kwh=vnd_per_kwh, vat=figure(vat))
 
 
-# 1 đ for each second of its year; 0.001 đ for a joule.
+# 1 đ per second of a year; 0.001 đ per joule.
 BOARD = Board(
     name="by hand",
     price=money(YEAR),
@@ -56,13 +56,13 @@ def test_by_hand() -> None:
     assert cost.vnd_per_1000 == pytest.approx(4216.0) and cost.usd_per_1000 == pytest.approx(0.16864)
 
 
-def test_measured_joules_stand_for_the_busy_watts_alone() -> None:
+def test_measured_joules_replace_busy_watts_only() -> None:
     cost = MODEL.answer(2.0, 1000.0)
     assert cost.parts["electricity"] == pytest.approx(1.0) and cost.parts["idle"] == pytest.approx(0.072)
     assert "energy measured" in cost.basis and "72 W of the board" in MODEL.answer(2.0).basis
 
 
-def test_declared_watts_stand_for_the_boards() -> None:
+def test_declared_watts_replace_the_boards() -> None:
     declared = replace(MODEL, watts=10.0)
     assert declared.answer(2.0).parts["electricity"] == pytest.approx(0.02)
     assert "10 W declared" in declared.answer(2.0).basis
@@ -75,7 +75,7 @@ def test_a_meter_of_the_processor_alone() -> None:
     board = BOARD.model_copy(update={"rest_watts": figure(25.0)})
     with_rest = replace(partial, board=board)
     assert with_rest.answer(2.0, 100.0).parts["electricity"] == pytest.approx(0.15)
-    assert "25 W beside it" in with_rest.answer(2.0, 100.0).basis
+    assert "25 W added for the rest" in with_rest.answer(2.0, 100.0).basis
 
 
 def test_network_staff_and_cooling() -> None:
@@ -85,7 +85,7 @@ def test_network_staff_and_cooling() -> None:
     assert parts["electricity"] == pytest.approx(0.216) and parts["idle"] == pytest.approx(0.108)
 
 
-def test_rent_pays_for_the_electricity() -> None:
+def test_rent_includes_electricity() -> None:
     model = CostModel(board=RENTED, utilisation=0.25, usd_vnd=figure(25_000.0))
     assert model.answer(3.0, 500.0).parts == pytest.approx({"rent": 12.0, "network": 0.0, "staff": 0.0})
     assert model.basis_measured == "rented; rented; 25% utilisation; partly assumed"
@@ -96,7 +96,7 @@ def test_extras_and_dollars() -> None:
     assert replace(MODEL, board=board).hardware_vnd == pytest.approx(3_000_000.0)
 
 
-def test_steps_are_paid_from_the_base_up() -> None:
+def test_steps_start_at_the_base() -> None:
     tariff = load_tariff("evn-household")
     assert tariff.base_kwh_per_month and tariff.base_kwh_per_month.value == 200
     assert tariff.vnd_per_kwh_with_vat(150) == pytest.approx((100 * 2998 + 50 * 3350) / 150 * 1.08)
@@ -107,7 +107,7 @@ def test_steps_are_paid_from_the_base_up() -> None:
     assert whole.vnd_per_kwh_with_vat(500) == pytest.approx(bill / 500 * 1.08)
 
 
-def test_hours_are_weighed() -> None:
+def test_bands_are_weighted_by_hours() -> None:
     price = load_tariff("evn-business").vnd_per_kwh_with_vat(30)
     assert price == pytest.approx((96 * 3152 + 42 * 1918 + 30 * 5422) / 168 * 1.08)
 
@@ -117,16 +117,14 @@ parts_of_time = st.floats(1e-3, 1.0)
 
 
 @given(seconds=positive, joules=st.none() | positive, low=parts_of_time, high=parts_of_time)
-def test_a_machine_that_is_used_more_answers_cheaper(
-    seconds: float, joules: float | None, low: float, high: float
-) -> None:
+def test_higher_utilisation_is_cheaper(seconds: float, joules: float | None, low: float, high: float) -> None:
     low, high = sorted((low, high))
     dear, cheap = (replace(MODEL, utilisation=part).answer(seconds, joules).vnd for part in (low, high))
     assert cheap <= dear * (1 + 1e-9)
 
 
 @given(a=positive, b=positive, seconds=positive)
-def test_more_of_anything_costs_no_less(a: float, b: float, seconds: float) -> None:
+def test_more_use_never_costs_less(a: float, b: float, seconds: float) -> None:
     low, high = sorted((a, b))
 
     def costs(make: Any) -> tuple[float, float]:
@@ -152,9 +150,7 @@ def test_more_of_anything_costs_no_less(a: float, b: float, seconds: float) -> N
 
 
 @given(seconds=st.floats(0, 1e6), joules=st.none() | st.floats(0, 1e9), model=st.sampled_from([MODEL, None]))
-def test_parts_add_up_and_answers_add_up(
-    seconds: float, joules: float | None, model: CostModel | None
-) -> None:
+def test_parts_and_answers_sum_up(seconds: float, joules: float | None, model: CostModel | None) -> None:
     model = model or CostModel(board=RENTED)
     cost = model.answer(seconds, joules)
     assert cost.vnd == pytest.approx(sum(cost.parts.values())) and all(
@@ -166,12 +162,12 @@ def test_parts_add_up_and_answers_add_up(
 
 @pytest.mark.parametrize("tariff", [load_tariff(name) for name in tariff_names()], ids=tariff_names())
 @given(a=st.floats(0, 1e5), b=st.floats(0, 1e5))
-def test_who_uses_more_pays_no_less_for_a_kwh(tariff: Tariff, a: float, b: float) -> None:
+def test_higher_consumption_never_lowers_the_price_of_a_kwh(tariff: Tariff, a: float, b: float) -> None:
     low, high = sorted((a, b))
     assert tariff.vnd_per_kwh_with_vat(low) <= tariff.vnd_per_kwh_with_vat(high) * (1 + 1e-6)
 
 
-def test_sensitivity_is_the_model_under_other_assumptions() -> None:
+def test_sensitivity_equals_the_model_under_other_assumptions() -> None:
     tariffs = [load_tariff(name) for name in ("evn-household", "evn-business")]
     rows = MODEL.sensitivity(2.0, None, utilisations=(0.1, 0.5), tariffs=tariffs, lives=(1.0, 3.0))
     assert len(rows) == 8
@@ -197,13 +193,13 @@ def test_assumptions_are_named() -> None:
 def test_every_board_answers(name: str) -> None:
     for tariff in tariff_names():
         cost = CostModel(board=load_board(name), tariff=load_tariff(tariff)).answer(10.0)
-        assert 10 < cost.vnd_per_1000 < 100_000  # of an answer of ten seconds
+        assert 10 < cost.vnd_per_1000 < 100_000  # đồng per 1,000 answers of ten seconds
 
 
 def test_the_default_is_stated() -> None:
     basis = CostModel().answer(1.0).basis
     for part in (
-        "nobody described",
+        "Unknown machine",
         "EVN household",
         "25 W of the board",
         "30% utilisation",
@@ -225,11 +221,11 @@ def test_the_default_is_stated() -> None:
     ],
 )
 def test_ranges(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*, got"):
         CostModel(**wrong)  # type: ignore[arg-type]
 
 
-def test_an_answer_cannot_take_less_than_nothing() -> None:
+def test_negative_seconds_and_joules_raise() -> None:
     for seconds, joules in ((-1.0, None), (float("nan"), None), (1.0, -1.0)):
         with pytest.raises(ValueError, match="expected 0 or more"):
             MODEL.answer(seconds, joules)

@@ -1,4 +1,4 @@
-"""runtime/cost/figures.py: files that are wrong name the file and the key."""
+"""runtime/cost/figures.py: errors name the file and the key."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_one_file_is_a_board(tmp_path: Path) -> None:
+def test_a_board_from_a_file(tmp_path: Path) -> None:
     board = load_board(file(tmp_path, BOARD))
     assert board.name == "mine" and board.price and board.price.value == 100
     assert [name for name, _ in board.figures()] == ["price", "life_years", "idle_watts", "busy_watts"]
     assert load_board(str(file(tmp_path, BOARD))) == board
 
 
-def test_ours_say_where_each_figure_comes_from() -> None:
+def test_each_shipped_figure_has_a_source_or_is_assumed() -> None:
     assert {"raspberry-pi-4", "raspberry-pi-5", "orange-pi-5", "rk3588", "intel-n100"} <= set(board_names())
     assert {"intel-n150", "office-i5", "cloud-vm-2-cores", "unknown"} <= set(board_names())
     for name in board_names():
@@ -79,14 +79,14 @@ def test_ours_say_where_each_figure_comes_from() -> None:
         ("value = 9.5", "value = inf", r"busy_watts\.value"),
         ("value = 9.5", "value = nan", r"busy_watts\.value"),
         ("value = 9.5", "", r"busy_watts\.value: Field required"),
-        ("value = 4", "value = 0", r"life_years has to be more than 0"),
-        ('source = "a shop"', "", r"price: needs source and date, or assumed = true"),
+        ("value = 4", "value = 0", r"life_years: expected more than 0"),
+        ('source = "a shop"', "", r"price: expected source and date, or assumed = true"),
         ("date = 2026-11-01", 'date = "November"', r"price\.date: Input should be a valid date"),
         ('unit = "USD"', 'unit = "EUR"', r"price\.unit: Input should be 'VND' or 'USD'"),
         ('unit = "USD"', "", r"price\.unit: Field required"),
         ("[idle_watts]", "[idle_wats]", r"idle_wats: Extra inputs are not permitted"),
-        ("[busy_watts]\nvalue = 9.5\nassumed = true", "", r"needs busy_watts, or rent_per_month"),
-        ("[idle_watts]", "[rent_per_month]\nunit = 'USD'", r"rent_per_month stands for price"),
+        ("[busy_watts]\nvalue = 9.5\nassumed = true", "", r"expected busy_watts, or rent_per_month"),
+        ("[idle_watts]", "[rent_per_month]\nunit = 'USD'", r"expected rent_per_month or price"),
         ("value = 4", "value == 4", r"\(at line 9, column 8\)"),
         ("[price]", "[[price]]", r"price: Input should be a valid dictionary"),
     ],
@@ -102,15 +102,15 @@ def test_wrong_boards(tmp_path: Path, old: str, new: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("vnd_per_kwh = 2000", "", "needs one of vnd_per_kwh, steps and bands"),
+        ("vnd_per_kwh = 2000", "", "expected exactly one of vnd_per_kwh, steps and bands"),
         ("vnd_per_kwh = 2000", "vnd_per_kwh = 0", "vnd_per_kwh: Input should be greater than 0"),
-        ("vnd_per_kwh = 2000", "vnd_per_kwh = 1\nsteps = [{vnd_per_kwh = 2}]", "needs one of"),
+        ("vnd_per_kwh = 2000", "vnd_per_kwh = 1\nsteps = [{vnd_per_kwh = 2}]", "expected exactly one of"),
         ("vnd_per_kwh = 2000", "steps = []", "steps: .* at least 1 item"),
-        ("vnd_per_kwh = 2000", "steps = [{vnd_per_kwh = 2}]", "steps need base_kwh_per_month"),
+        ("vnd_per_kwh = 2000", "steps = [{vnd_per_kwh = 2}]", "steps: expected base_kwh_per_month"),
         (
             "vnd_per_kwh = 2000",
             "bands = [{name = 'day', hours_per_week = 100, vnd_per_kwh = 2}]",
-            "100 hours per week together; a week has 168",
+            "expected 168 hours per week in total, got 100",
         ),
         (
             "vnd_per_kwh = 2000",
@@ -118,7 +118,7 @@ def test_wrong_boards(tmp_path: Path, old: str, new: str, message: str) -> None:
             r"bands\.0\.vnd_per_kwh: Field required",
         ),
         ("[vat]\nvalue = 0.1\nassumed = true", "", "vat: Field required"),
-        ('source = "a decision"', "", "needs source and date, or assumed = true"),
+        ('source = "a decision"', "", "expected source and date, or assumed = true"),
     ],
 )
 def test_wrong_tariffs(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -134,21 +134,21 @@ def test_wrong_tariffs(tmp_path: Path, old: str, new: str, message: str) -> None
     [
         [100, 50, None],
         [50, 50, None],
-        [None, 50, None],  # one in the middle without an end
-        [50, 100],  # a last one with an end
+        [None, 50, None],  # a middle step without an end
+        [50, 100],  # a last step with an end
     ],
 )
 def test_steps_rise_and_the_last_is_open(tmp_path: Path, ends: list[int | None]) -> None:
     steps = ", ".join(f"{{{f'upto_kwh = {end}, ' if end else ''}vnd_per_kwh = 1}}" for end in ends)
     text = TARIFF.replace("vnd_per_kwh = 2000", f"steps = [{steps}]")
-    with pytest.raises(FigureError, match="rising upto_kwh"):
+    with pytest.raises(FigureError, match="increasing upto_kwh"):
         load_tariff(file(tmp_path, text + "[base_kwh_per_month]\nvalue = 1\nassumed = true\n"))
 
 
-def test_names_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FigureError, match=r"no board 'raspberry-pi-9'; there are .*raspberry-pi-5"):
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(FigureError, match=r"unknown board 'raspberry-pi-9'; expected .*raspberry-pi-5"):
         load_board("raspberry-pi-9")
-    with pytest.raises(FigureError, match=r"no tariff 'evn'; there are evn-average"):
+    with pytest.raises(FigureError, match=r"unknown tariff 'evn'; expected .*evn-average"):
         load_tariff("evn")
     with pytest.raises(FigureError, match="No such file"):
         load_board(tmp_path / "none.toml")
@@ -156,7 +156,7 @@ def test_names_that_are_not_there(tmp_path: Path) -> None:
         load_board(tmp_path)
 
 
-def test_files_that_are_no_board_at_all(tmp_path: Path) -> None:
+def test_files_that_are_not_boards(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FigureError, match=r"mine\.toml: "):
@@ -165,12 +165,12 @@ def test_files_that_are_no_board_at_all(tmp_path: Path) -> None:
     with pytest.raises(FigureError, match=r"mine\.toml: "):
         load_board(path)
     path.write_text("#" * 70_000)
-    with pytest.raises(FigureError, match="more than 65,536 bytes"):
+    with pytest.raises(FigureError, match="up to 65,536 bytes"):
         load_board(path)
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
-def test_any_bytes_are_a_board_or_an_error(
+def test_any_bytes_give_a_board_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, place: int
 ) -> None:
     path = tmp_path_factory.mktemp("board") / "mine.toml"

@@ -1,4 +1,4 @@
-"""runtime/energy: against trees of files such as Linux makes, and what can go wrong with them."""
+"""runtime/energy on copies of Linux's sysfs trees, with their faults."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Clock:
 # ---- RAPL ----------------------------------------------------------------------------------------------
 
 
-def test_rapl_adds_packages_and_keeps_memory_apart(tmp_path: Path) -> None:
+def test_rapl_sums_packages_and_separates_memory(tmp_path: Path) -> None:
     zones = [
         rapl(tmp_path, "intel-rapl:0", "package-0", 5_000_000),
         rapl(tmp_path, "intel-rapl:1", "package-1", 7_000_000),
         rapl(tmp_path, "intel-rapl:0:1", "dram", 1_000_000),
         rapl(tmp_path, "intel-rapl:0:0", "core", 2_000_000),  # a part of package-0
         rapl(tmp_path, "intel-rapl:2", "psys", 9_000_000),
-        rapl(tmp_path, "intel-rapl-mmio:0", "package-0", 5_000_000),  # package-0 once more
+        rapl(tmp_path, "intel-rapl-mmio:0", "package-0", 5_000_000),  # the same as package-0
     ]
     meter = find_rapl(tmp_path)
     assert meter.read() == 0.0
@@ -62,7 +62,7 @@ def test_rapl_adds_packages_and_keeps_memory_apart(tmp_path: Path) -> None:
     meter.close()
 
 
-def test_rapl_begins_again_at_zero(tmp_path: Path) -> None:
+def test_rapl_wraps_around_to_zero(tmp_path: Path) -> None:
     zone = rapl(tmp_path, "intel-rapl:0", "package-0", RANGE - 1_000_000)
     meter = find_rapl(tmp_path)
     meter.read()
@@ -72,7 +72,7 @@ def test_rapl_begins_again_at_zero(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=50), st.integers(1000, 5000))
-def test_a_counter_that_wraps_counts_as_one_that_does_not(
+def test_a_wrapping_counter_equals_one_without_wraps(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int], wraps_at: int
 ) -> None:
     path = tmp_path_factory.mktemp("counter") / "energy"
@@ -96,44 +96,44 @@ def test_the_thread_sees_each_wrap(tmp_path: Path) -> None:
         "test", "test", counters, sampling_hz=1.0, whole=True, poll=0.005, check=looks.release
     )
     meter.read()
-    for value in (900, 800, 700):  # less each time: two wraps that no read() saw
+    for value in (900, 800, 700):  # decreasing: two wraps between two calls of read()
         swap(path, value)
         while looks.acquire(blocking=False):
             pass
-        for _ in range(3):  # the last begins after another that began after the swap
+        for _ in range(3):  # three polls: the last one starts after the swap
             assert looks.acquire(timeout=60)
     assert meter.read() == 900 + 900 + 900
     meter.close()
 
 
 def swap(path: Path, value: int) -> None:
-    """As sysfs, a file that is never seen half written."""
+    """Replaces a file atomically, as sysfs does."""
     other = path.with_suffix(".new")
     other.write_text(str(value))
     os.replace(other, path)
 
 
-def test_a_counter_that_was_set_back_is_lost(tmp_path: Path) -> None:
+def test_a_reset_counter_is_lost(tmp_path: Path) -> None:
     zone = rapl(tmp_path, "intel-rapl:0", "package-0", 200_000_000_000)
     meter = find_rapl(tmp_path)
     meter.read()
-    (zone / "energy_uj").write_text("0")  # as after a suspend: as if 62 kJ had flowed in no time
+    (zone / "energy_uj").write_text("0")  # as after a suspend; equals 62 kJ in no time
     for _ in range(2):
-        with pytest.raises(MeterError, match="set back"):
+        with pytest.raises(MeterError, match="a reset or broken counter"):
             meter.read()
     (zone / "energy_uj").write_text("200000000000")
-    with pytest.raises(MeterError, match="set back"):  # what flowed meanwhile is unknown
+    with pytest.raises(MeterError, match="a reset or broken counter"):  # the energy in between is unknown
         meter.read()
     meter.close()
 
 
-def test_rapl_that_may_not_be_read() -> None:
+def test_rapl_without_read_permission() -> None:
     with tempfile.TemporaryDirectory() as name:
         sysfs = Path(name)
         sysfs.chmod(0o755)
         zone = rapl(sysfs, "intel-rapl:0", "package-0", 5)
         (zone / "energy_uj").chmod(0o000)
-        with as_nobody():
+        with as_unprivileged_user():
             with pytest.raises(MeterError, match="only root may read"):
                 find_rapl(sysfs)
             found = find_meters(sysfs)
@@ -141,8 +141,8 @@ def test_rapl_that_may_not_be_read() -> None:
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may read everything."""
+def as_unprivileged_user() -> Iterator[None]:
+    """Drops root, which may read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -156,10 +156,10 @@ def as_nobody() -> Iterator[None]:
 # ---- power sensors -------------------------------------------------------------------------------------
 
 
-def patient(meters: Sequence[PowerMeter]) -> Sequence[PowerMeter]:
-    """On a machine that may stand still for seconds."""
+def tolerant(meters: Sequence[PowerMeter]) -> Sequence[PowerMeter]:
+    """Allows long gaps between samples: a shared machine may stall for seconds."""
     for meter in meters:
-        meter._patience = 60.0
+        meter._max_gap = 60.0
     return meters
 
 
@@ -167,17 +167,17 @@ def test_ina219(tmp_path: Path) -> None:
     files = {"in0_input": 10, "in1_input": 5000, "curr1_input": 1000, "power1_input": 8_000_000}
     folder = chip(tmp_path, 0, "ina219", **files)
     for watts in (8.0, 5.0):
-        (meter,) = patient(find_hwmon(tmp_path))
+        (meter,) = tolerant(find_hwmon(tmp_path))
         assert meter.source == "ina219 channel 1" and meter.sampling_hz == 20.0 and not meter.whole
         start = time.monotonic()
         assert meter.read() == 0.0
         time.sleep(0.1)
         assert 0.1 * watts <= meter.read() <= (time.monotonic() - start) * watts
         meter.close()
-        (folder / "power1_input").unlink(missing_ok=True)  # then by volts and amperes
+        (folder / "power1_input").unlink(missing_ok=True)  # then from volts and amperes
 
 
-def test_jetson_by_its_input_rail(tmp_path: Path) -> None:
+def test_jetson_uses_its_input_rail(tmp_path: Path) -> None:
     chip(
         tmp_path,
         3,
@@ -194,7 +194,7 @@ def test_jetson_by_its_input_rail(tmp_path: Path) -> None:
         in7_label="sum of shunt voltages",
         in7_input=12,
     )
-    (meter,) = patient(find_hwmon(tmp_path))
+    (meter,) = tolerant(find_hwmon(tmp_path))
     assert meter.source == "ina3221 VDD_IN" and meter.whole
     start = time.monotonic()
     meter.read()
@@ -204,7 +204,7 @@ def test_jetson_by_its_input_rail(tmp_path: Path) -> None:
     meter.close()
 
 
-def test_rails_without_an_input_are_added(tmp_path: Path) -> None:
+def test_rails_without_an_input_rail_are_summed(tmp_path: Path) -> None:
     chip(
         tmp_path,
         0,
@@ -220,11 +220,11 @@ def test_rails_without_an_input_are_added(tmp_path: Path) -> None:
     meter.close()
 
 
-def test_sensors_of_parts_are_not_the_machine(tmp_path: Path) -> None:
+def test_component_sensors_are_ignored(tmp_path: Path) -> None:
     chip(tmp_path, 0, "amdgpu", power1_average=9_000_000)
     chip(tmp_path, 1, "nvme", power1_input=2_000_000)
     chip(tmp_path, 2, "coretemp", temp1_input=40_000)
-    with pytest.raises(MeterError, match="no power sensor of a known kind"):
+    with pytest.raises(MeterError, match="no known power sensor"):
         find_hwmon(tmp_path)
 
 
@@ -236,14 +236,14 @@ def test_acpi_power_meter(tmp_path: Path) -> None:
 
 
 def power_meter(clock: Clock, watts: dict[str, float]) -> PowerMeter:
-    """One whose samples the test takes."""
+    """A meter that the test samples by hand."""
 
     def sample() -> Mapping[str, float]:
         if not watts:
             raise MeterError("the file is gone")
         return dict(watts)
 
-    return PowerMeter("test", "test rail", sample, sampling_hz=1.0, whole=True, patience=5.0, clock=clock)
+    return PowerMeter("test", "test rail", sample, sampling_hz=1.0, whole=True, max_gap=5.0, clock=clock)
 
 
 def test_power_is_integrated() -> None:
@@ -262,7 +262,7 @@ def test_power_is_integrated() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.one_of(st.none(), st.floats(0, 9999))), max_size=30))
-def test_it_never_goes_back(steps: list[tuple[float, float | None]]) -> None:
+def test_joules_never_decrease(steps: list[tuple[float, float | None]]) -> None:
     clock, watts = Clock(), {"rail": 1.0}
     meter = power_meter(clock, watts)
     last = meter.read()
@@ -281,14 +281,14 @@ def test_it_never_goes_back(steps: list[tuple[float, float | None]]) -> None:
     meter.close()
 
 
-def test_a_sample_may_fail_but_not_for_long() -> None:
+def test_a_meter_is_lost_after_max_gap_without_a_sample() -> None:
     clock, watts = Clock(), {"rail": 4.0}
     meter = power_meter(clock, watts)
     meter.read()
     watts.clear()
     clock.now += 3.0
     meter.take()
-    assert meter.read() == pytest.approx(12.0)  # the last value still counts
+    assert meter.read() == pytest.approx(12.0)  # the last value holds
     clock.now += 30.0
     with pytest.raises(MeterError, match="the file is gone"):
         meter.take()
@@ -298,7 +298,7 @@ def test_a_sample_may_fail_but_not_for_long() -> None:
     meter.close()
 
 
-def test_a_thread_that_stands_still_is_noticed() -> None:
+def test_a_stalled_sampler_thread_is_noticed() -> None:
     clock = Clock()
     meter = power_meter(clock, {"rail": 4.0})
     meter.read()
@@ -308,10 +308,10 @@ def test_a_thread_that_stands_still_is_noticed() -> None:
     meter.close()
 
 
-def test_files_that_vanish_end_the_meter(tmp_path: Path) -> None:
+def test_a_removed_file_ends_the_meter(tmp_path: Path) -> None:
     folder = chip(tmp_path, 0, "ina219", power1_input=5_000_000)
     (found,) = find_hwmon(tmp_path)
-    meter = PowerMeter("hwmon", "ina219", found._sample, sampling_hz=100.0, whole=False, patience=0.05)
+    meter = PowerMeter("hwmon", "ina219", found._sample, sampling_hz=100.0, whole=False, max_gap=0.05)
     meter.read()
     (folder / "power1_input").unlink()
     with pytest.raises(MeterError):
@@ -324,14 +324,14 @@ def test_files_that_vanish_end_the_meter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "garbage", ["", "\n", "abc", "5e6", "1 2", "0x10", "9" * 40, "\x00\x01", "-" * 70, "1\n2\n"]
 )
-def test_garbage_is_no_meter(tmp_path: Path, garbage: str) -> None:
+def test_malformed_files_raise(tmp_path: Path, garbage: str) -> None:
     folder = chip(tmp_path, 0, "ina219")
     (folder / "power1_input").write_text(garbage)
-    with pytest.raises(MeterError, match="no power sensor"):
+    with pytest.raises(MeterError, match="no known power sensor"):
         find_hwmon(tmp_path)
     zone = rapl(tmp_path, "intel-rapl:0", "package-0", 5)
     (zone / "energy_uj").write_text(garbage)
-    with pytest.raises(MeterError, match="expected a whole number"):
+    with pytest.raises(MeterError, match="expected an integer"):
         find_rapl(tmp_path)
     battery = laptop(tmp_path)
     (battery / "power_now").write_text(garbage)
@@ -339,24 +339,24 @@ def test_garbage_is_no_meter(tmp_path: Path, garbage: str) -> None:
         find_battery(tmp_path)
 
 
-def test_figures_that_cannot_be(tmp_path: Path) -> None:
+def test_impossible_values_raise(tmp_path: Path) -> None:
     folder = chip(tmp_path, 0, "ina219", power1_input="9" * 17)
     (meter,) = find_hwmon(tmp_path)
-    with pytest.raises(MeterError, match="cannot be"):
+    with pytest.raises(MeterError, match="expected 0 to 10,000 W"):
         meter.read()
     (folder / "power1_input").write_text("-5000000")
     (meter,) = find_hwmon(tmp_path)
-    with pytest.raises(MeterError, match="cannot be"):
+    with pytest.raises(MeterError, match="expected 0 to 10,000 W"):
         meter.read()
-    rapl(tmp_path, "intel-rapl:0", "package-0", 5, most=0)
+    rapl(tmp_path, "intel-rapl:0", "package-0", 5, max_range=0)
     with pytest.raises(MeterError, match="expected more than 0"):
         find_rapl(tmp_path)
 
 
-# ---- stretches -----------------------------------------------------------------------------------------
+# ---- intervals -----------------------------------------------------------------------------------------
 
 
-class Oven(Meter):
+class FakeMeter(Meter):
     """A meter whose watts a test sets."""
 
     name, source, measured, sampling_hz, whole = "oven", "the oven's meter", True, 50.0, True
@@ -374,9 +374,9 @@ class Oven(Meter):
 
 def test_idle_and_laps() -> None:
     clock = Clock()
-    oven = Oven(clock)
+    oven = FakeMeter(clock)
     idle = measure_idle(oven, seconds=10.0, sleep=oven.pass_time, clock=clock)
-    assert (idle.watts, idle.least, idle.most, idle.seconds) == pytest.approx((3.0, 3.0, 3.0, 10.0))
+    assert (idle.watts, idle.min_watts, idle.max_watts, idle.seconds) == pytest.approx((3.0, 3.0, 3.0, 10.0))
     watch = EnergyWatch(oven, idle, clock=clock)
     oven.watts = 8.0
     oven.pass_time(2.0)
@@ -390,9 +390,9 @@ def test_idle_and_laps() -> None:
     assert EnergyWatch(oven, clock=clock).lap().above_idle is None
 
 
-def test_an_idle_machine_that_is_not_shows_in_the_windows() -> None:
+def test_windows_show_a_machine_that_was_not_idle() -> None:
     clock = Clock()
-    oven = Oven(clock)
+    oven = FakeMeter(clock)
     powers = iter([3.0, 3.0, 30.0, 3.0, 3.0])
 
     def sleep(seconds: float) -> None:
@@ -400,10 +400,10 @@ def test_an_idle_machine_that_is_not_shows_in_the_windows() -> None:
         oven.pass_time(seconds)
 
     idle = measure_idle(oven, seconds=5.0, sleep=sleep, clock=clock)
-    assert (idle.least, idle.most) == pytest.approx((3.0, 30.0))
+    assert (idle.min_watts, idle.max_watts) == pytest.approx((3.0, 30.0))
 
 
-def test_declared_watts_say_that_they_are() -> None:
+def test_declared_watts_are_not_measured() -> None:
     clock = Clock()
     meter = DeclaredWatts(12.5, clock)
     assert meter.read() == 0.0

@@ -1,4 +1,4 @@
-"""runtime/energy: batteries, and which meter is the best."""
+"""runtime/energy: batteries, and the order of meters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_battery(tmp_path: Path, files: dict[str, object], watts: float) -> None
     meter.close()
 
 
-def test_batteries_add_up(tmp_path: Path) -> None:
+def test_batteries_are_summed(tmp_path: Path) -> None:
     laptop(tmp_path)
     supply(tmp_path, "BAT1", type="Battery", status="Discharging", power_now=3_500_000)
     supply(tmp_path, "BAT2", type="Battery", status="Not charging", power_now=9_000_000)
@@ -44,7 +44,7 @@ def test_batteries_add_up(tmp_path: Path) -> None:
     meter.close()
 
 
-def test_a_battery_by_what_is_left_in_it(tmp_path: Path) -> None:
+def test_a_battery_without_power_uses_its_remaining_energy(tmp_path: Path) -> None:
     battery = laptop(tmp_path, power_now=None, energy_now=50_000_000)
     meter = find_battery(tmp_path)
     assert meter.read() == 0.0 and meter.source == "battery energy"
@@ -53,15 +53,15 @@ def test_a_battery_by_what_is_left_in_it(tmp_path: Path) -> None:
     meter.close()
 
 
-def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path: Path) -> None:
+def test_a_battery_is_a_meter_only_while_discharging(tmp_path: Path) -> None:
     battery = laptop(tmp_path, power_now=None, energy_now=50_000_000)
     meter = find_battery(tmp_path)
     meter.read()
     (battery.parent / "AC" / "online").write_text("1")
-    with pytest.raises(MeterError, match="plugged in"):
+    with pytest.raises(MeterError, match="on mains power"):
         meter.read()
     meter.close()
-    with pytest.raises(MeterError, match="plugged in"):
+    with pytest.raises(MeterError, match="on mains power"):
         find_battery(tmp_path)
     (battery.parent / "AC" / "online").write_text("0")
     for status in ("Charging", "Full", "Unknown", "\x00"):
@@ -70,7 +70,7 @@ def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path: Path) -> Non
             find_battery(tmp_path)
 
 
-def test_a_plug_ends_a_power_meter_at_once(tmp_path: Path) -> None:
+def test_a_charger_ends_the_meter_at_once(tmp_path: Path) -> None:
     battery = laptop(tmp_path)
     meter = find_battery(tmp_path)
     assert isinstance(meter, PowerMeter)
@@ -90,7 +90,7 @@ def names(sysfs: Path) -> list[str]:
     return [meter.name for meter in found.meters]
 
 
-def test_the_best_comes_first(tmp_path: Path) -> None:
+def test_the_best_meter_is_first(tmp_path: Path) -> None:
     assert names(tmp_path) == []
     chip(tmp_path, 0, "ina219", power1_input=1_000_000)
     assert names(tmp_path) == ["hwmon"]
@@ -102,20 +102,20 @@ def test_the_best_comes_first(tmp_path: Path) -> None:
     assert names(tmp_path) == ["hwmon", "rapl", "battery", "hwmon"]
 
 
-def test_no_meter_is_none_and_says_why(tmp_path: Path) -> None:
+def test_no_meter_gives_reasons(tmp_path: Path) -> None:
     found = find_meters(tmp_path)
     assert found.best is None and len(found.reasons) == 3
     found = find_meters(tmp_path / "no such folder")
     assert found.best is None and len(found.reasons) == 3
 
 
-def test_this_machine_does_not_break_it() -> None:
+def test_this_machine() -> None:
     found = find_meters()
     if found.best is not None:
         try:
             first = found.best.read()
             assert found.best.read() >= first >= 0.0
         except MeterError:
-            pass  # a sensor that is there but fails
+            pass  # a sensor exists but fails
     for meter in found.meters:
         meter.close()

@@ -33,11 +33,11 @@ def test_defaults() -> None:
 
 def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text('port = 1\nthreads = 1\ncontext = 1\nkv_bytes = "2GiB"\n[models]\na = "x.gguf"\n')
+    file.write_text('port = 1\nthreads = 1\ncontext = 1\nmax_kv_bytes = "2GiB"\n[models]\na = "x.gguf"\n')
     environ = {"BINHDAN_THREADS": "2", "BINHDAN_CONTEXT": "2", "BINHDAN_BOARD": "", "OTHER": "x"}
     config = load(file, environ, {"context": 3})
     assert (config.port, config.threads, config.context) == (1, 2, 3)
-    assert config.kv_bytes == 2 << 30 and config.models == {"a": "x.gguf"} and config.board is None
+    assert config.max_kv_bytes == 2 << 30 and config.models == {"a": "x.gguf"} and config.board is None
 
 
 def test_the_environment_reaches_every_kind_of_setting() -> None:
@@ -77,8 +77,8 @@ def test_unknown_settings_are_named(tmp_path: Path, name: str) -> None:
     [
         ({"port": 65536}, "port"),
         ({"threads": 0}, "threads"),
-        ({"kv_bytes": "2 gallons"}, "such as 2GiB"),
-        ({"kv_bytes": "2G"}, "such as 2GiB"),  # some mean 10^9, some 2^30
+        ({"max_kv_bytes": "2 gallons"}, "such as 2GiB"),
+        ({"max_kv_bytes": "2G"}, "such as 2GiB"),  # some mean 10^9, some 2^30
         ({"idle_unload": "nan"}, "idle_unload"),
         ({"log_level": "loud"}, "log_level"),
         ({"default_model": "b", "models": ["a=x"]}, "there is no b; there is: a"),

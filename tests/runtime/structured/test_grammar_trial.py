@@ -7,7 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mask_walk import walk
+from masks import sample
 
 import binhdan
 from binhdan.runtime.structured.constraints import (
@@ -82,7 +82,7 @@ def test_many_threads_share_one(model: binhdan.Model) -> None:
         constraints.prepare()  # starting the process takes longer than others wait for a trial
         with ThreadPoolExecutor(8) as pool:
             compiled = list(pool.map(lambda i: constraints.compile(regex(f"số {i % 5}")), range(40)))
-        texts = [walk(model, constraint, 0)[0].decode() for constraint in compiled]
+        texts = [sample(model, constraint, 0)[0].decode() for constraint in compiled]
         assert texts == [f"số {i % 5}" for i in range(40)]
     finally:
         constraints.close()

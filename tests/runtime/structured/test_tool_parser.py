@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binhdan.runtime.structured.tool_format import HERMES, LLAMA3, MISTRAL, MOST_CALLS, ToolFormat
+from binhdan.runtime.structured.tool_format import HERMES, LLAMA3, MAX_CALLS, MISTRAL, ToolFormat
 from binhdan.runtime.structured.tool_parser import ArgumentsPart, CallPart, Part, TextPart, ToolCallParser
 
 NAMES = ["thoi_tiet", "gio"]
@@ -185,8 +185,8 @@ def test_what_is_held_back_is_bounded() -> None:
 
 
 def test_no_more_calls_than_are_allowed() -> None:
-    text, calls = parse(HERMES, [hermes("gio", "{}") * (MOST_CALLS + 2)])
-    assert len(calls) == MOST_CALLS and text == hermes("gio", "{}") * 2
+    text, calls = parse(HERMES, [hermes("gio", "{}") * (MAX_CALLS + 2)])
+    assert len(calls) == MAX_CALLS and text == hermes("gio", "{}") * 2
 
 
 @pytest.mark.slow

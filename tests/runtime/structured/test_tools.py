@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mask_walk import allowed, walk
+from masks import allowed, sample
 
 import binhdan
 from binhdan.runtime.errors import InvalidArgumentError
@@ -15,7 +15,7 @@ from binhdan.runtime.prompting.chat import ChatTemplate
 from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.tool_format import HERMES, LLAMA3, MISTRAL, ToolFormat, known_format
 from binhdan.runtime.structured.tool_parser import CallPart, Part, TextPart
-from binhdan.runtime.structured.tools import MOST_TOOLS, ToolPlan, plan_tools
+from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
 WEATHER = {
     "type": "function",
@@ -98,13 +98,13 @@ def constraints(model: binhdan.Model) -> Iterator[Constraints]:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("template", [None, QWEN, LLAMA, "{{ tools }}[TOOL_CALLS]"], ids=range(4))
-def test_demanded_calls(
+def test_forced_calls(
     model: binhdan.Model, constraints: Constraints, template: str | None, seed: int
 ) -> None:
     for parallel in (True, False):
         plan = plan_tools(template, TOOLS, "required", parallel)
-        assert plan.demanded and plan.spec is not None
-        text, ended = walk(model, constraints.compile(plan.spec), seed, 800)
+        assert plan.forced and plan.spec is not None
+        text, ended = sample(model, constraints.compile(plan.spec), seed, 800)
         assert ended
         answer, calls = read(plan, text.decode())
         assert not answer and calls
@@ -114,7 +114,7 @@ def test_demanded_calls(
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("template", [None, LLAMA, "{{ tools }}[TOOL_CALLS]"], ids=range(3))
-def test_demanded_calls_of_the_model(
+def test_forced_calls_of_the_model(
     model: binhdan.Model, constraints: Constraints, template: str | None, seed: int
 ) -> None:
     plan = plan_tools(template, TOOLS, "required", parallel=False)
@@ -154,7 +154,7 @@ def test_one_call_where_calls_are_not_parallel(model: binhdan.Model, constraints
     plan = plan_tools(None, TOOLS, "required", parallel=False)
     assert plan.spec is not None
     for seed in range(4):
-        text, ended = walk(model, constraints.compile(plan.spec), seed)
+        text, ended = sample(model, constraints.compile(plan.spec), seed)
         assert ended and len(read(plan, text.decode())[1]) == 1
 
 
@@ -177,7 +177,7 @@ def test_auto_is_free_until_a_call_begins(
     model: binhdan.Model, constraints: Constraints, template: str | None
 ) -> None:
     plan = plan_tools(template, TOOLS)
-    assert not plan.demanded
+    assert not plan.forced
     free = begin(model, constraints, plan, "no", "Chào bạn, 1 < 2 và {")
     assert ENDS in free and len(free) > 0.9 * model.info.vocabulary
     assert all(
@@ -300,11 +300,11 @@ def test_arguments_follow_the_schema(
 def test_many_tools_are_fast_enough(model: binhdan.Model, constraints: Constraints) -> None:
     tools = [
         {"type": "function", "function": {**WEATHER["function"], "name": f"thoi_tiet_{i}"}}  # type: ignore[dict-item]
-        for i in range(MOST_TOOLS)
+        for i in range(MAX_TOOLS)
     ]
     plan = plan_tools(None, tools, "required")
     assert plan.spec is not None
-    text, ended = walk(model, constraints.compile(plan.spec), 0, 600)
+    text, ended = sample(model, constraints.compile(plan.spec), 0, 600)
     assert ended and read(plan, text.decode())[1]
 
 
@@ -425,21 +425,31 @@ def test_formats_of_templates(template: str | None, format: ToolFormat | None) -
         ([{"type": "function", "function": {}}], None, "tools[0].function.name", "1 to 64"),
         ([{"type": "function", "function": {"name": "thời_tiết"}}], None, "tools[0].function.name", "a-z"),
         ([{"type": "function", "function": {"name": 'a"'}}], None, "tools[0].function.name", "a-z"),
-        ([CLOCK, CLOCK], None, "tools[1]", "two functions 'gio'"),
+        ([CLOCK, CLOCK], None, "tools[1]", "unique function names, got 'gio' twice"),
         ([tool([])], None, "tools[0].function.parameters", "a JSON schema"),
         ([tool({"type": "string"})], None, "tools[0].function.parameters", '"type": "object"'),
         ([tool({}, description=1)], None, "tools[0].function.description", "a string"),
         ([tool({}, strict="yes")], None, "tools[0].function.strict", "true or false"),
-        ([tool(json.loads('{"a":' * 99 + "{}" + "}" * 99))], None, "tools[0].function.parameters", "64 deep"),
+        (
+            [tool(json.loads('{"a":' * 99 + "{}" + "}" * 99))],
+            None,
+            "tools[0].function.parameters",
+            "depth of up to 64",
+        ),
         ([tool({}, description="a" * 200_000)], None, "tools", "131,072 bytes"),
-        ([CLOCK] * 129, None, "tools", "at most 128"),
+        ([CLOCK] * 129, None, "tools", "up to 128, got 129"),
         ([{"type": "function", "name": "a b"}], None, "tools[0].name", "a-z"),
         (TOOLS, "any", "tool_choice", '"required"'),
         (TOOLS, 1, "tool_choice", '"required"'),
-        (TOOLS, {"type": "function", "function": {"name": "x"}}, "tool_choice", "not among"),
-        (TOOLS, {"type": "function", "function": 1}, "tool_choice", "not among"),
-        (None, "required", "tool_choice", "no tools"),
-        ([], {"type": "function", "function": {"name": "gio"}}, "tool_choice", "no tools"),
+        (
+            TOOLS,
+            {"type": "function", "function": {"name": "x"}},
+            "tool_choice",
+            "the name of one of the tools",
+        ),
+        (TOOLS, {"type": "function", "function": 1}, "tool_choice", "the name of one of the tools"),
+        (None, "required", "tool_choice", "without tools"),
+        ([], {"type": "function", "function": {"name": "gio"}}, "tool_choice", "without tools"),
     ],
 )
 def test_wrong_tools(tools: Any, choice: Any, param: str, why: str) -> None:

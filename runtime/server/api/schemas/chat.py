@@ -10,7 +10,7 @@ from binhdan.runtime.prompting.chat import Message
 from binhdan.runtime.server.api.schemas.common import Body, Ignored, JsonObject, ReasoningEffort, Sampling
 
 MOST_MESSAGES = 4096
-MOST_TOOLS = 128
+MAX_TOOLS = 128
 
 
 class TextPart(Body):
@@ -38,7 +38,7 @@ class ChatMessage(Body):
     reasoning_content: str | None = None
     refusal: str | None = None
     name: Annotated[str | None, Field(max_length=256)] = None
-    tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MOST_TOOLS)] = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MAX_TOOLS)] = None
     tool_call_id: Annotated[str | None, Field(max_length=256)] = None
     # What an assistant's message may hold when clients send it back as it came.
     annotations: list[Any] | None = None
@@ -110,7 +110,7 @@ class ChatBody(Sampling, Ignored):
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     response_format: ResponseFormat | None = None
-    tools: Annotated[list[Tool] | None, Field(max_length=MOST_TOOLS)] = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: ReasoningEffort | None = None

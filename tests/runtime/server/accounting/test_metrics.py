@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from mask_walk import every_token
+from masks import every_token
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from server_records import bill, record
 
@@ -17,7 +17,7 @@ import binhdan
 from binhdan.runtime.errors import ClosedError
 from binhdan.runtime.server.accounting.metrics import BUCKETS, Metrics
 
-LOAD = {"running": 3, "waiting": 2, "kv_bytes": 250, "kv_limit": 1000, "cache_bytes": 700}
+LOAD = {"running": 3, "waiting": 2, "kv_bytes": 250, "max_kv_bytes": 1000, "cache_bytes": 700}
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

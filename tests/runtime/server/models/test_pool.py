@@ -16,7 +16,7 @@ from binhdan.runtime.server.answers.generation import Generation, Job, embed
 from binhdan.runtime.server.http.errors import ApiError
 from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
 
-OPTIONS = LoadOptions(threads=1, kv_bytes=4 << 20)
+OPTIONS = LoadOptions(threads=1, max_kv_bytes=4 << 20)
 
 
 @asynccontextmanager

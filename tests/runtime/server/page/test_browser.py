@@ -1,5 +1,7 @@
-"""The chat page in a browser, with the real server and the embedded model behind it; where an answer must be
-slow or of a certain form, a scripted one."""
+"""The chat page in a browser, with the real server and the embedded model.
+
+Tests that need a slow or specific answer use a scripted server.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
 
-from browser import CONTRAST, chromium, visit
+from browser import CONTRAST, chromium, open_page
 from playwright.sync_api import expect
-from scripted_chat import Reply, ScriptedChat, piece, whole
+from scripted_chat import Reply, ScriptedChat, chunk, complete
 from serving import ANSWER, QUESTION, serving
 from uvicorn_thread import running
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-TELL = "Kể chuyện đi"  # answered by endless()
+STORY = "Kể chuyện đi"  # answered by long_answer()
 GREETING = "Xin chào!"
 LETTERS = "ăâđêôơưáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
 KEY = "sk-chia-khoa-cua-ba"
@@ -53,9 +55,9 @@ def scripted_url(chat: ScriptedChat) -> Iterator[str]:
         yield url
 
 
-def endless() -> Reply:
-    """Ten words a second, for minutes."""
-    return Reply([step for number in range(2000) for step in (piece(f"từ {number}, "), 0.1)])
+def long_answer() -> Reply:
+    """Returns an answer of ten words per second that takes minutes."""
+    return Reply([step for number in range(2000) for step in (chunk(f"từ {number}, "), 0.1)])
 
 
 def ask(page: Page, text: str) -> None:
@@ -64,13 +66,13 @@ def ask(page: Page, text: str) -> None:
 
 
 def wait(page: Page) -> None:
-    """For the answer's end."""
+    """Waits for the end of the answer."""
     expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
     expect(page.locator("#send")).to_be_visible()
 
 
-def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
-    with visit(browser, url) as page:
+def test_ask_stream_and_reload(browser: Browser, url: str, tmp_path: Path) -> None:
+    with open_page(browser, url) as page:
         expect(page.locator("#welcome h2")).to_have_text("Xin chào! Bạn muốn hỏi gì?")
         expect(page.locator("#question")).to_be_focused()
         page.screenshot(path=tmp_path / "welcome.png")
@@ -110,22 +112,22 @@ def test_type_stream_reload(browser: Browser, url: str, tmp_path: Path) -> None:
         assert page.locator(".message > .text").all_inner_texts() == before
 
 
-def test_stop(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
-    chat.replies += [endless(), endless(), whole("Chào bạn.")]
-    with visit(browser, scripted_url) as page:
-        for way in ("Escape", "button"):
+def test_stop_an_answer(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies += [long_answer(), long_answer(), complete("Chào bạn.")]
+    with open_page(browser, scripted_url) as page:
+        for method in ("Escape", "button"):
             page.click("#new-chat")
-            ask(page, TELL)
+            ask(page, STORY)
             answer = page.locator(".answer > .text")
             expect(answer).to_contain_text("từ 3,")
             expect(page.locator("#send")).to_be_hidden()
-            page.press("#question", "Escape") if way == "Escape" else page.click("#stop")
+            page.press("#question", "Escape") if method == "Escape" else page.click("#stop")
             expect(page.locator(".answer .note")).to_have_text("Bạn đã dừng câu trả lời ở đây.")
             expect(page.locator("#send")).to_be_visible()
             stopped = answer.inner_text()
             page.wait_for_timeout(300)
             assert answer.inner_text() == stopped
-        # What was stopped stays, and the conversation goes on.
+        # The stopped answer is kept, and the conversation continues.
         page.reload()
         expect(page.locator(".answer .note")).to_be_visible()
         ask(page, GREETING)
@@ -133,10 +135,10 @@ def test_stop(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
         expect(page.locator(".message")).to_have_count(4)
 
 
-def test_left_in_the_middle(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
-    chat.replies.append(endless())
-    with visit(browser, scripted_url) as page:
-        ask(page, TELL)
+def test_reload_during_an_answer(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies.append(long_answer())
+    with open_page(browser, scripted_url) as page:
+        ask(page, STORY)
         expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
         page.reload()
         expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
@@ -144,14 +146,14 @@ def test_left_in_the_middle(browser: Browser, chat: ScriptedChat, scripted_url: 
 
 
 def test_two_conversations_at_once(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
-    chat.replies += [endless(), whole(ANSWER)]
-    with visit(browser, scripted_url) as page:
-        ask(page, TELL)
+    chat.replies += [long_answer(), complete(ANSWER)]
+    with open_page(browser, scripted_url) as page:
+        ask(page, STORY)
         expect(page.locator(".answer > .text")).to_contain_text("từ 3,")
         page.click("#new-chat")
         ask(page, QUESTION)
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
-        page.click(f"#conversations .open:has-text('{TELL}')")
+        page.click(f"#conversations .open:has-text('{STORY}')")
         expect(page.locator("#stop")).to_be_visible()
         length = len(page.locator(".answer > .text").inner_text())
         expect(page.locator(".answer > .text")).to_have_text(re.compile(f".{{{length + 5}}}", re.DOTALL))
@@ -159,8 +161,8 @@ def test_two_conversations_at_once(browser: Browser, chat: ScriptedChat, scripte
         wait(page)
 
 
-def test_edit_and_again(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+def test_edit_a_question_and_regenerate(browser: Browser, url: str) -> None:
+    with open_page(browser, url) as page:
         ask(page, GREETING)
         wait(page)
         page.click(".question .edit")
@@ -176,14 +178,14 @@ def test_edit_and_again(browser: Browser, url: str) -> None:
         expect(page.locator("#conversations .open")).to_have_text([QUESTION])
         with page.expect_request("**/v1/chat/completions") as request:
             page.click(".again")
-        assert request.value.post_data_json["temperature"] > 0, "greedy decoding would say the same again"
+        assert request.value.post_data_json["temperature"] > 0, "greedy decoding would repeat the answer"
         assert len(request.value.post_data_json["messages"]) == 1
         wait(page)
         expect(page.locator(".message")).to_have_count(2)
 
 
-def test_settings_reach_the_server(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+def test_settings_are_sent_and_saved(browser: Browser, url: str) -> None:
+    with open_page(browser, url) as page:
         page.click("#open-settings")
         page.fill("#system", "Trả lời thật ngắn.")
         page.fill("#temperature", "0.3")
@@ -200,9 +202,9 @@ def test_settings_reach_the_server(browser: Browser, url: str) -> None:
             page.reload()
 
 
-def test_key(browser: Browser, tmp_path: Path) -> None:
+def test_api_key(browser: Browser, tmp_path: Path) -> None:
     with serving(keys={"ba": {"key": KEY}}) as url:
-        with visit(browser, url, errors=["401"]) as page:
+        with open_page(browser, url, errors=["401"]) as page:
             dialog = page.locator("#key-dialog")
             expect(dialog).to_be_visible()
             expect(page.locator("#key")).to_be_focused()
@@ -219,7 +221,7 @@ def test_key(browser: Browser, tmp_path: Path) -> None:
             expect(dialog).to_be_visible()
             page.fill("#key", KEY)
             page.press("#key", "Enter")
-            expect(page.locator(".answer > .text")).to_have_text(ANSWER)  # asked again by itself
+            expect(page.locator(".answer > .text")).to_have_text(ANSWER)  # the page repeats the request
             assert page.evaluate("sessionStorage['binhdan.key']") == KEY
             assert KEY not in page.evaluate("JSON.stringify(localStorage)")
             assert KEY not in page.content()
@@ -240,11 +242,13 @@ def test_key(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_phone(browser: Browser, chat: ScriptedChat, scripted_url: str, tmp_path: Path, width: int) -> None:
+def test_phone_layout(
+    browser: Browser, chat: ScriptedChat, scripted_url: str, tmp_path: Path, width: int
+) -> None:
     phone = {"viewport": {"width": width, "height": 640}, "has_touch": True, "is_mobile": True}
     word = "Donaudampfschifffahrtsgesellschaft" * 6
-    chat.replies += [whole(word), whole(ANSWER)]
-    with visit(browser, scripted_url, **phone) as page:
+    chat.replies += [complete(word), complete(ANSWER)]
+    with open_page(browser, scripted_url, **phone) as page:
 
         def fits() -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -277,11 +281,11 @@ def test_phone(browser: Browser, chat: ScriptedChat, scripted_url: str, tmp_path
             .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 31)
             .map((e) => e.outerHTML.slice(0, 80))"""
         )
-        assert small == [], "too small for a thumb"
+        assert small == [], "controls are too small for touch"
 
 
 def test_keyboard_only(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+    with open_page(browser, url) as page:
         focused = "document.activeElement.id || document.activeElement.className || 'nothing'"
         order = []
         while (not order or order[-1] != "skip") and len(order) < 30:
@@ -306,9 +310,9 @@ def test_keyboard_only(browser: Browser, url: str) -> None:
                 """() => { const box = document.activeElement.closest('.box') ?? document.activeElement;
                 return box === document.body || getComputedStyle(box).outlineStyle !== 'none'; }"""
             )
-            assert ring, "what has the focus is to be seen"
-        wanted = {"new-chat", "open", "icon delete", "language", "theme", "model", "open-settings", "main"}
-        assert wanted | {"edit", "copy", "again", "question", "send"} <= reached
+            assert ring, "the focused element has no visible outline"
+        expected = {"new-chat", "open", "icon delete", "language", "theme", "model", "open-settings", "main"}
+        assert expected | {"edit", "copy", "again", "question", "send"} <= reached
 
         page.focus("#open-settings")
         page.keyboard.press("Enter")
@@ -317,26 +321,26 @@ def test_keyboard_only(browser: Browser, url: str) -> None:
             page.keyboard.press("Tab")
             assert page.evaluate(
                 "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
-            ), "the focus stays in the dialog"
+            ), "the focus left the dialog"
         page.keyboard.press("Escape")
         expect(page.locator("#settings")).to_be_hidden()
         expect(page.locator("#open-settings")).to_be_focused()
 
 
-def test_dark_and_light(browser: Browser, url: str, tmp_path: Path) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
-    with visit(browser, url) as page:
-        light = page.evaluate(ground)
+def test_themes(browser: Browser, url: str, tmp_path: Path) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    with open_page(browser, url) as page:
+        light = page.evaluate(background)
         page.emulate_media(color_scheme="dark")
-        dark = page.evaluate(ground)
+        dark = page.evaluate(background)
         assert dark != light
-        page.click("#theme")  # against the machine
-        assert page.evaluate(ground) == light
+        page.click("#theme")  # overrides the system's theme
+        assert page.evaluate(background) == light
         page.reload()
-        assert page.evaluate(ground) == light
+        assert page.evaluate(background) == light
         page.click("#theme")
         page.emulate_media(color_scheme="light")
-        assert page.evaluate(ground) == dark
+        assert page.evaluate(background) == dark
         ask(page, QUESTION)
         wait(page)
         for theme in ("dark", "light"):
@@ -350,7 +354,7 @@ def test_dark_and_light(browser: Browser, url: str, tmp_path: Path) -> None:
 
 
 def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
-    with visit(browser, url) as page:
+    with open_page(browser, url) as page:
         assert page.evaluate("document.documentElement.lang") == "vi"
         ask(page, GREETING)
         wait(page)
@@ -361,11 +365,11 @@ def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
         assert page.evaluate("document.documentElement.lang") == "en"
         expect(page.locator("#question")).to_have_attribute("placeholder", "Ask something…")
         expect(page.locator(".stats summary")).to_have_text(re.compile(r"tokens · [\d.,]+\stokens/s"))
-        # What is Vietnamese still says so.
+        # Vietnamese content keeps its language.
         expect(page.locator(".answer > .text")).to_have_attribute("lang", "vi")
         page.screenshot(path=tmp_path / "english.png")
         page.click("#open-settings")
-        left = page.evaluate(
+        untranslated = page.evaluate(
             """(letters) => [...document.body.querySelectorAll('*')].filter((e) => !e.closest('[lang=vi]')
               && e.closest('template, svg, .message, #conversations') === null).flatMap((e) => [
                 ...[...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data),
@@ -373,14 +377,14 @@ def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
               .filter((text) => new RegExp(letters, 'i').test(text))""",
             f"[{LETTERS}]",
         )
-        assert [text for text in left if "Bình dân" not in text and "JavaScript" not in text] == []
+        assert [text for text in untranslated if "Bình dân" not in text and "JavaScript" not in text] == []
         page.keyboard.press("Escape")
         page.click("#language")
         expect(page.locator("#question")).to_have_attribute("placeholder", "Nhập câu hỏi…")
 
 
-def test_history(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+def test_export_and_delete_history(browser: Browser, url: str) -> None:
+    with open_page(browser, url) as page:
         ask(page, QUESTION)
         wait(page)
         page.click("#new-chat")
@@ -419,8 +423,8 @@ def test_history(browser: Browser, url: str) -> None:
         expect(page.locator("#no-conversations")).to_be_visible()
 
 
-def test_another_tab(browser: Browser, url: str) -> None:
-    with visit(browser, url) as page:
+def test_two_tabs_share_a_conversation(browser: Browser, url: str) -> None:
+    with open_page(browser, url) as page:
         ask(page, QUESTION)
         wait(page)
         other = page.context.new_page()
@@ -432,7 +436,7 @@ def test_another_tab(browser: Browser, url: str) -> None:
 
 
 def test_copy(browser: Browser, url: str) -> None:
-    with visit(browser, url, permissions=["clipboard-read", "clipboard-write"]) as page:
+    with open_page(browser, url, permissions=["clipboard-read", "clipboard-write"]) as page:
         ask(page, QUESTION)
         wait(page)
         page.click(".copy")
@@ -440,8 +444,8 @@ def test_copy(browser: Browser, url: str) -> None:
         assert page.evaluate("navigator.clipboard.readText()") == ANSWER
 
 
-def test_the_server_goes_and_comes_back(browser: Browser, url: str) -> None:
-    with visit(browser, url, errors=["ERR_INTERNET_DISCONNECTED"]) as page:
+def test_reconnect_after_network_loss(browser: Browser, url: str) -> None:
+    with open_page(browser, url, errors=["ERR_INTERNET_DISCONNECTED"]) as page:
         page.context.set_offline(True)
         ask(page, QUESTION)
         expect(page.locator("#problem p")).to_contain_text(["Không kết nối được với máy chủ."])
@@ -452,7 +456,7 @@ def test_the_server_goes_and_comes_back(browser: Browser, url: str) -> None:
         expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_too_long(browser: Browser, url: str) -> None:
-    with visit(browser, url, errors=["400"]) as page:
+def test_question_exceeds_the_context(browser: Browser, url: str) -> None:
+    with open_page(browser, url, errors=["400"]) as page:
         ask(page, "dài " * 20000)
         expect(page.locator("#problem p").first).to_contain_text("dài quá sức mô hình")

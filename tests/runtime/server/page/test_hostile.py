@@ -1,4 +1,4 @@
-"""The chat page in a browser, behind a server that says what it should not, or breaks off."""
+"""The chat page in a browser, with a server that sends hostile or incomplete responses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
 
-from browser import CONTRAST, chromium, visit
+from browser import CONTRAST, chromium, open_page
 from playwright.sync_api import expect
-from scripted_chat import CUT, DONE, Reply, ScriptedChat, event, piece, usage, whole
+from scripted_chat import CUT, DONE, Reply, ScriptedChat, chunk, complete, event, usage
 from uvicorn_thread import running
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ ATTACKS = [
     "{{constructor.constructor('alert(1)')()}} ${alert(1)} &lt;script&gt;",
 ]
 
-# Elements and attributes that the page itself makes in messages; nothing else may appear there.
-STRANGE = """() => [
+# JavaScript: returns elements with tags, attributes or links that the page never creates in messages.
+UNEXPECTED = """() => [
   ...document.querySelectorAll('.message .text *, #conversations *, #problem *')
 ].filter((e) =>
   !['p','br','strong','em','code','pre','div','ul','ol','li','h3','h4','hr','blockquote','a','table','thead',
@@ -70,41 +70,43 @@ def ask(page: Page, text: str = "Hỏi") -> None:
 
 
 def answer(page: Page) -> Any:
+    """Returns a locator of the last answer's text."""
     return page.locator(".answer:last-child > .text")
 
 
 def wait(page: Page) -> None:
+    """Waits for the end of the answer."""
     expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
     expect(page.locator("#send")).to_be_visible()
 
 
 def test_text_never_becomes_markup(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    with visit(browser, url) as page:
+    with open_page(browser, url) as page:
         alerts: list[str] = []
         page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
         for attack in ATTACKS:
             chat.replies.append(
-                Reply([piece(reasoning=attack), piece(attack), piece(finish="stop"), usage(), DONE])
+                Reply([chunk(reasoning=attack), chunk(attack), chunk(finish="stop"), usage(), DONE])
             )
             ask(page, attack)
             wait(page)
             shown = page.locator(".question:nth-last-child(2) .text").text_content()
             assert shown == attack.strip()
-        assert page.evaluate(STRANGE) == []
+        assert page.evaluate(UNEXPECTED) == []
         links = page.locator(".message a")
         assert {links.nth(i).get_attribute("href") for i in range(links.count())} == {
             "https://ok.example/%22onmouseover=%22alert(1"
         }
         page.reload()
         expect(page.locator(".answer")).to_have_count(len(ATTACKS))
-        assert page.evaluate(STRANGE) == []
+        assert page.evaluate(UNEXPECTED) == []
         page.wait_for_timeout(200)
         assert alerts == []
 
 
 def test_hostile_names_and_errors(browser: Browser, chat: ScriptedChat, url: str) -> None:
     attack = "<img src=x onerror=alert(1)>"
-    with visit(browser, url, errors=["500"]) as page:
+    with open_page(browser, url, errors=["500"]) as page:
         page.evaluate(
             """(attack) => {
             const set = (name, value) => { localStorage['binhdan.' + name] = JSON.stringify(value); };
@@ -129,25 +131,25 @@ def test_hostile_names_and_errors(browser: Browser, chat: ScriptedChat, url: str
         chat.replies.append(Reply(status=500, error={"message": attack, "code": attack}))
         ask(page)
         expect(page.locator("#problem .quiet")).to_have_text(attack)
-        assert page.evaluate(STRANGE) == []
+        assert page.evaluate(UNEXPECTED) == []
 
 
-def test_bytes_in_pieces(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    """Characters and events cut anywhere, CRLF, comments, several lines of data."""
+def test_stream_split_at_every_byte(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    """The stream has multi-byte characters, CRLF, comments and events with several data lines."""
     text = "Tiếng Việt: ế, 🍚, nghiêng"
     stream = (
-        ": lời chào\r\n\r\n".encode() + piece(text) + piece(finish="stop").replace(b"\n", b"\r\n") + usage()
+        ": lời chào\r\n\r\n".encode() + chunk(text) + chunk(finish="stop").replace(b"\n", b"\r\n") + usage()
     )
     stream += b'event: x\nid: 7\ndata: {"choices":\ndata: []}\n\n' + DONE
     chat.replies.append(Reply([bytes([byte]) for byte in stream]))
-    with visit(browser, url) as page:
+    with open_page(browser, url) as page:
         ask(page)
         expect(page.locator(".stats summary")).to_be_visible()
         expect(answer(page)).to_have_text(text)
         assert page.locator(".note").is_hidden()
 
 
-def test_the_bill(browser: Browser, chat: ScriptedChat, url: str) -> None:
+def test_statistics_of_an_answer(browser: Browser, chat: ScriptedChat, url: str) -> None:
     bill = {
         "queue_ms": 3.2,
         "prompt_ms": 1500,
@@ -156,12 +158,12 @@ def test_the_bill(browser: Browser, chat: ScriptedChat, url: str) -> None:
         "cost_vnd": 0.002134,
         "cost_basis": "measured joules, 2,204 đồng/kWh",
     }
-    chat.replies.append(Reply([piece("Xong."), piece(finish="stop"), usage(81, **bill), DONE]))
-    chat.replies.append(whole("Không có hoá đơn."))
-    chat.replies.append(Reply([piece("Không có gì."), piece(finish="stop"), DONE]))
+    chat.replies.append(Reply([chunk("Xong."), chunk(finish="stop"), usage(81, **bill), DONE]))
+    chat.replies.append(complete("Không có hoá đơn."))
+    chat.replies.append(Reply([chunk("Không có gì."), chunk(finish="stop"), DONE]))
     bill |= {"joules": None, "cost_vnd": None}
-    chat.replies.append(Reply([piece("Không có giá."), piece(finish="stop"), usage(5, **bill), DONE]))
-    with visit(browser, url) as page:
+    chat.replies.append(Reply([chunk("Không có giá."), chunk(finish="stop"), usage(5, **bill), DONE]))
+    with open_page(browser, url) as page:
         ask(page)
         expect(page.locator(".stats summary")).to_have_text("81 token · 20 token/giây · 0,0021 đồng")
         page.click(".stats summary")
@@ -190,9 +192,9 @@ def test_the_bill(browser: Browser, chat: ScriptedChat, url: str) -> None:
 
 def test_reasoning_is_folded(browser: Browser, chat: ScriptedChat, url: str) -> None:
     thoughts = "Để xem. **Không** đậm."
-    steps = [piece(reasoning=thoughts), 0.5, piece("Vâng."), piece(finish="stop"), usage(), DONE]
-    chat.replies += [Reply(steps), whole("Tiếp.")]
-    with visit(browser, url) as page:
+    steps = [chunk(reasoning=thoughts), 0.5, chunk("Vâng."), chunk(finish="stop"), usage(), DONE]
+    chat.replies += [Reply(steps), complete("Tiếp.")]
+    with open_page(browser, url) as page:
         page.click("#open-settings")
         page.check("#thinking")
         page.keyboard.press("Escape")
@@ -209,10 +211,10 @@ def test_reasoning_is_folded(browser: Browser, chat: ScriptedChat, url: str) -> 
         assert chat.bodies[1]["messages"][1] == {"role": "assistant", "content": "Vâng."}
 
 
-def test_busy(browser: Browser, chat: ScriptedChat, url: str, tmp_path: Path) -> None:
+def test_retry_after_is_respected(browser: Browser, chat: ScriptedChat, url: str, tmp_path: Path) -> None:
     error = {"message": "too many tokens this minute", "type": "rate_limit_error", "code": "rate_limit"}
-    chat.replies += [Reply(status=429, headers={"Retry-After": "2"}, error=error), whole("Được rồi.")]
-    with visit(browser, url, errors=["429"]) as page:
+    chat.replies += [Reply(status=429, headers={"Retry-After": "2"}, error=error), complete("Được rồi.")]
+    with open_page(browser, url, errors=["429"]) as page:
         ask(page)
         expect(page.locator("#problem p").first).to_contain_text("Nhiều người đang hỏi")
         expect(page.locator("#problem .quiet")).to_have_text("too many tokens this minute")
@@ -238,10 +240,10 @@ def test_busy(browser: Browser, chat: ScriptedChat, url: str, tmp_path: Path) ->
         (503, "chưa sẵn sàng"),
     ],
 )
-def test_refusals(browser: Browser, chat: ScriptedChat, url: str, status: int, words: str) -> None:
+def test_http_errors(browser: Browser, chat: ScriptedChat, url: str, status: int, words: str) -> None:
     chat.replies.append(Reply(status=status, error=None if status == 502 else {"message": "why"}))
-    chat.replies.append(whole("Được."))
-    with visit(browser, url, errors=[str(status)]) as page:
+    chat.replies.append(complete("Được."))
+    with open_page(browser, url, errors=[str(status)]) as page:
         ask(page)
         expect(page.locator("#problem p").first).to_contain_text(words)
         expect(page.locator("#question")).to_be_focused()
@@ -253,16 +255,16 @@ def test_refusals(browser: Browser, chat: ScriptedChat, url: str, status: int, w
 @pytest.mark.parametrize(
     "steps",
     [
-        [piece("Một nửa"), 0.2, CUT],
-        [piece("Một nửa")],
-        [piece("Một nửa"), b"data: {no JSON\n\n", DONE],
-        [piece("Một nửa"), event({"error": {"message": "the engine has ended", "code": None}}), DONE],
+        [chunk("Một nửa"), 0.2, CUT],
+        [chunk("Một nửa")],
+        [chunk("Một nửa"), b"data: {no JSON\n\n", DONE],
+        [chunk("Một nửa"), event({"error": {"message": "the engine has ended", "code": None}}), DONE],
     ],
     ids=["connection", "end", "garbage", "error"],
 )
-def test_broken_off(browser: Browser, chat: ScriptedChat, url: str, steps: list[Any]) -> None:
-    chat.replies += [Reply(steps), whole("Trọn vẹn.")]
-    with visit(browser, url, errors=["ERR_INCOMPLETE_CHUNKED_ENCODING"]) as page:
+def test_interrupted_answers(browser: Browser, chat: ScriptedChat, url: str, steps: list[Any]) -> None:
+    chat.replies += [Reply(steps), complete("Trọn vẹn.")]
+    with open_page(browser, url, errors=["ERR_INCOMPLETE_CHUNKED_ENCODING"]) as page:
         ask(page)
         expect(page.locator("#problem p").first).to_be_visible()
         expect(answer(page)).to_have_text("Một nửa")
@@ -272,9 +274,9 @@ def test_broken_off(browser: Browser, chat: ScriptedChat, url: str, steps: list[
         expect(page.locator(".message")).to_have_count(2)
 
 
-def test_stop_reaches_the_server(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    chat.replies += [Reply([piece("Chờ"), 30.0]), Reply([30.0])]
-    with visit(browser, url) as page:
+def test_stop_cancels_the_request(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    chat.replies += [Reply([chunk("Chờ"), 30.0]), Reply([30.0])]
+    with open_page(browser, url) as page:
         ask(page)
         expect(answer(page)).to_have_text("Chờ")
         page.keyboard.press("Escape")
@@ -285,16 +287,16 @@ def test_stop_reaches_the_server(browser: Browser, chat: ScriptedChat, url: str)
         expect(page.locator("#unanswered")).to_be_visible()
         page.reload()
         expect(page.locator("#unanswered")).to_be_visible()
-        chat.replies.append(whole("Đây."))
+        chat.replies.append(complete("Đây."))
         page.click("#retry-unanswered")
         expect(answer(page)).to_have_text("Đây.")
-        assert chat.gone == 2
+        assert chat.disconnects == 2
 
 
 def test_input_methods(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    """Enter that ends a composition (Telex: "tieengs" is "tiếng") must not send."""
-    chat.replies.append(whole("Vâng."))
-    with visit(browser, url) as page:
+    """Enter that ends a composition (Telex: "tieengs" becomes "tiếng") must not send the question."""
+    chat.replies.append(complete("Vâng."))
+    with open_page(browser, url) as page:
         devtools = page.context.new_cdp_session(page)
         page.focus("#question")
         for text in ("tie", "tiê", "tiến", "tiếng"):
@@ -319,34 +321,34 @@ def test_input_methods(browser: Browser, chat: ScriptedChat, url: str) -> None:
         assert len(chat.bodies) == 1
 
 
-def test_screen_readers(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    """Each sentence is announced once, and not token by token."""
+def test_screen_reader_announcements(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    """The page announces each sentence once, not each token."""
     sentences = [f"Đây là câu thứ {i}, dài vừa đủ để được đọc lên một mình thôi nhé." for i in range(1, 6)]
-    pieces: list[Any] = []
+    chunks: list[Any] = []
     for word in " ".join(sentences).split(" "):
-        pieces += [piece(f"{word} "), 0.01]
-    chat.replies.append(Reply([*pieces, piece(finish="stop"), usage(), DONE]))
-    with visit(browser, url) as page:
+        chunks += [chunk(f"{word} "), 0.01]
+    chat.replies.append(Reply([*chunks, chunk(finish="stop"), usage(), DONE]))
+    with open_page(browser, url) as page:
         page.evaluate(
-            """() => { window.said = []; new MutationObserver((changes) => changes.forEach((change) =>
-            change.addedNodes.forEach((node) => window.said.push(node.textContent))))
+            """() => { window.announced = []; new MutationObserver((changes) => changes.forEach((change) =>
+            change.addedNodes.forEach((node) => window.announced.push(node.textContent))))
             .observe(document.querySelector('#announcer'), {childList: true}); }"""
         )
         ask(page)
         wait(page)
-        said = page.evaluate("window.said")
-        assert said[0] == "Đang trả lời…"
-        assert " ".join(said[1:]) == " ".join(sentences)
-        assert 2 <= len(said[1:]) <= len(sentences)
+        announced = page.evaluate("window.announced")
+        assert announced[0] == "Đang trả lời…"
+        assert " ".join(announced[1:]) == " ".join(sentences)
+        assert 2 <= len(announced[1:]) <= len(sentences)
         live = page.evaluate(
             "[...document.querySelectorAll('[aria-live], [role=alert], [role=status]')].map((e) => e.id)"
         )
         assert set(live) == {"announcer", "notices", "problem-text", "key-wrong"}
 
 
-def test_the_storage_is_full(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    chat.replies += [whole("Một."), whole("Hai.")]
-    with visit(browser, url) as page:
+def test_full_storage(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    chat.replies += [complete("Một."), complete("Hai.")]
+    with open_page(browser, url) as page:
         page.evaluate(
             """() => { let size = 1 << 22, n = 0;
             while (size >= 1) try { localStorage['x' + n++] = 'x'.repeat(size); } catch { size >>= 1; } }"""
@@ -360,7 +362,7 @@ def test_the_storage_is_full(browser: Browser, chat: ScriptedChat, url: str) -> 
         page.evaluate(
             "Object.keys(localStorage).filter((k) => k[0] === 'x').forEach((k) => delete localStorage[k])"
         )
-        chat.replies.append(whole("Ba."))
+        chat.replies.append(complete("Ba."))
         ask(page)
         expect(answer(page)).to_have_text("Ba.")
         wait(page)
@@ -369,8 +371,8 @@ def test_the_storage_is_full(browser: Browser, chat: ScriptedChat, url: str) -> 
 
 
 def test_without_storage(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    chat.replies.append(whole("Vẫn chạy."))
-    with visit(browser, url) as page:
+    chat.replies.append(complete("Vẫn chạy."))
+    with open_page(browser, url) as page:
         page.context.add_init_script(
             "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name,"
             " {get() { throw new DOMException('no', 'SecurityError'); }})"
@@ -380,9 +382,9 @@ def test_without_storage(browser: Browser, chat: ScriptedChat, url: str) -> None
         expect(answer(page)).to_have_text("Vẫn chạy.")
 
 
-def test_models(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    chat.replies += [whole("Một."), whole("Hai.")]
-    with visit(browser, url) as page:
+def test_model_selection(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    chat.replies += [complete("Một."), complete("Hai.")]
+    with open_page(browser, url) as page:
         expect(page.locator("#model option")).to_have_text(["một", "hai"])
         ask(page)
         wait(page)
@@ -406,22 +408,22 @@ def test_a_rich_answer(browser: Browser, chat: ScriptedChat, url: str, tmp_path:
     )
     bill = {"queue_ms": 2, "prompt_ms": 240, "decode_ms": 4200, "joules": 61.2, "cost_vnd": 0.0374}
     steps = [
-        piece(reasoning="Bốn người, ngày rằm…"),
-        piece(text),
-        piece(finish="stop"),
+        chunk(reasoning="Bốn người, ngày rằm…"),
+        chunk(text),
+        chunk(finish="stop"),
         usage(171, **bill),
         DONE,
     ]
     chat.replies += [Reply(steps)] * 4
     question = "Gợi ý mâm cơm chay cho bốn người, kèm giá tiền."
     for scheme in ("light", "dark"):
-        with visit(browser, url, color_scheme=scheme) as page:
+        with open_page(browser, url, color_scheme=scheme) as page:
             ask(page, question)
             wait(page)
             assert page.evaluate(CONTRAST) == []
             page.set_viewport_size({"width": 1180, "height": 1250})
             page.screenshot(path=tmp_path / f"rich-{scheme}.png")
-        with visit(browser, url, color_scheme=scheme, viewport={"width": 320, "height": 640}) as page:
+        with open_page(browser, url, color_scheme=scheme, viewport={"width": 320, "height": 640}) as page:
             ask(page, question)
             wait(page)
             assert page.evaluate("document.querySelector('#main').scrollWidth") <= 320
@@ -429,14 +431,14 @@ def test_a_rich_answer(browser: Browser, chat: ScriptedChat, url: str, tmp_path:
     assert json.dumps(chat.bodies[0]["messages"]) == json.dumps([{"role": "user", "content": question}])
 
 
-def test_turns_alternate(browser: Browser, chat: ScriptedChat, url: str) -> None:
-    """Also after questions that nobody answered, or with thoughts only."""
+def test_roles_alternate(browser: Browser, chat: ScriptedChat, url: str) -> None:
+    """Roles alternate, also after a failed request and an answer with reasoning only."""
     chat.replies += [
         Reply(status=500, error={}),
-        Reply([piece(reasoning="Hừm"), piece(finish="length"), DONE]),
+        Reply([chunk(reasoning="Hừm"), chunk(finish="length"), DONE]),
     ]
-    chat.replies.append(whole("Đây."))
-    with visit(browser, url, errors=["500"]) as page:
+    chat.replies.append(complete("Đây."))
+    with open_page(browser, url, errors=["500"]) as page:
         for question in ("một", "hai", "ba"):
             ask(page, question)
             wait(page)

@@ -1,4 +1,4 @@
-"""runtime/server/page/markdown.js, in a browser."""
+"""runtime/server/page/markdown.js in a browser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
 
-from browser import chromium, visit
+from browser import chromium, open_page
 from scripted_chat import ScriptedChat
 from uvicorn_thread import running
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with running(ScriptedChat().app) as url, chromium() as browser, visit(browser, url) as page:
+    with running(ScriptedChat().app) as url, chromium() as browser, open_page(browser, url) as page:
         yield page
 
 
@@ -75,26 +75,26 @@ LINKS = {
 }
 
 
-def test_markdown(page: Page) -> None:
+def test_markdown_whole_and_streamed(page: Page) -> None:
     anchors = {
         name: f'<a href="{address}" title="{address}" target="_blank" rel="noopener noreferrer nofollow">'
         for name, address in LINKS.items()
     }
     for source, expected in MARKDOWN:
-        made = page.evaluate(
+        rendered = page.evaluate(
             """async (text) => {
             const {render} = await import('/page/markdown.js');
             const whole = document.createElement('div');
             render(whole, text);
-            const grown = document.createElement('div');  // as it streams
-            for (let i = 1; i <= text.length; i++) render(grown, text.slice(0, i));
-            return [whole.innerHTML, grown.innerHTML];
+            const streamed = document.createElement('div');
+            for (let i = 1; i <= text.length; i++) render(streamed, text.slice(0, i));
+            return [whole.innerHTML, streamed.innerHTML];
         }""",
             source,
         )
         for name, anchor in anchors.items():
             expected = expected.replace(f"{{{name}}}", anchor)
-        assert made == [expected, expected], source
+        assert rendered == [expected, expected], source
 
 
 @pytest.mark.parametrize(
@@ -124,22 +124,22 @@ def test_markdown(page: Page) -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_no_text_is_slow(page: Page, text: str) -> None:
-    seconds, deepest = page.evaluate(
+def test_hostile_text_renders_quickly_and_flat(page: Page, text: str) -> None:
+    seconds, depth = page.evaluate(
         """async (text) => {
         const {render} = await import('/page/markdown.js');
         const element = document.createElement('div');
         const start = performance.now();
         render(element, text);
-        let deepest = 0;
+        let max = 0;
         for (const leaf of element.querySelectorAll('*')) {
           let depth = 0;
           for (let e = leaf; e !== element; e = e.parentElement) depth++;
-          deepest = Math.max(deepest, depth);
+          max = Math.max(max, depth);
         }
-        return [(performance.now() - start) / 1000, deepest];
+        return [(performance.now() - start) / 1000, max];
     }""",
         text,
     )
     assert seconds < 10
-    assert deepest < 40
+    assert depth < 40

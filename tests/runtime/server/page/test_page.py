@@ -1,4 +1,4 @@
-"""The chat page's files: what is served, and how. test_page_browser.py looks at the page in a browser."""
+"""The chat page's files: their contents and headers. test_page_browser.py tests the page in a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 class Elements(HTMLParser):
-    """(tag, attributes, text) of all elements. Fails on what is not closed, or closed twice."""
+    """Parses all elements as (tag, attributes, text). Asserts that each one is closed exactly once."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Elements(HTMLParser):
         assert not self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"twice the same attribute: {attrs}"
+        assert len(dict(attrs)) == len(attrs), f"duplicate attribute: {attrs}"
         self.found.append((tag, dict(attrs), []))
         if tag not in VOID or (tag in ("use", "path") and not self.get_starttag_text().endswith("/>")):
             self._open.append(len(self.found) - 1)
@@ -59,12 +59,12 @@ class Elements(HTMLParser):
 ELEMENTS = Elements(SOURCES[page.INDEX]).found
 
 
-def test_the_list_is_the_folder() -> None:
+def test_the_list_of_files_matches_the_folder() -> None:
     assert sorted(page.FILES) == sorted(entry.name for entry in FOLDER.iterdir())
 
 
 @pytest.mark.parametrize(("path", "name"), ADDRESSES)
-def test_a_file(client: httpx.Client, path: str, name: str) -> None:
+def test_each_file_is_served(client: httpx.Client, path: str, name: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200 and answer.text == SOURCES[name]
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
@@ -75,7 +75,7 @@ def test_a_file(client: httpx.Client, path: str, name: str) -> None:
     assert head.headers["etag"] == answer.headers["etag"]
 
 
-def test_headers(client: httpx.Client) -> None:
+def test_security_headers(client: httpx.Client) -> None:
     headers = client.get("/").headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'" and policy["frame-ancestors"] == "'none'"
@@ -86,7 +86,7 @@ def test_headers(client: httpx.Client) -> None:
     assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_cached_until_it_changes(client: httpx.Client) -> None:
+def test_files_are_cached_until_they_change(client: httpx.Client) -> None:
     first = client.get("/page/app.js")
     assert first.headers["cache-control"] == "no-cache"
     tag = first.headers["etag"]
@@ -108,35 +108,35 @@ def test_cached_until_it_changes(client: httpx.Client) -> None:
         "/page/..%2ferrors.py",
     ],
 )
-def test_nothing_else(client: httpx.Client, path: str) -> None:
+def test_other_files_are_not_served(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code in (401, 404) and "error" in answer.json()
 
 
-def test_only_read(client: httpx.Client) -> None:
+def test_only_get_and_head_are_allowed(client: httpx.Client) -> None:
     key = {"authorization": "Bearer khong-can-cho-trang"}
     assert client.post("/", headers=key, json={}).status_code == 405
     assert client.post("/page/app.js", headers=key, json={}).status_code == 405
 
 
-def test_off(client: httpx.Client) -> None:
+def test_the_page_can_be_disabled(client: httpx.Client) -> None:
     with serving(page=False) as url:
         assert httpx.get(url).status_code == 404
         assert httpx.get(f"{url}/page/app.js").status_code == 404
 
 
-def test_not_in_the_api(client: httpx.Client) -> None:
+def test_the_page_is_not_in_openapi(client: httpx.Client) -> None:
     key = {"authorization": "Bearer khong-can-cho-trang"}
     assert not any(
         path.startswith("/page") for path in client.get("/openapi.json", headers=key).json()["paths"]
     )
 
 
-def test_references() -> None:
-    """Each file is reached from the page, and whatever the page names is there."""
-    reached, waiting = set(), [page.INDEX]
-    while waiting:
-        name = waiting.pop()
+def test_references_are_complete() -> None:
+    """The page references every file, directly or indirectly, and every referenced file exists."""
+    reached, pending = set(), [page.INDEX]
+    while pending:
+        name = pending.pop()
         reached.add(name)
         if name.endswith(".js"):
             names = re.findall(r'(?:from|import) "\./([^"]+)"', SOURCES[name])
@@ -146,18 +146,18 @@ def test_references() -> None:
         else:
             names = []
         assert set(names) <= set(page.FILES)
-        waiting += set(names) - reached
+        pending += set(names) - reached
     assert reached == set(page.FILES)
 
 
-def test_nothing_from_elsewhere() -> None:
+def test_nothing_is_loaded_from_other_servers() -> None:
     for name, source in SOURCES.items():
         addresses = set(re.findall(r"""(?:https?:)?//[\w.-]+\.\w+[^\s"']*""", source))
         assert addresses <= {"http://www.w3.org/2000/svg"}, name
         assert "@import" not in source and "url(" not in source
 
 
-def test_no_way_for_text_to_become_markup() -> None:
+def test_scripts_do_not_parse_text_as_markup() -> None:
     for name, source in SOURCES.items():
         if name.endswith(".js"):
             found = re.search(
@@ -168,13 +168,15 @@ def test_no_way_for_text_to_become_markup() -> None:
             assert found is None, f"{name}: {found}"
 
 
-def test_the_document() -> None:
+def test_the_document_is_well_formed_and_accessible() -> None:
     ids = [attrs["id"] for _, attrs, _ in ELEMENTS if "id" in attrs]
     assert len(ids) == len(set(ids))
     tags = [tag for tag, _, _ in ELEMENTS]
     assert tags.count("main") == tags.count("h1") == tags.count("title") == 1
     for tag, attrs, text in ELEMENTS:
-        assert not any(name.startswith("on") or name == "style" for name in attrs), "the policy forbids it"
+        assert not any(name.startswith("on") or name == "style" for name in attrs), (
+            "the content security policy forbids inline code"
+        )
         assert tag != "style" and (tag != "script" or (attrs["src"] and not text))
         for name in ("for", "aria-labelledby", "aria-describedby", "aria-controls"):
             assert set(attrs.get(name, "").split()) <= set(ids)
@@ -185,12 +187,12 @@ def test_the_document() -> None:
             classes = attrs.get("class", "").split()
             if ("icon" in classes or "round" in classes) and "delete" not in classes:
                 assert attrs["aria-label"]
-    wanted = {f'$("{name}")' for name in ids}
+    known = {f'$("{name}")' for name in ids}
     scripts = "".join(source for name, source in SOURCES.items() if name.endswith(".js"))
-    assert set(re.findall(r'\$\("[\w-]+"\)', scripts)) <= wanted
+    assert set(re.findall(r'\$\("[\w-]+"\)', scripts)) <= known
 
 
-def test_every_text_has_its_english() -> None:
+def test_every_text_has_an_english_translation() -> None:
     source = re.sub(r"^\s*//.*$", "", SOURCES["english.js"], flags=re.MULTILINE)
     literal = source[source.index("{") : source.rindex("}") + 1]
     english = json.loads(re.sub(r",\s*}", "}", literal))
@@ -208,7 +210,7 @@ def test_every_text_has_its_english() -> None:
         assert sorted(re.findall(r"\{\w+\}", vietnamese)) == sorted(re.findall(r"\{\w+\}", translated))
 
 
-def test_short_lines() -> None:
+def test_lines_are_short() -> None:
     for name, source in SOURCES.items():
         if name.endswith(".js") and name != "english.js":
             assert max(map(len, source.splitlines())) <= 110, name

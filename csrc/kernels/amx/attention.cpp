@@ -1,0 +1,396 @@
+// Attention in bf16 tiles, one class for decode and prompts.
+//
+// Keys and values are kept in bfloat16, laid out as the tile unit reads B: pairs of neighbouring rows lie
+// interleaved, K as (head_dim / 2, kKvPageTokens, 2), then V as (kKvPageTokens / 2, head_dim, 2), head_dim
+// padded to a multiple of 32. So nothing is converted on the way: a page is 16 tile loads (head_dim 64), and
+// decoding runs at the speed of memory.
+//
+// 16 queries are the rows of A. Scores (queries x positions) leave the tile unit for the softmax, whose
+// weights come back as A for the product with V. For 16 queries and 64 positions of 64 elements the tile unit
+// needs 256 cycles and the softmax about 500: 64 vectors of 2^x, two of which go to one port pair in 9 to 10
+// operations. The scores of the next 16 queries are computed beside it.
+//
+// Pages of Q8_0 (kv_q8.h) are half of that to read, and become such a page in scratch, in L1 or L2, once for
+// all queries.
+//
+// The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating
+// point), so sums are hardly ever rescaled.
+#include "kernels/amx/functions.h"
+#include "kernels/amx/kv_q8.h"
+#include "kernels/amx/tiles.h"
+#include "kernels/avx512/zmm.h"
+
+namespace binhdan::amx {
+namespace {
+
+constexpr int kLanes = 16, kVectors = kKvPageTokens / kLanes;
+constexpr int64_t kScoreLine = kKvPageTokens * sizeof(float), kWeightLine = kKvPageTokens * sizeof(uint16_t);
+
+constexpr int64_t padded(int64_t n, int64_t to) {
+  return (n + to - 1) / to * to;
+}
+
+// A call with its state, in scratch. A tile is 16 queries: rows and heads in one count.
+struct Call {
+  const AttentionArgs& args;
+  int64_t queries, tiles;
+  int64_t width;      // head_dim, padded
+  float* scores;      // (2, 16, kKvPageTokens)
+  uint16_t* weights;  // (16, kKvPageTokens)
+  float* m;           // (tiles * 16)
+  float* l;           // (tiles * 16, 16), a sum for each lane
+  float* acc;         // (tiles, width / 16, 16, 16)
+  uint16_t* q;        // (tiles * 16, width)
+  uint16_t* page;     // (2, kKvPageTokens, width), for Q8_0
+
+  [[gnu::always_inline]] explicit Call(const AttentionArgs& of)
+      : args(of),
+        queries(of.rows * of.heads),
+        tiles(padded(queries, kTileRows) / kTileRows),
+        width(padded(of.head_dim, 32)),
+        scores(static_cast<float*>(of.scratch)),
+        weights(reinterpret_cast<uint16_t*>(scores + 2 * kTileRows * kKvPageTokens)),
+        m(reinterpret_cast<float*>(weights + kTileRows * kKvPageTokens)),
+        l(m + tiles * kTileRows),
+        acc(l + tiles * kTileRows * kLanes),
+        q(reinterpret_cast<uint16_t*>(acc + tiles * kTileRows * width)),
+        page(q + tiles * kTileRows * width) {}
+
+  float* scores_of(int64_t tile) const { return scores + tile % 2 * kTileRows * kKvPageTokens; }
+  float* acc_of(int64_t tile) const { return acc + tile * kTileRows * width; }
+  int64_t queries_of(int64_t tile) const {
+    const int64_t left = queries - tile * kTileRows;
+    return left < kTileRows ? left : kTileRows;
+  }
+  // How many positions of the page a query sees, if that is between 0 and kKvPageTokens.
+  int64_t seen(int64_t query, int64_t page) const {
+    return args.visible + query / args.heads - page * kKvPageTokens;
+  }
+  bool sees(int64_t tile, int64_t page) const {
+    return seen(tile * kTileRows + queries_of(tile) - 1, page) > 0;
+  }
+};
+
+// Nearest even; what is denormal becomes zero.
+BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t width) {
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const __m512 x = _mm512_maskz_loadu_ps(lane_mask(n - i), src + i);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i),
+                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
+  }
+}
+
+// The next page, fetched a few lines at a time beside the work on this one. All at once they would fill the
+// line buffers, and this page's loads would wait behind them. Into L2: L1 has better use for its room.
+struct Ahead {
+  static constexpr int64_t kLine = 64;
+  const char *at = nullptr, *end = nullptr;
+
+  [[gnu::always_inline]] void fetch(int64_t lines) {
+    const char* stop = end - at < lines * kLine ? end : at + lines * kLine;
+    for (; at < stop; at += kLine) _mm_prefetch(at, _MM_HINT_T1);
+  }
+};
+
+// ---- tiles ------------------------------------------------------------------------------------------------
+
+// Lines fetched ahead for a tile of B: half of what it is itself, as the softmax fetches the other half.
+constexpr int64_t kTileAhead = 8;
+
+// Four sums of neighbouring columns (or the first two) += A B, A 16 x 32.
+template <int N>
+BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, int64_t b_line, Ahead& ahead) {
+  _tile_loadd(4, a, a_line);
+  _tile_loadd(6, b, b_line);
+  _tile_dpbf16ps(0, 4, 6);
+  ahead.fetch(kTileAhead);
+  _tile_loadd(6, b + 32, b_line);
+  _tile_dpbf16ps(1, 4, 6);
+  ahead.fetch(kTileAhead);
+  if constexpr (N == 4) {
+    _tile_loadd(6, b + 64, b_line);
+    _tile_dpbf16ps(2, 4, 6);
+    ahead.fetch(kTileAhead);
+    _tile_loadd(6, b + 96, b_line);
+    _tile_dpbf16ps(3, 4, 6);
+    ahead.fetch(kTileAhead);
+  }
+}
+
+// scores = q K
+BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page, Ahead& ahead) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  const uint16_t* q = call.q + tile * kTileRows * call.width;
+  for (int64_t d = 0; d < call.width; d += 32)
+    multiply<4>(q + d, call.width * 2, page + d * kKvPageTokens, kKvPageTokens * 4, ahead);
+  float* scores = call.scores_of(tile);
+  _tile_stored(0, scores, kScoreLine);
+  _tile_stored(1, scores + 16, kScoreLine);
+  _tile_stored(2, scores + 32, kScoreLine);
+  _tile_stored(3, scores + 48, kScoreLine);
+}
+
+// acc += weights V for N tiles of columns, the first `v`; acc = where it is the first page.
+template <int N>
+BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uint16_t* v, int64_t width,
+                                  bool first, Ahead& ahead) {
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (N == 4) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+  } else {
+    _tile_loadd(0, acc, kTileLine);
+    _tile_loadd(1, acc + 256, kTileLine);
+    if constexpr (N == 4) {
+      _tile_loadd(2, acc + 512, kTileLine);
+      _tile_loadd(3, acc + 768, kTileLine);
+    }
+  }
+  multiply<N>(weights, kWeightLine, v, width * 4, ahead);
+  multiply<N>(weights + 32, kWeightLine, v + 32 * width, width * 4, ahead);
+  _tile_stored(0, acc, kTileLine);
+  _tile_stored(1, acc + 256, kTileLine);
+  if constexpr (N == 4) {
+    _tile_stored(2, acc + 512, kTileLine);
+    _tile_stored(3, acc + 768, kTileLine);
+  }
+}
+
+BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* page, bool first,
+                               Ahead& ahead) {
+  float* acc = call.acc_of(tile);
+  const uint16_t* v = page + call.width * kKvPageTokens;
+  int64_t d = 0;
+  for (; d + 64 <= call.width; d += 64)
+    value_columns<4>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first, ahead);
+  if (d < call.width)
+    value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first, ahead);
+}
+
+// ---- softmax ----------------------------------------------------------------------------------------------
+
+// 2^x with a relative error of 1e-4, below the half ulp of bfloat16 (2e-3): x = n + r, n from the addition of
+// 1.5 2^23, 2^r a polynomial. 2^-126 for what is less.
+BINHDAN_INLINE __m512 exp2_lanes(__m512 x) {
+  const __m512 shifter = _mm512_set1_ps(0x1.8p23f);
+  x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);  // in this order it keeps NaN
+  const __m512 shifted = _mm512_add_ps(x, shifter);
+  const __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, shifter));
+  __m512 p = _mm512_set1_ps(0x1.c3f76p-5f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.f0de1ap-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62f31ap-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fff692p-1f));
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
+}
+
+// Lane i of the result: the greatest lane of row[i]. Halves the vectors and doubles what each of them holds.
+BINHDAN_INLINE __m512 max_of_rows(__m512 (&row)[kTileRows]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    row[i] = _mm512_max_ps(_mm512_shuffle_f32x4(row[i], row[i + 8], 0x44),
+                           _mm512_shuffle_f32x4(row[i], row[i + 8], 0xee));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    row[i] = _mm512_max_ps(_mm512_shuffle_f32x4(row[i], row[i + 4], 0x88),
+                           _mm512_shuffle_f32x4(row[i], row[i + 4], 0xdd));
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i)
+    row[i] = _mm512_max_ps(_mm512_shuffle_ps(row[i], row[i + 2], 0x44),
+                           _mm512_shuffle_ps(row[i], row[i + 2], 0xee));
+  row[0] = _mm512_max_ps(_mm512_shuffle_ps(row[0], row[1], 0x88), _mm512_shuffle_ps(row[0], row[1], 0xdd));
+  // 128-bit parts hold rows 0, 8, 4 and 12 on, and in each of them elements are rows 0, 2, 1 and 3 of these.
+  const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  return _mm512_permutexvar_ps(order, row[0]);
+}
+
+// The reference of a tile's queries rose from `before` to `now` in these lanes.
+static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 before, __m512 now) {
+  alignas(64) float keep[kTileRows];
+  _mm512_store_ps(keep, _mm512_scalef_ps(_mm512_set1_ps(1.0f), _mm512_sub_ps(before, now)));
+  for (int i = 0; i < kTileRows; ++i) {
+    if (!(lanes >> i & 1)) continue;
+    const __m512 factor = _mm512_set1_ps(keep[i]);
+    float* l = call.l + (tile * kTileRows + i) * kLanes;
+    _mm512_store_ps(l, _mm512_mul_ps(_mm512_load_ps(l), factor));
+    for (int64_t d = 0; d < call.width; d += kLanes) {
+      float* acc = call.acc_of(tile) + d * kTileRows + i * kLanes;
+      _mm512_store_ps(acc, _mm512_mul_ps(_mm512_load_ps(acc), factor));
+    }
+  }
+}
+
+// Turns a tile's scores into weights. kMasked: not all of its queries see the whole page.
+template <bool kMasked>
+BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, Ahead& ahead) {
+  const float* scores = call.scores_of(tile);
+  const int64_t count = call.queries_of(tile);
+  const bool first = page == 0;
+  const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
+  const auto load = [&](int64_t i, int vector) __attribute__((always_inline)) {
+    return _mm512_load_ps(scores + i * kKvPageTokens + vector * kLanes);
+  };
+  const auto seen = [&](int64_t i, int vector) __attribute__((always_inline)) {
+    return lane_mask(call.seen(tile * kTileRows + i, page) - vector * kLanes);
+  };
+  __m512 tops[kTileRows];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i) {
+    __m512 v[kVectors];
+#pragma GCC unroll 4
+    for (int t = 0; t < kVectors; ++t) {
+      v[t] = load(i, t);
+      if constexpr (kMasked) v[t] = _mm512_mask_blend_ps(seen(i, t), lowest, v[t]);
+    }
+    tops[i] = _mm512_max_ps(_mm512_max_ps(v[0], v[1]), _mm512_max_ps(v[2], v[3]));
+  }
+  const __m512 top = max_of_rows(tops);
+  float* m = call.m + tile * kTileRows;
+  const __m512 before = first ? lowest : _mm512_load_ps(m);
+  const __mmask16 risen =
+      _mm512_mask_cmp_ps_mask(lane_mask(count), top, _mm512_add_ps(before, _mm512_set1_ps(8.0f)), _CMP_GT_OQ);
+  const __m512 now = _mm512_mask_roundscale_ps(before, risen, top, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+  _mm512_store_ps(m, now);
+  if (risen && !first) rescale(call, tile, risen, before, now);
+
+  const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80));
+  const int64_t row_ahead = (2 * call.width + count - 1) / count;
+  for (int64_t i = 0; i < count; ++i) {
+    ahead.fetch(row_ahead);
+    const __m512 reference = _mm512_set1_ps(m[i]);
+    __m512 p[kVectors];
+#pragma GCC unroll 4
+    for (int t = 0; t < kVectors; ++t) {
+      p[t] = exp2_lanes(_mm512_sub_ps(load(i, t), reference));
+      if constexpr (kMasked) p[t] = _mm512_maskz_mov_ps(seen(i, t), p[t]);
+    }
+    const __m512bh low = _mm512_cvtne2ps_pbh(p[1], p[0]), high = _mm512_cvtne2ps_pbh(p[3], p[2]);
+    uint16_t* weights = call.weights + i * kKvPageTokens;
+    _mm512_store_si512(weights, reinterpret_cast<__m512i>(low));
+    _mm512_store_si512(weights + 32, reinterpret_cast<__m512i>(high));
+    // The weights as rounded are summed, so that the rounding of a great one cancels out.
+    float* l = call.l + (tile * kTileRows + i) * kLanes;
+    const __m512 sum = _mm512_dpbf16_ps(first ? _mm512_setzero_ps() : _mm512_load_ps(l), low, ones);
+    _mm512_store_ps(l, _mm512_dpbf16_ps(sum, high, ones));
+  }
+}
+
+// ---- a call -----------------------------------------------------------------------------------------------
+
+// Folds page number `index`, which lies at `page`, into a tile whose scores are there.
+BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t index, const uint16_t* page, Ahead& ahead) {
+  if (call.seen(tile * kTileRows, index) >= kKvPageTokens)
+    softmax_tile<false>(call, tile, index, ahead);
+  else
+    softmax_tile<true>(call, tile, index, ahead);
+  stores_end_here();
+  value_tile(call, tile, page, index == 0, ahead);
+}
+
+// The scores of a tile are computed before the softmax of the one before it, so that they run side by side.
+BINHDAN_INLINE void fold_page(const Call& call, int64_t index, const uint16_t* page, Ahead& ahead) {
+  int64_t ready = -1;  // the tile whose scores are there
+  for (int64_t tile = 0; tile < call.tiles; ++tile) {
+    if (!call.sees(tile, index)) continue;
+    score_tile(call, tile, page, ahead);
+    if (ready >= 0) fold(call, ready, index, page, ahead);
+    ready = tile;
+  }
+  fold(call, ready, index, page, ahead);
+}
+
+BINHDAN_INLINE void take_queries(const Call& call) {
+  const AttentionArgs& args = call.args;
+  for (int64_t i = 0; i < call.queries; ++i)
+    to_bf16(call.q + i * call.width, args.q + i / args.heads * args.q_stride + i % args.heads * args.head_dim,
+            args.head_dim, call.width);
+  for (int64_t i = call.queries * call.width; i < call.tiles * kTileRows * call.width; ++i) call.q[i] = 0;
+}
+
+BINHDAN_INLINE void give_sums(const Call& call) {
+  const AttentionArgs& args = call.args;
+  for (int64_t i = 0; i < call.queries; ++i) {
+    const bool seen = call.seen(i, 0) > 0;
+    args.m[i] = seen ? call.m[i] : -__builtin_inff();
+    args.l[i] = seen ? _mm512_reduce_add_ps(_mm512_load_ps(call.l + i * kLanes)) : 0.0f;
+    const float* acc = call.acc_of(i / kTileRows) + i % kTileRows * kLanes;
+    for (int64_t d = 0; d < args.head_dim; d += kLanes)
+      _mm512_mask_storeu_ps(args.acc + i * args.head_dim + d, lane_mask(args.head_dim - d),
+                            seen ? _mm512_load_ps(acc + d * kTileRows) : _mm512_setzero_ps());
+  }
+}
+
+template <KvType type>
+BINHDAN_INLINE void run(const AttentionArgs& args) {
+  const Call call(args);
+  take_queries(call);
+  stores_end_here();
+  configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
+  for (int64_t index = 0; index < kSplitPages && call.sees(call.tiles - 1, index); ++index) {
+    const void *page = args.pages[index], *next = args.pages[index + 1];
+    Ahead ahead;
+    if constexpr (type == KvType::q8_0) {
+      unpack_page(call.page, page, next ? next : page, args.head_dim);  // fetches the next one itself
+      stores_end_here();
+      fold_page(call, index, call.page, ahead);
+    } else {
+      const auto* lines = static_cast<const char*>(next);
+      if (lines) ahead = {lines, lines + call.width * kKvPageTokens * 4};
+      fold_page(call, index, static_cast<const uint16_t*>(page), ahead);
+    }
+  }
+  give_sums(call);
+}
+
+}  // namespace
+
+size_t attention_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  const int64_t queries = padded(rows * heads, kTileRows), width = padded(head_dim, 32);
+  const int64_t floats = (2 * kTileRows + kTileRows / 2) * kKvPageTokens + queries * (1 + kLanes + width);
+  return static_cast<size_t>(floats) * sizeof(float) +
+         static_cast<size_t>(queries * width) * sizeof(uint16_t);
+}
+
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
+  const auto page = static_cast<size_t>(2 * padded(head_dim, 32) * kKvPageTokens) * sizeof(uint16_t);
+  return attention_scratch_size(rows, heads, head_dim) + page;
+}
+
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k) {
+  auto* keys = static_cast<uint16_t*>(page);
+  alignas(64) uint16_t pairs[kLanes];
+  for (int64_t d = 0; d < head_dim; d += kLanes) {
+    const int64_t n = head_dim - d < kLanes ? head_dim - d : kLanes;
+    to_bf16(pairs, k + d, n, kLanes);
+    for (int64_t i = 0; i < n; i += 2)
+      __builtin_memcpy(keys + (d + i) * kKvPageTokens + token * 2, pairs + i, 4);
+  }
+}
+
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
+  const int64_t width = padded(head_dim, 32);
+  auto* values = static_cast<uint16_t*>(page) + width * kKvPageTokens;
+  alignas(64) uint16_t part[kLanes];
+  for (int64_t d = 0; d < head_dim; d += kLanes) {
+    const int64_t n = head_dim - d < kLanes ? head_dim - d : kLanes;
+    to_bf16(part, v + d, n, kLanes);
+    uint16_t* value = values + (token / 2 * width + d) * 2 + token % 2;
+    for (int64_t i = 0; i < n; ++i) value[2 * i] = part[i];
+  }
+}
+
+void attention(const AttentionArgs& args) {
+  run<KvType::f16>(args);
+}
+
+void attention_q8(const AttentionArgs& args) {
+  run<KvType::q8_0>(args);
+}
+
+}  // namespace binhdan::amx

@@ -1,0 +1,48 @@
+// Private to the avx2 table: what its files give to table_avx2.cpp, and a few helpers that they share.
+//
+// These files are compiled with -mavx2 -mfma -mf16c -mbmi2, so nothing in them may leave a symbol that the
+// linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
+// library that is a template or inline is called.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/codec.h"
+#include "kernels/kernels.h"
+#include "kernels/panels.h"
+
+namespace binhdan::avx2 {
+
+// Types that have panels, q8 activations.
+template <DType type>
+void matmul(const MatmulArgs& args);
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
+
+// Types read where they lie in the file, with float32 activations. n: elements, as for DecodeRow of codec.h.
+void decode_f32(float* dst, const void* src, int64_t n);
+void decode_f16(float* dst, const void* src, int64_t n);
+void decode_bf16(float* dst, const void* src, int64_t n);
+void matmul_f32(const MatmulArgs& args);
+void matmul_f16(const MatmulArgs& args);
+void matmul_bf16(const MatmulArgs& args);
+size_t matmul_rows_scratch(int64_t rows, int64_t cols, int64_t m);
+
+bool supported(const CpuFeatures& cpu);
+void quantize_f32(void* dst, const float* x, int64_t n);
+void quantize_q8(void* dst, const float* x, int64_t n);
+void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);
+void rope(float* x, const float* cos_sin, int64_t dim, bool neox);
+void silu_mul(float* gate, const float* up, int64_t n);
+void add(float* x, const float* y, int64_t n);
+void scale(float* x, float factor, int64_t n);
+void to_f16(uint16_t* dst, const float* src, int64_t n);
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k);
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v);
+void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
+int64_t peak_q8(int64_t rounds);
+int64_t peak_f32(int64_t rounds);
+
+}  // namespace binhdan::avx2

@@ -1,0 +1,228 @@
+// Panels in 256-bit registers: half a panel's rows (8 lanes of four columns) at a time. A kernel sees blocks
+// of 32 columns, either where they lie (PackedBlocks) or decoded to bytes and floats in memory
+// (DecodedBlocks):
+//
+//   codes(b, g, half)     columns 4 g .. 4 g + 3 of rows 8 half .. 8 half + 7, a byte each
+//   scale(b, part, half)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales hold 16
+//   min(b, part, half)    m_w, where kMins
+//
+// Codes are unsigned and kOffset too large, but signed and as they are where kSigned. `Dot` says which of
+// both a signed type shall be: with Dot::kUnsigned it is 128 too large.
+//
+// Bits move within bytes by 16-bit shifts and masks: 2 operations for each field of a code, on any vector
+// port but for the shifts (p01 on Intel since Skylake).
+#pragma once
+#include "kernels/avx2/ymm.h"
+#include "kernels/codec.h"
+#include "kernels/panels.h"
+
+namespace binhdan {
+namespace {
+
+BINHDAN_INLINE __m256i every_byte(int value) {
+  return _mm256_set1_epi8(static_cast<char>(value));
+}
+
+// `width` bits of each byte, moved from bit `from` to bit `to`.
+BINHDAN_INLINE __m256i move_bits(__m256i bytes, int width, int from, int to) {
+  const __m256i moved = from > to ? _mm256_srli_epi16(bytes, from - to) : _mm256_slli_epi16(bytes, to - from);
+  return _mm256_and_si256(moved, every_byte(((1 << width) - 1) << to));
+}
+
+// ---- codes: group g of rows row .. row + 7 ----------------------------------------------------------------
+
+BINHDAN_INLINE __m256i nibbles(const CodeBytes* planes, int g, int row) {
+  return move_bits(load_bytes(planes[g % 4][row]), 4, g / 4 * 4, 0);
+}
+BINHDAN_INLINE __m256i two_bits(const CodeBytes* planes, int g, int row, int to) {
+  return move_bits(load_bytes(planes[g / 4][row]), 2, g % 4 * 2, to);
+}
+BINHDAN_INLINE __m256i one_bit(const CodeBytes& plane, int g, int row, int to) {
+  return move_bits(load_bytes(plane[row]), 1, g, to);
+}
+
+BINHDAN_INLINE __m256i unpack(const Codes8& codes, int g, int row) {
+  return load_bytes(codes.low[g][row]);
+}
+BINHDAN_INLINE __m256i unpack(const Codes4& codes, int g, int row) {
+  return nibbles(codes.low, g, row);
+}
+BINHDAN_INLINE __m256i unpack(const Codes5& codes, int g, int row) {
+  return _mm256_or_si256(nibbles(codes.low, g, row), one_bit(codes.high, g, row, 4));
+}
+BINHDAN_INLINE __m256i unpack(const Codes6& codes, int g, int row) {
+  return _mm256_or_si256(nibbles(codes.low, g, row), two_bits(codes.high, g, row, 4));
+}
+BINHDAN_INLINE __m256i unpack(const Codes2& codes, int g, int row) {
+  return two_bits(codes.low, g, row, 0);
+}
+BINHDAN_INLINE __m256i unpack(const Codes3& codes, int g, int row) {
+  return _mm256_or_si256(two_bits(codes.low, g, row, 0), one_bit(codes.high, g, row, 2));
+}
+
+// kIQ4Values, in both halves of the register.
+BINHDAN_INLINE __m256i iq4_values() {
+  return _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
+}
+
+// ---- scales of rows row .. row + 7 ------------------------------------------------------------------------
+
+BINHDAN_INLINE __m256i load_integers(const uint8_t* src) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src)));
+}
+BINHDAN_INLINE __m256i load_integers(const int8_t* src) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src)));
+}
+BINHDAN_INLINE __m256 times_f16(const uint16_t* f16, __m256i integers) {
+  return _mm256_mul_ps(load_f16(f16), _mm256_cvtepi32_ps(integers));
+}
+BINHDAN_INLINE __m256 negative(__m256 x) {
+  return _mm256_xor_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const PanelD<C>& p, int, int, int row) {
+  return load_f16(p.d + row);
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const PanelDM<C>& p, int, int, int row) {
+  return load_f16(p.d + row);
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel32<C>& p, int block, int, int row) {
+  return times_f16(p.d + row, load_integers(p.scales[block] + row));
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel32M<C>& p, int block, int, int row) {
+  return times_f16(p.d + row, load_integers(p.scales[block] + row));
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel16<C>& p, int block, int part, int row) {
+  return times_f16(p.d + row, load_integers(p.scales[block][part] + row));
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel16M<C>& p, int block, int part, int row) {
+  const __m256i both = load_integers(p.scales[block][part] + row);
+  return times_f16(p.d + row, _mm256_and_si256(both, _mm256_set1_epi32(15)));
+}
+
+template <class C>
+BINHDAN_INLINE __m256 min_of(const PanelDM<C>& p, int, int, int row) {
+  return load_f16(p.m + row);
+}
+template <class C>
+BINHDAN_INLINE __m256 min_of(const SuperPanel32M<C>& p, int block, int, int row) {
+  return negative(times_f16(p.dmin + row, load_integers(p.mins[block] + row)));
+}
+template <class C>
+BINHDAN_INLINE __m256 min_of(const SuperPanel16M<C>& p, int block, int part, int row) {
+  const __m256i both = load_integers(p.scales[block][part] + row);
+  return negative(times_f16(p.dmin + row, _mm256_srli_epi32(both, 4)));
+}
+
+// ---- blocks -----------------------------------------------------------------------------------------------
+
+// What a product has to know of blocks, packed or decoded.
+template <int scales, bool mins, bool is_signed, int offset, int greatest>
+struct BlockTraits {
+  static constexpr int kScales = scales;
+  static constexpr bool kMins = mins, kSigned = is_signed;
+  static constexpr int kOffset = offset;
+  static constexpr int kGreatest = greatest;  // code, where unsigned
+};
+
+template <DType type>
+constexpr bool kIQ4 = type == DType::iq4_nl || type == DType::iq4_xs;
+template <DType type>
+constexpr bool kSignedType = kIQ4<type> || type == DType::q8_0;
+template <DType type>
+using Panel = typename PanelOf<type>::Panel;
+
+template <DType type, class Dot>
+using TraitsOf = BlockTraits<Panel<type>::kScales, Panel<type>::kMins, kSignedType<type> && !Dot::kUnsigned,
+                             kSignedType<type> && Dot::kUnsigned ? 128 : PanelOf<type>::kOffset,
+                             kSignedType<type> ? 255 : (1 << Panel<type>::Codes::kBits) - 1>;
+
+// A row of panels.
+template <DType type, class Dot>
+struct PackedBlocks : TraitsOf<type, Dot> {
+  using Panel = typename PanelOf<type>::Panel;
+  using Traits = TraitsOf<type, Dot>;
+  static constexpr bool kFromMemory = true;
+  const Panel* panels;
+
+  [[gnu::always_inline]] explicit PackedBlocks(const void* weights, int64_t row, int64_t cols)
+      : panels(static_cast<const Panel*>(weights) + row / kPanelRows * (cols / (32 * Panel::kBlocks))) {}
+
+  [[gnu::always_inline]] static int in_panel(int64_t b) { return static_cast<int>(b % Panel::kBlocks); }
+  [[gnu::always_inline]] const Panel& panel(int64_t b) const { return panels[b / Panel::kBlocks]; }
+
+  [[gnu::always_inline]] __m256i codes(int64_t b, int g, int half) const {
+    __m256i codes;
+    if constexpr (Panel::kBlocks == 1)
+      codes = unpack(panel(b).codes, g, 8 * half);
+    else
+      codes = unpack(panel(b).codes[in_panel(b)], g, 8 * half);
+    if constexpr (kIQ4<type>) {
+      const __m256i values = iq4_values();
+      return _mm256_shuffle_epi8(Dot::kUnsigned ? _mm256_xor_si256(values, every_byte(0x80)) : values, codes);
+    }
+    return kSignedType<type> && Dot::kUnsigned ? _mm256_xor_si256(codes, every_byte(0x80)) : codes;
+  }
+  [[gnu::always_inline]] __m256 scale(int64_t b, int part, int half) const {
+    return scale_of(panel(b), in_panel(b), part, 8 * half);
+  }
+  [[gnu::always_inline]] __m256 min(int64_t b, int part, int half) const {
+    return min_of(panel(b), in_panel(b), part, 8 * half);
+  }
+  // Block b's share of the panels' bytes, for prefetching.
+  static constexpr int64_t kBytes = sizeof(Panel) / Panel::kBlocks;
+  [[gnu::always_inline]] const char* bytes(int64_t b) const {
+    return reinterpret_cast<const char*>(panels) + b * kBytes;
+  }
+};
+
+// One block as PackedBlocks gives it, in memory.
+template <class Traits>
+struct DecodedBlock {
+  uint8_t codes[8][kPanelRows][4];
+  float scale[Traits::kScales][kPanelRows];
+  float min[Traits::kMins ? Traits::kScales : 1][kPanelRows];  // unused without minimums
+
+  template <class Packed>
+  [[gnu::always_inline]] void decode(const Packed& from, int64_t b) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+#pragma GCC unroll 8
+      for (int g = 0; g < 8; ++g)
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes[g][8 * half]), from.codes(b, g, half));
+#pragma GCC unroll 2
+      for (int part = 0; part < Traits::kScales; ++part) {
+        _mm256_store_ps(scale[part] + 8 * half, from.scale(b, part, half));
+        if constexpr (Traits::kMins) _mm256_store_ps(min[part] + 8 * half, from.min(b, part, half));
+      }
+    }
+  }
+};
+
+template <class Traits>
+struct DecodedBlocks : Traits {
+  static constexpr bool kFromMemory = false;
+  const DecodedBlock<Traits>* blocks;
+
+  [[gnu::always_inline]] explicit DecodedBlocks(const DecodedBlock<Traits>* first) : blocks(first) {}
+
+  [[gnu::always_inline]] __m256i codes(int64_t b, int g, int half) const {
+    return load_bytes(blocks[b].codes[g][8 * half]);
+  }
+  [[gnu::always_inline]] __m256 scale(int64_t b, int part, int half) const {
+    return _mm256_load_ps(blocks[b].scale[part] + 8 * half);
+  }
+  [[gnu::always_inline]] __m256 min(int64_t b, int part, int half) const {
+    return _mm256_load_ps(blocks[b].min[part] + 8 * half);
+  }
+};
+
+}  // namespace
+}  // namespace binhdan

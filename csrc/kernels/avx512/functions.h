@@ -1,0 +1,34 @@
+// Private to the avx512vnni table: what its files give to table_avx512vnni.cpp, and to tables that inherit
+// it.
+//
+// These files are compiled with -mavx512f and more, so nothing in them may leave a symbol that the linker
+// could pick for another file: helpers are `static` and always inlined, and nothing of the standard library
+// that is a template or inline is called.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "kernels/panels.h"
+
+namespace binhdan::avx512 {
+
+// Types that have panels, q8 activations. Up to kFewRows rows of them read the panels once, at memory speed.
+inline constexpr int kFewRows = 8;
+template <DType type>
+void matmul(const MatmulArgs& args);
+template <DType type>
+size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
+
+void quantize_q8(void* dst, const float* x, int64_t n);
+void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);
+void silu_mul(float* gate, const float* up, int64_t n);
+void to_f16(uint16_t* dst, const float* src, int64_t n);
+void attention(const AttentionArgs& args);
+void attention_q8(const AttentionArgs& args);
+size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
+
+bool supported(const CpuFeatures& cpu);
+int64_t peak_q8(int64_t rounds);
+
+}  // namespace binhdan::avx512

@@ -1,0 +1,18 @@
+// vpdpbusd takes 5 cycles, on two ports where the core has both halves of its 512-bit units.
+#include <immintrin.h>
+
+#include "kernels/avx512/functions.h"
+#include "kernels/peak_chains.h"
+
+namespace binhdan::avx512 {
+
+int64_t peak_q8(int64_t rounds) {
+  constexpr int kChains = 12;
+  const __m512i b = _mm512_set1_epi8(1);
+  run_chains<kChains>(rounds, b, [&](__m512i sum, __m512i a) __attribute__((always_inline)) {
+    return _mm512_dpbusd_epi32(sum, a, b);
+  });
+  return rounds * kChains * 64;
+}
+
+}  // namespace binhdan::avx512

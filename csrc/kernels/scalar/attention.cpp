@@ -1,0 +1,93 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/half.h"
+#include "kernels/kv_q8.h"
+#include "kernels/scalar/functions.h"
+
+namespace binhdan::scalar {
+namespace {
+
+struct F16Elements {
+  const uint16_t *keys, *values;
+  int64_t dim;
+
+  F16Elements(const void* page, int64_t head_dim)
+      : keys(static_cast<const uint16_t*>(page)), values(keys + kKvPageTokens * head_dim), dim(head_dim) {}
+  float key(int64_t j, int64_t d) const { return f16_to_f32(keys[d * kKvPageTokens + j]); }
+  float value(int64_t j, int64_t d) const { return f16_to_f32(values[j * dim + d]); }
+};
+
+struct Q8Elements {
+  Q8Page<const int8_t, const uint16_t> page;
+
+  Q8Elements(const void* data, int64_t head_dim) : page(static_cast<const int8_t*>(data), head_dim) {}
+  static float scale(const uint16_t* scales, int64_t j, int64_t d) {
+    return f16_to_f32(scales[d / kKvBlock * kKvPageTokens + j]);
+  }
+  float key(int64_t j, int64_t d) const {
+    return static_cast<float>(page.keys[d * kKvPageTokens + j]) * scale(page.key_scales, j, d);
+  }
+  float value(int64_t j, int64_t d) const {
+    return static_cast<float>(page.values[j * page.width + d]) * scale(page.value_scales, j, d);
+  }
+};
+
+// One head folds the first n positions of a page.
+template <class Elements>
+void fold_page(const float* q, const Elements& page, int64_t n, int64_t dim, float& m, float& l, float* acc) {
+  float weight[kKvPageTokens] = {};  // first the scores
+  for (int64_t d = 0; d < dim; ++d)
+    for (int64_t j = 0; j < n; ++j) weight[j] += q[d] * page.key(j, d);
+
+  const float top = std::max(m, std::ceil(*std::max_element(weight, weight + n)));
+  const float keep = std::exp2(m - top);
+  m = top;
+  l *= keep;
+  for (int64_t d = 0; d < dim; ++d) acc[d] *= keep;
+  for (int64_t j = 0; j < n; ++j) {
+    const float p = std::exp2(weight[j] - m);
+    l += p;
+    for (int64_t d = 0; d < dim; ++d) acc[d] += p * page.value(j, d);
+  }
+}
+
+template <class Elements>
+void fold_all(const AttentionArgs& args) {
+  const int64_t dim = args.head_dim;
+  for (int64_t i = 0; i < args.rows; ++i) {
+    const int64_t seen = std::min<int64_t>(args.visible + i, kSplitTokens);
+    for (int64_t h = 0; h < args.heads; ++h) {
+      const int64_t at = i * args.heads + h;
+      args.m[at] = -std::numeric_limits<float>::infinity();
+      args.l[at] = 0;
+      std::fill_n(args.acc + at * dim, dim, 0.0f);
+      for (int64_t begin = 0; begin < seen; begin += kKvPageTokens)
+        fold_page(args.q + i * args.q_stride + h * dim, Elements(args.pages[begin / kKvPageTokens], dim),
+                  std::min<int64_t>(kKvPageTokens, seen - begin), dim, args.m[at], args.l[at],
+                  args.acc + at * dim);
+    }
+  }
+}
+
+}  // namespace
+
+void store_key(void* page, int64_t head_dim, int64_t token, const float* k) {
+  auto* keys = static_cast<uint16_t*>(page);
+  for (int64_t d = 0; d < head_dim; ++d) keys[d * kKvPageTokens + token] = f32_to_f16(k[d]);
+}
+
+void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
+  to_f16(static_cast<uint16_t*>(page) + (kKvPageTokens + token) * head_dim, v, head_dim);
+}
+
+void attention(const AttentionArgs& args) {
+  fold_all<F16Elements>(args);
+}
+
+void attention_q8(const AttentionArgs& args) {
+  fold_all<Q8Elements>(args);
+}
+
+}  // namespace binhdan::scalar

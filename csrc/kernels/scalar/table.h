@@ -1,0 +1,62 @@
+// The scalar table: portable C++, every kernel, the reference that other tables are tested against. A constant
+// that other tables copy and improve (kernels/table_builder.h).
+#pragma once
+#include "kernels/scalar/functions.h"
+#include "kernels/table_builder.h"
+
+namespace binhdan::scalar {
+
+template <DType type>
+consteval MatmulKernel decoded_kernel() {
+  return {.type = type,
+          .panel_rows = 1,
+          .few = Activation::f32,
+          .many = Activation::f32,
+          .one_class = true,
+          .packed_size = nullptr,
+          .pack = nullptr,
+          .get_row = get_row_decoded<type>,
+          .gemv = matmul_decoded<type>,
+          .gemm = matmul_decoded<type>,
+          .scratch_size = scratch_size_decoded};
+}
+
+template <DType type>
+consteval MatmulKernel panel_kernel() {
+  return {.type = type,
+          .panel_rows = kPanelRows,
+          .few = Activation::q8,
+          .many = Activation::q8,
+          .one_class = true,
+          .packed_size = packed_size<type>,
+          .pack = pack<type>,
+          .get_row = get_row<type>,
+          .gemv = matmul<type>,
+          .gemm = matmul<type>,
+          .scratch_size = nullptr};
+}
+
+consteval KernelTable table() {
+  KernelTable table{};
+  table.isa = "scalar";
+  table.supported = supported;
+  set(table, decoded_kernel<DType::f32>());
+  set(table, decoded_kernel<DType::f16>());
+  set(table, decoded_kernel<DType::bf16>());
+#define SET(type) set(table, panel_kernel<DType::type>());
+  BINHDAN_PANEL_TYPES(SET)
+#undef SET
+  table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
+  table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
+  table.rms_norm = rms_norm;
+  table.rope = rope;
+  table.silu_mul = silu_mul;
+  table.add = add;
+  table.scale = scale;
+  table.to_f16 = to_f16;
+  set(table, KvType::f16, {store_key, store_value, attention, attention, nullptr});
+  set(table, KvType::q8_0, {store_key_q8, store_value_q8, attention_q8, attention_q8, nullptr});
+  return table;
+}
+
+}  // namespace binhdan::scalar

@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "base/half.h"
+#include "kernels/scalar/dot.h"
+#include "kernels/scalar/functions.h"
+
+namespace binhdan::scalar {
+
+void quantize_f32(void* dst, const float* x, int64_t n) {
+  std::copy_n(x, n, static_cast<float*>(dst));
+}
+
+namespace {
+
+// Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low bits of the float: |x| < 2^22.
+int32_t round_to_even(float x) {
+  return std::bit_cast<int32_t>(x + 0x1.8p23f) - std::bit_cast<int32_t>(0x1.8p23f);
+}
+
+// The greatest |x|, not finite when one of them is not: the bits of magnitudes order like integers.
+float max_magnitude(const float (&x)[32]) {
+  uint32_t top = 0;
+  for (float v : x) top = std::max(top, std::bit_cast<uint32_t>(v) & 0x7fffffff);
+  return std::bit_cast<float>(top);
+}
+
+BlockQ8A quantize_block(const float (&x)[32]) {
+  BlockQ8A block{};
+  const float top = max_magnitude(x);
+  if (!std::isfinite(top)) {
+    block.d = std::numeric_limits<float>::quiet_NaN();
+  } else if (top >= 0x1p-120f) {
+    block.d = top / 127.0f;
+    const float inverse = 127.0f / top;
+    for (int j = 0; j < 32; ++j) {
+      const int32_t q = round_to_even(x[j] * inverse);
+      block.qs[j] = static_cast<int8_t>(q);
+      block.sum[j / 16] += q;
+    }
+  }
+  block.d_sum = block.d * static_cast<float>(block.sum[0] + block.sum[1]);
+  return block;
+}
+
+}  // namespace
+
+void quantize_q8(void* dst, const float* x, int64_t n) {
+  auto* blocks = static_cast<BlockQ8A*>(dst);
+  for (int64_t i = 0; i < n / 32; ++i) {
+    float values[32];
+    std::copy_n(x + i * 32, 32, values);
+    blocks[i] = quantize_block(values);
+  }
+}
+
+void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps) {
+  const float factor = 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * weight[i];
+}
+
+void rope(float* x, const float* cos_sin, int64_t dim, bool neox) {
+  const int64_t step = neox ? 1 : 2, distance = neox ? dim / 2 : 1;
+  for (int64_t i = 0; i < dim / 2; ++i) {
+    float& first = x[i * step];
+    float& second = x[i * step + distance];
+    const float cos = cos_sin[2 * i], sin = cos_sin[2 * i + 1];
+    const float rotated = first * cos - second * sin;
+    second = first * sin + second * cos;
+    first = rotated;
+  }
+}
+
+void silu_mul(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void add(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+void scale(float* x, float factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+void to_f16(uint16_t* dst, const float* src, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = f32_to_f16(src[i]);
+}
+
+}  // namespace binhdan::scalar

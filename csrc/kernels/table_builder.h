@@ -1,0 +1,38 @@
+// How a table is built: it copies a simpler one and replaces the kernels that it has faster versions of.
+//     consteval KernelTable table() {
+//       KernelTable table = scalar::table();
+//       table.isa = "avx2";
+//       set_matmul(table, DType::q4_0, matmul<DType::q4_0>, scratch_size<DType::q4_0>);
+//       ...
+// Everything is consteval: a function that built a table at program start would be compiled with the flags of
+// one instruction set and run on every CPU.
+#pragma once
+#include "kernels/kernels.h"
+
+namespace binhdan {
+
+consteval void set(KernelTable& table, const MatmulKernel& kernel) {
+  table.matmul[static_cast<size_t>(kernel.type)] = kernel;
+}
+
+consteval void set(KernelTable& table, KvType type, const AttentionKernel& kernel) {
+  table.attention[static_cast<size_t>(type)] = kernel;
+}
+
+// One function for gemv and gemm. Packing and row access stay as they are.
+consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const MatmulArgs&),
+                          size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
+  MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
+  kernel.gemv = kernel.gemm = matmul;
+  kernel.scratch_size = scratch_size;
+}
+
+// One function for both numeric classes. The layout of the pages stays as it is.
+consteval void set_attention(KernelTable& table, KvType type, void (*attention)(const AttentionArgs&),
+                             size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
+  AttentionKernel& kernel = table.attention[static_cast<size_t>(type)];
+  kernel.few = kernel.many = attention;
+  kernel.scratch_size = scratch_size;
+}
+
+}  // namespace binhdan

@@ -1,0 +1,53 @@
+#include "model/batch.h"
+
+#include <numeric>
+
+#include "base/error.h"
+
+namespace binhdan::model {
+namespace {
+
+size_t result_count(const Chunk& chunk) {
+  switch (chunk.outputs) {
+    case Outputs::none:
+      return 0;
+    case Outputs::last_logits:
+      return 1;
+    case Outputs::all_logits:
+    case Outputs::all_hidden:
+      return chunk.tokens.size();
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Batch::assign(std::span<const Chunk> chunks) {
+  rows.clear();
+  output.index.clear();
+  all.classes = output.classes = {};
+  logit_rows.clear();
+  hidden_rows.clear();
+  first_result.clear();
+  for (const Chunk& chunk : chunks) {
+    if (chunk.state->kv_type() != chunks[0].state->kv_type())
+      fail(Code::internal, "the sequences of a batch have different types of keys and values");
+    int64_t position = chunk.state->length();
+    for (const text::Token token : chunk.tokens) rows.push_back({chunk.state, token, position++});
+    std::vector<int64_t>& results = chunk.outputs == Outputs::all_hidden ? hidden_rows : logit_rows;
+    first_result.push_back(results.size());
+    for (size_t row = rows.size() - result_count(chunk); row < rows.size(); ++row) {
+      results.push_back(static_cast<int64_t>(row));
+      output.index.push_back(static_cast<int64_t>(row));
+    }
+    if (chunk.decode) {
+      all.classes.few = static_cast<int64_t>(rows.size());
+      output.classes.few = static_cast<int64_t>(output.index.size());
+    }
+  }
+  all.index.resize(rows.size());
+  std::iota(all.index.begin(), all.index.end(), 0);
+  for (RowSet* set : {&all, &output}) set->classes.total = static_cast<int64_t>(set->index.size());
+}
+
+}  // namespace binhdan::model

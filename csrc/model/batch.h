@@ -1,0 +1,61 @@
+// A batch: rows of tokens of any sequences, and the results that are needed of each.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/state.h"
+#include "ops/attention.h"
+#include "ops/matmul.h"
+#include "text/vocab.h"
+
+namespace binhdan::model {
+
+// What the forward pass returns for a chunk. It always writes keys and values.
+enum class Outputs {
+  none,
+  last_logits,
+  all_logits,
+  all_hidden,  // hidden states after the final norm
+};
+
+// Consecutive tokens of one sequence. The caller makes space for them with SequenceState::reserve().
+struct Chunk {
+  SequenceState* state;                 // the same KvType in all chunks of a batch
+  std::span<const text::Token> tokens;  // each in [0, vocabulary)
+  Outputs outputs;
+  bool decode;  // numeric class: decode rows when true, prefill rows when false
+};
+
+// One token of a batch.
+struct Row {
+  SequenceState* state;
+  text::Token token;
+  int64_t position;
+
+  ops::AttentionRow attention_row() const { return {state->pages(), position}; }
+};
+
+// Some rows of a batch, decode rows first.
+struct RowSet {
+  std::vector<int64_t> index;  // of each row in Batch::rows
+  ops::Classes classes{};
+  ops::AttentionPlan attention;
+
+  int64_t size() const { return classes.total; }
+  bool empty() const { return classes.total == 0; }
+};
+
+struct Batch {
+  // Lays the chunks out as rows. Chunks with decode = true come first; a sequence occurs once at most. Throws
+  // Error(internal) when the states differ in KvType.
+  void assign(std::span<const Chunk> chunks);
+
+  std::vector<Row> rows;
+  RowSet all;                                    // every row
+  RowSet output;                                 // rows whose final hidden state is needed
+  std::vector<int64_t> logit_rows, hidden_rows;  // the row of each result
+  std::vector<size_t> first_result;              // of each chunk, in logit_rows or hidden_rows
+};
+
+}  // namespace binhdan::model
