@@ -161,10 +161,7 @@ def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Pat
     """Downloads one file to `blobs`/`sha256`; continues a partial file of an earlier call."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get  # hf_hub_download cannot resume
-    from huggingface_hub.utils import (  # public, but not listed in an __all__
-        WeakFileLock,  # type: ignore[attr-defined]
-        build_hf_headers,  # type: ignore[attr-defined]
-    )
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
     blobs.mkdir(parents=True, exist_ok=True)
     partial = blobs / f"{sha256}.partial"

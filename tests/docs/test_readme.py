@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from binhdan.runtime.cli import main
+from binhdan.commands import main
 
 ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.vi.md"]

@@ -134,4 +134,4 @@ def test_without_a_terminal(tmp_path: Path) -> None:
     script = "them dau: ha noi\n\n/nonsense\n/reset\nthem dau: viet nam\n"
     done = subprocess.run(COMMAND, input=script.encode(), capture_output=True, timeout=120)
     assert done.returncode == 0 and done.stdout.decode() == "hà nội\nviệt nam\n"
-    assert done.stderr == b"binhdan: no command /nonsense; /help shows them\n"
+    assert done.stderr == b"binhdan: no command /nonsense; /help shows the commands\n"

@@ -27,7 +27,7 @@ PROGRAM = """
 import asyncio, sys, types
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from binhdan.runtime.cli import main
+from binhdan.commands import main
 from binhdan.runtime.server.http.gateway import Door
 
 def create_app(config):
@@ -247,6 +247,6 @@ def test_an_address_that_is_taken() -> None:
 
 @pytest.mark.parametrize("name", ["uvicorn", "fastapi", "httptools"])
 def test_without_the_extra(name: str) -> None:
-    program = f"import sys; sys.modules[{name!r}] = None\nfrom binhdan.runtime.cli import main; main()"
+    program = f"import sys; sys.modules[{name!r}] = None\nfrom binhdan.commands import main; main()"
     line = complaint(program=program)
     assert f"needs {name}; install it with: pip install 'binhdan[server]'" in line
