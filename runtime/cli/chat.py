@@ -151,7 +151,7 @@ def _run_command(conversation: Conversation, line: str) -> None:
     if command == "/help":
         from binhdan.runtime.cli import tables
 
-        tables.write(tables.grid(_COMMANDS))
+        tables.write(tables.grid(_COMMANDS, style=""))
         console.write(_KEYS)
     elif command == "/reset":
         conversation.reset()

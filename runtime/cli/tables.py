@@ -17,8 +17,8 @@ from binhdan.runtime.cli import console
 _MAX_WIDTH = 100_000
 
 
-def grid(rows: Iterable[Sequence[str | Table]], justify: str = "") -> Table:
-    """A table without lines. The first column is bold.
+def grid(rows: Iterable[Sequence[str | Table]], justify: str = "", style: str = "bold") -> Table:
+    """A table without lines. `style` is that of the first column.
 
     `justify`: for each column "l" or "r"; columns without a letter are left-aligned.
     """
@@ -29,7 +29,7 @@ def grid(rows: Iterable[Sequence[str | Table]], justify: str = "") -> Table:
     for first, *others in rows:
         # Text instead of str: rich must not interpret markup or control characters from a file.
         cells = [Text(console.printable(cell)) if isinstance(cell, str) else cell for cell in others]
-        table.add_row(Text(console.printable(str(first)), style="bold"), *cells)
+        table.add_row(Text(console.printable(str(first)), style=style), *cells)
     return table
 
 
