@@ -64,6 +64,18 @@ def open_page(browser: Browser, url: str, *, errors: Sequence[str] = (), **conte
     assert [address for address in requests if not address.startswith((url, "blob:"))] == []
 
 
+def ask(page: Page, text: str = "Hỏi") -> None:
+    """Sends a question."""
+    page.fill("#question", text)
+    page.press("#question", "Enter")
+
+
+def wait_for_answer(page: Page) -> None:
+    """Waits for the end of the answer."""
+    expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
+    expect(page.locator("#send")).to_be_visible()
+
+
 # JavaScript: returns the visible texts whose contrast with the background is below 4.5 (WCAG 2.2, 1.4.3).
 CONTRAST = """() => {
   const channel = (v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

@@ -24,7 +24,22 @@ Floats = npt.NDArray[np.float32]
 VocabularyKind = Literal["gpt2", "llama"]
 Rope = Literal["default", "linear", "yarn", "llama3"]
 
-ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
+
+@dataclass(frozen=True)
+class Family:
+    """What distinguishes an architecture from llama."""
+
+    hf_class: str  # "architectures" in config.json
+    qkv_bias: bool = False
+    qk_norm: bool = False
+
+
+FAMILIES: Final = {
+    "llama": Family("LlamaForCausalLM"),
+    "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True),
+    "qwen3": Family("Qwen3ForCausalLM", qk_norm=True),
+}
+ARCHITECTURES: Final = tuple(FAMILIES)
 TYPES: Final = (
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
     "IQ4_NL", "IQ4_XS",
@@ -52,11 +67,11 @@ class Shape:
 
     @property
     def has_bias(self) -> bool:
-        return self.bias or self.architecture == "qwen2"
+        return self.bias or FAMILIES[self.architecture].qkv_bias
 
     @property
     def has_qk_norm(self) -> bool:
-        return self.architecture == "qwen3"
+        return FAMILIES[self.architecture].qk_norm
 
 
 # ---- random numbers ----------------------------------------------------------------------------------------
@@ -271,7 +286,6 @@ def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any
 
 # ---- Hugging Face checkpoints ------------------------------------------------------------------------------
 
-HF_CLASSES: Final = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 QWEN2_REGEX: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -304,7 +318,8 @@ def hf_config(shape: Shape) -> dict[str, Any]:
     }[s.rope]  # fmt: skip
     spm = s.vocabulary == "llama"
     return {
-        "architectures": [HF_CLASSES[s.architecture]], "model_type": s.architecture, "hidden_act": "silu",
+        "architectures": [FAMILIES[s.architecture].hf_class], "model_type": s.architecture,
+        "hidden_act": "silu",
         "hidden_size": s.width, "intermediate_size": s.feed_forward, "num_hidden_layers": s.layers,
         "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "head_dim": s.head_dim,
         "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,

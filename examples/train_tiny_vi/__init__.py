@@ -1,1 +1,1 @@
-"""How the embedded model of binhdan is made: tokenizer, tasks, training, evaluation, export."""
+"""The recipe of binhdan's embedded model: tokenizer, tasks, training, evaluation, export."""

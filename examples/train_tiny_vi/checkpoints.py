@@ -1,4 +1,4 @@
-"""Saving a run so that it survives being killed at any moment, and reading weights of others."""
+"""Saves runs atomically, and reads and writes weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train_tiny_vi.model import Shape, TinyModel
 
 
 def save_run(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all: a file beside it, then a rename."""
+    """Writes atomically: a temporary file, then a rename."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         torch.save(state, file)
@@ -29,8 +29,8 @@ def load_run(path: Path) -> dict[str, Any]:
 
 
 def load_weights(model: TinyModel, path: Path) -> None:
-    """The weights of a Hugging Face checkpoint or a GGUF file. Raises RuntimeError where names or sizes are
-    not the model's."""
+    """Loads a Hugging Face checkpoint or a GGUF file. Raises RuntimeError if names or sizes differ from the
+    model's."""
     if path.suffix == ".gguf":
         weights = _dequantized(path, model)
     else:
@@ -40,7 +40,7 @@ def load_weights(model: TinyModel, path: Path) -> None:
 
 
 def _dequantized(path: Path, model: TinyModel) -> dict[str, torch.Tensor]:
-    import gguf  # training alone does without it
+    import gguf  # not needed for training
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, model.shape.layers)
     ours = {names.get_name(name, try_suffixes=(".weight",)): name for name in model.state_dict()}
@@ -51,7 +51,7 @@ def _dequantized(path: Path, model: TinyModel) -> dict[str, torch.Tensor]:
 
 
 def write_checkpoint(folder: Path, model: TinyModel) -> None:
-    """config.json, generation_config.json and bfloat16 weights, as transformers writes them for Qwen3."""
+    """Writes config.json, generation_config.json and bfloat16 weights as transformers does for Qwen3."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

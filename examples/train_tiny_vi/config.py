@@ -1,4 +1,4 @@
-"""config.toml as typed values."""
+"""Reads config.toml into typed values."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Config:
     work: Path
     start: Path | None
     tokenizer_size: int
-    model: dict[str, Any]  # model.Shape but for `vocab`
+    model: dict[str, Any]  # the fields of model.Shape without `vocab`
     mixture: Mixture
     stages: tuple[Stage, ...]
     train: Training
 
     def documents(self, name: str) -> Path:
-        """`name`.jsonl or `name`.jsonl.xz in the data folder. Raises FileNotFoundError."""
+        """Returns the path of `name`.jsonl or `name`.jsonl.xz in `data`. Raises FileNotFoundError."""
         for suffix in (".jsonl", ".jsonl.xz"):
             if (path := self.data / (name + suffix)).is_file():
                 return path
@@ -67,22 +67,22 @@ class Config:
         return self.work / "tokenizer.json"
 
     def shard(self, stage: int, part: str) -> Path:
-        """A stage's token rows (`part` "tokens") or their loss mask ("mask")."""
+        """Returns the path of a stage's token rows (`part` "tokens") or of their loss mask ("mask")."""
         return self.work / f"stage{stage}-{part}.npy"
 
 
 def read_config(path: Path) -> Config:
-    """Raises OSError, tomllib.TOMLDecodeError, KeyError for a key that lacks, TypeError for one too many."""
+    """Raises OSError, tomllib.TOMLDecodeError, KeyError for a missing key, TypeError for an unknown key."""
     spec = tomllib.loads(path.read_text(encoding="utf-8"))
     paths = spec["paths"]
 
-    def place(variable: str, value: str) -> Path:
+    def resolve(variable: str, value: str) -> Path:
         return Path(os.environ.get(variable) or path.parent / value).resolve()
 
     return Config(
-        data=place("BINHDAN_DATA", paths["data"]),
-        work=place("BINHDAN_WORK", paths["work"]),
-        start=place("BINHDAN_START", paths["start"])
+        data=resolve("BINHDAN_DATA", paths["data"]),
+        work=resolve("BINHDAN_WORK", paths["work"]),
+        start=resolve("BINHDAN_START", paths["start"])
         if paths["start"] or os.environ.get("BINHDAN_START")
         else None,
         tokenizer_size=spec["tokenizer"]["size"],

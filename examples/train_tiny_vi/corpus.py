@@ -1,4 +1,4 @@
-"""Documents: a line of JSON each, {"source", "title", "text"}, plain or compressed by xz."""
+"""Reads documents: one JSON object per line, {"source", "title", "text"}, plain or compressed with xz."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Document:
         return [line for line in self.text.split("\n") if line.strip()]
 
     def lead(self) -> str:
-        """The first sentence of an encyclopaedia's article, if it says what its title is; else ""."""
+        """Returns the first sentence of an encyclopaedia article if it defines the title, else ""."""
         if self.source != "viwiki" or not self.paragraphs:
             return ""
         first = sentences(self.paragraphs[0])[0]
-        says = re.search(r"\blà\b|\bgồm\b|\bthuộc\b|\bnằm\b", first)
-        return first if says and first[-1] == "." and 30 <= len(first) <= 260 else ""
+        defines = re.search(r"\blà\b|\bgồm\b|\bthuộc\b|\bnằm\b", first)
+        return first if defines and first[-1] == "." and 30 <= len(first) <= 260 else ""
 
     def name(self) -> str:
-        """The title as its own text writes it (titles come in lower case)."""
+        """Returns the title with the capitals of the text (titles are in lower case)."""
         found = re.search(re.escape(self.title), self.text[:2000], re.IGNORECASE)
         name = found.group() if found else self.title
         return name[:1].upper() + name[1:]
@@ -45,7 +45,7 @@ class Document:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """All documents of a .jsonl or .jsonl.xz file. Raises ValueError naming the line that is not one."""
+    """Yields the documents of a .jsonl or .jsonl.xz file. Raises ValueError for an invalid line."""
     open_text = lzma.open if path.suffix == ".xz" else open
     with open_text(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -55,5 +55,7 @@ def read_documents(path: Path) -> Iterator[Document]:
                     unicodedata.normalize("NFC", fields[key]) for key in ("source", "title", "text")
                 )
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"line {number}: expected an object of source, title and text") from error
+                raise ValueError(
+                    f"line {number}: expected an object with the strings source, title and text"
+                ) from error
             yield Document(source, title, _LINK.sub(r"\1", text))

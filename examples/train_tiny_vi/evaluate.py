@@ -1,8 +1,8 @@
-"""How good a checkpoint is, on documents that were never trained on.
+"""Evaluates a checkpoint on documents outside the training data.
 
     python -m train_tiny_vi.evaluate train_tiny_vi/config.toml [WEIGHTS] [--count 500]
 
-WEIGHTS is a Hugging Face checkpoint's folder or a GGUF file; without them, the run's own state. Prints a
+WEIGHTS is the folder of a Hugging Face checkpoint or a GGUF file; default: the state of the run. Prints a
 table and a line of JSON.
 """
 
@@ -37,7 +37,7 @@ from train_tiny_vi.train import build
 
 
 def unseen_sentences(documents: Iterable[Document], count: int, seed: int = 7) -> list[str]:
-    """`count` sentences of 30 to 200 characters, always the same ones, with at least one Vietnamese mark."""
+    """Returns a fixed sample of `count` sentences of 30 to 200 characters with Vietnamese marks."""
     found = [
         s
         for d in documents
@@ -51,7 +51,7 @@ def unseen_sentences(documents: Iterable[Document], count: int, seed: int = 7) -
 def bits_per_byte(
     model: TinyModel, tokenizer: Tokenizer, documents: Sequence[Document], context: int = 512
 ) -> float:
-    """All documents one after the other, in windows of `context`, which know nothing of each other."""
+    """Returns bits per byte of the concatenated documents, in independent windows of `context` tokens."""
     encoded = tokenizer.encode_batch([d.text for d in documents], add_special_tokens=False)
     ids = np.array([i for e in encoded for i in (*e.ids, 0)], np.int64)
     count = (len(ids) - 1) // context
@@ -66,23 +66,23 @@ def bits_per_byte(
 
 
 def syllable_hits(answer: str, reference: str) -> tuple[int, int]:
-    """How many of the reference's syllables the answer has in their places, and how many there are.
+    """Returns the number of the reference's syllables that the answer has at their positions, and of all.
 
-    Tone marks count as right in either of the two styles (hòa, hoà).
+    Both styles of tone marks count as correct (hòa, hoà).
     """
-    want, got = (place_tones(text).split() for text in (reference, answer))
+    expected, got = (place_tones(text).split() for text in (reference, answer))
     pairs = (
-        [(i, i, 1) for i in range(len(want))]
-        if len(want) == len(got)
-        else difflib.SequenceMatcher(None, want, got, autojunk=False).get_matching_blocks()
+        [(i, i, 1) for i in range(len(expected))]
+        if len(expected) == len(got)
+        else difflib.SequenceMatcher(None, expected, got, autojunk=False).get_matching_blocks()
     )
-    right = {a + k for a, b, n in pairs for k in range(n) if want[a + k] == got[b + k]}
-    counted = [i for i, piece in enumerate(want) if WORD.search(piece)]
+    right = {a + k for a, b, n in pairs for k in range(n) if expected[a + k] == got[b + k]}
+    counted = [i for i, piece in enumerate(expected) if WORD.search(piece)]
     return sum(i in right for i in counted), len(counted)
 
 
 class MostFrequent:
-    """The strongest trivial way: every bare syllable gets the form that the training text has most often."""
+    """A baseline: restores each bare syllable to its most frequent form in the training text."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         counts: Counter[str] = Counter()
@@ -107,22 +107,22 @@ def restoration(answers: Sequence[str], references: Sequence[str]) -> dict[str, 
 
 
 def edits(source: str, target: str) -> set[tuple[int, int, str]]:
-    """What must change in a text, by words: (from, to, what comes there)."""
+    """Returns the word edits that turn `source` into `target`: (begin, end, replacement)."""
     a, b = source.split(), target.split()
     codes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
     return {(i, j, " ".join(b[k:m])) for tag, i, j, k, m in codes if tag != "equal"}
 
 
 def f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
-    """Micro-averaged over (got, wanted)."""
-    right = got_all = wanted_all = 0
-    for got, wanted in pairs:
-        right, got_all, wanted_all = right + len(got & wanted), got_all + len(got), wanted_all + len(wanted)
-    return 2 * right / (got_all + wanted_all) if got_all + wanted_all else 1.0
+    """Returns F1, micro-averaged over pairs (got, expected)."""
+    right = total = 0
+    for got, expected in pairs:
+        right, total = right + len(got & expected), total + len(got) + len(expected)
+    return 2 * right / total if total else 1.0
 
 
 def facts(text: str) -> set[tuple[str, str]] | None:
-    """The items of an answer in JSON; None if it is none or has another form."""
+    """Returns the items of a JSON answer; None if it is invalid or has another schema."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -136,41 +136,51 @@ def facts(text: str) -> set[tuple[str, str]] | None:
 
 def evaluate(model: TinyModel, tokenizer: Tokenizer, config: Config, count: int) -> dict[str, float]:
     documents = list(read_documents(config.documents("valid")))
-    said = unseen_sentences(documents, count)
-    bare = [strip_marks(s) for s in said]
-    out: dict[str, float] = {"sentences": len(said)}
+    sample = unseen_sentences(documents, count)
+    bare = [strip_marks(s) for s in sample]
+    out: dict[str, float] = {"sentences": len(sample)}
     out["bits per byte"] = bits_per_byte(model, tokenizer, documents)
 
-    trivial = MostFrequent(read_documents(config.documents("train")))
-    out["syllables, most frequent form"] = restoration([trivial.restore(b) for b in bare], said)["syllables"]
-    asked = [f"Thêm dấu: {b}" for b in bare]
-    free = restoration(answer(model, tokenizer, asked), said)
+    baseline = MostFrequent(read_documents(config.documents("train")))
+    restored = restoration([baseline.restore(b) for b in bare], sample)
+    out["syllables, most frequent form"] = restored["syllables"]
+    questions = [f"Thêm dấu: {b}" for b in bare]
+    free = restoration(answer(model, tokenizer, questions), sample)
     out |= {"syllables, free": free["syllables"], "whole sentences, free": free["sentences"]}
     marks = MarksOnly(tokenizer)
-    held = restoration(answer(model, tokenizer, asked, allowed=[marks.rule(b) for b in bare]), said)
-    out |= {"syllables, held": held["syllables"], "whole sentences, held": held["sentences"]}
+    rules = [marks.rule(b) for b in bare]
+    constrained = restoration(answer(model, tokenizer, questions, allowed=rules), sample)
+    out |= {
+        "syllables, constrained": constrained["syllables"],
+        "whole sentences, constrained": constrained["sentences"],
+    }
 
     rng = Random(11)
-    right = [place_tones(s) for s in said[: count // 2]]
+    right = [place_tones(s) for s in sample[: count // 2]]
     wrong = [make_errors(rng, s) for s in right]
     fixed = answer(model, tokenizer, [SPELLING[0].format(w) for w in wrong])
     out["spelling F1"] = f1((edits(w, f), edits(w, r)) for w, f, r in zip(wrong, fixed, right, strict=True))
 
-    full = [s for s in said if any(extract(s).values())][: count // 3]
-    told = [facts(a) for a in answer(model, tokenizer, [EXTRACT[0].format(s) for s in full])]
-    out["JSON valid"] = sum(t is not None for t in told) / len(told)
-    wanted = [{(key, item) for key, items in extract(s).items() for item in items} for s in full]
-    out["JSON items F1"] = f1(zip([t or set() for t in told], wanted, strict=True))
+    factual = [s for s in sample if any(extract(s).values())][: count // 3]
+    found = [facts(a) for a in answer(model, tokenizer, [EXTRACT[0].format(s) for s in factual])]
+    out["JSON valid"] = sum(f is not None for f in found) / len(found)
+    expected = [{(key, item) for key, items in extract(s).items() for item in items} for s in factual]
+    out["JSON items F1"] = f1(zip([f or set() for f in found], expected, strict=True))
     return out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How good a checkpoint is, on unseen documents.")
+    parser = argparse.ArgumentParser(
+        description="Evaluate a checkpoint on documents outside the training data."
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument(
-        "weights", type=Path, nargs="?", help="a checkpoint's folder or a GGUF file; default: the run's state"
+        "weights",
+        type=Path,
+        nargs="?",
+        help="folder of a checkpoint, or a GGUF file; default: the state of the run",
     )
-    parser.add_argument("--count", type=int, default=500, help="sentences")
+    parser.add_argument("--count", type=int, default=500, help="number of sentences")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     config = read_config(options.config)

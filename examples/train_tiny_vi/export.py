@@ -1,4 +1,4 @@
-"""The run's weights as a Hugging Face checkpoint, which `binhdan quantize` turns into GGUF.
+"""Writes the run's weights as a Hugging Face checkpoint, which `binhdan quantize` converts to GGUF.
 
 python -m train_tiny_vi.export train_tiny_vi/config.toml FOLDER
 binhdan quantize FOLDER tiny-vi-v1-q8_0.gguf --type q8_0 --name tiny-vi-v1 --license cc-by-sa-4.0

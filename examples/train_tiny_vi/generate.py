@@ -1,4 +1,4 @@
-"""Greedy answers of the model, several at once; and diacritics that cannot change anything else."""
+"""Greedy answers in batches, and a constraint that allows changes of diacritics only."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _END: Final = 2  # <|im_end|>
 
 
 class Cache:
-    """Keys and values of a batch whose prompts end at the same position (they are padded on the left)."""
+    """The KV cache of a batch of left-padded prompts."""
 
     def __init__(self, model: TinyModel, pads: Tensor) -> None:
         self.model, self.pads, self.length = model, pads, 0
         self.layers: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Hidden states of the next tokens, (batch, n, hidden)."""
+        """Returns hidden states of the next tokens, (batch, n, hidden)."""
         shape, body = self.model.shape, self.model.model
         batch, count = tokens.shape
         end = self.length + count
@@ -64,7 +64,7 @@ def answer(
     allowed: Sequence[Allowed] | None = None,
     batch: int = 32,
 ) -> list[str]:
-    """Greedy answers; with `allowed`, of the tokens that it names for each question."""
+    """Returns greedy answers. `allowed[i]` limits the tokens of the answer to question i."""
     prompts = [chat_ids(tokenizer, question) for question in questions]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     out = [""] * len(prompts)
@@ -83,30 +83,30 @@ def _answer(
     max_tokens = min(max_tokens, model.shape.context - longest)
     cache = Cache(model, torch.tensor([longest - len(p) for p in prompts]))
     tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
-    said: list[list[int]] = [[] for _ in prompts]
-    open_rows = set(range(len(prompts)))
+    out: list[list[int]] = [[] for _ in prompts]
+    active = set(range(len(prompts)))
     for _ in range(max_tokens):
         logits = model.logits(cache.forward(tokens)[:, -1])
-        for i in sorted(open_rows):
+        for i in sorted(active):
             if rules:
-                kept = torch.tensor(rules[i](said[i]))
-                token = int(kept[logits[i, kept].argmax()])
+                choices = torch.tensor(rules[i](out[i]))
+                token = int(choices[logits[i, choices].argmax()])
             else:
                 token = int(logits[i].argmax())
             if token in (_END, 0):
-                open_rows.discard(i)
+                active.discard(i)
             else:
-                said[i].append(token)
-        if not open_rows:
+                out[i].append(token)
+        if not active:
             break
-        tokens = torch.tensor([[s[-1] if s else 0] for s in said])
-    return said
+        tokens = torch.tensor([[ids[-1] if ids else 0] for ids in out])
+    return out
 
 
 class MarksOnly:
-    """The rule that an answer may differ from a text in Vietnamese marks only.
+    """A constraint: the answer may differ from a text in Vietnamese marks only.
 
-    A token may come next if, without marks, it is what the text without marks goes on with.
+    A token is allowed if, without marks, it continues the text without marks.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -125,18 +125,18 @@ class MarksOnly:
 
 
 class _Rule:
-    """How far one answer has come. It is asked once before every token."""
+    """The state of one answer. Called once before every token with the tokens so far."""
 
     def __init__(self, marks: MarksOnly, bare: str) -> None:
         self.marks, self.bare, self.place = marks, bare, 0
-        self.spelt: list[int] = []  # what is left of a letter that is no whole token
-        self.chosen = False  # whether the last token was one of several
+        self.spelt: list[int] = []  # remaining byte tokens of a character that is not one token
+        self.chosen = False  # whether the last token came from `by_bare`
 
-    def __call__(self, said: list[int]) -> list[int]:
+    def __call__(self, tokens: list[int]) -> list[int]:
         if self.spelt:
             return [self.spelt.pop(0)]
         if self.chosen:
-            self.place += self.marks.lengths[said[-1]]
+            self.place += self.marks.lengths[tokens[-1]]
             self.chosen = False
         if self.place >= len(self.bare):
             return [_END]

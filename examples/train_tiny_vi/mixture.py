@@ -1,4 +1,4 @@
-"""Which text becomes an example of which task: the mixture that the model sees."""
+"""The training mixture: turns documents into plain text and examples of tasks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from train_tiny_vi.text import segments
 def examples(
     documents: Collection[Document], mixture: Mixture, longest: int, share: float, seed: int
 ) -> Iterator[str | Example]:
-    """Plain documents and examples of tasks, once through `share` of the documents, in their order.
+    """Yields plain documents and examples of tasks, from one pass over `share` of the documents, in order.
 
-    The same arguments give the same stream.
+    The stream depends on the arguments only. Raises ValueError for an unknown task in `mixture.segments`.
     """
     titles = {document.title.lower() for document in documents}
     lexicon = Lexicon.mine(document.text for document in documents)
@@ -43,20 +43,20 @@ def examples(
         rng = Random(f"{seed} {number}")
         if rng.random() >= share:
             continue
-        yield from _of_article(rng, document, titles, mixture)
+        yield from _article_examples(rng, document, titles, mixture)
         if rng.random() < mixture.plain:
             yield document.text
             continue
-        for text in _runs(document):
+        for text in _paragraph_groups(document):
             for segment in segments(text, rng, longest=longest):
                 for name in rng.choices(names, weights):
-                    # A text that does not lend itself to the task is restored instead.
+                    # Use `restore` if the text is not suitable for the task.
                     if example := makers[name](rng, segment) or restore(rng, segment):
                         yield example
 
 
-def _runs(document: Document) -> Iterator[str]:
-    """Paragraphs; where lines are single sentences or verses, a few of them together."""
+def _paragraph_groups(document: Document) -> Iterator[str]:
+    """Yields long paragraphs, and groups of short ones (verses, single sentences)."""
     run = ""
     for line in document.paragraphs:
         if len(line) >= 80:
@@ -70,7 +70,7 @@ def _runs(document: Document) -> Iterator[str]:
         yield run
 
 
-def _of_article(
+def _article_examples(
     rng: Random, document: Document, titles: Collection[str], mixture: Mixture
 ) -> Iterator[Example]:
     def times(rate: float) -> int:

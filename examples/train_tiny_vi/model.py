@@ -1,8 +1,8 @@
 """A Qwen3-style transformer, small enough to train on two CPU cores.
 
-Parameters carry the names that a Hugging Face checkpoint of Qwen3 gives them, so that export.py only copies.
-Weights are float32; what passes between the layers is `dtype` (bfloat16 wherever the machine multiplies it
-fast). Only positions that carry a loss go through the output matrix: with tasks in the mixture that is half.
+Parameters have the names of a Hugging Face checkpoint of Qwen3, so export.py only copies them. Weights are
+float32; activations are `dtype` (bfloat16 if the machine has fast bfloat16 products). Only positions with a
+loss go through the output matrix: about half of them with tasks in the mixture.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes. `hidden`, `heads * head_dim` and `ffn` are row lengths of matrices: multiples of 256 fit all
-    quantization types."""
+    """Sizes. `hidden`, `heads * head_dim` and `ffn` are row lengths of matrices.
+
+    Raises ValueError unless these are multiples of 256, which all quantization types support.
+    """
 
     vocab: int
     hidden: int
@@ -36,7 +38,9 @@ class Shape:
             if getattr(self, name) % 256:
                 raise ValueError(f"{name}: expected a multiple of 256, got {getattr(self, name)}")
         if self.heads * self.head_dim % 256 or self.heads % self.kv_heads:
-            raise ValueError("heads * head_dim must be a multiple of 256, and heads one of kv_heads")
+            raise ValueError(
+                "expected heads * head_dim to be a multiple of 256 and heads a multiple of kv_heads"
+            )
 
 
 class Norm(nn.Module):
@@ -66,14 +70,16 @@ class Linear(nn.Module):
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (i, i + head_dim/2) of x (batch, heads, length, head_dim); cos, sin: (length, that/2)."""
+    """Rotates pairs (i, i + d/2) of x (batch, heads, length, d); cos, sin: (length, d/2)."""
     a, b = x.float().chunk(2, -1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
 
 
 def visible(tokens: Tensor, end: int = 0) -> Tensor:
-    """What each position may look at, bool (batch, 1, length, length): nothing later, nothing of the other
-    items in the row. An item ends with the token `end`."""
+    """Returns the attention mask, bool (batch, 1, length, length): causal, within the item of each position.
+
+    An item ends with the token `end`.
+    """
     item = (tokens == end).cumsum(-1) - (tokens == end).long()
     length = tokens.shape[1]
     past = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
@@ -83,8 +89,8 @@ def visible(tokens: Tensor, end: int = 0) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attention over (batch, heads, length, head_dim).
 
-    Written out on a CPU: for short rows, two batched products and a fused softmax run several times as fast
-    as the backward of torch's own kernel.
+    On a CPU, for short rows, two batched products and a fused softmax are several times as fast as the
+    backward pass of torch's kernel.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -144,7 +150,7 @@ class Layer(nn.Module):
 
 
 class Body(nn.Module):
-    """Everything but the output matrix, which is the embedding again."""
+    """The model without the output matrix, which is tied to the embedding."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -159,7 +165,7 @@ class Body(nn.Module):
 
 
 class TinyModel(nn.Module):
-    """`forward` gives hidden states, `summed_loss` takes them; `logits` is for few."""
+    """`forward` returns hidden states for `summed_loss`; use `logits` for a few positions only."""
 
     cos: Tensor  # (context, head_dim / 2)
     sin: Tensor
@@ -175,14 +181,14 @@ class TinyModel(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Normal 0.02 everywhere; what writes into the residual stream starts smaller, by depth."""
+        """Initializes matrices with deviation 0.02; less, by depth, if they write to the residual stream."""
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
-                deep = name.endswith(("o_proj.weight", "down_proj.weight"))
-                nn.init.normal_(weight, std=0.02 / (2 * self.shape.layers) ** 0.5 if deep else 0.02)
+                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(weight, std=0.02 / (2 * self.shape.layers) ** 0.5 if residual else 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Hidden states (batch, length, hidden) of tokens (batch, length)."""
+        """Returns hidden states (batch, length, hidden) of tokens (batch, length)."""
         length = tokens.shape[1]
         cos, sin = self.cos[:length], self.sin[:length]
         mask = visible(tokens)
@@ -197,9 +203,9 @@ class TinyModel(nn.Module):
 
 
 class _SummedLoss(torch.autograd.Function):
-    """Sum of cross-entropies, with the gradients made on the way, a block of rows at a time.
+    """Sum of cross-entropies; `forward` also computes the gradients, a block of rows at a time.
 
-    A row of logits is then read while it is in cache, and the whole of them never stands in memory.
+    So each row of logits is read while it is in cache, and memory never holds all of them.
     """
 
     @staticmethod
@@ -224,7 +230,7 @@ class _SummedLoss(torch.autograd.Function):
 
 
 def _block(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss and its gradient for logits (rows, vocab); targets of -1 count for nothing."""
+    """Returns the summed loss and its gradient for logits (rows, vocab); ignores targets of -1."""
     wide = logits.float()
     wide = wide - wide.amax(-1, keepdim=True)
     exp = wide.exp()
@@ -236,7 +242,7 @@ def _block(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def compile_parts(model: TinyModel) -> None:
-    """Fuse a layer, once for all of them, and the loss (needs a C++ compiler on a CPU; a minute)."""
+    """Compiles the layers and the loss with torch.compile (about a minute; on a CPU needs a C++ compiler)."""
     global _block
     for layer in model.model:
         layer.compile()
@@ -244,10 +250,10 @@ def compile_parts(model: TinyModel) -> None:
 
 
 def summed_loss(model: TinyModel, hidden: Tensor, targets: Tensor, rows: int = 256) -> Tensor:
-    """Sum of the cross-entropies of hidden (n, hidden) against targets (n,)."""
-    # Whole blocks: one shape to compile for, and to allocate.
-    lack = -len(hidden) % rows
-    hidden, targets = F.pad(hidden, (0, 0, 0, lack)), F.pad(targets, (0, lack), value=-1)
+    """Returns the sum of cross-entropies of hidden (n, hidden) against targets (n,)."""
+    # Pad to whole blocks: one shape to compile and to allocate.
+    padding = -len(hidden) % rows
+    hidden, targets = F.pad(hidden, (0, 0, 0, padding)), F.pad(targets, (0, padding), value=-1)
     weight = model.model.embed_tokens.weight
     loss: Tensor = _SummedLoss.apply(hidden, weight, targets, rows)  # type: ignore[no-untyped-call]
     return loss

@@ -1,7 +1,7 @@
-"""Muon for the matrices within the layers, AdamW for the rest, and how fast they learn when.
+"""Optimizers: Muon for the matrices of the layers, AdamW for the rest; and the learning rate schedule.
 
-Muon: K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks". The momentum of a
-matrix is replaced by the nearest orthogonal matrix, found by five Newton-Schulz steps in bfloat16.
+Muon: K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks". It replaces the
+momentum of a matrix by the nearest orthogonal matrix, which five Newton-Schulz steps in bfloat16 approximate.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Singular values brought near 1."""
+def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Returns the matrix with its singular values moved near 1."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x: Tensor = matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].lerp_(weight.grad, 1 - momentum)
-                update = orthogonalise(weight.grad.lerp(state["momentum"], momentum))
+                update = orthogonalize(weight.grad.lerp(state["momentum"], momentum))
                 rows, columns = weight.shape
                 weight.mul_(1 - lr * group["weight_decay"])
                 weight.add_(update.to(weight.dtype), alpha=-lr * max(1, rows / columns) ** 0.5)
@@ -59,9 +59,10 @@ def make_optimizers(
 
 
 def rate(done: float, total: float, step: int, warmup: int, cooldown: float) -> float:
-    """The learning rate's factor: up over `warmup` steps, 1, down to 0 over the last `cooldown` (a share).
+    """Returns the factor of the learning rate: rises over `warmup` steps, stays 1, falls to 0 at the end.
 
-    A run can be made longer for as long as it is not cooling down (a "warmup-stable-decay" schedule).
+    `cooldown` is the share of `total` in which it falls. A run can be extended until the cooldown starts
+    ("warmup-stable-decay" schedule).
     """
     left = max(0.0, 1 - done / total)
     return min(1.0, (step + 1) / max(1, warmup)) * min(1.0, left / cooldown if cooldown else 1.0)

@@ -1,10 +1,10 @@
-"""Documents and tasks → rows of tokens.
+"""Packs documents and tasks into rows of tokens.
 
     python -m train_tiny_vi.pack train_tiny_vi/config.toml
 
-For each stage two arrays: tokens (rows, context + 1), uint16, and mask, uint8: 1 where predicting that token
-counts. A row holds whole examples, each ended by <|endoftext|>; what is left over at its end counts for
-nothing. Only answers count, not questions; long plain documents are cut.
+Writes two arrays per stage: tokens (rows, context + 1), uint16, and the loss mask, uint8: 1 for a token with
+a loss. A row contains whole examples, each ended by <|endoftext|>, and padding without loss. Answers have a
+loss, questions have none. Long plain documents are split.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from train_tiny_vi.tokenizer import chat_ids, load_tokenizer
 
 
 def encode_items(stream: Iterable[str | Example], tokenizer: Tokenizer, longest: int) -> Iterator[Item]:
-    """Tokens of each, at most `longest`: longer examples are left out, longer documents cut."""
+    """Yields each item's tokens, at most `longest`: omits longer examples, splits longer documents."""
     newline, head = tokenizer.encode("\n").ids, tokenizer.encode("assistant\n").ids
     assert chat_ids(tokenizer, "x")[-len(head) - 1 :] == [1, *head]
     source = iter(stream)
     while batch := list(islice(source, 2048)):
         plain = [item for item in batch if isinstance(item, str)]
         tasks = [item for item in batch if isinstance(item, Example)]
-        for one in tokenizer.encode_batch(plain, add_special_tokens=False):
-            ids = [*one.ids, 0]
+        for encoded in tokenizer.encode_batch(plain, add_special_tokens=False):
+            ids = [*encoded.ids, 0]
             for start in range(0, len(ids), longest):
                 yield np.array(ids[start : start + longest], np.uint16), 0
         users = tokenizer.encode_batch([f"user\n{e.question}" for e in tasks], add_special_tokens=False)
@@ -61,8 +61,8 @@ def main() -> None:
                 yield item
 
         items: list[Item] = []
-        for turn in range(config.mixture.passes):
-            seed = config.mixture.seed * 1000 + number * 100 + turn
+        for epoch in range(config.mixture.passes):
+            seed = config.mixture.seed * 1000 + number * 100 + epoch
             stream = examples(documents, config.mixture, stage.longest, stage.share, seed)
             items += encode_items(counted(stream), tokenizer, stage.context + 1)
         Random(config.mixture.seed).shuffle(items)
@@ -72,7 +72,8 @@ def main() -> None:
         used = sum(len(ids) for ids, _ in items)
         print(f"stage {number}: {len(items):,} items {dict(kinds)}, {used:,} tokens")
         print(
-            f"    {len(tokens):,} rows, {used / tokens.size:.1%} full, {mask.mean():.1%} learnt", flush=True
+            f"    {len(tokens):,} rows, {used / tokens.size:.1%} full, {mask.mean():.1%} with loss",
+            flush=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""Vietnamese spelling: marks, tones, where a tone mark stands, and how text falls into sentences.
+"""Vietnamese spelling: marks, tones, positions of tone marks, and sentence splitting.
 
 All text is NFC. A *bare* syllable has no marks ("duong"); a marked one has letters with their own mark (đ, ă,
 â, ê, ô, ơ, ư) and at most one of five tone marks.
@@ -25,7 +25,7 @@ def _tables() -> tuple[dict[int, str], dict[int, str]]:
             for case in (str.lower, str.upper):
                 bare[ord(case(letter))] = case(base)
                 toneless[ord(case(letter))] = case(lower)
-    bare[ord("Ð")] = "D"  # U+00D0, which old keyboards wrote for Đ
+    bare[ord("Ð")] = "D"  # U+00D0, which old keyboards produce for Đ
     return bare, toneless
 
 
@@ -35,17 +35,17 @@ WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 def strip_marks(text: str) -> str:
-    """Vietnamese letters without any mark; everything else stays, letter by letter."""
+    """Removes all marks from Vietnamese letters; keeps other characters and the length."""
     return text.translate(_BARE)
 
 
 def strip_tones(text: str) -> str:
-    """Without tone marks; đ, ă, â, ê, ô, ơ, ư stay."""
+    """Removes tone marks; keeps đ, ă, â, ê, ô, ơ, ư."""
     return text.translate(_TONELESS)
 
 
 def split_tone(syllable: str) -> tuple[str, str]:
-    """A syllable without its tone, and the tone: one of TONES, or "" for level."""
+    """Returns the syllable without its tone, and the tone: one of TONES, or "" for level."""
     for c in syllable:
         for mark in unicodedata.normalize("NFD", c)[1:]:
             if mark in TONES and c.translate(_TONELESS) != c:
@@ -54,13 +54,13 @@ def split_tone(syllable: str) -> tuple[str, str]:
 
 
 def add_tone(toneless: str, place: int, tone: str) -> str:
-    """The tone put on the letter at `place`."""
+    """Adds a tone to the letter at index `place`."""
     letter = unicodedata.normalize("NFC", toneless[place] + tone)
     return toneless[:place] + letter + toneless[place + 1 :]
 
 
 def vowel_places(toneless: str) -> list[int]:
-    """Where a tone mark could stand; not on the u of qu- nor on the i of gi- before another vowel."""
+    """Returns the indices of letters that may have a tone mark: vowels without the u of qu-, the i of gi-."""
     low = toneless.lower()
     places = [i for i, c in enumerate(low) if c in _VOWELS]
     if len(places) > 1 and (low.startswith("qu") or low.startswith("gi")) and places[0] == 1:
@@ -80,9 +80,9 @@ def _to_first(match: re.Match[str]) -> str:
 
 
 def place_tones(text: str) -> str:
-    """One style of tone marks: "hoà", "thuỷ", "khoẻ" become "hòa", "thủy", "khỏe", which most texts have.
+    """Moves tone marks to the more common style: "hoà", "thuỷ", "khoẻ" become "hòa", "thủy", "khỏe".
 
-    Only these three open endings (oa, oe, uy) have two styles.
+    Only the open endings oa, oe and uy have two styles.
     """
     return _NEW_STYLE.sub(_to_first, text)
 
@@ -91,7 +91,7 @@ _OLD_STYLE: Final = re.compile(r"(?<![qQ])(?:([òóõỏọÒÓÕỎỌ])([aeAE]
 
 
 def place_tones_new(text: str) -> str:
-    """The other style: "hòa" becomes "hoà"."""
+    """Moves tone marks to the other style: "hòa" becomes "hoà"."""
 
     def to_second(match: re.Match[str]) -> str:
         first, second = match[1] or match[3], match[2] or match[4]
@@ -106,7 +106,7 @@ _SYLLABLE: Final = re.compile(rf"{_ONSETS}[{_VOWELS}]{{1,3}}(?:ch|ng|nh|[cmnpt])
 
 
 def looks_vietnamese(word: str) -> bool:
-    """Whether a word has the shape of one Vietnamese syllable ("nghiêng", "ha"; not "world" or "tàuhỏa")."""
+    """Returns whether a word has the form of one Vietnamese syllable: "nghiêng", "ha", but not "tàuhỏa"."""
     return _SYLLABLE.fullmatch(strip_tones(word)) is not None
 
 
@@ -114,13 +114,15 @@ _END_OF_SENTENCE: Final = re.compile(rf"(?<=[.!?;…])\s+(?={CAPITAL}|\d|[\"“(
 
 
 def sentences(paragraph: str) -> list[str]:
-    """Pieces that end in . ! ? ; … before a capital, a digit, a quote or a dash."""
+    """Splits after . ! ? ; … before a capital, a digit, a quote or a dash."""
     return [s for s in _END_OF_SENTENCE.split(paragraph.strip()) if s]
 
 
 def segments(paragraph: str, rng: Random, shortest: int = 20, longest: int = 400) -> list[str]:
-    """Runs of whole sentences, each up to a length drawn anew, short ones more often. Too short or too long
-    ones are left out."""
+    """Joins sentences to segments of random maximum lengths, short ones more often.
+
+    Omits segments shorter than `shortest` or longer than `longest` characters.
+    """
     out: list[str] = []
     run, limit = "", 0
     for sentence in sentences(paragraph):

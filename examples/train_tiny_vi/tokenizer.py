@@ -2,8 +2,8 @@
 
     python -m train_tiny_vi.tokenizer train_tiny_vi/config.toml
 
-Every document is counted as it is; one in five also without marks and one in twenty in capitals, so that what
-people type has whole syllables for tokens too: a bare syllable and its marked form are then one token each.
+The training text is every document, plus one in five without marks and one in twenty in capitals. So a bare
+syllable and its marked form are one token each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ START: Final = "<|im_start|>"
 END: Final = "<|im_end|>"
 CONTROL: Final = (END_OF_TEXT, START, END)  # ids 0, 1, 2
 
-# Qwen2's pattern, which runtimes know by that name.
+# Qwen2's pattern; runtimes recognize it by the name qwen2.
 PATTERN: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -50,7 +50,7 @@ def _variants(documents: Iterable[Document], rng: Random) -> Iterator[str]:
 
 
 def train_tokenizer(documents: Iterable[Document], size: int, seed: int = 1) -> Tokenizer:
-    """A tokenizer of `size` tokens, control tokens first."""
+    """Returns a tokenizer of `size` tokens, control tokens first."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -72,7 +72,7 @@ def train_tokenizer(documents: Iterable[Document], size: int, seed: int = 1) -> 
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Raises ValueError where the control tokens are not those of this recipe."""
+    """Raises ValueError if the control tokens differ from those of this recipe."""
     tokenizer = Tokenizer.from_file(str(path))
     ids = [tokenizer.token_to_id(token) for token in CONTROL]
     if ids != [0, 1, 2]:
@@ -81,14 +81,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def chat_ids(tokenizer: Tokenizer, question: str) -> list[int]:
-    """A question in ChatML, up to where the answer begins. Text and markup are tokenized apart."""
+    """Returns the ids of a question in ChatML up to the answer. Text and markup are tokenized separately."""
     encode = tokenizer.encode
     user = encode(f"user\n{question}", add_special_tokens=False).ids
     return [1, *user, 2, *encode("\n").ids, 1, *encode("assistant\n").ids]
 
 
 def write_tokenizer_config(path: Path, context: int) -> None:
-    """tokenizer_config.json: what ends an answer, and the chat template."""
+    """Writes tokenizer_config.json: the end tokens and the chat template."""
     fields = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,

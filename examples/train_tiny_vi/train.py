@@ -1,10 +1,10 @@
-"""Train the model on the packed rows; go on where a run stopped.
+"""Trains the model on the packed rows; resumes a stopped run.
 
     python -m train_tiny_vi.train train_tiny_vi/config.toml [--tokens N]
 
-Every few minutes and at SIGTERM or SIGINT the run is saved whole (work/run.pt); the same command goes on from
-there. `--tokens` makes a run that is not yet cooling down longer, or lets it cool down sooner. A process held
-by SIGSTOP goes on at SIGCONT as if nothing had been.
+The run is saved atomically (work/run.pt) every few minutes and at SIGTERM or SIGINT; the same command resumes
+it. `--tokens` extends a run before its cooldown, or starts the cooldown earlier. SIGSTOP and SIGCONT do not
+change the result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from train_tiny_vi.tokenizer import load_tokenizer
 
 
 class Rows:
-    """The rows of one stage, anew shuffled every epoch; row `i` of the run is always the same."""
+    """The rows of one stage, shuffled in each epoch. Row `i` of a run is deterministic."""
 
     def __init__(self, config: Config, stage: int) -> None:
         self.tokens = np.load(config.shard(stage, "tokens"), mmap_mode="r")
@@ -39,7 +39,7 @@ class Rows:
         return len(self.tokens)
 
     def batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """Rows start … start + count of the run: tokens (count, context + 1) and which of them are learnt."""
+        """Returns rows start … start + count: tokens and loss mask, both (count, context + 1)."""
         index = [self._row(i) for i in range(start, start + count)]
         return torch.from_numpy(self.tokens[index].astype(np.int64)), torch.from_numpy(self.mask[index] > 0)
 
@@ -52,7 +52,7 @@ class Rows:
 
 
 def build(config: Config, device: torch.device) -> TinyModel:
-    """The model at its start: fresh, or with the weights of config.start."""
+    """Returns the initial model: random weights, or those of config.start."""
     torch.manual_seed(config.train.seed)
     vocab = load_tokenizer(config.tokenizer).get_vocab_size()
     fast = (
@@ -64,13 +64,13 @@ def build(config: Config, device: torch.device) -> TinyModel:
     return model.to(device)
 
 
-def step_gradients(model: TinyModel, tokens: Tensor, learnt: Tensor, micro_rows: int) -> float:
-    """Gradients of the mean loss of a batch, a few rows at a time. Returns it, in nats per learnt token."""
-    count = int(learnt[:, 1:].sum())
+def step_gradients(model: TinyModel, tokens: Tensor, mask: Tensor, micro_rows: int) -> float:
+    """Computes gradients, `micro_rows` at a time. Returns the mean loss in nats per token of the mask."""
+    count = int(mask[:, 1:].sum())
     total = 0.0
     for start in range(0, len(tokens), micro_rows):
         part = tokens[start : start + micro_rows]
-        chosen = learnt[start : start + micro_rows, 1:]
+        chosen = mask[start : start + micro_rows, 1:]
         hidden = model(part[:, :-1])
         loss = summed_loss(model, hidden[chosen], part[:, 1:][chosen])
         (loss / count).backward()  # type: ignore[no-untyped-call]
@@ -79,7 +79,7 @@ def step_gradients(model: TinyModel, tokens: Tensor, learnt: Tensor, micro_rows:
 
 
 class Run:
-    """Where training is: the stage, its next row, and what all stages have seen."""
+    """The state of training: the stage, its next row, and the totals of all stages."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -89,7 +89,7 @@ class Run:
         self.optimizers = make_optimizers(self.model, t.muon_lr, t.adam_lr, t.weight_decay)
         self.base = [group["lr"] for o in self.optimizers for group in o.param_groups]
         self.stage = self.row = self.step = self.tokens = 0
-        self.busy = 0.0  # seconds
+        self.busy = 0.0  # seconds of training
         if self.path.exists():
             state = load_run(self.path)
             self.model.load_state_dict(state["model"])
@@ -111,7 +111,7 @@ class Run:
             group["lr"] = base * factor
 
     def train(self, first_stage_tokens: int | None = None) -> None:
-        """All stages to their end, or up to a signal."""
+        """Trains all stages until the end or a signal."""
         stopped = []
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -126,7 +126,7 @@ class Run:
         budgets[0] = first_stage_tokens or budgets[0]
         ends = [budget // context for budget, context in zip(budgets, contexts, strict=True)]  # in rows
         total = sum(rows * context for rows, context in zip(ends, contexts, strict=True))
-        saved, mean = time.monotonic(), math.nan
+        last_save, mean = time.monotonic(), math.nan
         while self.stage < len(stages) and not stopped:
             began = time.monotonic()
             context = contexts[self.stage]
@@ -134,13 +134,13 @@ class Run:
                 self.stage, self.row = self.stage + 1, 0
                 continue
             count = min(max(1, t.batch // context), ends[self.stage] - self.row)
-            tokens, learnt = stages[self.stage].batch(self.row, count)
-            if not learnt[:, 1:].any():
+            tokens, mask = stages[self.stage].batch(self.row, count)
+            if not mask[:, 1:].any():
                 self.row += count
                 continue
             self.set_rate(rate(self.tokens, total, self.step, t.warmup, t.cooldown))
             loss = step_gradients(
-                self.model, tokens.to(self.device), learnt.to(self.device), max(1, t.micro_batch // context)
+                self.model, tokens.to(self.device), mask.to(self.device), max(1, t.micro_batch // context)
             )
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             for optimizer in self.optimizers:
@@ -148,28 +148,32 @@ class Run:
                 optimizer.zero_grad()
             self.row, self.step, self.tokens = self.row + count, self.step + 1, self.tokens + count * context
             mean = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
-            took = time.monotonic() - began
-            self.busy += took
+            seconds = time.monotonic() - began
+            self.busy += seconds
             if self.step % 20 == 0:
                 print(
                     f"step {self.step} stage {self.stage} "
                     f"tokens {self.tokens / 1e6:.2f} of {total / 1e6:.1f} M "
-                    f"loss {loss:.4f} mean {mean:.4f} {count * context / took:.0f} tokens/s "
+                    f"loss {loss:.4f} mean {mean:.4f} {count * context / seconds:.0f} tokens/s "
                     f"({self.tokens / self.busy:.0f})",
                     flush=True,
                 )
-            if time.monotonic() - saved > 60 * t.checkpoint_minutes:
+            if time.monotonic() - last_save > 60 * t.checkpoint_minutes:
                 self.save()
-                saved = time.monotonic()
+                last_save = time.monotonic()
         self.save()
-        print("stopped; the same command goes on" if stopped else "done", flush=True)
+        print("stopped; run the same command to resume" if stopped else "done", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the model; go on where a run stopped.")
+    parser = argparse.ArgumentParser(description="Train the model; resume a stopped run.")
     parser.add_argument("config", type=Path)
-    parser.add_argument("--tokens", type=int, help="of the first stage, instead of the configuration's")
-    parser.add_argument("--no-compile", action="store_true", help="start at once, train slower")
+    parser.add_argument(
+        "--tokens", type=int, help="tokens of the first stage; default: those of the configuration"
+    )
+    parser.add_argument(
+        "--no-compile", action="store_true", help="skip torch.compile: start immediately, train slower"
+    )
     options = parser.parse_args()
     config = read_config(options.config)
     torch.set_num_threads(config.train.threads)

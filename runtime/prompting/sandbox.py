@@ -182,7 +182,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         self._weight = _weight(source)
         self._macro_weights = {macro.name: _weight(macro) for macro in source.find_all(nodes.Macro)}
-        return super()._generate(_Charger().visit(source), *args, **kwargs)
+        return super()._generate(_CostInstrumenter().visit(source), *args, **kwargs)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         _spend(_CALL)
@@ -220,8 +220,8 @@ def _weight(node: nodes.Node) -> int:
     return 1 + literals + sum(1 for _ in node.find_all(nodes.Expr))
 
 
-class _Charger(NodeTransformer):
-    """Puts the filters that spend where jinja2 offers no hook: loops, comparisons, slices and `~`."""
+class _CostInstrumenter(NodeTransformer):
+    """Inserts filters that spend the budget where jinja2 has no hook: loops, comparisons, slices, `~`."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         if node.recursive:

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 
+from binhdan.runtime.energy import find_meters
 from binhdan.runtime.ffi import library
 from binhdan.runtime.server.access.limits import Limiter
+from binhdan.runtime.server.accounting.bill import Biller
 from binhdan.runtime.server.accounting.ledger import Ledger
 from binhdan.runtime.server.accounting.metrics import Metrics
-from binhdan.runtime.server.accounting.pricing import find_meter, make_biller
+from binhdan.runtime.server.accounting.pricing import make_cost_model
 from binhdan.runtime.server.answers.lifecycle import ClientGone
 from binhdan.runtime.server.api import (
     chat,
@@ -44,13 +46,14 @@ def create_app(config: ServerConfig) -> FastAPI:
         most_bytes=config.model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
-    meter = find_meter()
+    meter = find_meters().best
+    cost_model = make_cost_model(config.board, config.tariff, config.watts, meter)
     server = Server(
         config=config,
         pool=pool,
         limiter=Limiter(most=config.max_sequences + config.max_waiting),
         metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
-        biller=make_biller(config, meter),
+        biller=Biller(cost_model, meter),
         ledger=Ledger(config.ledger),
     )
 

@@ -1,4 +1,4 @@
-"""examples/embed_c/: its README's commands build it against the installed package, and it answers."""
+"""examples/embed_c/: the commands of its README build it against the installed package, and it answers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 
 def installed() -> Path:
-    """The folder that holds lib/ and include/; an editable install spreads the package over two."""
+    """Returns the folder with lib/ and include/; an editable install has two package folders."""
     return next(folder for folder in map(Path, binhdan.__path__) if (folder / "include").is_dir())
 
 
 def need(*programs: str) -> str:
+    """Returns the path of the first installed program; skips the test if there is none."""
     for program in programs:
         if found := shutil.which(program):
             return found
-    pytest.skip(f"none of {', '.join(programs)} is installed")
+    pytest.skip(f"requires one of {', '.join(programs)}")
 
 
 def run(*command: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -54,22 +55,22 @@ def model_file() -> Path:
 
 @pytest.fixture(scope="module")
 def embed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, built by hand: what the README's commands do where pkg-config and CMake are."""
+    """The program, built without pkg-config and CMake."""
     program = tmp_path_factory.mktemp("embed") / "embed"
-    at = installed()
+    package = installed()
     built = run(
         *(need("cc", "gcc", "clang"), "-std=c99", *STRICT, SOURCE / "embed.c", "-o", program),
-        *(f"-I{at}/include", f"-L{at}/lib", "-lbinhdan", f"-Wl,-rpath,{at}/lib"),
+        *(f"-I{package}/include", f"-L{package}/lib", "-lbinhdan", f"-Wl,-rpath,{package}/lib"),
     )
     assert built.returncode == 0, built.stderr
     return program
 
 
-def test_it_stays_short() -> None:
+def test_the_example_is_short() -> None:
     assert len((SOURCE / "embed.c").read_text(encoding="utf-8").splitlines()) < 120
 
 
-def test_it_answers(embed: Path, model_file: Path) -> None:
+def test_the_example_answers(embed: Path, model_file: Path) -> None:
     done = run(embed, model_file, QUESTION)
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
     assert re.fullmatch(
@@ -78,7 +79,7 @@ def test_it_answers(embed: Path, model_file: Path) -> None:
     )
 
 
-def test_errors_are_one_line(embed: Path, model_file: Path, tmp_path: Path) -> None:
+def test_errors_take_one_line(embed: Path, model_file: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.gguf"
     text.write_text("Đây là văn bản, không phải mô hình.")
     for arguments, message in [
@@ -92,7 +93,7 @@ def test_errors_are_one_line(embed: Path, model_file: Path, tmp_path: Path) -> N
     assert run(embed).returncode == 2
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to fail a write")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="requires /dev/full")
 def test_a_full_disk_is_an_error(embed: Path, model_file: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([embed, model_file, QUESTION], stdout=full, stderr=subprocess.PIPE, text=True)
@@ -100,21 +101,21 @@ def test_a_full_disk_is_an_error(embed: Path, model_file: Path) -> None:
 
 
 @pytest.mark.parametrize(("block", "tools"), [(0, ("pkg-config", "cc")), (1, ("cmake", "cc"))])
-def test_commands_of_its_readme(block: int, tools: tuple[str, str], model_file: Path, tmp_path: Path) -> None:
+def test_readme_commands(block: int, tools: tuple[str, str], model_file: Path, tmp_path: Path) -> None:
     for tool in tools:
         need(tool)
     if installed() != Path(binhdan.__path__[0]):
-        pytest.skip("an editable install: the README's commands are for an installed package")
+        pytest.skip("the commands of the README require a regular install, not an editable one")
     folder = shutil.copytree(SOURCE, tmp_path / "embed_c")
-    at = readme_commands()[0].splitlines()[0]
-    built = run("bash", "-euc", f"{at}\n{readme_commands()[block]}", folder=folder)
+    setup = readme_commands()[0].splitlines()[0]
+    built = run("bash", "-euc", f"{setup}\n{readme_commands()[block]}", folder=folder)
     assert built.returncode == 0, built.stdout + built.stderr
     program = next(path for path in [folder / "embed", folder / "build" / "embed"] if path.exists())
     assert run(program, model_file, QUESTION).stdout == ANSWER
 
 
 @pytest.mark.parametrize("language", ["c99", "c11", "c++11", "c++20"])
-def test_the_header_stands_alone(language: str, tmp_path: Path) -> None:
+def test_the_header_is_self_contained(language: str, tmp_path: Path) -> None:
     source = tmp_path / ("main.cpp" if "++" in language else "main.c")
     source.write_text("#include <binhdan.h>\nint main(void) { return (int)sizeof(binhdan_request) == 0; }\n")
     compiler = need("c++", "g++", "clang++") if "++" in language else need("cc", "gcc", "clang")

@@ -1,5 +1,7 @@
-"""Short answers to "X là gì?": the first sentence of X's article; for names without an article, that it is
-not known. With a text given, the answer is the sentence in it."""
+"""Answer "X là gì?" with the first sentence of X's article, from memory or from a given text.
+
+For names without an article, the answer is that the model does not know.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ _NAME = re.compile(rf"(?<=[^\W\d_] ){CAPITAL}\w+(?: {CAPITAL}\w+){{1,3}}")
 
 
 def about(rng: Random, document: Document) -> Example | None:
-    """What an article is about, from memory. None without a first sentence that says so."""
+    """Asks what the title is, from memory. Returns None if the first sentence does not define the title."""
     lead = document.lead()
     if not lead:
         return None
@@ -43,7 +45,7 @@ def about(rng: Random, document: Document) -> Example | None:
 
 
 def about_given(rng: Random, document: Document) -> Example | None:
-    """The same with the paragraph given."""
+    """The same with the paragraph in the question."""
     lead = document.lead()
     text = shorten(document.paragraphs[0]) if lead else ""
     if not text:
@@ -53,7 +55,7 @@ def about_given(rng: Random, document: Document) -> Example | None:
 
 
 def about_unknown(rng: Random, document: Document, titles: Collection[str]) -> Example | None:
-    """A name that the text mentions and that has no article (`titles`: those that have, in lower case)."""
+    """Asks for a name in the text that has no article. `titles`: all titles of articles, in lower case."""
     names = {n for n in _NAME.findall(document.text[:4000]) if n.lower() not in titles}
     if not names:
         return None

@@ -1,4 +1,4 @@
-"""A question and its answer, and the many ways in which people ask."""
+"""A question with its answer, and random variation of the question."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ class Example:
 
 
 def ask(rng: Random, phrasings: Sequence[str], content: str, usual: float = 0.4) -> str:
-    """The question: the first phrasing with probability `usual`, else any; instructions also come without
-    marks, in lower case, before a new line instead of a space, and from behind."""
+    """Returns a question: `content` in the first phrasing with probability `usual`, else in a random one.
+
+    Sometimes removes the marks of the instruction, changes its first letter to lower case, or replaces the
+    space before `content` by a new line.
+    """
     phrasing = phrasings[0] if rng.random() < usual else rng.choice(phrasings)
     if rng.random() < 0.25:
         phrasing = strip_marks(phrasing)

@@ -1,8 +1,7 @@
-"""Dates, numbers and names of a text as JSON: {"ngày": [...], "số": [...], "tên": [...]}.
+"""Extract dates, numbers and names as JSON: {"ngày": [...], "số": [...], "tên": [...]}.
 
-Dates are written YYYY-MM-DD, YYYY-MM or YYYY; numbers as the text has them; a name is a run of two and more
-capitalised words; a word of `_OPENERS` that begins a sentence is not part of it. Numbers within dates are not
-listed again.
+Dates have the form YYYY-MM-DD, YYYY-MM or YYYY. Numbers are copied from the text, without those within dates.
+A name is a sequence of two or more capitalized words, without a first word of a sentence in `_OPENERS`.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ _OPENING_WORDS = """
     vai vào vì việc viện và vua vùng về với vợ xã đồng
 """
 _OPENERS = frozenset(_OPENING_WORDS.split())
-_OPENS = re.compile(r"(?:^|[.!?:;…\"“(\n]\s*)$")
+_SENTENCE_START = re.compile(r"(?:^|[.!?:;…\"“(\n]\s*)$")
 
 
 def extract(text: str) -> dict[str, list[str]]:
-    """The facts in their order in the text, each once."""
+    """Returns the facts in the order of the text, without duplicates."""
     dates, spans = [], []
     for m in _DATE.finditer(text):
         day, month = m["d"] or m["d2"], m["m"] or m["m2"] or m["m3"]
@@ -60,19 +59,19 @@ def extract(text: str) -> dict[str, list[str]]:
     for m in _NAME.finditer(text):
         words = m.group()
         first, _, rest = words.partition(" ")
-        if first.lower() in _OPENERS and _OPENS.search(text[: m.start()]):
-            words = rest  # the first capital was the sentence's
+        if first.lower() in _OPENERS and _SENTENCE_START.search(text[: m.start()]):
+            words = rest  # the capital belongs to the sentence
         if " " in words or "-" in words:
             names.append(words)
-    return {"ngày": _once(dates), "số": _once(numbers), "tên": _once(names)}
+    return {"ngày": _unique(dates), "số": _unique(numbers), "tên": _unique(names)}
 
 
-def _once(items: list[str]) -> list[str]:
+def _unique(items: list[str]) -> list[str]:
     return list(dict.fromkeys(items))
 
 
 def extract_json(rng: Random, text: str) -> Example | None:
-    """None where there are fewer than two facts; one text in twenty may have none at all."""
+    """Returns None for most texts with fewer than two facts, and for more than 14."""
     facts = extract(text)
     count = sum(map(len, facts.values()))
     if (count < 2 and rng.random() < 0.9) or count > 14:

@@ -1,6 +1,6 @@
-"""Restore diacritics: the answer differs from the question's text in nothing but Vietnamese marks.
+"""Restore diacritics: the answer differs from the text of the question in Vietnamese marks only.
 
-The text may come bare, partly marked, wrongly marked, in lower case without punctuation, or in capitals.
+The text may be bare, partly marked, wrongly marked, in lower case without punctuation, or in capitals.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _PUNCTUATION = re.compile(r"(?<!\d)[.,;:!?]+|[\"“”()]|[.,;:!?]+(?!\d)")
 
 
 def mark_wrongly(rng: Random, syllable: str) -> str:
-    """The same letters with other marks."""
-    if rng.random() < 0.5:  # other tone
+    """Returns the same letters with other marks."""
+    if rng.random() < 0.5:  # another tone
         toneless, tone = split_tone(syllable)
-    else:  # other letters
+    else:  # other letter marks
         toneless, tone = strip_marks(syllable), split_tone(syllable)[1]
         toneless = "".join(
             (letter.upper() if c.isupper() else letter)
@@ -64,13 +64,13 @@ def mark_wrongly(rng: Random, syllable: str) -> str:
 
 
 def damage_marks(rng: Random, text: str) -> str:
-    """A text that has lost its marks, in one of the ways in which that happens."""
+    """Removes or changes marks in one of several random ways."""
     kind = rng.random()
     if kind < 0.62:
         return strip_marks(text)
     if kind < 0.70:
         return strip_tones(text)
-    if kind < 0.73:  # ê ô ư lost, tones kept
+    if kind < 0.73:  # remove the marks of letters, keep tones
         return WORD.sub(lambda m: _only_tone(m.group()), text)
     if kind < 0.85:
         share = rng.uniform(0.15, 0.9)
@@ -96,14 +96,14 @@ def _only_tone(syllable: str) -> str:
 
 
 def restore(rng: Random, text: str) -> Example | None:
-    """None for text without a single mark, which would teach nothing."""
+    """Returns None for text without marks."""
     answer = place_tones(text)
     if strip_marks(answer) == answer:
         return None
     style = rng.random()
     if style < 0.12:
         answer = answer.lower()
-    elif style < 0.24:  # as people type in haste
+    elif style < 0.24:  # as in quickly typed text
         answer = " ".join(_PUNCTUATION.sub(" ", answer.lower()).split())
     elif style < 0.32:
         answer = answer.upper()

@@ -1,7 +1,7 @@
-"""Fix spelling: a few syllables of a right text are spelt wrongly; the answer is the text.
+"""Fix spelling: the question has misspelt syllables of a text; the answer is the text.
 
-The errors are those that people make: sounds that a region does not tell apart, hỏi and ngã, tone marks on
-the wrong vowel, slips of fingers, and keys of Telex and VNI that did not become letters.
+The errors are common ones: sounds that are the same in a dialect, hỏi and ngã, tone marks on the wrong vowel,
+typing errors, and keys of Telex and VNI that were not converted to letters.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TYPING_PHRASINGS = (
     "Sửa lỗi gõ phím: {}",
     *PHRASINGS[:4],
 )
-# Sounds that one region or another does not tell apart, at the start and at the end of a syllable.
+# Sounds that are the same in some dialect, at the start and at the end of a syllable.
 _STARTS = (
     ("s", "x"), ("ch", "tr"), ("d", "gi"), ("r", "d"), ("r", "gi"), ("l", "n"), ("ng", "ngh"), ("g", "gh"),
     ("c", "k"), ("v", "d"), ("qu", "h"), ("d", "v"),
@@ -62,7 +62,7 @@ _TELEX_TONE = {GRAVE: "f", ACUTE: "s", HOOK: "r", TILDE: "x", DOT: "j"}
 _VNI_TONE = {GRAVE: "2", ACUTE: "1", HOOK: "3", TILDE: "4", DOT: "5"}
 _TELEX = {"ă": "aw", "â": "aa", "ê": "ee", "ô": "oo", "ơ": "ow", "ư": "uw", "đ": "dd"}
 _VNI = {"ă": "a8", "â": "a6", "ê": "e6", "ô": "o6", "ơ": "o7", "ư": "u7", "đ": "d9"}
-_BESIDE = {
+_NEIGHBOUR_KEYS = {
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "g": "fh", "h": "gj", "i": "uo", "k": "jl",
     "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "wa", "r": "et", "s": "ad", "t": "ry", "u": "yi",
     "v": "cb", "x": "zc", "y": "tu",
@@ -70,7 +70,7 @@ _BESIDE = {
 
 
 def typed(syllable: str, letters: dict[str, str], tones: dict[str, str]) -> str:
-    """The keys of a syllable: "việt" is "vieejt" in Telex, its tone at the end of the word."""
+    """Returns the keys of a syllable, with its tone at the end: "vieetj" in Telex for "việt"."""
     toneless, tone = split_tone(syllable)
     keys = "".join(
         (key[0].upper() + key[1:] if c.isupper() else key)
@@ -89,7 +89,7 @@ def vni(syllable: str) -> str:
 
 
 def confuse_sound(rng: Random, syllable: str) -> str:
-    """Another spelling of a sound at the start or the end, or hỏi for ngã and the other way."""
+    """Replaces a sound at the start or the end by a similar one, or exchanges hỏi and ngã."""
     toneless, tone = split_tone(syllable)
     low = toneless.lower()
     choices = []
@@ -110,7 +110,7 @@ def confuse_sound(rng: Random, syllable: str) -> str:
 
 
 def misplace_tone(rng: Random, syllable: str) -> str:
-    """The tone mark on another vowel: "toàn" becomes "tòan"."""
+    """Moves the tone mark to another vowel: "toàn" becomes "tòan"."""
     toneless, tone = split_tone(syllable)
     old = next((i for i, (a, b) in enumerate(zip(toneless, syllable, strict=True)) if a != b), -1)
     places = [i for i in vowel_places(toneless) if i != old]
@@ -118,7 +118,7 @@ def misplace_tone(rng: Random, syllable: str) -> str:
 
 
 def slip(rng: Random, syllable: str) -> str:
-    """A letter left out, doubled, hit beside, or two swapped."""
+    """Omits, doubles or mistypes a letter, or swaps two."""
     if len(syllable) < 3:
         return syllable + syllable[-1]
     i = rng.randrange(1, len(syllable))
@@ -129,12 +129,12 @@ def slip(rng: Random, syllable: str) -> str:
         return syllable[:i] + syllable[i] + syllable[i:]
     if kind == 2:
         return syllable[: i - 1] + syllable[i] + syllable[i - 1] + syllable[i + 1 :]
-    beside = _BESIDE.get(syllable[i].lower())
-    return syllable[:i] + rng.choice(beside) + syllable[i + 1 :] if beside else syllable
+    neighbours = _NEIGHBOUR_KEYS.get(syllable[i].lower())
+    return syllable[:i] + rng.choice(neighbours) + syllable[i + 1 :] if neighbours else syllable
 
 
 def _retone(toneless: str, tone: str) -> str:
-    """The tone where it is usually written: on a letter with its own mark, else on the main vowel."""
+    """Adds the tone at its usual position: a letter with its own mark, else the main vowel."""
     places = vowel_places(toneless)
     if not tone or not places:
         return toneless
@@ -148,7 +148,7 @@ def _retone(toneless: str, tone: str) -> str:
 
 
 def _like(model: str, text: str) -> str:
-    """`text` in the case of `model`."""
+    """Returns `text` with the capitalization of `model`."""
     if len(model) > 1 and model.isupper():
         return text.upper()
     return text[:1].upper() + text[1:] if model[:1].isupper() else text
@@ -180,7 +180,7 @@ def _change(rng: Random, text: str, share: float, wrong: object) -> str:
 
 
 def make_errors(rng: Random, text: str) -> str:
-    """A few syllables spelt wrongly, and at times a space lost."""
+    """Misspells a few syllables and sometimes removes a space."""
     wrong = _change(rng, text, rng.uniform(0.04, 0.25), misspell)
     spaces = [m.start() for m in re.finditer(" ", wrong)]
     if spaces and rng.random() < 0.15:
@@ -190,7 +190,7 @@ def make_errors(rng: Random, text: str) -> str:
 
 
 def fix_spelling(rng: Random, text: str) -> Example | None:
-    """One in ten texts comes without an error: the answer is then the same text."""
+    """Makes an example; one in ten has no error. Returns None for text without marks."""
     answer = place_tones(text)
     if strip_marks(answer) == answer:
         return None

@@ -1,4 +1,4 @@
-"""Greetings, and what the model is, can and cannot do: talk.toml."""
+"""Greetings, and questions about the model and its abilities, from talk.toml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TALK: Final = _read()  # answer -> questions
 
 
 def talk(rng: Random) -> Example:
-    """One of the questions, as people type it: in lower case, without marks, without question mark."""
+    """Returns a random question, sometimes in lower case, without marks or without its question mark."""
     answer, questions = rng.choice(list(TALK.items()))
     question = rng.choice(questions)
     if rng.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Write out teencode, the shorthand of messages: "hom nay ko di hoc dc" → "hôm nay không đi học được"."""
+"""Expand teencode, the shorthand of messages: "hom nay ko di hoc dc" → "hôm nay không đi học được"."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ _PUNCTUATION = re.compile(r"(?<!\d)[.,;:!?]+|[\"“”()]|[.,;:!?]+(?!\d)")
 
 
 def shorten(rng: Random, text: str, bare: float) -> str:
-    """Words of the list in one of their short forms, most of the time; others without marks with probability
-    `bare`."""
+    """Shortens three in four words of SHORT; removes marks of the others with probability `bare`."""
 
     def change(m: re.Match[str]) -> str:
         word: str = m.group()
@@ -53,7 +52,7 @@ def shorten(rng: Random, text: str, bare: float) -> str:
 
 
 def expand_teencode(rng: Random, text: str) -> Example | None:
-    """None for text without a word that has a short form. In lower case, as messages are."""
+    """Returns None for text with fewer than two words of SHORT. The answer is in lower case."""
     answer = place_tones(text).lower()
     if rng.random() < 0.6:
         answer = " ".join(_PUNCTUATION.sub(" ", answer).split())

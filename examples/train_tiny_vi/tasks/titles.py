@@ -1,4 +1,4 @@
-"""A title for a paragraph: the article's name for its first one, the section's heading for others."""
+"""Find a title: the name of the article for its first paragraph, the heading of the section for others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHRASINGS = (
 
 
 def shorten(paragraph: str, longest: int = 420) -> str:
-    """Its first sentences, up to `longest` characters; "" if the first alone is longer."""
+    """Returns the first sentences, up to `longest` characters; "" if the first one is longer."""
     out = ""
     for sentence in sentences(paragraph):
         if len(out) + len(sentence) >= longest:
@@ -32,7 +32,7 @@ def shorten(paragraph: str, longest: int = 420) -> str:
 
 
 def title_paragraphs(rng: Random, document: Document) -> Iterator[Example]:
-    """The first paragraph, and those that follow a heading (a short line without a full stop)."""
+    """Yields examples for the first paragraph and those after a heading (a short line without full stop)."""
     lines = document.paragraphs
     pairs = [(document.name(), lines[0])] if document.lead() else []
     for heading, paragraph in pairwise(lines):

@@ -1,8 +1,8 @@
-"""Segment into words: the syllables of one word are joined by "_" ("học_sinh đi học").
+"""Word segmentation: joins the syllables of a word with "_" ("học_sinh đi học").
 
-No segmented text under a free licence is at hand, so words are mined: syllables that stand together far more
-often than chance would have them, and runs of capitalised syllables (names). A dynamic program then takes the
-best words of a sentence. The labels are as good as that, which is less than what linguists would write.
+We have no segmented text under a free licence. So words are mined: neighbouring syllables with high mutual
+information, and sequences of capitalized syllables (names). A dynamic program selects the best words of a
+sentence. These labels are less accurate than those of linguists.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _PIECE = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]|_")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words of two and three syllables, in lower case, with how strongly they hold together (0 to 1)."""
+    """Words of two syllables in lower case, with their strength (0 to 1)."""
 
     strength: dict[str, float]
 
     @classmethod
     def mine(cls, texts: Iterable[str], fewest: int = 12, weakest: float = 0.45) -> Lexicon:
-        """Normalised pointwise mutual information of neighbours: 1 is always together, 0 by chance."""
+        """Strength is the normalized pointwise mutual information: 1 is always together, 0 is by chance."""
         one: Counter[str] = Counter()
         two: Counter[tuple[str, str]] = Counter()
         for text in texts:
@@ -63,7 +63,7 @@ class Lexicon:
         return cls(strength)
 
     def words(self, sentence: str) -> list[str]:
-        """The words of a sentence, the syllables of each joined by "_"; punctuation stands alone."""
+        """Splits a sentence into words, their syllables joined by "_", and punctuation."""
         out: list[str] = []
         run: list[str] = []
         for piece in _PIECE.findall(sentence):
@@ -76,7 +76,7 @@ class Lexicon:
         return out + self._join(run)
 
     def _join(self, run: list[str]) -> list[str]:
-        # best[i]: the most strength that the first i syllables can hold, and the length of the last word
+        # best[i]: the maximum strength of the first i syllables, and the length of the last word
         best: list[tuple[float, int]] = [(0.0, 0)]
         for i in range(1, len(run) + 1):
             choice = (best[i - 1][0], 1)
@@ -100,7 +100,7 @@ class Lexicon:
 
     @staticmethod
     def _names(words: list[str]) -> list[str]:
-        """Neighbours that are all capitalised become one name; a first word only if it is paired."""
+        """Joins capitalized neighbours to one name, without the first word of the sentence."""
         out: list[str] = []
         for i, word in enumerate(words):
             capital = all(part[0].isupper() for part in word.split("_"))
@@ -113,7 +113,7 @@ class Lexicon:
 
 
 def segment_words(rng: Random, text: str, lexicon: Lexicon) -> Example | None:
-    """None for text without a word of several syllables."""
+    """Returns None for text without a word of several syllables."""
     text = place_tones(text)
     answer = " ".join(lexicon.words(text))
     if "_" not in answer:
@@ -122,7 +122,7 @@ def segment_words(rng: Random, text: str, lexicon: Lexicon) -> Example | None:
 
 
 def restore_spaces(rng: Random, text: str) -> Example | None:
-    """Spaces lost, all of them or some. None for long texts, which nobody writes so."""
+    """Removes all or some spaces. Returns None for long texts, which do not occur without spaces."""
     if len(text) > 160:
         return None
     answer = place_tones(text)

@@ -1,1 +1,1 @@
-"""What each answer used and cost: record, bill, ledger, metrics, logs."""
+"""What each answer used and cost: record, bill, pricing, ledger, metrics, logs."""

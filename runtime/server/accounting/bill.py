@@ -1,81 +1,56 @@
-"""The bill of an answer: what it took of the machine's time and energy, and what that costs.
+"""The bill of an answer: its share of the machine's time and energy, and what they cost.
 
-Answers run together, so the machine's time and its meter's joules have to be shared. The unit is *work*:
+Answers run in the same batches, so the machine's time and the meter's joules are divided among them by
+*work*:
 
-    work = tokens of the prompt that had to be computed + ANSWER_TOKEN_WORK * tokens of the answer,
+    work = prompt tokens that were computed + ANSWER_TOKEN_WORK * answer tokens,
 
-times a scale where several models run. An answer pays for its own work the mean price of work while it lived:
+times a scale when several models run. An answer is charged in proportion to its work while it ran:
 
-    share = its work / all work that was reported between its begin and its end      (at most 1)
-    seconds = share * how long it lived,    joules = share * what the meter counted meanwhile
+    share   = its work / work that all answers reported between its start and its end      (at most 1)
+    seconds = share * (end - start)
+    joules  = share * joules of the meter between start and end
 
-Alone, an answer pays for everything between its begin and its end. In a steady load the shares add up to the
-whole; a prompt that is under way when an answer ends is not seen by that answer, which pays a little more.
-What the machine takes while nobody asks is on nobody's bill: the cost model adds it by utilisation.
+An answer that runs alone is charged for its whole duration. Under steady load the shares add up to the total.
+When an answer ends during the prefill of another, that prefill is not reported yet, and the answer that ends
+is charged slightly too much. Idle time is on no bill: the cost model adds it through the utilisation.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from binhdan.runtime.cost.cost_model import CostModel
+from binhdan.runtime.energy import Meter
 from binhdan.runtime.server.accounting.record import AnswerRecord
 
-# A token of an answer takes longer than one of a prompt, since it reads all weights for itself: on x86 about
-# eight times as long alone, three times in a batch of sixteen. One figure, so that a bill can be checked.
+# Work of an answer token; a prompt token has 1. A decode step reads all weights for a few rows, so a token
+# takes longer than in prefill: on x86 about 8 times as long with one sequence, 3 times in a batch of 16. One
+# constant lets a reader recompute a bill.
 ANSWER_TOKEN_WORK = 4.0
 
-# How fast the guess of what part of a prompt has to be computed follows the answers.
-_FRESH_RATE = 0.1
-
-
-class Meter(Protocol):
-    """What the bill needs of binhdan.runtime.energy.Meter."""
-
-    @property
-    def source(self) -> str:
-        """What is measured, as "rapl package"."""
-
-    @property
-    def measured(self) -> bool:
-        """False for watts that someone declared."""
-
-    def read(self) -> float:
-        """Joules since some start. Raises OSError when the meter is lost."""
-
-
-class Cost(Protocol):
-    """What the bill needs of binhdan.runtime.cost.cost_model.Cost."""
-
-    @property
-    def vnd(self) -> float: ...
-
-    @property
-    def basis(self) -> str: ...
-
-
-class Pricing(Protocol):
-    """What the bill needs of binhdan.runtime.cost.cost_model.CostModel."""
-
-    def answer(self, seconds_busy: float, joules: float | None) -> Cost: ...
+# Weight of the newest prompt in the moving average Biller.computed_fraction.
+_AVERAGE_RATE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What one answer took."""
+    """What one answer used and cost."""
 
     queue_ms: float
-    prompt_ms: float
+    prompt_ms: float  # prefill
     decode_ms: float
-    joules: float | None  # measured, never computed from declared watts
+    joules: float | None  # measured; None without a meter, never derived from declared watts
     energy_source: str | None
     cost_vnd: float | None
     cost_basis: str
     machine_seconds: float  # the answer's share of the machine's time
 
     def usage(self) -> dict[str, Any]:
-        """`usage.binhdan` of an answer."""
+        """Returns the object `usage.binhdan` of an HTTP response."""
         return {
             "queue_ms": round(self.queue_ms, 3),
             "prompt_ms": round(self.prompt_ms, 3),
@@ -88,71 +63,87 @@ class Bill:
 
 
 class Work:
-    """The work of one answer as it grows. Made by Biller.begin, ended by Biller.bill; may be dropped."""
+    """The work of one running answer. Biller.begin makes it, Biller.bill ends it; it may also be dropped."""
 
-    __slots__ = ("_biller", "began", "joules", "reported", "scale", "work")
+    __slots__ = ("_biller", "_reported", "_scale", "_total_at_start", "joules_at_start", "started")
 
     def __init__(self, biller: Biller, scale: float) -> None:
         self._biller = biller
-        self.scale = scale
-        self.began = biller.clock()
-        self.joules = biller.read_joules()
-        self.work = biller.work  # everyone's, at the begin
-        self.reported = 0.0  # of our own so far
+        self._scale = scale
+        self._total_at_start = biller.total_work
+        self._reported = 0.0
+        self.started = biller.clock()
+        self.joules_at_start = biller.read_joules()
 
     def first_token(self, prompt_tokens: int) -> None:
-        """The prompt has been computed: all of it, or but for a part that only the record will tell."""
-        self._report(prompt_tokens * self._biller.fresh + ANSWER_TOKEN_WORK)
+        """Reports the prefill of a prompt and the first token of its answer.
+
+        How many tokens the prefix cache held is not known yet, so the average of recent prompts is used.
+        `settle` corrects it.
+        """
+        self._report(prompt_tokens * self._biller.computed_fraction + ANSWER_TOKEN_WORK)
 
     def tokens(self, count: int = 1) -> None:
-        """Further tokens of the answer."""
+        """Reports further tokens of the answer."""
         self._report(count * ANSWER_TOKEN_WORK)
 
     def settle(self, work: float) -> float:
-        """Says what the work was in the end; its share of all work in this life."""
-        own = work * self.scale
-        self._biller.work += own - self.reported
-        self.reported = own
-        everyone = max(self._biller.work - self.work, own)
-        return own / everyone if everyone > 0 else 0.0
+        """Replaces the reported work by the final `work`.
+
+        Returns its share of the work that all answers have reported since the start, 0 to 1.
+        """
+        own = work * self._scale
+        self._biller.total_work += own - self._reported
+        self._reported = own
+        all_answers = max(self._biller.total_work - self._total_at_start, own)
+        return own / all_answers if all_answers > 0 else 0.0
 
     def _report(self, work: float) -> None:
-        self.reported += work * self.scale
-        self._biller.work += work * self.scale
+        self._reported += work * self._scale
+        self._biller.total_work += work * self._scale
 
 
 class Biller:
-    """Makes bills. Lives in the event loop's thread, as the Works it gives out do.
+    """Makes bills. Use it and its Works in the thread of the event loop only.
 
-    `pricing` None leaves costs out, `meter` None joules. A meter that fails is not asked again; `lost` says
-    why.
+    Without a cost model the bills have no cost, without a meter no joules. After a meter has failed once it
+    is not read again; `lost` holds the reason.
     """
 
-    def __init__(self, pricing: Pricing | None = None, meter: Meter | None = None) -> None:
-        self._pricing = pricing
-        # Watts that someone declared are known to `pricing`, which says so in its basis.
+    def __init__(
+        self,
+        cost_model: CostModel | None = None,
+        meter: Meter | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._cost_model = cost_model
+        # Declared watts are part of the cost model, which names them in the basis of the cost.
         self._meter = meter if meter is not None and meter.measured else None
+        self.clock = clock
         self.lost: str | None = None
-        self.clock = time.perf_counter
-        self.work = 0.0  # all that was ever reported
-        self.fresh = 1.0  # the part of recent prompts that had to be computed
+        self.total_work = 0.0  # reported by all answers so far
+        self.computed_fraction = 1.0  # of recent prompts, the part that the prefix cache did not hold
 
     def begin(self, scale: float = 1.0) -> Work:
-        """Call when a request goes to the engine. `scale`: how dear a token of this model is beside those of
-        others that may run with it, such as ModelInfo.bytes_per_token in gigabytes; 1 where it is alone.
+        """Call it when a request is submitted to the engine.
+
+        `scale`: cost of a token of this model relative to the other models, such as ModelInfo.bytes_per_token
+        in gigabytes; 1 for a single model.
         """
         return Work(self, scale)
 
     def bill(self, record: AnswerRecord, work: Work) -> Bill:
-        """Call when the engine has finished, before the last bytes go out, since they carry the bill."""
+        """Call it once, when the engine has finished; the last bytes of the response contain the bill."""
         computed = max(record.prompt_tokens - record.cached_tokens, 0)
         if record.prompt_tokens > 0:
-            self.fresh += _FRESH_RATE * (computed / record.prompt_tokens - self.fresh)
+            self.computed_fraction += _AVERAGE_RATE * (
+                computed / record.prompt_tokens - self.computed_fraction
+            )
         share = work.settle(computed + ANSWER_TOKEN_WORK * record.answer_tokens)
-        seconds = share * (self.clock() - work.began)
+        seconds = share * (self.clock() - work.started)
         now = self.read_joules()
-        joules = None if now is None or work.joules is None else share * (now - work.joules)
-        cost = None if self._pricing is None else self._pricing.answer(seconds, joules)
+        joules = None if now is None or work.joules_at_start is None else share * (now - work.joules_at_start)
+        cost = None if self._cost_model is None else self._cost_model.answer(seconds, joules)
         return Bill(
             queue_ms=record.queue * 1e3,
             prompt_ms=record.prompt * 1e3,
@@ -165,7 +156,7 @@ class Biller:
         )
 
     def read_joules(self) -> float | None:
-        """Of the meter, None without one or when it is lost."""
+        """Returns the meter's count, None without a meter or after it has failed."""
         if self._meter is None or self.lost is not None:
             return None
         try:

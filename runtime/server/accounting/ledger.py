@@ -1,12 +1,12 @@
-"""The ledger: what each key used on each day, of each model, in one SQLite file.
+"""The ledger: usage and cost per API key, day and model, in one SQLite file.
 
-Answers are added up in memory and written about once a second by a thread of the ledger's own, so that the
-event loop never waits for a disk. A killed process loses at most what came since the last write; the file is
-in WAL mode, so it is whole whenever the writing stops. synchronous=FULL: each write reaches the disk before
-it counts, because the machines that this runs on lose their power without a word; NORMAL would then lose all
-since the last checkpoint. One fsync a second is cheap.
+Sums are collected in memory. A thread of the ledger writes them about once a second, so that the event loop
+never waits for a disk. A killed process loses at most the answers since the last write. WAL mode keeps the
+file consistent if a write is interrupted. synchronous=FULL: a commit returns after the disk has the data,
+because target machines can lose power at any time; NORMAL could then lose everything since the last
+checkpoint. One fsync per second is cheap.
 
-Days are those of Asia/Ho_Chi_Minh, as a fixed UTC+7: Vietnam has had no other time since 1975.
+Days are days in Vietnam, a fixed UTC+7: the country has had one time zone without changes since 1975.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 
 class LedgerError(BinhdanError):
-    """The ledger's file cannot be used. The message names it: show it to the operator only."""
+    """The ledger's file cannot be used. The message contains its path: show it to the operator only."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Totals:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     answer_tokens: int = 0
-    measured_answers: int = 0  # those whose joules were measured, which `joules` adds up
+    measured_answers: int = 0  # answers with measured joules; `joules` is their sum
     joules: float = 0.0
     cost_vnd: float = 0.0
 
@@ -88,49 +88,49 @@ _Row = tuple[str, str, str]  # key, day, model
 
 
 def day_of(seconds: float) -> str:
-    """The day, as "2026-11-22", of a time in seconds since 1970."""
+    """Returns the day in Vietnam, such as "2026-11-22", of a time in seconds since 1970."""
     return datetime.fromtimestamp(seconds, TIME_ZONE).date().isoformat()
 
 
 class Ledger:
-    """An open ledger; `path` None is one in memory. All methods may be called from any thread; `add` does not
-    wait for the disk.
+    """An open ledger. Methods may be called from any thread. `add` does not wait for the disk.
 
-    Raises LedgerError when the file is damaged, another program's, of a newer version, or cannot be written.
+    `path`: None keeps the ledger in memory. `interval`: seconds between two writes. Raises LedgerError when
+    the file is damaged, belongs to another program, has a newer version or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, interval: float = 1.0) -> None:
         self._path = Path(_IN_MEMORY if path is None else path)
-        self._pending: dict[_Row, Totals] = {}  # small: one entry for each key and model
+        self._pending: dict[_Row, Totals] = {}  # one entry per key, day and model
         self._pending_lock = threading.Lock()
         self._database_lock = threading.Lock()
         self._interval = interval
-        self._ended = threading.Event()
-        self._failing = False
+        self._closed = threading.Event()
+        self._write_failed = False
         self._database = _open_memory() if path is None else _open(self._path)
-        self._writer = threading.Thread(target=self._write_on, name="binhdan-ledger", daemon=True)
+        self._writer = threading.Thread(target=self._write_periodically, name="binhdan-ledger", daemon=True)
         self._writer.start()
 
     def add(self, record: AnswerRecord, bill: Bill, seconds: float | None = None) -> None:
-        """Adds an answer that ended at `seconds` since 1970; None is now. ValueError after `close`."""
+        """Adds an answer that ended at `seconds` since 1970; None: now. Raises ValueError after `close`."""
         totals = Totals(
-            1,
-            record.prompt_tokens,
-            record.cached_tokens,
-            record.answer_tokens,
-            int(bill.joules is not None),
-            bill.joules or 0.0,
-            bill.cost_vnd or 0.0,
+            answers=1,
+            prompt_tokens=record.prompt_tokens,
+            cached_tokens=record.cached_tokens,
+            answer_tokens=record.answer_tokens,
+            measured_answers=int(bill.joules is not None),
+            joules=bill.joules or 0.0,
+            cost_vnd=bill.cost_vnd or 0.0,
         )
         day = day_of(time.time() if seconds is None else seconds)
         row = (_storable(record.key), day, _storable(record.model))
         with self._pending_lock:
-            if self._ended.is_set():
+            if self._closed.is_set():
                 raise ValueError("the ledger is closed")
             self._pending.setdefault(row, Totals()).add(totals)
 
     def flush(self) -> None:
-        """Writes what was added before. Raises LedgerError, and keeps what it could not write for later."""
+        """Writes all pending sums. If that fails, raises LedgerError and keeps them for the next flush."""
         with self._database_lock:
             with self._pending_lock:
                 batch, self._pending = self._pending, {}
@@ -161,13 +161,15 @@ class Ledger:
         by: GroupBy = "day",
         key: str | None = None,
     ) -> list[tuple[str, Totals]]:
-        """Totals of the days from `start` to `end`, both counted, None for open ends, in the order of `by`.
+        """Returns (group, totals) pairs of the days from `start` to `end` inclusive, sorted by group.
 
-        `key` looks at one key only. Counts what was added before the call. Raises LedgerError.
+        `by`: the column that defines the groups. `start`, `end`: None for no limit. `key`: one key only. The
+        totals include all answers added before the call. Raises LedgerError if the ledger cannot be read,
+        ValueError for a wrong `by`.
         """
         if by not in ("key", "day", "model"):
-            raise ValueError(f"by is {by!r}; expected key, day or model")
-        with suppress(LedgerError):  # what is written already can still be told
+            raise ValueError(f"by: expected key, day or model, got {by!r}")
+        with suppress(LedgerError):  # the sums on disk can still be read
             self.flush()
         conditions, values = ["1"], []
         for condition, value in (
@@ -188,9 +190,9 @@ class Ledger:
         return [(group, Totals(*totals)) for group, *totals in rows]
 
     def close(self) -> None:
-        """Writes the rest. Twice is no error. Raises LedgerError when the rest could not be written."""
+        """Writes all pending sums and closes the file. Idempotent. Raises LedgerError if the write fails."""
         with self._pending_lock:
-            self._ended.set()
+            self._closed.set()
         self._writer.join()
         try:
             self.flush()
@@ -204,15 +206,17 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write_on(self) -> None:
-        while not self._ended.wait(self._interval):
+    def _write_periodically(self) -> None:
+        while not self._closed.wait(self._interval):
             try:
                 self.flush()
-                self._failing = False
+                self._write_failed = False
             except LedgerError as error:
-                if not self._failing:  # once, not every second
-                    _log.error("the ledger could not be written and will be tried again: %s", error.__cause__)
-                self._failing = True
+                if not self._write_failed:  # log the first failure only, not one per interval
+                    _log.error(
+                        "cannot write the ledger: %s; retrying every %g s", error.__cause__, self._interval
+                    )
+                self._write_failed = True
 
 
 def _open_memory() -> sqlite3.Connection:
@@ -222,13 +226,13 @@ def _open_memory() -> sqlite3.Connection:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """A connection to a checked ledger, made if need be, for its owner's eyes only."""
+    """Connects to a ledger file and checks it. Creates a missing file. Only the owner can read the file."""
     try:
-        # Before SQLite opens it: the files of the WAL get the same mode.
+        # Set the mode before SQLite opens the file: SQLite gives its WAL files the same mode.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise LedgerError(f"the ledger {path} is not a file")
+                raise LedgerError(f"the ledger {path} is not a regular file")
             if os.fstat(descriptor).st_mode & 0o077:
                 os.fchmod(descriptor, 0o600)
         finally:
@@ -253,9 +257,9 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     application, version = _pragma(database, "application_id"), _pragma(database, "user_version")
     tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != _APPLICATION_ID and (tables or application):
-        raise LedgerError(f"{path} is a database of another program, not a ledger")
+        raise LedgerError(f"{path} is a database of another program; expected a ledger of binhdan")
     if version > _VERSION:
-        raise LedgerError(f"the ledger {path} has version {version}; this program knows up to {_VERSION}")
+        raise LedgerError(f"the ledger {path} has version {version}; this program supports up to {_VERSION}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     if application != _APPLICATION_ID:
@@ -268,7 +272,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _storable(name: str) -> str:
-    """SQLite takes no lone surrogates."""
+    """Replaces lone surrogates, which SQLite rejects."""
     return name.encode("utf-8", "replace").decode()
 
 
@@ -277,4 +281,4 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 
 
 def _damaged(path: Path) -> str:
-    return f"the ledger {path} is damaged; move it away, with its -wal and -shm files, to begin a new one"
+    return f"the ledger {path} is damaged; move it away, with its -wal and -shm files, to start a new one"

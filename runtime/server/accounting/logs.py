@@ -1,7 +1,7 @@
-"""Logs as JSON, a line each on standard error.
+"""Logs as JSON lines on standard error.
 
-They say what happened to whom, never what was said: no prompt, no key, no path of a file, and of an exception
-its type and where it was raised, not its message.
+A log contains no prompt, no answer, no API key and no path of a file. Of an exception it contains the type
+and the place where it was raised, but not the message, which can repeat what a user wrote.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from typing import Any, TextIO
 
 from binhdan.runtime.server.accounting.record import AnswerRecord
 
-LEVELS = ("debug", "info", "warning", "error")
-
-#: Of the request that the current task works on; the door sets it.
+# The id of the request that the current task handles; "" outside a request. The gateway sets it.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 log = logging.getLogger("binhdan.server")
 
-_OWN = ("binhdan", "uvicorn")
-# What every record has; the rest came as `extra`.
+_OWN = ("binhdan", "uvicorn")  # loggers whose messages are known to contain nothing private
+# Attributes that every LogRecord has. All others were passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_MOST_FRAMES = 12
+_MAX_FRAMES = 12
 
 
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Sends all logs of this process to `stream`; others' libraries speak from warnings on."""
+    """Sends all logs of this process to `stream`, by default standard error.
+
+    `level`: debug, info, warning or error, for binhdan and uvicorn. Other libraries log warnings and errors
+    only.
+    """
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -47,7 +49,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
 
 
 def log_answer(record: AnswerRecord) -> None:
-    """One line with all that is known of an answer. Times in milliseconds."""
+    """Logs all fields of a record in one line. Times are in milliseconds."""
     facts = asdict(record)
     for name in ("queue", "prompt", "decode", "total"):
         facts[f"{name}_ms"] = round(1000 * facts.pop(name), 3)
@@ -55,13 +57,19 @@ def log_answer(record: AnswerRecord) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, message and request_id, and what was passed as `extra`, as far as JSON has it."""
+    """Writes time, level, message, request_id and the fields of `extra`.
+
+    A value of `extra` that is not a string, number, boolean or None is replaced by the name of its type.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage().strip()
-        if not record.name.startswith(_OWN):  # asyncio's go on with how a task looks, warnings with a path
-            message = record.name if record.name == "py.warnings" else f"{record.name}: {_first(message)}"
-        elif message.startswith("Traceback"):  # uvicorn's, of an application that does not start
+        first_line, _, _ = message.partition("\n")
+        if record.name == "py.warnings":  # the text of a warning contains a path
+            message = record.name
+        elif not record.name.startswith(_OWN):  # asyncio's further lines contain reprs, with a user's text
+            message = f"{record.name}: {first_line}"
+        elif message.startswith("Traceback"):  # from uvicorn, when the app fails to start
             message = f"failed with {message.splitlines()[-1].partition(':')[0]}"
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -75,16 +83,12 @@ class JsonFormatter(logging.Formatter):
                 plain = value is None or isinstance(value, str | int | float | bool)
                 line[name] = value if plain else type(value).__name__
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = describe(record.exc_info[1])
+            line["error"] = _describe(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
 
 
-def _first(text: str) -> str:
-    return text.partition("\n")[0]
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """An exception without its message, which may tell what a user wrote. An OSError's is the system's."""
+def _describe(error: BaseException) -> dict[str, Any]:
+    """Describes an exception without its message. The `reason` of an OSError is the system's own text."""
     facts: dict[str, Any] = {"type": type(error).__qualname__}
     if isinstance(error, OSError) and error.strerror:
         facts["reason"] = error.strerror
@@ -93,21 +97,21 @@ def describe(error: BaseException) -> dict[str, Any]:
     if cause is not None:
         facts["cause"] = type(cause).__qualname__
     if isinstance(error, BaseExceptionGroup):
-        facts["of"] = [type(one).__qualname__ for one in error.exceptions[:_MOST_FRAMES]]
+        facts["of"] = [type(inner).__qualname__ for inner in error.exceptions[:_MAX_FRAMES]]
     return facts
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    """Module, line and function, the innermost last."""
+    """Returns "module:line function" of the innermost frames, innermost last."""
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
         module = trace.tb_frame.f_globals.get("__name__") or PurePath(code.co_filename).stem
         frames.append(f"{module}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    return frames[-_MOST_FRAMES:]
+    return frames[-_MAX_FRAMES:]
 
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        """A log that cannot be written must not end what it reports."""
+        """Ignores the error: a failed write to the log must not fail the request."""

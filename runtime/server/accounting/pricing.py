@@ -1,39 +1,35 @@
-"""What a bill is made with: the energy that can be measured here, and the cost model of a board."""
+"""The cost model of a server, from the operator's options."""
 
 from __future__ import annotations
 
 from binhdan.runtime.cost.cost_model import DEFAULT_BOARD, DEFAULT_TARIFF, CostModel
 from binhdan.runtime.cost.figures import Figure, Tariff, load_board, load_tariff
-from binhdan.runtime.energy import Meter, find_meters
-from binhdan.runtime.server.accounting.bill import Biller
-from binhdan.runtime.server.config import ServerConfig
+from binhdan.runtime.energy import Meter
 
 
-def find_meter() -> Meter | None:
-    """The best meter of this machine; None when nothing measures it."""
-    return find_meters().best
+def make_cost_model(
+    board: str | None, tariff: str | float | None, watts: float | None, meter: Meter | None
+) -> CostModel:
+    """Returns the cost model of a board under a tariff, each a name or a file; None takes the default.
 
-
-def make_biller(config: ServerConfig, meter: Meter | None) -> Biller:
-    """Raises FigureError for a board or a tariff that there is not, InvalidArgumentError for wrong watts."""
-    pricing = CostModel(
-        board=load_board(config.board or DEFAULT_BOARD),
-        tariff=_tariff(config.tariff),
-        watts=config.watts,
+    `tariff` may also be the price of a kWh in đồng, VAT included. `watts`: declared watts of the busy
+    machine. `meter` measures the joules that the model is given. Raises FigureError for an unknown board or
+    tariff, InvalidArgumentError for watts out of range.
+    """
+    return CostModel(
+        board=load_board(board or DEFAULT_BOARD),
+        tariff=_tariff(DEFAULT_TARIFF if tariff is None else tariff),
+        watts=watts,
         whole_meter=meter is None or meter.whole,
     )
-    return Biller(pricing, meter)
 
 
-def _tariff(tariff: str | float | None) -> Tariff:
-    """By name or file, or a price per kWh that has everything in it."""
-    if tariff is None:
-        return load_tariff(DEFAULT_TARIFF)
+def _tariff(tariff: str | float) -> Tariff:
     try:
         price = float(tariff)
     except ValueError:
         return load_tariff(str(tariff))
-    nothing = Figure(value=0.0, assumed=True, note="in the price")
+    vat = Figure(value=0.0, assumed=True, note="included in the price")
     return Tariff(
-        name=f"{price:g} đ/kWh", assumed=True, note="the operator's", vnd_per_kwh=price, vat=nothing
+        name=f"{price:g} đ/kWh", assumed=True, note="price set by the operator", vnd_per_kwh=price, vat=vat
     )

@@ -163,7 +163,7 @@ def test_the_command() -> None:
         (["--pue", "0.5"], "pue is 0.5"),
         (["--hours", "1,2,x"], "24 numbers"),
         (["--hours", "1,2"], "24 weights"),
-        (["--board", "abacus"], "no board 'abacus'"),
+        (["--board", "abacus"], "unknown board 'abacus'"),
         (["--pick", "abacus"], "no server 'abacus'"),
         (["--result", "nowhere.json"], "nowhere.json: No such file"),
     ],

@@ -333,7 +333,7 @@ def test_command(tmp_path: Path) -> None:
     [
         (["--workload", "long"], "no workload 'long'"),
         (["--prefix", "hot"], "expected cold, warm or both, got hot"),
-        (["--board", "abacus"], "no board 'abacus'"),
+        (["--board", "abacus"], "unknown board 'abacus'"),
         (["--utilisation", "3"], "utilisation is 3"),
         (["-m", "nowhere.gguf"], "nowhere.gguf"),
     ],

@@ -1,4 +1,4 @@
-"""The recipe is a package beside the sources, not part of binhdan."""
+"""Adds examples/ to sys.path: the recipe is a separate package, not part of binhdan."""
 
 from __future__ import annotations
 

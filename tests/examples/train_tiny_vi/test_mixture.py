@@ -30,7 +30,7 @@ def documents(text: str) -> list[Document]:
     return [Document("viwiki", "hà nội", text)] * 40
 
 
-def test_the_configuration_fits_all_block_types(config: Config) -> None:
+def test_the_configuration_supports_all_block_types(config: Config) -> None:
     model = config.model
     assert all(n % 256 == 0 for n in (model["hidden"], model["ffn"], model["heads"] * model["head_dim"]))
     assert model["context"] == 2048 and config.stages[-1].context == model["context"]
@@ -47,7 +47,7 @@ def test_paths_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert config.documents("train").name == "train.jsonl.xz"
 
 
-def test_a_key_too_many_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_key_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.read_text().replace("[train]\n", "[train]\nspeed = 1\n"))
     assert tomllib.loads(path.read_text())["train"]["speed"] == 1
@@ -66,20 +66,20 @@ def test_documents(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "line", ["{}", "[]", "x", '{"source": "a", "title": "b"}', '{"source": 1, "title": "", "text": ""}']
 )
-def test_what_is_no_document(tmp_path: Path, line: str) -> None:
+def test_invalid_documents_are_rejected(tmp_path: Path, line: str) -> None:
     (tmp_path / "d.jsonl").write_text('{"source": "a", "title": "b", "text": "c"}\n' + line + "\n")
     with pytest.raises(ValueError, match="line 2"):
         list(read_documents(tmp_path / "d.jsonl"))
 
 
-def test_the_mixture_has_its_shares(config: Config, documents: list[Document]) -> None:
+def test_the_shares_of_the_mixture(config: Config, documents: list[Document]) -> None:
     mixture = replace(config.mixture, plain=0.25)
     kinds: Counter[str] = Counter()
     for seed in range(10):
         made = list(examples(documents, mixture, 400, 1.0, seed))
         kinds.update("plain" if isinstance(item, str) else "task" for item in made)
         assert made == list(examples(documents, mixture, 400, 1.0, seed))
-    assert 60 < kinds["plain"] < 140  # of 400 documents a quarter
+    assert 60 < kinds["plain"] < 140  # a quarter of 400 documents
     answers = Counter(item.answer for item in made if isinstance(item, Example))
     assert answers["Hà Nội"] and answers["Lịch sử"]
     assert sum(isinstance(i, Example) for i in examples(documents, mixture, 400, 0.2, 1)) < len(made) / 3
@@ -87,7 +87,7 @@ def test_the_mixture_has_its_shares(config: Config, documents: list[Document]) -
         list(examples(documents, replace(mixture, segments={"rhymes": 1.0}), 400, 1.0, 1))
 
 
-def test_rows_hold_whole_items() -> None:
+def test_rows_contain_whole_items() -> None:
     rng = np.random.default_rng(1)
     items = []
     for i in range(300):
@@ -97,15 +97,15 @@ def test_rows_hold_whole_items() -> None:
         items.append((ids, int(rng.integers(0, length - 1))))
     tokens, mask = fill_rows(items, 65)
     assert tokens.shape == mask.shape and tokens.shape[1] == 65
-    learnt = {}
+    masks = {}
     for row, kept in zip(tokens, mask, strict=True):
         for i in set(row.tolist()) - {0}:
             places = np.flatnonzero(row == i)
             assert len(places) == len(items[i - 1][0]) - 1 and (np.diff(places) == 1).all()
             span = slice(places[0], places[-1] + 2)
-            learnt[i] = kept[span].tolist()
+            masks[i] = kept[span].tolist()
     for i, (ids, skip) in enumerate(items, 1):
-        # Nothing is learnt of a question, nor of what an item begins with.
-        assert learnt.get(i, []) == [int(j >= max(skip, 1)) for j in range(len(ids))] or len(ids) == 1
+        # Questions and the first token of an item have no loss.
+        assert masks.get(i, []) == [int(j >= max(skip, 1)) for j in range(len(ids))] or len(ids) == 1
     assert mask.sum() == sum(len(ids) - max(skip, 1) for ids, skip in items)
     assert sum(len(ids) for ids, _ in items) / tokens.size > 0.9

@@ -1,4 +1,4 @@
-"""examples/train_tiny_vi/tasks/: every label follows from its text by the rule that the task states."""
+"""examples/train_tiny_vi/tasks/: labels follow from the text by the documented rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def first_line(text: str) -> str:
 
 
 def test_restoring_changes_marks_only(text: str) -> None:
-    """Whatever the damage, the question's text and the answer are the same without marks."""
+    """Question and answer are the same text without marks, for every kind of damage."""
     line = place_tones(first_line(text))
     seen = set()
     for seed in SEEDS:
@@ -48,7 +48,7 @@ def test_restoring_changes_marks_only(text: str) -> None:
         assert bare in strip_marks(example.question)
         assert strip_marks(line).lower().startswith(bare.lower()[:12])
         seen.add(example.answer)
-    # As it is, in lower case, without punctuation, in capitals.
+    # Unchanged, in lower case, without punctuation, in capitals.
     assert len(seen) == 4 and line in seen and line.lower() in seen and line.upper() in seen
 
 
@@ -58,11 +58,11 @@ def test_all_kinds_of_damage(text: str) -> None:
     assert all(strip_marks(d) == strip_marks(first_line(text)) for d in damaged)
 
 
-def test_nothing_to_restore() -> None:
+def test_text_without_marks_has_no_example() -> None:
     assert restore(Random(1), "The cat sat on the mat.") is None
 
 
-def test_the_readmes_question_is_among_the_phrasings() -> None:
+def test_the_phrasings_include_the_question_of_the_readme() -> None:
     asked = {ask(Random(seed), PHRASINGS, "X") for seed in SEEDS}
     assert {"them dau: X", "Thêm dấu: X", "thêm dấu: X", "Thêm dấu:\nX"} <= asked
     assert all(question.count("X") == 1 for question in asked)
@@ -71,7 +71,7 @@ def test_the_readmes_question_is_among_the_phrasings() -> None:
 # ---- spelling ----------------------------------------------------------------------------------------------
 
 
-def test_keys() -> None:
+def test_telex_and_vni_keys() -> None:
     assert [telex(s) for s in ("Việt", "đường", "ĐI", "ha")] == ["Vieetj", "dduwowngf", "DdI", "ha"]
     assert [vni(s) for s in ("việt", "đường")] == ["vie6t5", "d9u7o7ng2"]
 
@@ -89,11 +89,11 @@ def test_keys() -> None:
         (slip, "đi", {"đii"}),
     ],
 )
-def test_errors_that_people_make(make: Callable[[Random, str], str], syllable: str, wrong: set[str]) -> None:
+def test_common_spelling_errors(make: Callable[[Random, str], str], syllable: str, wrong: set[str]) -> None:
     assert {make(Random(seed), syllable) for seed in SEEDS} == wrong
 
 
-def test_every_syllable_can_be_misspelt(text: str) -> None:
+def test_any_syllable_can_be_misspelt(text: str) -> None:
     for word in [
         *text.replace(".", " ").replace(",", " ").split(),
         "a",
@@ -108,12 +108,12 @@ def test_every_syllable_can_be_misspelt(text: str) -> None:
         assert all(made) and (len(made) > 1 or word.isdigit() or len(word) < 3)
 
 
-def test_the_fixed_text_is_the_text(text: str) -> None:
+def test_the_answer_is_the_original_text(text: str) -> None:
     line = first_line(text)
     made = [fix_spelling(Random(seed), line) for seed in SEEDS]
     assert {e.answer for e in made if e} == {line, line.lower()}
     same = sum(e.answer in e.question for e in made if e)
-    assert 0.03 < same / len(made) < 0.25  # the share that has no error
+    assert 0.03 < same / len(made) < 0.25  # the share without an error
 
 
 # ---- teencode ----------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_words_are_mined_and_joined(lexicon: Lexicon) -> None:
     assert " ".join(words) == "Học_sinh đến Hà_Nội , thành_phố 1.000 năm của Lê_Lợi ."
 
 
-def test_segmenting_loses_nothing(lexicon: Lexicon, text: str) -> None:
+def test_segmentation_keeps_all_characters(lexicon: Lexicon, text: str) -> None:
     for line in text.split("\n"):
         assert "".join(lexicon.words(line)).replace("_", "") == line.replace(" ", "")
     example = segment_words(Random(1), "Các học sinh.", lexicon)
@@ -212,7 +212,7 @@ def test_segmenting_loses_nothing(lexicon: Lexicon, text: str) -> None:
     assert segment_words(Random(1), "Tôi ăn.", lexicon) is None
 
 
-def test_spaces_come_back() -> None:
+def test_spaces_are_restored() -> None:
     line = "Hôm nay trời đẹp."
     made = [restore_spaces(Random(seed), line) for seed in SEEDS]
     assert {e.answer for e in made if e} == {line, line.lower()}
@@ -228,7 +228,7 @@ def article(text: str) -> Document:
     return Document("viwiki", "hà nội", text)
 
 
-def test_what_an_article_is_about(article: Document) -> None:
+def test_definitions_of_articles(article: Document) -> None:
     lead = "Hà Nội là thủ đô của nước Việt Nam, nằm bên bờ sông Hồng."
     made = [about(Random(seed), article) for seed in SEEDS]
     assert {e.answer for e in made if e} == {lead}
@@ -239,7 +239,7 @@ def test_what_an_article_is_about(article: Document) -> None:
     assert about(Random(1), Document("law", "luật", article.text)) is None
 
 
-def test_people_are_asked_for_by_who() -> None:
+def test_questions_about_people_use_who() -> None:
     text = "Trần Văn A (sinh ngày 1 tháng 2 năm 1930) là một nhà thơ."
     asked = {e.question for s in SEEDS if (e := about(Random(s), Document("viwiki", "trần văn a", text)))}
     assert "Trần Văn A là ai?" in asked and "Trần Văn A là gì?" not in asked
@@ -274,13 +274,13 @@ def test_talk() -> None:
 
 
 @pytest.mark.parametrize("make", [restore, fix_spelling, expand_teencode, extract_json, restore_spaces])
-def test_the_same_seed_gives_the_same(make: Callable[[Random, str], Example | None], text: str) -> None:
+def test_examples_depend_on_the_seed_only(make: Callable[[Random, str], Example | None], text: str) -> None:
     for line in text.split("\n"):
         assert [make(Random(s), line) for s in range(20)] == [make(Random(s), line) for s in range(20)]
 
 
 @pytest.mark.parametrize("make", [restore, fix_spelling, expand_teencode, extract_json, restore_spaces])
 @pytest.mark.parametrize("line", ["", " ", ".", "a", "Ở", "二里頭", "12.5% — ½", "\u0301", "à" * 3000])
-def test_odd_texts(make: Callable[[Random, str], Example | None], line: str) -> None:
+def test_unusual_texts_do_not_fail(make: Callable[[Random, str], Example | None], line: str) -> None:
     for seed in range(20):
         make(Random(seed), line)

@@ -33,7 +33,7 @@ LETTERS = [
 ]
 
 
-def test_marks_go_and_nothing_else() -> None:
+def test_strip_marks_changes_vietnamese_letters_only() -> None:
     assert len(set(LETTERS)) == 144
     assert strip_marks("Đường Nguyễn Huệ, ĐẶNG THUỲ") == "Duong Nguyen Hue, DANG THUY"
     assert strip_marks("Èrlǐtóu naïve Überraschung 二里頭 й") == "Erlǐtou naïve Überraschung 二里頭 й"
@@ -42,7 +42,7 @@ def test_marks_go_and_nothing_else() -> None:
 
 
 @given(st.text())
-def test_a_text_keeps_its_length_and_case(text: str) -> None:
+def test_strip_marks_keeps_length_and_case(text: str) -> None:
     bare = strip_marks(text)
     assert len(bare) == len(text)
     assert strip_marks(bare) == bare
@@ -50,7 +50,7 @@ def test_a_text_keeps_its_length_and_case(text: str) -> None:
 
 
 @pytest.mark.parametrize("letter", LETTERS)
-def test_a_tone_comes_off_and_goes_on(letter: str) -> None:
+def test_split_and_add_tone_are_inverse(letter: str) -> None:
     toneless, tone = split_tone(f"th{letter}ng")
     assert add_tone(toneless, 2, tone) == f"th{letter}ng" if tone else toneless == f"th{letter}ng"
 
@@ -62,12 +62,12 @@ def test_a_tone_comes_off_and_goes_on(letter: str) -> None:
         ("quý", "quý"), ("Quỳ", "Quỳ"), ("hoàn", "hoàn"), ("ngoại", "ngoại"), ("khoẻo", "khoẻo"),
     ],
 )  # fmt: skip
-def test_one_style_of_tone_marks(new: str, usual: str) -> None:
+def test_place_tones(new: str, usual: str) -> None:
     assert place_tones(new) == usual == place_tones(usual)
     assert place_tones(place_tones_new(usual)) == usual
 
 
-def test_new_style() -> None:
+def test_place_tones_new() -> None:
     assert place_tones_new("hòa, thủy, KHỎE, hoàn, quý") == "hoà, thuỷ, KHOẺ, hoàn, quý"
     assert split_tone("thuỷ")[1] != GRAVE and split_tone("thuý")[1] == ACUTE and split_tone("tuỵ")[1] == DOT
 
@@ -76,16 +76,16 @@ def test_new_style() -> None:
     "word",
     ["nghiêng", "ha", "Quyết", "gì", "giếng", "ươm", "yêu", "uống", "khuya", "thuyền", "tuếch", "xoong"],
 )
-def test_shapes_of_syllables(word: str) -> None:
+def test_syllables_look_vietnamese(word: str) -> None:
     assert looks_vietnamese(word)
 
 
 @pytest.mark.parametrize("word", ["world", "tàuhỏa", "Kursk", "str", "ngnha", "Wikipedia"])
-def test_shapes_of_other_words(word: str) -> None:
+def test_other_words_do_not_look_vietnamese(word: str) -> None:
     assert not looks_vietnamese(word)
 
 
-def test_where_a_tone_may_stand() -> None:
+def test_positions_of_tone_marks() -> None:
     assert vowel_places("quyên") == [2, 3] and vowel_places("gia") == [2] and vowel_places("gi") == [1]
 
 

@@ -1,4 +1,4 @@
-"""examples/train_tiny_vi/: a tiny model learns, survives being stopped, is exported, and binhdan runs it."""
+"""examples/train_tiny_vi/: train a tiny model, stop and resume it, export it, and run it with binhdan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 for needed in ("torch", "tokenizers", "safetensors", "gguf"):
-    pytest.importorskip(needed, reason=f"training needs {needed} (see the recipe's README)")
+    pytest.importorskip(needed, reason=f"training requires {needed} (see the README of the recipe)")
 
 # ruff: noqa: E402
 import torch
@@ -31,7 +31,7 @@ SHAPE = model.Shape(vocab=300, hidden=256, layers=2, heads=4, kv_heads=2, head_d
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, text: str) -> Config:
-    """The recipe with little of everything; its data and tokenizer are made here."""
+    """The recipe with small sizes, and its data."""
     folder = tmp_path_factory.mktemp("recipe")
     documents = [{"source": "viwiki", "title": f"hà nội {i}", "text": text} for i in range(30)]
     for name in ("train", "valid"):
@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, text: str) -> Config:
         ("size = 8192", "size = 600"),
         ("layers = 8", "layers = 1"),
         ("ffn = 768", "ffn = 256"),
-        ("tokens = 24_000_000", "tokens = 12_800"),
+        ("tokens = 15_000_000", "tokens = 12_800"),
         ("tokens = 600_000", "tokens = 4_096"),
         ("batch = 8192", "batch = 1024"),
         ("micro_batch = 4096", "micro_batch = 512"),
@@ -78,20 +78,20 @@ def tiny() -> model.TinyModel:
     return model.TinyModel(SHAPE, torch.float32)
 
 
-def test_it_is_qwen3(tiny: model.TinyModel, tmp_path: Path) -> None:
-    """The same logits as transformers' own Qwen3 with these weights."""
-    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+def test_logits_equal_those_of_transformers(tiny: model.TinyModel, tmp_path: Path) -> None:
+    """The oracle is Qwen3 of transformers with the same weights."""
+    transformers = pytest.importorskip("transformers", reason="requires transformers as the oracle")
     from train_tiny_vi.checkpoints import write_checkpoint
 
     write_checkpoint(tmp_path, tiny)
     oracle = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    load_weights(tiny, tmp_path)  # rounded to bfloat16, as the oracle's
+    load_weights(tiny, tmp_path)  # rounded to bfloat16, like those of the oracle
     tokens = torch.randint(1, SHAPE.vocab, (2, 50))
     with torch.no_grad():
         torch.testing.assert_close(tiny.logits(tiny(tokens)), oracle(tokens).logits, atol=1e-4, rtol=1e-4)
 
 
-def test_loss_and_gradients_are_torchs(tiny: model.TinyModel) -> None:
+def test_loss_and_gradients_equal_those_of_torch(tiny: model.TinyModel) -> None:
     tokens = torch.randint(1, SHAPE.vocab, (3, 41))
     losses, grads = [], []
     for own in (True, False):
@@ -108,7 +108,7 @@ def test_loss_and_gradients_are_torchs(tiny: model.TinyModel) -> None:
     torch.testing.assert_close(grads[0], grads[1], atol=1e-3, rtol=1e-3)
 
 
-def test_items_in_a_row_do_not_see_each_other(tiny: model.TinyModel) -> None:
+def test_items_of_a_row_are_independent(tiny: model.TinyModel) -> None:
     first, second = torch.randint(1, SHAPE.vocab, (2, 20))
     end = torch.zeros(1, dtype=torch.long)
     with torch.no_grad():
@@ -127,11 +127,11 @@ def test_row_lengths_are_checked() -> None:
 def test_muon_makes_orthogonal_steps() -> None:
     torch.manual_seed(1)
     for shape in ((40, 90), (90, 40)):
-        values = torch.linalg.svdvals(optimizer.orthogonalise(torch.randn(shape)).float())
+        values = torch.linalg.svdvals(optimizer.orthogonalize(torch.randn(shape)).float())
         assert values.min() > 0.5 and values.max() < 1.3
 
 
-def test_the_rate_rises_holds_and_falls() -> None:
+def test_learning_rate_schedule() -> None:
     rates = [optimizer.rate(done, 100, done, warmup=10, cooldown=0.4) for done in range(101)]
     assert rates[0] == pytest.approx(0.1) and set(rates[10:60]) == {1.0}
     assert rates[80] == pytest.approx(0.5) and rates[100] == 0
@@ -157,36 +157,36 @@ def test_the_tokenizer(words: tokenizer.Tokenizer) -> None:
     )
 
 
-def test_answers_in_a_batch_are_the_single_ones(words: tokenizer.Tokenizer, tiny: model.TinyModel) -> None:
+def test_answers_do_not_depend_on_the_batch(words: tokenizer.Tokenizer, tiny: model.TinyModel) -> None:
     big = model.TinyModel(model.Shape(words.get_vocab_size(), 256, 2, 4, 2, 64, 256, 128), torch.float32)
     questions = ["Hà Nội", "Thêm dấu: ha noi la thu do", "x"]
     together = generate.answer(big, words, questions, max_tokens=12)
     assert together == [generate.answer(big, words, [q], max_tokens=12)[0] for q in questions]
-    # Greedy, step by step, without any cache.
+    # Greedy decoding without a cache.
     ids = tokenizer.chat_ids(words, questions[1])
-    said: list[int] = []
+    tokens: list[int] = []
     for _ in range(12):
         with torch.no_grad():
-            said.append(int(big.logits(big(torch.tensor([ids + said])))[0, -1].argmax()))
-        if said[-1] in (0, 2):
-            said.pop()
+            tokens.append(int(big.logits(big(torch.tensor([ids + tokens])))[0, -1].argmax()))
+        if tokens[-1] in (0, 2):
+            tokens.pop()
             break
-    assert together[1] == words.decode(said)
+    assert together[1] == words.decode(tokens)
 
 
 @pytest.mark.parametrize("line", ["ha noi la thu do", "GIAI PHAP 12,5%: ẵm ý quỹ", "二里頭 ữ 😀 end", ""])
-def test_held_answers_change_marks_only(words: tokenizer.Tokenizer, line: str) -> None:
-    """Whatever a model would rather say: this one knows nothing."""
+def test_constrained_answers_change_marks_only(words: tokenizer.Tokenizer, line: str) -> None:
+    """The model has random weights, so only the constraint keeps the text."""
     big = model.TinyModel(model.Shape(words.get_vocab_size(), 256, 1, 4, 2, 64, 256, 256), torch.float32)
     marks = generate.MarksOnly(words)
-    (said,) = generate.answer(big, words, [line], allowed=[marks.rule(line)])
-    assert strip_marks(said) == strip_marks(line)
+    (restored,) = generate.answer(big, words, [line], allowed=[marks.rule(line)])
+    assert strip_marks(restored) == strip_marks(line)
 
 
 # ---- figures -----------------------------------------------------------------------------------------------
 
 
-def test_measures() -> None:
+def test_metrics() -> None:
     assert syllable_hits("hòa bình ở", "hoà bình ở 12") == (3, 3)
     assert syllable_hits("hoa bình", "hòa bình") == (1, 2)
     assert syllable_hits("một hai bốn", "một hai ba bốn") == (3, 4)
@@ -194,37 +194,37 @@ def test_measures() -> None:
     assert f1([({1, 2}, {2, 3}), (set(), set())]) == 0.5 and f1([]) == 1.0
     assert facts('{"ngày": ["1945"], "số": []}') == {("ngày", "1945")}
     assert facts("[]") is None and facts('{"a": 1}') is None and facts("{") is None
-    trivial = MostFrequent([Document("x", "x", "hà hà hạ Nội nội")])
-    assert trivial.restore("Ha noi HA xyz") == "Hà nội HÀ xyz"
+    baseline = MostFrequent([Document("x", "x", "hà hà hạ Nội nội")])
+    assert baseline.restore("Ha noi HA xyz") == "Hà nội HÀ xyz"
 
 
-def test_unseen_sentences_are_always_the_same(text: str) -> None:
+def test_unseen_sentences_are_deterministic(text: str) -> None:
     documents = [Document("viwiki", "a", text)]
     found = unseen_sentences(documents, 3)
     assert found == unseen_sentences(documents, 3) and all(30 <= len(s) <= 200 for s in found)
 
 
-# ---- all of it ---------------------------------------------------------------------------------------------
+# ---- end to end --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_from_text_to_answer(config: Config, tmp_path: Path) -> None:
-    """The README's commands in small: a run that is stopped and goes on, an export, what binhdan answers."""
+    """The commands of the README: train, stop and resume, export, convert, answer, evaluate."""
     import binhdan
 
     spec = config.work.parent / "config.toml"
     run("tokenizer", spec)
     assert "stage 1" in run("pack", spec)
     rows = train.Rows(config, 0)
-    taken, learnt = rows.batch(len(rows) - 1, 3)  # over the end of an epoch
-    assert taken.shape == learnt.shape == (3, 257)
+    taken, mask = rows.batch(len(rows) - 1, 3)  # crosses the end of an epoch
+    assert taken.shape == mask.shape == (3, 257)
     assert np.array_equal(taken.numpy()[0], train.Rows(config, 0).batch(len(rows) - 1, 1)[0].numpy()[0])
 
     saved = config.work / "run.pt"
     assert "done" in run("train", spec, "--no-compile")
     whole = saved.rename(tmp_path / "whole.pt")
 
-    # Stopped after each of its first steps, it comes to the same weights.
+    # A run that is stopped after each of its first steps has the same weights.
     device = torch.device("cpu")
     torch.set_num_threads(1)
     for step in range(3):
@@ -251,16 +251,16 @@ def test_from_text_to_answer(config: Config, tmp_path: Path) -> None:
     question = "Thêm dấu: ha noi la thu do cua nuoc viet nam"
     with binhdan.load(gguf, threads=1) as runtime:
         assert runtime.tokenize(question) == words.encode(question, add_special_tokens=False).ids
-        said = runtime.ask(question, max_tokens=10).text
-    assert said == generate.answer(trained, words, [question], max_tokens=10)[0]
+        answer = runtime.ask(question, max_tokens=10).text
+    assert answer == generate.answer(trained, words, [question], max_tokens=10)[0]
     table = run("evaluate", spec, folder, "--count", 6)
     figures = json.loads(table.splitlines()[-1])
-    assert figures["syllables, held"] >= 0.2 and 0 <= figures["JSON valid"] <= 1
+    assert figures["syllables, constrained"] >= 0.2 and 0 <= figures["JSON valid"] <= 1
     assert figures["syllables, most frequent form"] > 0.8 and figures["bits per byte"] < 8
 
 
 def signal_in_next_step(part: train.Run) -> None:
-    """SIGTERM comes in the middle of a step: that is finished, and the run is saved."""
+    """Raises SIGTERM during the next step; the run finishes the step and saves its state."""
     set_rate = part.set_rate
 
     def interrupted(factor: float) -> None:

@@ -160,11 +160,11 @@ def test_files_and_bytes(tmp_path: Path) -> None:
     )
 
 
-def test_a_board_that_there_is_not_is_told_before_the_work() -> None:
+def test_an_unknown_board_fails_before_the_work() -> None:
     command = [*COMMAND, "--stats", "--board", "nowhere"]
     done = subprocess.run(command, input=b"viet nam\n", capture_output=True, timeout=120)
     assert done.returncode == 1 and done.stdout == b""
-    assert done.stderr.startswith(b"binhdan: no board 'nowhere'") and done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"binhdan: unknown board 'nowhere'") and done.stderr.count(b"\n") == 1
 
 
 def test_a_slow_pipe_is_answered_line_by_line() -> None:

@@ -1,4 +1,4 @@
-"""runtime/cost/cost_model.py: the formula by hand, and its invariants."""
+"""runtime/cost/cost_model.py: the formula computed by hand, and its invariants."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ MODEL = CostModel(board=BOARD, tariff=flat(3600.0), utilisation=0.5, usd_vnd=fig
 RENTED = Board(name="rented", rent_per_month=money(MONTH / 25_000.0, "USD"))
 
 
-def test_by_hand() -> None:
+def test_formula() -> None:
     cost = MODEL.answer(2.0)
-    # 2 s at half utilisation pay for 4 s of the board, 2 s at 72 W and 2 s at 36 W.
+    # 2 s at 50 % utilisation: 4 s of the board's time, 2 s at 72 W and 2 s at 36 W.
     assert cost.parts == pytest.approx(
         {"hardware": 4.0, "electricity": 0.144, "idle": 0.072, "network": 0.0, "staff": 0.0}
     )
@@ -68,7 +68,7 @@ def test_declared_watts_replace_the_boards() -> None:
     assert "10 W declared" in declared.answer(2.0).basis
 
 
-def test_a_meter_of_the_processor_alone() -> None:
+def test_a_meter_of_the_processor_only() -> None:
     partial = replace(MODEL, whole_meter=False)
     assert partial.answer(2.0, 100.0).parts["electricity"] == pytest.approx(0.1)
     assert "a lower bound" in partial.answer(2.0, 100.0).basis
@@ -91,12 +91,12 @@ def test_rent_includes_electricity() -> None:
     assert model.basis_measured == "rented; rented; 25% utilisation; partly assumed"
 
 
-def test_extras_and_dollars() -> None:
+def test_extras_and_prices_in_dollars() -> None:
     board = BOARD.model_copy(update={"price": money(100.0, "USD"), "extras": money(500_000.0)})
     assert replace(MODEL, board=board).hardware_vnd == pytest.approx(3_000_000.0)
 
 
-def test_steps_start_at_the_base() -> None:
+def test_steps_start_at_the_base_consumption() -> None:
     tariff = load_tariff("evn-household")
     assert tariff.base_kwh_per_month and tariff.base_kwh_per_month.value == 200
     assert tariff.vnd_per_kwh_with_vat(150) == pytest.approx((100 * 2998 + 50 * 3350) / 150 * 1.08)
@@ -113,14 +113,14 @@ def test_bands_are_weighted_by_hours() -> None:
 
 
 positive = st.floats(1e-3, 1e6)
-parts_of_time = st.floats(1e-3, 1.0)
+fractions = st.floats(1e-3, 1.0)
 
 
-@given(seconds=positive, joules=st.none() | positive, low=parts_of_time, high=parts_of_time)
+@given(seconds=positive, joules=st.none() | positive, low=fractions, high=fractions)
 def test_higher_utilisation_is_cheaper(seconds: float, joules: float | None, low: float, high: float) -> None:
     low, high = sorted((low, high))
-    dear, cheap = (replace(MODEL, utilisation=part).answer(seconds, joules).vnd for part in (low, high))
-    assert cheap <= dear * (1 + 1e-9)
+    expensive, cheap = (replace(MODEL, utilisation=part).answer(seconds, joules).vnd for part in (low, high))
+    assert cheap <= expensive * (1 + 1e-9)
 
 
 @given(a=positive, b=positive, seconds=positive)
@@ -182,7 +182,7 @@ def test_sensitivity_equals_the_model_under_other_assumptions() -> None:
     assert {row.life_years for row in rented} == {None} and len(rented) == 5
 
 
-def test_assumptions_are_named() -> None:
+def test_assumptions_lists_assumed_figures() -> None:
     pi = CostModel(board=load_board("raspberry-pi-5"), tariff=load_tariff("evn-business"))
     names = [name for name, _, _ in pi.assumptions()]
     assert names == ["extras", "life_years", "usd_vnd", "utilisation"]
@@ -190,13 +190,13 @@ def test_assumptions_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", board_names())
-def test_every_board_answers(name: str) -> None:
+def test_every_board_has_a_plausible_cost(name: str) -> None:
     for tariff in tariff_names():
         cost = CostModel(board=load_board(name), tariff=load_tariff(tariff)).answer(10.0)
         assert 10 < cost.vnd_per_1000 < 100_000  # đồng per 1,000 answers of ten seconds
 
 
-def test_the_default_is_stated() -> None:
+def test_the_basis_names_the_defaults() -> None:
     basis = CostModel().answer(1.0).basis
     for part in (
         "Unknown machine",
@@ -220,7 +220,7 @@ def test_the_default_is_stated() -> None:
         {"life_years": 0.0},
     ],
 )
-def test_ranges(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_raise(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*, got"):
         CostModel(**wrong)  # type: ignore[arg-type]
 

@@ -51,14 +51,14 @@ def file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_board_from_a_file(tmp_path: Path) -> None:
+def test_board_from_a_file(tmp_path: Path) -> None:
     board = load_board(file(tmp_path, BOARD))
     assert board.name == "mine" and board.price and board.price.value == 100
     assert [name for name, _ in board.figures()] == ["price", "life_years", "idle_watts", "busy_watts"]
     assert load_board(str(file(tmp_path, BOARD))) == board
 
 
-def test_each_shipped_figure_has_a_source_or_is_assumed() -> None:
+def test_every_shipped_figure_has_a_source_or_is_assumed() -> None:
     assert {"raspberry-pi-4", "raspberry-pi-5", "orange-pi-5", "rk3588", "intel-n100"} <= set(board_names())
     assert {"intel-n150", "office-i5", "cloud-vm-2-cores", "unknown"} <= set(board_names())
     for name in board_names():
@@ -91,7 +91,7 @@ def test_each_shipped_figure_has_a_source_or_is_assumed() -> None:
         ("[price]", "[[price]]", r"price: Input should be a valid dictionary"),
     ],
 )
-def test_wrong_boards(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_boards(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in BOARD
     path = file(tmp_path, BOARD.replace(old, new))
     with pytest.raises(FigureError, match=message) as error:
@@ -121,7 +121,7 @@ def test_wrong_boards(tmp_path: Path, old: str, new: str, message: str) -> None:
         ('source = "a decision"', "", "expected source and date, or assumed = true"),
     ],
 )
-def test_wrong_tariffs(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_tariffs(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in TARIFF
     path = file(tmp_path, TARIFF.replace(old, new))
     with pytest.raises(FigureError, match=message) as error:
@@ -170,11 +170,11 @@ def test_files_that_are_not_boards(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
-def test_any_bytes_give_a_board_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, place: int
+def test_arbitrary_bytes_return_a_board_or_raise_figure_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, offset: int
 ) -> None:
     path = tmp_path_factory.mktemp("board") / "mine.toml"
     whole = BOARD.encode()
-    path.write_bytes(whole[:place] + data + whole[place:])
+    path.write_bytes(whole[:offset] + data + whole[offset:])
     with suppress(FigureError):
         assert load_board(path).name

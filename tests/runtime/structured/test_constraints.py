@@ -1,4 +1,4 @@
-"""runtime/structured/constraints.py: what comes is valid."""
+"""runtime/structured/constraints.py: answers satisfy their constraint."""
 
 from __future__ import annotations
 
@@ -73,30 +73,30 @@ def check_person(person: Any) -> None:
 
 @pytest.fixture(scope="module")
 def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    made = Constraints(model)
-    made.prepare()
-    yield made
-    made.close()
+    constraints = Constraints(model)
+    constraints.prepare()
+    yield constraints
+    constraints.close()
 
 
-# ---- what comes is valid -----------------------------------------------------------------------------------
+# ---- answers satisfy the constraint ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_json_of_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
+def test_model_answers_satisfy_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
     mask = constraints.compile(json_schema(PERSON)).mask()
     answer = model.ask("Ai ở Huế?", mask=mask, temperature=1.5, seed=seed, max_tokens=400)
     assert answer.finish_reason == "stop", answer.text
     check_person(json.loads(answer.text))
 
 
-def test_greedy_answers_too(model: binhdan.Model, constraints: Constraints) -> None:
+def test_greedy_answers_satisfy_a_schema(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(json_schema(PERSON)).mask()
     check_person(json.loads(model.ask("Ai ở Huế?", mask=mask, max_tokens=400).text))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_any_walk_through_the_masks(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
+def test_random_tokens_satisfy_a_schema(model: binhdan.Model, constraints: Constraints, seed: int) -> None:
     text, ended = sample(model, constraints.compile(json_schema(PERSON)), seed)
     assert ended
     check_person(json.loads(text.decode()))
@@ -104,7 +104,7 @@ def test_any_walk_through_the_masks(model: binhdan.Model, constraints: Constrain
 
 @pytest.mark.parametrize("name", ["llama-spm-tied", "llama"])
 def test_random_weights_and_other_vocabularies(tmp_path: Path, name: str) -> None:
-    """A SentencePiece vocabulary too, in which a blank stands at the beginning of words."""
+    """One vocabulary is SentencePiece, whose tokens hold the space before a word."""
     path = write_gguf(tmp_path / "model.gguf", replace(GOLDEN_SHAPES[name], context=2048))
     with binhdan.load(path, threads=1) as random:
         constraints = Constraints(random)
@@ -131,9 +131,7 @@ VALUES = st.recursive(
 
 @given(VALUES, st.integers(0, 1000))
 @settings(max_examples=20)
-def test_a_constant_comes_out_as_it_is(
-    model: binhdan.Model, constraints: Constraints, value: Any, seed: int
-) -> None:
+def test_a_const_is_reproduced(model: binhdan.Model, constraints: Constraints, value: Any, seed: int) -> None:
     text, ended = sample(model, constraints.compile(json_schema({"const": value})), seed)
     assert ended and json.loads(text.decode()) == value
 
@@ -147,7 +145,7 @@ def test_keys_keep_their_unicode_form(model: binhdan.Model, constraints: Constra
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_blanks_but_one_after_a_comma_or_colon(
+def test_the_only_whitespace_is_a_space_after_a_comma_or_colon(
     model: binhdan.Model, constraints: Constraints, seed: int
 ) -> None:
     schema = {"type": "array", "items": {"type": "object", "maxProperties": 3}, "maxItems": 3}
@@ -156,9 +154,7 @@ def test_no_blanks_but_one_after_a_comma_or_colon(
     assert not re.search(rb"\s", re.sub(rb"(?<=[,:]) ", b"", outside))
 
 
-def test_integers_without_bounds_do_not_go_on_for_ever(
-    model: binhdan.Model, constraints: Constraints
-) -> None:
+def test_integers_without_bounds_are_finite(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(
         json_schema({"type": "array", "items": {"type": "integer"}, "maxItems": 2})
     ).mask()
@@ -167,7 +163,7 @@ def test_integers_without_bounds_do_not_go_on_for_ever(
     for bounds in ({"maximum": 2**63 - 1}, {"minimum": -(2**63), "exclusiveMaximum": 2**64}):
         text, ended = sample(model, constraints.compile(json_schema({"type": "integer"} | bounds)), 1)
         assert ended and abs(int(text)) < 2**53
-    # Data that looks like a schema is left alone, and wider bounds are the user's.
+    # Data that looks like a schema is not changed.
     data = {"enum": [{"type": "integer"}]}
     text, _ = sample(model, constraints.compile(json_schema(data)), 0)
     assert json.loads(text) == {"type": "integer"}
@@ -207,7 +203,7 @@ def test_a_regular_expression(model: binhdan.Model, constraints: Constraints, pa
         assert answer.finish_reason == "stop" and re.fullmatch(pattern, answer.text)
 
 
-def test_digits_are_ascii(model: binhdan.Model, constraints: Constraints) -> None:
+def test_digit_class_is_ascii(model: binhdan.Model, constraints: Constraints) -> None:
     text, _ = sample(model, constraints.compile(regex(r"\d{20}\W")), 0)
     assert re.match(rb"[0-9]{20}", text)
 
@@ -241,30 +237,32 @@ def test_a_grammar_in_gbnf(model: binhdan.Model, constraints: Constraints, seed:
     assert re.fullmatch(want, sample(model, constraints.compile(grammar(GBNF)), seed)[0].decode())
 
 
-def test_ignored_blanks_of_a_grammar(model: binhdan.Model, constraints: Constraints) -> None:
+def test_ignore_rule_of_a_grammar(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(grammar('start: "một" "hai"\n%ignore / {1,2}/'))
     assert re.fullmatch(rb"(?s)m\xe1\xbb\x99t *hai *", sample(model, constraint, 1)[0])
 
 
-# ---- how an answer ends ------------------------------------------------------------------------------------
+# ---- ends of answers ---------------------------------------------------------------------------------------
 
 
-def test_max_tokens_cuts_wherever_it_is(model: binhdan.Model, constraints: Constraints) -> None:
+def test_max_tokens_may_cut_at_any_token(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(json_schema(PERSON))
     whole = model.ask("Ai?", mask=constraint.mask(), max_tokens=400).text
-    for most in (1, 2, 7, 20):
-        answer = model.ask("Ai?", mask=constraint.mask(), max_tokens=most)
-        assert answer.finish_reason == "length" and answer.answer_tokens == most
+    for limit in (1, 2, 7, 20):
+        answer = model.ask("Ai?", mask=constraint.mask(), max_tokens=limit)
+        assert answer.finish_reason == "length" and answer.answer_tokens == limit
         assert whole.startswith(answer.text.rstrip("�"))
 
 
-def test_what_may_end_ends_by_an_end_token(model: binhdan.Model, constraints: Constraints) -> None:
+def test_end_tokens_are_allowed_where_the_answer_may_end(
+    model: binhdan.Model, constraints: Constraints
+) -> None:
     mask = constraints.compile(regex("[a-z]+")).mask()
     assert model.info.eos not in allowed(mask(()))
     assert model.info.eos in allowed(mask(model.tokenize("abc")))
 
 
-def test_what_must_end_ends_by_itself(model: binhdan.Model, constraints: Constraints) -> None:
+def test_an_answer_that_must_end_needs_no_end_token(model: binhdan.Model, constraints: Constraints) -> None:
     mask = constraints.compile(regex("abc")).mask()
     mask(())
     assert not any(mask(model.tokenize("abc")))
@@ -273,14 +271,14 @@ def test_what_must_end_ends_by_itself(model: binhdan.Model, constraints: Constra
     assert model.complete("Hà Nội", mask=forced, ignore_eos=True).text in ("abc", "đúng")
 
 
-def test_ignored_end_tokens(model: binhdan.Model, constraints: Constraints) -> None:
-    """With ignore_eos an end token is an answer's token like others: what may end, ends there."""
+def test_ignore_eos(model: binhdan.Model, constraints: Constraints) -> None:
+    """ignore_eos does not keep an end token from ending a constrained answer."""
     mask = constraints.compile(regex("[a-z ]+")).mask()
     answer = model.complete("Hà Nội", mask=mask, ignore_eos=True, max_tokens=50)
     assert re.fullmatch("[a-z ]+", answer.text)
 
 
-def test_masks_of_one_constraint_are_apart(model: binhdan.Model, constraints: Constraints) -> None:
+def test_masks_of_one_constraint_are_independent(model: binhdan.Model, constraints: Constraints) -> None:
     constraint = constraints.compile(regex("a[bc]d"))
     first, second = constraint.mask(), constraint.mask()
     first(())
@@ -289,11 +287,11 @@ def test_masks_of_one_constraint_are_apart(model: binhdan.Model, constraints: Co
     assert "a" in texts and not any(text.startswith("d") for text in texts)
 
 
-# ---- thoughts ----------------------------------------------------------------------------------------------
+# ---- reasoning ---------------------------------------------------------------------------------------------
 
 
 def accepts(model: binhdan.Model, constraints: Constraints, spec: Spec, thinking: Any, text: str) -> bool:
-    """May an answer begin like this?"""
+    """Returns whether an answer may begin with `text`."""
     mask, tokens = constraints.compile(spec, thinking).mask(), model.tokenize(text)
     return all(token in allowed(mask(tokens[:i])) for i, token in enumerate(tokens))
 
@@ -312,7 +310,7 @@ def accepts(model: binhdan.Model, constraints: Constraints, spec: Spec, thinking
         ("must", '</think>\n\n{"a": 1}!', False),
     ],
 )
-def test_a_thought_before_the_answer(
+def test_reasoning_before_the_answer(
     model: binhdan.Model, constraints: Constraints, thinking: Any, text: str, valid: bool
 ) -> None:
     schema = {"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": False}
@@ -322,7 +320,7 @@ def test_a_thought_before_the_answer(
 # ---- control tokens ----------------------------------------------------------------------------------------
 
 
-def test_users_cannot_ask_for_control_tokens(model: binhdan.Model, constraints: Constraints) -> None:
+def test_a_grammar_cannot_allow_control_tokens(model: binhdan.Model, constraints: Constraints) -> None:
     roles = model.token_roles()
     control = roles.index(2)
     with pytest.raises(InvalidArgumentError, match=re.escape("<|im_start|>")):
@@ -334,21 +332,21 @@ def test_users_cannot_ask_for_control_tokens(model: binhdan.Model, constraints: 
     assert anything and all(roles[token] != 2 for token in anything)
 
 
-def test_the_text_of_control_tokens_is_text(model: binhdan.Model, constraints: Constraints) -> None:
+def test_text_that_spells_a_control_token_stays_text(model: binhdan.Model, constraints: Constraints) -> None:
     text = "<|im_start|>"
     control = model.tokenize(text, parse_special=True)[0]
     assert model.token_roles()[control]
     mask = constraints.compile(json_schema({"const": text})).mask()
     tokens = model.tokenize(json.dumps(text))
     for i, token in enumerate(tokens):
-        may = allowed(mask(tokens[:i]))
-        assert token in may and control not in may
+        permitted = allowed(mask(tokens[:i]))
+        assert token in permitted and control not in permitted
 
 
-# ---- together ----------------------------------------------------------------------------------------------
+# ---- concurrency -------------------------------------------------------------------------------------------
 
 
-def test_requests_with_and_without_constraints_at_once(
+def test_concurrent_requests_with_and_without_constraints(
     model: binhdan.Model, constraints: Constraints
 ) -> None:
     constraint = constraints.compile(json_schema(PERSON))

@@ -1,4 +1,4 @@
-"""runtime/structured/constraints.py: what is wrong, and what is hostile."""
+"""runtime/structured/constraints.py: invalid and hostile specs are rejected."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PHONE = r"(?:\+84|0)(?:3|5|7|8|9)\d{8}"
 
 @pytest.fixture(scope="module")
 def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    made = Constraints(model)
-    yield made
-    made.close()
+    constraints = Constraints(model)
+    yield constraints
+    constraints.close()
 
 
 def refusal(constraints: Constraints, spec: Spec) -> str:
@@ -42,7 +42,7 @@ def refusal(constraints: Constraints, spec: Spec) -> str:
     return str(caught.value)
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------
+# ---- invalid specs -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def refusal(constraints: Constraints, spec: Spec) -> str:
         ({"$ref": "#"}, "no token can follow"),
     ],
 )
-def test_schemas_that_cannot_be_ensured(constraints: Constraints, schema: dict[str, Any], why: str) -> None:
+def test_unsupported_schemas(constraints: Constraints, schema: dict[str, Any], why: str) -> None:
     message = refusal(constraints, json_schema(schema))
     assert why in message and len(message) < 500
 
@@ -91,7 +91,7 @@ def test_schemas_that_cannot_be_ensured(constraints: Constraints, schema: dict[s
         (json.loads('{"items": ' * 200 + "{}" + "}" * 200), "depth of up to 64"),
     ],
 )
-def test_schemas_that_are_no_schemas_or_too_large(schema: Any, why: str) -> None:
+def test_invalid_or_too_large_schemas(schema: Any, why: str) -> None:
     with pytest.raises(InvalidArgumentError, match=re.escape(why)) as caught:
         json_schema(schema, "here")
     assert caught.value.param == "here"
@@ -108,12 +108,12 @@ def test_schemas_that_are_no_schemas_or_too_large(schema: Any, why: str) -> None
         (r"[^\s\S]", "no token can follow"),
     ],
 )
-def test_regular_expressions_that_are_not_supported(constraints: Constraints, pattern: str, why: str) -> None:
+def test_unsupported_regular_expressions(constraints: Constraints, pattern: str, why: str) -> None:
     assert why in refusal(constraints, regex(pattern))
 
 
 @pytest.mark.parametrize(
-    ("make", "what", "why"),
+    ("make", "text", "why"),
     [
         (regex, "a\\", "backslash"),
         (regex, "", "empty"),
@@ -125,9 +125,9 @@ def test_regular_expressions_that_are_not_supported(constraints: Constraints, pa
         (grammar, "a" * (MAX_GRAMMAR + 1), "up to 32,768"),
     ],
 )
-def test_texts_that_are_no_specs(make: Any, what: Any, why: str) -> None:
+def test_invalid_texts(make: Any, text: Any, why: str) -> None:
     with pytest.raises(InvalidArgumentError, match=re.escape(why)):
-        make(what)
+        make(text)
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ def test_texts_that_are_no_specs(make: Any, what: Any, why: str) -> None:
         ('start: "a"\nstart: "b"', "start"),
     ],
 )
-def test_grammars_that_are_wrong(constraints: Constraints, text: str, why: str) -> None:
+def test_invalid_grammars(constraints: Constraints, text: str, why: str) -> None:
     assert why in refusal(constraints, grammar(text))
 
 
-# ---- what is hostile ---------------------------------------------------------------------------------------
+# ---- hostile specs -----------------------------------------------------------------------------------------
 
 
 def chain(name: str, start: str = "start:", colon: str = ":") -> str:
-    """As many rules as are allowed, each made of the one before."""
+    """Returns a grammar of the maximum size, in which each rule contains the previous one."""
     rules, i = [f'{name}0{colon} "a"'], 0
     while sum(map(len, rules)) + len(rules) < MAX_GRAMMAR - 100:
         i += 1
@@ -185,20 +185,23 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_would_cost_too_much_is_refused(constraints: Constraints, name: str) -> None:
+def test_specs_that_cost_too_much_are_rejected(constraints: Constraints, name: str) -> None:
     begin = time.monotonic()
     refusal(constraints, HOSTILE[name]())
-    assert time.monotonic() - begin < 30  # 2 s of processor time at most; machines are shared
-    constraints.compile(regex(PHONE))  # and what is good goes on
+    assert time.monotonic() - begin < 30  # the limit is 2 s of processor time; the machine may be shared
+    constraints.compile(regex(PHONE))  # valid specs still compile
 
 
 def backwards() -> str:
-    """The converter from GBNF looks at all rules again for each rule that it finds to be a terminal."""
+    """Returns a grammar for which the GBNF converter takes quadratic time.
+
+    The converter rescans all rules for each rule that it identifies as a terminal.
+    """
     rules = [f"r{i} ::= r{i + 1}" for i in range(1600)]
     return "\n".join(["root ::= r0", *rules, 'r1600 ::= "a"'])
 
 
-# Not all of these must be refused; but whatever is not must work.
+# These may be rejected. A spec that is not rejected must work.
 @pytest.mark.parametrize(
     "spec",
     [
@@ -219,19 +222,17 @@ def backwards() -> str:
     ],
     ids=range(14),
 )
-def test_what_is_large_is_refused_or_works(
-    model: binhdan.Model, constraints: Constraints, spec: Spec
-) -> None:
+def test_large_specs_are_rejected_or_work(model: binhdan.Model, constraints: Constraints, spec: Spec) -> None:
     begin = time.monotonic()
     try:
         sample(model, constraints.compile(spec), 0, 30)
-    except InvalidArgumentError as error:  # of compile, or of a mask that costs too much
+    except InvalidArgumentError as error:  # from compile, or from a mask that costs too much
         assert error.param == spec.param or "too" in str(error)
     assert time.monotonic() - begin < 30
     constraints.compile(regex(PHONE))
 
 
-# Twenty parts at least, so that no answer ends before it is dear.
+# At least twenty parts, so that no answer ends before its masks become expensive.
 AMBIGUOUS = grammar(f'start: {"s " * 20}\ns: s s s s | s s s | s s | "x" | "y" | /[a-z]/')
 
 
@@ -264,7 +265,9 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["type", "properties", "anyOf", "x-guidance", "$ref", "ế"]), JSON))
 @settings(max_examples=20)
-def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constraints, schema: Any) -> None:
+def test_arbitrary_schemas_work_or_are_rejected(
+    model: binhdan.Model, constraints: Constraints, schema: Any
+) -> None:
     try:
         text, ended = sample(model, constraints.compile(json_schema(schema)), 0, 50)
     except InvalidArgumentError as error:
@@ -276,7 +279,9 @@ def test_whatever_is_sent_as_a_schema(model: binhdan.Model, constraints: Constra
 
 @given(st.text(max_size=30) | st.text("()[]{}|*+?.^$\\/abđ0,-:<>!", max_size=30))
 @settings(max_examples=20)
-def test_whatever_is_sent_as_a_regular_expression_or_grammar(constraints: Constraints, text: str) -> None:
+def test_arbitrary_regular_expressions_and_grammars_work_or_are_rejected(
+    constraints: Constraints, text: str
+) -> None:
     for make in (
         regex,
         grammar,

@@ -1,4 +1,4 @@
-"""runtime/structured/grammar_trial.py and grammar_child.py: trials in a process of their own."""
+"""runtime/structured/grammar_trial.py and grammar_child.py: a grammar is tried in a child process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import Any
 from masks import sample
 
 import binhdan
-from binhdan.runtime.structured.constraints import (
-    Constraints,
-    regex,
-)
+from binhdan.runtime.structured.constraints import Constraints, regex
 from binhdan.runtime.structured.grammar_trial import TOO_MUCH, GrammarTrial
 
 
 def nested(n: int) -> dict[str, Any]:
-    """Each definition has the one before twice in an allOf: 2^n in all."""
+    """Returns a schema of n definitions that expands to 2^n: each contains the previous one twice in an
+    allOf."""
     definitions: dict[str, Any] = {"d0": {"type": "string", "pattern": "a.*"}}
     for i in range(1, n):
         definitions[f"d{i}"] = {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}, {"$ref": f"#/$defs/d{i - 1}"}]}
@@ -29,7 +27,7 @@ def simple(text: str) -> list[dict[str, Any]]:
     return [{"name": "a", "lark_grammar": f'start: "{text}"'}]
 
 
-def test_a_trial() -> None:
+def test_results_of_trials() -> None:
     trial = GrammarTrial()
     try:
         assert trial.check(simple("a")) == simple("a")
@@ -40,7 +38,7 @@ def test_a_trial() -> None:
         trial.close()
 
 
-def test_what_was_tried_is_remembered() -> None:
+def test_results_are_cached() -> None:
     trial = GrammarTrial()
     bad = [{"name": "a", "lark_grammar": "x: y"}]
     first = trial.check(simple("a")), trial.check(bad)
@@ -50,7 +48,7 @@ def test_what_was_tried_is_remembered() -> None:
     assert trial._process is None and process is not None and process.poll() is not None
 
 
-def test_what_kills_the_process_is_too_much() -> None:
+def test_a_grammar_that_kills_the_process_is_too_expensive() -> None:
     trial = GrammarTrial()
     try:
         assert trial.check([{"name": "a", "json_schema": nested(40)}]) == TOO_MUCH
@@ -59,7 +57,7 @@ def test_what_kills_the_process_is_too_much() -> None:
         trial.close()
 
 
-def test_the_process_may_die_at_any_time() -> None:
+def test_a_killed_process_is_restarted() -> None:
     trial = GrammarTrial()
     try:
         trial.start()
@@ -76,10 +74,10 @@ def test_the_process_may_die_at_any_time() -> None:
     assert process.poll() is not None
 
 
-def test_many_threads_share_one(model: binhdan.Model) -> None:
+def test_threads_share_one_process(model: binhdan.Model) -> None:
     constraints = Constraints(model)
     try:
-        constraints.prepare()  # starting the process takes longer than others wait for a trial
+        constraints.prepare()  # start the process first: a trial's time limit is shorter than the start
         with ThreadPoolExecutor(8) as pool:
             compiled = list(pool.map(lambda i: constraints.compile(regex(f"số {i % 5}")), range(40)))
         texts = [sample(model, constraint, 0)[0].decode() for constraint in compiled]

@@ -1,8 +1,9 @@
-"""runtime/structured/tool_parser.py: calls out of text, wherever it is cut."""
+"""runtime/structured/tool_parser.py: parses calls from a stream, however it is split."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ Result = tuple[str, list[tuple[str, str]]]
 
 
 def parse(format: ToolFormat, pieces: list[str]) -> Result:
-    """Text, and the calls with their arguments."""
+    """Returns the text, and the calls as (name, arguments)."""
     parser = ToolCallParser(format, NAMES)
     parts = [part for piece in pieces for part in parser.push(piece)] + parser.finish()
     return collect(parts)
@@ -68,11 +69,11 @@ CASES: list[tuple[ToolFormat, str, str, list[tuple[str, str]]]] = [
         [("gio", '{"a": 1}')],
     ),
     (HERMES, '<tool_call>\n{"name": "gio", "parameters": {}}\n</tool_call>', "", [("gio", "{}")]),
-    # … cut short
+    # Hermes, truncated
     (HERMES, '<tool_call>\n{"name": "gio", "arguments": {"a": [1,', "", [("gio", '{"a": [1,')]),
     (HERMES, '<tool_call>\n{"name": "gio", "arguments": {}', "", [("gio", "{}")]),
     (HERMES, '<tool_call>\n{"name": "gio", "arguments": {}}\n</tool', "</tool", [("gio", "{}")]),
-    # … no calls
+    # Hermes, no valid call
     (HERMES, "a <tool_call> b", "a <tool_call> b", []),
     (HERMES, "1 < 2 <tool", "1 < 2 <tool", []),
     (HERMES, "a\n<tool_call>", "a\n<tool_call>", []),
@@ -82,7 +83,7 @@ CASES: list[tuple[ToolFormat, str, str, list[tuple[str, str]]]] = [
     (HERMES, '<tool_call>\n{"tên": 1}\n</tool_call> ạ', '<tool_call>\n{"tên": 1}\n</tool_call> ạ', []),
     (HERMES, '<tool_call>\n{"name": {}, "arguments": 1}', '<tool_call>\n{"name": {}, "arguments": 1}', []),
     (HERMES, "<tool_call><tool_call>" + hermes("gio", "{}"), "<tool_call><tool_call>", [("gio", "{}")]),
-    # Llama 3: from the beginning, one call
+    # Llama 3: one call, at the beginning of the answer
     (LLAMA3, '{"name": "gio", "parameters": {}}', "", [("gio", "{}")]),
     (LLAMA3, '\n{"name": "thoi_tiet", "parameters": ' + WEATHER + "}\n", "", [("thoi_tiet", WEATHER)]),
     (LLAMA3, '{"type": "function", "name": "gio", "parameters": {}}', "", [("gio", "{}")]),
@@ -92,7 +93,7 @@ CASES: list[tuple[ToolFormat, str, str, list[tuple[str, str]]]] = [
     (LLAMA3, '{"name": "gio", "parameters": {}}; xong', "; xong", [("gio", "{}")]),
     (LLAMA3, 'Đây: {"name": "gio", "parameters": {}}', 'Đây: {"name": "gio", "parameters": {}}', []),
     (LLAMA3, " \n ", " \n ", []),
-    # Mistral: a list
+    # Mistral: a list of calls
     (MISTRAL, ' [{"name": "gio", "arguments": {}}]', "", [("gio", "{}")]),
     (
         MISTRAL,
@@ -107,7 +108,7 @@ CASES: list[tuple[ToolFormat, str, str, list[tuple[str, str]]]] = [
 
 
 @pytest.mark.parametrize(("format", "answer", "text", "calls"), CASES)
-def test_wherever_the_pieces_are_cut(
+def test_calls_of_each_format_for_every_split(
     format: ToolFormat, answer: str, text: str, calls: list[tuple[str, str]]
 ) -> None:
     assert parse(format, [answer]) == (text, calls)
@@ -127,7 +128,7 @@ PIECES = """
     st.lists(st.sampled_from(["\n", " ", *PIECES.split()]), max_size=20),
     st.integers(1, 7),
 )
-def test_cuts_never_matter(format: ToolFormat, pieces: list[str], size: int) -> None:
+def test_the_split_does_not_change_the_result(format: ToolFormat, pieces: list[str], size: int) -> None:
     answer = "".join(pieces)
     whole = parse(format, [answer])
     assert parse(format, pieces) == whole
@@ -139,44 +140,42 @@ def test_cuts_never_matter(format: ToolFormat, pieces: list[str], size: int) -> 
 @given(
     st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.integers(), max_size=3), st.text(max_size=9)
 )
-def test_arguments_come_out_as_they_are(arguments: dict[str, object], text: str) -> None:
+def test_arguments_are_passed_unchanged(arguments: dict[str, object], text: str) -> None:
     written = json.dumps(arguments, ensure_ascii=False)
     answer = text + hermes("gio", written)
     if "<tool_call>" not in text:
         assert parse(HERMES, list(answer)) == (text.rstrip(), [("gio", written)])
 
 
-def test_parts_come_as_soon_as_they_are_certain() -> None:
+def test_parts_are_returned_as_soon_as_they_are_certain() -> None:
     parser = ToolCallParser(HERMES, NAMES)
     assert parser.push("Xin") == [TextPart("Xin")]
     assert parser.push(" \n<to") == []
     assert parser.push("i>") == [TextPart(" \n<toi>")]
     assert parser.push('\n<tool_call>\n{"name": "gio", "arguments": ') == []
-    begun = parser.push('{"a"')
-    assert isinstance(begun[0], CallPart) and (begun[0].index, begun[0].name) == (0, "gio")
-    assert begun[1:] == [ArgumentsPart(0, '{"a"')]
+    parts = parser.push('{"a"')
+    assert isinstance(parts[0], CallPart) and (parts[0].index, parts[0].name) == (0, "gio")
+    assert parts[1:] == [ArgumentsPart(0, '{"a"')]
     assert parser.push(": 1}") == [ArgumentsPart(0, ": 1}")]
     assert parser.push("}\n</tool_call>") == []
     assert parser.calls == 1 and parser.finish() == []
 
 
-def test_ids() -> None:
+def test_ids_of_calls() -> None:
     for format, pattern in ((HERMES, r"call_\w{24}"), (MISTRAL, r"[A-Za-z0-9]{9}")):
-        import re
-
         ids = {format.new_id() for _ in range(100)}
         assert len(ids) == 100 and all(re.fullmatch(pattern, id) for id in ids)
 
 
-def test_what_is_held_back_is_bounded() -> None:
+def test_withheld_text_is_bounded() -> None:
     parser = ToolCallParser(HERMES, NAMES)
     text = '<tool_call>\n{"arguments": {"a": "' + "à" * 200_000
-    held = text
+    withheld = text
     for i in range(0, len(text), 1000):
         for part in parser.push(text[i : i + 1000]):
             assert isinstance(part, TextPart)
-            held = held.removeprefix(part.text)
-        assert i + 1000 - (len(text) - len(held)) < 70_000
+            withheld = withheld.removeprefix(part.text)
+        assert i + 1000 - (len(text) - len(withheld)) < 70_000
     for blanks in ("\n" * 100_000, "<tool_call>" + " " * 100_000):
         parser = ToolCallParser(HERMES, NAMES)
         assert sum(len(part.text) for part in parser.push(blanks) if isinstance(part, TextPart)) > 99_000
@@ -184,7 +183,7 @@ def test_what_is_held_back_is_bounded() -> None:
         assert ToolCallParser(format, NAMES).push(" " * 1000)
 
 
-def test_no_more_calls_than_are_allowed() -> None:
+def test_the_number_of_calls_is_limited() -> None:
     text, calls = parse(HERMES, [hermes("gio", "{}") * (MAX_CALLS + 2)])
     assert len(calls) == MAX_CALLS and text == hermes("gio", "{}") * 2
 

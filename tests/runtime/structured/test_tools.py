@@ -1,7 +1,8 @@
-"""runtime/structured/tools.py and tool_format.py: tools told, calls ensured, calls read."""
+"""runtime/structured/tools.py and tool_format.py: present tools, constrain calls, parse calls."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +42,7 @@ WEATHER = {
 CLOCK = {"type": "function", "function": {"name": "gio"}}
 TOOLS = [WEATHER, CLOCK]
 
-# What is asked of templates, in the families' own markup.
+# Minimal chat templates with the tool markup of each family.
 QWEN = """\
 {%- if tools %}<|im_start|>system
 {%- for tool in tools %}
@@ -69,8 +70,8 @@ def check_arguments(name: str, arguments: Any) -> None:
     assert len(arguments.get("ngày", [])) <= 2 and all(1 <= day <= 31 for day in arguments.get("ngày", []))
 
 
-def read(plan: ToolPlan, answer: str) -> tuple[str, list[tuple[str, Any]]]:
-    """Text and calls of an answer, which is cut in many pieces."""
+def parse(plan: ToolPlan, answer: str) -> tuple[str, list[tuple[str, Any]]]:
+    """Parses an answer in pieces of three characters. Returns its text and calls."""
     parser = plan.parser()
     assert parser is not None
     parts: list[Part] = [part for i in range(0, len(answer), 3) for part in parser.push(answer[i : i + 3])]
@@ -88,17 +89,17 @@ def read(plan: ToolPlan, answer: str) -> tuple[str, list[tuple[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    made = Constraints(model)
-    yield made
-    made.close()
+    constraints = Constraints(model)
+    yield constraints
+    constraints.close()
 
 
-# ---- calls are valid by construction -----------------------------------------------------------------------
+# ---- constrained calls -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("template", [None, QWEN, LLAMA, "{{ tools }}[TOOL_CALLS]"], ids=range(4))
-def test_forced_calls(
+def test_random_tokens_form_valid_calls(
     model: binhdan.Model, constraints: Constraints, template: str | None, seed: int
 ) -> None:
     for parallel in (True, False):
@@ -106,7 +107,7 @@ def test_forced_calls(
         assert plan.forced and plan.spec is not None
         text, ended = sample(model, constraints.compile(plan.spec), seed, 800)
         assert ended
-        answer, calls = read(plan, text.decode())
+        answer, calls = parse(plan, text.decode())
         assert not answer and calls
         for call in calls:
             check_arguments(*call)
@@ -114,14 +115,14 @@ def test_forced_calls(
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("template", [None, LLAMA, "{{ tools }}[TOOL_CALLS]"], ids=range(3))
-def test_forced_calls_of_the_model(
+def test_required_calls_of_the_model(
     model: binhdan.Model, constraints: Constraints, template: str | None, seed: int
 ) -> None:
     plan = plan_tools(template, TOOLS, "required", parallel=False)
     assert plan.spec is not None
     mask = constraints.compile(plan.spec).mask()
     answer = model.ask("Thời tiết?", mask=mask, temperature=1.5, seed=seed, max_tokens=300)
-    text, [call] = read(plan, answer.text)
+    text, [call] = parse(plan, answer.text)
     assert answer.finish_reason == "stop" and not text
     check_arguments(*call)
 
@@ -144,24 +145,24 @@ def test_a_call_by_name(
         seed=seed,
         max_tokens=300,
     )
-    text, [call] = read(plan, answer.text)
+    text, [call] = parse(plan, answer.text)
     assert answer.finish_reason == "stop" and not text and call[0] == name
     check_arguments(*call)
-    assert "gio" in plan.messages([])[0]["content"]  # the model is told about all of them
+    assert "gio" in plan.messages([])[0]["content"]  # the prompt lists all tools
 
 
-def test_one_call_where_calls_are_not_parallel(model: binhdan.Model, constraints: Constraints) -> None:
+def test_without_parallel_calls_there_is_one_call(model: binhdan.Model, constraints: Constraints) -> None:
     plan = plan_tools(None, TOOLS, "required", parallel=False)
     assert plan.spec is not None
     for seed in range(4):
         text, ended = sample(model, constraints.compile(plan.spec), seed)
-        assert ended and len(read(plan, text.decode())[1]) == 1
+        assert ended and len(parse(plan, text.decode())[1]) == 1
 
 
-def begin(
+def next_tokens(
     model: binhdan.Model, constraints: Constraints, plan: ToolPlan, thinking: Any, text: str
 ) -> list[bytes]:
-    """What may follow an answer's beginning, which must be allowed."""
+    """Checks that an answer may begin with `text`. Returns the tokens that may follow."""
     assert plan.spec is not None
     mask, tokens = constraints.compile(plan.spec, thinking).mask(), model.tokenize(text)
     for i, token in enumerate(tokens):
@@ -173,19 +174,20 @@ ENDS = b"<|im_end|>"
 
 
 @pytest.mark.parametrize("template", [None, QWEN])
-def test_auto_is_free_until_a_call_begins(
+def test_auto_allows_any_text_until_a_call_begins(
     model: binhdan.Model, constraints: Constraints, template: str | None
 ) -> None:
     plan = plan_tools(template, TOOLS)
     assert not plan.forced
-    free = begin(model, constraints, plan, "no", "Chào bạn, 1 < 2 và {")
+    free = next_tokens(model, constraints, plan, "no", "Chào bạn, 1 < 2 và {")
     assert ENDS in free and len(free) > 0.9 * model.info.vocabulary
     assert all(
-        piece.startswith(b"\n") for piece in begin(model, constraints, plan, "no", "Để xem.\n<tool_call>")
+        piece.startswith(b"\n")
+        for piece in next_tokens(model, constraints, plan, "no", "Để xem.\n<tool_call>")
     )
-    name = begin(model, constraints, plan, "no", '<tool_call>\n{"name": "')
+    name = next_tokens(model, constraints, plan, "no", '<tool_call>\n{"name": "')
     assert name and all(piece[:1] in (b"t", b"g") for piece in name)
-    whole = begin(
+    whole = next_tokens(
         model, constraints, plan, "no", 'Ừ.\n<tool_call>\n{"name": "gio", "arguments": {}}\n</tool_call>'
     )
     assert sorted(whole) == [b"\n", b"<|endoftext|>", ENDS]
@@ -194,35 +196,37 @@ def test_auto_is_free_until_a_call_begins(
 @pytest.mark.parametrize(
     ("template", "first"), [(LLAMA, '{"name": "'), ("{{ tools }}[TOOL_CALLS]", ' [{"name": "')]
 )
-def test_auto_where_calls_are_the_whole_answer(
+def test_auto_with_formats_in_which_a_call_is_the_whole_answer(
     model: binhdan.Model, constraints: Constraints, template: str, first: str
 ) -> None:
     plan = plan_tools(template, TOOLS)
     for text in ("Chào", '{"tên": "An"}', "[1", first[:-4], 'Đây: {"name": "An"'):
-        free = begin(model, constraints, plan, "no", text)
+        free = next_tokens(model, constraints, plan, "no", text)
         assert ENDS in free and len(free) > 0.9 * model.info.vocabulary
-    name = begin(model, constraints, plan, "no", first)
+    name = next_tokens(model, constraints, plan, "no", first)
     assert name and all(piece[:1] in (b"t", b"g") for piece in name)
 
 
-def test_thoughts_are_free(model: binhdan.Model, constraints: Constraints) -> None:
+def test_reasoning_is_not_constrained(model: binhdan.Model, constraints: Constraints) -> None:
     plan = plan_tools(QWEN, TOOLS)
     for thinking, text in (("may", "<think>\nDùng <tool_call> à?"), ("must", "Dùng <tool_call> à?")):
-        assert len(begin(model, constraints, plan, thinking, text)) > 0.9 * model.info.vocabulary
+        assert len(next_tokens(model, constraints, plan, thinking, text)) > 0.9 * model.info.vocabulary
         after = text + "\n</think>\n\nĐể xem.\n<tool_call>"
-        assert all(piece.startswith(b"\n") for piece in begin(model, constraints, plan, thinking, after))
+        assert all(
+            piece.startswith(b"\n") for piece in next_tokens(model, constraints, plan, thinking, after)
+        )
     plan = plan_tools(QWEN, TOOLS, "required")
-    after = begin(model, constraints, plan, "may", "<think>ờ</think>\n\n<tool")
+    after = next_tokens(model, constraints, plan, "may", "<think>ờ</think>\n\n<tool")
     assert after and all(piece.startswith(b"_") for piece in after)
 
 
 def test_auto_with_the_model(model: binhdan.Model, constraints: Constraints) -> None:
-    """The embedded model calls nothing of itself: it is made to begin a call."""
+    """The embedded model makes no call on its own, so a mask forces the beginning of a call."""
     plan = plan_tools(model.metadata("tokenizer.chat_template"), TOOLS, parallel=False)
     assert plan.spec is not None and plan.template_tools is None
     messages = plan.messages([{"role": "user", "content": "Thời tiết ở Huế?"}])
     answer = model.chat(messages, mask=constraints.compile(plan.spec).mask(), max_tokens=30)
-    assert read(plan, answer.text) == (answer.text, [])
+    assert parse(plan, answer.text) == (answer.text, [])
 
     constraint = constraints.compile(plan.spec)
     opening = model.tokenize("Để xem.\n<tool_call>")
@@ -238,15 +242,13 @@ def test_auto_with_the_model(model: binhdan.Model, constraints: Constraints) -> 
             return bytes(only)
 
         answer = model.chat(messages, mask=mask, temperature=1.0, seed=seed, max_tokens=300)
-        text, [call] = read(plan, answer.text)
+        text, [call] = parse(plan, answer.text)
         assert text == "Để xem." and answer.finish_reason == "stop"
         check_arguments(*call)
 
 
-def test_a_control_token_may_stand_before(model: binhdan.Model, constraints: Constraints) -> None:
-    """The embedded model has no <|python_tag|>; another control token stands for it."""
-    import dataclasses
-
+def test_a_control_token_may_precede_a_call(model: binhdan.Model, constraints: Constraints) -> None:
+    """The embedded model has no <|python_tag|>, so the test uses another control token."""
     plan = plan_tools(LLAMA, TOOLS, "required")
     assert plan.spec is not None and plan.spec.control == "<|python_tag|>"
     control = model.token_roles().index(2)
@@ -264,7 +266,7 @@ def tool(parameters: Any, **more: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": parameters, **more}}
 
 
-def test_what_cannot_be_ensured_is_refused_only_where_it_must_be(constraints: Constraints) -> None:
+def test_unsupported_schemas_are_rejected_only_for_strict_or_required_calls(constraints: Constraints) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
     lenient = plan_tools(None, [CLOCK, tool(parameters)])
     assert lenient.spec is not None
@@ -292,9 +294,9 @@ def test_arguments_follow_the_schema(
 ) -> None:
     plan = plan_tools(None, [tool(parameters)], "required")
     head = '<tool_call>\n{"name": "f", "arguments": '
-    begin(model, constraints, plan, "no", head + valid)
+    next_tokens(model, constraints, plan, "no", head + valid)
     with pytest.raises(AssertionError):
-        begin(model, constraints, plan, "no", head + wrong)
+        next_tokens(model, constraints, plan, "no", head + wrong)
 
 
 def test_many_tools_are_fast_enough(model: binhdan.Model, constraints: Constraints) -> None:
@@ -305,13 +307,13 @@ def test_many_tools_are_fast_enough(model: binhdan.Model, constraints: Constrain
     plan = plan_tools(None, tools, "required")
     assert plan.spec is not None
     text, ended = sample(model, constraints.compile(plan.spec), 0, 600)
-    assert ended and read(plan, text.decode())[1]
+    assert ended and parse(plan, text.decode())[1]
 
 
-# ---- what the model is told --------------------------------------------------------------------------------
+# ---- prompts -----------------------------------------------------------------------------------------------
 
 
-def test_a_template_that_knows_tools() -> None:
+def test_a_template_with_tool_support() -> None:
     plan = plan_tools(QWEN, TOOLS)
     assert plan.native and plan.template_tools == [
         {"type": "function", "function": {"name": "thoi_tiet"} | WEATHER["function"]},  # type: ignore[operator]
@@ -342,7 +344,7 @@ def test_a_template_that_knows_tools() -> None:
     assert "Thời tiết ở một nơi" in prompt and "<|im_start|>tool\nMưa" in prompt
 
 
-def test_a_template_that_does_not(model: binhdan.Model) -> None:
+def test_a_template_without_tool_support(model: binhdan.Model) -> None:
     plan = plan_tools(model.metadata("tokenizer.chat_template"), TOOLS)
     call = {"id": "1", "type": "function", "function": {"name": "gio", "arguments": "{}"}}
     wrong = {"id": "2", "type": "function", "function": {"name": "gio", "arguments": "{'a'"}}
@@ -371,7 +373,7 @@ def test_a_template_that_does_not(model: binhdan.Model) -> None:
     assert model.chat_tokens(messages)  # type: ignore[arg-type]
 
 
-def test_old_calls_without_tools() -> None:
+def test_earlier_calls_in_a_request_without_tools() -> None:
     messages = [
         {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "gio", "arguments": ""}}]},
         {"role": "tool", "content": "Bảy giờ"},
@@ -379,13 +381,13 @@ def test_old_calls_without_tools() -> None:
     for choice in (None, "none"):
         plan = plan_tools(None, TOOLS if choice else None, choice)
         assert plan.spec is plan.template_tools is plan.parser() is None
-        written = plan.messages(messages)
-        assert [message["role"] for message in written] == ["assistant", "user"]
-        assert '{"name": "gio", "arguments": {}}' in written[0]["content"]
-    assert messages[0]["tool_calls"]  # they are the caller's
+        converted = plan.messages(messages)
+        assert [message["role"] for message in converted] == ["assistant", "user"]
+        assert '{"name": "gio", "arguments": {}}' in converted[0]["content"]
+    assert messages[0]["tool_calls"]  # the caller's messages are not changed
 
 
-def test_plain_conversations_stay_as_they_are() -> None:
+def test_messages_without_calls_are_not_changed() -> None:
     messages = [{"role": "user", "content": "Chào", "tool_calls": None}]
     for template in (None, QWEN):
         assert plan_tools(template).messages(messages) == [{"role": "user", "content": "Chào"}]
@@ -412,7 +414,7 @@ def test_formats_of_templates(template: str | None, format: ToolFormat | None) -
     assert plan.native == (format is not None) and plan.format == (format or HERMES)
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------
+# ---- invalid requests --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -452,7 +454,7 @@ def test_formats_of_templates(template: str | None, format: ToolFormat | None) -
         ([], {"type": "function", "function": {"name": "gio"}}, "tool_choice", "without tools"),
     ],
 )
-def test_wrong_tools(tools: Any, choice: Any, param: str, why: str) -> None:
+def test_invalid_tools(tools: Any, choice: Any, param: str, why: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         plan_tools(None, tools, choice)
     assert why in str(caught.value)
@@ -469,7 +471,7 @@ def test_wrong_tools(tools: Any, choice: Any, param: str, why: str) -> None:
         {"role": "assistant", "tool_calls": [{"function": {"name": 5}}]},
     ],
 )
-def test_wrong_calls_in_messages(message: dict[str, Any]) -> None:
+def test_invalid_calls_in_messages(message: dict[str, Any]) -> None:
     for template in (None, QWEN):
         with pytest.raises(InvalidArgumentError) as caught:
             plan_tools(template).messages([message])

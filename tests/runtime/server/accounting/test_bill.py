@@ -1,9 +1,9 @@
-"""runtime/server/accounting/bill.py: who pays for what when answers run together."""
+"""runtime/server/accounting/bill.py: time and energy are divided among answers that run together."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,51 +12,43 @@ from hypothesis import strategies as st
 from server_records import record
 from sysfs_tree import rapl
 
-from binhdan.runtime.cost.cost_model import CostModel
+from binhdan.runtime.cost.cost_model import Cost, CostModel
 from binhdan.runtime.cost.figures import load_board
-from binhdan.runtime.energy import DeclaredWatts, find_meters
+from binhdan.runtime.energy import DeclaredWatts, Meter, MeterError, find_meters
 from binhdan.runtime.server.accounting.bill import ANSWER_TOKEN_WORK, Biller, Work
 
 
-@dataclass
-class Machine:
-    """A machine of 10 W whose time is moved by hand: it is both clock and meter."""
+class Machine(Meter):
+    """A machine of 10 W. It is the clock and the meter; a test sets its `seconds`."""
 
-    seconds: float = 0.0
-    measured: bool = True
-    source: str = "rapl package"
-    gone: bool = False
+    def __init__(self, *, measured: bool = True, source: str = "rapl package") -> None:
+        self.seconds = 0.0
+        self.measured = measured
+        self.source = source
+        self.failing = False
 
-    def read(self) -> float:
-        if self.gone:
-            raise OSError("the sensor is gone")
-        return 10.0 * self.seconds
-
-
-@dataclass(frozen=True)
-class Price:
-    vnd: float
-    basis: str
+    def parts(self) -> Mapping[str, float]:
+        if self.failing:
+            raise MeterError("the sensor is gone")
+        return {"package": 10.0 * self.seconds}
 
 
-class ByTheSecond:
-    """1 đ for a second, 0.1 đ for a measured joule."""
+class PricePerSecond(CostModel):
+    """1 đ per second, 0.1 đ per measured joule."""
 
-    def answer(self, seconds_busy: float, joules: float | None) -> Price:
+    def answer(self, seconds_busy: float, joules: float | None = None) -> Cost:
         basis = "time alone" if joules is None else "time and energy"
-        return Price(seconds_busy + 0.1 * (joules or 0.0), basis)
+        return Cost(vnd=seconds_busy + 0.1 * (joules or 0.0), usd=0.0, basis=basis, parts={})
 
 
 def biller(machine: Machine) -> Biller:
-    made = Biller(ByTheSecond(), machine)
-    made.clock = lambda: machine.seconds
-    return made
+    return Biller(PricePerSecond(), machine, clock=lambda: machine.seconds)
 
 
-def test_alone_an_answer_pays_for_its_whole_life() -> None:
+def test_an_answer_that_runs_alone_is_charged_for_its_whole_duration() -> None:
     machine = Machine()
     bills = biller(machine)
-    machine.seconds = 5.0  # nobody asks: nobody pays
+    machine.seconds = 5.0  # idle time, on no bill
     work = bills.begin()
     machine.seconds = 6.0
     work.first_token(100)
@@ -68,7 +60,7 @@ def test_alone_an_answer_pays_for_its_whole_life() -> None:
     assert bill.energy_source == "rapl package"
 
 
-def test_usage_is_what_the_issue_asks_for() -> None:
+def test_usage_object() -> None:
     machine = Machine()
     bills = biller(machine)
     work = bills.begin()
@@ -85,7 +77,7 @@ def test_usage_is_what_the_issue_asks_for() -> None:
     }
 
 
-def test_two_alike_pay_half_each() -> None:
+def test_two_equal_answers_are_charged_half_each() -> None:
     machine = Machine()
     bills = biller(machine)
     works = [bills.begin(), bills.begin()]
@@ -99,7 +91,7 @@ def test_two_alike_pay_half_each() -> None:
     assert [bill.joules for bill in paid] == pytest.approx([50.0, 50.0])
 
 
-def test_work_decides_not_time() -> None:
+def test_shares_follow_work_not_time() -> None:
     machine = Machine()
     bills = biller(machine)
     long, short = bills.begin(), bills.begin()
@@ -116,34 +108,37 @@ def test_work_decides_not_time() -> None:
     assert paid == pytest.approx([40.0 * own / sum(work) for own in work])
 
 
-def test_known_tokens_of_a_prompt_are_free() -> None:
+def test_cached_prompt_tokens_are_free() -> None:
     machine = Machine()
     bills = biller(machine)
 
     def pair() -> tuple[float, float]:
-        known, new = bills.begin(), bills.begin()
+        cached, computed = bills.begin(), bills.begin()
         machine.seconds += 1.0
-        for work in (known, new):
+        for work in (cached, computed):
             work.first_token(1000)
         one = {"prompt_tokens": 1000, "answer_tokens": 1}
         bill, other = (
-            bills.bill(record(cached_tokens=cached, **one), work) for cached, work in ((900, known), (0, new))
+            bills.bill(record(cached_tokens=tokens, **one), work)
+            for tokens, work in ((900, cached), (0, computed))
         )
         return bill.machine_seconds, other.machine_seconds
 
-    known, new = pair()
-    assert new > 5 * known
-    assert known + new == pytest.approx(1.0, rel=0.5)  # what was guessed at the first token is made good
+    cached, computed = pair()
+    assert computed > 5 * cached
+    assert cached + computed == pytest.approx(
+        1.0, rel=0.5
+    )  # the bill corrects the estimate of the first token
 
 
-def test_a_prompt_is_guessed_from_recent_ones() -> None:
+def test_the_computed_fraction_follows_recent_prompts() -> None:
     bills = Biller()
     for _ in range(100):
         bills.bill(record(prompt_tokens=1000, cached_tokens=900), bills.begin())
-    assert bills.fresh == pytest.approx(0.1, abs=0.01)
+    assert bills.computed_fraction == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_model_of_more_bytes_pays_more() -> None:
+def test_a_larger_model_is_charged_more() -> None:
     machine = Machine()
     bills = biller(machine)
     small, large = bills.begin(scale=0.5), bills.begin(scale=4.5)
@@ -154,33 +149,33 @@ def test_a_model_of_more_bytes_pays_more() -> None:
     assert [bills.bill(alike, work).joules for work in (small, large)] == pytest.approx([1.0, 9.0])
 
 
-def test_steady_load_adds_up_to_the_whole() -> None:
+def test_shares_add_up_under_steady_load() -> None:
     machine = Machine()
     bills = biller(machine)
-    places: list[tuple[Work, int]] = [(bills.begin(), -30 * place) for place in range(8)]  # out of step
+    slots: list[tuple[Work, int]] = [(bills.begin(), -30 * slot) for slot in range(8)]  # staggered starts
     paid = 0.0
     for _ in range(4000):
         machine.seconds += 0.05
-        for place, (work, age) in enumerate(places):
+        for slot, (work, age) in enumerate(slots):
             if age == 0:
                 work.first_token(200)
             elif age > 0:
                 work.tokens()
-            places[place] = work, age + 1
+            slots[slot] = work, age + 1
             if age == 99:
                 alike = record(prompt_tokens=200, cached_tokens=0, answer_tokens=100)
                 paid += bills.bill(alike, work).joules or 0.0
-                places[place] = bills.begin(), 0
+                slots[slot] = bills.begin(), 0
     assert paid == pytest.approx(machine.read(), rel=0.03)
 
 
-def test_nothing_computed_costs_nothing() -> None:
+def test_an_answer_without_work_costs_nothing() -> None:
     machine = Machine()
     bills = biller(machine)
     waiting = bills.begin()
     machine.seconds = 30.0
-    gone = record(finish_reason="cancelled", prompt_tokens=0, cached_tokens=0, answer_tokens=0)
-    bill = bills.bill(gone, waiting)
+    cancelled = record(finish_reason="cancelled", prompt_tokens=0, cached_tokens=0, answer_tokens=0)
+    bill = bills.bill(cancelled, waiting)
     assert (bill.machine_seconds, bill.joules, bill.cost_vnd) == (0.0, 0.0, 0.0)
 
 
@@ -190,7 +185,7 @@ def test_nothing_computed_costs_nothing() -> None:
         max_size=40,
     )
 )
-def test_nobody_pays_for_more_than_there_was(answers: list[tuple[int, int, int, int]]) -> None:
+def test_no_bill_exceeds_the_duration_of_its_answer(answers: list[tuple[int, int, int, int]]) -> None:
     machine = Machine()
     bills = biller(machine)
     running: list[Work] = []
@@ -206,35 +201,35 @@ def test_nobody_pays_for_more_than_there_was(answers: list[tuple[int, int, int, 
             running.remove(work)
             ended = record(prompt_tokens=prompt, cached_tokens=cached, answer_tokens=tokens)
             bill = bills.bill(ended, work)
-            assert 0.0 <= bill.machine_seconds <= machine.seconds - work.began
+            assert 0.0 <= bill.machine_seconds <= machine.seconds - work.started
             assert bill.joules == pytest.approx(10.0 * bill.machine_seconds)
 
 
 def test_without_a_meter_joules_are_null() -> None:
-    bills = Biller(ByTheSecond())
+    bills = Biller(PricePerSecond())
     bill = bills.bill(record(), bills.begin())
     assert bill.joules is None and bill.energy_source is None and bill.cost_basis == "time alone"
 
 
-def test_declared_watts_are_not_measured_joules() -> None:
+def test_declared_watts_are_not_joules() -> None:
     bills = biller(Machine(measured=False, source="declared 10 W"))
     bill = bills.bill(record(), bills.begin())
     assert bill.joules is None and bill.energy_source is None
 
 
-def test_a_meter_that_fails_is_null_from_then_on() -> None:
+def test_joules_are_null_after_the_meter_failed() -> None:
     machine = Machine()
     bills = biller(machine)
     work = bills.begin()
-    machine.seconds, machine.gone = 1.0, True
+    machine.seconds, machine.failing = 1.0, True
     bill = bills.bill(record(), work)
     assert bill.joules is None and bill.machine_seconds == pytest.approx(1.0)
     assert bills.lost == "the sensor is gone"
-    machine.gone = False  # back with another zero, perhaps: not to be trusted
+    machine.failing = False  # the count may have restarted from another zero, so it is not used
     assert bills.bill(record(), bills.begin()).joules is None
 
 
-def test_without_prices_the_cost_is_null() -> None:
+def test_without_a_cost_model_the_cost_is_null() -> None:
     bills = Biller()
     bill = bills.bill(record(), bills.begin())
     assert bill.cost_vnd is None and bill.usage()["cost_vnd"] is None and "no cost model" in bill.cost_basis
@@ -244,16 +239,16 @@ def test_with_the_real_cost_model_and_a_real_meter(tmp_path: Path) -> None:
     zone = rapl(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     meter = find_meters(tmp_path).best
     assert meter is not None
-    pricing = CostModel(board=load_board("intel-n150"), whole_meter=meter.whole)
-    bills = Biller(pricing, meter)
+    cost_model = CostModel(board=load_board("intel-n150"), whole_meter=meter.whole)
+    bills = Biller(cost_model, meter)
     work = bills.begin()
     (zone / "energy_uj").write_text("13500000")
     bill = bills.bill(record(), work)
     meter.close()
     assert bill.joules == pytest.approx(12.5) and bill.energy_source == "rapl package"
-    expected = pricing.answer(bill.machine_seconds, 12.5)
+    expected = cost_model.answer(bill.machine_seconds, 12.5)
     assert bill.cost_vnd == pytest.approx(expected.vnd) and bill.cost_vnd
-    assert bill.cost_basis == pricing.basis_measured and "Intel N150" in bill.cost_basis
+    assert bill.cost_basis == cost_model.basis_measured and "Intel N150" in bill.cost_basis
 
 
 def test_declared_watts_are_in_the_cost_and_its_basis() -> None:

@@ -1,4 +1,4 @@
-"""Keys through the whole server: who is let in, who sees what it cost, who shares the prefix cache."""
+"""API keys in the whole server: authentication, costs per key, a prefix cache per key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(url: str, name: str, system: str = "Ngắn.", **more: Any) -> Any:
         return one.chat.completions.create(model="a", messages=messages, **{"max_tokens": 4} | more)
 
 
-def test_strangers_stay_outside(url: str) -> None:
+def test_a_wrong_key_is_rejected(url: str) -> None:
     with openai.OpenAI(base_url=f"{url}/v1", api_key="wrong-key", max_retries=0) as one:
         with pytest.raises(openai.AuthenticationError):
             one.models.list()
@@ -46,7 +46,7 @@ def test_strangers_stay_outside(url: str) -> None:
     )
 
 
-def test_each_sees_its_own_costs_and_the_operator_all(url: str) -> None:
+def test_a_key_sees_its_own_costs_and_an_admin_key_all(url: str) -> None:
     ask(url, "an")
     ask(url, "chủ")
 
@@ -59,12 +59,12 @@ def test_each_sees_its_own_costs_and_the_operator_all(url: str) -> None:
     assert costs("an") == {"an"} and {"an", "chủ"} <= costs("chủ")
 
 
-def test_a_prefix_is_known_to_its_own_key_only(url: str) -> None:
+def test_the_prefix_cache_is_separate_per_key(url: str) -> None:
     def cached(name: str) -> int:
         return ask(url, name, LONG).usage.prompt_tokens_details.cached_tokens
 
     assert cached("an") == 0 and cached("an") > 64
-    assert cached("chủ") == 0, "what another key asked is not told by what is known"
+    assert cached("chủ") == 0, "cached_tokens must not reveal what another key sent"
     with client(url, "an") as one:
         messages: Any = [{"role": "system", "content": "Riêng. " + LONG}, {"role": "user", "content": "a"}]
         for _ in range(2):
@@ -75,11 +75,11 @@ def test_a_prefix_is_known_to_its_own_key_only(url: str) -> None:
             assert usage.prompt_tokens_details.cached_tokens == 0
 
 
-def test_too_many_tokens_a_minute(url: str) -> None:
+def test_tokens_per_minute_limit(url: str) -> None:
     for _ in range(20):
         try:
             ask(url, "bình", max_tokens=64)
         except openai.RateLimitError as error:
             assert int(error.response.headers["retry-after"]) >= 1 and error.code == "rate_limit_exceeded"
             return
-    pytest.fail("the limit was not reached")
+    pytest.fail("expected a rate limit error within 20 requests, got none")

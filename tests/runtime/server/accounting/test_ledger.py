@@ -1,4 +1,4 @@
-"""runtime/server/accounting/ledger.py: no entry is lost or counted twice after a crash."""
+"""runtime/server/accounting/ledger.py: no answer is lost or counted twice after a crash."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_sums(path: Path) -> None:
         assert days == [("2026-11-22", 1), ("2026-11-23", 2)]
         assert [model for model, _ in ledger.sum(by="model")] == ["lớn", "tiny"]
         assert [totals.answers for _, totals in ledger.sum(by="day", key="an")] == [1, 1]
-        assert ledger.sum(by="day", key="nobody") == []
+        assert ledger.sum(by="day", key="unknown") == []
         with pytest.raises(ValueError, match="expected key, day or model"):
             ledger.sum(by="1; DROP TABLE usage")  # type: ignore[arg-type]
 
 
-def test_one_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_in_memory_creates_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Ledger(None) as ledger:
         ledger.add(record(), bill(), NOON)
@@ -56,7 +56,7 @@ def test_one_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_days_are_counted_from_first_to_last(path: Path) -> None:
+def test_start_and_end_are_inclusive(path: Path) -> None:
     with Ledger(path) as ledger:
         for day in range(5):
             ledger.add(record(), bill(), NOON + day * DAY)
@@ -70,7 +70,7 @@ def test_a_day_begins_at_midnight_in_ha_noi() -> None:
     assert day_of(datetime(2026, 11, 22, 17, 0, 0, tzinfo=UTC).timestamp()) == "2026-11-23"
 
 
-def test_it_goes_on_where_it_ended(path: Path) -> None:
+def test_a_reopened_ledger_keeps_its_sums(path: Path) -> None:
     for round_ in range(1, 4):
         with Ledger(path) as ledger:
             ledger.add(record(), bill(), NOON)
@@ -78,7 +78,7 @@ def test_it_goes_on_where_it_ended(path: Path) -> None:
     assert counted(path) == 3
 
 
-def test_it_writes_by_itself(path: Path) -> None:
+def test_it_writes_periodically(path: Path) -> None:
     with Ledger(path, interval=0.01) as ledger:
         ledger.add(record(), bill())
         for _ in range(500):
@@ -88,7 +88,7 @@ def test_it_writes_by_itself(path: Path) -> None:
         assert counted(path) == 1
 
 
-def test_closing_writes_the_rest(path: Path) -> None:
+def test_close_writes_pending_sums(path: Path) -> None:
     ledger = Ledger(path, interval=3600.0)
     for _ in range(1000):
         ledger.add(record(), bill())
@@ -100,7 +100,7 @@ def test_closing_writes_the_rest(path: Path) -> None:
         ledger.add(record(), bill())
 
 
-def test_threads_and_a_second_process_lose_nothing(path: Path) -> None:
+def test_threads_and_two_connections_lose_nothing(path: Path) -> None:
     with Ledger(path, interval=0.001) as ledger, Ledger(path, interval=0.001) as other:
 
         def add(to: Ledger) -> None:
@@ -117,18 +117,18 @@ def test_threads_and_a_second_process_lose_nothing(path: Path) -> None:
 
 async def test_adding_does_not_wait_for_the_disk(path: Path) -> None:
     with Ledger(path, interval=0.01) as ledger, closing(sqlite3.connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")  # the writer waits for this one
+        other.execute("BEGIN IMMEDIATE")  # blocks the writer of the ledger
         ledger.add(record(), bill())
         await asyncio.sleep(0.1)
         start = time.perf_counter()
         for _ in range(1000):
             ledger.add(record(), bill())
-        assert time.perf_counter() - start < 2.0  # SQLite would wait for 5 s
+        assert time.perf_counter() - start < 2.0  # a write would wait for SQLite's timeout of 5 s
         other.rollback()
     assert counted(path) == 1001
 
 
-def test_what_cannot_be_written_is_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sums_that_cannot_be_written_are_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Ledger(path, interval=3600.0) as ledger:
         ledger.add(record(), bill())
         with closing(sqlite3.connect(path)) as other, other:
@@ -141,7 +141,7 @@ def test_what_cannot_be_written_is_kept(path: Path, caplog: pytest.LogCaptureFix
     assert counted(path) == 1
 
 
-def test_a_failing_writer_says_so_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_writer_logs_one_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR), Ledger(path, interval=0.005) as ledger:
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("ALTER TABLE usage RENAME TO away")
@@ -172,9 +172,12 @@ for answer in range(1, 1_000_000):
 def kill_while_writing(
     path: Path, interval: float, seconds: float, more_than: int = -1
 ) -> tuple[list[tuple[int, float]], float]:
-    """What a child had added and when, and when it was killed, on one clock: `seconds` after the ledger had
-    `more_than` answers."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    """Kills a child that adds answers, `seconds` after the ledger holds more than `more_than` answers.
+
+    Returns the child's additions as (answer, time) pairs and the time of the kill, all of one monotonic
+    clock.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", CHILD, str(path), str(interval)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout
@@ -192,14 +195,15 @@ def kill_while_writing(
     return [(int(answer), float(when)) for answer, when in added], killed
 
 
-def test_a_killed_process_loses_a_second_at_most(path: Path) -> None:
+def test_a_killed_process_loses_recent_answers_only(path: Path) -> None:
     added, killed = kill_while_writing(path, interval=0.2, seconds=6)
-    # The last write began at most an interval before; the rest is what a busy machine may take for it.
+    # The last write started at most one interval before the kill. 5 s allow for a slow write on a busy
+    # machine.
     old = max(answer for answer, when in added if when < killed - 5.0)
     assert old <= counted(path) <= added[-1][0] + 1
 
 
-def test_killed_again_and_again_in_the_middle_of_writing(path: Path) -> None:
+def test_repeated_kills_during_writes(path: Path) -> None:
     before = 0
     for _ in range(4):
         kill_while_writing(path, interval=0.0, seconds=0.2, more_than=before)
@@ -210,7 +214,7 @@ def test_killed_again_and_again_in_the_middle_of_writing(path: Path) -> None:
             assert sum(totals.answers for _, totals in ledger.sum(by="key")) == now
 
 
-def test_only_its_owner_reads_it(path: Path) -> None:
+def test_only_the_owner_can_read_the_files(path: Path) -> None:
     path.touch(mode=0o644)
     with Ledger(path) as ledger:
         ledger.add(record(), bill())
@@ -220,7 +224,7 @@ def test_only_its_owner_reads_it(path: Path) -> None:
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def grown(path: Path) -> bytearray:
+def large_ledger(path: Path) -> bytearray:
     with Ledger(path) as ledger:
         for key in range(2000):
             ledger.add(record(key=f"key {key}"), bill())
@@ -228,8 +232,8 @@ def grown(path: Path) -> bytearray:
 
 
 @pytest.mark.parametrize("damage", ["header", "text", "cut", "middle", "counter"])
-def test_a_damaged_file_is_an_error_that_says_what_to_do(path: Path, damage: str) -> None:
-    data = grown(path)
+def test_the_error_for_a_damaged_file_says_what_to_do(path: Path, damage: str) -> None:
+    data = large_ledger(path)
     if damage == "header":
         data[:16] = b"not SQLite at all"[:16]
     elif damage == "text":
@@ -239,18 +243,18 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(path: Path, damage: str
     elif damage == "middle":
         data[4096 * 2 : 4096 * 12] = os.urandom(4096 * 10)
     else:
-        data[4096:4104] = b"\xff" * 8  # the first page of the table
+        data[4096:4104] = b"\xff" * 8  # the first page of a table
     path.write_bytes(data)
     with pytest.raises(LedgerError, match=r"damaged; move it away"):
         Ledger(path)
 
 
-def test_random_damage_never_crashes(path: Path) -> None:
-    whole = bytes(grown(path))
+def test_random_damage_raises_ledger_error_or_nothing(path: Path) -> None:
+    whole = bytes(large_ledger(path))
     for seed in range(60):
         data = bytearray(whole)
-        for place in range(20):
-            data[(seed * 7919 + place * 104_729) % len(data)] ^= 1 + (seed + place) % 255
+        for i in range(20):
+            data[(seed * 7919 + i * 104_729) % len(data)] ^= 1 + (seed + i) % 255
         path.write_bytes(data)
         for leftover in ("-wal", "-shm"):
             Path(f"{path}{leftover}").unlink(missing_ok=True)
@@ -261,7 +265,7 @@ def test_random_damage_never_crashes(path: Path) -> None:
             pass
 
 
-def test_databases_of_others_are_left_alone(path: Path) -> None:
+def test_a_database_of_another_program_is_not_changed(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE usage (cats TEXT)")
     before = path.read_bytes()
@@ -270,24 +274,24 @@ def test_databases_of_others_are_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_newer_versions_are_refused(path: Path) -> None:
+def test_a_newer_version_is_rejected(path: Path) -> None:
     Ledger(path).close()
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 7")
-    with pytest.raises(LedgerError, match=r"has version 7; this program knows up to 1"):
+    with pytest.raises(LedgerError, match=r"has version 7; this program supports up to 1"):
         Ledger(path)
 
 
-def test_places_that_cannot_hold_it(tmp_path: Path) -> None:
+def test_paths_that_cannot_hold_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="No such file or directory"):
         Ledger(tmp_path / "none" / "ledger.sqlite")
     with pytest.raises(LedgerError, match="cannot open"):
         Ledger(tmp_path)
-    with pytest.raises(LedgerError, match="not a file"):
+    with pytest.raises(LedgerError, match="not a regular file"):
         Ledger("/dev/null")
 
 
-def test_a_name_that_is_no_text_is_stored_all_the_same(path: Path) -> None:
+def test_a_name_with_a_lone_surrogate_is_stored(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.add(record(key="half \ud83d"), bill())
         assert [key for key, _ in ledger.sum(by="key")] == ["half ?"]

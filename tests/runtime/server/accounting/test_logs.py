@@ -1,4 +1,4 @@
-"""runtime/server/accounting/logs.py: lines that machines read, and what must never be in them."""
+"""runtime/server/accounting/logs.py: JSON lines without private text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "bí mật của người dùng"
 
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    """Everything that is logged, with the process's logging as it was afterwards."""
+    """Captures all logs. Restores the logging of the process afterwards."""
     names = (None, "binhdan", "uvicorn", "uvicorn.error", "uvicorn.asgi")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
@@ -40,8 +40,8 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line(out: io.StringIO) -> None:
-    logs.log.info("model loaded", extra={"model": "tiếng Việt\n\x1b[2J", "seconds": 0.5, "what": object()})
+def test_a_line_of_json(out: io.StringIO) -> None:
+    logs.log.info("model loaded", extra={"model": "tiếng Việt\n\x1b[2J", "seconds": 0.5, "other": object()})
     (line,) = lines(out)
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -49,9 +49,9 @@ def test_a_line(out: io.StringIO) -> None:
         "message": "model loaded",
         "model": "tiếng Việt\n\x1b[2J",
         "seconds": 0.5,
-        "what": "object",
+        "other": "object",
     }
-    assert "tiếng Việt\\n\\u001b[2J" in out.getvalue()  # one line, and nothing for a terminal to obey
+    assert "tiếng Việt\\n\\u001b[2J" in out.getvalue()  # one line, without control characters for a terminal
 
 
 def test_request_ids_follow_the_task(out: io.StringIO) -> None:
@@ -72,7 +72,7 @@ def test_request_ids_follow_the_task(out: io.StringIO) -> None:
     ]
 
 
-def test_answers(out: io.StringIO) -> None:
+def test_a_record_becomes_one_line(out: io.StringIO) -> None:
     record = AnswerRecord(
         "req_1", "/v1/chat/completions", "m", "lan", "stop", 10, 4, 20, 0.001, 0.02, 0.3, 0.4
     )
@@ -83,7 +83,7 @@ def test_answers(out: io.StringIO) -> None:
     assert (line["queue_ms"], line["prompt_ms"], line["decode_ms"], line["total_ms"]) == (1, 20, 300, 400)
 
 
-def test_exceptions_keep_their_messages_to_themselves(out: io.StringIO) -> None:
+def test_messages_of_exceptions_are_not_logged(out: io.StringIO) -> None:
     try:
         try:
             int(SECRET)
@@ -98,12 +98,12 @@ def test_exceptions_keep_their_messages_to_themselves(out: io.StringIO) -> None:
     first, second = lines(out)
     assert first["message"] == "Exception in ASGI application"
     assert first["error"]["type"] == "RuntimeError" and first["error"]["cause"] == "ValueError"
-    assert "test_exceptions_keep" in first["error"]["at"][-1] and ":" in first["error"]["at"][-1]
+    assert "test_messages_of_exceptions" in first["error"]["at"][-1] and ":" in first["error"]["at"][-1]
     assert second["error"]["reason"] == "No such file or directory"
     assert SECRET not in out.getvalue() and "nowhere" not in out.getvalue()
 
 
-def test_what_others_write(out: io.StringIO) -> None:
+def test_logs_of_other_libraries_contain_no_private_text(out: io.StringIO) -> None:
     async def fail() -> None:
         raise ValueError(SECRET)
 
@@ -127,16 +127,17 @@ def test_what_others_write(out: io.StringIO) -> None:
 
 
 def test_levels(out: io.StringIO) -> None:
-    for level in logs.LEVELS:
-        logs.configure(level, out)
-        for wanted in logs.LEVELS:
-            logs.log.log(logging.getLevelNamesMapping()[wanted.upper()], level)
+    levels = ("debug", "info", "warning", "error")
+    for configured in levels:
+        logs.configure(configured, out)
+        for level in levels:
+            logs.log.log(logging.getLevelNamesMapping()[level.upper()], configured)
     assert [line["message"] for line in lines(out)] == ["debug"] * 4 + ["info"] * 3 + ["warning"] * 2 + [
         "error"
     ]
 
 
-def test_a_log_that_cannot_be_written(capsys: pytest.CaptureFixture[str], out: io.StringIO) -> None:
+def test_a_failed_write_is_ignored(capsys: pytest.CaptureFixture[str], out: io.StringIO) -> None:
     out.close()
     logs.log.info("lost")
     logs.configure("info", io.StringIO())

@@ -1,4 +1,4 @@
-"""runtime/server/accounting/metrics.py: read back by Prometheus's own parsers."""
+"""runtime/server/accounting/metrics.py: checked with Prometheus's own parser."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_buckets_are_fine_from_a_millisecond_to_a_hundred_seconds() -> None:
 @pytest.mark.parametrize(
     ("changes", "counts"),
     [
-        # tokens that never came have no time, and what was cut short has no length
+        # counts of queue, TTFT, TPOT and end-to-end time
         ({"finish_reason": "cancelled", "answer_tokens": 0}, (0, 0, 0, 0)),
         ({"finish_reason": "cancelled", "answer_tokens": 9}, (1, 1, 1, 0)),
         ({"finish_reason": "error", "answer_tokens": 0}, (0, 0, 0, 0)),
@@ -83,7 +83,7 @@ def test_buckets_are_fine_from_a_millisecond_to_a_hundred_seconds() -> None:
         ({"finish_reason": "stop", "answer_tokens": 0, "route": "/v1/embeddings"}, (0, 0, 0, 1)),
     ],
 )
-def test_only_what_happened_is_observed(changes: dict[str, Any], counts: tuple[int, ...]) -> None:
+def test_only_existing_times_are_observed(changes: dict[str, Any], counts: tuple[int, ...]) -> None:
     metrics = Metrics()
     metrics.observe(record(**changes))
     found = samples(metrics)
@@ -110,14 +110,14 @@ def test_gauges_are_read_at_each_scrape() -> None:
     assert ("binhdan_requests_running", (("model", "tiny"),)) not in samples(metrics)
 
 
-def test_the_engine_tells_what_the_gauges_need(model: binhdan.Model) -> None:
+def test_gauges_of_a_real_engine(model: binhdan.Model) -> None:
     metrics = Metrics(lambda: {"tiny-vi": model.load_report()})
-    # The engine waits for each mask, and so the request runs for as long as nobody reads.
+    # The engine waits for each mask, so the request runs until this test reads all tokens.
     with model.ask("them dau: ha noi", stream=True, ignore_eos=True, mask=every_token(model)) as stream:
-        pieces = iter(stream)  # kept: when it goes, the request is cancelled
+        pieces = iter(stream)  # keep a reference: its end cancels the request
         next(pieces)
         use, deadline = 0.0, time.monotonic() + 30
-        # It is counted at the end of a step, after the token has gone out.
+        # The load report is updated at the end of a step, after the token was delivered.
         while not use and time.monotonic() < deadline:
             found = samples(metrics)
             use = found["vllm:kv_cache_usage_perc", (("model_name", "tiny-vi"),)]
@@ -125,7 +125,7 @@ def test_the_engine_tells_what_the_gauges_need(model: binhdan.Model) -> None:
         assert 0 < use < 1
 
 
-def test_a_model_that_is_closed_meanwhile_does_not_spoil_the_page() -> None:
+def test_a_model_closed_during_a_scrape_leaves_the_other_metrics() -> None:
     def closed() -> Mapping[str, Mapping[str, int]]:
         raise ClosedError("the engine was closed")
 
@@ -172,11 +172,11 @@ def test_vllm_names() -> None:
                 assert copied == found[f"binhdan_{name}_seconds_{suffix}", (("model", "tiny"),)] > 0
 
 
-def test_the_process_is_seen_too() -> None:
+def test_process_metrics() -> None:
     assert value(Metrics(), "process_resident_memory_bytes") > 1e6
 
 
-def test_two_servers_do_not_mix() -> None:
+def test_two_servers_have_separate_metrics() -> None:
     one, other = Metrics(), Metrics()
     one.observe(record())
     assert ("binhdan_answer_tokens_total", (("model", "tiny"),)) not in samples(other)

@@ -15,14 +15,14 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
 
-from browser import CONTRAST, chromium, open_page
+from browser import CONTRAST, ask, chromium, open_page, wait_for_answer
 from playwright.sync_api import expect
 from scripted_chat import Reply, ScriptedChat, chunk, complete
 from serving import ANSWER, QUESTION, serving
 from uvicorn_thread import running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.slow
 
@@ -60,17 +60,6 @@ def long_answer() -> Reply:
     return Reply([step for number in range(2000) for step in (chunk(f"từ {number}, "), 0.1)])
 
 
-def ask(page: Page, text: str) -> None:
-    page.fill("#question", text)
-    page.press("#question", "Enter")
-
-
-def wait(page: Page) -> None:
-    """Waits for the end of the answer."""
-    expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
-    expect(page.locator("#send")).to_be_visible()
-
-
 def test_ask_stream_and_reload(browser: Browser, url: str, tmp_path: Path) -> None:
     with open_page(browser, url) as page:
         expect(page.locator("#welcome h2")).to_have_text("Xin chào! Bạn muốn hỏi gì?")
@@ -84,7 +73,7 @@ def test_ask_stream_and_reload(browser: Browser, url: str, tmp_path: Path) -> No
         expect(page.locator("#question")).to_have_value("")
         expect(page.locator("#question")).to_be_focused()
         ask(page, GREETING)
-        wait(page)
+        wait_for_answer(page)
         page.locator(".answer .stats summary").last.click()
         expect(page.locator(".answer:last-child dd").last).to_be_in_viewport()
         rows = page.locator(".answer:last-child dt").all_inner_texts()
@@ -106,7 +95,7 @@ def test_ask_stream_and_reload(browser: Browser, url: str, tmp_path: Path) -> No
         page.click("#new-chat")
         expect(page.locator("#welcome")).to_be_visible()
         page.click("#suggestions button >> nth=0")
-        wait(page)
+        wait_for_answer(page)
         expect(page.locator("#conversations .open")).to_have_count(2)
         page.click(f"#conversations .open:has-text('{QUESTION}')")
         assert page.locator(".message > .text").all_inner_texts() == before
@@ -131,7 +120,7 @@ def test_stop_an_answer(browser: Browser, chat: ScriptedChat, scripted_url: str)
         page.reload()
         expect(page.locator(".answer .note")).to_be_visible()
         ask(page, GREETING)
-        wait(page)
+        wait_for_answer(page)
         expect(page.locator(".message")).to_have_count(4)
 
 
@@ -158,13 +147,13 @@ def test_two_conversations_at_once(browser: Browser, chat: ScriptedChat, scripte
         length = len(page.locator(".answer > .text").inner_text())
         expect(page.locator(".answer > .text")).to_have_text(re.compile(f".{{{length + 5}}}", re.DOTALL))
         page.click("#stop")
-        wait(page)
+        wait_for_answer(page)
 
 
 def test_edit_a_question_and_regenerate(browser: Browser, url: str) -> None:
     with open_page(browser, url) as page:
         ask(page, GREETING)
-        wait(page)
+        wait_for_answer(page)
         page.click(".question .edit")
         expect(page.locator("#question")).to_have_value(GREETING)
         expect(page.locator("#editing")).to_be_visible()
@@ -180,7 +169,7 @@ def test_edit_a_question_and_regenerate(browser: Browser, url: str) -> None:
             page.click(".again")
         assert request.value.post_data_json["temperature"] > 0, "greedy decoding would repeat the answer"
         assert len(request.value.post_data_json["messages"]) == 1
-        wait(page)
+        wait_for_answer(page)
         expect(page.locator(".message")).to_have_count(2)
 
 
@@ -257,9 +246,9 @@ def test_phone_layout(
         fits()
         page.screenshot(path=tmp_path / f"phone-{width}-welcome.png")
         ask(page, word)
-        wait(page)
+        wait_for_answer(page)
         ask(page, QUESTION)
-        wait(page)
+        wait_for_answer(page)
         fits()
         page.screenshot(path=tmp_path / f"phone-{width}-chat.png")
         sidebar = page.locator("#sidebar")
@@ -299,7 +288,7 @@ def test_keyboard_only(browser: Browser, url: str) -> None:
         page.keyboard.type("chào")
         expect(page.locator("#question")).to_have_value("Xin\nchào")
         page.keyboard.press("Enter")
-        wait(page)
+        wait_for_answer(page)
         expect(page.locator(".question .text")).to_have_text("Xin\nchào")
 
         reached = set()
@@ -342,7 +331,7 @@ def test_themes(browser: Browser, url: str, tmp_path: Path) -> None:
         page.emulate_media(color_scheme="light")
         assert page.evaluate(background) == dark
         ask(page, QUESTION)
-        wait(page)
+        wait_for_answer(page)
         for theme in ("dark", "light"):
             page.click("#open-settings")
             page.check(f"[name=theme][value={theme}]")
@@ -357,7 +346,7 @@ def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
     with open_page(browser, url) as page:
         assert page.evaluate("document.documentElement.lang") == "vi"
         ask(page, GREETING)
-        wait(page)
+        wait_for_answer(page)
         expect(page.locator("#language")).to_have_text("English")
         page.click("#language")
         assert page.evaluate("document.documentElement.lang") == "en"
@@ -386,10 +375,10 @@ def test_english(browser: Browser, url: str, tmp_path: Path) -> None:
 def test_export_and_delete_history(browser: Browser, url: str) -> None:
     with open_page(browser, url) as page:
         ask(page, QUESTION)
-        wait(page)
+        wait_for_answer(page)
         page.click("#new-chat")
         ask(page, GREETING)
-        wait(page)
+        wait_for_answer(page)
         page.click("#open-settings")
         with page.expect_download() as download:
             page.click("#export-json")
@@ -426,19 +415,19 @@ def test_export_and_delete_history(browser: Browser, url: str) -> None:
 def test_two_tabs_share_a_conversation(browser: Browser, url: str) -> None:
     with open_page(browser, url) as page:
         ask(page, QUESTION)
-        wait(page)
+        wait_for_answer(page)
         other = page.context.new_page()
         other.goto(url)
         other.click(f"#conversations .open:has-text('{QUESTION}')")
         ask(other, GREETING)
-        wait(other)
+        wait_for_answer(other)
         expect(page.locator(".message")).to_have_count(4)
 
 
 def test_copy(browser: Browser, url: str) -> None:
     with open_page(browser, url, permissions=["clipboard-read", "clipboard-write"]) as page:
         ask(page, QUESTION)
-        wait(page)
+        wait_for_answer(page)
         page.click(".copy")
         expect(page.locator("#notices")).to_have_text("Đã chép.")
         assert page.evaluate("navigator.clipboard.readText()") == ANSWER

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'binhdan[browser]'")
 
-from browser import CONTRAST, chromium, open_page
+from browser import CONTRAST, ask, chromium, open_page, wait_for_answer
 from playwright.sync_api import expect
 from scripted_chat import CUT, DONE, Reply, ScriptedChat, chunk, complete, event, usage
 from uvicorn_thread import running
@@ -64,20 +64,9 @@ def url(chat: ScriptedChat) -> Iterator[str]:
         yield url
 
 
-def ask(page: Page, text: str = "Hỏi") -> None:
-    page.fill("#question", text)
-    page.press("#question", "Enter")
-
-
 def answer(page: Page) -> Any:
     """Returns a locator of the last answer's text."""
     return page.locator(".answer:last-child > .text")
-
-
-def wait(page: Page) -> None:
-    """Waits for the end of the answer."""
-    expect(page.locator(".answer[aria-busy=true]")).to_have_count(0)
-    expect(page.locator("#send")).to_be_visible()
 
 
 def test_text_never_becomes_markup(browser: Browser, chat: ScriptedChat, url: str) -> None:
@@ -89,7 +78,7 @@ def test_text_never_becomes_markup(browser: Browser, chat: ScriptedChat, url: st
                 Reply([chunk(reasoning=attack), chunk(attack), chunk(finish="stop"), usage(), DONE])
             )
             ask(page, attack)
-            wait(page)
+            wait_for_answer(page)
             shown = page.locator(".question:nth-last-child(2) .text").text_content()
             assert shown == attack.strip()
         assert page.evaluate(UNEXPECTED) == []
@@ -183,7 +172,7 @@ def test_statistics_of_an_answer(browser: Browser, chat: ScriptedChat, url: str)
         page.click("#language")
         for _ in range(3):
             ask(page)
-            wait(page)
+            wait_for_answer(page)
         summaries = [text.replace("\xa0", " ") for text in page.locator(".stats summary").all_text_contents()]
         assert summaries[1].startswith("3 token") and "đồng" not in summaries[1]
         assert summaries[2] == ""
@@ -280,7 +269,7 @@ def test_stop_cancels_the_request(browser: Browser, chat: ScriptedChat, url: str
         ask(page)
         expect(answer(page)).to_have_text("Chờ")
         page.keyboard.press("Escape")
-        wait(page)
+        wait_for_answer(page)
         ask(page, "Chưa có gì")
         expect(page.locator(".waiting").last).to_be_visible()
         page.keyboard.press("Escape")
@@ -317,7 +306,7 @@ def test_input_methods(browser: Browser, chat: ScriptedChat, url: str) -> None:
         assert chat.bodies == []
         page.keyboard.press("Enter")
         expect(page.locator(".question .text")).to_have_text("tiếng")
-        wait(page)
+        wait_for_answer(page)
         assert len(chat.bodies) == 1
 
 
@@ -335,7 +324,7 @@ def test_screen_reader_announcements(browser: Browser, chat: ScriptedChat, url: 
             .observe(document.querySelector('#announcer'), {childList: true}); }"""
         )
         ask(page)
-        wait(page)
+        wait_for_answer(page)
         announced = page.evaluate("window.announced")
         assert announced[0] == "Đang trả lời…"
         assert " ".join(announced[1:]) == " ".join(sentences)
@@ -358,14 +347,14 @@ def test_full_storage(browser: Browser, chat: ScriptedChat, url: str) -> None:
         expect(answer(page)).to_have_text("Một.")
         ask(page)
         expect(answer(page)).to_have_text("Hai.")
-        wait(page)
+        wait_for_answer(page)
         page.evaluate(
             "Object.keys(localStorage).filter((k) => k[0] === 'x').forEach((k) => delete localStorage[k])"
         )
         chat.replies.append(complete("Ba."))
         ask(page)
         expect(answer(page)).to_have_text("Ba.")
-        wait(page)
+        wait_for_answer(page)
         page.reload()
         expect(page.locator(".message")).to_have_count(6)
 
@@ -387,12 +376,12 @@ def test_model_selection(browser: Browser, chat: ScriptedChat, url: str) -> None
     with open_page(browser, url) as page:
         expect(page.locator("#model option")).to_have_text(["một", "hai"])
         ask(page)
-        wait(page)
+        wait_for_answer(page)
         page.select_option("#model", "hai")
         page.reload()
         expect(page.locator("#model")).to_have_value("hai")
         ask(page)
-        wait(page)
+        wait_for_answer(page)
         assert [body["model"] for body in chat.bodies] == ["một", "hai"]
 
 
@@ -419,13 +408,13 @@ def test_a_rich_answer(browser: Browser, chat: ScriptedChat, url: str, tmp_path:
     for scheme in ("light", "dark"):
         with open_page(browser, url, color_scheme=scheme) as page:
             ask(page, question)
-            wait(page)
+            wait_for_answer(page)
             assert page.evaluate(CONTRAST) == []
             page.set_viewport_size({"width": 1180, "height": 1250})
             page.screenshot(path=tmp_path / f"rich-{scheme}.png")
         with open_page(browser, url, color_scheme=scheme, viewport={"width": 320, "height": 640}) as page:
             ask(page, question)
-            wait(page)
+            wait_for_answer(page)
             assert page.evaluate("document.querySelector('#main').scrollWidth") <= 320
             page.screenshot(path=tmp_path / f"rich-{scheme}-phone.png")
     assert json.dumps(chat.bodies[0]["messages"]) == json.dumps([{"role": "user", "content": question}])
@@ -441,7 +430,7 @@ def test_roles_alternate(browser: Browser, chat: ScriptedChat, url: str) -> None
     with open_page(browser, url, errors=["500"]) as page:
         for question in ("một", "hai", "ba"):
             ask(page, question)
-            wait(page)
+            wait_for_answer(page)
         expect(answer(page)).to_have_text("Đây.")
         assert [body["messages"] for body in chat.bodies] == [
             [{"role": "user", "content": text}] for text in ("một", "một\n\nhai", "một\n\nhai\n\nba")
