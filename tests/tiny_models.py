@@ -256,8 +256,8 @@ def write_gguf(
 ) -> Path:
     """Writes a GGUF file with random weights. Returns `path`.
 
-    `chat_template`: None for CHATML in a byte-level vocabulary and no template in others. `specials`: the control
-    tokens of a byte-level vocabulary; with other values than SPECIALS the prompt begins with BOS.
+    `chat_template`: None for CHATML in a byte-level vocabulary and no template in others. `specials`: the
+    control tokens of a byte-level vocabulary; with other values than SPECIALS the prompt begins with BOS.
     """
     s = shape
     writer = gguf.GGUFWriter(path, s.architecture)
