@@ -55,8 +55,9 @@ class Forward {
   void compute_outputs(Team& team);
 
   template <typename RowAt>
-  const ops::Activations& prepare_input(Team& team, ops::NumericClasses classes, ops::Activations::Readers readers,
-                                        const float* norm, const RowAt& row_at);
+  const ops::Activations& prepare_input(Team& team, ops::NumericClasses classes,
+                                        ops::Activations::Readers readers, const float* norm,
+                                        const RowAt& row_at);
   template <typename Work>
   void distribute_rows(Team& team, const Matrix& matrix, const Work& work);
   void norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const;
