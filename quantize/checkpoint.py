@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,8 @@ def parse_json(raw: bytes, name: str) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) != len(pairs):
-            duplicate, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            counts = Counter(key for key, _ in pairs)
+            duplicate = max(counts, key=counts.__getitem__)
             raise CheckpointError(f"{name}: duplicate key {duplicate!r}")
         return out
 

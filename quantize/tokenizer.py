@@ -157,7 +157,8 @@ def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[
             slots[token], kinds[token] = f"[PAD{token}]", TokenKind.UNUSED
     tokens = [text for text in slots if text is not None]
     if len(set(tokens)) != size:
-        text = Counter(tokens).most_common(1)[0][0]
+        counts = Counter(tokens)
+        text = max(counts, key=counts.__getitem__)
         raise CheckpointError(f"tokenizer.json: token {text!r} has two ids")
     return tokens, kinds
 

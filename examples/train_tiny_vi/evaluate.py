@@ -89,7 +89,7 @@ class MostFrequent:
         for document in documents:
             counts.update(WORD.findall(place_tones(document.text).lower()))
         self.forms: dict[str, str] = {}
-        for form, _ in counts.most_common():
+        for form in sorted(counts, key=counts.__getitem__, reverse=True):
             self.forms.setdefault(strip_marks(form), form)
 
     def restore(self, bare: str) -> str:
