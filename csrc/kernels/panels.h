@@ -109,7 +109,7 @@ struct SuperPanel16M {  // w = d (scales & 15) value(quant) - dmin (scales >> 4)
 //   Panel        its layout
 //   kSigned      the value of a quant is a signed byte; if not, quants are unsigned and
 //   kZeroPoint   is subtracted from them
-//   kLookup      the value of a quant is kLookup[quant]; nullptr: quants are the values themselves
+//   kHasLookup   the value of a quant is kLookup[quant]; if not, quants are the values themselves
 // so a kernel needs no type names.
 
 template <class P, int zero_point = 0>
@@ -117,21 +117,22 @@ struct UnsignedQuants {
   using Panel = P;
   static constexpr bool kSigned = false;
   static constexpr int kZeroPoint = zero_point;
-  static constexpr const int8_t* kLookup = nullptr;
+  static constexpr bool kHasLookup = false;
 };
 template <class P>
 struct SignedQuants {  // two's complement
   using Panel = P;
   static constexpr bool kSigned = true;
   static constexpr int kZeroPoint = 0;
-  static constexpr const int8_t* kLookup = nullptr;
+  static constexpr bool kHasLookup = false;
 };
 template <class P, const int8_t (&lookup)[16]>
 struct LookupQuants {
   using Panel = P;
   static constexpr bool kSigned = true;
   static constexpr int kZeroPoint = 0;
-  static constexpr const int8_t* kLookup = lookup;
+  static constexpr bool kHasLookup = true;
+  static constexpr const int8_t (&kLookup)[16] = lookup;
 };
 
 // ---- types --------------------------------------------------------------------------------------------

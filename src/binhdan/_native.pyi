@@ -66,7 +66,9 @@ def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
 def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
     """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v (n, head_dim), which the table rounds."""
 
-def logits(model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16") -> _Floats:
+def logits(
+    model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"
+) -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `decode` chooses the
     numeric class of rows that are decoded, else that of rows of prompts."""
 

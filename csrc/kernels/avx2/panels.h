@@ -168,7 +168,7 @@ struct PackedBlocks : TraitsOf<type, Dot> {
     else
       quants = unpack(panel(b).quants[in_panel(b)], g, 8 * half);
     constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kUnsigned;  // by 128
-    if constexpr (PanelOf<type>::kLookup != nullptr)
+    if constexpr (PanelOf<type>::kHasLookup)
       return _mm256_shuffle_epi8(lookup_values<type, kRaised ? 128 : 0>(), quants);
     else
       return kRaised ? _mm256_xor_si256(quants, repeat_byte(0x80)) : quants;

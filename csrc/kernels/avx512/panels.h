@@ -200,7 +200,7 @@ BINHDAN_INLINE void decode_block(BlockOf<type>& block, const typename PanelOf<ty
     decode(block.q, panel.quants);
   else
     decode(block.q, panel.quants[i]);
-  if constexpr (PanelOf<type>::kLookup != nullptr)
+  if constexpr (PanelOf<type>::kHasLookup)
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) block.q[g] = _mm512_shuffle_epi8(lookup_values<type>(), block.q[g]);
   scales_of(block.scale, block.min, panel, panel_scales, i);

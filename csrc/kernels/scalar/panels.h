@@ -120,7 +120,7 @@ auto& quants_of(Panel& panel, int block) {
 template <DType type>
 int value_of(uint8_t quant) {
   using Descriptor = PanelOf<type>;
-  if constexpr (Descriptor::kLookup != nullptr)
+  if constexpr (Descriptor::kHasLookup)
     return Descriptor::kLookup[quant];
   else if constexpr (Descriptor::kSigned)
     return static_cast<int8_t>(quant);

@@ -160,7 +160,7 @@ def test_the_command() -> None:
         (["--p95", "1"], "out of reach"),
         (["--spread", "-1"], "spread: expected 0 to 3, got -1"),
         (["--spare", "-1"], "spare: expected 0 to 10, got -1"),
-        (["--pue", "0.5"], "pue is 0.5"),
+        (["--pue", "0.5"], "pue: expected 1 to 10, got 0.5"),
         (["--hours", "1,2,x"], "24 numbers"),
         (["--hours", "1,2"], "24 weights"),
         (["--board", "abacus"], "unknown board 'abacus'"),
