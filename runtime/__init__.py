@@ -1,1 +1,1 @@
-"""The Python client of the C library (csrc/include/binhdan.h): models, chat, the hub and the command line."""
+"""The runtime in Python: a client of the C ABI (csrc/include/binhdan.h), the server and the command line."""

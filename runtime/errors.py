@@ -1,16 +1,16 @@
-"""What can go wrong. Every error is a BinhdanError; `code` is the pinned number of binhdan.h."""
+"""The exceptions of this package. `code` is the value of binhdan_status in binhdan.h, which never changes."""
 
 from typing import ClassVar
 
 
 class BinhdanError(Exception):
-    """Base of all errors of this package. The message says what was expected, what came, and where."""
+    """Base class. The message states what was expected, what came, where, and what to do."""
 
     code: ClassVar[int] = 11
 
 
 class InvalidArgumentError(BinhdanError, ValueError):
-    """A value that is out of range or has the wrong form. `param`: the field of a request that holds it."""
+    """A value is out of range or has the wrong form. `param` names the field of the request."""
 
     code = 1
 
@@ -20,55 +20,55 @@ class InvalidArgumentError(BinhdanError, ValueError):
 
 
 class ModelNotFoundError(BinhdanError, FileNotFoundError):
-    """No such file, and nothing under that name in the local hub cache."""
+    """The file does not exist, or the local hub cache does not contain the model."""
 
     code = 3
 
 
 class FileReadError(BinhdanError, OSError):
-    """The operating system would not read or write a file, or the network failed."""
+    """The operating system could not read or write a file, or the network failed."""
 
     code = 4
 
 
 class BadFormatError(BinhdanError, ValueError):
-    """The model file is damaged or is not one."""
+    """The file is damaged or is not a model file."""
 
     code = 5
 
 
 class UnsupportedError(BinhdanError):
-    """An architecture, tensor type, tokenizer or instruction set that this build or processor lacks."""
+    """This build or processor does not support an architecture, tensor type, tokenizer or instruction set."""
 
     code = 6
 
 
 class OutOfMemoryError(BinhdanError, MemoryError):
-    """The memory that was asked for is not there."""
+    """The process could not allocate the memory."""
 
     code = 7
 
 
 class TooLargeError(BinhdanError, ValueError):
-    """More tokens than the context holds."""
+    """The prompt has more tokens than the context holds."""
 
     code = 8
 
 
 class BusyError(BinhdanError):
-    """More requests wait than the limit allows; try again later."""
+    """The queue of waiting requests is full. Try again later."""
 
     code = 9
 
 
 class ClosedError(BinhdanError):
-    """The model was closed, or was loaded before a fork and is used in the child."""
+    """The model is closed, or was loaded before a fork and is used in the child process."""
 
     code = 10
 
 
 class InternalError(BinhdanError):
-    """A fault of the library itself."""
+    """A bug in the library."""
 
     code = 11
 
@@ -90,5 +90,5 @@ _BY_CODE = {cls.code: cls for cls in _CLASSES} | {_INVALID_HANDLE: ClosedError}
 
 
 def from_status(status: int, message: str) -> BinhdanError:
-    """The exception for a binhdan_status other than BINHDAN_OK."""
+    """The exception for a value of binhdan_status other than BINHDAN_OK."""
     return _BY_CODE.get(status, InternalError)(message or f"the library failed with status {status}")

@@ -1,7 +1,7 @@
-"""The C library as Python functions: the only import of cffi, and the only place that handles C memory.
+"""The C library as Python functions. Only this module imports cffi and handles C memory.
 
-Declarations come from the installed binhdan.h, so that Python can do what every other caller of the C
-interface can do, and no more. Functions raise the exceptions of errors.py.
+cffi parses the installed binhdan.h: types, functions and the values of enums come from the header, and Python
+can do what every other caller of the C ABI can do. Functions raise the exceptions of errors.py.
 """
 
 from __future__ import annotations
@@ -12,48 +12,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from binhdan.runtime.errors import ModelNotFoundError, UnsupportedError, from_status
+from binhdan.runtime.errors import (
+    BinhdanError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    UnsupportedError,
+    from_status,
+)
 from binhdan.runtime.options import GenerationOptions, LoadOptions
-from binhdan.runtime.results import ModelInfo
+from binhdan.runtime.results import FinishReason, ModelInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-ADD_SPECIAL = 1
-PARSE_SPECIAL = 2
-CHAT_AUTO = -1
-CHAT_PLAIN = 0
-EVENT_TOKEN = 1
-EVENT_FINISHED = 2
-EVENT_EMBEDDING = 3
-FINISH_ERROR = 5
-
-_TOO_SMALL = 12
-_DETERMINISTIC = 2
-_GENERATE = 0
-_EMBED = 1
-_IGNORE_EOS = 1
-_USE_MASK = 2
-_NO_CACHE = 4
-_NO_PREFIX_CACHE = 4
-_KV_TYPES = {"f16": 0, "q8_0": 1}
+# The enumerators of binhdan.h in lower case, without their prefixes.
+EventKind = Literal["token", "finished", "embedding"]
+ChatFamily = Literal["auto", "plain", "chatml", "llama2", "llama3"]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """binhdan_event in Python's own memory."""
+    """A copy of binhdan_event."""
 
-    kind: int
+    kind: EventKind
     request: int
     text: str
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
     values: tuple[float, ...]
-    finish: int
-    status: int
+    finish: FinishReason | None  # of a "finished" event; None after an error
+    error: BinhdanError | None  # why the request failed
     prompt_tokens: int
     answer_tokens: int
     queue_ns: int
@@ -63,7 +54,7 @@ class Event:
 
 
 class Library:
-    """libbinhdan, opened. Handles are plain integers; see binhdan.h for the contract of each function."""
+    """The opened libbinhdan. Handles are plain integers; binhdan.h states the contract of each function."""
 
     def __init__(self, header: Path, binary: Path) -> None:
         import cffi
@@ -72,6 +63,9 @@ class Library:
         self._ffi: Any = cffi.FFI()
         self._ffi.cdef(_declarations(header.read_text(encoding="utf-8")))
         self._lib: Any = self._ffi.dlopen(str(binary))
+        self._event_kinds = self._names("binhdan_event_kind", "BINHDAN_EVENT_")
+        self._finishes = self._names("binhdan_finish", "BINHDAN_FINISH_")
+        self._chat_families = self._names("binhdan_chat_family", "BINHDAN_CHAT_")
 
     # ---- library -------------------------------------------------------------------------------------------
 
@@ -79,7 +73,7 @@ class Library:
         return self._string(self._lib.binhdan_version())
 
     def isas(self) -> list[str]:
-        """Kernel tables of this build, best last."""
+        """Kernel tables of this build, the fastest last."""
         return self._string(self._lib.binhdan_isas()).split()
 
     def cpu_name(self) -> str:
@@ -91,7 +85,7 @@ class Library:
         return int(self._lib.binhdan_usable_cores())
 
     def measure_bandwidth(self, threads: int) -> float:
-        """Bytes per second that `threads` threads read from memory together; takes about half a second."""
+        """Memory bandwidth in bytes per second of `threads` threads together; takes about half a second."""
         out = self._ffi.new("double *")
         self._check(self._lib.binhdan_measure_bandwidth(threads, out))
         return float(out[0])
@@ -130,14 +124,15 @@ class Library:
             eos=info.eos if info.eos >= 0 else None,
         )
 
-    def chat_family(self, model: int) -> int:
-        """The built-in chat family that stands for this model's template."""
+    def chat_family(self, model: int) -> ChatFamily:
+        """The built-in chat family that the library uses for this model."""
         info = self._struct("binhdan_model_info")
         self._check(self._lib.binhdan_model_describe(model, info))
-        return int(info.chat_family)
+        family: ChatFamily = self._chat_families[info.chat_family]
+        return family
 
     def metadata(self, model: int, key: str) -> str | None:
-        """A metadata value that is a string; None when there is none."""
+        """A string of the file's metadata; None when the file has no string under `key`."""
         try:
             return self._read_text(self._lib.binhdan_model_metadata, model, self._c_string(key)).decode(
                 "utf-8", "replace"
@@ -153,26 +148,29 @@ class Library:
 
     # ---- text ----------------------------------------------------------------------------------------------
 
-    def tokenize(self, model: int, text: bytes, flags: int) -> list[int]:
+    def tokenize(
+        self, model: int, text: bytes, *, add_special: bool = False, parse_special: bool = False
+    ) -> list[int]:
+        flags = self._flags(ADD_SPECIAL=add_special, PARSE_SPECIAL=parse_special)
         return self._read_tokens(
             len(text) + 8, self._lib.binhdan_tokenize, model, self._ffi.from_buffer(text), len(text), flags
         )
 
-    def tokenize_segments(self, model: int, segments: Sequence[tuple[bytes, bool]], flags: int) -> list[int]:
-        """Segments are (text, is markup); see binhdan_segment."""
+    def tokenize_segments(self, model: int, segments: Sequence[tuple[bytes, bool]]) -> list[int]:
+        """Each segment is (text, is markup); see binhdan_segment."""
         c_segments = self._ffi.new("binhdan_segment[]", len(segments))
         buffers = [self._ffi.from_buffer(text) for text, _ in segments]
         for c_segment, buffer, (text, markup) in zip(c_segments, buffers, segments, strict=True):
             c_segment.text, c_segment.size, c_segment.markup = buffer, len(text), markup
         capacity = sum(len(text) for text, _ in segments) + 8
         return self._read_tokens(
-            capacity, self._lib.binhdan_tokenize_segments, model, c_segments, len(segments), flags
+            capacity, self._lib.binhdan_tokenize_segments, model, c_segments, len(segments), 0
         )
 
     def tokenize_chat(
-        self, model: int, family: int, messages: Sequence[tuple[str, bytes]], add_generation_prompt: bool
+        self, model: int, messages: Sequence[tuple[str, bytes]], add_generation_prompt: bool
     ) -> list[int]:
-        """Messages are (role, content)."""
+        """Each message is (role, content). The library chooses the chat family."""
         c_messages = self._ffi.new("binhdan_message[]", len(messages))
         alive = [(self._c_string(role), self._ffi.from_buffer(content)) for role, content in messages]
         for c_message, (role, buffer), (_, content) in zip(c_messages, alive, messages, strict=True):
@@ -182,20 +180,22 @@ class Library:
             capacity,
             self._lib.binhdan_chat_tokenize,
             model,
-            family,
+            self._lib.BINHDAN_CHAT_AUTO,
             c_messages,
             len(messages),
             add_generation_prompt,
         )
 
-    def detokenize(self, model: int, tokens: Sequence[int], flags: int) -> bytes:
+    def detokenize(self, model: int, tokens: Sequence[int], *, special: bool = False) -> bytes:
+        """`special` includes the text of control tokens."""
         c_tokens = self._int32s(tokens)
+        flags = self._flags(PARSE_SPECIAL=special)
         return self._read_text(
             self._lib.binhdan_detokenize, model, c_tokens, len(tokens), flags, first=16 * len(tokens) + 256
         )
 
     def token_roles(self, model: int, vocabulary: int) -> list[int]:
-        """For each token of a vocabulary of that size: 0 text, 1 ends an answer, 2 another control token."""
+        """The role of each token of the vocabulary: 0 text, 1 ends an answer, 2 another control token."""
         role = self._lib.binhdan_token_role
         out = self._ffi.new("int32_t *")
         roles = []
@@ -211,8 +211,7 @@ class Library:
         c_folder = self._c_string(folder) if folder is not None else self._ffi.NULL
         c_options = self._struct(
             "binhdan_engine_options",
-            flags=(_DETERMINISTIC if options.deterministic else 0)
-            | (0 if options.prefix_cache else _NO_PREFIX_CACHE),
+            flags=self._flags(DETERMINISTIC=options.deterministic, NO_PREFIX_CACHE=not options.prefix_cache),
             threads=options.threads or 0,
             context=options.context or 0,
             max_sequences=options.max_sequences or 0,
@@ -222,7 +221,7 @@ class Library:
             max_kv_bytes=options.max_kv_bytes or 0,
             cache_folder=c_folder,
             max_cache_folder_bytes=options.max_prefix_cache_dir_bytes or 0,
-            kv_type=_KV_TYPES[options.kv_type],
+            kv_type=self._value(f"KV_{options.kv_type.upper()}"),
         )
         out = self._ffi.new("binhdan_engine *")
         self._check(self._lib.binhdan_engine_create(model, c_options, out))
@@ -249,13 +248,13 @@ class Library:
         self._check(self._lib.binhdan_queue_close(queue))
 
     def queue_fd(self, queue: int) -> int:
-        """A descriptor that is readable while events wait; it belongs to the queue."""
+        """A file descriptor that is readable while the queue holds events. The queue owns it."""
         out = self._ffi.new("int32_t *")
         self._check(self._lib.binhdan_queue_fd(queue, out))
         return int(out[0])
 
     def next_event(self, queue: int, timeout_ms: int) -> Event | None:
-        """The next event; None when none came in time. Lets other Python threads run meanwhile."""
+        """The next event, or None after `timeout_ms`. Other Python threads run during the wait."""
         out = self._ffi.new("binhdan_event **")
         self._check(self._lib.binhdan_queue_next(queue, timeout_ms, out))
         if out[0] == self._ffi.NULL:
@@ -276,10 +275,10 @@ class Library:
         cache_salt: int = 0,
         use_cache: bool = True,
     ) -> int:
-        """Submits a generation; its number for cancel and set_mask. Requests with different salts share
-        nothing in the prefix cache."""
-        flags = _IGNORE_EOS if options.ignore_eos else 0
-        flags |= (_USE_MASK if masked else 0) | (0 if use_cache else _NO_CACHE)
+        """Submits a generation and returns its id for `cancel` and `set_mask`.
+
+        Requests with different values of `cache_salt` share nothing in the prefix cache.
+        """
         stops = [stop.encode("utf-8", "replace") for stop in options.stop]
         buffers = [self._ffi.from_buffer(stop) for stop in stops]
         c_stops = self._ffi.new("binhdan_text[]", len(stops))
@@ -290,8 +289,8 @@ class Library:
             engine,
             queue,
             tokens,
-            kind=_GENERATE,
-            flags=flags,
+            kind=self._lib.BINHDAN_GENERATE,
+            flags=self._flags(IGNORE_EOS=options.ignore_eos, USE_MASK=masked, NO_CACHE=not use_cache),
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             temperature=options.temperature,
             top_k=options.top_k,
@@ -310,8 +309,8 @@ class Library:
         )
 
     def submit_embedding(self, engine: int, queue: int, tokens: Sequence[int]) -> int:
-        """Submits an embedding: one EVENT_EMBEDDING comes, then EVENT_FINISHED."""
-        return self._submit(engine, queue, tokens, kind=_EMBED)
+        """Submits an embedding. Its events are one "embedding", then "finished"."""
+        return self._submit(engine, queue, tokens, kind=self._lib.BINHDAN_EMBED)
 
     def cancel(self, engine: int, request: int) -> None:
         self._check(self._lib.binhdan_cancel(engine, request))
@@ -341,17 +340,19 @@ class Library:
         return int(out[0])
 
     def _event(self, event: Any) -> Event:
-        text = bytes(self._ffi.buffer(event.text, event.text_size)) if event.text_size else b""
+        data = bytes(self._ffi.buffer(event.text, event.text_size)) if event.text_size else b""
+        text = data.decode("utf-8", "replace")
+        failed = event.finish == self._lib.BINHDAN_FINISH_ERROR
         return Event(
-            kind=event.kind,
+            kind=self._event_kinds[event.kind],
             request=event.request,
-            text=text.decode("utf-8", "replace"),
+            text=text,
             token=event.token,
             logprob=event.logprob,
             top=tuple((event.top[i].token, event.top[i].value) for i in range(event.n_top)),
             values=tuple(self._ffi.unpack(event.values, event.n_values)) if event.n_values else (),
-            finish=event.finish,
-            status=event.status,
+            finish=None if failed else self._finishes.get(event.finish),
+            error=from_status(event.status, text) if failed else None,
             prompt_tokens=event.prompt_tokens,
             answer_tokens=event.answer_tokens,
             queue_ns=event.queue_ns,
@@ -359,6 +360,19 @@ class Library:
             decode_ns=event.decode_ns,
             cached_tokens=event.cached_tokens,
         )
+
+    def _names(self, enum: str, prefix: str) -> dict[int, Any]:
+        """The enumerators of a C enum: value -> name in lower case without `prefix`."""
+        elements: dict[int, str] = self._ffi.typeof(enum).elements
+        return {value: name.removeprefix(prefix).lower() for value, name in elements.items()}
+
+    def _value(self, name: str) -> int:
+        """The value of the enumerator BINHDAN_`name`."""
+        return int(getattr(self._lib, f"BINHDAN_{name}"))
+
+    def _flags(self, **chosen: bool) -> int:
+        """The union of the flags whose argument is true; names without BINHDAN_."""
+        return sum(self._value(name) for name, wanted in chosen.items() if wanted)
 
     def _check(self, status: int) -> None:
         if status:
@@ -376,7 +390,7 @@ class Library:
         while True:
             tokens = self._ffi.new("int32_t[]", capacity)
             status = function(*arguments, tokens, capacity, count)
-            if status != _TOO_SMALL:
+            if status != self._lib.BINHDAN_TOO_SMALL:
                 self._check(status)
                 return list(self._ffi.unpack(tokens, count[0]))
             capacity = int(count[0])
@@ -387,7 +401,7 @@ class Library:
         while True:
             buffer = self._ffi.new("char[]", capacity)
             status = function(*arguments, buffer, capacity, size)
-            if status != _TOO_SMALL:
+            if status != self._lib.BINHDAN_TOO_SMALL:
                 self._check(status)
                 return bytes(self._ffi.buffer(buffer, size[0]))
             capacity = int(size[0]) + 1
@@ -396,11 +410,11 @@ class Library:
         try:
             return self._ffi.from_buffer("int32_t[]", array.array("i", values))
         except OverflowError:
-            raise from_status(1, "a token is a number that fits 32 bits") from None
+            raise InvalidArgumentError("expected tokens that fit a signed 32-bit integer") from None
 
     def _c_string(self, text: str) -> Any:
         if "\0" in text:
-            raise from_status(1, f"{text!r} holds a NUL character")
+            raise InvalidArgumentError(f"expected a string without NUL characters, got {text!r}")
         return self._ffi.new("char[]", text.encode("utf-8", "surrogateescape"))
 
     def _string(self, c_string: Any) -> str:
@@ -408,7 +422,7 @@ class Library:
 
 
 def _declarations(header: str) -> str:
-    """What stands between the cffi marks of binhdan.h, as cffi reads it."""
+    """The part of binhdan.h between its cffi marks, in the form that cffi parses."""
     _, _, after = header.partition("cffi-begin")
     region = after.partition("*/")[2].partition("/* cffi-end")[0]
     return region.replace("BINHDAN_API ", "")
@@ -416,13 +430,16 @@ def _declarations(header: str) -> str:
 
 @cache
 def library() -> Library:
-    """The installed library, opened once. Raises UnsupportedError where it is missing or cannot be loaded."""
+    """The installed library, opened once. Raises UnsupportedError when it is missing or cannot be loaded."""
     # An editable install spreads the package over the source tree and site-packages.
-    for folder in map(Path, sys.modules["binhdan"].__path__):
-        binary = folder / "lib" / ("libbinhdan.dylib" if sys.platform == "darwin" else "libbinhdan.so")
+    folders = [Path(folder) for folder in sys.modules["binhdan"].__path__]
+    name = "libbinhdan.dylib" if sys.platform == "darwin" else "libbinhdan.so"
+    for folder in folders:
+        binary = folder / "lib" / name
         if binary.exists():
             try:
                 return Library(folder / "include" / "binhdan.h", binary)
             except OSError as error:
                 raise UnsupportedError(f"cannot load {binary}: {error}") from error
-    raise UnsupportedError("libbinhdan is not installed with this package; install it again: pip install .")
+    searched = ", ".join(str(folder / "lib") for folder in folders)
+    raise UnsupportedError(f"found no {name} in {searched}; install the package again: pip install .")

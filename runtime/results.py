@@ -1,4 +1,4 @@
-"""What a model gives back."""
+"""The results of a model: answers, pieces of a streamed answer, and facts about the model."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["text", "reasoning"]
-# stop: an end token or a stop text; length: max_tokens; context: the context is full; cancelled: by the
-# caller.
+# stop: an end token or a stop text; length: max_tokens is reached; context: the context is full;
+# cancelled: by the caller. The names are those of binhdan_finish.
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token and its natural log probability before temperature."""
+    """A token and its natural log probability. Temperature does not affect it."""
 
     token: int
     text: str
     logprob: float
-    top: tuple[TokenLogprob, ...] = ()  # the likeliest tokens, best first, when asked for
+    top: tuple[TokenLogprob, ...] = ()  # the most likely tokens, best first, if requested
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of an answer as it streams; `str(piece)` is its text."""
+    """A part of a streamed answer. `str(piece)` is its text."""
 
     text: str
     kind: Kind = "text"
@@ -35,36 +35,36 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that a request took."""
+    """Durations of a request in seconds."""
 
-    queue: float  # from submitting to the first computation
-    prefill: float  # from there to the first token
+    queue: float  # from submit to the first computation
+    prefill: float  # from the first computation to the first token
     decode: float  # from the first token to the last
 
     @property
     def ttft(self) -> float:
-        """Seconds from submitting to the first token."""
+        """Time to first token (TTFT): from submit to the first token."""
         return self.queue + self.prefill
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `str(answer)` is its text."""
+    """A complete answer. `str(answer)` is its text."""
 
     text: str
-    reasoning: str  # what a thinking model said to itself before; "" otherwise
+    reasoning: str  # what a thinking model writes before the answer; else ""
     finish_reason: FinishReason
     prompt_tokens: int
     answer_tokens: int
     timings: Timings
     tokens: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None
-    cached_tokens: int = 0  # of the prompt, that were known from an earlier one
-    reasoning_tokens: int = 0  # of the answer's
+    cached_tokens: int = 0  # tokens of the prompt that the prefix cache held
+    reasoning_tokens: int = 0  # part of answer_tokens
 
     @property
     def tokens_per_second(self) -> float:
-        """Decoding speed; 0 for an answer of fewer than two tokens, which has none."""
+        """Decode speed. 0 for an answer of fewer than two tokens, which has no interval to measure."""
         if self.answer_tokens < 2 or self.timings.decode <= 0:
             return 0.0
         return (self.answer_tokens - 1) / self.timings.decode
@@ -75,16 +75,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Facts about a loaded model; sizes in bytes."""
+    """Facts about a loaded model. Sizes are in bytes."""
 
     architecture: str
-    isa: str  # the kernel table that computes
+    isa: str  # the kernel table in use
     parameters: int
     file_bytes: int
-    weight_bytes: int  # as held for computing
+    weight_bytes: int  # in memory, packed for the kernels
     bytes_per_token: int  # weights read to decode one token
     kv_bytes_per_token: int
-    context: int  # tokens that the model was made for
+    context: int  # tokens that the model was trained for
     vocabulary: int
     embedding: int
     layers: int

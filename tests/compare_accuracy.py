@@ -35,7 +35,7 @@ BLOCK = 16
 def tokenized(model: Path, texts: list[str]) -> list[list[int]]:
     handle = library().open_model(str(model), LoadOptions())
     try:
-        return [library().tokenize(handle, text.encode(), 0)[:MAX_TOKENS] for text in texts]
+        return [library().tokenize(handle, text.encode())[:MAX_TOKENS] for text in texts]
     finally:
         library().close_model(handle)
 

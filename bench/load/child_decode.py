@@ -14,7 +14,6 @@ from statistics import median
 from time import perf_counter
 
 from binhdan.runtime.client.model import Model, find_model
-from binhdan.runtime.ffi import EVENT_FINISHED, FINISH_ERROR
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 
 
@@ -58,8 +57,8 @@ def decode(model: Model, prompts: Sequence[str], answer_tokens: int) -> Decoded:
         engine_seconds = []
         while running:
             event = library.next_event(queue, 1000)
-            if event is not None and event.kind == EVENT_FINISHED:
-                if event.finish == FINISH_ERROR or event.answer_tokens != answer_tokens:
+            if event is not None and event.kind == "finished":
+                if event.error or event.answer_tokens != answer_tokens:
                     raise RuntimeError(
                         f"expected {answer_tokens} tokens of answer, got {event.answer_tokens}: {event.text}"
                     )

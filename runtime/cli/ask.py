@@ -1,4 +1,4 @@
-"""`binhdan ask`: one question, one answer."""
+"""`binhdan ask`: answers one question."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from binhdan.runtime.client.stream import Stream
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.results import Answer
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command()
 def ask(
     prompt: Annotated[
         Optional[str],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="The question; - or nothing reads standard input.", show_default=False),
+        typer.Argument(help="The question; - or none reads standard input.", show_default=False),
     ] = None,
     model: shared.Model = None,
     system: shared.System = None,
@@ -36,13 +39,13 @@ def ask(
     threads: shared.Threads = None,
     context: shared.Context = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Go on with the text as it is: no chat template.")
+        bool, typer.Option("--raw", help="Continue the text as it is, without a chat template.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask one question and stream the answer.
 
-    Speed goes to standard error when that is a terminal.
+    If standard error is a terminal, it shows the speed.
     """
     question = _read_prompt(prompt)
     settings = shared.generation(
@@ -70,7 +73,7 @@ def ask(
 
 
 def print_stream(stream: Stream) -> None:
-    """The answer to standard output as it comes; reasoning to standard error."""
+    """Streams the answer to standard output, and reasoning to standard error if that is a terminal."""
     for piece in stream:
         if piece.kind == "text":
             console.write(piece.text)
@@ -80,13 +83,15 @@ def print_stream(stream: Stream) -> None:
 
 
 def speed(answer: Answer) -> str:
-    """Such as "first token 12 ms, 345.6 tokens/s, 31 + 14 tokens"."""
+    """For example "first token 12 ms, 345.6 tokens/s, 31 + 14 tokens"."""
     parts = [f"first token {answer.timings.ttft * 1000:.0f} ms"]
     if answer.tokens_per_second:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
     parts.append(f"{answer.prompt_tokens} + {answer.answer_tokens} tokens")
-    why = {"length": "stopped at --max-tokens", "context": "the context is full", "cancelled": "stopped"}
-    return ", ".join(parts) + (f" ({why[answer.finish_reason]})" if answer.finish_reason in why else "")
+    reasons = {"length": "stopped at --max-tokens", "context": "the context is full", "cancelled": "stopped"}
+    return ", ".join(parts) + (
+        f" ({reasons[answer.finish_reason]})" if answer.finish_reason in reasons else ""
+    )
 
 
 def _read_prompt(argument: str | None) -> str:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import typer
+
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
 from binhdan.runtime.cli.ask import print_stream, speed
@@ -16,15 +18,18 @@ from binhdan.runtime.errors import BinhdanError, TooLargeError
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.chat import Message
 
-_HELP = """\
-/reset       forget the conversation
-/save FILE   write it to FILE: as JSON when it ends in .json, else as text
-/help        this
-/quit        leave; so does Ctrl-D
-Ctrl-C stops an answer. Alt-Enter starts a new line.
-"""
+_COMMANDS = (
+    ("/reset", "forget the conversation"),
+    ("/save FILE", "write the conversation to FILE: JSON if the name ends in .json, else text"),
+    ("/help", "show these commands"),
+    ("/quit", "end the program, like Ctrl-D"),
+)
+_KEYS = "Ctrl-C stops an answer. Alt-Enter starts a new line.\n"
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command()
 def chat(
     model: shared.Model = None,
     system: shared.System = None,
@@ -40,7 +45,7 @@ def chat(
     threads: shared.Threads = None,
     context: shared.Context = None,
 ) -> None:
-    """Talk with a model; /help shows what can be typed."""
+    """Chat with a model in the terminal. /help shows the commands."""
     settings = shared.generation(
         stop,
         max_tokens=max_tokens,
@@ -53,12 +58,12 @@ def chat(
         thinking=thinking,
     )
     with load(model, threads=threads, context=context) as loaded:
-        console.note(f"{loaded.path.name}: /help shows the commands, Ctrl-D leaves")
-        _talk(Conversation(loaded, settings, system), _reader())
+        console.note(f"{loaded.path.name}: /help shows the commands, Ctrl-D ends the program")
+        _chat(Conversation(loaded, settings, system), _reader())
 
 
 class Conversation:
-    """The turns so far, and what makes the next one."""
+    """The turns of a conversation, and the model and options that produce the next one."""
 
     def __init__(self, model: Model, options: GenerationOptions, system: str | None = None) -> None:
         self._model = model
@@ -67,10 +72,10 @@ class Conversation:
         self.turns: list[Message] = []
 
     def reply(self, text: str) -> None:
-        """Streams the answer to `text`. Ctrl-C ends it and keeps what came; a failure leaves no trace."""
+        """Streams the answer to `text`. Ctrl-C keeps the part so far; an error leaves the turns unchanged."""
         self.turns.append({"role": "user", "content": text})
         try:
-            self._make_room()
+            self._drop_old_turns()
             stream = self._model.chat([*self._system, *self.turns], stream=True, options=self._options)
         except BaseException:
             self.turns.pop()
@@ -85,11 +90,11 @@ class Conversation:
         self.turns.append({"role": "assistant", "content": answer.text})
 
     def reset(self) -> None:
-        """Forgets all turns but the system's."""
+        """Removes all turns. The system message remains."""
         self.turns.clear()
 
     def save(self, file: Path) -> None:
-        """Writes the conversation. Raises OSError."""
+        """Writes the conversation to a file. Raises OSError."""
         messages = [*self._system, *self.turns]
         if file.suffix == ".json":
             text = json.dumps(messages, ensure_ascii=False, indent=2) + "\n"
@@ -97,11 +102,14 @@ class Conversation:
             text = "\n".join(f"{message['role']}: {message['content']}\n" for message in messages)
         file.write_text(text, encoding="utf-8", errors="replace")
 
-    def _make_room(self) -> None:
-        """Drops the oldest questions with their answers until an answer of a fair length fits."""
-        room = min(self._options.max_tokens or self._model.context, self._model.context // 4)
+    def _drop_old_turns(self) -> None:
+        """Removes the oldest questions and their answers until an answer fits.
+
+        An answer has max_tokens, but no more than a quarter of the context.
+        """
+        reserved = min(self._options.max_tokens or self._model.context, self._model.context // 4)
         dropped = 0
-        while self._size() + room > self._model.context and len(self.turns) > 1:
+        while self._size() + reserved > self._model.context and len(self.turns) > 1:
             del self.turns[:2]
             dropped += 1
         if dropped:
@@ -116,7 +124,7 @@ class Conversation:
             return self._model.context
 
 
-def _talk(conversation: Conversation, read: Callable[[], str]) -> None:
+def _chat(conversation: Conversation, read: Callable[[], str]) -> None:
     while True:
         try:
             line = read().strip()
@@ -128,7 +136,7 @@ def _talk(conversation: Conversation, read: Callable[[], str]) -> None:
             return
         try:
             if line.startswith("/"):
-                _obey(conversation, line)
+                _run_command(conversation, line)
             elif line:
                 conversation.reply(line)
         except (BinhdanError, OSError) as error:
@@ -137,11 +145,14 @@ def _talk(conversation: Conversation, read: Callable[[], str]) -> None:
             console.error(str(error))
 
 
-def _obey(conversation: Conversation, line: str) -> None:
+def _run_command(conversation: Conversation, line: str) -> None:
     command, _, argument = line.partition(" ")
     argument = argument.strip()
     if command == "/help":
-        console.write(_HELP)
+        from binhdan.runtime.cli import tables
+
+        tables.write(tables.grid(_COMMANDS, style=""))
+        console.write(_KEYS)
     elif command == "/reset":
         conversation.reset()
         console.note("forgot the conversation")
@@ -150,13 +161,13 @@ def _obey(conversation: Conversation, line: str) -> None:
         conversation.save(file)
         console.note(f"saved to {file}")
     elif command == "/save":
-        console.error("/save needs the name of a file")
+        console.error("/save needs the name of a file: /save FILE")
     else:
-        console.error(f"no command {command}; /help shows them")
+        console.error(f"no command {command}; /help shows the commands")
 
 
 def _reader() -> Callable[[], str]:
-    """Reads one input: with line editing and history at a terminal, else line by line."""
+    """A function that reads one input: with line editing and history in a terminal, else one line."""
     if not console.is_terminal() or os.environ.get("TERM") == "dumb":
         return _read_line
     from prompt_toolkit import PromptSession
@@ -184,7 +195,7 @@ def _read_line() -> str:
 
 
 def _history_file() -> str:
-    """What was typed, for the arrow keys of the next time; for its owner's eyes only."""
+    """The file of earlier inputs, for the arrow keys. Only its owner may read it."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "binhdan"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = state / "history"

@@ -1,4 +1,4 @@
-"""What the commands write to the terminal, and read from standard input."""
+"""Output of the commands to the terminal, and input from standard input."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from contextlib import suppress
 from binhdan.runtime.errors import InvalidArgumentError
 
 _MAX_INPUT = 1 << 26  # bytes
-# Neither a model nor a file may move the cursor or rename the window.
+# Text from a model or a file must not move the cursor or rename the window.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """`text` with U+FFFD for control characters other than tab and newline."""
+    """`text` with U+FFFD in place of control characters other than tab and newline."""
     return _CONTROLS.sub("\ufffd", text)
 
 
 def prepare() -> None:
-    """Makes the standard streams usable, whatever they are.
+    """Prepares the standard streams for any environment.
 
-    Characters that the terminal's encoding lacks are replaced; a stream that is closed is as good as empty.
+    A character that the encoding of a stream lacks is replaced. A closed stream becomes an empty one.
     """
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  for as long as the program runs
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  open until the program ends
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -34,7 +34,7 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Python writes what is left once more when it ends; what the system would not take must not be left."""
+    """Flushes standard output. If that fails, drops the rest, because Python would write it again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -42,32 +42,32 @@ def finish() -> None:
 
 
 def write(text: str) -> None:
-    """To standard output, at once."""
+    """Writes to standard output and flushes it."""
     sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """A remark on standard error, when that is a terminal: pipes and logs get none."""
+    """Prints a remark to standard error if that is a terminal. Pipes and logs do not receive it."""
     if sys.stderr.isatty():
         print(printable(text), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
-    """One line on standard error."""
+    """Prints one line to standard error."""
     line = printable(" ".join(message.split()))
     with suppress(OSError):
         print(f"binhdan: {line}", file=sys.stderr, flush=True)
 
 
 def is_terminal() -> bool:
-    """Do a person's keyboard and screen stand at the other end?"""
+    """True if standard input and standard output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def read_input() -> bytes:
-    """All of standard input. Raises InvalidArgumentError above 64 MiB."""
+    """All bytes of standard input. Raises InvalidArgumentError above 64 MiB."""
     data = sys.stdin.buffer.read(_MAX_INPUT + 1)
     if len(data) > _MAX_INPUT:
-        raise InvalidArgumentError(f"standard input holds more than {_MAX_INPUT >> 20} MiB")
+        raise InvalidArgumentError(f"standard input must not exceed {_MAX_INPUT >> 20} MiB; it is longer")
     return data

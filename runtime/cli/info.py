@@ -1,4 +1,4 @@
-"""`binhdan info`: what is in a model file, and whether it runs here."""
+"""`binhdan info`: the contents of a model file, and whether this build can run it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import json
 from typing import Annotated, Any, Optional
 
 import typer
+from rich.table import Table
 
-from binhdan.runtime.cli import console
+from binhdan.runtime.cli import console, tables
 from binhdan.runtime.client.model import find_model
 from binhdan.runtime.ffi import library
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command()
 def info(
     file: Annotated[
         Optional[str],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="GGUF file, or org/name that was pulled. [default: the embedded model]"),
+        typer.Argument(help="GGUF file, or org/name after binhdan pull. [default: the embedded model]"),
     ] = None,
     context: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Estimate the memory at so many tokens. [default: the model's most]"),
+        typer.Option(min=1, help="Tokens of context to estimate memory for. [default: the model's maximum]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
@@ -30,14 +34,14 @@ def info(
     if as_json:
         console.write(json.dumps(facts, ensure_ascii=False) + "\n")
     else:
-        _print_table(str(path), facts)
+        tables.write(tables.grid(_rows(str(path), facts)))
 
 
 def estimate_memory(facts: dict[str, Any], context: int | None) -> dict[str, int | None]:
-    """Bytes for the weights and for one conversation of `context` tokens (default: the model's most).
+    """Bytes for the weights and for one conversation of `context` tokens (default: the model's maximum).
 
-    What an engine needs besides, some megabytes, is left out. kv and total are None where the file says too
-    little.
+    The buffers of an engine, some megabytes, are not included. kv and total are None if the file lacks the
+    figures for them.
     """
     weights = sum(kind["bytes"] for kind in facts["types"])
     context = context or facts["context"]
@@ -46,23 +50,11 @@ def estimate_memory(facts: dict[str, Any], context: int | None) -> dict[str, int
     return {"context": context, "weights": weights, "kv": kv, "total": None if kv is None else weights + kv}
 
 
-def _print_table(path: str, facts: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2))
-    for name, value in _rows(path, facts):
-        # Text, not markup: names in the file are not ours. Control characters neither.
-        table.add_row(Text(name, style="bold"), Text(console.printable(value)))
-    Console(soft_wrap=True).print(table)
-
-
-def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str | Table]]:
     tokenizer, memory = facts["tokenizer"], facts["memory"]
     shape = ("layers", "embedding", "heads", "kv_heads", "head_dim")
     known = [f"{facts[key]:,} {key.replace('_', ' ')}" for key in shape if facts[key] is not None]
-    rows = [
+    rows: list[tuple[str, str | Table]] = [
         ("file", f"{path} (GGUF v{facts['version']})"),
         ("name", facts["name"] or "none"),
         ("architecture", facts["architecture"] or "none"),
@@ -73,10 +65,16 @@ def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", "not stated" if facts["context"] is None else f"{facts['context']:,} tokens"),
         ("tokenizer", _describe_tokenizer(tokenizer)),
     ]
-    for i, kind in enumerate(facts["types"]):
-        share = kind["bytes"] / max(1, memory["weights"])
-        text = f"{kind['type']:<8} {kind['tensors']:>4} tensors  {_size(kind['bytes']):>9}  {share:>4.0%}"
-        rows.append(("" if i else "quantization", text))
+    types = [
+        (
+            kind["type"],
+            f"{kind['tensors']} tensors",
+            _size(kind["bytes"]),
+            f"{kind['bytes'] / max(1, memory['weights']):.0%}",
+        )
+        for kind in facts["types"]
+    ]
+    rows.append(("quantization", tables.grid(types, "lrrr")))
     rows.append(("memory", _describe_memory(memory)))
     return rows
 
@@ -92,13 +90,15 @@ def _describe_tokenizer(tokenizer: dict[str, Any] | None) -> str:
 def _describe_memory(memory: dict[str, int | None]) -> str:
     weights, kv, total, context = memory["weights"], memory["kv"], memory["total"], memory["context"]
     if kv is None or total is None or context is None:
-        return f"about {_size(weights or 0)} for the weights; the file does not say what a conversation needs"
+        return (
+            f"about {_size(weights or 0)} for the weights; the file does not state what a conversation needs"
+        )
     parts = f"weights {_size(weights or 0)}, keys and values {_size(kv)}"
     return f"about {_size(total)} at {context:,} tokens: {parts}"
 
 
 def _size(size: float) -> str:
-    """Such as "9.1 MB"; powers of 1000."""
+    """For example "9.1 MB". Units are powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

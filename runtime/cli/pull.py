@@ -1,4 +1,4 @@
-"""`binhdan pull`: a model file from a Hugging Face hub."""
+"""`binhdan pull`: downloads a model file from a Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import typer
 
 from binhdan.runtime.cli import console
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command()
 def pull(
-    name: Annotated[str, typer.Argument(metavar="ORG/NAME[:FILE]", help="Repository, and what of it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ORG/NAME[:FILE]", help="Repository, and a file or quantization in it.")
+    ],
 ) -> None:
-    """Fetch a model from a Hugging Face repository into the local cache.
+    """Download a model from a Hugging Face repository to the local cache, and print its path.
 
-    Goes on where an interrupted download stopped, and checks the checksum. HF_ENDPOINT, HF_HOME, HF_TOKEN and
-    HF_HUB_OFFLINE are honoured. Prints where the file lies.
+    An interrupted download resumes. The checksum of the file is verified. HF_ENDPOINT, HF_HOME, HF_TOKEN and
+    HF_HUB_OFFLINE apply.
     """
     from binhdan.runtime.client import hub
 

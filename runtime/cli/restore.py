@@ -1,4 +1,4 @@
-"""`binhdan restore`: the diacritics of files."""
+"""`binhdan restore`: restores the diacritics of text files."""
 
 from __future__ import annotations
 
@@ -20,34 +20,40 @@ from binhdan.runtime.errors import FileReadError
 if TYPE_CHECKING:
     from binhdan.runtime.cost.cost_model import CostModel
 
-_MOST_LINE = 1 << 20  # bytes
+_MAX_LINE = 1 << 20  # bytes
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
 def restore(
     files: Annotated[
         Optional[list[Path]],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="Text in UTF-8; nothing reads standard input.", show_default=False),
+        typer.Argument(help="Text in UTF-8; none reads standard input.", show_default=False),
     ] = None,
     model: shared.Model = None,
-    together: Annotated[int, typer.Option(help="Pieces of text that are computed together.")] = 16,
+    together: Annotated[int, typer.Option(help="Parts of the text that share a batch.")] = 16,
     threads: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads. [default: the usable cores; 1 for the embedded model]"),
     ] = None,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Syllables per second and đồng, on standard error.")
+        bool, typer.Option("--stats", help="Print syllables per second and đồng to standard error.")
     ] = False,
     board: Annotated[
-        str, typer.Option(help="For the đồng: one of runtime/cost/boards, or a .toml file.")
+        str, typer.Option(help="Board for the cost: a name in runtime/cost/boards, or a .toml file.")
     ] = "unknown",
 ) -> None:
     """Restore the diacritics of Vietnamese text, and change nothing else.
 
-    Lines go out in order, as soon as they are ready; what is no UTF-8 stays as it is.
+    Each line is printed as soon as it and the lines before it are ready. Lines that are not UTF-8 do not
+    change.
     """
-    cost_of = _cost_model(board) if stats else None  # a board that there is not is told before the work
+    cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
     begin, count = 0.0, 0
-    # Beside a model as small as the embedded one, making masks takes as long: a second thread is in its way.
+    # For a model as small as the embedded one, Python needs as much time for the masks as the engine for the
+    # tokens, and a second thread of the engine competes with it.
     threads = threads or (1 if model is None else None)
     with load(model, threads=threads, max_sequences=max(together, 1)) as loaded:
 
@@ -71,13 +77,13 @@ def restore(
 
 
 async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
-    """Lines with their ends. Standard input may come slowly: it must not hold up what is under way."""
+    """Lines with their ends. A thread reads them, so that slow input does not delay answers."""
     sources: Sequence[Path | None] = files or [None]
     for file in sources:
         try:
             stream: BinaryIO = sys.stdin.buffer if file is None else file.open("rb")
             with stream:
-                while data := await asyncio.to_thread(stream.readline, _MOST_LINE):
+                while data := await asyncio.to_thread(stream.readline, _MAX_LINE):
                     yield data.decode("utf-8", "surrogateescape")
         except OSError as error:
             raise FileReadError(f"{file or 'standard input'}: {os.strerror(error.errno or 0)}") from error
@@ -94,7 +100,7 @@ def _cost_model(board: str) -> CostModel | None:
 
 def _cost(speed: float, cost_of: CostModel | None) -> str:
     if cost_of is None:
-        return "; with binhdan[bench] also what they cost"
+        return "; to show the cost: pip install 'binhdan[server]'"
     if not speed:
         return ""
     cost = cost_of.answer(1e6 / speed)

@@ -27,60 +27,64 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="GGUF file, or org/name that was pulled. [default: embedded]")
+        str | None, typer.Argument(help="GGUF file, or org/name after binhdan pull. [default: embedded]")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML file: port = 8080 for --port, and rarer settings."),
+        typer.Option(metavar="FILE", help="TOML file: port = 8080 for --port, and all other settings."),
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model", "-m", metavar="[NAME=]FILE", help="Another model; 'embedded' is a file, too."
-        ),
+        typer.Option("--model", "-m", metavar="[NAME=]FILE", help="Another model; FILE may be 'embedded'."),
     ] = None,
     default_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For requests that name none. [default: the first]")
+        str | None,
+        typer.Option(metavar="NAME", help="Model of requests without a name. [default: the first]"),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes any that is free. [default: 8080]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 chooses a free port. [default: 8080]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. [default: the usable cores]")] = None,
     context: Annotated[
-        int | None, typer.Option(help="Most tokens of prompt and answer. [default: the model's]")
+        int | None, typer.Option(help="Max tokens of prompt and answer. [default: the model's]")
     ] = None,
     max_sequences: Annotated[
-        int | None, typer.Option(help="Answers that are made at the same time. [default: 16]")
+        int | None, typer.Option(help="Max requests in one batch. [default: 16]")
     ] = None,
-    max_waiting: Annotated[int | None, typer.Option(help="That may wait besides. [default: 256]")] = None,
+    max_waiting: Annotated[
+        int | None, typer.Option(help="Max further requests that wait. [default: 256]")
+    ] = None,
     max_kv_bytes: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="A model's most for keys and values, such as 2GiB."),
+        typer.Option(metavar="SIZE", help="Max memory of a model's keys and values, such as 2GiB."),
     ] = None,
     kv_type: Annotated[
-        str | None, typer.Option(help="Of keys and values: f16, or q8_0 in half the memory. [default: f16]")
+        str | None,
+        typer.Option(help="Type of keys and values: f16, or q8_0 in half the memory. [default: f16]"),
     ] = None,
     prefix_cache_dir: Annotated[
-        Path | None, typer.Option(help="Keep known beginnings of prompts here over a restart. [default: not]")
+        Path | None, typer.Option(help="Folder that keeps the prefix cache over a restart. [default: none]")
     ] = None,
     max_prefix_cache_dir_bytes: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Most bytes there. [default: 4GiB]")
+        str | None, typer.Option(metavar="SIZE", help="Max size of that folder. [default: 4GiB]")
     ] = None,
     deterministic: Annotated[
         bool | None,
-        typer.Option("--deterministic", help="Answers do not depend on what runs beside them; slower."),
+        typer.Option("--deterministic", help="Other requests do not change an answer; slower."),
     ] = None,
     model_memory_bytes: Annotated[
         str | None,
-        typer.Option("--model-memory", metavar="SIZE", help="Of all loaded models. [default: no limit]"),
+        typer.Option(
+            "--model-memory", metavar="SIZE", help="Max memory of all loaded models. [default: no limit]"
+        ),
     ] = None,
     idle_unload: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Unload what nobody used for so long.")
+        float | None, typer.Option(metavar="SECONDS", help="Unload a model after this time without requests.")
     ] = None,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[NAME] KEY",
-            help="Lists of processes show it: the next or BINHDAN_API_KEY is better.",
+            help="The process list shows it; prefer --api-key-file or BINHDAN_API_KEY.",
         ),
     ] = None,
     api_key_file: Annotated[
@@ -91,58 +95,64 @@ def serve(
         ),
     ] = None,
     tokens_per_minute: Annotated[
-        int | None, typer.Option(help="Of each key, prompts and answers. [default: no limit]")
+        int | None, typer.Option(help="Max tokens of prompts and answers per key. [default: no limit]")
     ] = None,
     concurrent: Annotated[
-        int | None, typer.Option(help="Requests at a time of each key. [default: no limit]")
+        int | None, typer.Option(help="Max running requests per key. [default: no limit]")
     ] = None,
     prompt_tokens: Annotated[
-        int | None, typer.Option(help="Most of a prompt. [default: the context]")
+        int | None, typer.Option(help="Max tokens of a prompt. [default: the context]")
     ] = None,
     answer_tokens: Annotated[
-        int | None, typer.Option(help="Most of an answer. [default: the context]")
+        int | None, typer.Option(help="Max tokens of an answer. [default: the context]")
     ] = None,
     max_choices: Annotated[
-        int | None, typer.Option(help="Most answers to a prompt, n. [default: 16]")
+        int | None, typer.Option(help="Max answers to one prompt, n. [default: 16]")
     ] = None,
     body_bytes: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Most of a request. [default: 4MiB]")
+        str | None, typer.Option(metavar="SIZE", help="Max size of a request body. [default: 4MiB]")
     ] = None,
-    max_connections: Annotated[int | None, typer.Option(help="At a time. [default: 512]")] = None,
+    max_connections: Annotated[int | None, typer.Option(help="Max open connections. [default: 512]")] = None,
     allowed_hosts: Annotated[
         list[str] | None,
-        typer.Option("--allowed-host", metavar="NAME", help="In Host headers; *.example.vn, * for any."),
+        typer.Option(
+            "--allowed-host", metavar="NAME", help="Allowed Host header, such as *.example.vn; * allows all."
+        ),
     ] = None,
     cors_origins: Annotated[
         list[str] | None,
-        typer.Option("--cors-origin", metavar="ORIGIN", help="Whose pages may call. [default: none]"),
+        typer.Option(
+            "--cors-origin", metavar="ORIGIN", help="Origin whose pages may send requests. [default: none]"
+        ),
     ] = None,
     metrics_open: Annotated[
-        bool | None, typer.Option("--open-metrics", help="Show /metrics without a key.")
+        bool | None, typer.Option("--open-metrics", help="Serve /metrics without a key.")
     ] = None,
-    ledger: Annotated[Path | None, typer.Option(help="SQLite file of the bill. [default: in memory]")] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="SQLite file of the ledger. [default: in memory]")
+    ] = None,
     tariff: Annotated[
-        str | None, typer.Option(help="Đồng per kWh, or a tariff's name or file. [default: evn-household]")
+        str | None, typer.Option(help="Đồng per kWh, or name or file of a tariff. [default: evn-household]")
     ] = None,
     board: Annotated[
-        str | None, typer.Option(help="A board's name or TOML file, for its price and watts.")
+        str | None, typer.Option(help="Name or TOML file of the board, for its price and watts.")
     ] = None,
     watts: Annotated[
-        float | None, typer.Option(help="What it takes at work, where no meter says. [default: the board's]")
+        float | None, typer.Option(help="Power under load without a meter. [default: the board's]")
     ] = None,
-    page: Annotated[bool | None, typer.Option(help="The chat page at /. [default: yes]")] = None,
+    page: Annotated[bool | None, typer.Option(help="Serve the chat page at /. [default: yes]")] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [default: info]")
     ] = None,
     drain_seconds: Annotated[
-        float | None, typer.Option(help="What running requests have on SIGTERM. [default: 30]")
+        float | None, typer.Option(help="Time for running requests after SIGTERM. [default: 30]")
     ] = None,
 ) -> None:
-    """Answer OpenAI's API over HTTP: chat, completions, responses, embeddings.
+    """Serve OpenAI's API over HTTP: chat, completions, responses, embeddings.
 
-    Settings come from --config, over it from the environment (BINHDAN_PORT for --port), over it from here. On
-    an address that others can reach an API key is needed. Logs are JSON on standard error; SIGTERM lets
-    running requests end.
+    Options override the environment (BINHDAN_PORT for --port), which overrides --config. An address that
+    other machines can reach requires an API key. Logs are JSON on standard error. After SIGTERM, running
+    requests finish.
     """
     given = {name: value for name, value in locals().items() if value not in (None, [])}
     file, first = given.pop("config", None), given.pop("model", None)
@@ -152,7 +162,7 @@ def serve(
 
 
 def run(config: ServerConfig) -> None:
-    """Serves until SIGTERM or Ctrl-C. Raises BinhdanError when it cannot begin."""
+    """Serves until SIGTERM or Ctrl-C. Raises BinhdanError if the server cannot start."""
     from binhdan.runtime.server.app import create_app
 
     for source in config.models.values():
@@ -161,15 +171,15 @@ def run(config: ServerConfig) -> None:
     listeners = _listen(config.host, config.port)
     app = create_app(config)
     pool: ModelPool = app.state.server.pool
-    # uvicorn takes the signal while it runs, and sends it once more when all is done.
+    # uvicorn handles the signal while it runs, and raises it again after the shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _Server(uvicorn_config(app, config), pool).run(listeners)
     if pool.failed is not None:
-        raise BinhdanError(f"the server ended: {pool.failed.__cause__ or pool.failed}")
+        raise BinhdanError(f"the server stopped: {pool.failed.__cause__ or pool.failed}")
 
 
 def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config:
-    """How uvicorn runs an application with the connection's part of the limits."""
+    """uvicorn's configuration, with the limits of connections."""
     limits = ConnectionLimits(
         max_connections=config.max_connections,
         header_bytes=config.header_bytes,
@@ -177,7 +187,7 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
         header_seconds=config.header_seconds,
         write_seconds=config.write_seconds,
     )
-    seconds: dict[str, Any] = {  # uvicorn says int and takes any number
+    seconds: dict[str, Any] = {  # declared as int, but uvicorn accepts any number
         "timeout_keep_alive": config.keep_alive_seconds,
         "timeout_graceful_shutdown": config.drain_seconds,
     }
@@ -197,7 +207,7 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
 
 
 class _Server(uvicorn.Server):
-    """Ends when the first model cannot be loaded; takes no new requests once it is told to end."""
+    """Stops if the first model cannot be loaded; refuses new requests during the shutdown."""
 
     def __init__(self, config: uvicorn.Config, pool: ModelPool) -> None:
         super().__init__(config)
@@ -216,11 +226,11 @@ class _Server(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             logs.log.info("listening", extra={"url": url})
-            console.note(f"binhdan: {url}  (Ctrl-C ends it)")
+            console.note(f"binhdan: {url}  (Ctrl-C stops the server)")
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Bound, so that an address that is taken is known before a model is loaded. A name may have several."""
+    """Sockets bound to all addresses of `host`. An address in use fails here, before a model is loaded."""
     listeners: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -228,7 +238,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             bound = socket.socket(family, socket.SOCK_STREAM)
             listeners.append(bound)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:  # "::" alone stands for IPv4, too
+            if family == socket.AF_INET6:  # only "::" includes IPv4
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
             chosen = listeners[0].getsockname()[1] if len(listeners) > 1 else port
             bound.bind((address[0], chosen, *address[2:]))

@@ -1,1 +1,1 @@
-"""Models, requests and streams for Python callers, over the C ABI."""
+"""Models, requests and streams for Python callers, on top of the C ABI."""

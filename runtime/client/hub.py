@@ -1,9 +1,10 @@
-"""Model files from a Hugging Face hub, kept in the cache that all of its tools share.
+"""Model files from a Hugging Face hub, in the cache that all Hugging Face tools share.
 
-huggingface_hub does the talking, and so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold. Two things
-are done here, because its own download does neither: a download that was interrupted goes on where it
-stopped, even in another process, and a file enters the cache only when its bytes have the checksum that the
-hub promises.
+huggingface_hub sends the requests, so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE apply. This module
+adds two things that its download lacks: an interrupted download resumes, also in another process, and a file
+enters the cache only if its SHA-256 is the one that the hub states.
+
+The layout of the cache is documented: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumen
 
 _ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(:(?P<wanted>.+))?")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-# What to take when the user leaves the choice to us: good quality for the size, then whatever runs well.
+# Quantizations to prefer when the user names none: good quality for the size first, then speed.
 _PREFERRED = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "Q4_K_S")
 
 
@@ -28,21 +29,21 @@ _PREFERRED = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "Q4_K_S")
 class _RemoteFile:
     name: str
     size: int
-    sha256: str | None  # of files in large file storage, as model files are
-    git_id: str | None  # git's blob id, of the others
+    sha256: str | None  # for files in large file storage, such as model files
+    git_id: str | None  # the git blob id, for all other files
 
 
 def is_id(name: str) -> bool:
-    """Does this look like "org/name" or "org/name:file or quantization", and not like a path?"""
+    """True for "org/name", "org/name:file" and "org/name:quantization", false for a path."""
     match = _ID.fullmatch(name)
     return match is not None and (match["wanted"] is not None or not name.lower().endswith(".gguf"))
 
 
 def pull(name: str) -> Path:
-    """Fetches the model file (all parts of a split one) and returns where it lies, its first part when split.
+    """Downloads a model, all parts of a split one, and returns the path of its (first) file.
 
-    Raises ModelNotFoundError, InvalidArgumentError when several files fit, FileReadError when the network
-    fails, BadFormatError when what came has not the promised checksum.
+    Raises ModelNotFoundError, InvalidArgumentError when several files match, FileReadError when the network
+    fails, BadFormatError when a checksum differs.
     """
     repo, wanted = _parse(name)
     with _hub_errors(repo):
@@ -69,11 +70,9 @@ def pull(name: str) -> Path:
 
 
 def find(name: str) -> Path:
-    """Where `pull` has put the model. Raises ModelNotFoundError when it has not."""
+    """The path of a model that `pull` downloaded before. Raises ModelNotFoundError."""
     repo, wanted = _parse(name)
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    folder = _cache_folder(repo)
     try:
         commit = (folder / "refs" / "main").read_text().strip()
     except OSError:
@@ -81,20 +80,20 @@ def find(name: str) -> Path:
     snapshot = folder / "snapshots" / commit
     names = {str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf")} if commit else set()
     if not names:
-        raise ModelNotFoundError(f"{repo} is not in the local cache; fetch it with: binhdan pull {name}")
+        raise ModelNotFoundError(f"{repo} is not in the local cache; download it with: binhdan pull {name}")
     return snapshot / choose(names, repo, wanted)[0]
 
 
 def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
-    """The files of one model among those of a repository: one, or all parts of a split one, in order."""
+    """The files of one model in a repository: one file, or all parts of a split model in order."""
     models = _models(names)
     if not models:
-        raise ModelNotFoundError(f"{repo} holds no GGUF model file")
+        raise ModelNotFoundError(f"{repo} contains no GGUF model file")
     if wanted is not None:
         fits = [title for title, parts in models.items() if wanted in (title, *parts)]
         fits = fits or [title for title in models if _mentions(title, wanted)]
         if not fits:
-            raise ModelNotFoundError(f"{repo} has no {wanted}; it has {', '.join(models)}")
+            raise ModelNotFoundError(f"{repo} has no {wanted}; it contains {', '.join(models)}")
     else:
         fits = list(models)
         preferred = ([title for title in fits if _mentions(title, quant)] for quant in _PREFERRED)
@@ -102,7 +101,7 @@ def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
             fits = next((titles for titles in preferred if len(titles) == 1), fits)
     if len(fits) > 1:
         raise InvalidArgumentError(
-            f"{repo} has several models; name one as {repo}:FILE, of {', '.join(fits)}"
+            f"{repo} has several models; choose one with {repo}:FILE from {', '.join(fits)}"
         )
     return models[fits[0]]
 
@@ -110,12 +109,12 @@ def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
 def _parse(name: str) -> tuple[str, str | None]:
     match = _ID.fullmatch(name)
     if match is None:
-        raise InvalidArgumentError(f"expected a repository such as org/name or org/name:Q4_K_M, not {name}")
+        raise InvalidArgumentError(f"expected a repository such as org/name or org/name:Q4_K_M, got {name}")
     return match["repo"], match["wanted"]
 
 
 def _models(names: Iterable[str]) -> dict[str, list[str]]:
-    """Title -> files; parts of a split model go together, incomplete ones are left out."""
+    """Title -> files. A split model is one entry; models with missing parts are left out."""
     models: dict[str, list[str]] = {}
     for name in sorted(names):
         if name.lower().endswith(".gguf") and not Path(name).name.lower().startswith("mmproj"):
@@ -132,28 +131,37 @@ def _mentions(title: str, quant: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(quant)}(?![A-Za-z0-9_])", title, re.IGNORECASE) is not None
 
 
+def _cache_folder(repo: str) -> Path:
+    """The folder of a repository in the cache, with refs/, snapshots/ and blobs/."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
 def _fetch(repo: str, commit: str, file: _RemoteFile) -> Path:
-    """One file, into the cache."""
-    from huggingface_hub import constants, hf_hub_download
+    """Downloads one file into the cache, if it is not there, and checks it."""
+    from huggingface_hub import hf_hub_download
 
     if file.sha256 is not None:
-        blobs = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs"
+        blobs = _cache_folder(repo) / "blobs"
         if not (blobs / file.sha256).exists():
             _download(repo, commit, file, file.sha256, blobs)
-    # With the blob in place this only enters it under its name.
+    # The blob is in the cache now, so this adds only the link with the file's name.
     path = Path(hf_hub_download(repo, file.name, revision="main"))
     digest = _sha256(path) if file.sha256 else _git_id(path)
     if digest != (file.sha256 or file.git_id):
         _forget(path)
-        raise BadFormatError(f"{file.name} in the cache is damaged and was removed; pull it again")
+        raise BadFormatError(
+            f"{file.name} in the cache is damaged and was removed; run again: binhdan pull {repo}"
+        )
     return path
 
 
 def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Path) -> None:
+    """Downloads one file to `blobs`/`sha256`; continues a partial file of an earlier call."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._fixes import WeakFileLock
-    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.file_download import http_get  # hf_hub_download cannot resume
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
     blobs.mkdir(parents=True, exist_ok=True)
     partial = blobs / f"{sha256}.partial"
@@ -172,7 +180,8 @@ def _download(repo: str, commit: str, file: _RemoteFile, sha256: str, blobs: Pat
     if digest != sha256:
         partial.unlink()
         raise BadFormatError(
-            f"{file.name} came damaged: its SHA-256 is {digest[:16]}… and the hub promises {sha256[:16]}…"
+            f"the download of {file.name} is damaged: expected SHA-256 {sha256[:16]}…, got {digest[:16]}…; "
+            f"download it again"
         )
     os.replace(partial, blobs / sha256)
     (blobs / f"{sha256}.lock").unlink(missing_ok=True)
@@ -195,6 +204,7 @@ def _forget(path: Path) -> None:
 
 @contextmanager
 def _hub_errors(repo: str) -> Iterator[None]:
+    """Turns exceptions of huggingface_hub and its HTTP library into ours."""
     from huggingface_hub import constants
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
@@ -203,11 +213,13 @@ def _hub_errors(repo: str) -> Iterator[None]:
     except (BadFormatError, FileReadError, InvalidArgumentError, ModelNotFoundError):
         raise
     except GatedRepoError as error:
-        raise FileReadError(f"{repo} is gated: accept its terms on the hub and set HF_TOKEN") from error
+        raise FileReadError(
+            f"{repo} is gated: accept its terms on {constants.ENDPOINT} and set HF_TOKEN"
+        ) from error
     except (RepositoryNotFoundError, EntryNotFoundError) as error:
         raise ModelNotFoundError(
-            f"{constants.ENDPOINT} has no repository {repo} that you may read"
+            f"{constants.ENDPOINT} has no repository {repo}, or HF_TOKEN does not allow to read it"
         ) from error
-    except Exception as error:  # of the HTTP library, which changes between versions of huggingface_hub
+    except Exception as error:  # the HTTP library, which differs between versions of huggingface_hub
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise FileReadError(f"cannot fetch {repo} from {constants.ENDPOINT}: {reason[0]}") from error
+        raise FileReadError(f"cannot download {repo} from {constants.ENDPOINT}: {reason[0]}") from error

@@ -1,4 +1,4 @@
-"""Models: load one, then ask, chat, complete, embed."""
+"""Models: load one, then call ask, chat, complete or embed."""
 
 from __future__ import annotations
 
@@ -10,30 +10,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Unpack, overload
 
-from binhdan.runtime import ffi as c
 from binhdan.runtime.client.request import AnswerBuilder, Request, TokenMask
-from binhdan.runtime.client.stream import AsyncStream, Stream, async_events, events
+from binhdan.runtime.client.stream import AsyncStream, Start, Stream, async_events, events
 from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError
+from binhdan.runtime.ffi import Library, library
 from binhdan.runtime.options import GenerationChanges, GenerationOptions, KvType, LoadOptions, with_changes
 from binhdan.runtime.prompting.chat import Message
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, ModelInfo
 
 PathLike = str | os.PathLike[str]
+Tools = Sequence[dict[str, Any]]  # function definitions as in OpenAI's API
+
 _EMBEDDED = Path(__file__).parents[1] / "assets"
 
 
+class Settings(GenerationChanges, total=False):
+    """Keyword arguments of ask, chat and complete: fields of GenerationOptions, and these two."""
+
+    options: GenerationOptions | None  # the values of all other fields
+    mask: TokenMask | None  # the tokens that are allowed next; see request.py
+
+
 def embedded_model() -> Path:
-    """The file of the model that comes with the package."""
+    """The file of the model that is part of the package."""
     files = sorted(_EMBEDDED.glob("*.gguf"))
     if not files:
-        raise ModelNotFoundError(f"this installation has no embedded model in {_EMBEDDED}")
+        raise ModelNotFoundError(f"found no *.gguf in {_EMBEDDED}: this installation has no embedded model")
     return files[0]
 
 
 def find_model(path_or_id: PathLike | None) -> Path:
-    """A model file: None is the embedded one, "org/name" or "org/name:file" one that `binhdan pull` has
-    fetched.
+    """The file of a model: a path, "org/name" or "org/name:file" after `binhdan pull`, or None for the
+    embedded model.
 
     Raises ModelNotFoundError.
     """
@@ -66,10 +75,10 @@ def load(
     max_prefix_cache_dir_bytes: int | None = None,
     deterministic: bool = False,
 ) -> Model:
-    """Loads a GGUF file (None: the embedded model), or what `binhdan pull` fetched as "org/name".
+    """Loads a GGUF file, "org/name" after `binhdan pull`, or None for the embedded model.
 
     Keyword arguments are the fields of LoadOptions. Raises ModelNotFoundError, BadFormatError for a damaged
-    file, UnsupportedError for one of an unknown kind, OutOfMemoryError.
+    file, UnsupportedError for an unknown architecture or tensor type, OutOfMemoryError.
     """
     options = LoadOptions(
         threads=threads,
@@ -90,13 +99,13 @@ def load(
 
 
 class Model:
-    """A loaded model. Any number of threads and tasks may use it at once; requests run together.
+    """A loaded model. Any number of threads and tasks may use it at the same time; requests share batches.
 
-    Close it, or use it in a `with`, to give its memory back at a certain time. A model that was loaded before
-    a fork must not be used in the child: that raises ClosedError.
+    `close()`, or the end of a `with` block, frees the memory. A child process must not use a model that was
+    loaded before the fork: it raises ClosedError.
 
-    Users' text is brought to Unicode NFC, lone surrogates in it become U+FFFD, and control tokens written in
-    it stay plain text. Only `tokenize` and `detokenize` are exact.
+    Text of users is normalised to Unicode NFC, lone surrogates become U+FFFD, and control tokens in it remain
+    plain text. `tokenize` and `detokenize` do not change text.
     """
 
     _handle = 0
@@ -104,13 +113,13 @@ class Model:
 
     def __init__(self, path: PathLike, options: LoadOptions | None = None) -> None:
         options = options or LoadOptions()
-        self._library = c.library()
+        self._library = library()
         self.path = Path(path)
         self._handle = self._library.open_model(os.fspath(path), options)
         try:
             self.info: ModelInfo = self._library.describe_model(self._handle)
             self._engine = self._library.create_engine(self._handle, options)
-            #: Most tokens of one prompt and its answer.
+            #: Max tokens of a prompt and its answer together.
             self.context: int = self._library.describe_engine(self._engine)["context"]
             self.tokenizer = Tokenizer(self._library, self._handle, self.info, self.context)
         except BaseException:
@@ -126,53 +135,25 @@ class Model:
         *,
         system: str | None = ...,
         stream: Literal[False] = ...,
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        **settings: Unpack[Settings],
     ) -> Answer: ...
     @overload
     def ask(
-        self,
-        prompt: str,
-        *,
-        system: str | None = ...,
-        stream: Literal[True],
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        self, prompt: str, *, system: str | None = ..., stream: Literal[True], **settings: Unpack[Settings]
     ) -> Stream: ...
     def ask(
-        self,
-        prompt: str,
-        *,
-        system: str | None = None,
-        stream: bool = False,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
+        self, prompt: str, *, system: str | None = None, stream: bool = False, **settings: Unpack[Settings]
     ) -> Answer | Stream:
-        """One question. `changes` are fields of GenerationOptions, such as `max_tokens=100`; `system` is an
-        instruction that stands before.
+        """Answers one question. `system` is an instruction that precedes it.
 
-        Raises InvalidArgumentError for an empty prompt, TooLargeError for one that the context cannot hold.
+        `settings` are fields of GenerationOptions such as `max_tokens=100`, or `options` and `mask`. Raises
+        InvalidArgumentError for an empty prompt, TooLargeError for one that the context cannot hold.
         """
-        settings = with_changes(options, changes)
-        return _result(
-            Stream(*self._start_chat(_question(prompt, system), settings, None, None, mask)), stream
-        )
+        return _result(Stream(self._ask(prompt, system, settings)), stream)
 
-    def aask(
-        self,
-        prompt: str,
-        *,
-        system: str | None = None,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
-    ) -> AsyncStream:
+    def aask(self, prompt: str, *, system: str | None = None, **settings: Unpack[Settings]) -> AsyncStream:
         """`ask` for asyncio: `async for piece in model.aask(…)` or `answer = await model.aask(…)`."""
-        settings = with_changes(options, changes)
-        return AsyncStream(lambda: self._start_chat(_question(prompt, system), settings, None, None, mask))
+        return AsyncStream(self._ask(prompt, system, settings))
 
     @overload
     def chat(
@@ -180,11 +161,9 @@ class Model:
         messages: Sequence[Message],
         *,
         stream: Literal[False] = ...,
-        tools: Sequence[dict[str, Any]] | None = ...,
+        tools: Tools | None = ...,
         template_options: dict[str, Any] | None = ...,
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        **settings: Unpack[Settings],
     ) -> Answer: ...
     @overload
     def chat(
@@ -192,96 +171,64 @@ class Model:
         messages: Sequence[Message],
         *,
         stream: Literal[True],
-        tools: Sequence[dict[str, Any]] | None = ...,
+        tools: Tools | None = ...,
         template_options: dict[str, Any] | None = ...,
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        **settings: Unpack[Settings],
     ) -> Stream: ...
     def chat(
         self,
         messages: Sequence[Message],
         *,
         stream: bool = False,
-        tools: Sequence[dict[str, Any]] | None = None,
+        tools: Tools | None = None,
         template_options: dict[str, Any] | None = None,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
+        **settings: Unpack[Settings],
     ) -> Answer | Stream:
-        """The assistant's next turn. `tools` and `template_options` go to the model's chat template.
+        """The next turn of the assistant. The model's chat template receives `tools` and `template_options`.
 
-        Raises InvalidArgumentError for messages that make no conversation, TooLargeError for too many.
+        `settings` as in `ask`. Raises InvalidArgumentError for invalid messages, TooLargeError for a
+        conversation that the context cannot hold.
         """
-        settings = with_changes(options, changes)
-        return _result(Stream(*self._start_chat(messages, settings, tools, template_options, mask)), stream)
+        return _result(Stream(self._chat(messages, tools, template_options, settings)), stream)
 
     def achat(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[dict[str, Any]] | None = None,
+        tools: Tools | None = None,
         template_options: dict[str, Any] | None = None,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
+        **settings: Unpack[Settings],
     ) -> AsyncStream:
         """`chat` for asyncio: `async for piece in model.achat(…)` or `answer = await model.achat(…)`."""
-        settings = with_changes(options, changes)
-        return AsyncStream(lambda: self._start_chat(messages, settings, tools, template_options, mask))
+        return AsyncStream(self._chat(messages, tools, template_options, settings))
 
     @overload
     def complete(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        stream: Literal[False] = ...,
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        self, prompt: str | Sequence[int], *, stream: Literal[False] = ..., **settings: Unpack[Settings]
     ) -> Answer: ...
     @overload
     def complete(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        stream: Literal[True],
-        options: GenerationOptions | None = ...,
-        mask: TokenMask | None = ...,
-        **changes: Unpack[GenerationChanges],
+        self, prompt: str | Sequence[int], *, stream: Literal[True], **settings: Unpack[Settings]
     ) -> Stream: ...
     def complete(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        stream: bool = False,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
+        self, prompt: str | Sequence[int], *, stream: bool = False, **settings: Unpack[Settings]
     ) -> Answer | Stream:
-        """Goes on with a text, without a chat template. A prompt may also be tokens."""
-        return _result(Stream(*self._start_completion(prompt, with_changes(options, changes), mask)), stream)
+        """Continues a text, or tokens, without a chat template. `settings` as in `ask`."""
+        return _result(Stream(self._complete(prompt, settings)), stream)
 
-    def acomplete(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        options: GenerationOptions | None = None,
-        mask: TokenMask | None = None,
-        **changes: Unpack[GenerationChanges],
-    ) -> AsyncStream:
+    def acomplete(self, prompt: str | Sequence[int], **settings: Unpack[Settings]) -> AsyncStream:
         """`complete` for asyncio."""
-        settings = with_changes(options, changes)
-        return AsyncStream(lambda: self._start_completion(prompt, settings, mask))
+        return AsyncStream(self._complete(prompt, settings))
 
     @overload
     def embed(self, text: str) -> list[float]: ...
     @overload
     def embed(self, text: list[str] | tuple[str, ...]) -> list[list[float]]: ...
     def embed(self, text: str | list[str] | tuple[str, ...]) -> list[float] | list[list[float]]:
-        """The mean of the final hidden states, scaled to length 1; for several texts, one for each.
+        """The embedding of a text, or of each of several texts.
 
-        Raises TooLargeError for a text that the context cannot hold.
+        It is the mean of the final hidden states, scaled to length 1. Raises TooLargeError for a text that
+        the context cannot hold.
         """
         if isinstance(text, str):
             return self._embed(text)
@@ -302,15 +249,16 @@ class Model:
     def tokenize(
         self, text: str | bytes, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:
-        """Exact: no normalisation. `add_special` adds the BOS and EOS that the model wants; `parse_special`
-        reads control tokens that are written out, which must never be done with users' text.
+        """The tokens of a text, without normalisation.
 
-        Raises InvalidArgumentError for lone surrogates, which have no UTF-8.
+        `add_special` adds BOS and EOS where the model requires them. `parse_special` recognises control
+        tokens in the text; never use it with text of users. Raises InvalidArgumentError for lone surrogates,
+        which have no UTF-8 form.
         """
         return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """The text of tokens; bytes that are not UTF-8 become U+FFFD. `special` writes control tokens out."""
+        """The text of tokens. Bytes that are not UTF-8 become U+FFFD. `special` includes control tokens."""
         return self.detokenize_bytes(tokens, special=special).decode("utf-8", "replace")
 
     def detokenize_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
@@ -318,7 +266,7 @@ class Model:
         return self.tokenizer.decode(tokens, special=special)
 
     def token_roles(self) -> list[int]:
-        """For each token of the vocabulary: 0 text, 1 ends an answer, 2 another control token."""
+        """The role of each token of the vocabulary: 0 text, 1 ends an answer, 2 another control token."""
         return self._library.token_roles(self._handle, self.info.vocabulary)
 
     def chat_tokens(
@@ -327,10 +275,10 @@ class Model:
         *,
         add_generation_prompt: bool = True,
         thinking: bool = False,
-        tools: Sequence[dict[str, Any]] | None = None,
+        tools: Tools | None = None,
         template_options: dict[str, Any] | None = None,
     ) -> list[int]:
-        """The prompt that `chat` would send, in tokens."""
+        """The tokens of the prompt that `chat` submits."""
         prompt = self.tokenizer.chat_prompt(
             messages,
             add_generation_prompt=add_generation_prompt,
@@ -340,22 +288,22 @@ class Model:
         )
         return list(prompt.tokens)
 
-    # ---- life ----------------------------------------------------------------------------------------------
+    # ---- state ---------------------------------------------------------------------------------------------
 
     def metadata(self, key: str) -> str | None:
-        """A string of the file's metadata, such as "general.license"; None when there is none."""
+        """A string of the file's metadata, such as "general.license", or None."""
         return self._library.metadata(self._handle, key)
 
     def load_report(self) -> dict[str, int]:
-        """What the engine holds and does now: the fields of binhdan_engine_info in binhdan.h."""
+        """The current state of the engine: the fields of binhdan_engine_info in binhdan.h."""
         return self._library.describe_engine(self._engine)
 
-    def connection(self) -> tuple[c.Library, int]:
-        """The library and the engine's handle, for who drives requests itself (server/dispatcher.py)."""
+    def connection(self) -> tuple[Library, int]:
+        """The library and the handle of the engine, for code that submits requests itself."""
         return self._library, self._engine
 
     def close(self) -> None:
-        """Gives the memory back and ends what still runs. Twice is no error."""
+        """Cancels running requests and frees the memory. A second call does nothing."""
         engine, self._engine = self._engine, 0
         handle, self._handle = self._handle, 0
         with suppress(BinhdanError):
@@ -374,43 +322,64 @@ class Model:
         self.close()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():  # at the interpreter's end names are gone, and the system takes the memory
+        if not finalizing():  # during interpreter exit, globals are gone and the system frees the memory
             self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Model cannot be pickled; pickle its path and LoadOptions, and load it again")
+        raise TypeError("cannot pickle a Model; pickle its path and its LoadOptions, then load it again")
 
     def __repr__(self) -> str:
         return (
             f"<binhdan.Model {self.path.name}: {self.info.architecture}, {self.info.parameters:,} parameters>"
         )
 
-    # ---- how -----------------------------------------------------------------------------------------------
+    # ---- requests ------------------------------------------------------------------------------------------
+    # Each function checks the settings at once and returns what submits the request. Stream calls it at once,
+    # AsyncStream in a thread.
 
-    def _start_chat(
+    def _ask(self, prompt: str, system: str | None, settings: Settings) -> Start:
+        return self._starter(lambda options: self._chat_prompt(_question(prompt, system), options), settings)
+
+    def _chat(
+        self,
+        messages: Sequence[Message],
+        tools: Tools | None,
+        template_options: dict[str, Any] | None,
+        settings: Settings,
+    ) -> Start:
+        return self._starter(
+            lambda options: self._chat_prompt(messages, options, tools, template_options), settings
+        )
+
+    def _complete(self, prompt: str | Sequence[int], settings: Settings) -> Start:
+        return self._starter(
+            lambda _: self.tokenizer.text_prompt(prompt) if isinstance(prompt, str) else Prompt(prompt),
+            settings,
+        )
+
+    def _starter(self, make_prompt: Callable[[GenerationOptions], Prompt], settings: Settings) -> Start:
+        changes: dict[str, Any] = {**settings}
+        mask: TokenMask | None = changes.pop("mask", None)
+        options = with_changes(changes.pop("options", None), changes)
+
+        def start() -> tuple[Request, AnswerBuilder]:
+            prompt = make_prompt(options)
+            builder = AnswerBuilder(prompt, self.tokenizer, options)
+            request = Request(self._library, self._engine, prompt.tokens, prompt.settings(options), mask)
+            return request, builder
+
+        return start
+
+    def _chat_prompt(
         self,
         messages: Sequence[Message],
         options: GenerationOptions,
-        tools: Sequence[dict[str, Any]] | None,
-        template_options: dict[str, Any] | None,
-        mask: TokenMask | None,
-    ) -> tuple[Request, AnswerBuilder]:
-        prompt = self.tokenizer.chat_prompt(
+        tools: Tools | None = None,
+        template_options: dict[str, Any] | None = None,
+    ) -> Prompt:
+        return self.tokenizer.chat_prompt(
             messages, thinking=options.thinking, tools=tools, template_options=template_options
         )
-        return self._start(prompt, options, mask)
-
-    def _start_completion(
-        self, prompt: str | Sequence[int], options: GenerationOptions, mask: TokenMask | None
-    ) -> tuple[Request, AnswerBuilder]:
-        ready = self.tokenizer.text_prompt(prompt) if isinstance(prompt, str) else Prompt(prompt)
-        return self._start(ready, options, mask)
-
-    def _start(
-        self, prompt: Prompt, options: GenerationOptions, mask: TokenMask | None
-    ) -> tuple[Request, AnswerBuilder]:
-        builder = AnswerBuilder(prompt, self.tokenizer, options)
-        return Request(self._library, self._engine, prompt.tokens, prompt.settings(options), mask), builder
 
     def _start_embedding(self, text: str) -> Request:
         return Request(self._library, self._engine, self.tokenizer.text_prompt(text).tokens, None)

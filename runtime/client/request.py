@@ -1,16 +1,16 @@
-"""One request to the engine, and the answer that grows out of its events."""
+"""A request to the engine, and the answer that its events add up to."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from binhdan.runtime import ffi as c
-from binhdan.runtime.errors import BinhdanError, from_status
+from binhdan.runtime.errors import BinhdanError
+from binhdan.runtime.ffi import Event, Library
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, FinishReason, Kind, Piece, Timings, TokenLogprob
@@ -18,24 +18,23 @@ from binhdan.runtime.results import Answer, FinishReason, Kind, Piece, Timings, 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Given the tokens of the answer so far, says which may come next: bit t of the bytes, low bit first, allows
-# token t; a multiple of 4 bytes. All zero ends the answer. Called in the thread that reads the stream.
+# Maps the tokens of the answer so far to the tokens that are allowed next: bit t of the bytes, low bit first,
+# allows token t. The size is a multiple of 4 bytes. No bit set ends the answer. The thread that reads the
+# stream calls it.
 TokenMask = Callable[[Sequence[int]], "Buffer"]
-
-_FINISH_REASONS: dict[int, FinishReason] = {1: "stop", 2: "length", 3: "context", 4: "cancelled"}
 
 
 class Request:
-    """A submitted request with a queue of its own. Closing it, or dropping it, cancels it.
+    """A submitted request with its own event queue. `close()`, or deleting the object, cancels it.
 
-    `options` None asks for an embedding of the tokens.
+    `options`: None requests an embedding of the tokens.
     """
 
     _queue = 0
 
     def __init__(
         self,
-        library: c.Library,
+        library: Library,
         engine: int,
         tokens: Sequence[int],
         options: GenerationOptions | None,
@@ -58,32 +57,32 @@ class Request:
             self.close()
             raise
 
-    def next_event(self, timeout_ms: int) -> c.Event | None:
+    def next_event(self, timeout_ms: int) -> Event | None:
         """The next event, or None after `timeout_ms`. Raises the error that ended the request."""
         event = self._library.next_event(self._queue, timeout_ms)
         if event is None:
             return None
-        if event.kind == c.EVENT_FINISHED and event.finish == c.FINISH_ERROR:
-            raise from_status(event.status, event.text)
-        if self._mask is not None and event.kind == c.EVENT_TOKEN:
+        if event.error is not None:
+            raise event.error
+        if self._mask is not None and event.kind == "token":
             self._answer_tokens.append(event.token)
-            # After the last token it is ignored.
+            # The engine ignores the mask after the last token.
             self._library.set_mask(self._engine, self._id, self._mask(self._answer_tokens))
         return event
 
     def fd(self) -> int:
-        """A descriptor that is readable while events wait."""
+        """A file descriptor that is readable while the queue holds events."""
         return self._library.queue_fd(self._queue)
 
     def close(self) -> None:
-        """Cancels what still runs. Twice is no error."""
+        """Cancels the request if it still runs. A second call does nothing."""
         queue, self._queue = self._queue, 0
         if queue:
             with suppress(BinhdanError):
                 self._library.close_queue(queue)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():  # at the interpreter's end names are gone, and the system takes the memory
+        if not finalizing():  # during interpreter exit, globals are gone and the system frees the memory
             self.close()
 
 
@@ -101,14 +100,10 @@ class AnswerBuilder:
         self._start = self._first = self._last = time.perf_counter()
         self._finished: Answer | None = None
 
-    @property
-    def finished(self) -> bool:
-        return self._finished is not None
-
-    def feed(self, event: c.Event) -> Iterator[Piece]:
-        """Pieces that the event makes certain."""
+    def feed(self, event: Event) -> list[Piece]:
+        """The pieces that this event completes. Text that may still become a <think> tag is held back."""
         logprob = None
-        if event.kind == c.EVENT_TOKEN:
+        if event.kind == "token":
             self._last = time.perf_counter()
             if not self._tokens:
                 self._first = self._last
@@ -116,25 +111,24 @@ class AnswerBuilder:
             logprob = self._logprob(event)
             self._reasoning_tokens += self._splitter.thinking
         parts = self._splitter.push(event.text)
-        if event.kind == c.EVENT_FINISHED:
+        if event.kind == "finished":
             parts += self._splitter.finish()
         if not parts and logprob is not None:
-            parts = [("text", "")]
+            parts = [("text", "")]  # a piece without text reports the log probability
         pieces = []
         for kind, text in parts:
             self._texts[kind].append(text)
             pieces.append(Piece(text, kind, logprob))
             logprob = None
-        if event.kind == c.EVENT_FINISHED:
+        if event.kind == "finished":
             timings = Timings(event.queue_ns / 1e9, event.prefill_ns / 1e9, event.decode_ns / 1e9)
-            reason = _FINISH_REASONS.get(event.finish, "stop")
             self._finished = self._answer(
-                reason, event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens
+                event.finish or "stop", event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens
             )
-        yield from pieces
+        return pieces
 
     def answer(self) -> Answer:
-        """The whole answer, or what there is of it when it was cancelled."""
+        """The complete answer, or after a cancelled request the part that was received."""
         if self._finished is not None:
             return self._finished
         timings = Timings(0.0, self._first - self._start, self._last - self._first)
@@ -161,7 +155,7 @@ class AnswerBuilder:
             reasoning_tokens=self._reasoning_tokens,
         )
 
-    def _logprob(self, event: c.Event) -> TokenLogprob | None:
+    def _logprob(self, event: Event) -> TokenLogprob | None:
         if self._logprobs is None:
             return None
         top = tuple(TokenLogprob(token, self._token_text(token), value) for token, value in event.top)

@@ -1,7 +1,7 @@
 """Restores the diacritics of Vietnamese text, and changes nothing else.
 
-The model proposes, the text decides: at each step only those tokens may come that strip back to what stands
-in the text, so that whatever a model says, letters, case, punctuation and spaces are those of the input.
+A mask restricts each token of the answer: without diacritics, it must equal the next characters of the text.
+So letters, case, punctuation and spaces remain those of the input, whatever the model generates.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from binhdan.runtime.client.model import Model
 from binhdan.runtime.errors import InvalidArgumentError
 
 QUESTION = "Thêm dấu: {}"
-# Models learn from sentences: a longer piece of a line is asked in parts.
-MOST_CHARACTERS = 200
+# Models are trained on sentences, so a longer line is split into parts.
+MAX_CHARACTERS = 200
 
-# Letters that Vietnamese writes with other marks, as they are typed without any.
+# Letter without diacritics -> the letters of the Vietnamese alphabet that it may stand for, without tone.
 _QUALITIES = {"a": "aăâ", "d": "dđ", "e": "eê", "i": "i", "o": "oôơ", "u": "uư", "y": "y"}
 _TONES = ("", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323")  # ngang huyền sắc ngã hỏi nặng
 _DECOMPOSED = re.compile(r"[A-Za-zÀ-ỹ][\u0300-\u036f]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MASK_CACHE_BYTES = 16 << 20
-_BREAKS = (r"[.!?…]+[\"”’)\]]*\s+", r"[;:,]\s+", r"\s+")  # where a part may end, the best first
+_BREAKS = (r"[.!?…]+[\"”’)\]]*\s+", r"[;:,]\s+", r"\s+")  # where a part may end, best first
 
 
 @cache
 def variants(character: str) -> tuple[str, ...]:
-    """What a character may become: all that differ from it in Vietnamese marks alone; else itself."""
+    """The characters that differ from `character` only in Vietnamese diacritics, including itself."""
     base = _bases().get(character)
     return (character,) if base is None else _families()[base]
 
 
 def syllables(text: str) -> int:
-    """Pieces between spaces that have a letter."""
+    """The number of space-separated words that contain a letter."""
     return sum(any(map(str.isalpha, piece)) for piece in text.split())
 
 
 def strip_marks(text: str) -> str:
-    """`text` without Vietnamese marks; đ becomes d. As many characters, when `text` is NFC."""
+    """`text` without Vietnamese diacritics; đ becomes d. The length of NFC text does not change."""
     return "".join(_bases().get(character, character) for character in text)
 
 
@@ -63,9 +63,9 @@ def _bases() -> dict[str, str]:
 
 
 class Restorer:
-    """Restores text with a model, many pieces at once. For one event loop at a time.
+    """Restores text with a model, many parts in one batch. For one event loop at a time.
 
-    `together`: requests that run at once. Raises InvalidArgumentError when it is less than 1.
+    `together`: max requests that run at the same time. Raises InvalidArgumentError if it is less than 1.
     """
 
     def __init__(self, model: Model, together: int = 16) -> None:
@@ -75,7 +75,7 @@ class Restorer:
         self._masks = Masks(model)
 
     def restore(self, text: str) -> str:
-        """All of `text`, as lines() does each line. Not to be called from a running event loop."""
+        """`text` with diacritics. Must not be called from a running event loop."""
 
         async def whole() -> str:
             return "".join([line async for line in self.lines(text.splitlines(keepends=True))])
@@ -83,10 +83,10 @@ class Restorer:
         return asyncio.run(whole())
 
     async def lines(self, lines: Iterable[str] | AsyncIterator[str]) -> AsyncIterator[str]:
-        """Each line restored, in order and as soon as those before it are; reads only a few lines ahead.
+        """Each line with diacritics, in order, as soon as it and the lines before it are ready.
 
-        A line comes back with its own end, its letters composed (NFC). Raises BinhdanError when the model
-        cannot go on.
+        Reads only a few lines ahead. A line keeps its line end; its letters are composed (NFC). Raises
+        BinhdanError if the model fails.
         """
         limit = asyncio.Semaphore(self._together)
         waiting: asyncio.Queue[asyncio.Task[str] | None] = asyncio.Queue(2 * self._together)
@@ -98,7 +98,7 @@ class Restorer:
 
         starter = asyncio.create_task(start())
         try:
-            while (task := await _or_failure(waiting, starter)) is not None:
+            while (task := await _next_task(waiting, starter)) is not None:
                 yield await task
         finally:
             starter.cancel()
@@ -107,7 +107,7 @@ class Restorer:
                     left.cancel()
 
     async def _line(self, line: str, limit: asyncio.Semaphore) -> str:
-        if _SURROGATE.search(line):  # bytes that are no text
+        if _SURROGATE.search(line):  # bytes that are not UTF-8
             return line
         parts = split(_DECOMPOSED.sub(lambda found: unicodedata.normalize("NFC", found[0]), line))
         return "".join(await asyncio.gather(*(self._part(part, limit) for part in parts)))
@@ -124,24 +124,24 @@ class Restorer:
                 max_tokens=len(text.encode()) + 8,
             )
         restored = str(answer)
-        # A context that was too short, or an end that came too soon: what is left stays as it was.
+        # If the context was full or the answer ended early, the rest of the part remains unchanged.
         if len(restored) > len(text) or strip_marks(restored) != strip_marks(text[: len(restored)]):
             restored = ""
         return part[:begin] + restored + text[len(restored) :] + part[begin + len(text) :]
 
 
-# Bytes lead to nodes, -1 to the tokens that end here.
+# A node of a trie of token bytes: byte -> child, -1 -> the tokens that end here.
 _Node = dict[int, Any]
 
 
 class Masks:
-    """Which tokens of a model may come next, for any text."""
+    """Token masks that allow only variants of a text."""
 
     def __init__(self, model: Model) -> None:
         roles = model.token_roles()
         self._bits = bytes((len(roles) + 31) // 32 * 4)
-        self._ends = self._with([token for token, role in enumerate(roles) if role == 1])
-        # Behind another token, since some vocabularies drop the blank of the first.
+        self._ends = self._bits_of([token for token, role in enumerate(roles) if role == 1])
+        # Some vocabularies drop the space of the first token, so each is detokenized after another one.
         first = model.tokenize("a")[:1]
         skip = len(model.detokenize_bytes(first))
         self._bytes = [
@@ -159,37 +159,38 @@ class Masks:
         self._mask = lru_cache(max(_MASK_CACHE_BYTES // max(len(self._bits), 1), 16))(self._find)
 
     def of(self, text: str) -> Callable[[Sequence[int]], bytes]:
-        """A mask, for one answer, that lets nothing but variants of `text` (NFC) come, and then the end."""
-        place, begun, seen = 0, b"", 0
+        """A mask for one answer. It allows only variants of `text` (NFC), then the end."""
+        position, begun, seen = 0, b"", 0
 
         def mask(tokens: Sequence[int]) -> bytes:
-            nonlocal place, begun, seen
+            nonlocal position, begun, seen
             for token in tokens[seen:]:
                 for byte in self._bytes[token]:
-                    done, begun = _steps(text[place])[begun][byte]
-                    place += done
+                    done, begun = _steps(text[position])[begun][byte]
+                    position += done
             seen = len(tokens)
-            if place == len(text):
+            if position == len(text):
                 return self._ends
-            return self._mask(text[place : place + self._longest], begun)
+            return self._mask(text[position : position + self._longest], begun)
 
         return mask
 
     def _find(self, text: str, begun: bytes) -> bytes:
+        """The tokens that continue `text`, whose first character has the bytes `begun` already."""
         found: list[int] = []
 
-        def walk(node: _Node, place: int, begun: bytes) -> None:
+        def visit(node: _Node, position: int, begun: bytes) -> None:
             found.extend(node.get(-1, ()))
-            if place == len(text):
+            if position == len(text):
                 return
-            for byte, (done, rest) in _steps(text[place])[begun].items():
+            for byte, (done, rest) in _steps(text[position])[begun].items():
                 if (child := node.get(byte)) is not None:
-                    walk(child, place + done, rest)
+                    visit(child, position + done, rest)
 
-        walk(self._tree, 0, begun)
-        return self._with(found)
+        visit(self._tree, 0, begun)
+        return self._bits_of(found)
 
-    def _with(self, tokens: Iterable[int]) -> bytes:
+    def _bits_of(self, tokens: Iterable[int]) -> bytes:
         bits = bytearray(self._bits)
         for token in tokens:
             bits[token // 8] |= 1 << token % 8
@@ -198,7 +199,10 @@ class Masks:
 
 @cache
 def _steps(character: str) -> dict[bytes, dict[int, tuple[int, bytes]]]:
-    """How the UTF-8 of a character's variants goes on: bytes -> next byte -> (1 when it is whole, bytes)."""
+    """The UTF-8 of all variants of a character as a state machine.
+
+    Bytes so far -> next byte -> (1, b"") at the end of a variant, else (0, bytes so far).
+    """
     found: dict[bytes, dict[int, tuple[int, bytes]]] = {}
     for variant in variants(character):
         data = variant.encode("utf-8", "replace")
@@ -208,16 +212,17 @@ def _steps(character: str) -> dict[bytes, dict[int, tuple[int, bytes]]]:
     return found
 
 
-def split(line: str, most: int = MOST_CHARACTERS) -> list[str]:
-    """Parts of at most `most` characters that make up the line again, cut where sentences end if they do."""
+def split(line: str, max_characters: int = MAX_CHARACTERS) -> list[str]:
+    """Splits a line into parts of at most `max_characters`, at the ends of sentences where possible."""
     parts = []
-    while len(line) > most:
+    while len(line) > max_characters:
         ends: list[int] = []
         for pattern in _BREAKS:
-            ends = [match.end() for match in re.finditer(pattern, line[:most]) if match.end() >= most // 4]
+            matches = re.finditer(pattern, line[:max_characters])
+            ends = [match.end() for match in matches if match.end() >= max_characters // 4]
             if ends:
                 break
-        end = ends[-1] if ends else most
+        end = ends[-1] if ends else max_characters
         parts.append(line[:end])
         line = line[end:]
     return [*parts, line] if line else parts
@@ -232,10 +237,10 @@ async def _each(lines: Iterable[str] | AsyncIterator[str]) -> AsyncIterator[str]
             yield line
 
 
-async def _or_failure(
+async def _next_task(
     waiting: asyncio.Queue[asyncio.Task[str] | None], starter: asyncio.Task[None]
 ) -> asyncio.Task[str] | None:
-    """The next task; raises what ended the one that starts them."""
+    """The next task; raises the exception of `starter` if that has failed."""
     getter = asyncio.create_task(waiting.get())
     await asyncio.wait({getter, starter}, return_when=asyncio.FIRST_COMPLETED)
     if not getter.done() and starter.done() and starter.exception() is not None:

@@ -1,4 +1,4 @@
-"""Answers as they come: for plain loops and for asyncio. Both are thin; the work is in request.py."""
+"""Streamed answers: Stream for loops in a thread, AsyncStream for asyncio."""
 
 from __future__ import annotations
 
@@ -8,57 +8,59 @@ from typing import TYPE_CHECKING
 
 from binhdan.runtime.client.request import AnswerBuilder, Request
 from binhdan.runtime.errors import ClosedError, UnsupportedError
-from binhdan.runtime.ffi import EVENT_FINISHED, Event
+from binhdan.runtime.ffi import Event
 from binhdan.runtime.results import Answer, Piece
 
 if TYPE_CHECKING:
-    import asyncio  # slow to import: those who call the asynchronous functions have it already
+    import asyncio  # slow to import, and callers of the async functions have imported it already
 
-# Waits are cut into slices so that Python sees Ctrl-C: a thread that waits inside C does not.
+# Python handles Ctrl-C only between calls to C, so a wait is cut into slices.
 _SLICE_MS = 50
-# Events that a task takes before the loop's other tasks have a turn: an engine ahead of its reader has more.
-_MOST_AT_ONCE = 16
+# Events that a task reads before it yields to the event loop: a fast engine may always have another one.
+_MAX_EVENTS_PER_TURN = 16
+
+# Submits the request when it is called.
+Start = Callable[[], tuple[Request, AnswerBuilder]]
 
 
 def events(request: Request) -> Iterator[Event]:
-    """The events of a request to its last."""
+    """All events of a request."""
     while True:
         event = request.next_event(_SLICE_MS)
         if event is not None:
             yield event
-            if event.kind == EVENT_FINISHED:
+            if event.kind == "finished":
                 return
 
 
 async def async_events(request: Request) -> AsyncIterator[Event]:
-    """The events of a request to its last, for asyncio."""
+    """All events of a request, for asyncio."""
     import asyncio
 
-    taken = 0
+    count = 0
     while True:
         event = request.next_event(0)
         if event is None:
-            await _arrival(request)
+            await _event_ready(request)
             continue
         yield event
-        if event.kind == EVENT_FINISHED:
+        if event.kind == "finished":
             return
-        taken += 1
-        if taken % _MOST_AT_ONCE == 0:
+        count += 1
+        if count % _MAX_EVENTS_PER_TURN == 0:
             await asyncio.sleep(0)
 
 
 class Stream:
-    """Iterate once to get the pieces. Leaving the loop early, `close()` or dropping the stream cancels the
+    """Iterate once to read the pieces. Leaving the loop early, `close()` and deleting the stream cancel the
     request.
 
         for piece in model.ask("Xin chào", stream=True):
             print(piece, end="", flush=True)
     """
 
-    def __init__(self, request: Request, builder: AnswerBuilder) -> None:
-        self._request = request
-        self._builder = builder
+    def __init__(self, start: Start) -> None:
+        self._request, self._builder = start()
         self._closed = False
 
     def __iter__(self) -> Iterator[Piece]:
@@ -70,13 +72,13 @@ class Stream:
             self.close()
 
     def answer(self) -> Answer:
-        """Waits for the rest. After an early end: what had come, with finish_reason "cancelled"."""
+        """Reads the rest of the stream. After `close()`, the answer so far with finish_reason "cancelled"."""
         for _ in self:
             pass
         return self._builder.answer()
 
     def close(self) -> None:
-        """Cancels what still runs."""
+        """Cancels the request if it still runs."""
         self._closed = True
         self._request.close()
 
@@ -90,26 +92,24 @@ class Stream:
 
 
 class AsyncStream:
-    """As Stream, for asyncio: `async for piece in stream`, or `answer = await stream`.
+    """Stream for asyncio: `async for piece in stream`, or `answer = await stream`.
 
-    The request starts when the first piece is waited for. It is cancelled when the consumer leaves the loop
-    or its task is cancelled.
+    Reading the first piece submits the request. Leaving the loop, `close()` and cancelling the task cancel
+    it.
     """
 
-    def __init__(self, start: Callable[[], tuple[Request, AnswerBuilder]]) -> None:
+    def __init__(self, start: Start) -> None:
         self._start = start
-        self._request: Request | None = None
-        self._builder: AnswerBuilder | None = None
+        self._started: tuple[Request, AnswerBuilder] | None = None
         self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
+        import asyncio
+
         try:
             if not self._closed:
-                import asyncio
-
-                # A long prompt takes a while to tokenize; the loop goes on meanwhile.
-                request, builder = await asyncio.to_thread(self._start)
-                self._request, self._builder = request, builder
+                # A thread tokenizes the prompt, so that a long one does not block the event loop.
+                self._started = request, builder = await asyncio.to_thread(self._start)
                 async for event in async_events(request):
                     for piece in builder.feed(event):
                         yield piece
@@ -117,21 +117,24 @@ class AsyncStream:
             self.close()
 
     async def answer(self) -> Answer:
-        """Waits for the rest. After an early end: what had come, with finish_reason "cancelled"."""
+        """Reads the rest of the stream. After `close()`, the answer so far with finish_reason "cancelled".
+
+        Raises ClosedError when the stream was closed before the request was submitted.
+        """
         async for _ in self:
             pass
-        if self._builder is None:
-            raise ClosedError("the stream was closed before it began")
-        return self._builder.answer()
+        if self._started is None:
+            raise ClosedError("the stream was closed before its request was submitted")
+        return self._started[1].answer()
 
     def __await__(self) -> Generator[object, None, Answer]:
         return self.answer().__await__()
 
     def close(self) -> None:
-        """Cancels what still runs."""
+        """Cancels the request if it still runs."""
         self._closed = True
-        if self._request is not None:
-            self._request.close()
+        if self._started is not None:
+            self._started[0].close()
 
     async def __aenter__(self) -> AsyncStream:
         return self
@@ -142,24 +145,24 @@ class AsyncStream:
         self.close()
 
 
-async def _arrival(request: Request) -> None:
-    """Returns when an event may have come."""
+async def _event_ready(request: Request) -> None:
+    """Returns when the queue may hold an event."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Future[None] = loop.create_future()
+    ready: asyncio.Future[None] = loop.create_future()
     try:
         fd = request.fd()
-        loop.add_reader(fd, _wake, arrived)
-    except (UnsupportedError, NotImplementedError):  # systems and event loops without pollable descriptors
+        loop.add_reader(fd, _set_ready, ready)
+    except (UnsupportedError, NotImplementedError):  # this system or event loop cannot watch a descriptor
         await asyncio.sleep(0.005)
         return
     try:
-        await arrived
+        await ready
     finally:
         loop.remove_reader(fd)
 
 
-def _wake(arrived: asyncio.Future[None]) -> None:
-    if not arrived.done():
-        arrived.set_result(None)
+def _set_ready(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,1 +1,1 @@
-"""From messages to tokens: chat templates in a sandbox, NFC, guards against injected control tokens."""
+"""From messages to tokens: chat templates in a sandbox, NFC, guard against injected control tokens."""

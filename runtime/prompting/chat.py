@@ -1,7 +1,7 @@
 """Conversations: messages, and the chat template of a model file that turns them into a prompt.
 
-The template language is that of transformers' `apply_chat_template`; sandbox.py bounds it, guard.py keeps
-users' text from being read as markup.
+Templates use the language of transformers' `apply_chat_template`. sandbox.py limits what a template can do.
+guard.py prevents text of users from being read as markup.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROLES = ("system", "user", "assistant", "tool")
 
 
 class Message(TypedDict, total=False):
-    """One turn of a conversation. What else a template looks at (tool_calls, name…) may stand beside it."""
+    """One turn of a conversation. Further keys are passed to the template."""
 
     role: Required[Role]
     content: Required[str | None]
@@ -29,17 +29,17 @@ class Message(TypedDict, total=False):
 
 
 def clean_text(text: str) -> str:
-    """Unicode NFC, which models are trained on; lone surrogates, which are no text, become U+FFFD."""
+    """`text` in Unicode NFC, the form that models are trained on. Lone surrogates become U+FFFD."""
     if not text.isascii():
-        # Halves that belong together, as JSON may bring them, become their character.
+        # JSON may contain a character as two surrogates; join them.
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return unicodedata.normalize("NFC", text)
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """`clean_text` for all strings in dicts and lists."""
+    """Applies `clean_text` to all strings in nested dicts and lists."""
     if depth > 64:
-        raise InvalidArgumentError("a message is nested more than 64 deep")
+        raise InvalidArgumentError("a message must not be nested more than 64 levels deep")
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, Mapping):
@@ -50,15 +50,17 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 
 def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Cleaned copies. Raises InvalidArgumentError for an empty conversation, an unknown role or a wrong
-    content."""
+    """Copies of the messages with clean text.
+
+    Raises InvalidArgumentError for an empty conversation, an unknown role or content of a wrong type.
+    """
     if not messages:
         raise InvalidArgumentError("a conversation needs at least one message")
     checked = []
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping):
             raise InvalidArgumentError(
-                f"message {i} is a {type(message).__name__}, not a dict with role and content"
+                f"message {i} is a {type(message).__name__}; expected a dict with role and content"
             )
         role, content = message.get("role"), message.get("content")
         if role not in _ROLES:
@@ -66,16 +68,18 @@ def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 f"message {i} has the role {role!r}; expected one of {', '.join(_ROLES)}"
             )
         if not isinstance(content, str) and not (content is None and role == "assistant"):
-            raise InvalidArgumentError(f"message {i} has a content of type {type(content).__name__}, not str")
-        # Templates add contents up; an assistant that only called tools has said nothing.
+            raise InvalidArgumentError(
+                f"message {i} has content of type {type(content).__name__}; expected str"
+            )
+        # Templates concatenate contents; a turn that only calls tools has none.
         checked.append(dict(clean(message)) | ({"content": ""} if content is None else {}))
     return checked
 
 
 class ChatTemplate:
-    """The template of a model file, for any number of threads.
+    """The chat template of a model file. Safe for any number of threads.
 
-    `control_tokens`: texts of all control tokens of the vocabulary. `special`: what the template may name,
+    `control_tokens`: the texts of all control tokens of the vocabulary. `special`: variables of the template
     such as bos_token and eos_token.
     """
 
@@ -94,11 +98,14 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> list[Segment]:
-        """The prompt in segments for binhdan_tokenize_segments. `variables` are further names that the
-        template may know, such as enable_thinking. Raises as render_template."""
+        """The prompt in segments for binhdan_tokenize_segments.
+
+        `variables` are further variables of the template, such as enable_thinking. Raises the exceptions of
+        render_template.
+        """
         from binhdan.runtime.prompting.sandbox import render_template
 
-        # Roles are of a fixed set by now; templates compare them.
+        # Roles are already checked, and templates compare them: they stay unmarked.
         protected = [self._guard.protect(message) | {"role": message["role"]} for message in messages]
         rendered = render_template(
             self._template,

@@ -1,14 +1,15 @@
-"""Keeps `<|im_start|>` typed by a user from becoming a role.
+"""Prevents a user who types `<|im_start|>` from starting a message of another role.
 
-A template mixes its own markup with users' text in one string, and whoever tokenizes that string as a whole
-cannot tell the two apart. So before rendering, every place in users' text where a control token stands, or
-could arise together with what the template writes around it, gets a mark: "the next character is literal".
-After rendering, the string is cut at the marks. The tokenizer recognises control tokens inside one segment
-only and joins the plain text of neighbours, so a mark changes nothing else: the text gives the very tokens
-that it would give anywhere.
+A template writes its own markup and the text of users into one string, and a tokenizer of that string cannot
+tell the two apart. So before rendering, the guard puts marks into the text of users: at each position where a
+control token starts, and where one could arise together with the characters that the template adds. A mark
+means: the next character is content. After rendering, the guard cuts the string at the marks into segments.
 
-Marks hold a random number, so that no text can bring its own, and no letters, so that a template's `upper` or
-`title` leaves them whole.
+The tokenizer recognises control tokens only within one markup segment, and joins adjacent content before it
+tokenizes it. So a mark has no other effect: the text of users has the same tokens as in any other place.
+
+A mark contains a random number, so that no text contains it by chance or on purpose, and no letters, so that
+filters such as `upper` and `title` do not change it.
 """
 
 from __future__ import annotations
@@ -27,26 +28,30 @@ _MAX_DEPTH = 64
 
 
 class Guard:
-    """`control_tokens`: the texts of the vocabulary's control tokens."""
+    """`control_tokens`: the texts of all control tokens of the vocabulary."""
 
     def __init__(self, control_tokens: Iterable[str]) -> None:
         tokens = sorted({token for token in control_tokens if token}, key=lambda token: (-len(token), token))
         self._token = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
-        self._suffixes: dict[str, set[str]] = defaultdict(set)  # proper ones, by their first character
-        self._prefixes: dict[str, set[str]] = defaultdict(set)  # proper ones, by their last character
+        self._suffixes: dict[str, set[str]] = defaultdict(
+            set
+        )  # proper suffixes of control tokens, by first character
+        self._prefixes: dict[str, set[str]] = defaultdict(
+            set
+        )  # proper prefixes of control tokens, by last character
         for token in tokens:
             for i in range(1, len(token)):
                 self._suffixes[token[i]].add(token[i:])
                 self._prefixes[token[i - 1]].add(token[:i])
         number = int.from_bytes(os.urandom(8))
         self._mark = f"\ufdd0{number}\ufdd1"
-        # A template that asks tojson for ASCII writes the mark in this way.
+        # tojson with ensure_ascii escapes the mark.
         self._cut = re.compile(f"{self._mark}|\\\\ufdd0{number}\\\\ufdd1")
 
     def protect(self, value: Any, depth: int = 0) -> Any:
-        """`value` with all strings in it marked; dicts and lists are walked."""
+        """A copy of `value` with marks in all strings of nested dicts and lists."""
         if depth > _MAX_DEPTH:
-            raise InvalidArgumentError(f"a message is nested more than {_MAX_DEPTH} deep")
+            raise InvalidArgumentError(f"a message must not be nested more than {_MAX_DEPTH} levels deep")
         if isinstance(value, str):
             return self._protect_text(value)
         if isinstance(value, Mapping):
@@ -56,7 +61,7 @@ class Guard:
         return value
 
     def split(self, rendered: str) -> list[Segment]:
-        """Cuts a rendered template at the marks."""
+        """The segments of a rendered template."""
         first, *others = self._cut.split(rendered)
         segments = [(first, True)]
         for part in others:
@@ -64,12 +69,12 @@ class Guard:
         return [segment for segment in segments if segment[0]]
 
     def _protect_key(self, key: Any) -> Any:
-        # Templates look keys up, so only what is wholly a control token is marked.
+        # Templates look up keys, so a key is marked only where it contains a complete control token.
         return self._marked(key, self._starts(key)) if isinstance(key, str) else key
 
     def _protect_text(self, text: str) -> str:
         places = self._starts(text)
-        # A template may strip: the borders of the stripped text count as well.
+        # A template may strip the text, so both the original and the stripped ends are checked.
         left, right = len(text) - len(text.lstrip()), len(text.rstrip())
         for start, end in {(0, len(text)), (left, right)}:
             if start < end:
@@ -80,7 +85,7 @@ class Guard:
         return self._marked(text, places)
 
     def _starts(self, text: str) -> set[int]:
-        """Where control tokens start, overlapping ones too."""
+        """The positions where control tokens start, including overlapping ones."""
         places = set()
         match = self._token.search(text)
         while match:
@@ -89,7 +94,7 @@ class Guard:
         return places
 
     def _completes(self, text: str, start: int, end: int) -> bool:
-        """Could text[start:end] go on with a control token that was begun before it?"""
+        """True if text[start:end] could complete a control token that starts before it."""
         return any(
             text.startswith(suffix, start, end)
             or suffix.startswith(text[start : min(end, start + len(suffix))])
@@ -97,7 +102,7 @@ class Guard:
         )
 
     def _begins(self, text: str, start: int, end: int) -> bool:
-        """Could a control token begin at the end of text[start:end]?"""
+        """True if a control token could start near the end of text[start:end]."""
         return any(
             text.endswith(prefix, start, end) or prefix.endswith(text[max(start, end - len(prefix)) : end])
             for prefix in self._prefixes.get(text[end - 1], ())

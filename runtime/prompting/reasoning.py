@@ -1,5 +1,4 @@
-"""Takes a thinking model's reasoning, `<think>…</think>` before the answer, apart from the answer as it
-streams."""
+"""Separates the reasoning of a model, `<think>…</think>` before the answer, from a streamed answer."""
 
 from __future__ import annotations
 
@@ -12,15 +11,15 @@ _CLOSE = "</think>"
 
 
 class _State(Enum):
-    START = auto()  # nothing but space so far: <think> may come
-    OPENED = auto()  # between <think> and the first thought
+    START = auto()  # only whitespace so far; <think> may follow
+    OPENED = auto()  # between <think> and the first character of the reasoning
     REASONING = auto()
     AFTER = auto()  # between </think> and the answer
     TEXT = auto()
 
 
 class ReasoningSplitter:
-    """`inside`: the prompt ended with an open <think>. `enabled=False` passes everything on as text."""
+    """`inside`: the prompt ends with an open <think>. `enabled=False` returns all input as text."""
 
     def __init__(self, *, enabled: bool = True, inside: bool = False) -> None:
         self._state = _State.TEXT if not enabled else _State.OPENED if inside else _State.START
@@ -28,11 +27,11 @@ class ReasoningSplitter:
 
     @property
     def thinking(self) -> bool:
-        """Is what comes now reasoning?"""
+        """True if the next text is reasoning."""
         return self._state in (_State.OPENED, _State.REASONING)
 
     def push(self, text: str) -> list[tuple[Kind, str]]:
-        """What of the text so far is certain, in order."""
+        """The parts that are certain after `text`, in order. A possible start of a tag is held back."""
         self._held += text
         parts: list[tuple[Kind, str]] = []
         if self._state is _State.START:
@@ -49,7 +48,7 @@ class ReasoningSplitter:
         return [part for part in parts if part[1]]
 
     def finish(self) -> list[tuple[Kind, str]]:
-        """What was held back; the end of the answer."""
+        """The part that was held back, at the end of the answer."""
         kind: Kind = "reasoning" if self._state is _State.REASONING else "text"
         held, self._held = self._held, ""
         return [(kind, held)] if held else []

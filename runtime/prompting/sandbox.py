@@ -1,10 +1,9 @@
-"""Jinja2 for chat templates that come out of model files, which may be hostile.
+"""Jinja2 for the chat templates of model files, which may be hostile.
 
-Jinja2's sandbox keeps a template away from Python. It does not keep it from running for ever or filling the
-memory: five characters of text doubled fifty times in a loop would do. So every render has a budget. Whatever
-repeats or grows (loops, calls, filters, joined strings, output) spends from it, and a template that overdraws
-is refused. Work that is not charged directly is bounded by the size of the template, which loops and calls
-are charged for.
+Jinja2's sandbox denies a template access to Python. It does not limit time or memory: a loop that doubles
+five characters fifty times exhausts both. So each render has a budget. Every operation that repeats or grows
+(loops, calls, filters, concatenation, output) spends from it, and a render that exceeds it fails. The size of
+the template bounds the cost of all other operations; loops and calls spend that size for each iteration.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from jinja2.visitor import NodeTransformer
 
 from binhdan.runtime.errors import BadFormatError, InvalidArgumentError
 
-_MAX_TEMPLATE = 1 << 18  # characters; real ones have up to 30,000
-_BASE_BUDGET = 1_000_000  # a second or two of work
+_MAX_TEMPLATE = 1 << 18  # characters; real templates have up to 30,000
+_BASE_BUDGET = 1_000_000  # one or two seconds of work
 _BUDGET_PER_CHARACTER = 100
 _CALL = 10
 
@@ -49,14 +48,14 @@ _budget: ContextVar[list[int]] = ContextVar("_budget")
 
 
 class _Refused(TemplateRuntimeError):
-    """The template's own raise_exception."""
+    """The template called raise_exception."""
 
 
 def _spend(amount: int) -> None:
     budget = _budget.get()
     budget[0] -= amount
     if budget[0] < 0:
-        raise SecurityError("it takes too much time or memory")
+        raise SecurityError("it needs too much time or memory")
 
 
 def _length(value: object) -> int:
@@ -64,7 +63,7 @@ def _length(value: object) -> int:
 
 
 def _spend_all(value: object) -> int:
-    """Spends for every node of `value`, as often as it would be written out; returns how much."""
+    """Spends the size of `value` when it is written out, and returns it. A shared node counts each time."""
     cost = 1 + (len(value) if isinstance(value, str) else 0)
     _spend(cost)
     if isinstance(value, Mapping):
@@ -74,34 +73,34 @@ def _spend_all(value: object) -> int:
     return cost
 
 
-def _counted(values: Iterable[Any], weight: int) -> Iterator[Any]:
+def _spend_each(values: Iterable[Any], cost: int) -> Iterator[Any]:
     for value in values:
-        _spend(weight)
+        _spend(cost)
         yield value
 
 
-def _weighed(value: Any) -> Any:
+def _spend_length(value: Any) -> Any:
     _spend(_length(value))
     return value
 
 
-def _concatenated(values: list[Any]) -> str:
+def _concat(values: list[Any]) -> str:
     for value in values:
         _spend_all(value)
     return "".join(map(str, values))
 
 
-def _charged(function: Any) -> Callable[..., Any]:
-    """A filter or test that pays for what it reads and writes."""
+def _spending(function: Any) -> Callable[..., Any]:
+    """A filter or test that spends the size of its arguments and of its result."""
 
-    @wraps(function)  # jinja2 keeps its own marks in the function's attributes
-    def charged(*args: Any, **kwargs: Any) -> Any:
+    @wraps(function)  # jinja2 stores flags in attributes of the function
+    def spending(*args: Any, **kwargs: Any) -> Any:
         _spend(1 + sum(map(_length, args)))
         result = function(*args, **kwargs)
         _spend(_length(result))
         return result
 
-    return charged
+    return spending
 
 
 def _replace(text: Any, old: str, new: str, count: int = -1) -> str:
@@ -111,7 +110,7 @@ def _replace(text: Any, old: str, new: str, count: int = -1) -> str:
 
 
 def _join(values: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
-    items = list(_counted(values, 1))
+    items = list(_spend_each(values, 1))
     if attribute is not None:
         items = [item[attribute] for item in items]
     _spend(len(items) * len(separator))
@@ -140,7 +139,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """As transformers has it: Vietnamese stays readable and nothing is escaped for HTML."""
+    """tojson as in transformers: no escapes for non-ASCII characters or HTML."""
     cost = _spend_all(value)
     if indent is not None:
         indent = min(int(indent), 16)
@@ -160,14 +159,14 @@ def _refuse(message: object = "") -> None:
     raise _Refused(str(message))
 
 
-@pass_context  # which also keeps jinja2 from calling it at compile time
+@pass_context  # also prevents jinja2 from calling it at compile time
 def _finalize(context: Context, value: Any) -> Any:
     _spend_all(value)
     return value
 
 
 class _GenerationTag(Extension):
-    """{% generation %} marks what training learns from; for asking it says nothing."""
+    """{% generation %} marks the text that training uses. Inference ignores it."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -180,14 +179,14 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
-        self._weight = _weight(source)
-        self._macro_weights = {macro.name: _weight(macro) for macro in source.find_all(nodes.Macro)}
+        self._template_cost = _cost(source)
+        self._macro_costs = {macro.name: _cost(macro) for macro in source.find_all(nodes.Macro)}
         return super()._generate(_CostInstrumenter().visit(source), *args, **kwargs)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         _spend(_CALL)
         if isinstance(obj, Macro):
-            _spend(self._macro_weights.get(obj.name, self._weight))
+            _spend(self._macro_costs.get(obj.name, self._template_cost))
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(owner, str):
             if name not in _STRING_METHODS:
@@ -200,7 +199,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> None:
-        """None: str.format reaches `call` as it is, and is refused there."""
+        """Returns None, so that str.format reaches `call` unwrapped, which refuses it."""
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
@@ -215,37 +214,38 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def _weight(node: nodes.Node) -> int:
+def _cost(node: nodes.Node) -> int:
+    """The literal text and the expressions of a node: a bound of its work without loops and calls."""
     literals = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
     return 1 + literals + sum(1 for _ in node.find_all(nodes.Expr))
 
 
 class _CostInstrumenter(NodeTransformer):
-    """Inserts filters that spend the budget where jinja2 has no hook: loops, comparisons, slices, `~`."""
+    """Adds filters that spend where jinja2 has no hook: loops, comparisons, slices and `~`."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         if node.recursive:
             raise BadFormatError("the model's chat template uses a recursive loop, which is not supported")
         self.generic_visit(node)
-        node.iter = _filter("_counted", node.iter, nodes.Const(_weight(node)))
+        node.iter = _filter("_spend_each", node.iter, nodes.Const(_cost(node)))
         return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Compare:
         self.generic_visit(node)
-        node.expr = _filter("_weighed", node.expr)
+        node.expr = _filter("_spend_length", node.expr)
         for operand in node.ops:
-            operand.expr = _filter("_weighed", operand.expr)
+            operand.expr = _filter("_spend_length", operand.expr)
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Getitem:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
-            node.node = _filter("_weighed", node.node)
+            node.node = _filter("_spend_length", node.node)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
         self.generic_visit(node)
-        return _filter("_concatenated", nodes.List(node.nodes, lineno=node.lineno))
+        return _filter("_concat", nodes.List(node.nodes, lineno=node.lineno))
 
 
 def _filter(name: str, node: nodes.Node, *args: nodes.Expr) -> nodes.Filter:
@@ -256,22 +256,22 @@ def _environment() -> _Environment:
     environment = _Environment(
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,  # constants are computed under the budget too
+        optimized=False,  # constant expressions must also spend from the budget
         finalize=_finalize,
         extensions=[loopcontrols, _GenerationTag],
     )
     filters: dict[str, Any] = dict(environment.filters)
-    environment.filters = {name: _charged(filters[name]) for name in _FILTERS} | {
-        "_concatenated": _concatenated,
-        "_counted": _counted,
-        "_weighed": _weighed,
+    environment.filters = {name: _spending(filters[name]) for name in _FILTERS} | {
+        "_concat": _concat,
+        "_spend_each": _spend_each,
+        "_spend_length": _spend_length,
         "indent": _indent,
         "join": _join,
         "replace": _replace,
         "string": _text,
         "tojson": _to_json,
     }
-    environment.tests = {name: _charged(environment.tests[name]) for name in environment.tests}
+    environment.tests = {name: _spending(environment.tests[name]) for name in environment.tests}
     environment.globals = {
         "dict": dict,
         "namespace": environment.globals["namespace"],
@@ -283,10 +283,10 @@ def _environment() -> _Environment:
 
 
 def compile_template(source: str) -> Template:
-    """Compiles a chat template. Raises BadFormatError for one that is broken or huge."""
+    """Compiles a chat template. Raises BadFormatError if it is invalid or too large."""
     if len(source) > _MAX_TEMPLATE:
         raise BadFormatError(
-            f"the model's chat template has {len(source)} characters; {_MAX_TEMPLATE} are allowed"
+            f"the model's chat template has {len(source)} characters; the limit is {_MAX_TEMPLATE}"
         )
     try:
         return _environment().from_string(source)
@@ -297,10 +297,10 @@ def compile_template(source: str) -> Template:
 
 
 def render_template(template: Template, variables: Mapping[str, Any]) -> str:
-    """Renders under a budget in proportion to what goes in.
+    """Renders a template with a budget proportional to the size of its variables.
 
-    Raises InvalidArgumentError where the template itself refuses the conversation (`raise_exception`), and
-    BadFormatError where it fails or takes too much.
+    Raises InvalidArgumentError if the template refuses the conversation (`raise_exception`), BadFormatError
+    if it fails or exceeds the budget.
     """
     token = _budget.set([10**18])
     try:
@@ -309,8 +309,8 @@ def render_template(template: Template, variables: Mapping[str, Any]) -> str:
     except _Refused as error:
         raise InvalidArgumentError(f"the model's chat template refuses this conversation: {error}") from error
     except RecursionError as error:
-        raise BadFormatError("the model's chat template calls itself without end") from error
-    except Exception as error:  # a template is a program: it may fail in any way
+        raise BadFormatError("the model's chat template recurses too deeply") from error
+    except Exception as error:  # a template is a program and may fail in any way
         raise BadFormatError(f"the model's chat template failed: {error}") from error
     finally:
         _budget.reset(token)

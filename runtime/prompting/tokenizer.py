@@ -1,4 +1,4 @@
-"""Text to tokens and back: exact text, users' text, and conversations in a model's own chat form."""
+"""Text to tokens and back: exact text, text of users, and conversations in the chat format of a model."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from binhdan.runtime import ffi as c
 from binhdan.runtime.errors import InvalidArgumentError, TooLargeError
+from binhdan.runtime.ffi import Library
 from binhdan.runtime.options import GenerationOptions, with_changes
 from binhdan.runtime.prompting.chat import ChatTemplate, Message, check_messages, clean_text
 from binhdan.runtime.prompting.reasoning import ReasoningSplitter
 from binhdan.runtime.results import ModelInfo
 
-# How a model without chat markup shows that it goes on with the user's turn (csrc/text/chat.cpp).
+# A model without chat markup writes this when it continues with the turn of the user (csrc/text/chat.cpp).
 _PLAIN_STOPS = ("\nUser:",)
-# What a template gets from us: options may not take their place.
+# Variables that render() sets; template options must not replace them.
 _TEMPLATE_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Tokens to go on from, and how to read what comes."""
+    """The tokens of a prompt, and how to read the answer to it."""
 
     tokens: Sequence[int]
-    stops: tuple[str, ...] = ()  # what ends an answer besides the caller's stops
+    stops: tuple[str, ...] = ()  # stop texts in addition to the caller's
     thinks: bool = False  # the answer may begin with <think>
     inside_thought: bool = False  # the prompt ends with an open <think>
 
     def splitter(self) -> ReasoningSplitter:
-        """A new one for each answer."""
+        """A new splitter; each answer needs its own."""
         return ReasoningSplitter(enabled=self.thinks, inside=self.inside_thought)
 
     def settings(self, options: GenerationOptions) -> GenerationOptions:
-        """`options` with the stops of this prompt."""
+        """`options` with the stop texts of this prompt added."""
         return with_changes(options, {"stop": (*options.stop, *self.stops)}) if self.stops else options
 
 
 class Tokenizer:
-    """The vocabulary and the chat form of an open model, for any number of threads.
+    """The vocabulary and the chat format of an open model. Safe for any number of threads.
 
-    `context`: most tokens that a prompt may have; longer texts are refused before time is spent on them.
+    `context`: max tokens of a prompt. A text that cannot fit is refused before it is tokenized.
     """
 
-    def __init__(self, library: c.Library, handle: int, info: ModelInfo, context: int) -> None:
+    def __init__(self, library: Library, handle: int, info: ModelInfo, context: int) -> None:
         self._library = library
         self._handle = handle
         self._info = info
@@ -55,31 +55,33 @@ class Tokenizer:
     def encode(
         self, text: str | bytes, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:
-        """Exact: no normalisation. `add_special` adds the BOS and EOS that the model wants; `parse_special`
-        reads control tokens that are written out, which must never be done with users' text.
+        """The tokens of a text, without normalisation.
 
-        Raises InvalidArgumentError for lone surrogates, which have no UTF-8.
+        `add_special` adds BOS and EOS where the model requires them. `parse_special` recognises control
+        tokens in the text; never use it with text of users. Raises InvalidArgumentError for lone surrogates,
+        which have no UTF-8 form.
         """
         if isinstance(text, str):
             try:
                 text = text.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InvalidArgumentError(
-                    f"character {error.start} of the text is a lone surrogate, which is no character"
+                    f"character {error.start} of the text is a lone surrogate, which UTF-8 cannot encode"
                 ) from None
-        flags = (c.ADD_SPECIAL if add_special else 0) | (c.PARSE_SPECIAL if parse_special else 0)
-        return self._library.tokenize(self._handle, text, flags)
+        return self._library.tokenize(
+            self._handle, text, add_special=add_special, parse_special=parse_special
+        )
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The exact bytes of tokens. `special` writes control tokens out."""
-        return self._library.detokenize(self._handle, tokens, c.PARSE_SPECIAL if special else 0)
+        """The exact bytes of tokens. `special` includes the text of control tokens."""
+        return self._library.detokenize(self._handle, tokens, special=special)
 
     def token_text(self, token: int) -> str:
-        """How a token is shown; bytes that are not UTF-8 become U+FFFD."""
+        """The text of one token. Bytes that are not UTF-8 become U+FFFD."""
         return self.decode((token,), special=True).decode("utf-8", "replace")
 
     def text_prompt(self, text: str) -> Prompt:
-        """A user's text to go on from. Raises TooLargeError."""
+        """A text of a user, for completion. Raises TooLargeError."""
         data = clean_text(text).encode()
         self._check_size(len(data))
         return Prompt(self.encode(data, add_special=True))
@@ -93,9 +95,9 @@ class Tokenizer:
         tools: Sequence[dict[str, Any]] | None = None,
         template_options: dict[str, Any] | None = None,
     ) -> Prompt:
-        """A conversation, in the form that the model was trained on.
+        """A conversation in the chat format that the model was trained on.
 
-        Raises InvalidArgumentError for messages that make no conversation, TooLargeError.
+        Raises InvalidArgumentError for invalid messages, TooLargeError.
         """
         tokens = self._chat_tokens(messages, add_generation_prompt, thinking, tools, template_options)
         if not self.thinks:
@@ -105,16 +107,16 @@ class Tokenizer:
 
     @cached_property
     def thinks(self) -> bool:
-        """Does this model know <think>?"""
+        """True if the model can write its reasoning between <think> and </think>."""
         source = self.chat_template_source or ""
         return "</think>" in source or len(self.encode("</think>", parse_special=True)) == 1
 
     @cached_property
     def chat_template_source(self) -> str | None:
-        """The Jinja template of the file; None when it has none."""
+        """The Jinja template of the file; None when the file has no template."""
         return self._library.metadata(self._handle, "tokenizer.chat_template") or None
 
-    # ---- how -----------------------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------------------
 
     def _chat_tokens(
         self,
@@ -126,13 +128,13 @@ class Tokenizer:
     ) -> list[int]:
         taken = _TEMPLATE_NAMES & (template_options or {}).keys()
         if taken:
-            raise InvalidArgumentError(f"template options cannot set {', '.join(sorted(taken))}")
+            raise InvalidArgumentError(f"template options must not set {', '.join(sorted(taken))}")
         checked = check_messages(messages)
         self._check_size(sum(len((message["content"] or "").encode()) for message in checked))
         template = self._template
         if template is None:
             turns = [(str(message["role"]), (message["content"] or "").encode()) for message in checked]
-            return self._library.tokenize_chat(self._handle, c.CHAT_AUTO, turns, add_generation_prompt)
+            return self._library.tokenize_chat(self._handle, turns, add_generation_prompt)
         segments = template.render(
             checked,
             add_generation_prompt=add_generation_prompt,
@@ -140,11 +142,11 @@ class Tokenizer:
             **{"enable_thinking": thinking} | (template_options or {}),
         )
         return self._library.tokenize_segments(
-            self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments], 0
+            self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments]
         )
 
     def _check_size(self, size: int) -> None:
-        """Refuses a text of `size` bytes that cannot fit, before the time is spent on tokenizing it."""
+        """Refuses a text of `size` bytes that cannot fit. Tokenizing it first would waste the time."""
         if size <= 16 * self._context:
             return
         least = -(-size // self._longest_token)
@@ -165,15 +167,15 @@ class Tokenizer:
 
     @cached_property
     def _is_plain(self) -> bool:
-        return self._template is None and self._library.chat_family(self._handle) == c.CHAT_PLAIN
+        return self._template is None and self._library.chat_family(self._handle) == "plain"
 
     @property
     def _template(self) -> ChatTemplate | None:
-        with self._lock:  # made once, whichever thread comes first
-            return self._made_template
+        with self._lock:  # two threads must not compile the template twice
+            return self._compiled_template
 
     @cached_property
-    def _made_template(self) -> ChatTemplate | None:
+    def _compiled_template(self) -> ChatTemplate | None:
         if self.chat_template_source is None:
             return None
         special = {

@@ -1,4 +1,4 @@
-"""binhdan: small Vietnamese language models on the machines people already have.
+"""binhdan: small Vietnamese language models on the machines that people already have.
 
 >>> import binhdan
 >>> with binhdan.load() as model:                       # the embedded model

@@ -1,5 +1,5 @@
-"""`python -m binhdan` is the command `binhdan`."""
+"""`python -m binhdan` runs the command `binhdan`."""
 
-from binhdan.runtime.cli import main
+from binhdan.commands import main
 
 main()

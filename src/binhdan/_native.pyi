@@ -1,8 +1,8 @@
-"""Block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
+"""Block codecs, kernels and logits on numpy arrays, for quantize, bench and tests.
 
-Every function raises ValueError for arguments that do not fit, with what was expected and what came, and
-MemoryError when there is not enough memory. `type` is a GGUF type name ("Q4_0"); `isa` is one of isas(), or
-"" for the fastest. Weights are file blocks, row after row.
+Every function raises ValueError for invalid arguments and MemoryError if memory is not sufficient. `type` is
+a GGUF type name ("Q4_0"). `isa` is one of isas(), or "" for the fastest. Weights are blocks of a GGUF file,
+row by row.
 """
 
 from typing import Any, TypedDict
@@ -14,74 +14,74 @@ from binhdan.runtime.options import KvType as _KvType
 
 _Array = npt.NDArray[Any]
 _Floats = npt.NDArray[np.float32]
-_Bytes = bytes | bytearray | memoryview | _Array  # in one piece
+_Bytes = bytes | bytearray | memoryview | _Array  # contiguous
 
 def dtypes() -> dict[str, tuple[int, int]]:
-    """Elements and bytes of a block of each type that binhdan reads."""
+    """For each type that binhdan reads: elements and bytes of a block."""
 
 def decode(type: str, blocks: _Bytes, n: int) -> _Floats:
-    """The `n` elements of `blocks`, bit for bit what gguf-py's dequantize gives: (n,)."""
+    """The `n` elements of `blocks`, (n,). Equal to gguf-py's dequantize bit for bit."""
 
 def encode(type: str, values: _Array) -> npt.NDArray[np.uint8]:
-    """File blocks of `values` (..., n): (..., bytes of n elements). F32, F16, BF16, Q8_0 and Q4_0."""
+    """`values` (..., n) as blocks, (..., bytes of n elements). For F32, F16, BF16, Q8_0 and Q4_0."""
 
 def isas() -> list[str]:
-    """Kernel tables that this machine can run, from the simplest to the fastest."""
+    """Kernel tables that this machine can run, the fastest last."""
 
 def pack(isa: str, type: str, weights: _Bytes, rows: int, cols: int) -> npt.NDArray[np.uint8]:
-    """A weight matrix as a table's kernel wants it; the file blocks themselves where it packs nothing."""
+    """A weight matrix in the layout of a kernel table; the blocks of the file if the table does not pack."""
 
 def unpack(isa: str, type: str, packed: _Bytes, rows: int, cols: int) -> _Floats:
-    """The rows of a packed matrix: (rows, cols)."""
+    """The weights of a packed matrix, (rows, cols)."""
 
 def matmul(isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, gemm: bool) -> _Floats:
-    """x (m, cols) times the transposed weights: (m, rows). `gemm` chooses gemm, else gemv."""
+    """x (m, cols) times the transposed weights, (m, rows). `gemm` selects gemm, else gemv."""
 
 class Matmul:
-    """The same product made ready once, with its weights packed, to be run many times on one thread."""
+    """The same product with weights that are packed once, for repeated runs on one thread."""
 
     def __init__(
         self, isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, gemm: bool
     ) -> None: ...
     def run(self) -> None: ...
     def result(self) -> _Floats:
-        """Of the last run: (m, rows)."""
+        """The product of the last run, (m, rows)."""
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the packed weights."""
+        """Size of the packed weights."""
 
 def quantize(isa: str, x: _Array) -> tuple[_Floats, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
-    """`x` as blocks of 32 int8: scales (blocks,), sums of the codes (blocks,), codes (blocks, 32)."""
+    """`x` in blocks of 32 int8: scales (blocks,), sums of the quants (blocks,), quants (blocks, 32)."""
 
 def rms_norm(isa: str, x: _Array, weight: _Array, eps: float) -> _Floats:
-    """x / sqrt(mean(x^2) + eps) * weight: (n,)."""
+    """x / sqrt(mean(x^2) + eps) * weight, (n,)."""
 
 def rope(isa: str, x: _Array, cos_sin: _Array, neox: bool) -> _Floats:
     """One head (dim,) rotated by cos_sin (dim / 2, 2): pairs (i, i + dim/2) for neox, else (2i, 2i + 1)."""
 
 def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
-    """gate / (1 + e^-gate) * up: (n,)."""
+    """gate / (1 + e^-gate) * up, (n,)."""
 
 def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
-    """softmax(q k^T) v: q (heads, head_dim) already scaled, k and v (n, head_dim), which the table rounds."""
+    """softmax(q k^T) v. q (heads, head_dim) is scaled already. The table rounds k and v (n, head_dim)."""
 
 def logits(
     model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"
 ) -> _Floats:
-    """Logits after each of `tokens` on an open model of the C ABI: (n, vocabulary). `decode` chooses the
-    numeric class of rows that are decoded, else that of rows of prompts."""
+    """Logits after each of `tokens` on an open model of the C ABI, (n, vocabulary). `decode` selects the
+    numeric class of decode, else that of prefill."""
 
 def sample(
     logits: _Floats, temperature: float = 0, top_k: int = 0, top_p: float = 1, min_p: float = 0, seed: int = 0
 ) -> int:
-    """The first token that a request with these settings draws from `logits`, (vocabulary); they stay."""
+    """The first token that a request with these settings samples from `logits` (vocabulary,)."""
 
 class _Op(TypedDict):
-    name: str  # "qkv", "attention", ..., "wait" for the time in barriers
+    name: str  # "qkv", "attention", ...; "wait" is the time in barriers
     calls: int
-    ns: int  # of one of the threads
-    bytes: int  # of weights, keys and values that all threads together must read
+    ns: int  # of one thread
+    bytes: int  # of weights, keys and values that all threads together read
     macs: int  # multiply-adds of all threads
 
 class _Pass(TypedDict):
@@ -101,12 +101,12 @@ def profile(
     sequences: int = 1,
     kv_type: _KvType = "f16",
 ) -> _Profile:
-    """What the forward pass costs, operation by operation, once warm: a prompt of one sequence, and steps in
-    which each of `sequences` gets a token. All start behind `depth` positions, which are blank."""
+    """Time of each operation of the forward pass after a warm-up: prefill of one sequence, and decode steps
+    of `sequences` sequences. All start after `depth` positions without content."""
 
 def peaks(isa: str, threads: int) -> dict[str, float]:
-    """Multiply-adds per second that `threads` threads reach in registers, by the format of activations: "q8",
-    "f32", "bf16"; without those that the table does not use. Takes about a fifth of a second for each."""
+    """Multiply-adds per second that `threads` threads reach in registers, for each format of activations that
+    the table uses: "q8", "f32", "bf16". Takes about 0.2 s per format."""
 
-# Which compiled it, and the core with it: name and version.
+# Name and version of the compiler of this module and the core.
 compiler: str

@@ -1,4 +1,4 @@
-"""docs/api.md is executed: each example runs against a real server and prints what its `# =>` says."""
+"""Runs the examples of docs/api.md against a server and compares their output with their `# =>` comments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_example(number: int, url: str) -> None:
     if language == "bash" and not (shutil.which("bash") and shutil.which("curl")):
         pytest.skip("no bash or curl here")
     wanted = re.findall(r"^# => (.*)$", code, re.MULTILINE)
-    assert wanted, "an example says what it prints"
+    assert wanted, "an example must state its output"
     code = code.replace("http://127.0.0.1:8080", url)
     command = ["bash", "-eu", "-c", code] if language == "bash" else [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -1,7 +1,7 @@
-"""docs/national-scale.md is executed: its commands run, and its numbers are what they print.
+"""Runs the commands of docs/national-scale.md and compares its numbers with their output.
 
-The simulation is the same everywhere; only the last digits of a processor's logarithms may differ, hence a
-small tolerance.
+The simulation is deterministic, but the last digits of logarithms differ between processors, so the
+comparison has a small tolerance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXT = (ROOT / "docs" / "national-scale.md").read_text(encoding="utf-8")
 PROSE = " ".join(re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL).split())
 COMMANDS = re.findall(r"^binhdan bench (plan .*examples.*)$", TEXT, re.MULTILINE)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-STAFF_VND = 30e6  # a month, as the page says
+STAFF_VND = 30e6  # per month, as the page states
 
 
 def block(name: str) -> str:
@@ -42,28 +42,28 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, *more: str) -> str:
     return result.stdout
 
 
-def the_same(told: str, printed: str) -> None:
-    assert NUMBER.sub("#", told).split() == NUMBER.sub("#", printed).split()
-    assert numbers(told) == pytest.approx(numbers(printed), rel=0.01, abs=0.01)
+def assert_same(stated: str, printed: str) -> None:
+    assert NUMBER.sub("#", stated).split() == NUMBER.sub("#", printed).split()
+    assert numbers(stated) == pytest.approx(numbers(printed), rel=0.01, abs=0.01)
 
 
 def test_the_plan_the_day_and_the_assumptions(monkeypatch: pytest.MonkeyPatch) -> None:
     head, fleet, hours, assumed = run(monkeypatch, COMMANDS[0], "--no-sensitivity").split("\n\n")
-    the_same(block("plan"), f"{head}\n\n{fleet}")
-    the_same(block("hours"), hours)
-    the_same(block("assumed"), assumed)
+    assert_same(block("plan"), f"{head}\n\n{fleet}")
+    assert_same(block("hours"), hours)
+    assert_same(block("assumed"), assumed)
 
 
 @pytest.mark.slow  # half a minute
-def test_what_else_may_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
     other = run(monkeypatch, COMMANDS[0]).split("\n\n")[3]
-    the_same(block("other"), other)
+    assert_same(block("other"), other)
     ratio = next(numbers(line)[-1] for line in other.splitlines() if line.startswith("p95 within 10 s"))
-    said(r"within 10 s instead of 15 needs ([\d.]+) times", ratio)
+    assert_stated(r"within 10 s instead of 15 needs ([\d.]+) times", ratio)
 
 
-def said(pattern: str, value: float) -> None:
-    """That the page's prose says this number, rounded as it likes."""
+def assert_stated(pattern: str, value: float) -> None:
+    """The text of the page must state this number, rounded to any number of decimals."""
     found = re.findall(pattern, PROSE)
     assert len(found) == 1, pattern
     decimals = len(found[0].partition(".")[2])
@@ -74,7 +74,7 @@ def month_answers(plan: Any) -> float:
     return float(plan["cost_per_month_vnd"] / plan["cost"]["vnd"])
 
 
-SAID: list[tuple[str, Callable[[Any], float]]] = [
+STATED: list[tuple[str, Callable[[Any], float]]] = [
     (r"So: ([\d,]+) boards", lambda plan: plan["boards"]),
     (r"boards and ([\d,]+) spare", lambda plan: plan["spare_boards"]),
     (r"about ([\d,]+) servers", lambda plan: (plan["boards"] + plan["spare_boards"]) / 56),
@@ -94,25 +94,25 @@ SAID: list[tuple[str, Callable[[Any], float]]] = [
 
 def test_the_prose(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = json.loads(run(monkeypatch, COMMANDS[0], "--no-sensitivity", "--json"))
-    for pattern, value in SAID:
-        said(pattern, value(plan))
+    for pattern, value in STATED:
+        assert_stated(pattern, value(plan))
     assert 0.8 < 40 * STAFF_VND / plan["cost_per_month_vnd"] < 1.2  # "a team of 40 costs as much"
 
 
 def test_rented(monkeypatch: pytest.MonkeyPatch) -> None:
     bought = json.loads(run(monkeypatch, COMMANDS[0], "--no-sensitivity", "--json"))
     rented = json.loads(run(monkeypatch, COMMANDS[1], "--json"))
-    said(r"gives ([\d,]+) đ for 1,000", rented["cost"]["vnd"] * 1000)
-    said(r"answers and ([\d.]+) billion", rented["cost_per_month_vnd"] / 1e9)
-    said(r"a month: ([\d.]+) times", rented["cost"]["vnd"] / bought["cost"]["vnd"])
+    assert_stated(r"gives ([\d,]+) đ for 1,000", rented["cost"]["vnd"] * 1000)
+    assert_stated(r"answers and ([\d.]+) billion", rented["cost_per_month_vnd"] / 1e9)
+    assert_stated(r"a month: ([\d.]+) times", rented["cost"]["vnd"] / bought["cost"]["vnd"])
     assert rented["megawatts_peak"] is None
 
 
 def test_the_measured_figures() -> None:
     speeds = load_service(ROOT / "examples/plan/measured.json").speeds()
-    said(r"the line gives them (\d+) %", 100 * speeds[3] / speeds[15])
+    assert_stated(r"the line gives them (\d+) %", 100 * speeds[3] / speeds[15])
     loads = json.loads((ROOT / "examples/plan/measured.json").read_text("utf-8"))["results"]
     for result, pattern in zip(loads, (r"One user gets ([\d.]+)", r"16 together ([\d]+)\."), strict=True):
         speeds = [load["tokens_per_s"] for load in result["loads"]]
-        said(pattern, sum(speeds) / len(speeds))
+        assert_stated(pattern, sum(speeds) / len(speeds))
         assert {load["prompt_tokens"] for load in result["loads"]} == {876}

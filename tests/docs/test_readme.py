@@ -1,5 +1,4 @@
-"""The READMEs are executed: their Python runs, their commands and options exist, their links lead
-somewhere."""
+"""The READMEs: their Python examples run, their commands and options exist, their links resolve."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from binhdan.runtime.cli import main
+from binhdan.commands import main
 
 ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.vi.md"]
@@ -81,7 +80,7 @@ def test_commands_and_options_exist(
 @pytest.mark.parametrize(
     "document", [*READMES, "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 )
-def test_links_lead_somewhere(document: str) -> None:
+def test_links_resolve(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"

@@ -57,7 +57,7 @@ def compare(
     """Returns mean KL, top-1 agreement and number of positions, over the first ``limit`` tokens per text."""
     expected, got = [], []
     for text in texts:
-        tokens = library().tokenize(handle, text.encode(), 0)[:limit]
+        tokens = library().tokenize(handle, text.encode())[:limit]
         expected.append(oracle(tuple(tokens)))
         got.append(_native.logits(handle, np.array(tokens, np.int32), 2, kv_type=kv_type))
     reference, ours = np.concatenate(expected), np.concatenate(got)

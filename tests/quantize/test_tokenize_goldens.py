@@ -10,7 +10,7 @@ from tiny_models import SMALL, VocabularyKind, write_checkpoint
 
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.client.model import embedded_model
-from binhdan.runtime.ffi import PARSE_SPECIAL, library
+from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
 
 TESTS = Path(__file__).parents[1]
@@ -27,6 +27,6 @@ def test_tokens_equal_those_of_the_tokenizers_package(name: str, tmp_path: Path)
     handle = library().open_model(str(file), LoadOptions())
     try:
         for text, expected in zip(GOLDENS["texts"], GOLDENS["ids"][name], strict=True):
-            assert library().tokenize(handle, text.encode(), PARSE_SPECIAL) == expected, repr(text)
+            assert library().tokenize(handle, text.encode(), parse_special=True) == expected, repr(text)
     finally:
         library().close_model(handle)

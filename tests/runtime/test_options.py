@@ -1,4 +1,4 @@
-"""runtime/options.py, runtime/errors.py: plain values."""
+"""runtime/options.py, runtime/errors.py: options and errors are values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_changes() -> None:
         with_changes(None, {"topk": 3})
 
 
-def test_one_stop_text_may_stand_alone() -> None:
+def test_stop_accepts_one_text() -> None:
     assert tuple(binhdan.GenerationOptions(stop="ab").stop) == ("ab",)
 
 
@@ -78,6 +78,6 @@ def test_load_ranges() -> None:
     ],
 )
 def test_errors(status: int, kind: type[binhdan.BinhdanError], also: type[Exception]) -> None:
-    error = from_status(status, "what came")
-    assert type(error) is kind and isinstance(error, also) and str(error) == "what came"
+    error = from_status(status, "a message")
+    assert type(error) is kind and isinstance(error, also) and str(error) == "a message"
     assert isinstance(pickle.loads(pickle.dumps(error)), kind)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from binhdan.runtime.client.request import AnswerBuilder, TokenMask
 from binhdan.runtime.errors import BinhdanError
-from binhdan.runtime.ffi import EVENT_FINISHED, EVENT_TOKEN, Event
+from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, Piece
@@ -117,7 +117,7 @@ class Generation:
             else:
                 self._count_work(event, index, prompt)
                 self._pieces += [(index, piece) for piece in builder.feed(event)]
-                if event.kind == EVENT_FINISHED:
+                if event.kind == "finished":
                     self._running.pop(index, None)
             self._changed.set()
 
@@ -132,7 +132,7 @@ class Generation:
         )
 
     def _count_work(self, event: Event, index: int, prompt: Prompt) -> None:
-        if event.kind != EVENT_TOKEN:
+        if event.kind != "token":
             return
         if index in self._begun:
             self._work.tokens()
@@ -164,7 +164,7 @@ def _resolve(result: asyncio.Future[tuple[float, ...]]) -> Callable[[Event | Bin
             return
         if isinstance(event, BinhdanError):
             result.set_exception(event)
-        elif event.kind not in (EVENT_TOKEN, EVENT_FINISHED):
+        elif event.kind == "embedding":
             result.set_result(event.values)
 
     return handle

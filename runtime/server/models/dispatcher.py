@@ -13,12 +13,12 @@ from contextlib import suppress
 
 from binhdan.runtime.client.model import Model
 from binhdan.runtime.client.request import TokenMask
-from binhdan.runtime.errors import BinhdanError, UnsupportedError, from_status
-from binhdan.runtime.ffi import EVENT_FINISHED, EVENT_TOKEN, FINISH_ERROR, Event
+from binhdan.runtime.errors import BinhdanError, UnsupportedError
+from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 
-# Called in the event loop with each event of a request. The last call has an event of kind EVENT_FINISHED, or
-# the error that ended the request.
+# Called in the event loop with each event of a request, the last one of kind "finished"; or with the
+# error that ended it.
 Handler = Callable[[Event | BinhdanError], None]
 
 _POLL_SECONDS = 0.002  # on event loops that cannot watch a descriptor
@@ -122,12 +122,12 @@ class Dispatcher:
             handler = self._handlers.get(event.request)
             if handler is None:  # cancelled
                 continue
-            if event.kind == EVENT_TOKEN and (masked := self._masks.get(event.request)) is not None:
+            if event.kind == "token" and (masked := self._masks.get(event.request)) is not None:
                 masked.add(event.token)
-            if event.kind == EVENT_FINISHED:
+            if event.kind == "finished":
                 self._forget(event.request)
-                if event.finish == FINISH_ERROR:
-                    handler(from_status(event.status, event.text))
+                if event.error is not None:
+                    handler(event.error)
                     continue
             handler(event)
 

@@ -1,4 +1,4 @@
-"""`binhdan chat` at a real (pseudo) terminal, and without one."""
+"""`binhdan chat` in a pseudo-terminal, and without a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CTRL_C, CTRL_D, BACKSPACE, UP = "\x03", "\x04", "\x7f", "\x1b[A"
 
 
 class Terminal:
-    """A person at the keyboard."""
+    """A pseudo-terminal that runs the command."""
 
     def __init__(self, state: Path, *arguments: str) -> None:
         self._state = state
@@ -44,7 +44,7 @@ class Terminal:
         self.child.expect(expected)
 
     def leave(self) -> int:
-        for _ in range(60):  # before the prompt is ready, a terminal makes something else of it
+        for _ in range(60):  # a terminal ignores it until the prompt is ready
             self.type(CTRL_D)
             if self.child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=2) == 0:
                 break
@@ -79,7 +79,7 @@ def test_turns_and_commands(terminal: Terminal, tmp_path: Path) -> None:
 
 
 def test_vietnamese_editing_and_history(terminal: Terminal, tmp_path: Path) -> None:
-    # A backspace takes a whole letter away, and a cursor goes over it as over one.
+    # A backspace deletes a whole letter with its diacritics.
     terminal.type("Xin chàơ" + BACKSPACE + "o")
     terminal.say("", "first token")
     terminal.say(f"/save {tmp_path}/a.json", "saved to")
@@ -94,11 +94,13 @@ def test_vietnamese_editing_and_history(terminal: Terminal, tmp_path: Path) -> N
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "--temperature", "3", "--seed", "1")  # nearly random tokens: long answers
-    for number in range(10):  # some end before a test that is held up presses the keys
+    terminal = Terminal(
+        tmp_path, "--temperature", "3", "--seed", "1"
+    )  # nearly random tokens, so long answers
+    for number in range(10):  # on a busy machine an answer may end before Ctrl-C
         terminal.type(f"{number} Việt Nam\r")
-        terminal.see(r"\?2004l")  # the input is taken
-        terminal.see(r"[^\r\n]{20}")  # the answer comes
+        terminal.see(r"\?2004l")  # the input is accepted
+        terminal.see(r"[^\r\n]{20}")  # the answer has started
         terminal.type(CTRL_C)
         terminal.see(r"first token[^\r\n]*")
         stopped = "(stopped)" in terminal.child.after
@@ -107,7 +109,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
             break
         terminal.say("/reset", "forgot the conversation")
     assert stopped
-    terminal.type("x" + CTRL_C)  # while typing: throws the line away
+    terminal.type("x" + CTRL_C)  # while typing: discards the line
     terminal.see(">")
     terminal.say(f"/save {tmp_path}/a.json", "saved to")
     assert terminal.leave() == 0
@@ -115,7 +117,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
     assert roles == ["user", "assistant"]
 
 
-def test_a_full_context_forgets_the_oldest(tmp_path: Path) -> None:
+def test_a_full_context_drops_the_oldest_turn(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, "--context", "128", "--max-tokens", "24")
     for _ in range(8):
         terminal.type("them dau: ha noi la thu do cua viet nam\r")
@@ -134,4 +136,4 @@ def test_without_a_terminal(tmp_path: Path) -> None:
     script = "them dau: ha noi\n\n/nonsense\n/reset\nthem dau: viet nam\n"
     done = subprocess.run(COMMAND, input=script.encode(), capture_output=True, timeout=120)
     assert done.returncode == 0 and done.stdout.decode() == "hà nội\nviệt nam\n"
-    assert done.stderr == b"binhdan: no command /nonsense; /help shows them\n"
+    assert done.stderr == b"binhdan: no command /nonsense; /help shows the commands\n"

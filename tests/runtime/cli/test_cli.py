@@ -1,4 +1,4 @@
-"""runtime/cli: what a person or a script sees."""
+"""runtime/cli: output, errors and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import binhdan
 COMMAND = [sys.executable, "-m", "binhdan"]
 PROMPT = "them dau: ha noi la thu do cua viet nam"
 ANSWER = "hà nội là thủ đô của việt nam"
-# Repeats itself up to the end of the context, which is more than the pipe holds: it waits for its reader.
+# Repeats itself until the context is full. The output exceeds the pipe, so the command waits for its reader.
 ENDLESS = ["ask", "--raw", "--repetition-penalty", "0.01", "Việt Nam"]
 SMALL_PIPES: dict[str, Any] = {
     "stdout": subprocess.PIPE,
@@ -47,7 +47,7 @@ def text_of(*arguments: str | bytes, stdin: bytes = b"") -> str:
 
 
 def complaint(*arguments: str | bytes, stdin: bytes = b"", code: int = 1) -> str:
-    """The one line on standard error of a command that fails."""
+    """The only line on standard error of a command that fails."""
     done = run(*arguments, stdin=stdin)
     assert done.returncode == code and done.stdout == b""
     line = done.stderr.decode()
@@ -86,16 +86,16 @@ def test_ask_with_options(model: binhdan.Model) -> None:
 
 
 def test_speed_goes_to_a_terminal_only() -> None:
-    ours, theirs = pty.openpty()
-    done = subprocess.run([*COMMAND, "ask", PROMPT], stdout=subprocess.PIPE, stderr=theirs, timeout=120)
-    os.close(theirs)
+    ours, child = pty.openpty()
+    done = subprocess.run([*COMMAND, "ask", PROMPT], stdout=subprocess.PIPE, stderr=child, timeout=120)
+    os.close(child)
     shown = os.read(ours, 4096).decode()
     os.close(ours)
     assert done.stdout.decode() == ANSWER + "\n"
     assert re.fullmatch(r"first token \d+ ms, [\d.]+ tokens/s, 23 \+ \d+ tokens\r\n", shown), shown
 
 
-def test_prompts_that_are_none() -> None:
+def test_empty_prompts() -> None:
     assert "the prompt is empty" in complaint("ask", "")
     assert "the prompt is empty" in complaint("ask", "-")
     assert "the prompt is empty" in complaint("ask", stdin=b" \n\n")
@@ -108,12 +108,12 @@ def test_ten_megabytes() -> None:
     assert time.perf_counter() - start < 30
 
 
-def test_more_than_any_prompt() -> None:
+def test_too_much_input() -> None:
     assert "64 MiB" in complaint("ask", "-", stdin=b"a" * (1 << 26) + b"a")
 
 
 @pytest.mark.parametrize("prompt", ["\x01\x02\x1b[31m\x7f", b"xin ch\xe0o \xff\xfe", "\U0010ffff\u202e"])
-def test_odd_characters(prompt: str | bytes) -> None:
+def test_control_characters(prompt: str | bytes) -> None:
     done = run("ask", "--max-tokens", "4", prompt)
     assert done.returncode == 0 and done.stderr == b""
     done = run(
@@ -138,7 +138,7 @@ def test_ctrl_c() -> None:
     assert time.perf_counter() - start < 10
 
 
-def test_a_reader_that_leaves() -> None:
+def test_a_closed_output_pipe() -> None:
     with subprocess.Popen([*COMMAND, *ENDLESS], **SMALL_PIPES) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.read(4)
@@ -171,7 +171,7 @@ def test_closed_streams() -> None:
 
 
 @pytest.mark.parametrize("command", [["ask", "x", "-m"], ["info"], ["tokenize", "x", "-m"]], ids=str)
-def test_files_that_are_no_models(command: list[str], tmp_path: Path, model: binhdan.Model) -> None:
+def test_invalid_files(command: list[str], tmp_path: Path, model: binhdan.Model) -> None:
     (tmp_path / "text.gguf").write_text("xin chào\n" * 100, "utf-8")
     (tmp_path / "cut.gguf").write_bytes(model.path.read_bytes()[:1_000_000])
     assert "no such file: missing.gguf" in complaint(*command, "missing.gguf")
@@ -182,7 +182,7 @@ def test_files_that_are_no_models(command: list[str], tmp_path: Path, model: bin
 
 @pytest.fixture
 def foreign(tmp_path: Path, model: binhdan.Model) -> Path:
-    """A model of an architecture that nobody knows, with a name that would colour the terminal."""
+    """A model of an unknown architecture. Its name contains an escape sequence and rich markup."""
     changes: dict[str, str | None] = {"general.architecture": "mamba9", "general.name": "\x1b[31m[bold]x"}
     return with_metadata(model.path, tmp_path / "foreign.gguf", changes)
 
@@ -214,7 +214,7 @@ def test_info(model: binhdan.Model) -> None:
     assert facts["parameters"] == model.info.parameters and facts["supported"] is True
 
 
-# ---- the others --------------------------------------------------------------------------------------------
+# ---- other commands ----------------------------------------------------------------------------------------
 
 
 def test_tokenize(model: binhdan.Model) -> None:
@@ -233,7 +233,7 @@ def test_version() -> None:
     assert shown.startswith(f"binhdan {binhdan.__version__}\n") and "scalar" in shown and "cores" in shown
 
 
-def test_help_is_quick_and_complete() -> None:
+def test_help_lists_all_commands() -> None:
     shown = text_of("--help")
     for command in ("ask", "chat", "info", "tokenize", "pull", "serve", "bench", "quantize"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE)
@@ -269,7 +269,7 @@ def test_debug_shows_the_traceback(where: int) -> None:
     )
 
 
-def test_commands_from_elsewhere() -> None:
+def test_commands_of_bench_and_quantize() -> None:
     assert "speed" in text_of("bench", "--help")
     assert "--type" in text_of("quantize", "--help")
     assert "binhdan[bench]" in text_of("bench", "plan", "--help")  # brackets are text, not markup

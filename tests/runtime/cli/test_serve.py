@@ -1,4 +1,4 @@
-"""runtime/cli/serve.py: the command as a process, around a small application of the tests' own."""
+"""runtime/cli/serve.py: the command as a process, with a small application in place of the server's."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from binhdan.runtime.cli.serve import serve as command
 from binhdan.runtime.client.model import embedded_model
 from binhdan.runtime.server.config import ServerConfig, parse_size
 
-# The command, with this in place of the server's application.
+# Replaces the server's application, then runs the command line.
 PROGRAM = """
 import asyncio, sys, types
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from binhdan.runtime.cli import main
+from binhdan.commands import main
 from binhdan.runtime.server.http.gateway import Gateway
 
 def create_app(config):
@@ -75,12 +75,12 @@ class Process:
         assert self.process.stderr is not None
         while not any(line["message"] == "listening" for line in self.lines):
             text = self.process.stderr.readline()
-            assert text, "it ended"
+            assert text, "the server has ended"
             self.lines.append(json.loads(text))
         self.url: str = self.lines[-1]["url"]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """The exit code after a signal. Everything on standard error was JSON, nothing on standard output."""
+        """The exit code after a signal. Checks that standard error is JSON and standard output is empty."""
         self.process.send_signal(number)
         stdout, stderr = self.process.communicate(timeout=30)
         assert stdout == b""
@@ -104,7 +104,7 @@ def running() -> Iterator[Any]:
 
 
 def complaint(*arguments: str, code: int = 1, program: str = PROGRAM, **env: str) -> str:
-    """The one line of a command that fails."""
+    """The only line on standard error of a command that fails."""
     done = subprocess.run(
         [sys.executable, "-c", program, "serve", *arguments],
         capture_output=True,
@@ -117,7 +117,7 @@ def complaint(*arguments: str, code: int = 1, program: str = PROGRAM, **env: str
     return line
 
 
-# ---- life --------------------------------------------------------------------------------------------------
+# ---- runs --------------------------------------------------------------------------------------------------
 
 
 def test_serving(running: Any) -> None:
@@ -144,24 +144,24 @@ def stops_listening(url: str) -> bool:
             httpx.get(f"{url}/livez")
         except httpx.ConnectError:
             return True
-        except httpx.TransportError:  # it came while the door was closing
+        except httpx.TransportError:  # the server closed while the request arrived
             pass
         time.sleep(0.02)
     return False
 
 
-def test_running_requests_end_before_it_does(running: Any) -> None:
+def test_running_requests_finish_before_the_exit(running: Any) -> None:
     server = running()
     with httpx.stream("GET", f"{server.url}/count/50", timeout=30) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "0"
         server.process.send_signal(signal.SIGTERM)
-        assert stops_listening(server.url) and server.process.poll() is None  # nobody new
+        assert stops_listening(server.url) and server.process.poll() is None  # no new connections
         assert list(lines) == [str(i) for i in range(1, 50)]
     assert server.end() == 0
 
 
-def test_draining_has_an_end(running: Any) -> None:
+def test_draining_is_limited(running: Any) -> None:
     server = running("--drain-seconds", "0.3")
     with httpx.stream("GET", f"{server.url}/count/100000", timeout=30) as answer:
         lines = answer.iter_lines()
@@ -179,7 +179,7 @@ def test_ctrl_c(running: Any) -> None:
 # ---- settings ----------------------------------------------------------------------------------------------
 
 
-def test_settings_arrive(running: Any, tmp_path: Path) -> None:
+def test_settings_reach_the_server(running: Any, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(
         'threads = 1\nmax_waiting = 9\nheader_seconds = 1.5\nmax_prefix_cache_dir_bytes = "1GiB"\n'
@@ -197,23 +197,23 @@ def test_settings_arrive(running: Any, tmp_path: Path) -> None:
     assert config["deterministic"] and not config["page"] and config["metrics_open"]
     assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["max_choices"] == 3
     assert config["model_memory_bytes"] == 10**9
-    # Also those that hold for connections.
+    # Limits of connections apply too.
     with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as slow:
         slow.sendall(b"GET / HT")
         assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
-def test_options_are_settings_and_tell_their_defaults() -> None:
+def test_options_are_settings_and_their_help_states_the_default() -> None:
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
         if name in ("model", "config", "api_key", "api_key_file"):
             continue
         field = ServerConfig.model_fields[name]
         option = parameter.annotation.__metadata__[0]
-        told = re.search(r"\[default: (.*)\]", option.help)
+        stated = re.search(r"\[default: (.*)\]", option.help)
         assert parameter.default is None
         if type(field.default) in (int, float, str):
-            assert told, name
-            value = parse_size(told[1]) if "body" in name else type(field.default)(told[1])
+            assert stated, name
+            value = parse_size(stated[1]) if "body" in name else type(field.default)(stated[1])
             assert value == field.default, name
 
 
@@ -225,10 +225,10 @@ def test_a_name_with_several_addresses(running: Any) -> None:
     assert len(urls) == len(set(found)) and len({url.rpartition(":")[2] for url in urls}) == 1
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------
+# ---- errors ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_invalid_settings(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("prot = 1")
     line = complaint(
         "--config", str(tmp_path / "a.toml"), "--max-kv-bytes", "much", BINHDAN_HEADER_SECONDS="soon"
@@ -239,14 +239,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "No such option" in complaint("--prot", "1", code=2)
 
 
-def test_an_address_that_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        line = complaint("--port", str(taken.getsockname()[1]))
+def test_an_address_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        line = complaint("--port", str(used.getsockname()[1]))
     assert "cannot listen on 127.0.0.1" in line and "in use" in line
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "fastapi", "httptools"])
 def test_without_the_extra(name: str) -> None:
-    program = f"import sys; sys.modules[{name!r}] = None\nfrom binhdan.runtime.cli import main; main()"
+    program = f"import sys; sys.modules[{name!r}] = None\nfrom binhdan.commands import main; main()"
     line = complaint(program=program)
     assert f"needs {name}; install it with: pip install 'binhdan[server]'" in line

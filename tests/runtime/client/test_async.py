@@ -1,4 +1,4 @@
-"""The asyncio side of runtime/client/model.py and runtime/client/stream.py."""
+"""The asyncio methods of runtime/client/model.py and AsyncStream of runtime/client/stream.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER = "hà nội là thủ đô của việt nam"
 
 
 async def idle(model: binhdan.Model) -> bool:
-    """Has the engine nothing left to do, now or within 10 seconds?"""
+    """True once the engine has no requests; waits up to 10 seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         report = model.load_report()
@@ -33,7 +33,7 @@ async def test_pieces_and_answers(model: binhdan.Model) -> None:
     assert (await model.acomplete("Hà Nội", max_tokens=3, ignore_eos=True)).answer_tokens == 3
 
 
-async def test_many_at_once(model: binhdan.Model) -> None:
+async def test_many_concurrent_requests(model: binhdan.Model) -> None:
     answers = await asyncio.gather(*(model.aask(PROMPT).answer() for _ in range(12)))
     assert [answer.text for answer in answers] == [ANSWER] * 12
 
@@ -62,14 +62,14 @@ async def test_a_cancelled_task_cancels(model: binhdan.Model) -> None:
     assert await idle(model)
 
 
-async def test_a_time_limit_cancels(model: binhdan.Model) -> None:
+async def test_a_timeout_cancels(model: binhdan.Model) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await model.acomplete("Hà Nội " * 400, ignore_eos=True, mask=every_token(model))
     assert await idle(model)
 
 
-async def test_the_loop_goes_on_meanwhile(model: binhdan.Model) -> None:
+async def test_the_event_loop_keeps_running(model: binhdan.Model) -> None:
     ticks = 0
 
     async def tick() -> None:
@@ -79,7 +79,7 @@ async def test_the_loop_goes_on_meanwhile(model: binhdan.Model) -> None:
             ticks += 1
 
     ticker = asyncio.create_task(tick())
-    for _ in range(20):  # a busy machine may give the loop no time during one answer, or two
+    for _ in range(20):  # on a busy machine the loop may get no time during a short answer
         ticks = 0
         await model.aask("Hà Nội " * 60, max_tokens=64, ignore_eos=True)
         if ticks > 3:
@@ -88,7 +88,7 @@ async def test_the_loop_goes_on_meanwhile(model: binhdan.Model) -> None:
     assert ticks > 3
 
 
-async def test_errors_come_with_the_first_piece(model: binhdan.Model) -> None:
+async def test_errors_are_raised_with_the_first_piece(model: binhdan.Model) -> None:
     stream = model.aask("")
     with pytest.raises(binhdan.InvalidArgumentError, match="empty"):
         await stream

@@ -1,4 +1,4 @@
-"""runtime/client/hub.py and `binhdan pull`, against a hub on the loopback device."""
+"""runtime/client/hub.py and `binhdan pull`, against a local hub."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-def test_fetches_checks_and_finds_again(server: Hub, home: Path) -> None:
+def test_a_download_is_cached(server: Hub, home: Path) -> None:
     server.repos["vi/bé"] = {}
     server.repos["vi/be"] = {"be-Q4_0.gguf": noise(100_000), "README.md": b"x", "mmproj-be.gguf": b"y"}
     done = run(server, home, "pull", "vi/be")
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
     assert path.read_bytes() == server.repos["vi/be"]["be-Q4_0.gguf"] and path.is_relative_to(home)
-    # Once fetched it is not fetched again, with the network or without.
+    # A cached file is not downloaded again, online or offline.
     server.ranges.clear()
     assert run(server, home, "pull", "vi/be").stdout == done.stdout
     assert run(server, home, "pull", "vi/be", HF_HUB_OFFLINE="1").stdout == done.stdout
     assert not server.ranges
 
 
-def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
+def test_an_interrupted_download_resumes_in_another_process(server: Hub, home: Path) -> None:
     data = server.repos.setdefault("vi/be", {}).setdefault("be.gguf", noise(25 << 20))
     server.stall_after = 12 << 20
     with subprocess.Popen(
@@ -97,7 +97,7 @@ def test_goes_on_where_another_process_stopped(server: Hub, home: Path) -> None:
 
 @pytest.fixture
 def cache(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes this process talk to `server`; the cache it fills."""
+    """Makes this process use `server`; returns the folder of its cache."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
@@ -107,19 +107,19 @@ def cache(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_refuses_what_has_not_the_checksum(server: Hub, cache: Path) -> None:
+def test_a_wrong_checksum(server: Hub, cache: Path) -> None:
     server.repos["vi/be"] = {"be.gguf": noise(1000)}
     server.broken = True
-    with pytest.raises(binhdan.BadFormatError, match="came damaged"):
+    with pytest.raises(binhdan.BadFormatError, match="is damaged"):
         hub.pull("vi/be")
     assert not list(cache.rglob("*.gguf")) and not list(cache.rglob("*.partial"))
     server.broken = False
     assert hub.pull("vi/be").read_bytes() == noise(1000)
 
 
-def test_a_file_that_rotted_in_the_cache(server: Hub, cache: Path) -> None:
+def test_a_damaged_file_in_the_cache(server: Hub, cache: Path) -> None:
     server.repos["vi/be"] = {"be.gguf": noise(1000)}
-    hub.pull("vi/be").resolve().write_bytes(b"rotten")
+    hub.pull("vi/be").resolve().write_bytes(b"damaged")
     with pytest.raises(binhdan.BadFormatError, match="damaged and was removed"):
         hub.pull("vi/be")
     assert hub.pull("vi/be").read_bytes() == noise(1000)
@@ -135,7 +135,7 @@ def test_all_parts_of_a_split_file(server: Hub, cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "complaint"),
+    ("name", "kind", "message"),
     [
         ("vi/none", binhdan.ModelNotFoundError, "no repository vi/none"),
         ("vi/empty", binhdan.ModelNotFoundError, "no GGUF"),
@@ -144,17 +144,17 @@ def test_all_parts_of_a_split_file(server: Hub, cache: Path) -> None:
         ("notarepo", binhdan.InvalidArgumentError, "expected a repository"),
     ],
 )
-def test_what_cannot_be(
-    server: Hub, cache: Path, name: str, kind: type[binhdan.BinhdanError], complaint: str
+def test_impossible_names(
+    server: Hub, cache: Path, name: str, kind: type[binhdan.BinhdanError], message: str
 ) -> None:
     server.repos |= {"vi/empty": {"README.md": b""}, "vi/many": {"a-x.gguf": b"1", "b-x.gguf": b"2"}}
-    with pytest.raises(kind, match=complaint):
+    with pytest.raises(kind, match=message):
         hub.pull(name)
 
 
 def test_no_network(server: Hub, home: Path) -> None:
     done = run(server, home, "pull", "vi/be", HF_ENDPOINT="http://127.0.0.1:9")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "cannot fetch vi/be" in done.stderr
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "cannot download vi/be" in done.stderr
     done = run(server, home, "pull", "vi/be", HF_HUB_OFFLINE="1")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not in the local cache" in done.stderr
 
@@ -204,7 +204,8 @@ def test_missing_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "yes"), [("a/b", True), ("a/b:q4", True), ("a/b.gguf", False), ("./a/b", False), ("a", False)]
+    ("name", "expected"),
+    [("a/b", True), ("a/b:q4", True), ("a/b.gguf", False), ("./a/b", False), ("a", False)],
 )
-def test_names(name: str, yes: bool) -> None:
-    assert hub.is_id(name) is yes
+def test_names(name: str, expected: bool) -> None:
+    assert hub.is_id(name) is expected

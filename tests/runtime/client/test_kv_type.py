@@ -1,4 +1,4 @@
-"""Keys and values in Q8_0: half the memory, the same promises."""
+"""Keys and values in Q8_0: half the memory, the same guarantees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 64
 
 
 def kept_bytes(model: binhdan.Model) -> int:
-    """Of the prefix cache after one long question, once the engine has tidied up."""
+    """Bytes of the prefix cache after one long question, once the request has ended."""
     model.ask("xin chao " * 60, max_tokens=1)
     deadline = time.monotonic() + 30
     while model.load_report()["running"] and time.monotonic() < deadline:
@@ -26,16 +26,16 @@ def kept_bytes(model: binhdan.Model) -> int:
 
 def test_the_same_memory_holds_nearly_twice_as_much() -> None:
     with binhdan.load(threads=1) as model:
-        page, wide = PAGE * model.info.kv_bytes_per_token, kept_bytes(model)
+        page, f16_bytes = PAGE * model.info.kv_bytes_per_token, kept_bytes(model)
     with binhdan.load(threads=1, max_kv_bytes=8 * page) as model:
         assert model.context == 8 * PAGE
     with binhdan.load(threads=1, max_kv_bytes=8 * page, kv_type="q8_0") as model:
         assert model.context == 15 * PAGE
-        assert 0 < kept_bytes(model) == wide * 34 // 64
+        assert 0 < kept_bytes(model) == f16_bytes * 34 // 64
 
 
-def test_answers_together_are_those_alone() -> None:
-    """With `deterministic`, and whatever the prefix cache knew already."""
+def test_batched_answers_equal_single_ones() -> None:
+    """With `deterministic`, with and without hits in the prefix cache."""
     with binhdan.load(threads=2, deterministic=True, kv_type="q8_0", prefix_cache=False) as model:
         alone = [model.ask(question, system=SYSTEM, max_tokens=16).text for question in QUESTIONS]
     with binhdan.load(threads=2, deterministic=True, kv_type="q8_0", prefill_chunk=100) as model:
@@ -52,13 +52,13 @@ def test_answers_together_are_those_alone() -> None:
         assert before.text == after.text and before.logprobs == after.logprobs
 
 
-def test_a_folder_keeps_each_type_apart(tmp_path: Path) -> None:
-    for known in (False, True):
+def test_a_cache_folder_separates_the_types(tmp_path: Path) -> None:
+    for cached in (False, True):
         for kv_type in ("f16", "q8_0"):
             with binhdan.load(threads=1, prefix_cache_dir=tmp_path, kv_type=kv_type) as model:
-                assert bool(model.ask("ha noi", system=SYSTEM, max_tokens=2).cached_tokens) == known
+                assert bool(model.ask("ha noi", system=SYSTEM, max_tokens=2).cached_tokens) == cached
 
 
-def test_another_type_is_an_error() -> None:
+def test_an_unknown_type() -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match=r"kv_type must be one of .*'q4_0'"):
         binhdan.LoadOptions(kv_type="q4_0")  # type: ignore[arg-type]

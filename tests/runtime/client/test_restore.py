@@ -1,4 +1,4 @@
-"""runtime/client/restore.py and `binhdan restore`: marks come back, and nothing else changes."""
+"""runtime/client/restore.py and `binhdan restore`: diacritics are restored, nothing else changes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def restorer(model: binhdan.Model) -> Restorer:
     return Restorer(model)
 
 
-# ---- marks -------------------------------------------------------------------------------------------------
+# ---- letters -----------------------------------------------------------------------------------------------
 
 
-def test_letters_and_their_marks() -> None:
+def test_variants_of_letters() -> None:
     assert len(variants("a")) == len(variants("Ậ")) == 18 and len(variants("i")) == 6 == len(variants("Y"))
     assert variants("đ") == ("d", "đ") and variants("D") == ("D", "Đ")
     assert variants("ñ") == ("ñ",) and variants("1") == ("1",) and variants("😀") == ("😀",)
@@ -46,9 +46,9 @@ def test_syllables() -> None:
 
 
 @given(st.text('aă .,;!\n"x', max_size=120), st.integers(4, 30))
-def test_parts_make_up_the_line(line: str, most: int) -> None:
-    parts = split(line, most)
-    assert "".join(parts) == line and all(0 < len(part) <= most for part in parts)
+def test_parts_join_to_the_line(line: str, size: int) -> None:
+    parts = split(line, size)
+    assert "".join(parts) == line and all(0 < len(part) <= size for part in parts)
 
 
 def test_parts_end_where_sentences_do() -> None:
@@ -61,7 +61,7 @@ def test_parts_end_where_sentences_do() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_a_mask_allows_strips_back(model: binhdan.Model, seed: int) -> None:
+def test_allowed_tokens_strip_to_the_text(model: binhdan.Model, seed: int) -> None:
     text = "Đường Lê Lợi: 12a, ñ😀 \tx<|im_end|>Ỹ"
     mask, choose = Masks(model).of(text), random.Random(seed).choice
     tokens: list[int] = []
@@ -81,13 +81,13 @@ def test_the_right_answer_is_allowed(model: binhdan.Model) -> None:
 # ---- text --------------------------------------------------------------------------------------------------
 
 
-def test_marks_come_back(restorer: Restorer) -> None:
+def test_diacritics_are_restored(restorer: Restorer) -> None:
     assert restorer.restore(BARE) == MARKED
     assert restorer.restore("Ha Noi la thu do.\r\n\n  viet nam \n") == "Hà Nội là thủ đô.\r\n\n  việt nam \n"
 
 
 def test_decomposed_letters_are_composed_and_nothing_else(restorer: Restorer) -> None:
-    text = unicodedata.normalize("NFD", MARKED) + " \u212b \u2126"  # Angstrom and Ohm have forms of their own
+    text = unicodedata.normalize("NFD", MARKED) + " \u212b \u2126"  # NFC would change Angstrom and Ohm
     restored = restorer.restore(text)
     assert strip_marks(restored) == strip_marks(MARKED) + " \u212b \u2126"
 
@@ -101,7 +101,7 @@ def test_decomposed_letters_are_composed_and_nothing_else(restorer: Restorer) ->
     )
     | st.text(max_size=12)
 )
-def test_nothing_but_marks_changes(restorer: Restorer, pieces: list[str] | str) -> None:
+def test_only_diacritics_change(restorer: Restorer, pieces: list[str] | str) -> None:
     text = unicodedata.normalize("NFC", pieces if isinstance(pieces, str) else " ".join(pieces))
     assert strip_marks(restorer.restore(text)) == strip_marks(text)
 
@@ -112,7 +112,7 @@ def test_a_line_longer_than_any_context(restorer: Restorer) -> None:
     assert strip_marks(restored) == text and restored.count(MARKED) > 250
 
 
-async def test_lines_come_in_order_and_as_soon_as_they_can(model: binhdan.Model) -> None:
+async def test_lines_are_in_order_and_not_delayed(model: binhdan.Model) -> None:
     given = 0
 
     async def endless() -> AsyncIterator[str]:
@@ -126,10 +126,10 @@ async def test_lines_come_in_order_and_as_soon_as_they_can(model: binhdan.Model)
     assert [strip_marks(line) for line in got] == [f"{number} viet nam\n" for number in range(1, 7)]
     assert given < 6 + 10
     await lines.aclose()  # type: ignore[attr-defined]
-    assert str(await model.aask(f"them dau: {BARE}")) == MARKED  # nothing of it is left in the way
+    assert str(await model.aask(f"them dau: {BARE}")) == MARKED  # no request of it is left
 
 
-async def test_what_the_source_raises_comes_through(model: binhdan.Model) -> None:
+async def test_an_error_of_the_source_is_raised(model: binhdan.Model) -> None:
     async def broken() -> AsyncIterator[str]:
         yield "viet nam\n"
         raise OSError("gone")
@@ -139,7 +139,7 @@ async def test_what_the_source_raises_comes_through(model: binhdan.Model) -> Non
             pass
 
 
-def test_nothing_together() -> None:
+def test_together_must_be_positive() -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="at least 1"):
         Restorer(None, 0)  # type: ignore[arg-type]
 
@@ -167,18 +167,18 @@ def test_an_unknown_board_fails_before_the_work() -> None:
     assert done.stderr.startswith(b"binhdan: unknown board 'nowhere'") and done.stderr.count(b"\n") == 1
 
 
-def test_a_slow_pipe_is_answered_line_by_line() -> None:
+def test_a_slow_pipe_is_processed_line_by_line() -> None:
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         for _ in range(2):
             process.stdin.write(BARE.encode() + b"\n")
             process.stdin.flush()
-            assert process.stdout.readline().decode() == MARKED + "\n"  # before the next one is written
+            assert process.stdout.readline().decode() == MARKED + "\n"  # before the next line is written
         process.stdin.close()
         assert process.wait(timeout=60) == 0
 
 
-def test_a_reader_that_leaves(tmp_path: Path) -> None:
+def test_a_closed_output_pipe(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("viet nam\n" * 5000)
     with subprocess.Popen(
         [*COMMAND, tmp_path / "long.txt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -199,7 +199,7 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
         (["/"], "/: Is a directory"),
     ],
 )
-def test_what_cannot_be_done(arguments: list[str], message: str) -> None:
+def test_errors(arguments: list[str], message: str) -> None:
     done = subprocess.run(
         [*COMMAND, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
     )

@@ -1,4 +1,4 @@
-"""runtime/prompting/guard.py: no control token comes out of users' text, and nothing of the text is lost."""
+"""runtime/prompting/guard.py: text of users contains no control tokens, and no text is lost."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ TEXTS = st.lists(PIECES, max_size=8).map("".join)
 
 
 def found_in(segments: list[Segment]) -> list[str]:
-    """The control tokens that the tokenizer would see."""
+    """The control tokens that the tokenizer recognises."""
     pattern = re.compile("|".join(map(re.escape, sorted(TOKENS, key=len, reverse=True))))
     return [token for text, markup in segments if markup for token in pattern.findall(text)]
 
 
 @given(TEXTS, st.sampled_from(["{}", "<|im_start|>{}<|im_end|>", "<|im_{}start|>", "<{}", "a{}a", "[{}]"]))
-def test_only_the_templates_tokens_are_found(text: str, template: str) -> None:
+def test_only_tokens_of_the_template_are_found(text: str, template: str) -> None:
     assume(text)
     guard = Guard(TOKENS)
     segments = guard.split(template.format(guard.protect(text)))
@@ -51,7 +51,7 @@ def test_only_the_templates_tokens_are_found(text: str, template: str) -> None:
 
 
 @given(TEXTS)
-def test_stripping_templates_too(text: str) -> None:
+def test_templates_that_strip(text: str) -> None:
     assume(text.strip())
     guard = Guard(TOKENS)
     segments = guard.split("<|im_" + guard.protect(text).strip() + "start|>")
@@ -65,23 +65,23 @@ def test_harmless_text_is_one_segment(text: str) -> None:
     assert guard.protect(harmless) == harmless
 
 
-def test_walks_what_templates_get() -> None:
+def test_nested_values() -> None:
     guard = Guard(["<s>"])
     protected = guard.protect({"a": ["<s>", {"<s>": 1}], "b": True, "c": None})
     assert protected["b"] is True and protected["c"] is None
     assert protected["a"][0] != "<s>" and "<s>" not in protected["a"][1]
 
 
-def test_a_template_that_escapes_the_mark() -> None:
+def test_an_escaped_mark() -> None:
     guard = Guard(["<s>"])
     escaped = guard.protect("x<s>").encode("ascii", "backslashreplace").decode()
     assert guard.split(escaped) == [("x", True), ("<", False), ("s>", True)]
 
 
-def test_no_text_brings_its_own_mark() -> None:
+def test_marks_of_another_guard_are_text() -> None:
     first, second = Guard(["<s>"]), Guard(["<s>"])
-    theirs = first.protect("a<s>")
-    assert len(second.split(theirs)) == 1
+    foreign = first.protect("a<s>")
+    assert len(second.split(foreign)) == 1
 
 
 def test_depth_is_bounded() -> None:

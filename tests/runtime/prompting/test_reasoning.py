@@ -29,19 +29,19 @@ def split(pieces: list[str], **how: bool) -> tuple[str, str]:
         ("<think>a</think", "a</think", ""),
     ],
 )
-def test_wherever_the_pieces_are_cut(text: str, reasoning: str, answer: str) -> None:
+def test_the_result_does_not_depend_on_the_pieces(text: str, reasoning: str, answer: str) -> None:
     assert split([text]) == (reasoning, answer)
     assert split(list(text)) == (reasoning, answer)
 
 
-def test_a_prompt_that_opened_the_thought() -> None:
+def test_a_prompt_that_ends_inside_the_reasoning() -> None:
     assert split(["nghĩ</think>", "Chào"], inside=True) == ("nghĩ", "Chào")
 
 
-def test_off() -> None:
+def test_disabled() -> None:
     assert split(["<think>a</think>b"], enabled=False) == ("", "<think>a</think>b")
 
 
 @given(st.lists(st.sampled_from(["<think>", "</think>", "<", "</thi", "nk>", "a", " ", "\n"]), max_size=12))
-def test_cuts_never_matter(pieces: list[str]) -> None:
+def test_random_pieces(pieces: list[str]) -> None:
     assert split(pieces) == split(["".join(pieces)])

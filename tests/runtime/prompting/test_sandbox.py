@@ -1,4 +1,4 @@
-"""runtime/prompting/sandbox.py: what templates of real models use works; what hostile ones try ends soon."""
+"""runtime/prompting/sandbox.py: features of real templates work; hostile templates fail quickly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def render(source: str, **variables: Any) -> str:
         ("{{ 'a' * 3 }}", "aaa"),
     ],
 )
-def test_what_templates_use(source: str, expected: str) -> None:
+def test_features_of_real_templates(source: str, expected: str) -> None:
     assert render(source, messages=[{"a": 1}, {"a": 2}]) == expected
 
 
@@ -49,13 +49,13 @@ def test_time() -> None:
     assert render("{{ strftime_now('%Y') }}") == time.strftime("%Y")
 
 
-def test_refusal_of_the_template_is_the_callers_error() -> None:
+def test_raise_exception_is_an_invalid_argument() -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="roles must alternate"):
         render("{{ raise_exception('roles must alternate') }}")
 
 
 def repeated(start: str, step: str, times: int = 60) -> str:
-    """A template that sets n.x to `step`, which may use n.x, again and again."""
+    """A template that sets n.x to `step`, which may use n.x, `times` times."""
     loop = f"{{% for i in range({times}) %}}{{% set n.x = {step} %}}{{% endfor %}}"
     return f"{{% set n = namespace(x={start}) %}}{loop}{{{{ n.x }}}}"
 
@@ -68,8 +68,8 @@ HOSTILE = {
     "doubling by replace": repeated("'a'", "n.x.replace('a', 'aa')"),
     "shared lists": repeated("['a']", "[n.x, n.x]"),
     "growing number": repeated("9", "n.x * n.x"),
-    "searching again and again": repeated("range(90000) | list", "n.x if 'x' in n.x else n.x", 90000),
-    "sorting again and again": repeated("range(90000) | list", "n.x | sort", 90000),
+    "repeated search": repeated("range(90000) | list", "n.x if 'x' in n.x else n.x", 90000),
+    "repeated sort": repeated("range(90000) | list", "n.x | sort", 90000),
     "block of text": "{% set x %}{% for i in range(99999) %}" + "a" * 9999 + "{% endfor %}{% endset %}",
     "macro": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "endless recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
@@ -78,8 +78,8 @@ HOSTILE = {
     "percent format": "{{ '%1000000000d' % 1 }}",
     "center": "{{ 'a' | center(10**9) }}",
     "huge power": "{{ 2 ** 9999999999 }}",
-    "reach into python": "{{ ''.__class__.__mro__ }}",
-    "change of a list": "{{ messages.append(1) }}",
+    "access to python": "{{ ''.__class__.__mro__ }}",
+    "modified list": "{{ messages.append(1) }}",
     "deep nesting": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "size": "a" * (1 << 20),
     "recursive loop": "{% for a in [[1]] recursive %}{{ loop(a) }}{% endfor %}",
@@ -94,7 +94,7 @@ def test_hostile(name: str) -> None:
     start = time.perf_counter()
     with pytest.raises(binhdan.BadFormatError, match="the model's chat template"):
         render(HOSTILE[name], messages=[])
-    assert time.perf_counter() - start < 20  # far more than it takes, for slow machines
+    assert time.perf_counter() - start < 20  # generous, for slow machines
 
 
 def test_the_budget_grows_with_the_conversation() -> None:

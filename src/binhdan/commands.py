@@ -1,0 +1,21 @@
+"""The command `binhdan`: the commands of runtime, bench and quantize.
+
+The runtime does not depend on bench or quantize, so the command line is composed here, above them.
+"""
+
+from typing import NoReturn
+
+from binhdan.runtime.cli.commands import RUNTIME_COMMANDS, Command, run
+
+COMMANDS = (
+    *RUNTIME_COMMANDS,
+    Command("bench", "binhdan.bench.cli", "Measure the speed of models on this machine.", extra="bench"),
+    Command(
+        "quantize", "binhdan.quantize.cli", "Convert a checkpoint folder to a GGUF file.", extra="quantize"
+    ),
+)
+
+
+def main() -> NoReturn:
+    """Runs the command line of this process. Exit codes: see binhdan.runtime.cli.commands.run."""
+    run(COMMANDS)

@@ -1,0 +1,46 @@
+"""runtime/ffi.py, runtime/errors.py: names and numbers agree with binhdan.h."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+import binhdan
+from binhdan.runtime.errors import from_status
+from binhdan.runtime.ffi import ChatFamily, EventKind, library
+from binhdan.runtime.options import KvType
+from binhdan.runtime.results import FinishReason
+
+
+@pytest.mark.parametrize(
+    ("enum", "prefix", "names"),
+    [
+        ("binhdan_event_kind", "BINHDAN_EVENT_", get_args(EventKind)),
+        ("binhdan_finish", "BINHDAN_FINISH_", (*get_args(FinishReason), "error")),
+        ("binhdan_chat_family", "BINHDAN_CHAT_", get_args(ChatFamily)),
+        ("binhdan_kv_type", "BINHDAN_KV_", get_args(KvType)),
+    ],
+)
+def test_literal_types_list_all_enumerators(enum: str, prefix: str, names: tuple[str, ...]) -> None:
+    assert sorted(library()._names(enum, prefix).values()) == sorted(names)
+
+
+def test_each_status_has_its_exception() -> None:
+    kinds = {
+        "INVALID_ARGUMENT": binhdan.InvalidArgumentError,
+        "INVALID_HANDLE": binhdan.ClosedError,
+        "NOT_FOUND": binhdan.ModelNotFoundError,
+        "IO": binhdan.FileReadError,
+        "BAD_FORMAT": binhdan.BadFormatError,
+        "UNSUPPORTED": binhdan.UnsupportedError,
+        "OUT_OF_MEMORY": binhdan.OutOfMemoryError,
+        "TOO_LARGE": binhdan.TooLargeError,
+        "BUSY": binhdan.BusyError,
+        "CLOSED": binhdan.ClosedError,
+        "INTERNAL": binhdan.InternalError,
+    }
+    for name, kind in kinds.items():
+        status = library()._value(name)
+        assert type(from_status(status, "x")) is kind
+        assert name == "INVALID_HANDLE" or kind.code == status
