@@ -1,7 +1,8 @@
 """Checks the object files of each instruction set in a CMake build: python .ci/check_objects.py BUILD_DIR
 
-A file compiled with -mavx2 may leave only its own symbols to the linker. A weak one (an inline function or a
-template, say of the standard library) could be chosen for every caller, and a CPU without AVX2 would crash.
+A file compiled with -mavx2 must define only symbols of its own namespace. The linker could choose its copy of
+a weak symbol (an inline function or a template of the standard library) for every caller, and a CPU without
+AVX2 would crash.
 """
 
 import re
@@ -11,12 +12,12 @@ from pathlib import Path
 
 # A folder is also the namespace of its files. The scalar folder has no compiler options of its own.
 OBJECT = re.compile(r"/kernels/(?!scalar/)(\w+)/\w+\.cpp\.(o|obj)$")
-DEFINED_ONCE = "TDBRtdbr"  # code, data and constants that no other file may define
-NO_CODE = ("DW.ref.", "__odr_asan")  # pointers and marks that exception tables and sanitizers leave
+DEFINED_ONCE = "TDBRtdbr"  # nm's kinds of code, data and constants with one definition
+NO_CODE = ("DW.ref.", "__odr_asan")  # data of exception tables and sanitizers
 
 
 def defined_symbols(path: Path) -> list[tuple[str, str]]:
-    """Kind (as nm writes it) and demangled name of every symbol that an object file defines."""
+    """The kind (nm's letter) and demangled name of every symbol that an object file defines."""
     command = ["nm", "--demangle", "--defined-only", str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     symbols = (re.fullmatch(r"[0-9a-f]*\s+(\S)\s+(.*)", line) for line in lines)
@@ -24,8 +25,8 @@ def defined_symbols(path: Path) -> list[tuple[str, str]]:
 
 
 def faults(path: Path, isa: str) -> list[str]:
-    """What one object file of an instruction set defines and must not."""
-    # nm writes the return type before the name of a template's specialization.
+    """A message for every symbol that an object file of an instruction set must not define."""
+    # For specializations of templates, nm writes the return type before the name.
     own = re.compile(rf"([\w ]+ )?binhdan::({isa}::|k{isa.capitalize()}Table\b)")
     found = []
     for kind, name in defined_symbols(path):
@@ -39,7 +40,7 @@ def faults(path: Path, isa: str) -> list[str]:
 
 
 def main() -> int:
-    """Prints the faults; 0 when there are none and at least one object file was there to look at."""
+    """Prints the faults. Returns 0 if there are none and the build has object files of instruction sets."""
     build = Path(sys.argv[1])
     matches = ((path, OBJECT.search(path.as_posix())) for path in sorted(build.rglob("*.cpp.*")))
     objects = [(path, match[1]) for path, match in matches if match]

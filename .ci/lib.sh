@@ -1,4 +1,6 @@
-# Shared by .ci/run and .ci/full: where things go, how a step is announced, what the machine must have.
+# Functions and variables of .ci/run, .ci/full and .ci/cross. Not a program: they source it.
+#
+# Everything that a script builds is below $work: a new temporary folder, or BINHDAN_CI_DIR if it is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
@@ -6,9 +8,14 @@ work=${BINHDAN_CI_DIR:-$(mktemp -d)}
 jobs=$(nproc)
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
+# Sanitizers find the same errors at -O1 as at higher levels, and -O1 compiles in half the time.
+sanitizer_options=(-DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 -g1" "-DCMAKE_C_FLAGS=-O1 -g1")
+
+# step TEXT...: prints the heading of a step and the seconds since the start of the script.
 step() { printf '\n=== %s (%ds)\n' "$*" "$SECONDS"; }
 
-# need COMMAND PACKAGE...: installs Debian packages where we may; otherwise fails, and the caller skips its step.
+# need COMMAND PACKAGE...: makes sure that COMMAND exists. As root it installs the Debian packages; otherwise it fails
+# and prints SKIPPED, and the caller skips its step.
 need() {
   local command=$1; shift
   command -v "$command" >/dev/null && return
@@ -19,7 +26,8 @@ need() {
   command -v "$command" >/dev/null || { echo "SKIPPED: no $command, and $* could not be installed"; return 1; }
 }
 
-# build DIR CMAKE-OPTIONS...: the core and its C++ tests, warnings as errors. TARGETS="a b": only those.
+# build DIR CMAKE_OPTION...: builds the core and its C++ tests in DIR, with warnings as errors. Prints the end of the
+# log if that fails. TARGETS="a b": builds these targets only.
 build() {
   local dir=$1; shift
   { cmake -S "$repo" -B "$dir" -G Ninja -DBINHDAN_TESTS=ON -DBINHDAN_WERROR=ON "$@" &&
@@ -27,16 +35,14 @@ build() {
     { tail -n 40 "$dir.log"; return 1; }
 }
 
-# answers DIR COMMAND...: the example of the C interface beside the library in DIR, run by COMMAND, knows the README's
-# answer. CC: another compiler.
-answers() {
+# cpp_sources PREFIX: the names of tests/cpp/PREFIX*.cpp without the extension; these are names of targets.
+cpp_sources() { (cd tests/cpp && echo "$1"*.cpp | sed 's/\.cpp//g'); }
+
+# check_answer DIR [PREFIX...]: compiles examples/embed_c with the library in DIR, runs it behind PREFIX (such as qemu
+# or valgrind) and compares the answer with that of the README. CC: the compiler.
+check_answer() {
   local dir=$1; shift
   "${CC:-cc}" -std=c99 -O2 examples/embed_c/embed.c -Icsrc/include -L"$dir" -lbinhdan -o "$dir/embed"
   "$@" "$dir/embed" runtime/assets/*.gguf "them dau: ha noi la thu do cua viet nam" | tee "$dir.answer"
   grep -q 'hà nội là thủ đô của việt nam' "$dir.answer"
 }
-
-# Sanitizers find the same faults at -O1, and compile in half the time.
-sanitized=(-DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 -g1" "-DCMAKE_C_FLAGS=-O1 -g1")
-clang=(-DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19)
-fuzzers() { (cd tests/cpp && echo fuzz_*.cpp | sed 's/\.cpp//g'); }

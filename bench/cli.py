@@ -16,7 +16,7 @@ from binhdan.bench.suite import cli_results as results
 from binhdan.runtime.options import KvType
 
 if TYPE_CHECKING:
-    from binhdan.bench.micro.case import Workload
+    from binhdan.bench.micro.case import Case
 
 app = typer.Typer(help="Measure this machine.", add_completion=False, rich_markup_mode=None)
 app.add_typer(serving, name="serve")
@@ -25,26 +25,27 @@ for command in (results.report, results.compare, results.history, results.aa, re
     app.command()(command)
 app.command()(plan)
 
+_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
+_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
+
 
 @app.callback(invoke_without_command=True)
 def bench(context: typer.Context) -> None:
-    """Measure this machine. Without a command: `run`, with all its defaults."""
+    """Measure this machine. Without a command: `run` with its defaults."""
     if context.invoked_subcommand is None:
         suite.run()
 
 
 @app.command()
 def speed(
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")] = None,
+    model: _Model = None,
+    threads: _Threads = None,
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 512,
     decode: Annotated[int, typer.Option(help="Tokens of the answer.")] = 64,
-    runs: Annotated[int, typer.Option(help="Answers that count; one more comes before them.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    runs: Annotated[int, typer.Option(help="Counted answers, after one warm-up answer.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Prompt and decode speed, and the share of the memory bandwidth that decoding reaches."""
+    """Measure prompt and decode speed, and the share of the memory bandwidth that decode reaches."""
     from binhdan.bench.micro.speed import measure
     from binhdan.bench.micro.tables import speed_table
 
@@ -57,50 +58,50 @@ def speed(
 def peers(
     models: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model", "-m", help="A GGUF file, several times for several; else the embedded model."
-        ),
+        typer.Option("--model", "-m", help="GGUF file; repeatable. Default: the embedded model."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")] = None,
-    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0 leaves it out.")] = 512,
-    decode: Annotated[int, typer.Option(help="Tokens to decode; 0 leaves it out.")] = 128,
-    depth: Annotated[int, typer.Option(help="Tokens that stand before both, not timed.")] = 0,
+    threads: _Threads = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0: no prompt.")] = 512,
+    decode: Annotated[int, typer.Option(help="Decode steps; 0: no decode.")] = 128,
+    depth: Annotated[int, typer.Option(help="Tokens before both; not timed.")] = 0,
     sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
-    rounds: Annotated[int, typer.Option(help="Runs of each engine, in turns.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Trials of each engine, in turns.")] = 5,
     isas: Annotated[
-        list[str] | None, typer.Option("--isa", help="A kernel table of ours, several times for several.")
+        list[str] | None, typer.Option("--isa", help="Kernel table of binhdan; repeatable.")
     ] = None,
-    llama_cpp_python: Annotated[bool, typer.Option(help="Compare with it where it is installed.")] = True,
+    llama_cpp_python: Annotated[bool, typer.Option(help="Include llama-cpp-python if installed.")] = True,
     llama_bench: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LABEL=COMMAND", help="A llama-bench of llama.cpp or ik_llama.cpp, and options."
+            metavar="LABEL=COMMAND",
+            help="A llama-bench of llama.cpp or ik_llama.cpp, with options; repeatable.",
         ),
     ] = None,
     llama_batched_bench: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL=COMMAND", help="The same for several sequences.")
+        list[str] | None,
+        typer.Option(metavar="LABEL=COMMAND", help="A llama-batched-bench, for several sequences."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON array, an object for each model.")
+        bool, typer.Option("--json", help="Print one JSON array with an object per model.")
     ] = False,
 ) -> None:
-    """This engine beside llama.cpp and its relatives: same file, threads and sizes, in turns."""
-    from binhdan.bench.micro import engines
+    """Compare this engine with llama.cpp and its forks: same file, threads and sizes, in turns."""
+    from binhdan.bench.common.tables import machine_line
+    from binhdan.bench.micro import engines, llama_cpp
     from binhdan.bench.micro.peers import compare
-    from binhdan.bench.micro.tables import machine_line, peers_table
+    from binhdan.bench.micro.tables import peers_table
 
     compared: list[engines.Engine] = [engines.Binhdan(isa) for isa in isas or [""]]
     compared += engines.programs(llama_bench or [], llama_batched_bench or [])
-    missing = llama_cpp_python and not engines.LlamaCppPython.installed()
-    if llama_cpp_python and not missing:
+    if llama_cpp_python and llama_cpp.installed():
         compared.append(engines.LlamaCppPython())
-    if missing:
-        typer.echo(f"llama-cpp-python is not installed: {engines.INSTALL_LLAMA_CPP_PYTHON}", err=True)
+    elif llama_cpp_python:
+        typer.echo(f"llama-cpp-python is not installed: {llama_cpp.INSTALL}", err=True)
     comparisons = []
     for model in models or (None,):
-        workload = _workload(model, threads, prompt, decode, depth, sequences)
+        case = _case(model, threads, prompt, decode, depth, sequences)
         with progress(rounds * len(compared)) as step:
-            comparisons.append(compare(compared, workload, rounds, step))
+            comparisons.append(compare(compared, case, rounds, step))
     if as_json:
         typer.echo(to_json([asdict(one) for one in comparisons]))
     else:
@@ -110,38 +111,37 @@ def peers(
 
 @app.command()
 def profile(
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")] = None,
-    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0 leaves it out.")] = 512,
-    decode: Annotated[int, typer.Option(help="Steps of decoding; 0 leaves them out.")] = 64,
-    depth: Annotated[int, typer.Option(help="Tokens that stand before both.")] = 0,
+    model: _Model = None,
+    threads: _Threads = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0: no prompt.")] = 512,
+    decode: Annotated[int, typer.Option(help="Decode steps; 0: no decode.")] = 64,
+    depth: Annotated[int, typer.Option(help="Tokens before both.")] = 0,
     sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
-    isa: Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")] = None,
-    kv_type: Annotated[KvType, typer.Option(help="How keys and values are kept.")] = "f16",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    isa: Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")] = None,
+    kv_type: Annotated[KvType, typer.Option(help="Number format of keys and values.")] = "f16",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Where the time goes, operation by operation, and how far each is from the machine's limits."""
+    """Measure the time of each operation, and how close each is to the limits of the machine."""
     from binhdan.bench.micro.profile import profile
     from binhdan.bench.micro.tables import profile_table
 
-    workload = _workload(model, threads, prompt, decode, depth, sequences)
-    result = profile(workload, isa, kv_type)
+    case = _case(model, threads, prompt, decode, depth, sequences)
+    result = profile(case, isa, kv_type)
     typer.echo(to_json(asdict(result)) if as_json else profile_table(result))
 
 
 @app.command()
 def hot_paths(
-    select: Annotated[str, typer.Option("-k", help='Only those whose names fit, such as "sampler".')] = "",
-    seconds: Annotated[float, typer.Option(help="Of each path in a round.")] = 0.2,
-    rounds: Annotated[int, typer.Option(help="Of each build, in turns.")] = 3,
+    select: Annotated[str, typer.Option("-k", help='Only paths that match, such as "sampler".')] = "",
+    seconds: Annotated[float, typer.Option(help="Seconds per path and round.")] = 0.2,
+    rounds: Annotated[int, typer.Option(help="Rounds of each build, in turns.")] = 3,
     against: Annotated[
-        str | None, typer.Option(help="A Python that has an older build; fails when this one is slower.")
+        str | None,
+        typer.Option(help="Python interpreter with an older build; fail when this build is slower."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Tokenizer, sampler, kernels, HTTP: what every answer goes through, alone or against an older build."""
+    """Measure the code that every request runs (tokenizer, sampler, kernels, HTTP), or compare two builds."""
     from binhdan.bench.micro.hot_paths import measure
     from binhdan.bench.micro.tables import hot_paths_table
 
@@ -156,12 +156,12 @@ def hot_paths(
 @app.command()
 def kernels(
     select: Annotated[
-        str, typer.Option("-k", help='Only those whose names fit, such as "avx2 and Q4_0 and decode".')
+        str, typer.Option("-k", help='Only kernels that match, such as "avx2 and Q4_0 and decode".')
     ] = "",
-    seconds: Annotated[float, typer.Option(help="Of each kernel.")] = 0.2,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    seconds: Annotated[float, typer.Option(help="Seconds per kernel.")] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """The matrix kernels alone, on one thread, by table, weight type and shape (needs 'binhdan[bench]')."""
+    """Measure the matrix kernels by table, weight type and shape, on one thread (needs 'binhdan[bench]')."""
     from binhdan.bench.micro.kernels import measure
     from binhdan.bench.micro.tables import kernels_table
 
@@ -169,14 +169,14 @@ def kernels(
     typer.echo(to_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
 
 
-def _workload(
+def _case(
     model: str | None, threads: int | None, prompt: int, decode: int, depth: int, sequences: int
-) -> Workload:
-    from binhdan.bench.micro.case import Workload
+) -> Case:
+    from binhdan.bench.micro.case import Case
     from binhdan.runtime.client.model import find_model
     from binhdan.runtime.ffi import library
 
-    return Workload(
+    return Case(
         model=find_model(model),
         threads=library().usable_cores() if threads is None else threads,
         prompt=prompt,

@@ -1,4 +1,4 @@
-"""Results of the suite with figures that are made up, for tests of what reads them."""
+"""Results of the suite with invented figures, for tests of the code that reads results."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from binhdan.bench.common.machine import Machine
 from binhdan.bench.suite import result
 from binhdan.bench.suite.disturbance import findings
-from binhdan.bench.suite.summary import cell_of
+from binhdan.bench.suite.summary import case_result
 
 TEXTS = {"short": "a" * 64, "chats": "b" * 64, "documents": "c" * 64}
 
 
-def rounds(seconds: float, count: int = 10, noise: float = 0.02, seed: int = 0) -> list[result.Round]:
-    """Answers of about `seconds` and 40 tokens, four in each round."""
+def trials(seconds: float, count: int = 10, noise: float = 0.02, seed: int = 0) -> list[result.Trial]:
+    """Trials of four answers of about `seconds` and 40 tokens each."""
     chance = random.Random(seed)
     found = []
     for _ in range(count):
         times = [seconds * chance.lognormvariate(0, noise) for _ in range(4)]
         found.append(
-            result.Round(
+            result.Trial(
                 seconds=sum(times),
-                first_token_s=tuple(0.2 * one for one in times),
-                per_token_s=tuple(0.02 * one for one in times),
+                ttft_s=tuple(0.2 * one for one in times),
+                tpot_s=tuple(0.02 * one for one in times),
                 end_to_end_s=tuple(times),
                 failures=0,
                 prompt_tokens=400,
@@ -54,9 +55,9 @@ def make(
 ) -> result.Result:
     arrivals = [result.Arrival(kind="closed", users=count) for count in users]
     arrivals.append(result.Arrival(kind="open", rate=3.0))
-    cells = [
-        cell_of(workload, arrival, prefix, rounds(seconds * factor, noise=noise, seed=seed + place), price)
-        for place, (workload, factor) in enumerate(zip(workloads, (1, 2, 4), strict=False))
+    cases = [
+        case_result(workload, arrival, prefix, trials(seconds * factor, noise=noise, seed=seed + i), price)
+        for i, (workload, factor) in enumerate(zip(workloads, (1, 2, 4), strict=False))
         for arrival in arrivals
         for prefix in (("cold",) if workload == "short" else ("cold", "warm"))
     ]
@@ -72,17 +73,20 @@ def make(
         noise=0.01,
         findings=(),
     )
-    keys = [cell.key for cell in cells if cell.per_answer]
+    keys = [case.key for case in cases if case.per_answer]
     phase = {"seconds": 3.0, "joules": 90.0, "joules_above_idle": 60.0}
     return result.Result(
         name=name,
-        machine=result.Machine(
+        machine=Machine(
             processor="Tính <thử> & Co.",
-            architecture="x86_64",
+            cores=2,
+            kernels=("scalar", "avx2"),
             system="Linux 6.1",
+        ),
+        probe=result.Probe(
+            architecture="x86_64",
             libc="glibc 2.36",
             python="3.11.7",
-            cores=2,
             processors=2,
             cgroup_cores=None,
             cgroup_memory_bytes=None,
@@ -90,9 +94,8 @@ def make(
             available_bytes=6 << 30,
             governor="performance",
             mhz=2000.0,
-            most_mhz=3000.0,
+            max_mhz=3000.0,
             virtual=False,
-            kernels=("scalar", "avx2"),
             bandwidth=(
                 result.Bandwidth(threads=1, gb_per_s=12.0),
                 result.Bandwidth(threads=2, gb_per_s=20.0),
@@ -126,7 +129,7 @@ def make(
             command="binhdan bench run",
         ),
         disturbance=disturbance.model_copy(update={"findings": tuple(findings(disturbance))}),
-        cells=tuple(cells),
+        cases=tuple(cases),
         left_out=(
             result.LeftOut(
                 workload="documents",
@@ -135,13 +138,17 @@ def make(
                 reason="no time",
             ),
         ),
-        work=(
-            result.Work(name="prompt of 256", seconds=0.02, gigabytes=0.01, giga_operations=4.5),
-            result.Work(name="decode, 1 together", seconds=0.0006, gigabytes=0.009, giga_operations=0.0168),
-            result.Work(name="decode, 16 together", seconds=0.002, gigabytes=0.012, giga_operations=0.27),
+        forward_passes=(
+            result.ForwardPass(name="prompt of 256", seconds=0.02, gigabytes=0.01, giga_operations=4.5),
+            result.ForwardPass(
+                name="decode, 1 together", seconds=0.0006, gigabytes=0.009, giga_operations=0.0168
+            ),
+            result.ForwardPass(
+                name="decode, 16 together", seconds=0.002, gigabytes=0.012, giga_operations=0.27
+            ),
         ),
-        context=tuple(
-            result.ContextPoint(
+        speed_by_depth=tuple(
+            result.DepthPoint(
                 depth=depth,
                 prompt_tokens_per_s=20_000 / (1 + depth / 1000),
                 decode_tokens_per_s=1_500 / (1 + depth / 2000),
@@ -150,7 +157,7 @@ def make(
             for depth in (0, 128, 256, 512, 1024, 1791)
         ),
         cold_start=result.ColdStart(
-            runs=10, ready_s=0.2, first_token_s=0.25, answer_s=0.3, peak_rss_bytes=40_000_000
+            runs=10, ready_s=0.2, ttft_s=0.25, answer_s=0.3, peak_rss_bytes=40_000_000
         ),
         peak_rss_bytes=300_000_000,
         energy=result.Energy(
@@ -159,9 +166,9 @@ def make(
             measured=True,
             whole=False,
             idle_watts=10.0,
-            idle_least=9.8,
-            idle_most=10.3,
-            prompt=result.PhaseEnergy(tokens=30_000, **phase),
+            idle_min_watts=9.8,
+            idle_max_watts=10.3,
+            prefill=result.PhaseEnergy(tokens=30_000, **phase),
             decode=result.PhaseEnergy(tokens=3_000, **phase),
         )
         if energy
@@ -173,7 +180,7 @@ def make(
             basis="Máy thử; 5,000,000 đ over 4 years",
             assumptions=(result.Assumption(name="utilisation", value=0.3, note="of its time"),),
             usd_vnd=26_400.0,
-            cell=keys[0],
+            case=keys[0],
             parts={key: {"hardware": 12.0, "electricity": 5.0, "idle": 7.5} for key in keys},
             sensitivity=tuple(
                 result.Sensitivity(

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from reference_forward import Array, ReferenceModel, divergences, top1_agreement
 
 from binhdan import _native
-from binhdan.bench.micro.case import Workload
+from binhdan.bench.micro.case import Case
+from binhdan.bench.micro.llama_cpp import ForwardPasses
 from binhdan.runtime.client.model import embedded_model
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
@@ -58,10 +59,8 @@ def our_logits(model: Path, isa: str, decode: bool, texts: list[list[int]]) -> L
 
 
 def llama_cpp_logits(model: Path, texts: list[list[int]]) -> Logits:
-    from binhdan.bench.micro.child_llama_cpp import Engine  # where llama-cpp-python is installed
-
-    engine = Engine(Workload(model=model, threads=library().usable_cores(), prompt=MAX_TOKENS, decode=1))
-    return np.concatenate([engine.logits(tokens) for tokens in texts])
+    passes = ForwardPasses(Case(model=model, threads=library().usable_cores(), prompt=MAX_TOKENS, decode=1))
+    return np.concatenate([passes.logits(tokens) for tokens in texts])
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def record(**changes: Any) -> AnswerRecord:
         "cached_tokens": 40,
         "answer_tokens": 21,
         "queue": 0.01,
-        "prompt": 0.1,
+        "prefill": 0.1,
         "decode": 1.0,
         "total": 1.2,
     }

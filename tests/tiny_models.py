@@ -190,18 +190,25 @@ def vocabulary_size(kind: str) -> int:
     return len((byte_level_vocabulary if kind == "gpt2" else sentencepiece_vocabulary)()[0])
 
 
-def _write_vocabulary(writer: gguf.GGUFWriter, kind: str) -> None:
+def _write_vocabulary(
+    writer: gguf.GGUFWriter, kind: str, chat_template: str | None, specials: tuple[str, str, str]
+) -> None:
     writer.add_tokenizer_model(kind)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     if kind == "gpt2":
         tokens, merges = byte_level_vocabulary()
         writer.add_tokenizer_pre("qwen2")
-        writer.add_token_list(tokens)
+        writer.add_token_list([*specials, *tokens[len(specials) :]])
         writer.add_token_types([3] * len(SPECIALS) + [1] * (len(tokens) - len(SPECIALS)))
         writer.add_token_merges([f"{a} {b}" for a, b in merges])
         writer.add_eos_token_id(2)
         writer.add_pad_token_id(0)
         writer.add_add_bos_token(False)
-        writer.add_chat_template(CHATML)
+        if specials != SPECIALS:
+            writer.add_bos_token_id(0)
+        if chat_template is None:
+            writer.add_chat_template(CHATML)
         return
     tokens, merges = sentencepiece_vocabulary()
     writer.add_tokenizer_pre("default")
@@ -240,8 +247,18 @@ def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def write_gguf(path: Path, shape: Shape) -> Path:
-    """Writes a GGUF file with random weights. Returns `path`."""
+def write_gguf(
+    path: Path,
+    shape: Shape,
+    *,
+    chat_template: str | None = None,
+    specials: tuple[str, str, str] = SPECIALS,
+) -> Path:
+    """Writes a GGUF file with random weights. Returns `path`.
+
+    `chat_template`: None for CHATML in a byte-level vocabulary and no template in others. `specials`: the control
+    tokens of a byte-level vocabulary; with other values than SPECIALS the prompt begins with BOS.
+    """
     s = shape
     writer = gguf.GGUFWriter(path, s.architecture)
     writer.add_name(f"tiny-{s.architecture}-{s.type}")
@@ -260,7 +277,7 @@ def write_gguf(path: Path, shape: Shape) -> Path:
         writer.add_rope_scaling_type(gguf.RopeScalingType(s.rope))
         writer.add_rope_scaling_factor(4.0)
         writer.add_rope_scaling_orig_ctx_len(64)
-    _write_vocabulary(writer, s.vocabulary)
+    _write_vocabulary(writer, s.vocabulary, chat_template, specials)
     for name, dims in tensor_shapes(s).items():
         data, kind = _encode(name, dims, s)
         writer.add_tensor(name, data, raw_dtype=kind)

@@ -1,1 +1,1 @@
-"""Shared by all benchmarks: statistics, machine, files, output."""
+"""Code that all benchmarks share: arrivals of requests, statistics, tables, machine, files, output."""

@@ -1,4 +1,4 @@
-"""Limits that Linux's control groups set to this process, version 1 or 2."""
+"""Limits of Linux control groups (version 1 or 2) on this process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from binhdan.bench.common.files import number_in, text_of
 
-# Version 1 writes a number near 2^63 where there is no limit.
+# Version 1 reports a number near 2^63 for "no limit".
 _NO_LIMIT = 1 << 60
 
 
 def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of this process's group and those above it, innermost first, as far as they are visible."""
+    """The visible folders of this process's group and its parent groups, innermost first."""
     mount = root / "sys/fs/cgroup"
     for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
@@ -30,7 +30,7 @@ def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
 
 
 def cgroup_cores(root: Path = Path("/")) -> float | None:
-    """Cores' worth of time that the tightest quota allows; None without one."""
+    """The tightest quota of processor time, in cores; None without a quota."""
     quotas = []
     for folder in cgroup_folders(root, "cpu"):
         if found := re.fullmatch(r"(\d+) (\d+)\s*", text_of(folder / "cpu.max")):
@@ -43,7 +43,7 @@ def cgroup_cores(root: Path = Path("/")) -> float | None:
 
 
 def cgroup_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that the tightest limit allows; None without one."""
+    """The tightest limit of memory, in bytes; None without a limit."""
     names = ("memory.max", "memory.limit_in_bytes")
     limits = [number_in(folder / name) for folder in cgroup_folders(root, "memory") for name in names]
     return min((limit for limit in limits if limit is not None and limit < _NO_LIMIT), default=None)

@@ -1,4 +1,4 @@
-"""Files of results, read and written whole, and the small ones in which Linux tells of itself."""
+"""Reads and writes whole result files, and reads the small files of /proc and /sys."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from binhdan.runtime.errors import BadFormatError, FileReadError
 
 
-def read_whole(path: Path, most_bytes: int) -> bytes:
-    """Raises FileReadError, and BadFormatError for a file that is larger: it is none of ours."""
+def read_whole(path: Path, max_bytes: int) -> bytes:
+    """Returns the bytes of a file. Raises FileReadError, and BadFormatError for a file above `max_bytes`."""
     try:
         with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise FileReadError(f"{path}: {error.strerror}") from error
-    if len(data) > most_bytes:
-        raise BadFormatError(f"{path}: more than {most_bytes:,} bytes")
+    if len(data) > max_bytes:
+        raise BadFormatError(f"{path}: expected a file of at most {max_bytes:,} bytes, got more")
     return data
 
 
 def write_whole(path: Path, text: str) -> None:
-    """All of it or, whatever happens, what was there before. Raises FileReadError."""
+    """Replaces the file atomically: after a failure the old file is unchanged. Raises FileReadError."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         partial.write_text(text, encoding="utf-8")
@@ -33,7 +33,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def text_of(path: Path) -> str:
-    """Of a file in /proc or /sys; "" where there is none."""
+    """The text of a file in /proc or /sys; "" where the file does not exist."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError:
@@ -41,6 +41,6 @@ def text_of(path: Path) -> str:
 
 
 def number_in(path: Path) -> int | None:
-    """The same of a file that holds nothing but a whole number."""
+    """The number in a file that contains only a whole number; None for any other file."""
     text = text_of(path).strip()
     return int(text) if re.fullmatch(r"\d{1,20}", text) else None

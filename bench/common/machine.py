@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine on which a figure was measured."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from binhdan.runtime.ffi import library
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What this machine says of itself; a virtual one may hide its name."""
+    """The machine as it reports itself. A virtual machine may hide the name of its processor."""
 
     processor: str
     cores: int  # that this process may use
-    kernels: tuple[str, ...]  # binhdan's tables that run here, best last
+    kernels: tuple[str, ...]  # kernel tables of binhdan that this machine can run, fastest last
     system: str
 
 
 def peak_rss_bytes(usage: resource.struct_rusage) -> int:
-    """The most memory that a process held: macOS counts bytes, other systems KiB."""
+    """Peak resident memory of a process. macOS reports bytes, other systems KiB."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

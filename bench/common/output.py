@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Output of the commands: JSON and progress."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 
 def to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)  # paths are text
+    return json.dumps(value, ensure_ascii=False, default=str)  # default: paths as text
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on the terminal's standard error; what is yielded says what comes next."""
+    """A progress bar on standard error, if that is a terminal. Yields a function that takes the round and the
+    name of the next step."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -13,39 +13,46 @@ import typer
 from binhdan.bench.common.output import progress, to_json
 
 if TYPE_CHECKING:
-    from binhdan.bench.load.generator import Plan
-    from binhdan.bench.load.texts import Sizes
+    from binhdan.bench.common.arrivals import Arrivals
+    from binhdan.bench.load.prompts import Sizes
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Servers under load: ours, and others beside it."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measures servers under load: binhdan, and others for comparison.",
 )
 
 _Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
+    str | None, typer.Option("--model", "-m", help="A GGUF file. Default: the embedded model.")
 ]
-_Threads = Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")]
-_Options = Annotated[str, typer.Option(help="More options of binhdan serve, in one text.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-_System = Annotated[int, typer.Option(help="Tokens of the system prompt, the same for all; 0: none.")]
-_Question = Annotated[int, typer.Option(help="Tokens of a question.")]
-_Answer = Annotated[int, typer.Option(help="Tokens of an answer.")]
+_Threads = Annotated[int | None, typer.Option(help="Default: all cores that this process may use.")]
+_Options = Annotated[str, typer.Option(help="Additional options of binhdan serve, in one text.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_System = Annotated[int, typer.Option(help="Tokens in the system prompt, which all chats share; 0: none.")]
+_Question = Annotated[int, typer.Option(help="Tokens in a question.")]
+_Answer = Annotated[int, typer.Option(help="Tokens in an answer.")]
 _Users = Annotated[
     list[int] | None,
-    typer.Option(help="That ask one question after the other; several times for several loads."),
+    typer.Option(help="Concurrent users of a closed loop; repeat it for several loads."),
 ]
-_Each = Annotated[int, typer.Option(help="Requests of each user.")]
+_Each = Annotated[int, typer.Option(help="Requests per user of a closed loop.")]
 _Rates = Annotated[
     list[float] | None,
-    typer.Option("--rate", help="Requests a second, at random times; several times for several loads."),
+    typer.Option(
+        "--rate", help="Requests per second of an open loop, at random times; repeat it for several loads."
+    ),
 ]
-_Total = Annotated[int, typer.Option(help="Requests of a load with a rate.")]
-_Seed = Annotated[int, typer.Option(help="Of the words and the random times.")]
-_Key = Annotated[str | None, typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="Of a server that wants one.")]
+_Total = Annotated[int, typer.Option(help="Requests of an open loop.")]
+_Seed = Annotated[int, typer.Option(help="Seed of the random words and times.")]
+_Key = Annotated[
+    str | None,
+    typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="API key of the server, if it requires one."),
+]
 
 
 @app.command()
 def load(
-    url: Annotated[str, typer.Argument(help="Of a server with OpenAI's API, such as http://127.0.0.1:8080.")],
+    url: Annotated[str, typer.Argument(help="A server with OpenAI's API, such as http://127.0.0.1:8080.")],
     users: _Users = None,
     requests: _Each = 4,
     rates: _Rates = None,
@@ -55,22 +62,22 @@ def load(
     answer: _Answer = 128,
     seed: _Seed = 0,
     api_key: _Key = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Vietnamese chats with a server that runs: speed and tails."""
-    from binhdan.bench.load.client import ChatClient
-    from binhdan.bench.load.generator import Load, run
-    from binhdan.bench.load.loop import run as run_loop
+    """Send Vietnamese chats to a running server; print its speed and tail latencies."""
+    from binhdan.bench.load.chat_client import ChatClient
+    from binhdan.bench.load.event_loop import run_loop
+    from binhdan.bench.load.generator import Load, run_load
+    from binhdan.bench.load.prompts import calibrate
     from binhdan.bench.load.tables import load_table
-    from binhdan.bench.load.texts import calibrate
 
-    plans, sizes = _plans(users, requests, rates, total, seed), _sizes(system, question, answer)
+    arrivals, sizes = _arrivals(users, requests, rates, total, seed), _sizes(system, question, answer)
 
     async def measure() -> list[Load]:
         async with ChatClient(url, api_key=api_key) as client:
             chats = await calibrate(client, sizes, seed=seed)
-            with _bar(sum(plan.total for plan in plans)) as step:
-                return [await run(client, chats, plan, progress=step) for plan in plans]
+            with _bar(sum(one.total for one in arrivals)) as step:
+                return [await run_load(client, chats, one, progress=step) for one in arrivals]
 
     loads = run_loop(measure())
     typer.echo(to_json([asdict(one) for one in loads]) if as_json else "\n\n".join(map(load_table, loads)))
@@ -82,10 +89,15 @@ def compare(
     threads: _Threads = None,
     llama_servers: Annotated[
         list[str] | None,
-        typer.Option("--llama-server", metavar="COMMAND", help="llama.cpp's server, and options of it."),
+        typer.Option(
+            "--llama-server",
+            metavar="COMMAND",
+            help="llama-server of llama.cpp, with options; may be repeated.",
+        ),
     ] = None,
     urls: Annotated[
-        list[str] | None, typer.Option("--url", metavar="LABEL=URL", help="A server that runs elsewhere.")
+        list[str] | None,
+        typer.Option("--url", metavar="LABEL=URL", help="A running server; may be repeated."),
     ] = None,
     users: _Users = None,
     requests: _Each = 4,
@@ -100,7 +112,7 @@ def compare(
     api_key: _Key = None,
     as_json: _Json = False,
 ) -> None:
-    """Our server beside others: same file, chats and threads, in turns, one server up at a time."""
+    """Compare binhdan's server with others: same file, chats and threads, in turns, one server at a time."""
     from binhdan.bench.load import servers
     from binhdan.bench.load.compare import compare
     from binhdan.bench.load.tables import comparison_table
@@ -115,11 +127,11 @@ def compare(
         name = "llama-server" if number == 1 else f"llama-server {number}"
         compared.append(servers.llama_server(command, path, threads=threads, name=name))
     compared += servers.remote_servers(urls or [])
-    plans = _plans(users, requests, rates, total, seed)
+    arrivals = _arrivals(users, requests, rates, total, seed)
     with progress(rounds * len(compared)) as step:
         result = compare(
             compared,
-            plans,
+            arrivals,
             _sizes(system, question, answer),
             rounds,
             model=path.name,
@@ -135,15 +147,15 @@ def overhead(
     model: _Model = None,
     threads: _Threads = None,
     batches: Annotated[
-        list[int] | None, typer.Option("--batch", help="Answers together, several times for several.")
+        list[int] | None, typer.Option("--batch", help="Concurrent answers; repeat it for several batches.")
     ] = None,
     answer: _Answer = 256,
     rounds: Annotated[int, typer.Option(help="Runs in process and through the server, in turns.")] = 5,
     options: _Options = "",
     as_json: _Json = False,
 ) -> None:
-    """What HTTP and Python cost: decoding in process and through the server."""
-    from binhdan.bench.load.overhead import measure
+    """Measure the overhead of HTTP and Python: decoding in process and through the server."""
+    from binhdan.bench.load.server_overhead import measure
     from binhdan.bench.load.tables import overhead_table
     from binhdan.runtime.client.model import find_model
 
@@ -164,15 +176,15 @@ def overhead(
 def prefix(
     model: _Model = None,
     threads: _Threads = None,
-    tokens: Annotated[int, typer.Option(help="Of the prefix.")] = 1000,
-    runs: Annotated[int, typer.Option(help="Prefixes.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens in the prefix.")] = 1000,
+    runs: Annotated[int, typer.Option(help="Number of prefixes.")] = 5,
     kill: Annotated[bool, typer.Option("--kill", help="End the first server by SIGKILL.")] = False,
     options: _Options = "",
     as_json: _Json = False,
 ) -> None:
-    """How soon an answer begins after a known prefix, and after a restart with a folder of prefixes."""
-    from binhdan.bench.load.prefix import measure
-    from binhdan.bench.load.tables import prefix_table
+    """Measure TTFT with a cached prefix, and after a restart with a prefix cache folder."""
+    from binhdan.bench.load.prefix_reuse import measure
+    from binhdan.bench.load.tables import prefix_reuse_table
     from binhdan.runtime.client.model import find_model
 
     path, more = find_model(model), shlex.split(options)
@@ -180,23 +192,26 @@ def prefix(
         result = measure(
             path, threads=threads, tokens=tokens, runs=runs, kill=kill, options=more, progress=step
         )
-    typer.echo(to_json(asdict(result)) if as_json else prefix_table(result))
+    typer.echo(to_json(asdict(result)) if as_json else prefix_reuse_table(result))
 
 
 @app.command()
 def soak(
     model: _Model = None,
     threads: _Threads = None,
-    requests: Annotated[int, typer.Option(help="A third of them are cancelled or broken.")] = 10_000,
-    clients: Annotated[int, typer.Option(help="That send them.")] = 64,
+    requests: Annotated[
+        int, typer.Option(help="Number of requests; a third of them are cancelled or broken.")
+    ] = 10_000,
+    clients: Annotated[int, typer.Option(help="Concurrent clients.")] = 64,
     deterministic: Annotated[
-        bool, typer.Option(help="Whether each answer must be the one got alone.")
+        bool, typer.Option(help="Serve deterministically; each answer must equal the answer alone.")
     ] = True,
     seed: _Seed = 0,
     options: _Options = "",
     as_json: _Json = False,
 ) -> None:
-    """Many short requests, good and bad: none may be lost, stuck or, in deterministic mode, different."""
+    """Send many short requests, valid and broken. Fails if an answer is lost, stuck or, in deterministic
+    mode, different."""
     from binhdan.bench.load.soak import soak
     from binhdan.bench.load.tables import soak_table
     from binhdan.runtime.client.model import find_model
@@ -218,25 +233,26 @@ def soak(
         raise typer.Exit(1)
 
 
-def _plans(
+def _arrivals(
     users: list[int] | None, requests: int, rates: list[float] | None, total: int, seed: int
-) -> list[Plan]:
-    """16 users where nothing else is asked for."""
-    from binhdan.bench.load.generator import Closed, Open
+) -> list[Arrivals]:
+    """A load of 16 users when neither users nor rates are given."""
+    from binhdan.bench.common.arrivals import Closed, Open
 
-    plans: list[Plan] = [Closed(users=count, requests=requests) for count in users or ([] if rates else [16])]
-    return plans + [Open(rate=rate, requests=total, seed=seed) for rate in rates or ()]
+    users = users or ([] if rates else [16])
+    closed: list[Arrivals] = [Closed(users=count, requests=requests) for count in users]
+    return closed + [Open(rate=rate, requests=total, seed=seed) for rate in rates or ()]
 
 
 def _sizes(system: int, question: int, answer: int) -> Sizes:
-    from binhdan.bench.load.texts import Sizes
+    from binhdan.bench.load.prompts import Sizes
 
     return Sizes(system=system, question=question, answer=answer)
 
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[], None]]:
-    """A bar of requests; drawn seldom, since it runs on the cores that are measured."""
+    """A progress bar of requests. It is redrawn at most 100 times: it runs on the cores that are measured."""
     with progress(100) as step:
         done = 0
 

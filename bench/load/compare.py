@@ -1,7 +1,7 @@
-"""Servers beside each other: the same model file, chats and machine, one server up at a time, in turns.
+"""Compares servers on the same machine, model file and chats. The servers take turns; one runs at a time.
 
-Each turn starts a server anew, warms it up and puts every plan on it; what disturbs the machine disturbs all
-of them. Ratios are taken between the figures of one round.
+Each turn starts a server, warms it up and measures every load on it. Short turns spread a disturbance of the
+machine over all servers. Ratios compare the figures of one round.
 """
 
 from __future__ import annotations
@@ -10,41 +10,44 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import binhdan
+from binhdan.bench.common.arrivals import Arrivals
 from binhdan.bench.common.machine import Machine, this_machine
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.generator import Load, Plan, run
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.common.statistics import Spread
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.generator import Load, run_load
+from binhdan.bench.load.prompts import Chats, Sizes, calibrate
 from binhdan.bench.load.servers import Server
-from binhdan.bench.load.texts import Chats, Sizes, calibrate
-from binhdan.bench.micro.peers import Spread
 
 SCHEMA = "binhdan.bench.serve.compare/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One server under one plan, over all rounds. Ratios are the first server's figure over this one's, round
-    by round; None for the first."""
+    """One server under one load, over all rounds.
+
+    A ratio is the first server's figure divided by this server's, for each round; None for the first server.
+    """
 
     server: str
-    plan: Plan
+    arrivals: Arrivals
     loads: list[Load]
     tokens_per_s: Spread | None = None
-    first_token_p95_s: Spread | None = None
-    tokens_per_s_ratio: Spread | None = None  # above 1: the first gives more
-    first_token_p95_ratio: Spread | None = None  # below 1: the first begins sooner
+    ttft_p95_s: Spread | None = None
+    tokens_per_s_ratio: Spread | None = None  # above 1: the first server is faster
+    ttft_p95_ratio: Spread | None = None  # below 1: the first server is faster
     peak_rss_bytes: int | None = None
-    failure: str | None = None  # why there are no figures, or too few
+    failure: str | None = None  # why figures are missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All servers under all plans."""
+    """All servers under all loads."""
 
     schema: str = SCHEMA
     version: str  # of binhdan
     machine: Machine
-    model: str  # name of the file; "" for servers elsewhere
+    model: str  # name of the file; "" where it is unknown
     sizes: Sizes
     words_per_token: float
     rounds: int
@@ -53,7 +56,7 @@ class Comparison:
 
 def compare(
     servers: Sequence[Server],
-    plans: Sequence[Plan],
+    arrivals: Sequence[Arrivals],
     sizes: Sizes,
     rounds: int,
     *,
@@ -62,27 +65,30 @@ def compare(
     api_key: str | None = None,
     progress: Callable[[int, str], None] = lambda turn, name: None,
 ) -> Comparison:
-    """Runs the servers in turns, and another one first in each round. The first of `servers` must not fail,
-    others are left out once they do; `progress` hears of each run before it.
+    """Measures `arrivals` on each server, once per round. Each round begins with another server.
 
-    Raises BinhdanError with the first server's message.
+    A failure of the first server is an error; any other server that fails is skipped from then on. Calls
+    `progress(round, server)` before each run. Raises BinhdanError with the first server's message.
     """
-    if rounds < 1 or not servers or not plans:
-        raise binhdan.InvalidArgumentError("expected at least 1 server, 1 load and 1 round")
-    loads: list[list[list[Load]]] = [[] for _ in servers]  # server, round, plan
+    if rounds < 1 or not servers or not arrivals:
+        raise binhdan.InvalidArgumentError(
+            "expected at least 1 server, 1 load and 1 round, "
+            f"got {len(servers)}, {len(arrivals)} and {rounds}"
+        )
+    loads: list[list[list[Load]]] = [[] for _ in servers]  # by server, round, arrivals
     peaks: list[int] = [0] * len(servers)
     failures: dict[int, str] = {}
     chats: Chats | None = None
     for turn in range(rounds):
-        for place in range(len(servers)):
-            index = (turn + place) % len(servers)
+        for position in range(len(servers)):
+            index = (turn + position) % len(servers)
             if index in failures:
                 continue
             progress(turn, servers[index].name)
             try:
                 with servers[index].run() as running:
-                    texts, measured = run_loop(_measure(running.url, plans, sizes, chats, seed, api_key))
-                    chats = chats or texts  # counted once: all of them get the same texts
+                    # The first server calibrates the chats: all servers get the same texts.
+                    chats, measured = run_loop(_measure(running.url, arrivals, sizes, chats, seed, api_key))
                     peaks[index] = max(peaks[index], running.memory().peak or 0)
                 loads[index].append(measured)
             except binhdan.BinhdanError as error:
@@ -93,13 +99,13 @@ def compare(
     results = [
         _result(
             server.name,
-            plan,
-            [one[which] for one in loads[index]],
-            [one[which] for one in loads[0]] if index else None,
+            one,
+            [measured[which] for measured in loads[index]],
+            [measured[which] for measured in loads[0]] if index else None,
             peaks[index] or None,
             failures.get(index),
         )
-        for which, plan in enumerate(plans)
+        for which, one in enumerate(arrivals)
         for index, server in enumerate(servers)
     ]
     return Comparison(
@@ -114,43 +120,41 @@ def compare(
 
 
 async def _measure(
-    url: str, plans: Sequence[Plan], sizes: Sizes, chats: Chats | None, seed: int, api_key: str | None
+    url: str, arrivals: Sequence[Arrivals], sizes: Sizes, chats: Chats | None, seed: int, api_key: str | None
 ) -> tuple[Chats, list[Load]]:
     async with ChatClient(url, api_key=api_key) as client:
         model = await client.model()
         if chats is None:
             chats = await calibrate(client, sizes, model=model, seed=seed)
-        own = chats.named(model)
-        return chats, [await run(client, own, plan) for plan in plans]
+        own = chats.for_model(model)
+        return chats, [await run_load(client, own, one) for one in arrivals]
 
 
 def _result(
     name: str,
-    plan: Plan,
+    arrivals: Arrivals,
     loads: list[Load],
     first: list[Load] | None,
     peak: int | None,
     failure: str | None,
 ) -> Result:
     if failure is None and not all(load.answers for load in loads):
-        failure = "; ".join({why for load in loads for why in load.failures}) or "no answers"
+        failure = "; ".join({why for load in loads for why in load.failures}) or "no complete answer"
     if failure is not None:
-        return Result(server=name, plan=plan, loads=loads, failure=failure)
+        return Result(server=name, arrivals=arrivals, loads=loads, failure=failure)
     speeds = [load.tokens_per_s for load in loads]
-    firsts = [load.first_token_s.p95 for load in loads if load.first_token_s is not None]
-    speed_ratio = first_ratio = None
-    if first is not None and all(load.first_token_s for load in first):
+    ttfts = [load.ttft_s.p95 for load in loads if load.ttft_s is not None]
+    speed_ratio = ttft_ratio = None
+    if first is not None and all(load.ttft_s for load in first):
         speed_ratio = Spread.of([a.tokens_per_s / b for a, b in zip(first, speeds, strict=True)])
-        first_ratio = Spread.of(
-            [a.first_token_s.p95 / b for a, b in zip(first, firsts, strict=True) if a.first_token_s]
-        )
+        ttft_ratio = Spread.of([a.ttft_s.p95 / b for a, b in zip(first, ttfts, strict=True) if a.ttft_s])
     return Result(
         server=name,
-        plan=plan,
+        arrivals=arrivals,
         loads=loads,
         tokens_per_s=Spread.of(speeds),
-        first_token_p95_s=Spread.of(firsts),
+        ttft_p95_s=Spread.of(ttfts),
         tokens_per_s_ratio=speed_ratio,
-        first_token_p95_ratio=first_ratio,
+        ttft_p95_ratio=ttft_ratio,
         peak_rss_bytes=peak,
     )

@@ -1,4 +1,4 @@
-"""Servers under test: child processes that are started, waited for and ended, or ones that run elsewhere."""
+"""Servers under test: child processes that are started, awaited and ended, and servers that already run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _END_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of a server's processes that stand in memory; None where the system does not tell."""
+    """Resident bytes of all processes of a server; None where the system does not report them."""
 
     now: int | None
     peak: int | None
 
 
 class Running(Protocol):
-    """A server that answers."""
+    """A server that accepts requests."""
 
     @property
     def url(self) -> str: ...
@@ -41,18 +41,19 @@ class Running(Protocol):
 
 
 class Server(Protocol):
-    """Something to measure. `name` is how tables call it."""
+    """A server to measure. Tables use `name`."""
 
     @property
     def name(self) -> str: ...
 
     def run(self) -> AbstractContextManager[Running]:
-        """Starts it and waits until it answers. Raises BinhdanError with its own last word."""
+        """Starts the server and waits until it answers. Raises BinhdanError with the last line of its
+        output."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteServer:
-    """A server that somebody else runs."""
+    """A server that runs already, on this or another machine."""
 
     name: str
     url: str
@@ -67,11 +68,11 @@ class RemoteServer:
 
 @dataclass(frozen=True, slots=True)
 class ChildServer:
-    """A program of this machine. "{port}" in its command becomes a free port."""
+    """A program that this process starts. "{port}" in its command is replaced by a free port."""
 
     name: str
     command: tuple[str, ...]
-    ready_path: str = "/v1/models"  # answers with status 200 when requests are taken
+    ready_path: str = "/v1/models"  # returns status 200 when the server accepts requests
 
     @contextmanager
     def run(self) -> Iterator[Child]:
@@ -85,7 +86,7 @@ class ChildServer:
 
 
 class Child:
-    """A ChildServer that runs, with all processes that it starts."""
+    """A running ChildServer and all processes that it starts."""
 
     def __init__(self, server: ChildServer, port: int, log: IO[bytes]) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -99,19 +100,24 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a group of its own, which is ended as a whole
+                start_new_session=True,  # its own process group, so that one signal reaches all its processes
             )
         except OSError as error:
             raise binhdan.BinhdanError(f"cannot start {command[0]}: {error.strerror}") from error
 
     def wait_until_ready(self) -> None:
-        """Raises BinhdanError when it ends, or is not ready in time."""
+        """Raises BinhdanError when the process ends, or is not ready in time."""
         deadline = time.monotonic() + _READY_SECONDS
         while not self._is_ready():
             if not self.alive:
-                raise binhdan.BinhdanError(f"{self._server.name} ended at its start: {self._last_word()}")
+                raise binhdan.BinhdanError(
+                    f"{self._server.name} ended during its start; its last output: {self._last_line()}"
+                )
             if time.monotonic() > deadline:
-                raise binhdan.BinhdanError(f"{self._server.name} is not ready after {_READY_SECONDS:g} s")
+                raise binhdan.BinhdanError(
+                    f"{self._server.name} is not ready after {_READY_SECONDS:g} s: expected status 200 at "
+                    f"{self.url}{self._server.ready_path}; its last output: {self._last_line()}"
+                )
             time.sleep(0.05)
 
     def memory(self) -> Memory:
@@ -125,7 +131,8 @@ class Child:
         return Memory(now or None, peak or None)
 
     def end(self, *, kill: bool = False) -> None:
-        """Asks it to end, or with `kill` does not ask; kills what is left. Twice is no error."""
+        """Sends SIGTERM, except with `kill`, and after a while SIGKILL to every process that is left. Does
+        nothing for an ended server."""
         if self._process.returncode is not None:
             return
         if not kill:
@@ -133,11 +140,11 @@ class Child:
             deadline = time.monotonic() + _END_SECONDS
             while self.alive and time.monotonic() < deadline:
                 time.sleep(0.02)
-        self._signal(signal.SIGKILL)  # before it is reaped: until then no other group can have its number
+        self._signal(signal.SIGKILL)  # before wait(): afterwards another group may have the same number
         self._process.wait()
 
     def descriptors(self) -> int | None:
-        """Files and connections that its first process holds open; None where the system does not tell."""
+        """Open file descriptors of the first process; None where the system does not report them."""
         try:
             return len(os.listdir(f"/proc/{self._process.pid}/fd"))
         except OSError:
@@ -152,7 +159,7 @@ class Child:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # all have gone
+        with suppress(ProcessLookupError, PermissionError):  # all have ended
             os.killpg(self._process.pid, number)
 
     def _is_ready(self) -> bool:
@@ -165,10 +172,10 @@ class Child:
         finally:
             connection.close()
 
-    def _last_word(self) -> str:
+    def _last_line(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "no word"
+        return lines[-1] if lines else "none"
 
 
 def binhdan_server(
@@ -178,7 +185,7 @@ def binhdan_server(
     options: Sequence[str] = (),
     name: str = "binhdan",
 ) -> ChildServer:
-    """`binhdan serve` of this installation; `options` are more of its own."""
+    """`binhdan serve` of this installation, with additional command-line `options`."""
     command = [sys.executable, "-m", "binhdan", "serve", *([str(model)] if model else [])]
     command += ["--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"]
     if threads is not None:
@@ -189,28 +196,33 @@ def binhdan_server(
 def llama_server(
     command: str, model: Path, *, threads: int, sequences: int = 16, name: str = "llama-server"
 ) -> ChildServer:
-    """llama.cpp's. `command` may hold options of its own, which win. Raises InvalidArgumentError."""
+    """llama-server of llama.cpp. `command` is the program and options that override ours. Raises
+    InvalidArgumentError."""
     program, *options = shlex.split(command) or [""]
     if not program:
-        raise binhdan.InvalidArgumentError("expected the command of llama-server, got nothing")
+        raise binhdan.InvalidArgumentError(
+            "expected the command of llama-server, such as 'build/bin/llama-server', got an empty text"
+        )
     ours = ["-m", str(model), "-t", str(threads), "-c", "32768", "--parallel", str(sequences)]
     ours += ["--chat-template", "chatml", "--host", "127.0.0.1", "--port", "{port}"]
     return ChildServer(name, (program, *ours, *options), ready_path="/health")
 
 
 def remote_servers(texts: Iterable[str]) -> list[RemoteServer]:
-    """From "LABEL=URL". Raises InvalidArgumentError."""
+    """Parses texts such as "LABEL=URL". Raises InvalidArgumentError."""
     servers = []
     for text in texts:
         label, _, url = text.partition("=")
         if not label or "://" not in url:
-            raise binhdan.InvalidArgumentError(f"expected LABEL=URL, got {text!r}")
+            raise binhdan.InvalidArgumentError(
+                f"expected LABEL=URL, such as vllm=http://127.0.0.1:8000, got {text!r}"
+            )
         servers.append(RemoteServer(label, url))
     return servers
 
 
 def _free_port() -> int:
-    """A port that was free just now."""
+    """A port that was free at the time of the call."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -218,11 +230,11 @@ def _free_port() -> int:
 
 
 def _group(leader: int) -> Iterator[int]:
-    """The processes of a group, by Linux's /proc."""
+    """The processes of a process group, from Linux's /proc."""
     with suppress(OSError):
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with suppress(OSError, IndexError):
-                    # pid (name) state parent group …; the name may hold anything
+                    # pid (name) state parent group ...; the name may contain spaces and parentheses
                     if int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == leader:
                         yield int(folder.name)

@@ -1,8 +1,8 @@
-"""Many short requests from many clients, a third of them cancelled or broken: is any lost, stuck or unlike,
-and does the server keep what it should give back?
+"""A soak test: many short requests from many clients, a third of them cancelled or broken.
 
-Each good answer is compared with the one that the same question got alone: text, reason, tokens, and where
-they were asked for log probabilities, digit by digit.
+It finds answers that are lost, late or different, and resources that the server does not free. Each valid
+answer is compared with the answer to the same question when it ran alone: text, finish reason, number of
+tokens and, if requested, every digit of the log probabilities.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
-from binhdan.bench.load.client import NO_END, Call, ChatClient, Reply, to_json
-from binhdan.bench.load.faults import FAULTS
-from binhdan.bench.load.http import HttpError
-from binhdan.bench.load.loop import run as run_loop
+from binhdan.bench.load.chat_client import TIMED_OUT, Call, ChatClient, Reply, to_json
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.faulty_clients import FAULTS
+from binhdan.bench.load.http_client import HttpError
+from binhdan.bench.load.prompts import words
 from binhdan.bench.load.servers import Child, binhdan_server
-from binhdan.bench.load.texts import words
 
 SCHEMA = "binhdan.bench.serve.soak/1"
 _QUESTIONS = 48
-_PATIENCE_SECONDS = 120.0  # a request without an end after so long is stuck
-_SETTLE_SECONDS = 15.0
-_MOST_DRIFT = 0.05
-_WARM_UP = 0.2  # of the requests: memory may grow so long
-_ANSWERED = ("good", "dribble")  # kinds that must get their answer
+_TIMEOUT_SECONDS = 120.0  # a request that takes longer is stuck
+_SETTLE_SECONDS = 15.0  # for the server's gauges to reach 0 after the last request
+_MAX_DRIFT = 0.05
+_WARM_UP = 0.2  # share of the requests during which memory may grow
+_ANSWERED = ("good", "dribble")  # kinds of requests that must get a complete answer
 _GAUGES = ("binhdan_requests_running", "binhdan_requests_waiting", "binhdan_kv_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
-    """What came of it."""
+    """The result of a soak test."""
 
     schema: str = SCHEMA
     version: str
@@ -47,19 +47,19 @@ class Soak:
     model: str
     deterministic: bool
     clients: int
-    requests: dict[str, int]  # by kind; "good" ones, and the faults
+    requests: dict[str, int]  # kind -> number; "good", and the kinds of faulty clients
     seconds: float
-    answers: int  # that came whole to good and dribbled requests
-    lost: dict[str, int]  # why good or dribbled requests got no whole answer -> how many; stuck ones too
-    stuck: int
-    different: int  # answers unlike the one that the same question got alone
-    server_errors: int  # statuses of 500 and above, but for 503
-    statuses: dict[str, int]  # "garbage 400" -> how many
-    rss_bytes: list[tuple[int, int]]  # requests done, bytes
-    rss_drift: float | None  # the most that memory was away from where it stood after warming up; 0.05 is 5 %
-    descriptors: tuple[int, int] | None  # that the server held before and after
-    left: dict[str, float]  # what the server still does at the end, by its metrics
-    problems: list[str] = field(default_factory=list)  # empty: it passed
+    answers: int  # complete ones to "good" and "dribble" requests
+    lost: dict[str, int]  # reason -> number of "good" and "dribble" requests without a complete answer
+    stuck: int  # lost requests that timed out
+    different: int  # answers that differ from the answer to the same question alone
+    server_errors: int  # statuses of 500 and above, except 503
+    statuses: dict[str, int]  # kind and status, such as "garbage 400" -> number
+    rss_bytes: list[tuple[int, int]]  # completed requests, resident bytes
+    rss_drift: float | None  # largest change of memory since the end of the warm-up; 0.05 is 5 %
+    descriptors: tuple[int, int] | None  # open file descriptors of the server before and after
+    left: dict[str, float]  # gauges of the server's metrics at the end
+    problems: list[str] = field(default_factory=list)  # empty: passed
 
 
 def soak(
@@ -73,7 +73,10 @@ def soak(
     options: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> Soak:
-    """`progress` hears of each request that has ended. Raises BinhdanError when the server fails at once."""
+    """Runs a soak test of `binhdan serve`. Calls `progress` after each request.
+
+    Raises BinhdanError when the server fails at one of the questions alone.
+    """
     if requests < 10 or clients < 1:
         raise binhdan.InvalidArgumentError(
             f"expected at least 10 requests and 1 client, got {requests} and {clients}"
@@ -83,22 +86,22 @@ def soak(
     with binhdan_server(model, threads=threads, options=options).run() as child:
         run = _Run(child, requests, clients, seed, progress)
         run_loop(run.run())
-        problems = [] if child.alive else ["the server has ended"]
+        problems = [] if child.alive else ["the server process has ended"]
     return run.result(model.name, deterministic, problems)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """A request that has ended, in short: ten thousand answers would be large."""
+    """A short record of a completed request; ten thousand complete answers would take much memory."""
 
     kind: str
     status: int
     error: str | None
-    different: bool | None  # None: nothing to compare
+    different: bool | None  # from the answer alone; None: no complete answer
 
 
 class _Run:
-    """One soak of a server that runs."""
+    """One soak test of a running server."""
 
     def __init__(
         self, child: Child, requests: int, clients: int, seed: int, progress: Callable[[], None]
@@ -116,12 +119,12 @@ class _Run:
         self._seconds = 0.0
 
     async def run(self) -> None:
-        async with ChatClient(self._child.url, seconds=_PATIENCE_SECONDS) as client:
+        async with ChatClient(self._child.url, seconds=_TIMEOUT_SECONDS) as client:
             questions = [_Question(await client.model(), number) for number in range(_QUESTIONS)]
             for question in questions:
                 reply = (await client.chat(question.body(stream=False))).reply()
                 if reply.error is not None:
-                    raise binhdan.BinhdanError(f"the server does not answer: {reply.error}")
+                    raise binhdan.BinhdanError(f"the server does not answer a question alone: {reply.error}")
                 self._alone.append(reply)
             before, start = self._child.descriptors(), perf_counter()
             jobs = _jobs(self._requests, self._seed)
@@ -136,11 +139,11 @@ class _Run:
     async def _work(
         self, client: ChatClient, questions: Sequence[_Question], jobs: Iterator[tuple[str, Random]]
     ) -> None:
-        for kind, chance in jobs:
-            number = chance.randrange(len(questions))
-            streamed = kind == "cancelled" or chance.random() < 0.5
+        for kind, rng in jobs:
+            number = rng.randrange(len(questions))
+            streamed = kind == "cancelled" or rng.random() < 0.5
             body = questions[number].body(stream=streamed)
-            call = await (FAULTS[kind](client, body, chance) if kind in FAULTS else client.chat(body))
+            call = await (FAULTS[kind](client, body, rng) if kind in FAULTS else client.chat(body))
             self._outcomes.append(self._outcome(kind, number, call))
             self._progress()
             done = len(self._outcomes)
@@ -169,7 +172,7 @@ class _Run:
             seconds=self._seconds,
             answers=sum(one.different is not None for one in answered),
             lost=dict(lost),
-            stuck=sum(one.error == NO_END for one in answered),
+            stuck=sum(one.error == TIMED_OUT for one in answered),
             different=sum(one.different is True for one in answered),
             server_errors=sum(one.status >= 500 and one.status != 503 for one in self._outcomes),
             statuses=dict(sorted(statuses.items())),
@@ -182,8 +185,8 @@ class _Run:
 
 
 class _Question:
-    """A short question. Every other one stands behind a system prompt that fills a page, so that prompts are
-    known by their beginnings; every third one asks for log probabilities too."""
+    """A short question. Every second one has a system prompt that fills a KV page, so that the prefix cache
+    is used. Every third one requests log probabilities."""
 
     def __init__(self, model: str, number: int) -> None:
         messages = [{"role": "user", "content": words(4 + 7 * number % 120, f"soak {number}")}]
@@ -204,11 +207,12 @@ class _Question:
 
 
 def _jobs(requests: int, seed: int) -> Iterator[tuple[str, Random]]:
-    """The kind of each request, a third of them faults, with its own chance: others' do not change it."""
-    chance = Random(seed)
+    """The kind of each request, a third of them faulty, and its own random generator: the order in which the
+    clients take requests does not change them."""
+    rng = Random(seed)
     for _ in range(requests):
-        kind = chance.choice(list(FAULTS)) if chance.random() < 1 / 3 else "good"
-        yield kind, Random(chance.getrandbits(64))
+        kind = rng.choice(list(FAULTS)) if rng.random() < 1 / 3 else "good"
+        yield kind, Random(rng.getrandbits(64))
 
 
 def _content(reply: Reply) -> tuple[object, ...]:
@@ -216,7 +220,7 @@ def _content(reply: Reply) -> tuple[object, ...]:
 
 
 async def _settle(client: ChatClient) -> dict[str, float]:
-    """What the server's gauges say when they are at 0, or will not come there. Empty without gauges."""
+    """The server's gauges when all are 0, or after a timeout. Empty for a server without gauges."""
     deadline = perf_counter() + _SETTLE_SECONDS
     while True:
         try:
@@ -231,7 +235,7 @@ async def _settle(client: ChatClient) -> dict[str, float]:
 
 
 def gauges(page: str) -> dict[str, float]:
-    """The sums over models of some gauges of Prometheus's text format."""
+    """Parses Prometheus's text format; returns the watched gauges, summed over models."""
     left: dict[str, float] = {}
     for line in page.splitlines():
         name = re.split(r"[{ ]", line, maxsplit=1)[0]
@@ -241,25 +245,29 @@ def gauges(page: str) -> dict[str, float]:
 
 
 def drift(samples: Sequence[tuple[int, int]], requests: int) -> float | None:
-    """The largest share by which memory left its median of the tenth of all requests after warming up, as
-    medians of five samples: one may catch a passing peak. None with too few samples."""
+    """The largest relative change of memory since the warm-up; None with too few samples.
+
+    `samples` are completed requests and bytes. The reference is the median over the tenth of all requests
+    that follows the warm-up. Later samples are smoothed by medians of five, so that a short peak does not
+    count.
+    """
     warm = [bytes for done, bytes in samples if _WARM_UP <= done / requests <= _WARM_UP + 0.1]
     later = [bytes for done, bytes in samples if done / requests > _WARM_UP + 0.1]
     if not warm or len(later) < 5:
         return None
-    middles = [median(later[i : i + 5]) for i in range(len(later) - 4)]
-    return max((middle / median(warm) - 1 for middle in middles), key=abs)
+    smooth = [median(later[i : i + 5]) for i in range(len(later) - 4)]
+    return max((bytes / median(warm) - 1 for bytes in smooth), key=abs)
 
 
 def _problems(result: Soak) -> list[str]:
     problems = [f"{count} lost: {why}" for why, count in result.lost.items()]
     if result.deterministic and result.different:
-        problems.append(f"{result.different} of {result.answers} answers differ")
+        problems.append(f"{result.different} of {result.answers} answers differ from the same question alone")
     if result.server_errors:
         problems.append(f"{result.server_errors} answers with status 500 or above")
-    if result.rss_drift is not None and abs(result.rss_drift) > _MOST_DRIFT:
-        problems.append(f"memory moved by {result.rss_drift:+.1%}")
+    if result.rss_drift is not None and abs(result.rss_drift) > _MAX_DRIFT:
+        problems.append(f"memory changed by {result.rss_drift:+.1%}, expected at most {_MAX_DRIFT:.0%}")
     if result.descriptors is not None and result.descriptors[1] > result.descriptors[0] + 2:
-        problems.append("{} descriptors before, {} after".format(*result.descriptors))
-    problems += [f"{name} is still {value:g}" for name, value in result.left.items() if value]
+        problems.append("{} open file descriptors before, {} after".format(*result.descriptors))
+    problems += [f"{name} is still {value:g}, expected 0" for name, value in result.left.items() if value]
     return problems

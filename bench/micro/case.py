@@ -1,4 +1,4 @@
-"""What is measured: one prompt or one decode, of a size, on a model file."""
+"""One benchmark case of the forward pass: a model file, and the sizes of one prompt and one decode."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from binhdan.runtime.results import ModelInfo
 
 
 def bytes_of_step(info: ModelInfo, depth: float, sequences: int = 1) -> float:
-    """Bytes that one step of decoding reads: every weight once, and the keys and values of each sequence."""
+    """Bytes that one decode step reads: every weight once, and the keys and values of each sequence."""
     return info.bytes_per_token + sequences * info.kv_bytes_per_token * depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """A prompt, and apart from it steps of decoding in which each of some sequences gets a token.
+class Case:
+    """A prompt, and separately `decode` steps in which each of `sequences` sequences gets one token.
 
-    Both begin when `depth` tokens stand before, which is not timed. 0 leaves the prompt or the decode out.
+    Both start after `depth` tokens, which are not timed. prompt = 0 or decode = 0 skips that part. Raises
+    InvalidArgumentError for sizes out of range.
     """
 
     model: Path
@@ -30,30 +31,32 @@ class Workload:
     sequences: int = 1
 
     def __post_init__(self) -> None:
-        least = {"threads": 1, "prompt": 0, "decode": 0, "depth": 0, "sequences": 1}
-        for name, limit in least.items():
+        limits = {"threads": 1, "prompt": 0, "decode": 0, "depth": 0, "sequences": 1}
+        for name, limit in limits.items():
             if (value := getattr(self, name)) < limit:
                 raise binhdan.InvalidArgumentError(f"{name}: expected at least {limit}, got {value}")
         if not self.prompt and not self.decode:
-            raise binhdan.InvalidArgumentError("expected tokens of prompt or to decode, got none of both")
+            raise binhdan.InvalidArgumentError(
+                "expected prompt or decode to be above 0, got 0 for both: nothing to measure"
+            )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"model": str(self.model)})
 
     @staticmethod
-    def from_json(text: str) -> Workload:
+    def from_json(text: str) -> Case:
         fields = json.loads(text)
-        return Workload(**fields | {"model": Path(fields["model"])})
+        return Case(**fields | {"model": Path(fields["model"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """What an engine's child process tells: seconds, None for what was left out, and who it is."""
+    """Output of an engine's child process: seconds (None for a skipped part), version, instruction sets."""
 
     prompt: float | None
     decode: float | None
     version: str
-    instruction_sets: str  # as the engine itself names them; "" when it does not
+    instruction_sets: str  # the engine's own names; "" when it does not print them
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -1,4 +1,4 @@
-"""Runs the pytest-benchmark suite of the kernels and reads its figures."""
+"""`binhdan bench kernels`: runs the benchmark suite of the matrix kernels (kernels_suite.py)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from binhdan.bench.micro import benchmarks
+from binhdan.bench.micro import pytest_benchmarks
 
-_SUITE = Path(__file__).with_name("kernels_matmul.py")
+_SUITE = Path(__file__).with_name("kernels_suite.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One kernel on one thread: the best of its runs."""
+    """The best run of one kernel on one thread."""
 
     isa: str
     type: str
-    shape: str  # name: activation rows x columns x weight rows
+    shape: str  # "name: activation rows x columns x weight rows"
     ms: float
     gb_per_s: float  # of packed weights
     gops: float  # 10^9 multiplications and additions per second
 
 
 def measure(select: str = "", seconds: float = 0.2) -> list[Figure]:
-    """Every kernel whose name fits `select`, an expression as for pytest -k, each for about `seconds`.
+    """Kernels whose names match `select`, an expression of pytest -k, each for about `seconds`.
 
-    Raises UnsupportedError without the packages that it needs, InvalidArgumentError when nothing fits.
+    Raises UnsupportedError when a package is missing, InvalidArgumentError when no kernel matches.
     """
-    return [_figure(entry) for entry in benchmarks.run(_SUITE, select, seconds)]
+    return [_figure(entry) for entry in pytest_benchmarks.run(_SUITE, select, seconds)]
 
 
 def _figure(entry: dict[str, Any]) -> Figure:

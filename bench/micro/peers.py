@@ -1,123 +1,111 @@
-"""This engine beside others: the same file, threads and sizes, in turns, so that what disturbs the machine
-disturbs all of them.
+"""`binhdan bench peers`: this engine and others with the same file, threads and sizes, in turns.
+
+The engines take turns, so that a disturbance of the machine affects all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import binhdan
 from binhdan.bench.common.machine import Machine, this_machine
-from binhdan.bench.micro.case import Workload, bytes_of_step
-from binhdan.bench.micro.engines import Engine, EngineError, Run
+from binhdan.bench.common.statistics import Spread
+from binhdan.bench.micro.case import Case, bytes_of_step
+from binhdan.bench.micro.engines import Engine, EngineError, Trial
 from binhdan.runtime.ffi import library
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some figures, the least and the largest."""
-
-    median: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        return Spread(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One engine over all rounds. Rates are tokens per second, of all sequences together."""
+    """All trials of one engine. Rates are tokens per second, of all sequences together."""
 
     name: str
     version: str = ""
-    instruction_sets: str = ""  # as the engine names them; "" when it does not
+    instruction_sets: str = ""  # the engine's own names; "" when it does not print them
     prompt: Spread | None = None
     decode: Spread | None = None
-    # The first engine's rate over this one's, round by round; None for the first.
+    # The first engine's rate over this one's, of the same round; None for the first engine.
     prompt_ratio: Spread | None = None
     decode_ratio: Spread | None = None
     peak_rss_bytes: int = 0
-    failure: str | None = None  # why there are no figures
+    failure: str | None = None  # reason for missing figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All engines on one workload."""
+    """All engines on one case."""
 
     machine: Machine
-    workload: Workload
+    case: Case
     rounds: int
     results: list[Result]
-    bandwidth_gb_per_s: float  # read from memory by as many threads
+    bandwidth_gb_per_s: float  # measured with the same threads
     decode_limit: float | None  # tokens per second at that bandwidth
 
 
 def compare(
     engines: Sequence[Engine],
-    workload: Workload,
+    case: Case,
     rounds: int,
     progress: Callable[[int, str], None] = lambda turn, name: None,
 ) -> Comparison:
-    """Runs the engines in turns, and another one first in each round. The first of `engines` must not fail,
-    others are left out once they do; `progress` hears of each run before it.
+    """Runs one trial of each engine per round, with a different engine first in each round.
 
-    Raises BinhdanError with the first engine's message.
+    `progress` is called before each trial. An engine that fails gets no further trials; if the first engine
+    fails, BinhdanError is raised.
     """
     if rounds < 1:
         raise binhdan.InvalidArgumentError(f"rounds: expected at least 1, got {rounds}")
-    runs: list[list[Run]] = [[] for _ in engines]
+    trials: list[list[Trial]] = [[] for _ in engines]
     failures: dict[int, str] = {}
     for turn in range(rounds):
-        for place in range(len(engines)):
-            index = (turn + place) % len(engines)
+        for position in range(len(engines)):
+            index = (turn + position) % len(engines)
             if index in failures:
                 continue
             progress(turn, engines[index].name)
             try:
-                runs[index].append(engines[index].run(workload))
+                trials[index].append(engines[index].run(case))
             except EngineError as error:
                 if index == 0:
                     raise binhdan.BinhdanError(str(error)) from error
                 failures[index] = str(error)
     results = [
-        _result(engine.name, runs[i], runs[0] if i else None, failures.get(i))
+        _result(engine.name, trials[i], trials[0] if i else None, failures.get(i))
         for i, engine in enumerate(engines)
     ]
-    # Measured last: what this process holds, Linux counts into its children's peaks.
-    bandwidth = library().measure_bandwidth(workload.threads)
+    # Measured last: on Linux a child's peak memory includes the memory of this process.
+    bandwidth = library().measure_bandwidth(case.threads)
     return Comparison(
         machine=this_machine(),
-        workload=workload,
+        case=case,
         rounds=rounds,
         results=results,
         bandwidth_gb_per_s=bandwidth / 1e9,
-        decode_limit=_decode_limit(workload, bandwidth) if workload.decode else None,
+        decode_limit=_decode_limit(case, bandwidth) if case.decode else None,
     )
 
 
-def _decode_limit(workload: Workload, bandwidth: float) -> float:
-    with binhdan.load(workload.model, threads=workload.threads) as model:
-        read = bytes_of_step(model.info, workload.depth + workload.decode / 2, workload.sequences)
-    return workload.sequences * bandwidth / read
+def _decode_limit(case: Case, bandwidth: float) -> float:
+    with binhdan.load(case.model, threads=case.threads) as model:
+        read = bytes_of_step(model.info, case.depth + case.decode / 2, case.sequences)
+    return case.sequences * bandwidth / read
 
 
-def _result(name: str, runs: list[Run], first: list[Run] | None, failure: str | None) -> Result:
+def _result(name: str, trials: list[Trial], first: list[Trial] | None, failure: str | None) -> Result:
     if failure is not None:
         return Result(name=name, failure=failure)
-    prompts, decodes = [run.prompt for run in runs], [run.decode for run in runs]
+    prompts, decodes = [one.prompt for one in trials], [one.decode for one in trials]
     return Result(
         name=name,
-        version=runs[0].version,
-        instruction_sets=runs[0].instruction_sets,
+        version=trials[0].version,
+        instruction_sets=trials[0].instruction_sets,
         prompt=_spread(prompts),
         decode=_spread(decodes),
-        prompt_ratio=_spread(_ratios([run.prompt for run in first], prompts)) if first else None,
-        decode_ratio=_spread(_ratios([run.decode for run in first], decodes)) if first else None,
-        peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
+        prompt_ratio=_spread(_ratios([one.prompt for one in first], prompts)) if first else None,
+        decode_ratio=_spread(_ratios([one.decode for one in first], decodes)) if first else None,
+        peak_rss_bytes=max(one.peak_rss_bytes for one in trials),
     )
 
 

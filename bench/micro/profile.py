@@ -1,8 +1,8 @@
-"""Where the time of a forward pass goes, and how far each operation is from the machine's limits.
+"""Time of a forward pass by operation, and how close each operation is to the limits of the machine.
 
-An operation can be no faster than its bytes come from memory, nor than its multiply-adds run in registers.
-The longer of these two times, over the time it took, is its share of the limit. Both are measured here:
-as many threads reading memory, and the kernel table's fastest multiply-adds.
+Two limits are measured: memory bandwidth with the same threads, and the kernel table's multiply-adds in
+registers. An operation takes at least as long as the slower of reading its bytes and computing its
+multiply-adds. This minimum over the measured time is its share of the limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import binhdan
 from binhdan import _native
-from binhdan.bench.micro.case import Workload
+from binhdan.bench.common.machine import Machine, this_machine
+from binhdan.bench.micro.case import Case
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import KvType, LoadOptions
 
@@ -20,21 +21,21 @@ from binhdan.runtime.options import KvType, LoadOptions
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     gb_per_s: float  # read from memory
-    gops: float  # 10^9 multiplications and additions per second; 0 when the table does not say
+    gops: float  # 10^9 multiplications and additions per second; 0: the table has no peak
 
-    def least_ms(self, gigabytes: float, giga_operations: float) -> float:
-        """No machine with these limits is faster."""
+    def min_ms(self, gigabytes: float, giga_operations: float) -> float:
+        """The shortest possible time under these limits."""
         computing = giga_operations / self.gops if self.gops else 0.0
         return max(gigabytes / self.gb_per_s, computing) * 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation in all layers, in one pass."""
+    """One operation, summed over the layers of one pass."""
 
     name: str
     calls: int
-    ms: float  # on one thread; "wait" is what it waited for the others
+    ms: float  # of one thread; operation "wait": waiting at barriers for the other threads
     gb_per_s: float  # of weights, keys and values
     gops: float
     limit_share: float
@@ -42,7 +43,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A whole prompt, or one step of decoding, which is the mean of many."""
+    """A whole prompt, or one decode step (the mean of all measured steps)."""
 
     ms: float
     operations: list[Operation]
@@ -50,7 +51,8 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    workload: Workload
+    machine: Machine
+    case: Case
     isa: str
     kv_type: KvType
     limits: Limits
@@ -58,10 +60,10 @@ class Profile:
     decode: Pass | None
 
 
-def profile(workload: Workload, isa: str | None = None, kv_type: KvType = "f16") -> Profile:
-    """Raises BinhdanError for a model or kernels that cannot be."""
-    core, threads = library(), workload.threads
-    model = core.open_model(str(workload.model), LoadOptions(threads=threads, isa=isa))
+def profile(case: Case, isa: str | None = None, kv_type: KvType = "f16") -> Profile:
+    """Raises BinhdanError for a bad model file, unknown kernels or sizes out of range."""
+    core, threads = library(), case.threads
+    model = core.open_model(str(case.model), LoadOptions(threads=threads, isa=isa))
     try:
         table = core.describe_model(model).isa
         peaks = _native.peaks(table, threads)
@@ -70,19 +72,20 @@ def profile(workload: Workload, isa: str | None = None, kv_type: KvType = "f16")
         )
         try:
             passes = _native.profile(
-                model, threads, workload.prompt, workload.decode, workload.depth, workload.sequences, kv_type
+                model, threads, case.prompt, case.decode, case.depth, case.sequences, kv_type
             )
         except ValueError as error:
             raise binhdan.InvalidArgumentError(str(error)) from error
     finally:
         core.close_model(model)
     return Profile(
-        workload=workload,
+        machine=this_machine(),
+        case=case,
         isa=table,
         kv_type=kv_type,
         limits=limits,
-        prompt=_pass(passes["prompt"], 1, limits) if workload.prompt else None,
-        decode=_pass(passes["decode"], workload.decode, limits) if workload.decode else None,
+        prompt=_pass(passes["prompt"], 1, limits) if case.prompt else None,
+        decode=_pass(passes["decode"], case.decode, limits) if case.decode else None,
     )
 
 
@@ -100,5 +103,5 @@ def _operation(op: Any, steps: int, limits: Limits) -> Operation:
         ms=seconds * 1e3 / steps,
         gb_per_s=gigabytes / seconds,
         gops=giga_operations / seconds,
-        limit_share=limits.least_ms(gigabytes, giga_operations) / (seconds * 1e3),
+        limit_share=limits.min_ms(gigabytes, giga_operations) / (seconds * 1e3),
     )

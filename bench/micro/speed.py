@@ -1,7 +1,7 @@
-"""Prompt and decode speed of one model, beside the speed at which this machine's memory can be read.
+"""Prompt and decode speed of one model, and the share of the memory bandwidth that decode reaches.
 
-Decoding one token reads every weight once, and the keys and values of all tokens before it; the share of the
-memory bandwidth that this reading reaches says how far from the machine's limit the engine is.
+One decode step reads every weight once, and the keys and values of all previous tokens. Memory bandwidth is
+therefore the limit of decode speed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Speed:
 
     prompt_tokens_per_s: float
     decode_tokens_per_s: float
-    first_token_ms: float  # from submitting the prompt to its first token
-    gb_per_s: float  # weights, keys and values read while decoding
-    bandwidth_share: float  # of bandwidth_gb_per_s; above 1 when the weights stay in the processor's cache
-    bandwidth_gb_per_s: float  # read from memory by as many threads, measured before and after
-    peak_rss_bytes: int  # of this process, Python included
+    ttft_ms: float  # from submitting the prompt to the first token
+    gb_per_s: float  # weights, keys and values that decode reads
+    bandwidth_share: float  # of bandwidth_gb_per_s; above 1 when the weights fit into the processor's cache
+    bandwidth_gb_per_s: float  # measured with the same threads, before and after
+    peak_rss_bytes: int  # of this process, including Python
     isa: str
     threads: int
     model: str
@@ -41,13 +41,13 @@ class Speed:
 
 
 def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
-    """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one to warm up.
+    """Times `runs` answers of `decode` tokens to prompts of `prompt` random tokens, after one warm-up answer.
 
-    Raises InvalidArgumentError for sizes below their least, TooLargeError for more than the context holds.
+    Raises InvalidArgumentError for sizes that are too small, TooLargeError for more tokens than the context.
     """
     if prompt < 1 or decode < 2 or runs < 1:
         raise binhdan.InvalidArgumentError(
-            f"expected at least 1 token of prompt, 2 to decode and 1 run, got {prompt}, {decode}, {runs}"
+            f"expected at least 1 token of prompt, 2 of decode and 1 run, got {prompt}, {decode} and {runs}"
         )
     if prompt + decode - 1 > model.context:
         raise binhdan.TooLargeError(
@@ -66,7 +66,7 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
     return Speed(
         prompt_tokens_per_s=median(prompt_rates),
         decode_tokens_per_s=median(decode_rates),
-        first_token_ms=median(answer.timings.ttft for answer in answers) * 1e3,
+        ttft_ms=median(answer.timings.ttft for answer in answers) * 1e3,
         gb_per_s=read_per_s / 1e9,
         bandwidth_share=read_per_s / bandwidth,
         bandwidth_gb_per_s=bandwidth / 1e9,
@@ -83,6 +83,6 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
 
 
 def _answer(model: Model, prompt: int, decode: int, seed: int) -> Answer:
-    # Fresh tokens each time: no cache of prefixes may answer in the engine's place.
+    # New random tokens for each run: no part of the prompt may come from a prefix cache.
     tokens = random.Random(seed).choices(range(model.info.vocabulary), k=prompt)
     return model.complete(tokens, max_tokens=decode, ignore_eos=True)

@@ -1,1 +1,1 @@
-"""How many boards serve a country, and what that costs."""
+"""Capacity planning: how many boards a country needs, and what they cost."""

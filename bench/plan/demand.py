@@ -1,16 +1,15 @@
-"""How many answers people ask for, hour by hour.
+"""The demand: how many answers people request in each hour of the day.
 
-A day is 24 hours of local time with a weight each; requests of one hour come as a Poisson process, as those
-of many people who do not know of each other do. The shape below is assumed: nobody publishes how Vietnam
-asks. It follows the day of offices and schools (8:00 to 17:00, a lunch break) and a longer evening at home.
+A day has 24 hours of local time, each with a weight. The requests of an hour are a Poisson process, because
+many people send them independently. The weights below are assumed: there is no published data for Vietnam.
+They follow offices and schools (8:00 to 17:00 with a lunch break) and a longer evening at home.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import binhdan
 
@@ -22,16 +21,19 @@ VIETNAM = (
     *(1.20, 1.25, 1.40, 1.40, 1.30, 1.15),  # from 12:00
     *(1.20, 1.50, 1.75, 1.75, 1.35, 0.80),  # from 18:00
 )
-# The shape's own is 1.7; the rest is for days busier than the mean.
+# The weights above have a peak factor of 1.7; the rest allows for days that are busier than the mean.
 PEAK_FACTOR = 2.0
 
-_STEEPEST = 64.0
+_MAX_POWER = 64.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """`users` with `answers_per_day` each. `peak_factor`: the busiest hour's rate over the day's mean; None
-    is the shape's own. Raises InvalidArgumentError."""
+    """`users` that request `answers_per_day` each.
+
+    `peak_factor` is the rate of the busiest hour divided by the mean rate of the day; None keeps the factor
+    of `shape`. Raises InvalidArgumentError.
+    """
 
     users: float
     answers_per_day: float
@@ -39,23 +41,28 @@ class Demand:
     peak_factor: float | None = PEAK_FACTOR
 
     def __post_init__(self) -> None:
-        for name, value, most in (
+        for name, value, maximum in (
             ("users", self.users, 1e11),
             ("answers_per_day", self.answers_per_day, 1e6),
         ):
-            if not 0 < value <= most:
-                raise binhdan.InvalidArgumentError(f"{name} is {value:g}; expected above 0, to {most:g}")
+            if not 0 < value <= maximum:
+                raise binhdan.InvalidArgumentError(
+                    f"{name}: expected above 0 and at most {maximum:g}, got {value:g}"
+                )
         if len(self.shape) != HOURS or not all(0 <= weight <= 1e12 for weight in self.shape):
             raise binhdan.InvalidArgumentError(
-                f"expected {HOURS} weights of hours, none below 0, got {len(self.shape)} numbers"
+                f"shape: expected {HOURS} weights from 0 to 1e12, one per hour, got {len(self.shape)} "
+                f"numbers from {min(self.shape, default=0):g} to {max(self.shape, default=0):g}"
             )
         if not sum(self.shape) > 0:
-            raise binhdan.InvalidArgumentError("expected an hour with a weight above 0")
+            raise binhdan.InvalidArgumentError(
+                "shape: expected at least 1 hour with a weight above 0, got only 0"
+            )
         self.weights()
 
     @property
     def mean_rate(self) -> float:
-        """Requests a second."""
+        """Requests per second, over the day."""
         return self.users * self.answers_per_day / DAY
 
     @property
@@ -68,20 +75,24 @@ class Demand:
         return rates.index(max(rates))
 
     def rates(self) -> tuple[float, ...]:
-        """Requests a second in each hour of the day."""
+        """Requests per second in each hour of the day."""
         return tuple(weight * self.mean_rate for weight in self.weights())
 
     def weights(self) -> tuple[float, ...]:
-        """Of the hours, 1 on average. A peak that is not the shape's own comes of raising all weights to one
-        power: nights grow quieter as evenings grow busier, and no hour falls below 0."""
+        """The weights of the hours, with a mean of 1.
+
+        To reach `peak_factor`, all weights are raised to the same power: that keeps the order of the hours
+        and no weight becomes negative.
+        """
         if self.peak_factor is None:
             return _normalised(self.shape)
-        most = HOURS / self.shape.count(max(self.shape))
-        if not 1.0 <= self.peak_factor < most:
+        maximum = HOURS / self.shape.count(max(self.shape))
+        if not 1.0 <= self.peak_factor < maximum:
             raise binhdan.InvalidArgumentError(
-                f"peak_factor is {self.peak_factor:g}; expected from 1 to below {most:g} with this shape"
+                f"peak_factor: expected at least 1 and below {maximum:g} with these weights, "
+                f"got {self.peak_factor:g}"
             )
-        low, high = 0.0, _STEEPEST
+        low, high = 0.0, _MAX_POWER
         while high - low > 1e-9:
             middle = (low + high) / 2
             if max(_normalised(self.shape, middle)) < self.peak_factor:
@@ -92,15 +103,7 @@ class Demand:
 
 
 def _normalised(shape: Sequence[float], power: float = 1.0) -> tuple[float, ...]:
-    top = max(shape)  # below 1 for all others, so that no power overflows
+    top = max(shape)  # the quotients are at most 1, so that no power overflows
     raised = [(weight / top) ** power for weight in shape]
     mean = math.fsum(raised) / len(raised)
     return tuple(weight / mean for weight in raised)
-
-
-def arrivals(rate: float, random: Random) -> Iterator[float]:
-    """Times of a Poisson process in seconds, without end."""
-    now = 0.0
-    while True:
-        now += random.expovariate(rate)
-        yield now

@@ -1,9 +1,9 @@
-"""From a measured board and a country's demand to boards, watts and đồng.
+"""The plan: from a measured board and a country's demand to boards, watts and đồng.
 
-The fleet is sized for the busiest hour; each hour of the day is then simulated by itself, since an answer is
-short beside an hour. Boards stay on all day. A board is busy while it computes at all, with one answer or
-with all its places: that is the utilisation by which answers pay for the hardware, and the time in which it
-takes busy_watts.
+The fleet is sized for the busiest hour. Then each hour of the day is simulated separately, because an answer
+is short compared with an hour. Boards are on all day. A board is busy while it computes, with one answer or
+with many. The busy share is the utilisation that spreads the cost of the hardware over the answers, and a
+busy board takes `busy_watts`.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import binhdan
-from binhdan.bench.micro.peers import Spread
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.plan.demand import DAY, VIETNAM, Demand
 from binhdan.bench.plan.service import MeasuredService
 from binhdan.bench.plan.simulate import Run, Work
-from binhdan.bench.plan.sizing import MOST_LOAD, Fleet, boards_needed
+from binhdan.bench.plan.sizing import MAX_LOAD, Fleet, boards_needed
 from binhdan.runtime.cost.cost_model import MONTH, Cost, CostModel
 from binhdan.runtime.cost.figures import Tariff
 
 SCHEMA = "binhdan.bench.plan/1"
-P95_S = 15.0  # seconds to a whole answer
+P95_S = 15.0  # limit of the latency of a complete answer
 SPREAD = 0.5
 SPARE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """All that a plan depends on."""
+class Scenario:
+    """All inputs of a plan."""
 
     demand: Demand
     service: MeasuredService
-    cost: CostModel  # its utilisation is replaced by the simulated one
+    cost: CostModel  # its utilisation is replaced by the simulated utilisation
     p95_s: float = P95_S
     spread: float = SPREAD
-    spare: float = SPARE  # boards beyond those that are needed, per one that is; on, and idle
-    speed: float = 1.0  # a board's, of the measured one
+    spare: float = SPARE  # spare boards per needed board; they are on and idle
+    speed: float = 1.0  # of a board, relative to the measured board
     cell: int = 16
-    most_load: float = MOST_LOAD
+    max_load: float = MAX_LOAD
     answers: int = 4_000
     seeds: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least, most in (
+        for name, value, low, high in (
             ("p95_s", self.p95_s, 1e-3, 1e6),
             ("spare", self.spare, 0.0, 10.0),
             ("speed", self.speed, 1e-3, 1e3),
         ):
-            if not least <= value <= most:
-                raise binhdan.InvalidArgumentError(f"{name} is {value:g}; expected {least:g} to {most:g}")
+            if not low <= value <= high:
+                raise binhdan.InvalidArgumentError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
         self.fleet()
 
     def fleet(self) -> Fleet:
@@ -60,7 +60,7 @@ class Question:
             speeds=tuple(speed * self.speed for speed in self.service.speeds()),
             work=Work(samples=self.service.work(), spread=self.spread),
             cell=self.cell,
-            most_load=self.most_load,
+            max_load=self.max_load,
             answers=self.answers,
             seeds=self.seeds,
             seed=self.seed,
@@ -69,30 +69,30 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Of the day, in local time. Powers in megawatts; None: rented boards, whose watts nobody tells."""
+    """One hour of the day, in local time."""
 
     hour: int
-    rate: float  # requests a second
-    load: float  # of the most that the boards can answer
-    busy: float  # part of their time in which they compute
-    p95_s: float  # of whole answers
-    megawatts: float | None
+    rate: float  # requests per second
+    load: float  # share of the highest answer rate of the boards
+    busy: float  # share of the boards' time in which they compute
+    p95_s: float  # latency of complete answers
+    megawatts: float | None  # None: rented boards, whose power is unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
-    """The plan when one thing is otherwise; None: no number of boards is enough."""
+class Variant:
+    """The plan with one changed input; None: no number of boards is enough."""
 
     change: str
     boards: int | None
     megawatts_peak: float | None
     vnd_per_1000: float | None
-    ratio: float | None  # of the cost to the plan's own
+    ratio: float | None  # of the cost to the cost of the plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What serves the demand."""
+    """The boards that serve the demand, and their cost."""
 
     schema: str = SCHEMA
     version: str  # of binhdan
@@ -101,24 +101,24 @@ class Plan:
     machine: str
     users: float
     answers_per_day: float
-    mean_rate: float  # requests a second
+    mean_rate: float  # requests per second
     peak_rate: float
     target_p95_s: float
     boards: int
-    least_boards: int  # that the load alone asks for
+    min_boards: int  # that the load alone requires
     spare_boards: int
     cells: int
     board_rate: float  # answers per second of a board at the peak
-    board_most: float  # and with all places taken
+    max_board_rate: float  # answers per second of a full board
     wait_peak_p50_s: float
     wait_peak_p95_s: float
-    whole_peak_p50_s: float
-    whole_peak_p95_s: Spread  # over the seeds
-    utilisation_peak: float  # of the boards without the spare ones
-    utilisation_mean: float  # of all
+    latency_peak_p50_s: float
+    latency_peak_p95_s: Spread  # over the seeds
+    utilisation_peak: float  # without the spare boards
+    utilisation_mean: float  # with the spare boards
     busy_s_per_answer: float
     board: str
-    cost: Cost  # of an answer
+    cost: Cost  # per answer
     cost_per_month_vnd: float
     capital_vnd: float | None  # None: rented
     megawatts_peak: float | None
@@ -126,68 +126,69 @@ class Plan:
     kwh_per_1000: float | None
     hours: list[Hour]
     assumptions: list[tuple[str, float, str]]  # name, value, note
-    sensitivity: list[Other]
+    sensitivity: list[Variant]
 
 
-def make(
-    question: Question,
+def make_plan(
+    scenario: Scenario,
     *,
     tariffs: Sequence[Tariff] = (),
     sensitivity: bool = True,
     progress: Callable[[int, str], None] = lambda turn, name: None,
 ) -> Plan:
-    """The plan, and with `sensitivity` what it is when something else is so; `tariffs`: others to try.
+    """Makes the plan and, with `sensitivity`, its variants. `tariffs` are tariffs of variants.
 
-    Raises InvalidArgumentError when no number of boards answers in time.
+    Calls `progress(step, name)` before each simulated plan. Raises InvalidArgumentError when no number of
+    boards is enough.
     """
-    others = _others(question, tariffs) if sensitivity else []
+    variants = _variants(scenario, tariffs) if sensitivity else []
     progress(0, "the plan")
-    plan = _plan(question)
+    plan = _plan(scenario)
     rows = []
-    for turn, (change, other) in enumerate(others, 1):
-        progress(turn, change)
-        rows.append(_other(change, other, plan))
+    for step, (change, variant) in enumerate(variants, 1):
+        progress(step, change)
+        rows.append(_variant(change, variant, plan))
     return replace(plan, sensitivity=rows)
 
 
-def steps(question: Question, tariffs: Sequence[Tariff] = (), sensitivity: bool = True) -> int:
-    """How often `make` reports its progress."""
-    return 1 + (len(_others(question, tariffs)) if sensitivity else 0)
+def count_steps(scenario: Scenario, tariffs: Sequence[Tariff] = (), sensitivity: bool = True) -> int:
+    """How often `make_plan` calls `progress`."""
+    return 1 + (len(_variants(scenario, tariffs)) if sensitivity else 0)
 
 
-def _plan(question: Question) -> Plan:
-    demand, fleet = question.demand, question.fleet()
-    boards = boards_needed(fleet, demand.peak_rate, question.p95_s)
-    spare = math.ceil(boards * question.spare)
+def _plan(scenario: Scenario) -> Plan:
+    demand, fleet = scenario.demand, scenario.fleet()
+    boards = boards_needed(fleet, demand.peak_rate, scenario.p95_s)
+    spare = math.ceil(boards * scenario.spare)
     peak = fleet.runs(boards, demand.peak_rate)
-    hours = [_hour(question, fleet, hour, boards, spare) for hour in range(len(demand.shape))]
+    hours = [_hour(scenario, fleet, hour, boards, spare) for hour in range(len(demand.shape))]
     mean_busy = fmean(hour.busy for hour in hours)
     per_day = demand.mean_rate * DAY
     busy_s = mean_busy * boards * DAY / per_day
-    model = replace(question.cost, utilisation=max(1e-6, mean_busy * boards / (boards + spare)))
+    model = replace(scenario.cost, utilisation=max(1e-6, mean_busy * boards / (boards + spare)))
     cost = model.answer(busy_s)
     watts = [hour.megawatts for hour in hours if hour.megawatts is not None]
     mean_watts = fmean(watts) if watts else None
     return Plan(
         version=binhdan.__version__,
-        server=question.service.server,
-        model=question.service.model,
-        machine=question.service.machine,
+        server=scenario.service.server,
+        model=scenario.service.model,
+        machine=scenario.service.machine,
         users=demand.users,
         answers_per_day=demand.answers_per_day,
         mean_rate=demand.mean_rate,
         peak_rate=demand.peak_rate,
-        target_p95_s=question.p95_s,
+        target_p95_s=scenario.p95_s,
         boards=boards,
-        least_boards=fleet.least_boards(demand.peak_rate),
+        min_boards=fleet.min_boards(demand.peak_rate),
         spare_boards=spare,
-        cells=math.ceil(boards / question.cell),
+        cells=math.ceil(boards / scenario.cell),
         board_rate=demand.peak_rate / boards,
-        board_most=fleet.speeds[-1],
+        max_board_rate=fleet.speeds[-1],
         wait_peak_p50_s=_median(peak, lambda run: run.wait.p50),
         wait_peak_p95_s=_median(peak, lambda run: run.wait.p95),
-        whole_peak_p50_s=_median(peak, lambda run: run.whole.p50),
-        whole_peak_p95_s=fleet.p95(boards, demand.peak_rate),
+        latency_peak_p50_s=_median(peak, lambda run: run.latency.p50),
+        latency_peak_p95_s=fleet.p95(boards, demand.peak_rate),
         utilisation_peak=_median(peak, lambda run: run.busy),
         utilisation_mean=model.utilisation,
         busy_s_per_answer=busy_s,
@@ -199,16 +200,16 @@ def _plan(question: Question) -> Plan:
         megawatts_mean=mean_watts,
         kwh_per_1000=None if mean_watts is None else mean_watts * 1e3 * 24 / per_day * 1e3,
         hours=hours,
-        assumptions=_assumptions(question, model),
+        assumptions=_assumptions(scenario, model),
         sensitivity=[],
     )
 
 
-def _hour(question: Question, fleet: Fleet, hour: int, boards: int, spare: int) -> Hour:
-    rate = question.demand.rates()[hour]
+def _hour(scenario: Scenario, fleet: Fleet, hour: int, boards: int, spare: int) -> Hour:
+    rate = scenario.demand.rates()[hour]
     if rate <= 0:
-        return Hour(hour, 0.0, 0.0, 0.0, 0.0, _megawatts(question.cost, 0.0, boards, spare))
-    if rate < question.demand.peak_rate:  # the peak's runs are there already
+        return Hour(hour, 0.0, 0.0, 0.0, 0.0, _megawatts(scenario.cost, 0.0, boards, spare))
+    if rate < scenario.demand.peak_rate:  # the runs of the peak hour are cached
         fleet = replace(fleet, seeds=1)
     runs = fleet.runs(boards, rate)
     busy = _median(runs, lambda run: run.busy)
@@ -218,7 +219,7 @@ def _hour(question: Question, fleet: Fleet, hour: int, boards: int, spare: int) 
         load=rate / (boards * fleet.speeds[-1]),
         busy=busy,
         p95_s=fleet.p95(boards, rate).median,
-        megawatts=_megawatts(question.cost, busy, boards, spare),
+        megawatts=_megawatts(scenario.cost, busy, boards, spare),
     )
 
 
@@ -233,83 +234,85 @@ def _median(runs: Sequence[Run], of: Callable[[Run], float]) -> float:
     return median(map(of, runs))
 
 
-def _others(question: Question, tariffs: Sequence[Tariff]) -> list[tuple[str, Question]]:
-    """What else may be so, one thing at a time."""
+def _variants(scenario: Scenario, tariffs: Sequence[Tariff]) -> list[tuple[str, Scenario]]:
+    """The scenarios of the sensitivity analysis: one changed input each, and its description."""
 
     def demand(peak: float) -> Demand:
-        return replace(question.demand, peak_factor=peak)
+        return replace(scenario.demand, peak_factor=peak)
 
-    found: list[tuple[str, Question]] = []
-    own_peak = question.demand.peak_rate / question.demand.mean_rate
+    found: list[tuple[str, Scenario]] = []
+    base_peak = scenario.demand.peak_rate / scenario.demand.mean_rate
     found += [
-        (f"busiest hour {peak:g} times the mean", replace(question, demand=demand(peak)))
+        (f"busiest hour {peak:g} times the mean", replace(scenario, demand=demand(peak)))
         for peak in (1.5, 3.0)
-        if abs(peak - own_peak) > 1e-6
+        if abs(peak - base_peak) > 1e-6
     ]
     found += [
-        (f"p95 within {p95:.3g} s", replace(question, p95_s=p95))
-        for p95 in (question.p95_s * 2 / 3, question.p95_s * 4 / 3)
+        (f"p95 within {p95:.3g} s", replace(scenario, p95_s=p95))
+        for p95 in (scenario.p95_s * 2 / 3, scenario.p95_s * 4 / 3)
     ]
     found += [
-        (f"answers differ by {spread:g}", replace(question, spread=spread))
+        (f"spread of the work {spread:g}", replace(scenario, spread=spread))
         for spread in (0.0, 1.0)
-        if spread != question.spread
+        if spread != scenario.spread
     ]
-    found += [(f"cells of {cell}", replace(question, cell=cell)) for cell in (1, 64) if cell != question.cell]
+    found += [(f"cells of {cell}", replace(scenario, cell=cell)) for cell in (1, 64) if cell != scenario.cell]
     found += [
-        (f"boards {speed:g} times as fast", replace(question, speed=question.speed * speed))
+        (f"boards {speed:g} times as fast", replace(scenario, speed=scenario.speed * speed))
         for speed in (0.75, 1.5)
     ]
     found += [
-        (f"spare boards {spare:.0%}", replace(question, spare=spare))
+        (f"spare boards {spare:.0%}", replace(scenario, spare=spare))
         for spare in (0.0, 0.2)
-        if spare != question.spare
+        if spare != scenario.spare
     ]
-    cost = question.cost
+    cost = scenario.cost
     if not cost.board.rented:
         found += [
-            (f"life of {life:g} years", replace(question, cost=replace(cost, life_years=life)))
+            (f"life of {life:g} years", replace(scenario, cost=replace(cost, life_years=life)))
             for life in (3.0, 8.0)
             if life != cost.years
         ]
         found += [
-            (tariff.name, replace(question, cost=replace(cost, tariff=tariff)))
+            (tariff.name, replace(scenario, cost=replace(cost, tariff=tariff)))
             for tariff in tariffs
             if tariff.name != cost.tariff.name
         ]
     return found
 
 
-def _other(change: str, question: Question, own: Plan) -> Other:
+def _variant(change: str, scenario: Scenario, base: Plan) -> Variant:
     try:
-        plan = _plan(question)
+        plan = _plan(scenario)
     except binhdan.InvalidArgumentError:
-        return Other(change, None, None, None, None)
-    ratio = plan.cost.vnd / own.cost.vnd if own.cost.vnd > 0 else 1.0
-    return Other(change, plan.boards + plan.spare_boards, plan.megawatts_peak, plan.cost.vnd_per_1000, ratio)
+        return Variant(change, None, None, None, None)
+    ratio = plan.cost.vnd / base.cost.vnd if base.cost.vnd > 0 else 1.0
+    return Variant(
+        change, plan.boards + plan.spare_boards, plan.megawatts_peak, plan.cost.vnd_per_1000, ratio
+    )
 
 
-def _assumptions(question: Question, model: CostModel) -> list[tuple[str, float, str]]:
-    demand = question.demand
+def _assumptions(scenario: Scenario, model: CostModel) -> list[tuple[str, float, str]]:
+    demand = scenario.demand
     shape = "assumed for Vietnam" if demand.shape == VIETNAM else "given"
     return [
         ("users", demand.users, "given"),
-        ("answers_per_day", demand.answers_per_day, "of each of them; given"),
+        ("answers_per_day", demand.answers_per_day, "per user; given"),
         (
             "peak_factor",
             demand.peak_rate / demand.mean_rate,
-            f"busiest hour over the mean; shape {shape}",
+            f"busiest hour divided by the mean; hours {shape}",
         ),
-        ("spread", question.spread, "coefficient of variation of answers beyond the measured one"),
+        ("spread", scenario.spread, "coefficient of variation of the work, in addition to the measured one"),
         (
             "cell",
-            question.cell,
-            "boards behind one balancer; cells get equal parts, help none",
+            scenario.cell,
+            "boards behind one load balancer; cells get equal parts of the requests",
         ),
-        ("most_load", question.most_load, "of the answers that a board can give, at the peak"),
-        ("spare", question.spare, "boards beyond those needed, on and idle"),
-        ("pue", model.pue, "energy of the site per energy of the boards"),
-        ("network_vnd_per_month", model.network_vnd_per_month, "of a board"),
-        ("staff_vnd_per_month", model.staff_vnd_per_month, "of a board"),
+        ("max_load", scenario.max_load, "highest share of a full board's answer rate, at the peak"),
+        ("spare", scenario.spare, "spare boards per needed board, on and idle"),
+        ("pue", model.pue, "energy of the site divided by the energy of the boards"),
+        ("network_vnd_per_month", model.network_vnd_per_month, "per board"),
+        ("staff_vnd_per_month", model.staff_vnd_per_month, "per board"),
         *(one for one in model.assumptions() if one[0] != "utilisation"),
     ]

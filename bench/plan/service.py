@@ -1,8 +1,8 @@
-"""How fast one board answers, as measured: answers per second with so many under way, and how long they took.
+"""The measured service of one board: answers per second and latencies at several levels of concurrency.
 
-Between two measured levels the board's speed is taken as a straight line, from 0 answers on. Batching makes
-the true curve bend the other way (the first sequences that join cost least), so that the line is below it.
-Above the highest level nothing was measured: a board gets no more answers at once, others wait.
+Between measured levels the speed is interpolated linearly, from 0 answers on. The true curve is concave,
+because batching makes the first additional sequences cheapest, so the line is a lower bound. Above the
+highest measured level nothing is known: a board runs no more answers than that, and further requests wait.
 """
 
 from __future__ import annotations
@@ -20,64 +20,64 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import binhdan
 from binhdan.bench.common.files import read_whole
 
-MOST_TOGETHER = 4096
-_MOST_BYTES = 16 << 20
-_POINTS = 100  # of a distribution of which only percentiles are known
+MAX_CONCURRENCY = 4096
+_MAX_BYTES = 16 << 20
+_POINTS = 100  # samples that represent a distribution of known percentiles
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a board did with `together` answers under way all the time."""
+    """One measurement of a board with `concurrency` answers running all the time."""
 
-    together: int
+    concurrency: int
     answers_per_s: float
-    seconds: tuple[float, ...]  # of whole answers, ascending
+    seconds: tuple[float, ...]  # latencies of complete answers, ascending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredService:
-    """One board's answers. Raises InvalidArgumentError for levels that no board can have."""
+    """The measurements of one board. Raises InvalidArgumentError for levels that are impossible."""
 
     server: str
     model: str  # "": unknown
-    machine: str  # the same
+    machine: str  # "": unknown
     answer_tokens: float | None  # median
     levels: tuple[Level, ...]
 
     def __post_init__(self) -> None:
-        counts = [level.together for level in self.levels]
-        if not counts or counts != sorted(set(counts)) or counts[0] < 1 or counts[-1] > MOST_TOGETHER:
+        counts = [level.concurrency for level in self.levels]
+        if not counts or counts != sorted(set(counts)) or counts[0] < 1 or counts[-1] > MAX_CONCURRENCY:
             raise binhdan.InvalidArgumentError(
-                f"expected rising numbers of answers together, 1 to {MOST_TOGETHER:,}, got {counts[:9]}"
+                f"expected ascending levels of concurrency, 1 to {MAX_CONCURRENCY:,}, got {counts[:9]}"
             )
         for level in self.levels:
             if not 0 < level.answers_per_s < 1e9 or not level.seconds or not level.seconds[0] > 0:
                 raise binhdan.InvalidArgumentError(
-                    f"{level.together} together: expected speeds and times above 0, "
-                    f"got {level.answers_per_s:g} answers/s and times {level.seconds[:3]}"
+                    f"{level.concurrency} concurrent answers: expected a speed and latencies above 0, "
+                    f"got {level.answers_per_s:g} answers/s and {level.seconds[:3]} s"
                 )
 
     def speeds(self) -> tuple[float, ...]:
-        """Answers per second of the board with 1, 2, … under way, up to the highest level."""
+        """Answers per second of the board with 1, 2, ... running, up to the highest level."""
         found: list[float] = []
         count, speed = 0, 0.0
         for level in self.levels:
-            slope = (level.answers_per_s - speed) / (level.together - count)
-            found += [speed + slope * step for step in range(1, level.together - count)]
+            slope = (level.answers_per_s - speed) / (level.concurrency - count)
+            found += [speed + slope * step for step in range(1, level.concurrency - count)]
             found.append(level.answers_per_s)
-            count, speed = level.together, level.answers_per_s
+            count, speed = level.concurrency, level.answers_per_s
         return tuple(found)
 
     def work(self) -> tuple[float, ...]:
-        """How much there is to do for an answer, 1 on average: what the measured ones took at the lowest
-        level, where company disturbs least."""
+        """Samples of the work per answer, with a mean of 1: the latencies at the lowest level, where other
+        answers have the least influence."""
         seconds = self.levels[0].seconds
         mean = fmean(seconds)
         return tuple(second / mean for second in seconds)
 
 
 class _Part(BaseModel):
-    """Of a result: what is not needed here is not looked at."""
+    """A part of a result file. Fields that a plan does not need are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -92,12 +92,12 @@ class _Tail(_Part):
     p99: _Seconds
 
 
-class _Plan(_Part):
-    users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None  # None: an open loop
+class _Arrivals(_Part):
+    users: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None  # None: an open loop
 
 
 class _Load(_Part):
-    plan: _Plan
+    arrivals: _Arrivals
     seconds: _Seconds
     answers: _Count
     failures: dict[str, _Count]
@@ -127,21 +127,21 @@ class _Comparison(_Part):
 
 class _Arrival(_Part):
     kind: str
-    users: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | None = None
+    users: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
 
 
-class _Round(_Part):
+class _Trial(_Part):
     seconds: _Seconds
     end_to_end_s: list[_Seconds]
     failures: _Count
     answer_tokens: _Count
 
 
-class _Cell(_Part):
+class _Case(_Part):
     workload: str
     arrival: _Arrival
     prefix: str
-    rounds: Annotated[list[_Round], Field(min_length=1)]
+    trials: Annotated[list[_Trial], Field(min_length=1)]
 
     @property
     def group(self) -> str:
@@ -156,25 +156,29 @@ class _Pins(_Part):
 class _Suite(_Part):
     machine: _Machine
     pins: _Pins
-    cells: list[_Cell]
+    cases: list[_Case]
 
 
 def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
-    """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`. `pick`: a
-    comparison's server (None is the first), or a workload of the suite's, such as "short" or "short, warm"
-    (None is the one with the most levels). Raises InvalidArgumentError with what is wrong, FileReadError,
-    BadFormatError for a file too large to be one."""
-    data = read_whole(Path(path), _MOST_BYTES)
+    """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`.
+
+    `pick` is a server of a comparison (None: the first), or a workload of a suite's result, such as "short"
+    or "short, warm" (None: the one with the most levels). Raises InvalidArgumentError for an invalid result,
+    FileReadError, and BadFormatError for a file that is too large.
+    """
+    data = read_whole(Path(path), _MAX_BYTES)
     try:
         return parse_service(json.loads(data), pick)
     except (ValueError, RecursionError) as error:
         if isinstance(error, binhdan.BinhdanError):
             raise
-        raise binhdan.InvalidArgumentError("the result is not a JSON text") from error
+        raise binhdan.InvalidArgumentError(
+            f"{path}: expected a result in JSON, got text that is not valid JSON: {error}"
+        ) from error
 
 
 def parse_service(data: object, pick: str | None = None) -> MeasuredService:
-    """The same of what the JSON text said."""
+    """As `load_service`, from decoded JSON."""
     if isinstance(data, list):
         return _from_load(data, pick)
     schema = None
@@ -182,7 +186,7 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
         schema = data.get("schema_version", data.get("schema"))
         if schema == "binhdan.bench.serve.compare/1":
             return _from_comparison(data, pick)
-        if schema == 1 and "cells" in data:
+        if schema == 2 and "cases" in data:
             return _from_suite(data, pick)
     raise binhdan.InvalidArgumentError(
         "expected what 'binhdan bench', 'bench serve load --json' or 'bench serve compare --json' "
@@ -191,42 +195,45 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
 
 
 def _from_load(data: object, pick: str | None) -> MeasuredService:
-    """A list of loads on one server, which has no name there."""
+    """From a list of loads on one server, whose name the list does not contain."""
     loads = _valid(_Loads, {"loads": data}).loads
     return _service(pick or "server", "", "", loads)
 
 
 def _from_suite(data: object, pick: str | None) -> MeasuredService:
-    """The cells of one workload with one kind of prefix (bench/suite/result.py)."""
+    """From the cases of one workload with one kind of prefix (bench/suite/result.py)."""
     suite = _valid(_Suite, data)
-    closed = [cell for cell in suite.cells if cell.arrival.kind == "closed" and cell.arrival.users]
-    groups: dict[str, list[_Cell]] = {}
-    for cell in closed:
-        groups.setdefault(cell.group, []).append(cell)
-    found = [name for name, cells in groups.items() if pick in (None, name, cells[0].workload)]
+    closed = [case for case in suite.cases if case.arrival.kind == "closed" and case.arrival.users]
+    groups: dict[str, list[_Case]] = {}
+    for case in closed:
+        groups.setdefault(case.group, []).append(case)
+    found = [name for name, cases in groups.items() if pick in (None, name, cases[0].workload)]
     if not found:
-        raise binhdan.InvalidArgumentError(f"no workload {pick!r}; there are {'; '.join(groups)[:200]}")
+        raise binhdan.InvalidArgumentError(
+            f"no workload {pick!r} with a closed loop; there are {'; '.join(groups)[:200]}"
+        )
     name = max(found, key=lambda name: len(groups[name]))
-    cells = sorted(groups[name], key=lambda cell: cell.arrival.users or 0)
-    rounds = [one for cell in cells for one in cell.rounds]
-    for one in rounds:
+    cases = sorted(groups[name], key=lambda case: case.arrival.users or 0)
+    trials = [one for case in cases for one in case.trials]
+    for one in trials:
         if one.failures or not one.end_to_end_s:
             raise binhdan.InvalidArgumentError(
-                f"{name}: expected all answers whole in each round: measure again"
+                f"{name}: expected only complete answers in each trial, got {one.failures} failures: "
+                "measure again"
             )
-    answers = sum(len(one.end_to_end_s) for one in rounds)
+    answers = sum(len(one.end_to_end_s) for one in trials)
     return MeasuredService(
         server=f"{suite.pins.engine}, {name}",
         model=suite.pins.model,
         machine=_machine(suite.machine),
-        answer_tokens=sum(one.answer_tokens for one in rounds) / answers,
+        answer_tokens=sum(one.answer_tokens for one in trials) / answers,
         levels=tuple(
             Level(
-                cell.arrival.users or 0,
-                median(len(one.end_to_end_s) / one.seconds for one in cell.rounds),
-                tuple(sorted(second for one in cell.rounds for second in one.end_to_end_s)),
+                case.arrival.users or 0,
+                median(len(one.end_to_end_s) / one.seconds for one in case.trials),
+                tuple(sorted(second for one in case.trials for second in one.end_to_end_s)),
             )
-            for cell in cells
+            for case in cases
         ),
     )
 
@@ -235,7 +242,9 @@ def _from_comparison(data: object, server: str | None) -> MeasuredService:
     comparison = _valid(_Comparison, data)
     names = list(dict.fromkeys(result.server for result in comparison.results))
     if not names or (server is not None and server not in names):
-        raise binhdan.InvalidArgumentError(f"no server {server!r}; there are {', '.join(names)[:200]}")
+        raise binhdan.InvalidArgumentError(
+            f"no server {server!r} in the comparison; there are {', '.join(names)[:200]}"
+        )
     server = server or names[0]
     loads = [load for result in comparison.results if result.server == server for load in result.loads]
     return _service(server, comparison.model, _machine(comparison.machine), loads)
@@ -246,15 +255,15 @@ def _machine(machine: _Machine) -> str:
 
 
 def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> MeasuredService:
-    """Of closed loops, in which a known number is under way; runs of one level are put together."""
-    closed = sorted((load for load in loads if load.plan.users), key=_users)
+    """From closed loops, whose concurrency is known. Runs of the same level are merged."""
+    closed = sorted((load for load in loads if load.arrivals.users), key=_users)
     if not closed:
         raise binhdan.InvalidArgumentError("expected a load with users (a closed loop), got none")
     for load in closed:
         if load.failures or not load.answers or load.end_to_end_s is None:
             raise binhdan.InvalidArgumentError(
-                f"{_users(load)} users: {sum(load.failures.values())} answers failed and {load.answers} came "
-                "whole; expected all whole: measure again"
+                f"{_users(load)} users: expected only complete answers, got {load.answers} complete answers "
+                f"and {sum(load.failures.values())} failures: measure again"
             )
     levels = []
     for users, group in groupby(closed, _users):
@@ -273,20 +282,20 @@ def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> M
 
 
 def _users(load: _Load) -> int:
-    return load.plan.users or 0
+    return load.arrivals.users or 0
 
 
 def _samples(tail: _Tail) -> list[float]:
-    """Answers that have these percentiles; those below the median are taken as long as it."""
+    """Latencies that have these percentiles. All latencies below the median are set to the median."""
     if not tail.p50 <= tail.p95 <= tail.p99:
         raise binhdan.InvalidArgumentError(
-            f"expected rising percentiles, got {tail.p50:g}, {tail.p95:g} and {tail.p99:g} s"
+            f"expected ascending percentiles, got {tail.p50:g}, {tail.p95:g} and {tail.p99:g} s"
         )
     points = [(0.0, tail.p50), (0.5, tail.p50), (0.95, tail.p95), (0.99, tail.p99), (1.0, tail.p99)]
     found = []
     for number in range(_POINTS):
         share = (number + 0.5) / _POINTS
-        after = next(index for index, (place, _) in enumerate(points) if place >= share)
+        after = next(index for index, (at, _) in enumerate(points) if at >= share)
         (left, low), (right, high) = points[after - 1], points[after]
         found.append(low + (high - low) * (share - left) / (right - left))
     return found

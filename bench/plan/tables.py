@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from binhdan.bench.micro.tables import columns
+from binhdan.bench.common.tables import columns, named_values, spread_text
 
 if TYPE_CHECKING:
-    from binhdan.bench.micro.peers import Spread
     from binhdan.bench.plan.plan import Plan
 
 
@@ -23,43 +22,39 @@ def plan_table(plan: Plan) -> str:
 def _fleet(plan: Plan) -> str:
     cost = plan.cost
     rows = [
-        ("demand", f"{plan.users:,.0f} users, {plan.answers_per_day:g} answers a day each"),
+        ("demand", f"{plan.users:,.0f} users, {plan.answers_per_day:g} answers per user and day"),
         ("requests", f"{plan.peak_rate:,.1f}/s at the peak, {plan.mean_rate:,.1f}/s on average"),
         ("boards", f"{plan.boards:,} in {plan.cells:,} cells, and {plan.spare_boards:,} spare"),
-        ("a board, peak", f"{plan.board_rate:.3f} answers/s, {_load(plan)}"),
+        ("board, peak", f"{plan.board_rate:.3f} answers/s, {_load(plan)}"),
         ("utilisation", f"{plan.utilisation_peak:.1%} at the peak, {plan.utilisation_mean:.1%} on average"),
-        ("whole answers, peak", _seconds(plan)),
-        ("waiting, peak", f"p50 {plan.wait_peak_p50_s:.2f} s, p95 {plan.wait_peak_p95_s:.2f} s"),
-        ("an answer", f"{cost.vnd:,.3f} đ"),
+        ("latency, peak", _latency(plan)),
+        ("wait, peak", f"p50 {plan.wait_peak_p50_s:.2f} s, p95 {plan.wait_peak_p95_s:.2f} s"),
+        ("1 answer", f"{cost.vnd:,.3f} đ"),
         ("1,000 answers", f"{cost.vnd_per_1000:,.0f} đ, {cost.usd_per_1000:.4f} USD"),
-        ("of them", ", ".join(f"{name} {vnd * 1000:,.1f}" for name, vnd in cost.parts.items() if vnd)),
-        ("a month", f"{plan.cost_per_month_vnd / 1e9:,.2f} billion đ"),
+        ("of this, đ", ", ".join(f"{name} {vnd * 1000:,.1f}" for name, vnd in cost.parts.items() if vnd)),
+        ("1 month", f"{plan.cost_per_month_vnd / 1e9:,.2f} billion đ"),
     ]
     if plan.capital_vnd is not None:
-        rows.append(("capital", f"{plan.capital_vnd / 1e9:,.2f} billion đ"))
+        rows.append(("hardware price", f"{plan.capital_vnd / 1e9:,.2f} billion đ"))
     if plan.megawatts_peak is None or plan.megawatts_mean is None or plan.kwh_per_1000 is None:
         rows.append(("power", "unknown: the boards are rented"))
     else:
         rows.append(
             ("power", f"{_mw(plan.megawatts_peak)} MW at the peak, {_mw(plan.megawatts_mean)} MW on average")
         )
-        rows.append(("energy", f"{plan.kwh_per_1000:.4f} kWh for 1,000 answers"))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+        rows.append(("energy", f"{plan.kwh_per_1000:.4f} kWh per 1,000 answers"))
+    return named_values(rows)
 
 
 def _load(plan: Plan) -> str:
-    load = plan.board_rate / plan.board_most
-    why = " (as much as is allowed)" if plan.boards == plan.least_boards else ""
-    return f"{load:.1%} of the most{why}"
+    load = plan.board_rate / plan.max_board_rate
+    why = " (the allowed maximum)" if plan.boards == plan.min_boards else ""
+    return f"load {load:.1%}{why}"
 
 
-def _seconds(plan: Plan) -> str:
-    p95: Spread = plan.whole_peak_p95_s
-    return (
-        f"p50 {plan.whole_peak_p50_s:.2f} s, p95 {p95.median:.2f} s ({p95.low:.2f} to {p95.high:.2f}), "
-        f"wanted {plan.target_p95_s:g} s"
-    )
+def _latency(plan: Plan) -> str:
+    p95 = spread_text(plan.latency_peak_p95_s, "{:.2f}")
+    return f"p50 {plan.latency_peak_p50_s:.2f} s, p95 {p95} s, limit {plan.target_p95_s:g} s"
 
 
 def _hours(plan: Plan) -> str:
@@ -79,36 +74,35 @@ def _hours(plan: Plan) -> str:
 
 
 def _sensitivity(plan: Plan) -> str:
-    rows = [["otherwise the same, but", "boards", "MW", "đ for 1,000", "times"]]
+    rows = [["one change", "boards", "MW", "đ per 1,000", "cost ratio"]]
     rows.append(
         [
-            "nothing",
+            "none",
             f"{plan.boards + plan.spare_boards:,}",
             _mw(plan.megawatts_peak),
             f"{plan.cost.vnd_per_1000:,.0f}",
             "1.00",
         ]
     )
-    for other in plan.sensitivity:
-        if other.boards is None or other.vnd_per_1000 is None or other.ratio is None:
-            rows.append([other.change, "out of reach", "", "", ""])
+    for variant in plan.sensitivity:
+        if variant.boards is None or variant.vnd_per_1000 is None or variant.ratio is None:
+            rows.append([variant.change, "out of reach", "", "", ""])
         else:
             rows.append(
                 [
-                    other.change,
-                    f"{other.boards:,}",
-                    _mw(other.megawatts_peak),
-                    f"{other.vnd_per_1000:,.0f}",
-                    f"{other.ratio:.2f}",
+                    variant.change,
+                    f"{variant.boards:,}",
+                    _mw(variant.megawatts_peak),
+                    f"{variant.vnd_per_1000:,.0f}",
+                    f"{variant.ratio:.2f}",
                 ]
             )
     return columns(rows)
 
 
 def _assumptions(plan: Plan) -> str:
-    width = max(len(name) for name, _, _ in plan.assumptions)
-    lines = [f"{name:<{width}}  {_value(value)}  {note}".rstrip() for name, value, note in plan.assumptions]
-    return "\n".join(["assumed or given:", *lines])
+    rows = [(name, f"{_value(value)}  {note}") for name, value, note in plan.assumptions]
+    return f"assumed or given:\n{named_values(rows)}"
 
 
 def _value(value: float) -> str:

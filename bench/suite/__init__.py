@@ -1,1 +1,1 @@
-"""`binhdan bench run`: Vietnamese workloads, asked by one and by many, on one engine."""
+"""`binhdan bench run` and the commands on its results: Vietnamese workloads with one user and many."""

@@ -1,5 +1,6 @@
-"""Which cells are measured: workloads, asked by so many users, with a known prefix or not; and in which order
-they are left out when the time does not suffice.
+"""Benchmark cases: a workload, an arrival (users or random times) and a cold or warm prefix.
+
+`all_cases` lists them by importance; `fitting` selects those that fit into the time budget.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from binhdan.bench.suite.workloads import NAMES
 
 USERS = (1, 2, 4, 8, 16)
 ROUNDS = 10
-BUDGET_SECONDS = 200.0  # of the default run, which also probes the machine
-OPEN_LOAD = 0.7  # of what the closed loop reached
-# Each user asks twice: the second questions come when the others are at different places of theirs.
+BUDGET_SECONDS = 200.0  # of the default run; the probe takes additional time
+OPEN_LOAD = 0.7  # share of the highest rate that closed arrivals reached
+# Two requests per user: the second ones are sent while other users are in the middle of theirs.
 QUESTIONS_PER_USER = 2
-LEAST_QUESTIONS = 4
+MIN_QUESTIONS = 4
 OPEN_QUESTIONS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A cell to be measured. The rate of an open one is found when the closed ones are known."""
+class Case:
+    """One configuration to measure. The rate of open arrivals is set after the closed cases have run."""
 
     workload: str
     arrival: Arrival
@@ -31,14 +32,19 @@ class Spot:
 
     @property
     def questions(self) -> int:
+        """Requests of one trial."""
         if self.arrival.kind == "open":
             return OPEN_QUESTIONS
-        return max(LEAST_QUESTIONS, QUESTIONS_PER_USER * (self.arrival.users or 1))
+        return max(MIN_QUESTIONS, QUESTIONS_PER_USER * (self.arrival.users or 1))
+
+    @property
+    def label(self) -> str:
+        return f"{self.workload}, {self.arrival.label}, {self.prefix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is asked for. Raises InvalidArgumentError for values out of range."""
+    """The cases to measure and how often. Raises InvalidArgumentError for values out of range."""
 
     workloads: tuple[str, ...] = NAMES
     users: tuple[int, ...] = USERS
@@ -46,7 +52,7 @@ class Settings:
     open_load: float = OPEN_LOAD  # 0: no open arrivals
     rounds: int = ROUNDS
     warm_up_rounds: int = 1
-    budget_seconds: float | None = BUDGET_SECONDS  # None: all cells, however long it takes
+    budget_seconds: float | None = BUDGET_SECONDS  # None: all cases, without a time limit
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,20 +60,30 @@ class Settings:
             if not 1 <= users <= 1024:
                 raise binhdan.InvalidArgumentError(f"users: expected 1 to 1024, got {users}")
         if not self.workloads or not (self.users or self.open_load) or not self.prefixes:
-            raise binhdan.InvalidArgumentError("expected at least one workload, one arrival and one prefix")
+            raise binhdan.InvalidArgumentError(
+                "expected at least one workload, one arrival (users or open load) and one prefix, "
+                f"got workloads {self.workloads}, users {self.users}, open load {self.open_load:g}, "
+                f"prefixes {self.prefixes}"
+            )
         if not 0 <= self.open_load < 1:
-            raise binhdan.InvalidArgumentError(f"open load: expected 0 to 1, got {self.open_load:g}")
+            raise binhdan.InvalidArgumentError(
+                f"open load: expected at least 0 and below 1, got {self.open_load:g}"
+            )
         if not 1 <= self.rounds <= 1000 or not 0 <= self.warm_up_rounds <= 100:
             raise binhdan.InvalidArgumentError(
-                f"expected 1 to 1000 rounds and 0 to 100 to warm up, got {self.rounds}, {self.warm_up_rounds}"
+                "expected 1 to 1000 rounds and 0 to 100 warm-up rounds, "
+                f"got {self.rounds} and {self.warm_up_rounds}"
             )
         if self.budget_seconds is not None and self.budget_seconds <= 0:
-            raise binhdan.InvalidArgumentError(f"budget: expected more than 0 s, got {self.budget_seconds:g}")
+            raise binhdan.InvalidArgumentError(
+                f"time budget: expected more than 0 s, got {self.budget_seconds:g} s"
+            )
 
 
-def spots(settings: Settings, with_prefix: Iterable[str]) -> list[Spot]:
-    """All cells, the most telling ones first: one user, then many, then the numbers between, then at random
-    times; cold before warm. `with_prefix`: the workloads in which something stands before the question."""
+def all_cases(settings: Settings, with_prefix: Iterable[str]) -> list[Case]:
+    """All cases, the most important first: one user, the largest number of users, open arrivals, the other
+    numbers of users; cold before warm. `with_prefix`: workloads in which text precedes the question; only
+    these have warm cases."""
     known = frozenset(with_prefix)
     users = sorted(set(settings.users))
     order = [*users[:1], *users[:0:-1]]
@@ -75,7 +91,7 @@ def spots(settings: Settings, with_prefix: Iterable[str]) -> list[Spot]:
     if settings.open_load:
         arrivals.insert(min(2, len(arrivals)), Arrival(kind="open"))
     return [
-        Spot(workload, arrival, prefix)
+        Case(workload, arrival, prefix)
         for arrival in arrivals
         for prefix in sorted(set(settings.prefixes))
         for workload in settings.workloads
@@ -84,18 +100,18 @@ def spots(settings: Settings, with_prefix: Iterable[str]) -> list[Spot]:
 
 
 def fitting(
-    wanted: Sequence[Spot], seconds: Sequence[float], rounds: int, budget: float | None
-) -> tuple[list[Spot], list[Spot]]:
-    """The first of `wanted` that fit into the budget when each takes so many `seconds` a round, and the
-    others. The cells of the first arrival stay, whatever they take: a run without them tells nothing."""
+    cases: Sequence[Case], seconds: Sequence[float], rounds: int, budget: float | None
+) -> tuple[list[Case], list[Case]]:
+    """Splits `cases` into those that fit into `budget` seconds and the others. A trial of case i takes
+    `seconds[i]`. The first arrival's cases are always measured: a run without them has no baseline."""
     if budget is None:
-        return list(wanted), []
+        return list(cases), []
     chosen, left, spent = [], [], 0.0
-    for spot, cost in zip(wanted, seconds, strict=True):
-        must = spot.arrival == wanted[0].arrival and spot.prefix == wanted[0].prefix
-        if must or spent + cost * rounds <= budget:
-            chosen.append(spot)
+    for case, cost in zip(cases, seconds, strict=True):
+        required = case.arrival == cases[0].arrival and case.prefix == cases[0].prefix
+        if required or spent + cost * rounds <= budget:
+            chosen.append(case)
             spent += cost * rounds
         else:
-            left.append(spot)
+            left.append(case)
     return chosen, left

@@ -1,4 +1,4 @@
-"""`binhdan bench run` and what is done with its results."""
+"""`binhdan bench run`."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ if TYPE_CHECKING:
     from binhdan.bench.suite.result import Prefix
     from binhdan.runtime.cost.cost_model import CostModel
 
-_Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
-]
-_Threads = Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")]
+_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
+_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
 
 
 def run(
     model: _Model = None,
     threads: _Threads = None,
-    isa: Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")] = None,
+    isa: Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")] = None,
     url: Annotated[
-        str | None, typer.Option(help="A server with OpenAI's API instead of the engine in this process.")
+        str | None,
+        typer.Option(help="Measure a server with OpenAI's API, not this process."),
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="Of a server that wants one.")
+        str | None, typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="API key of the server.")
     ] = None,
     workloads: Annotated[
         list[str] | None,
-        typer.Option("--workload", help="Name or .jsonl file, several times for several; else all six."),
+        typer.Option("--workload", help="Name or .jsonl file; repeatable. Default: all six."),
     ] = None,
     users: Annotated[
-        list[int] | None, typer.Option(help="Several times for several; else 1, 2, 4, 8 and 16.")
+        list[int] | None, typer.Option(help="Users at once; repeatable. Default: 1, 2, 4, 8 and 16.")
     ] = None,
     open_load: Annotated[
-        float, typer.Option(help="Share of the capacity at which random requests come; 0: none.")
+        float, typer.Option(help="Rate of random requests, as a share of the capacity; 0: none.")
     ] = 0.7,
-    prefix: Annotated[str, typer.Option(help="cold, warm or both.")] = "both",
-    rounds: Annotated[int, typer.Option(help="That count.")] = 10,
-    warm_up: Annotated[int, typer.Option(help="Rounds that do not count.")] = 1,
+    prefix: Annotated[str, typer.Option(help="cold (no prefix in the cache), warm or both.")] = "both",
+    rounds: Annotated[int, typer.Option(help="Counted rounds: one trial of each case per round.")] = 10,
+    warm_up: Annotated[int, typer.Option(help="Uncounted rounds before them.")] = 1,
     seconds: Annotated[
-        float, typer.Option(help="For the rounds; what does not fit is left out, and named. 0: no limit.")
+        float,
+        typer.Option(help="Time budget; cases that do not fit are left out and listed. 0: none."),
     ] = 200.0,
     watts: Annotated[
-        float | None, typer.Option(help="Declared, instead of a meter: energy that says so.")
+        float | None, typer.Option(help="Declared power, used instead of a meter and marked as declared.")
     ] = None,
-    board: Annotated[str, typer.Option(help="For the cost: a name or a .toml file.")] = "unknown",
-    tariff: Annotated[str, typer.Option(help="Of electricity: a name or a .toml file.")] = "evn-household",
-    utilisation: Annotated[float, typer.Option(help="The part of its time in which it computes.")] = 0.3,
-    name: Annotated[str | None, typer.Option(help="How tables call the result.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order and of the random times.")] = 0,
+    board: Annotated[str, typer.Option(help="Board for the cost: a name or a .toml file.")] = "unknown",
+    tariff: Annotated[str, typer.Option(help="Electricity: a name or a .toml file.")] = "evn-household",
+    utilisation: Annotated[float, typer.Option(help="Share of its time that the board computes.")] = 0.3,
+    name: Annotated[str | None, typer.Option(help="Name of the result in tables.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the case order and the request times.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A JSON file; else binhdan-bench-TIME.json here.")
+        Path | None, typer.Option("--output", "-o", help="Result file. Default: binhdan-bench-TIME.json.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The JSON instead of the table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of the table.")] = False,
 ) -> None:
-    """Run the suite: Vietnamese workloads, one user and many, cold and warm; a JSON file and a table."""
+    """Measure this machine with Vietnamese workloads; write a JSON file and print a table."""
     from binhdan.bench.suite.cases import Settings
     from binhdan.bench.suite.result import save_result
-    from binhdan.bench.suite.run import Order
+    from binhdan.bench.suite.run import RunOptions
     from binhdan.bench.suite.run import run as run_suite
     from binhdan.bench.suite.tables import result_table
     from binhdan.bench.suite.workloads import NAMES
@@ -83,7 +83,7 @@ def run(
         seed=seed,
     )
     path = output or Path(f"binhdan-bench-{datetime.now():%Y%m%d-%H%M%S}.json")
-    order = Order(
+    options = RunOptions(
         settings=settings,
         model=model,
         threads=threads,
@@ -95,7 +95,7 @@ def run(
         cost=_cost(board, tariff, utilisation),
     )
     with _bars() as progress:
-        result = run_suite(order, progress)
+        result = run_suite(options, progress)
     save_result(result, path)
     typer.echo(result.model_dump_json() if as_json else result_table(result))
     typer.echo(f"{path}", err=True)
@@ -110,8 +110,8 @@ def _cost(board: str, tariff: str, utilisation: float) -> CostModel:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[int], Callable[[int, str], None]]]:
-    """Bars that are made when their length is known. Drawn between visits alone: a bar that draws itself
-    would take its time from what is measured."""
+    """A progress bar whose length is set later. It is drawn only between trials: a bar that refreshes itself
+    takes CPU time from the engine."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -130,7 +130,7 @@ def _bars() -> Iterator[Callable[[int], Callable[[int, str], None]]]:
 
             return step
 
-        waiting = bar.add_task("probing the machine and warming up", total=None)
+        waiting = bar.add_task("probe and warm-up", total=None)
         bar.refresh()
 
         def begin(total: int) -> Callable[[int, str], None]:

@@ -1,4 +1,4 @@
-"""`binhdan bench compare`, `history`, `aa`, `ab` and `gate`: what is made of results, and of two engines."""
+"""`binhdan bench compare`, `report`, `history` (on results); `aa`, `ab`, `gate` (on two engines)."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from binhdan.bench.common.output import progress
 if TYPE_CHECKING:
     from binhdan.bench.suite.pairs import Pairs
 
-_Results = Annotated[list[Path], typer.Argument(metavar="A.json B.json …", help="What bench run wrote.")]
-_Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A GGUF file; without it, the embedded model.")
-]
-_Threads = Annotated[int | None, typer.Option(help="Without it, the cores this process may use.")]
-_Isa = Annotated[str | None, typer.Option(help="A kernel table; without it, the fastest.")]
+_Results = Annotated[list[Path], typer.Argument(metavar="A.json B.json …", help="Result files of bench run.")]
+_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
+_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
+_Isa = Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")]
 _Workloads = Annotated[
-    list[str] | None, typer.Option("--workload", help="Name or .jsonl file; else short, chats and documents.")
+    list[str] | None,
+    typer.Option("--workload", help="Name or .jsonl file; repeatable. Default: short chats documents."),
 ]
-_Users = Annotated[list[int] | None, typer.Option(help="Several times for several; else 1 and 4.")]
-_Rounds = Annotated[int, typer.Option(help="Of each build, in turns.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-_Python = Annotated[str, typer.Option("--python", help="The new build: a Python that has binhdan.")]
+_Users = Annotated[list[int] | None, typer.Option(help="Users at once; repeatable. Default: 1 and 4.")]
+_Rounds = Annotated[int, typer.Option(help="Trials of each case and engine, in turns.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_Python = Annotated[str, typer.Option("--python", help="New build: a Python interpreter that has binhdan.")]
 _Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="A JSON file for all figures, beside the table.")
+    Path | None, typer.Option("--output", "-o", help="Also write all figures to this JSON file.")
 ]
-_GREEDY_ANSWERS = 12  # of each of two kinds
+_GREEDY_ANSWERS = 12  # of each of the two kinds of questions
 
 
 def compare(results: _Results) -> None:
-    """Rank results of boards or versions, with intervals of 95 %."""
+    """Rank results of several boards or versions, with 95 % intervals."""
     from binhdan.bench.suite.compare import compare as compare_results
     from binhdan.bench.suite.result import load_result
     from binhdan.bench.suite.tables import ranking_table
@@ -43,12 +42,12 @@ def compare(results: _Results) -> None:
 
 
 def report(
-    result: Annotated[Path, typer.Argument(metavar="A.json", help="What bench run wrote.")],
+    result: Annotated[Path, typer.Argument(metavar="A.json", help="Result file of bench run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An HTML file; else beside the result.")
+        Path | None, typer.Option("--output", "-o", help="HTML file. Default: next to the result file.")
     ] = None,
 ) -> None:
-    """Make one page of a result: charts and all figures, to be read, printed and published."""
+    """Write one HTML page with the charts and all figures of a result."""
     from binhdan.bench.suite.report.page import page
     from binhdan.bench.suite.result import load_result
 
@@ -58,11 +57,13 @@ def report(
 
 
 def history(
-    result: Annotated[Path | None, typer.Argument(help="A result to append; without it, only shown.")] = None,
-    file: Annotated[Path, typer.Option(help="One line of JSON for each run.")] = Path("bench-history.jsonl"),
+    result: Annotated[
+        Path | None, typer.Argument(help="Result file to append. Without it, only show the history.")
+    ] = None,
+    file: Annotated[Path, typer.Option(help="JSON Lines, one line per run.")] = Path("bench-history.jsonl"),
     last: Annotated[int, typer.Option(help="Lines to show.")] = 20,
 ) -> None:
-    """Append a result to a file of the repository, and show how its figures went."""
+    """Append a result to the history file, and show the figures of earlier runs."""
     from binhdan.bench.suite import history as entries
     from binhdan.bench.suite.result import load_result
     from binhdan.bench.suite.tables import history_table
@@ -82,7 +83,7 @@ def aa(
     as_json: _Json = False,
     output: _Output = None,
 ) -> None:
-    """This build against itself, in turns: whether the machine is quiet enough to measure on."""
+    """Compare this build with itself, in turns: is the machine quiet enough to measure on?"""
     from binhdan.bench.suite.pairs import verdict
 
     pairs = _measure(sys.executable, sys.executable, model, threads, isa, workloads, users, rounds)
@@ -95,8 +96,11 @@ def aa(
 
 
 def ab(
-    a: Annotated[str, typer.Argument(help="A Python that has binhdan, llama-cpp-python, or a server's URL.")],
-    b: Annotated[str, typer.Argument(help="The same; without it, this build.")] = sys.executable,
+    a: Annotated[
+        str,
+        typer.Argument(help="A Python that has binhdan, llama-cpp-python, or a server's URL."),
+    ],
+    b: Annotated[str, typer.Argument(help="Same kinds as A. Default: this build.")] = sys.executable,
     model: _Model = None,
     threads: _Threads = None,
     isa: _Isa = None,
@@ -106,13 +110,13 @@ def ab(
     as_json: _Json = False,
     output: _Output = None,
 ) -> None:
-    """Two engines or builds in turns: how many times as long B takes, and whether they answer alike."""
+    """Compare two engines or builds, in turns: B's time over A's, and how often their answers agree."""
     pairs = _measure(a, b, model, threads, isa, workloads, users, rounds, _GREEDY_ANSWERS)
     _show(pairs, as_json, output)
 
 
 def gate(
-    old: Annotated[str, typer.Argument(help="The old build: a Python that has binhdan.")],
+    old: Annotated[str, typer.Argument(help="Old build: a Python interpreter that has binhdan.")],
     python: _Python = sys.executable,
     model: _Model = None,
     threads: _Threads = None,
@@ -123,7 +127,7 @@ def gate(
     as_json: _Json = False,
     output: _Output = None,
 ) -> None:
-    """As ab with two builds; fails when the best round of the new one is worse than the worst of the old."""
+    """Compare two builds; fail when the new one's best trial is slower than the old one's worst."""
     from binhdan.bench.suite.pairs import regressions
 
     pairs = _measure(old, python, model, threads, isa, workloads, users, rounds)

@@ -1,6 +1,6 @@
-"""`python -m binhdan.bench.suite.cold_start START MODEL OPTIONS`: a fresh process, from nothing to an answer.
+"""`python -m binhdan.bench.suite.cold_start START MODEL OPTIONS`: a new process answers one question.
 
-START is the parent's time.monotonic() just before: the clock is the same for all processes of a machine.
+START is the parent's time.monotonic() directly before the start: all processes share this clock.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds from the start of the process."""
+    """Seconds since the start of the process."""
 
     ready_s: float
-    first_token_s: float
+    ttft_s: float
     answer_s: float
     peak_rss_bytes: int
 
 
 def main(start: float, model: str, options: Mapping[str, Any]) -> Start:
-    # Imported here: that takes time too, and counts.
+    # Imported here: the import is part of the measured time.
     import binhdan
 
     with binhdan.load(model, **options) as loaded:
@@ -42,11 +42,12 @@ def main(start: float, model: str, options: Mapping[str, Any]) -> Start:
 
 
 def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
-    """`runs` processes, after one that does not count: it brings the file into the page cache.
+    """`runs` processes, after one uncounted process that reads the file into the page cache.
 
     Raises EngineError.
     """
-    from binhdan.bench.micro.engines import run_child
+    # Not at the top: the child process would import it too.
+    from binhdan.bench.common.child import run_child
 
     starts = []
     for _ in range(runs + 1):
@@ -59,14 +60,14 @@ def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
 def medians(starts: list[Start]) -> Start:
     return Start(
         ready_s=median(one.ready_s for one in starts),
-        first_token_s=median(one.first_token_s for one in starts),
+        ttft_s=median(one.ttft_s for one in starts),
         answer_s=median(one.answer_s for one in starts),
         peak_rss_bytes=max(one.peak_rss_bytes for one in starts),
     )
 
 
 def _peak_rss_bytes() -> int:
-    """Linux counts into getrusage's what the process that started this one held; VmHWM is our own."""
+    """VmHWM where it exists: Linux's getrusage also counts the memory of the parent process."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

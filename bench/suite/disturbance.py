@@ -1,7 +1,7 @@
-"""What else happened on the machine while it was measured: a disturbed run has to say so on its face.
+"""Disturbances of a run: stolen CPU time, other processes, throttling, frequency changes, swapping, noise.
 
-Read from Linux's /proc and /sys at the borders of rounds, never in between. Elsewhere, and where a file is
-missing, the figure is None: not known is not undisturbed.
+The monitor reads Linux's /proc and /sys between rounds, never during a trial. On other systems, and where a
+file is missing, a figure is None: unknown, which does not mean undisturbed.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from binhdan.bench.common.cgroup import cgroup_folders
 from binhdan.bench.common.files import number_in, text_of
 from binhdan.bench.suite.result import Disturbance, Finding
 
-# Above these a run is called disturbed: an A/A comparison has to come out within 3 %.
-MOST_STEAL = 0.01
-MOST_OTHERS = 0.03
-MOST_SLOWING = 0.05
-MOST_NOISE = 0.03
+# A run above one of these limits is disturbed. An A/A comparison must agree within 3 %.
+MAX_STEAL = 0.01
+MAX_OTHERS = 0.03
+MAX_SLOWDOWN = 0.05
+MAX_NOISE = 0.03
 
 _CPU = re.compile(r"^cpu(\d+)((?: \d+){8})", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Counters at one moment. Processor times are seconds, of the cores that this process may use."""
+    """Counters at one moment. CPU times are seconds of the cores that this process may use."""
 
     when: float
     total: float | None
-    busy: float | None  # with what this process took
+    busy: float | None  # includes the time of this process
     steal: float | None
-    own: float  # of this process, and of its children that have ended
+    own: float  # this process and its finished children
     mhz: float | None
     throttled: int | None
     quota_throttled: float | None
@@ -42,7 +42,7 @@ class Snapshot:
 
 
 def snapshot(root: Path = Path("/"), *, cores: Iterable[int] | None = None) -> Snapshot:
-    """Reads a dozen small files. `cores`: by their numbers; None: those of this process."""
+    """Reads about twelve small files. `cores`: core numbers; None: the cores that this process may use."""
     usable = frozenset(_usable() if cores is None else cores)
     times = _processor_times(text_of(root / "proc/stat"), usable)
     own = os.times()
@@ -60,43 +60,43 @@ def snapshot(root: Path = Path("/"), *, cores: Iterable[int] | None = None) -> S
 
 
 def frequency(root: Path = Path("/"), cores: Iterable[int] | None = None) -> float | None:
-    """Mean MHz of the cores now."""
+    """Current mean MHz of the cores."""
     usable = frozenset(_usable() if cores is None else cores)
     khz = [number_in(_cpu(root, core) / "cpufreq/scaling_cur_freq") for core in usable]
     known = [value / 1e3 for value in khz if value is not None]
-    if not known:  # virtual machines and old kernels
+    if not known:  # virtual machines and old kernels have no cpufreq
         found = re.findall(r"^cpu MHz\s*: ([\d.]+)", text_of(root / "proc/cpuinfo"), re.MULTILINE)
         known = [float(value) for number, value in enumerate(found) if number in usable]
     return sum(known) / len(known) if known else None
 
 
-class Watch:
-    """Looks at the machine at the borders of rounds; `cost` is the processor time that this took."""
+class Monitor:
+    """Takes snapshots of the machine between rounds. `cost`: CPU seconds that the snapshots took."""
 
     def __init__(self, take: Callable[[], Snapshot] = snapshot, *, root: Path = Path("/")) -> None:
         self._take = take
-        self._seen: list[Snapshot] = []
+        self._snapshots: list[Snapshot] = []
         self.cost = 0.0
         self._load_before = load_average(root)
-        self.look()
+        self.sample()
 
-    def look(self) -> None:
+    def sample(self) -> None:
         start = time.thread_time()
-        self._seen.append(self._take())
+        self._snapshots.append(self._take())
         self.cost += time.thread_time() - start
 
     def report(
         self, *, noise: float | None = None, others_count: bool = True, meter: str | None = None
     ) -> Disturbance:
-        """What happened since the first look. `others_count` False: the engine runs in other processes of
-        this machine, so that nobody can tell them from strangers. `meter`: why it could not be read on."""
-        first, last = self._seen[0], self._seen[-1]
+        """Disturbances since the first snapshot. `others_count` False: the engine runs in other processes,
+        so their CPU time is not counted as a disturbance. `meter`: why the meter failed."""
+        first, last = self._snapshots[0], self._snapshots[-1]
         total = _difference(first.total, last.total)
         steal = _share(_difference(first.steal, last.steal), total)
         others = None
         if others_count and (busy := _difference(first.busy, last.busy)) is not None:
             others = _share(max(busy - (last.own - first.own), 0.0), total)
-        mhz = [seen.mhz for seen in self._seen[1:] if seen.mhz is not None]
+        mhz = [one.mhz for one in self._snapshots[1:] if one.mhz is not None]
         third = max(len(mhz) // 3, 1)
         facts = Disturbance(
             steal_share=steal,
@@ -112,42 +112,42 @@ class Watch:
         )
         found = findings(facts)
         if meter is not None:
-            text = f"the meter failed, and there is no energy: {meter}"
+            text = f"the meter failed, so there are no energy figures: {meter}"
             found.append(Finding(kind="meter", amount=1.0, text=text))
         return facts.model_copy(update={"findings": tuple(found)})
 
 
 def findings(facts: Disturbance) -> list[Finding]:
-    """What of it makes figures doubtful."""
+    """The limits that `facts` exceeds."""
     found = []
-    if (steal := facts.steal_share or 0.0) > MOST_STEAL:
+    if (steal := facts.steal_share or 0.0) > MAX_STEAL:
         text = f"the host gave {steal:.1%} of the processor time to other virtual machines"
         found.append(Finding(kind="steal", amount=steal, text=text))
-    if (others := facts.others_share or 0.0) > MOST_OTHERS:
+    if (others := facts.others_share or 0.0) > MAX_OTHERS:
         text = f"other processes took {others:.1%} of the processor time"
         found.append(Finding(kind="others", amount=others, text=text))
     if events := facts.throttled_events:
-        text = f"the processor was throttled {events:,} times: too hot, or too little power"
+        text = f"the processor was throttled {events:,} times (too hot, or not enough power)"
         found.append(Finding(kind="throttling", amount=float(events), text=text))
     if facts.mhz_first and facts.mhz_last:
-        slowing = 1 - facts.mhz_last / facts.mhz_first
-        if slowing > MOST_SLOWING:
+        slowdown = 1 - facts.mhz_last / facts.mhz_first
+        if slowdown > MAX_SLOWDOWN:
             text = f"cores slowed down from {facts.mhz_first:,.0f} to {facts.mhz_last:,.0f} MHz"
-            found.append(Finding(kind="frequency", amount=slowing, text=text))
+            found.append(Finding(kind="frequency", amount=slowdown, text=text))
     if (quota := facts.quota_throttled_s or 0.0) > 0:
         text = f"the control group's quota stopped the process for {quota:.1f} s"
         found.append(Finding(kind="quota", amount=quota, text=text))
     if swapped := facts.swapped_pages:
         text = f"{swapped:,} pages were swapped"
         found.append(Finding(kind="swapping", amount=float(swapped), text=text))
-    if (noise := facts.noise or 0.0) > MOST_NOISE:
-        text = f"rounds differ: the interval of their mean is ± {noise:.1%}, more than {MOST_NOISE:.0%}"
+    if (noise := facts.noise or 0.0) > MAX_NOISE:
+        text = f"rounds differ: the interval of their mean is ± {noise:.1%}, more than {MAX_NOISE:.0%}"
         found.append(Finding(kind="noise", amount=noise, text=text))
     return found
 
 
 def load_average(root: Path = Path("/")) -> float | None:
-    """Of the last minute."""
+    """Load average of the last minute."""
     try:
         return float(text_of(root / "proc/loadavg").split()[0])
     except (IndexError, ValueError):
@@ -163,7 +163,8 @@ def _cpu(root: Path, core: int) -> Path:
 
 
 def _processor_times(stat: str, cores: frozenset[int]) -> tuple[float, float, float] | None:
-    """Total, busy and steal seconds; user, nice, system, idle, iowait, irq, softirq, steal by proc(5)."""
+    """Total, busy and steal seconds. Columns by proc(5): user, nice, system, idle, iowait, irq, softirq,
+    steal."""
     rows = [list(map(int, row.split())) for core, row in _CPU.findall(stat) if int(core) in cores]
     if not rows:
         return None
@@ -176,14 +177,14 @@ def _processor_times(stat: str, cores: frozenset[int]) -> tuple[float, float, fl
 
 
 def _throttled(root: Path, cores: frozenset[int]) -> int | None:
-    """Intel's counters; the Raspberry Pi tells by bits that something has happened since it started."""
+    """Intel's counters, or the number of bits that the Raspberry Pi's firmware has set since its start."""
     counts: list[int | None] = []
     for core in cores:
         folder = _cpu(root, core) / "thermal_throttle"
         counts += [number_in(folder / f"{what}_throttle_count") for what in ("core", "package")]
     bits = text_of(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip()
     if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", bits):
-        # Bits 0 to 3 are what happens now, 16 to 19 what has happened: either appears once it does.
+        # Bits 0 to 3: throttled now; bits 16 to 19: throttled since the start.
         counts.append((int(bits, 16) & 0xF000F).bit_count())
     known = [count for count in counts if count is not None]
     return sum(known) if known else None

@@ -1,4 +1,4 @@
-"""A file that lives beside the sources and grows by a line of JSON for each run: how speed went over time."""
+"""Speed from version to version: a JSON Lines file in the repository, one line per run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from binhdan.bench.common.files import read_whole
 from binhdan.bench.suite.result import Result, Tail
 from binhdan.runtime.errors import BadFormatError, FileReadError
 
-_MOST_BYTES = 64 << 20
-_MOST_LINE = 1 << 20
+_MAX_BYTES = 64 << 20
+_MAX_LINE_BYTES = 1 << 20
 
 
-class Figures(BaseModel):
-    """Of one cell."""
-
+class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    first_token_s: Tail
+
+class Figures(_Record):
+    """Figures of one case."""
+
+    ttft_s: Tail
     end_to_end_s: Tail
     tokens_per_s: float
 
 
-class Entry(BaseModel):
+class Entry(_Record):
     """One line."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: int
     started: datetime
@@ -44,22 +44,20 @@ class Entry(BaseModel):
     processor: str
     cores: int
     rounds: int
-    disturbed: tuple[str, ...]  # kinds of findings; none: undisturbed
-    cells: dict[str, Figures]
+    disturbed: tuple[str, ...]  # kinds of findings; empty: undisturbed
+    cases: dict[str, Figures]
 
     @property
     def series(self) -> tuple[str, int, str | None, str]:
-        """Only what agrees in this may be compared."""
+        """Only entries with an equal series may be compared."""
         return self.processor, self.cores, self.isa, self.model_sha256 or self.model
 
 
 def entry_of(result: Result) -> Entry:
-    cells = {
-        cell.key: Figures(
-            first_token_s=cell.first_token_s, end_to_end_s=cell.end_to_end_s, tokens_per_s=cell.tokens_per_s
-        )
-        for cell in result.cells
-        if cell.first_token_s is not None and cell.end_to_end_s is not None
+    cases = {
+        case.key: Figures(ttft_s=case.ttft_s, end_to_end_s=case.end_to_end_s, tokens_per_s=case.tokens_per_s)
+        for case in result.cases
+        if case.ttft_s is not None and case.end_to_end_s is not None
     }
     return Entry(
         schema_version=result.schema_version,
@@ -75,12 +73,12 @@ def entry_of(result: Result) -> Entry:
         cores=result.machine.cores,
         rounds=result.protocol.rounds,
         disturbed=tuple(finding.kind for finding in result.disturbance.findings),
-        cells=cells,
+        cases=cases,
     )
 
 
 def append(path: Path, entry: Entry) -> None:
-    """Raises FileReadError, and BadFormatError for a file that is none of ours: it is left as it is."""
+    """Raises FileReadError, and BadFormatError for a file that is not a history: it stays unchanged."""
     if path.exists():
         read(path)
     try:
@@ -91,10 +89,12 @@ def append(path: Path, entry: Entry) -> None:
 
 
 def read(path: Path) -> list[Entry]:
-    """In the order of the file. Raises FileReadError, and BadFormatError with the line."""
-    data = read_whole(path, _MOST_BYTES)
+    """In file order. Raises FileReadError, and BadFormatError with the line number."""
+    data = read_whole(path, _MAX_BYTES)
     if data and not data.endswith(b"\n"):
-        raise BadFormatError(f"{path}: the last line has no end: it was cut off while it was written")
+        raise BadFormatError(
+            f"{path}: expected a line break at the end: the last line was cut off; remove it or complete it"
+        )
     return [_entry(path, number, line) for number, line in enumerate(data.splitlines(), 1)]
 
 
@@ -104,12 +104,14 @@ def same_series(entries: Sequence[Entry], entry: Entry) -> list[Entry]:
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
-        if len(line) > _MOST_LINE:
-            raise BadFormatError(f"{path}, line {number}: more than {_MOST_LINE:,} bytes")
+        if len(line) > _MAX_LINE_BYTES:
+            raise BadFormatError(
+                f"{path}, line {number}: expected at most {_MAX_LINE_BYTES:,} bytes, got {len(line):,}"
+            )
         return Entry.model_validate(json.loads(line))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BadFormatError(f"{path}, line {number}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
-        raise BadFormatError(f"{path}, line {number}: no JSON") from error
+        raise BadFormatError(f"{path}, line {number}: expected a JSON object, got no JSON") from error

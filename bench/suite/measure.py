@@ -1,5 +1,7 @@
-"""The rounds: each visits every cell once, in another order each time, so that what disturbs the machine for
-a while disturbs no cell alone.
+"""Measures all cases on one engine, in rounds.
+
+Each round holds one trial of every case, in a new random order: a disturbance that lasts a minute affects
+many cases a little instead of one case much.
 """
 
 from __future__ import annotations
@@ -14,203 +16,205 @@ from statistics import median
 
 import binhdan
 from binhdan.bench.common import statistics
-from binhdan.bench.suite.cases import Settings, Spot, fitting, spots
-from binhdan.bench.suite.disturbance import Watch
-from binhdan.bench.suite.result import Arrival, Cell, LeftOut, Round
-from binhdan.bench.suite.summary import CostOf, cell_of, round_of
-from binhdan.bench.suite.targets import Sample, Target
-from binhdan.bench.suite.visitor import Visitor
+from binhdan.bench.suite.cases import Case, Settings, all_cases, fitting
+from binhdan.bench.suite.disturbance import Monitor
+from binhdan.bench.suite.engines import Engine, TimedAnswer
+from binhdan.bench.suite.result import Arrival, CaseResult, LeftOut, Trial
+from binhdan.bench.suite.summary import CostOf, case_result, trial_of
+from binhdan.bench.suite.trial import TrialRunner
 from binhdan.bench.suite.workloads import TextWorkload
 from binhdan.runtime.energy import Energy, EnergyWatch, MeterError
 
 Progress = Callable[[int, str], None]
+NO_PREFIX = "no case to measure: none of the workloads has a prefix; add prefix cold, or another workload"
 
 
 @dataclass(slots=True)
-class Rounds:
-    """What the rounds gave."""
+class Measured:
+    """Result of all rounds."""
 
-    cells: list[Cell] = field(default_factory=list)
+    cases: list[CaseResult] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     noise: float | None = None
-    cpu_seconds: float = 0.0  # of this process, in the rounds that count
-    measuring_seconds: float = 0.0  # of these, for measuring
-    meter_failure: str | None = None  # from then on nothing was metered
+    cpu_seconds: float = 0.0  # of this process, in the counted rounds
+    measuring_seconds: float = 0.0  # part of cpu_seconds that the measuring itself took
+    meter_failure: str | None = None  # later trials have no energy
 
 
 class Measurement:
-    """One target under the workloads. `watch` and `energy` look at the machine at the borders of visits."""
+    """One engine under the workloads. `monitor` and `energy` are read only between trials and rounds."""
 
     def __init__(
         self,
-        target: Target,
+        engine: Engine,
         workloads: Mapping[str, TextWorkload],
         settings: Settings,
         *,
-        watch: Watch | None = None,
+        monitor: Monitor | None = None,
         energy: EnergyWatch | None = None,
         cost_of: CostOf | None = None,
         progress: Callable[[int], Progress] = lambda total: lambda turn, name: None,
     ) -> None:
         self.settings = settings
-        self._visitor = Visitor(target, workloads, settings.seed)
-        self._watch, self._energy, self._cost_of, self._progress = watch, energy, cost_of, progress
-        self._rates: dict[Spot, float] = {}
-        self._reached: dict[Spot, float] = {}  # answers a second, while warming up
-        self._result = Rounds()
+        self._runner = TrialRunner(engine, workloads, settings.seed)
+        self._monitor, self._energy, self._cost_of, self._progress = monitor, energy, cost_of, progress
+        self._rates: dict[Case, float] = {}  # of open arrivals, requests per second
+        self._reached: dict[Case, float] = {}  # answers per second in the warm-up
+        self._measured = Measured()
 
-    async def run(self) -> Rounds:
-        """Raises BinhdanError when a workload gets no answer at all."""
+    async def run(self) -> Measured:
+        """Raises BinhdanError when a workload gets no answer."""
         begun = time.monotonic()
-        await self._visitor.prepare()
-        wanted = spots(self.settings, self._visitor.with_prefix())
-        if not wanted:
-            raise binhdan.InvalidArgumentError("nothing to measure: no workload of these has a known prefix")
-        chosen, left = await self._choose(wanted, begun)
-        rounds: dict[Spot, list[Round]] = {spot: [] for spot in chosen}
-        self._result.left_out += [_left_out(spot, "no time") for spot in left]
-        if self._watch:
-            self._watch.look()
+        await self._runner.prepare()
+        cases = all_cases(self.settings, self._runner.with_prefix())
+        if not cases:
+            raise binhdan.InvalidArgumentError(NO_PREFIX)
+        chosen, left = await self._choose(cases, begun)
+        trials: dict[Case, list[Trial]] = {case: [] for case in chosen}
+        self._measured.left_out += [_left_out(case, "no time") for case in left]
+        if self._monitor:
+            self._monitor.sample()
         gc.collect()
         gc.freeze()
         cpu = time.process_time()
         step = self._progress(self.settings.rounds * len(chosen))
-        for turn in range(self.settings.rounds):
-            for spot in random.Random(f"{self.settings.seed} {turn}").sample(chosen, len(chosen)):
-                step(turn, f"{spot.workload}, {spot.arrival.label}, {spot.prefix}")
-                samples, seconds, energy = await self._visit(spot, turn)
-                rounds[spot].append(round_of(samples, seconds, energy))
-            if self._watch:
-                self._watch.look()
-        self._result.cpu_seconds = time.process_time() - cpu
+        for round_ in range(self.settings.rounds):
+            for case in random.Random(f"{self.settings.seed} {round_}").sample(chosen, len(chosen)):
+                step(round_, case.label)
+                answers, seconds, energy = await self._trial(case, round_)
+                trials[case].append(trial_of(answers, seconds, energy))
+            if self._monitor:
+                self._monitor.sample()
+        self._measured.cpu_seconds = time.process_time() - cpu
         gc.unfreeze()
-        self._result.cells = [
-            cell_of(
-                spot.workload,
-                self._arrival(spot),
-                spot.prefix,
-                rounds[spot],
+        self._measured.cases = [
+            case_result(
+                case.workload,
+                self._arrival(case),
+                case.prefix,
+                trials[case],
                 self._cost_of,
                 self.settings.seed,
             )
-            for spot in chosen
+            for case in chosen
         ]
-        self._result.noise = noise(self._result.cells)
-        answered = sum(len(one.end_to_end_s) for cell in self._result.cells for one in cell.rounds)
-        self._result.measuring_seconds = answered * cost_of_a_sample() + (
-            self._watch.cost if self._watch else 0
+        self._measured.noise = noise(self._measured.cases)
+        answered = sum(len(trial.end_to_end_s) for case in self._measured.cases for trial in case.trials)
+        self._measured.measuring_seconds = answered * timing_cost() + (
+            self._monitor.cost if self._monitor else 0
         )
-        return self._result
+        return self._measured
 
-    # ---- choosing ------------------------------------------------------------------------------------------
+    # ---- choosing cases ------------------------------------------------------------------------------------
 
-    async def _choose(self, wanted: Sequence[Spot], begun: float) -> tuple[list[Spot], list[Spot]]:
-        """Warms up, and finds which cells there is time for."""
+    async def _choose(self, cases: Sequence[Case], begun: float) -> tuple[list[Case], list[Case]]:
+        """Warms up, estimates the time of each case and selects those that fit into the budget."""
         settings = self.settings
-        alone = {name: await self._alone(name) for name in self._visitor.asked}
-        costs = [spot.questions * alone[spot.workload] for spot in wanted]
-        for spot in wanted:
-            self._rates[spot] = settings.open_load / alone[spot.workload]
+        alone = {name: await self._single_answer_seconds(name) for name in self._runner.turns}
+        costs = [case.questions * alone[case.workload] for case in cases]
+        for case in cases:
+            self._rates[case] = settings.open_load / alone[case.workload]
 
-        def fit(costs: Sequence[float], more: int) -> tuple[list[Spot], list[Spot]]:
+        def fit(costs: Sequence[float], more_rounds: int) -> tuple[list[Case], list[Case]]:
             budget = settings.budget_seconds
             remaining = None if budget is None else budget - (time.monotonic() - begun)
-            return fitting(wanted, costs, settings.rounds + more, remaining)
+            return fitting(cases, costs, settings.rounds + more_rounds, remaining)
 
         chosen, left = fit(costs, settings.warm_up_rounds)
-        taken: dict[Spot, float] = {}
+        taken: dict[Case, float] = {}
         for _ in range(settings.warm_up_rounds):
-            taken |= await self._warm_up([spot for spot in chosen if spot.arrival.kind == "closed"])
-            self._set_rates(wanted)
-            taken |= await self._warm_up([spot for spot in chosen if spot.arrival.kind == "open"])
+            taken |= await self._warm_up([case for case in chosen if case.arrival.kind == "closed"])
+            self._set_rates(cases)
+            taken |= await self._warm_up([case for case in chosen if case.arrival.kind == "open"])
         if not taken or not left:
             return chosen, left
-        # Several users together are answered sooner than one after the other: more may fit than it seemed.
-        known = dict(zip(wanted, costs, strict=True))
-        many = [taken[spot] / known[spot] for spot in taken if spot.arrival != wanted[0].arrival]
-        scale = median(many) if many else 1.0
-        costs = [taken.get(spot, known[spot] * scale) for spot in wanted]
-        again, left = fit(costs, 0)
-        await self._warm_up([spot for spot in again if spot not in taken])
-        return again, left
+        # Batching answers several users faster than one after the other: more cases may fit than estimated.
+        estimated = dict(zip(cases, costs, strict=True))
+        batched = [taken[case] / estimated[case] for case in taken if case.arrival != cases[0].arrival]
+        scale = median(batched) if batched else 1.0
+        costs = [taken.get(case, estimated[case] * scale) for case in cases]
+        chosen, left = fit(costs, 0)
+        await self._warm_up([case for case in chosen if case not in taken])
+        return chosen, left
 
-    async def _alone(self, workload: str) -> float:
-        """Seconds of a cold answer to one user, after one that does not count."""
+    async def _single_answer_seconds(self, workload: str) -> float:
+        """Seconds of the second of two cold answers for one user."""
         seconds = 0.0
         for _ in range(2):
-            sample, seconds = await self._visitor.alone(workload)
-            if sample.error is not None:
-                raise binhdan.BinhdanError(f"workload {workload} gets no answer: {sample.error}")
+            answer, seconds = await self._runner.single_answer(workload)
+            if answer.error is not None:
+                raise binhdan.BinhdanError(f"workload {workload} gets no answer: {answer.error}")
         return max(seconds, 1e-4)
 
-    async def _warm_up(self, chosen: Sequence[Spot]) -> dict[Spot, float]:
+    async def _warm_up(self, cases: Sequence[Case]) -> dict[Case, float]:
+        """Runs one uncounted trial of each case. Returns their seconds."""
         taken = {}
-        for spot in chosen:
+        for case in cases:
             start = time.monotonic()
-            _, seconds, _ = await self._visit(spot, -1)
-            taken[spot] = time.monotonic() - start  # with making prefixes known
-            self._reached[spot] = spot.questions / seconds
+            _, seconds, _ = await self._trial(case, -1)
+            taken[case] = time.monotonic() - start  # includes putting prefixes into the cache
+            self._reached[case] = case.questions / seconds
         return taken
 
-    def _set_rates(self, wanted: Sequence[Spot]) -> None:
-        """Open arrivals come at a share of what the closed loop reached at its best."""
-        for spot in wanted:
+    def _set_rates(self, cases: Sequence[Case]) -> None:
+        """Sets open rates to a share of the highest rate that closed arrivals reached."""
+        for case in cases:
             reached = [
                 rate
                 for other, rate in self._reached.items()
-                if (other.workload, other.prefix) == (spot.workload, spot.prefix)
+                if (other.workload, other.prefix) == (case.workload, case.prefix)
                 and other.arrival.kind == "closed"
             ]
             if reached:
-                self._rates[spot] = self.settings.open_load * max(reached)
+                self._rates[case] = self.settings.open_load * max(reached)
 
-    # ---- visiting ------------------------------------------------------------------------------------------
+    # ---- trials --------------------------------------------------------------------------------------------
 
-    async def _visit(self, spot: Spot, turn: int) -> tuple[list[Sample], float, Energy | None]:
-        questions = await self._visitor.ready(spot)
+    async def _trial(self, case: Case, round_: int) -> tuple[list[TimedAnswer], float, Energy | None]:
+        questions = await self._runner.questions_of(case)
         self._lap()
-        samples, seconds = await self._visitor.visit(questions, self._arrival(spot), turn)
-        return samples, seconds, self._lap()
+        answers, seconds = await self._runner.run(questions, self._arrival(case), round_)
+        return answers, seconds, self._lap()
 
     def _lap(self) -> Energy | None:
-        """A meter that fails takes no more than the energy with it."""
+        """Energy since the last call. A meter that fails ends the energy figures, not the run."""
         try:
             return self._energy.lap() if self._energy else None
         except MeterError as error:
-            self._energy, self._result.meter_failure = None, str(error)
+            self._energy, self._measured.meter_failure = None, str(error)
             return None
 
-    def _arrival(self, spot: Spot) -> Arrival:
-        if spot.arrival.kind == "closed":
-            return spot.arrival
-        return spot.arrival.model_copy(update={"rate": self._rates[spot]})
+    def _arrival(self, case: Case) -> Arrival:
+        if case.arrival.kind == "closed":
+            return case.arrival
+        return case.arrival.model_copy(update={"rate": self._rates[case]})
 
 
-def noise(cells: Sequence[Cell]) -> float | None:
-    """Half-width of the interval of the geometric mean time of a round, as a share; None for one round."""
-    rounds = [overall(cell) for cell in cells]
-    known = [logs for logs in rounds if logs]
-    if not known or len(known[0]) < 2:
+def noise(cases: Sequence[CaseResult]) -> float | None:
+    """Half-width of the interval of a round's geometric mean time, as a share; None for one round."""
+    logs_of_cases = [logs for case in cases if (logs := log_times(case))]
+    if not logs_of_cases or len(logs_of_cases[0]) < 2:
         return None
-    estimate = statistics.mean([sum(logs) / len(logs) for logs in zip(*known, strict=True)])
+    rounds = zip(*logs_of_cases, strict=True)
+    estimate = statistics.mean([sum(logs) / len(logs) for logs in rounds])
     return (estimate.high - estimate.low) / 2
 
 
-def overall(cell: Cell) -> list[float]:
-    """For each round the logarithm of the median time of an answer; none when a round has no answer."""
-    if not all(one.end_to_end_s for one in cell.rounds):
+def log_times(case: CaseResult) -> list[float]:
+    """Logarithm of the median answer time of each trial; empty when a trial has no complete answer."""
+    if not all(trial.end_to_end_s for trial in case.trials):
         return []
-    return [math.log(max(median(one.end_to_end_s), 1e-9)) for one in cell.rounds]
+    return [math.log(max(median(trial.end_to_end_s), 1e-9)) for trial in case.trials]
 
 
-def cost_of_a_sample(repeats: int = 2000) -> float:
-    """Processor seconds that measuring one answer takes: three looks at the clock and one Sample."""
+def timing_cost(repeats: int = 2000) -> float:
+    """CPU seconds that timing one answer takes: three clock reads and one TimedAnswer."""
     start = time.thread_time()
     for _ in range(repeats):
         now = time.perf_counter(), time.perf_counter(), time.perf_counter()
-        Sample(due=now[0], first=now[1], ended=now[2], tokens=1)
+        TimedAnswer(due=now[0], first=now[1], ended=now[2], tokens=1)
     return (time.thread_time() - start) / repeats
 
 
-def _left_out(spot: Spot, reason: str) -> LeftOut:
-    return LeftOut(workload=spot.workload, arrival=spot.arrival, prefix=spot.prefix, reason=reason)
+def _left_out(case: Case, reason: str) -> LeftOut:
+    return LeftOut(workload=case.workload, arrival=case.arrival, prefix=case.prefix, reason=reason)

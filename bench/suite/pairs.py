@@ -1,10 +1,10 @@
-"""Two engines on one machine, in turns: `aa`, `ab` and `gate`.
+"""Two engines on one machine, in turns: the measurement behind `aa`, `ab` and `gate`.
 
-Both run at the same time as processes of their own, but only one works: A, B, then B, A, and so on. What
-disturbs the machine for longer than a visit disturbs both, and falls out of their ratio.
+Both engines run as processes at the same time, but only one computes: A, B, then B, A, and so on. A
+disturbance that lasts longer than one trial affects both, and cancels out in their ratio.
 
-An engine is a build of ours (a Python that has binhdan), `llama-cpp-python` as this Python has it, or the URL
-of a server with OpenAI's API. All are asked the same texts for answers of the same length.
+An engine is a build of binhdan (a Python interpreter that has it), `llama-cpp-python` of this interpreter, or
+the URL of a server with OpenAI's API. All get the same texts and produce answers of the same length.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from pydantic import BaseModel, ConfigDict
 import binhdan
 from binhdan.bench.common import statistics
 from binhdan.bench.common.statistics import Estimate
-from binhdan.bench.suite.cases import Settings, Spot, spots
-from binhdan.bench.suite.disturbance import Watch
-from binhdan.bench.suite.quality import Agreement, Answered, agreement
-from binhdan.bench.suite.result import Arrival, Finding, Round
+from binhdan.bench.suite.cases import Case, Settings, all_cases
+from binhdan.bench.suite.disturbance import Monitor
+from binhdan.bench.suite.engines import LLAMA_CPP_PYTHON
+from binhdan.bench.suite.measure import NO_PREFIX
+from binhdan.bench.suite.quality import Agreement, GreedyAnswer, agreement
+from binhdan.bench.suite.result import Arrival, Finding, Trial
 
-# An A/A comparison that is not so sure that both are equal says that the machine is disturbed.
-MOST_HALF_WIDTH = 0.03
+# An A/A comparison with a wider interval shows that the machine is disturbed.
+MAX_HALF_WIDTH = 0.03
 
-Metric = Literal["end_to_end_s", "first_token_s"]
-LLAMA_CPP_PYTHON = "llama-cpp-python"
-METRICS: dict[Metric, str] = {"end_to_end_s": "answer", "first_token_s": "first token"}
+Metric = Literal["end_to_end_s", "ttft_s"]
+METRICS: dict[Metric, str] = {"end_to_end_s": "answer", "ttft_s": "TTFT"}
 
 
 class _Record(BaseModel):
@@ -44,18 +45,18 @@ class _Record(BaseModel):
 
 
 class Side(_Record):
-    """Who was measured."""
+    """One of the two engines."""
 
-    source: str  # as it was named: a Python, llama-cpp-python or a URL
+    source: str  # as named by the user: a Python interpreter, llama-cpp-python or a URL
     engine: str
     engine_sha256: str | None = None
     commit: str | None = None
     model: str
-    model_sha256: str | None = None  # None: the server keeps it to itself
+    model_sha256: str | None = None  # None: unknown for servers
 
 
-class PairedCell(_Record):
-    """Seconds: the median of each round, of A and of B; round i of both was made at the same time."""
+class PairedCase(_Record):
+    """Median seconds of each trial of A and of B. Trial i of both ran directly after each other."""
 
     workload: str
     users: int
@@ -69,63 +70,63 @@ class PairedCell(_Record):
 
 
 class Pairs(_Record):
-    """What two engines gave. Ratios are times of B over times of A: above 1, B is slower."""
+    """Result of a comparison. Ratios are times of B over times of A: above 1, B is slower."""
 
     a: Side
     b: Side
     rounds: int
-    cells: tuple[PairedCell, ...]
-    findings: tuple[Finding, ...] = ()  # what disturbed the machine meanwhile
-    agreement: Agreement | None = None  # None: not asked for
+    cases: tuple[PairedCase, ...]
+    findings: tuple[Finding, ...] = ()  # disturbances during the comparison
+    agreement: Agreement | None = None  # None: not requested
 
     def ratio(self, metric: Metric = "end_to_end_s") -> Estimate:
-        """Over all cells, with its interval of 95 %."""
+        """Over all cases, with the 95 % interval."""
         return statistics.ratio(self._means("b", metric), self._means("a", metric), paired=True)
 
-    def of_cell(self, cell: PairedCell, metric: Metric = "end_to_end_s") -> Estimate:
-        return statistics.ratio(cell.b[metric], cell.a[metric], paired=True)
+    def ratio_of(self, case: PairedCase, metric: Metric = "end_to_end_s") -> Estimate:
+        return statistics.ratio(case.b[metric], case.a[metric], paired=True)
 
     def _means(self, side: Literal["a", "b"], metric: Metric) -> list[float]:
-        """For each round the geometric mean over the cells."""
-        columns = [getattr(cell, side)[metric] for cell in self.cells]
+        """For each round the geometric mean over the cases."""
+        columns = [getattr(case, side)[metric] for case in self.cases]
         rounds = zip(*columns, strict=True)
         return [math.exp(math.fsum(math.log(max(x, 1e-9)) for x in row) / len(row)) for row in rounds]
 
 
 def verdict(pairs: Pairs) -> list[Finding]:
-    """Of an A/A comparison: why the machine is disturbed; empty for a machine to measure on."""
+    """Reasons why an A/A comparison shows a disturbed machine; empty for a quiet machine."""
     ratio, found = pairs.ratio(), list(pairs.findings)
     if not ratio.contains(1.0):
         text = (
             f"the same build against itself: {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f}), not 1"
         )
         found.append(Finding(kind="noise", amount=abs(ratio.value - 1), text=text))
-    if (half := (ratio.high - ratio.low) / 2) > MOST_HALF_WIDTH:
-        text = f"the interval of A/A is ± {half:.1%}, more than {MOST_HALF_WIDTH:.0%}"
+    if (half := (ratio.high - ratio.low) / 2) > MAX_HALF_WIDTH:
+        text = f"the interval of A/A is ± {half:.1%}, more than {MAX_HALF_WIDTH:.0%}"
         found.append(Finding(kind="noise", amount=half, text=text))
     return found
 
 
 def regressions(pairs: Pairs) -> list[str]:
-    """Cells in which the best round of B is worse than the worst of A: no noise does that often."""
+    """Cases in which the best trial of B is slower than the worst of A. Noise rarely causes that."""
     return [
-        f"{cell.key}: {name} {min(cell.b[metric]) * 1e3:,.1f} ms at best, "
-        f"{max(cell.a[metric]) * 1e3:,.1f} ms at worst before"
-        for cell in pairs.cells
+        f"{case.key}: {name} {min(case.b[metric]) * 1e3:,.1f} ms at best, "
+        f"{max(case.a[metric]) * 1e3:,.1f} ms at worst before"
+        for case in pairs.cases
         for metric, name in METRICS.items()
-        if min(cell.b[metric]) > max(cell.a[metric])
+        if min(case.b[metric]) > max(case.a[metric])
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What both engines do."""
+    """The work of both engines."""
 
     model: str | None
     threads: int | None
     isa: str | None
     settings: Settings
-    answers: int = 0  # greedy ones of each kind, by which the engines' quality is compared
+    answers: int = 0  # greedy answers of each kind, to compare the engines' quality
 
 
 def measure(
@@ -134,72 +135,72 @@ def measure(
     job: Job,
     progress: Callable[[int], Callable[[int, str], None]] = lambda total: lambda turn, name: None,
 ) -> Pairs:
-    """Raises BinhdanError with the last word of an engine that fails."""
+    """Raises BinhdanError with the last error line of an engine that fails."""
     with ExitStack() as stack:
-        builds = [stack.enter_context(Build(source, job)) for source in (a, b)]
-        wanted = spots(job.settings, builds[0].with_prefix)
-        if not wanted:
-            raise binhdan.InvalidArgumentError("nothing to measure: no workload of these has a known prefix")
-        for build in builds:
+        engines = [stack.enter_context(EngineProcess(source, job)) for source in (a, b)]
+        cases = all_cases(job.settings, engines[0].with_prefix)
+        if not cases:
+            raise binhdan.InvalidArgumentError(NO_PREFIX)
+        for engine in engines:
             for _ in range(job.settings.warm_up_rounds):
-                for spot in wanted:
-                    build.visit(spot, -1)
-        seen: dict[Spot, list[list[Round]]] = {spot: [[], []] for spot in wanted}
-        step = progress(job.settings.rounds * len(wanted))
-        watch = Watch()
-        for turn in range(job.settings.rounds):
-            for place, spot in enumerate(wanted):
-                step(turn, f"{spot.workload}, {spot.arrival.label}, {spot.prefix}")
-                order = (0, 1) if (turn + place) % 2 == 0 else (1, 0)
+                for case in cases:
+                    engine.run_trial(case, -1)
+        trials: dict[Case, list[list[Trial]]] = {case: [[], []] for case in cases}
+        step = progress(job.settings.rounds * len(cases))
+        monitor = Monitor()
+        for round_ in range(job.settings.rounds):
+            for index, case in enumerate(cases):
+                step(round_, case.label)
+                order = (0, 1) if (round_ + index) % 2 == 0 else (1, 0)
                 for side in order:
-                    seen[spot][side].append(builds[side].visit(spot, turn))
-            watch.look()
-        cells = [
-            PairedCell(
-                workload=spot.workload,
-                users=spot.arrival.users or 1,
-                prefix=spot.prefix,
-                a=_medians(rounds[0]),
-                b=_medians(rounds[1]),
+                    trials[case][side].append(engines[side].run_trial(case, round_))
+            monitor.sample()
+        paired = [
+            PairedCase(
+                workload=case.workload,
+                users=case.arrival.users or 1,
+                prefix=case.prefix,
+                a=_medians(both[0]),
+                b=_medians(both[1]),
             )
-            for spot, rounds in seen.items()
+            for case, both in trials.items()
         ]
-        answers = [build.answers(job.answers) for build in builds] if job.answers else None
+        answers = [engine.answers(job.answers) for engine in engines] if job.answers else None
         return Pairs(
-            a=builds[0].side,
-            b=builds[1].side,
+            a=engines[0].side,
+            b=engines[1].side,
             rounds=job.settings.rounds,
-            cells=tuple(cells),
-            findings=watch.report(others_count=False).findings,
+            cases=tuple(paired),
+            findings=monitor.report(others_count=False).findings,
             agreement=agreement(*answers) if answers else None,
         )
 
 
-def _medians(rounds: Sequence[Round]) -> dict[Metric, tuple[float, ...]]:
-    return {metric: tuple(median(getattr(one, metric)) for one in rounds) for metric in METRICS}
+def _medians(trials: Sequence[Trial]) -> dict[Metric, tuple[float, ...]]:
+    return {metric: tuple(median(getattr(one, metric)) for one in trials) for metric in METRICS}
 
 
-class Build:
-    """A process that asks one engine. Raises BinhdanError."""
+class EngineProcess:
+    """A child process (pairs_child.py) that runs one engine. Raises BinhdanError."""
 
     def __init__(self, source: str, job: Job) -> None:
         self._source, self._job = source, job
 
-    def __enter__(self) -> Build:
+    def __enter__(self) -> EngineProcess:
         settings = self._job.settings
-        work = {
+        is_build = self._source != LLAMA_CPP_PYTHON and "://" not in self._source
+        job = {
             "model": self._job.model,
             "threads": self._job.threads,
             "isa": self._job.isa,
             "sequences": max(*settings.users, 8),
             "workloads": settings.workloads,
             "seed": settings.seed,
+            "peer": None if is_build else self._source,
         }
-        ours = self._source != LLAMA_CPP_PYTHON and "://" not in self._source
-        work["peer"] = None if ours else self._source
-        python = self._source if ours else sys.executable
-        command = [python, "-m", "binhdan.bench.suite.child_build", json.dumps(work)]
-        self._log = tempfile.TemporaryFile()  # a pipe that nobody reads would stop a process that says much
+        python = self._source if is_build else sys.executable
+        command = [python, "-m", "binhdan.bench.suite.pairs_child", json.dumps(job)]
+        self._log = tempfile.TemporaryFile()  # not a pipe: a full pipe would block the child
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
@@ -208,31 +209,36 @@ class Build:
             self._log.close()
             raise binhdan.BinhdanError(f"cannot start {self._source}: {error.strerror}") from error
         try:
-            who = self._read()
-            self.with_prefix: list[str] = who.pop("with_prefix")
-            self.side = Side(source=self._source, **who)
+            facts = self._read()
+            self.with_prefix: list[str] = facts.pop("with_prefix")
+            self.side = Side(source=self._source, **facts)
         except BaseException:
             self._end()
             raise
         return self
 
-    def visit(self, spot: Spot, turn: int) -> Round:
-        asked = {"workload": spot.workload, "users": spot.arrival.users, "prefix": spot.prefix, "turn": turn}
-        return Round.model_validate(self._ask(asked))
+    def run_trial(self, case: Case, round_: int) -> Trial:
+        request = {
+            "workload": case.workload,
+            "users": case.arrival.users,
+            "prefix": case.prefix,
+            "round": round_,
+        }
+        return Trial.model_validate(self._send(request))
 
-    def answers(self, each: int) -> list[Answered]:
-        """Greedy answers to the first `each` questions of the kinds that agreement() knows."""
-        return [Answered.model_validate(one) for one in self._ask({"answers": each})]
+    def answers(self, each: int) -> list[GreedyAnswer]:
+        """Greedy answers to the first `each` questions of both kinds that agreement() compares."""
+        return [GreedyAnswer.model_validate(one) for one in self._send({"answers": each})]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
 
-    def _ask(self, asked: dict[str, Any]) -> Any:
+    def _send(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended: what it said is read below
-            self._process.stdin.write(json.dumps(asked) + "\n")
+        with suppress(OSError):  # the child has ended: _read raises its error
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._read()
 
@@ -242,8 +248,8 @@ class Build:
         if not line:
             self._process.wait()
             self._log.seek(0)
-            words = self._log.read().decode("utf-8", "replace").strip().splitlines()
-            last = words[-1] if words else f"exit code {self._process.returncode}"
+            lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+            last = lines[-1] if lines else f"exit code {self._process.returncode}"
             raise binhdan.BinhdanError(f"{self._source}: {last}")
         return json.loads(line)
 

@@ -1,5 +1,5 @@
-"""Whether the answers are right: marks restored, a hash by which builds that answer alike are known, and how
-far two engines agree, so that none wins by answering worse.
+"""Correctness of answers: restored diacritics, a hash that equal answers share, and the agreement of two
+engines. A faster engine must not answer worse.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from binhdan.bench.suite.engines import Engine
 from binhdan.bench.suite.result import Quality
-from binhdan.bench.suite.targets import Target
 from binhdan.bench.suite.workloads import Turn
 from binhdan.runtime.client.model import Model
 
 _TOKENS = 64
 
 
-class Answered(BaseModel):
-    """A greedy answer; `expected`: the right one, where only one is right."""
+class GreedyAnswer(BaseModel):
+    """A greedy answer. `expected`: the correct answer, or None when several answers are correct."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,30 +27,30 @@ class Answered(BaseModel):
 
 
 class Agreement(BaseModel):
-    """Greedy answers of two engines to the same questions."""
+    """Greedy answers of engines A and B to the same questions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     answers: int
-    same: int  # of them
-    syllables: int  # of the answers of which only one is right
+    same: int  # equal answers
+    syllables: int  # in the expected answers
     right_a: int
     right_b: int
 
 
 async def answer_all(
-    target: Target, diacritics: Sequence[Turn], others: Sequence[Turn], each: int
-) -> list[Answered]:
-    """Of the first `each` turns of both. Raises BinhdanError."""
+    engine: Engine, diacritics: Sequence[Turn], others: Sequence[Turn], each: int
+) -> list[GreedyAnswer]:
+    """Answers to the first `each` turns of both lists. Raises BinhdanError."""
     known = [(turn, turn.answer) for turn in diacritics[:each]]
-    asked: list[tuple[Turn, str | None]] = [*known, *((turn, None) for turn in others[:each])]
+    turns: list[tuple[Turn, str | None]] = [*known, *((turn, None) for turn in others[:each])]
     return [
-        Answered(answer=(await target.answer(turn.messages, _TOKENS)).strip(), expected=expected)
-        for turn, expected in asked
+        GreedyAnswer(answer=(await engine.answer(turn.messages, _TOKENS)).strip(), expected=expected)
+        for turn, expected in turns
     ]
 
 
-def agreement(a: Sequence[Answered], b: Sequence[Answered]) -> Agreement:
+def agreement(a: Sequence[GreedyAnswer], b: Sequence[GreedyAnswer]) -> Agreement:
     counts = [
         (restored(one.expected, one.answer), restored(one.expected, other.answer))
         for one, other in zip(a, b, strict=True)
@@ -66,7 +66,7 @@ def agreement(a: Sequence[Answered], b: Sequence[Answered]) -> Agreement:
 
 
 def measure(model: Model, diacritics: Sequence[Turn], others: Sequence[Turn]) -> Quality:
-    """Greedy answers, one after the other, each to its end."""
+    """Greedy answers, one after the other, each up to its end token."""
     answers = [_answer(model, turn) for turn in diacritics]
     rest = [_answer(model, turn) for turn in others]
     counts = [restored(turn.answer, answer) for turn, answer in zip(diacritics, answers, strict=True)]
@@ -79,8 +79,8 @@ def measure(model: Model, diacritics: Sequence[Turn], others: Sequence[Turn]) ->
 
 
 def restored(expected: str, got: str) -> tuple[int, int]:
-    """Syllables of `expected` that stand in the same place of `got`, and how many there are. Case and the
-    full stop do not matter: bare sentences have neither."""
+    """(syllables of `expected` that `got` has at the same position, syllables of `expected`). Case and the
+    final full stop are ignored: the questions have neither."""
     right, answer = _syllables(expected), _syllables(got)
     return sum(a == b for a, b in zip(right, answer, strict=False)), len(right)
 

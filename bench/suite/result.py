@@ -1,7 +1,7 @@
-"""What a run of the suite leaves: one JSON object, of a schema that has a version.
+"""The result of one run of `binhdan bench run`: one JSON object with a schema version.
 
-Times are seconds, sizes bytes, energy joules, GB 10^9 bytes. None stands for what was not measured; nothing
-is guessed. A file of another version is refused, not half read.
+Times are seconds, sizes bytes, energy joules, GB 10^9 bytes. None means "not measured"; no value is estimated
+unless its field says so. `load_result` rejects files of every other schema version.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from binhdan.bench.common.files import read_whole, write_whole
+from binhdan.bench.common.machine import Machine
 from binhdan.runtime.errors import BadFormatError, UnsupportedError
 
-# 1: the first. Another number for every change after which an old reader would be wrong.
-SCHEMA_VERSION: Final = 1
+# Increased by every change that an older reader would misread.
+# 2: cases and trials; machine and probe are separate; TTFT and TPOT.
+SCHEMA_VERSION: Final = 2
 
-_MOST_BYTES = 256 << 20
+_MAX_BYTES = 256 << 20
 
 Prefix = Literal["cold", "warm"]
 _Count = Annotated[int, Field(ge=0)]
@@ -34,47 +36,43 @@ class _Record(BaseModel):
 
 
 class Bandwidth(_Record):
-    """Reading memory, with so many threads at once."""
+    """Speed of reading memory with `threads` threads at once."""
 
     threads: _Count
     gb_per_s: _Amount
 
 
-class Machine(_Record):
-    """What the machine says of itself, and how fast our own probe found it."""
+class Probe(_Record):
+    """State and limits of the machine, read or measured when the run starts (machine_probe.py)."""
 
-    processor: str
     architecture: str
-    system: str  # kernel and its release
     libc: str
     python: str
-    cores: _Count  # that the process may use
-    processors: _Count  # of the whole machine
+    processors: _Count  # of the whole machine; Machine.cores are those that this process may use
     cgroup_cores: float | None  # quota
     cgroup_memory_bytes: int | None
     memory_bytes: int | None
-    available_bytes: int | None  # when the run began
-    governor: str | None  # of the frequency; several with commas
-    mhz: float | None  # mean of the cores while the probe computed
-    most_mhz: float | None
+    available_bytes: int | None
+    governor: str | None  # of the CPU frequency; several are separated by commas
+    mhz: float | None  # mean of the cores directly after the probe's computations
+    max_mhz: float | None
     virtual: bool | None
-    kernels: tuple[str, ...]  # binhdan's tables that run here, best last
     bandwidth: tuple[Bandwidth, ...]
-    peaks: dict[str, float]  # format of the factors -> GOPS with all threads, of the table that computed
+    peaks: dict[str, float]  # number format -> GOPS of all threads, of the kernel table that the run uses
 
 
 # ---- what was run --------------------------------------------------------------------------------------
 
 
 class Pins(_Record):
-    """Everything that would have to be the same for the same figures."""
+    """Versions, files and options. The same values are needed to repeat the figures."""
 
-    engine: str  # "binhdan 0.1.0", or what a server says
+    engine: str  # "binhdan 0.1.0", or the name that a server reports
     engine_sha256: str | None  # of the shared library
     compiler: str | None
-    commit: str | None  # of the sources, "+" behind it: with changes
+    commit: str | None  # of the sources; a "+" at the end: with uncommitted changes
     isa: str | None
-    options: dict[str, Any]  # how the model was loaded
+    options: dict[str, Any]  # load options of the model
     url: str | None  # of a server
     model: str
     model_sha256: str | None
@@ -85,16 +83,16 @@ class Pins(_Record):
 
 
 class Protocol(_Record):
-    """How it was measured."""
+    """How the run measured."""
 
-    rounds: _Count  # each visits every cell once, in another order
-    warm_up_rounds: _Count  # that do not count
+    rounds: _Count  # each holds one trial of every case, in a new random order
+    warm_up_rounds: _Count  # not counted
     seed: int
     threads: int | None
     started: datetime
     seconds: _Amount  # the whole run
     budget_seconds: float | None
-    measuring_share: float | None  # of the processor time, spent on measuring
+    measuring_share: float | None  # share of the process's CPU time that the measuring itself took
     command: str
 
 
@@ -102,8 +100,8 @@ class Protocol(_Record):
 
 
 class Arrival(_Record):
-    """closed: each of `users` asks again when it has its answer. open: requests come at random times
-    (Poisson), `rate` a second, whatever the answers do."""
+    """When requests are sent. closed: each of `users` sends its next request when its answer is complete.
+    open: requests are sent at the times of a Poisson process with `rate` per second."""
 
     kind: Literal["closed", "open"]
     users: int | None = None
@@ -117,7 +115,7 @@ class Arrival(_Record):
 
 
 class Tail(_Record):
-    """Percentiles of all answers; low and high are the interval of the median."""
+    """Percentiles of all answers; `low` and `high` are the 95 % interval of the median."""
 
     p50: _Amount
     p95: _Amount
@@ -126,49 +124,49 @@ class Tail(_Record):
     high: _Amount
 
 
-class Spent(_Record):
-    """What something takes of the machine: processor time with all threads, energy, money."""
+class ResourceUse(_Record):
+    """Resources that one token, 1,000 characters or one answer uses."""
 
-    seconds: _Amount
+    seconds: _Amount  # of the machine with all threads
     joules: float | None  # gross
     joules_above_idle: float | None
     vnd: float | None
     usd: float | None
 
 
-class Round(_Record):
-    """One visit to a cell. The three lists have an entry for each answer that came whole."""
+class Trial(_Record):
+    """One measurement of a case. The three lists have one entry for each complete answer."""
 
     seconds: _Amount  # from the first request to the last byte
-    first_token_s: tuple[float, ...]
-    per_token_s: tuple[float, ...]  # mean of each answer after its first token
+    ttft_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]  # mean of each answer after its first token
     end_to_end_s: tuple[float, ...]
     failures: _Count
     prompt_tokens: _Count
     cached_tokens: _Count
     answer_tokens: _Count
-    characters: _Count  # of the text that these tokens stand for
+    characters: _Count  # of the reference texts that the answer tokens correspond to
     joules: float | None
     joules_above_idle: float | None
 
 
-class Cell(_Record):
-    """One workload, asked in one way."""
+class CaseResult(_Record):
+    """One case (workload, arrival, prefix) over all its trials."""
 
     workload: str
     arrival: Arrival
     prefix: Prefix
-    rounds: tuple[Round, ...]
-    first_token_s: Tail | None  # None: no answer came whole
-    per_token_s: Tail | None
+    trials: tuple[Trial, ...]
+    ttft_s: Tail | None  # None: no answer was complete
+    tpot_s: Tail | None
     end_to_end_s: Tail | None
     tokens_per_s: _Amount  # of all answers together
     answers_per_min: _Amount
     failures: _Count
-    # None for open arrivals, which leave the machine idle in between.
-    per_token: Spent | None
-    per_1000_characters: Spent | None
-    per_answer: Spent | None
+    # None for open arrivals: the machine is idle between requests.
+    per_token: ResourceUse | None
+    per_1000_characters: ResourceUse | None
+    per_answer: ResourceUse | None
 
     @property
     def key(self) -> str:
@@ -176,16 +174,20 @@ class Cell(_Record):
 
 
 class LeftOut(_Record):
-    """A cell that was not measured, and why."""
+    """A case that was not measured, and the reason."""
 
     workload: str
     arrival: Arrival
     prefix: Prefix
     reason: str
 
+    @property
+    def key(self) -> str:
+        return f"{self.workload}, {self.arrival.label}, {self.prefix}"
 
-class Work(_Record):
-    """A forward pass, for the roofline."""
+
+class ForwardPass(_Record):
+    """One forward pass, for the roofline."""
 
     name: str
     seconds: _Amount
@@ -193,27 +195,27 @@ class Work(_Record):
     giga_operations: _Amount  # multiplications and additions
 
 
-class ContextPoint(_Record):
-    """Speeds after so many tokens, in tokens per second."""
+class DepthPoint(_Record):
+    """Speeds in tokens per second after `depth` tokens."""
 
     depth: _Count
     prompt_tokens_per_s: _Amount
     decode_tokens_per_s: _Amount
-    decode_limit: _Amount  # at the bandwidth of the memory
+    decode_limit: _Amount  # at the memory bandwidth
 
 
 class ColdStart(_Record):
-    """A fresh process, from its start; medians, the model file in the page cache."""
+    """Seconds since the start of a new process: medians, with the model file in the page cache."""
 
     runs: _Count
     ready_s: _Amount  # the model is loaded
-    first_token_s: _Amount
+    ttft_s: _Amount
     answer_s: _Amount
     peak_rss_bytes: _Count  # after one short answer
 
 
 class PhaseEnergy(_Record):
-    """Of one phase alone."""
+    """Energy of prefill or of decode alone."""
 
     tokens: _Count
     seconds: _Amount
@@ -226,16 +228,16 @@ class PhaseEnergy(_Record):
 
 
 class Energy(_Record):
-    """Who measured, and the phases apart."""
+    """The meter, the idle power and the energy of both phases."""
 
     source: str
-    sampling_hz: _Amount  # 0: not known
-    measured: bool  # False: declared
-    whole: bool  # all that the machine takes, not the processor's part alone
+    sampling_hz: _Amount  # 0: unknown
+    measured: bool  # False: declared by the user
+    whole: bool  # True: the whole machine; False: the processor's part
     idle_watts: float | None
-    idle_least: float | None
-    idle_most: float | None
-    prompt: PhaseEnergy | None
+    idle_min_watts: float | None
+    idle_max_watts: float | None
+    prefill: PhaseEnergy | None
     decode: PhaseEnergy | None
 
 
@@ -256,7 +258,7 @@ class Sensitivity(_Record):
 
 
 class Cost(_Record):
-    """What the đồng in the cells stand on. Parts and sensitivity are of 1,000 answers of `cell`."""
+    """Assumptions behind the costs of all cases. `sensitivity` is of 1,000 answers of `case`."""
 
     board: str
     tariff: str
@@ -264,28 +266,28 @@ class Cost(_Record):
     basis: str
     assumptions: tuple[Assumption, ...]
     usd_vnd: float
-    cell: str
-    parts: dict[str, dict[str, float]]  # cell -> part -> đồng for 1,000 answers
+    case: str
+    parts: dict[str, dict[str, float]]  # case -> part -> đồng for 1,000 answers
     sensitivity: tuple[Sensitivity, ...]
 
 
 class Quality(_Record):
-    """Whether speed was bought with worse answers."""
+    """Correctness of greedy answers. A faster build must not answer worse."""
 
     syllables: _Count  # of the diacritics workload
-    right: _Count  # of them restored exactly
-    answers_sha256: str  # of greedy answers: the same for builds that answer alike
+    right: _Count  # syllables restored exactly
+    answers_sha256: str  # equal for builds with equal answers
 
     @property
     def share(self) -> float:
         return self.right / self.syllables if self.syllables else 0.0
 
 
-# ---- what disturbed it ---------------------------------------------------------------------------------
+# ---- disturbances --------------------------------------------------------------------------------------
 
 
 class Finding(_Record):
-    """One thing that makes the figures doubtful."""
+    """One reason to doubt the figures."""
 
     kind: Literal["steal", "others", "throttling", "frequency", "quota", "swapping", "noise", "meter"]
     amount: float
@@ -293,13 +295,13 @@ class Finding(_Record):
 
 
 class Disturbance(_Record):
-    """Shares of the processor time of the usable cores over the whole run; None: the system does not tell."""
+    """Shares are of the CPU time of the usable cores during the run. None: the system does not report it."""
 
     steal_share: float | None
     others_share: float | None
     throttled_events: int | None
     quota_throttled_s: float | None
-    mhz_first: float | None  # mean over the first and the last third
+    mhz_first: float | None  # mean over the first and the last third of the run
     mhz_last: float | None
     swapped_pages: int | None
     load_before: float | None
@@ -314,24 +316,25 @@ class Disturbance(_Record):
 class Result(_Record):
     """One run."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: str  # how tables call it
+    schema_version: Literal[2] = SCHEMA_VERSION
+    name: str  # shown in tables
     machine: Machine
+    probe: Probe
     pins: Pins
     protocol: Protocol
     disturbance: Disturbance
-    cells: tuple[Cell, ...]
+    cases: tuple[CaseResult, ...]
     left_out: tuple[LeftOut, ...]
-    work: tuple[Work, ...]
-    context: tuple[ContextPoint, ...]
+    forward_passes: tuple[ForwardPass, ...]
+    speed_by_depth: tuple[DepthPoint, ...]
     cold_start: ColdStart | None
-    peak_rss_bytes: int | None  # of the process that ran all of it
-    energy: Energy | None  # None: no meter, and no watts declared
+    peak_rss_bytes: int | None  # of the process that ran the suite
+    energy: Energy | None  # None: no meter was found and no watts were declared
     cost: Cost | None
     quality: Quality | None
 
-    def cell(self, key: str) -> Cell | None:
-        return next((cell for cell in self.cells if cell.key == key), None)
+    def case(self, key: str) -> CaseResult | None:
+        return next((case for case in self.cases if case.key == key), None)
 
 
 def save_result(result: Result, path: Path) -> None:
@@ -340,19 +343,21 @@ def save_result(result: Result, path: Path) -> None:
 
 
 def load_result(path: str | Path) -> Result:
-    """Raises FileReadError, BadFormatError for what is no result, UnsupportedError for another version."""
+    """Raises FileReadError, BadFormatError for other contents, UnsupportedError for another version."""
     path = Path(path)
-    data = read_whole(path, _MOST_BYTES)
+    data = read_whole(path, _MAX_BYTES)
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadFormatError(f"{path}: no JSON") from error
+        raise BadFormatError(f"{path}: expected a JSON object of 'binhdan bench run', got no JSON") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
-        raise BadFormatError(f"{path}: expected what binhdan bench writes, found no schema_version")
+        raise BadFormatError(
+            f"{path}: expected a JSON object of 'binhdan bench run', got JSON with no schema_version"
+        )
     if (version := fields["schema_version"]) != SCHEMA_VERSION:
         raise UnsupportedError(
             f"{path}: schema_version is {version!r:.40}; this binhdan reads {SCHEMA_VERSION}: "
-            "measure again, or use the binhdan that wrote it"
+            "measure again, or use the binhdan that wrote the file"
         )
     try:
         return Result.model_validate_json(data)

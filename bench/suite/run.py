@@ -1,4 +1,4 @@
-"""One run of the suite, from probing the machine to the finished result."""
+"""One run of the suite: from the probe of the machine to the finished result."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from typing import Any
 
 import binhdan
 from binhdan import _native
-from binhdan.bench.common.machine import peak_rss_bytes
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.loop import run as run_loop
-from binhdan.bench.load.texts import count_tokens
-from binhdan.bench.micro.engines import EngineError
-from binhdan.bench.suite import cold_start, passes, phases, quality, result
+from binhdan.bench.common.child import EngineError
+from binhdan.bench.common.machine import peak_rss_bytes, this_machine
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.suite import cold_start, forward_passes, phase_energy, quality, result
 from binhdan.bench.suite.cases import Settings
-from binhdan.bench.suite.disturbance import Watch
-from binhdan.bench.suite.measure import Measurement, Progress, Rounds
-from binhdan.bench.suite.probe import commit_of, probe, sha256_of
+from binhdan.bench.suite.disturbance import Monitor
+from binhdan.bench.suite.engines import Engine, InProcess, Question, Server
+from binhdan.bench.suite.machine_probe import commit_of, probe, sha256_of
+from binhdan.bench.suite.measure import Measured, Measurement, Progress
 from binhdan.bench.suite.summary import CostOf
-from binhdan.bench.suite.targets import InProcess, Question, Server, Target
-from binhdan.bench.suite.workloads import TextWorkload, load_workload
+from binhdan.bench.suite.workloads import TextWorkload, load_workload, load_workloads
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.cost.cost_model import CostModel
 from binhdan.runtime.cost.figures import load_tariff, tariff_names
@@ -43,14 +42,14 @@ from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
 
 _IDLE_SECONDS = 5.0
-_PASSES_SECONDS = 15.0
+_FORWARD_PASSES_SECONDS = 15.0
 _COLD_STARTS, _COLD_START_SECONDS = 10, 20.0
 _LONG_ANSWER = 192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What to run. `model` None: the embedded one. `watts`: declared, instead of a meter."""
+class RunOptions:
+    """Options of a run. `model` None: the embedded model. `watts`: declared power instead of a meter."""
 
     settings: Settings = field(default_factory=Settings)
     model: str | None = None
@@ -65,116 +64,117 @@ class Order:
 
 
 def run(
-    order: Order, progress: Callable[[int], Progress] = lambda total: lambda turn, name: None
+    options: RunOptions, progress: Callable[[int], Progress] = lambda total: lambda turn, name: None
 ) -> result.Result:
     """Raises BinhdanError."""
-    return run_loop(_run(order, progress))
+    return run_loop(_run(options, progress))
 
 
-async def _run(order: Order, progress: Callable[[int], Progress]) -> result.Result:
+async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> result.Result:
     started, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
-    settings, workloads = with_workloads(order.settings)
-    meter = DeclaredWatts(order.watts) if order.watts else find_meters().best
+    workloads = load_workloads(options.settings.workloads)
+    settings = replace(options.settings, workloads=tuple(workloads))
+    meter = DeclaredWatts(options.watts) if options.watts else find_meters().best
     idle = _idle(meter)
-    # What a meter sees of the machine is the meter's to say; declared watts count for the cost too.
-    model = order.cost and replace(
-        order.cost, whole_meter=meter.whole if meter else True, watts=order.watts or order.cost.watts
+    # The meter defines whether its joules are the whole machine's. Declared watts enter the cost too.
+    cost_model = options.cost and replace(
+        options.cost, whole_meter=meter.whole if meter else True, watts=options.watts or options.cost.watts
     )
-    threads = library().usable_cores() if order.threads is None else order.threads
+    threads = library().usable_cores() if options.threads is None else options.threads
     async with contextlib.AsyncExitStack() as stack:
         if meter is not None:
             stack.callback(meter.close)
-        subject = await stack.enter_async_context(_server(order) if order.url else _engine(order, threads))
+        subject = await stack.enter_async_context(
+            _open_server(options) if options.url else _open_model(options, threads)
+        )
         isa = subject.pins["isa"] or _native.isas()[-1]
-        machine = probe(isa, threads)
-        watch = Watch()
+        probed = probe(isa, threads)
+        monitor = Monitor()
         measured = await Measurement(
-            subject.target,
+            subject.engine,
             workloads,
             settings,
-            watch=watch,
+            monitor=monitor,
             energy=EnergyWatch(meter, idle) if meter else None,
-            cost_of=_cost_of(model, meter),
+            cost_of=_cost_of(cost_model, meter),
             progress=progress,
         ).run()
         failure, energy = measured.meter_failure, None
         if meter is not None and failure is None:
             try:
-                energy = await _phases(subject.target, meter, idle, workloads)
+                energy = await _phase_energy(subject.engine, meter, idle, workloads)
             except MeterError as error:
                 failure = str(error)
-        disturbance = watch.report(noise=measured.noise, others_count=order.url is None, meter=failure)
+        disturbance = monitor.report(noise=measured.noise, others_count=options.url is None, meter=failure)
         right = _quality(subject.model) if subject.model else None
         peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF)) if subject.model else None
-    starts, work, context = None, list[result.Work](), list[result.ContextPoint]()
-    if order.url is None:
-        path, best = find_model(order.model), max(one.gb_per_s for one in machine.bandwidth)
-        work, context = passes.measure(
-            path, threads=threads, isa=order.isa, gb_per_s=best, seconds=_PASSES_SECONDS
+    starts, passes, by_depth = None, list[result.ForwardPass](), list[result.DepthPoint]()
+    if options.url is None:
+        path, bandwidth = find_model(options.model), max(one.gb_per_s for one in probed.bandwidth)
+        passes, by_depth = forward_passes.measure(
+            path,
+            threads=threads,
+            isa=options.isa,
+            gb_per_s=bandwidth,
+            seconds=_FORWARD_PASSES_SECONDS,
         )
-        starts = _cold_starts(path, subject.pins["options"]) if order.cold_starts else None
+        starts = _cold_starts(path, subject.pins["options"]) if options.cold_starts else None
+    # A command line with an API key is not recorded.
+    command = " ".join(["binhdan", *sys.argv[1:]]) if options.api_key is None else "binhdan bench run"
     return result.Result(
-        name=order.name or _name(subject.pins),
-        machine=machine,
+        name=options.name or _name(subject.pins),
+        machine=this_machine(),
+        probe=probed,
         pins=result.Pins(workloads={name: one.sha256 for name, one in workloads.items()}, **subject.pins),
         protocol=result.Protocol(
             rounds=settings.rounds,
             warm_up_rounds=settings.warm_up_rounds,
             seed=settings.seed,
-            threads=threads if order.url is None else None,
+            threads=threads if options.url is None else None,
             started=started,
             seconds=time.monotonic() - begun,
             budget_seconds=settings.budget_seconds,
-            measuring_share=_share(measured) if order.url is None else None,
-            command=" ".join(["binhdan", *sys.argv[1:]]) if order.api_key is None else "binhdan bench run",
+            measuring_share=_measuring_share(measured) if options.url is None else None,
+            command=command,
         ),
         disturbance=disturbance,
-        cells=tuple(measured.cells),
+        cases=tuple(measured.cases),
         left_out=tuple(measured.left_out),
-        work=tuple(work),
-        context=tuple(context),
+        forward_passes=tuple(passes),
+        speed_by_depth=tuple(by_depth),
         cold_start=starts,
         peak_rss_bytes=peak,
         energy=energy,
-        cost=cost_facts(model, measured.cells, measured=_is_measured(meter)) if model else None,
+        cost=cost_facts(cost_model, measured.cases, measured=_is_measured(meter)) if cost_model else None,
         quality=right,
     )
 
 
-def with_workloads(settings: Settings) -> tuple[Settings, dict[str, TextWorkload]]:
-    """The files that `settings` names, and settings that name them by their stems. Raises BinhdanError."""
-    loaded = [load_workload(name) for name in dict.fromkeys(settings.workloads)]
-    workloads = {workload.name: workload for workload in loaded}
-    if len(workloads) < len(loaded):
-        raise binhdan.InvalidArgumentError("two workloads have the same name")
-    return replace(settings, workloads=tuple(workloads)), workloads
-
-
-# ---- who is asked --------------------------------------------------------------------------------------
+# ---- the engine under test -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An open target. `model`: of our engine."""
+    """The engine under test. `model`: None for a server."""
 
-    target: Target
+    engine: Engine
     model: Model | None
     pins: Mapping[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def _engine(order: Order, threads: int) -> AsyncIterator[Subject]:
-    path, core = find_model(order.model), library()
-    together = max((*order.settings.users, 8))
-    options = LoadOptions(threads=threads, isa=order.isa, max_sequences=together)
-    with Model(path, options) as model:
+async def _open_model(options: RunOptions, threads: int) -> AsyncIterator[Subject]:
+    path, core = find_model(options.model), library()
+    sequences = max((*options.settings.users, 8))
+    load_options = LoadOptions(threads=threads, isa=options.isa, max_sequences=sequences)
+    with Model(path, load_options) as model:
         pins = {
             "engine": f"binhdan {core.version()}",
             "engine_sha256": sha256_of(core.path),
             "compiler": _native.compiler,
-            "commit": commit_of(Path(__file__).parents[1]),
+            "commit": commit_of(),
             "isa": model.info.isa,
-            "options": {key: value for key, value in asdict(options).items() if value is not None},
+            "options": {key: value for key, value in asdict(load_options).items() if value is not None},
             "url": None,
             "model": path.name,
             "model_sha256": sha256_of(path),
@@ -186,44 +186,37 @@ async def _engine(order: Order, threads: int) -> AsyncIterator[Subject]:
 
 
 @contextlib.asynccontextmanager
-async def _server(order: Order) -> AsyncIterator[Subject]:
-    assert order.url is not None
-    async with ChatClient(order.url, api_key=order.api_key) as client:
-        server = await open_server(client, order.model)
+async def _open_server(options: RunOptions) -> AsyncIterator[Subject]:
+    assert options.url is not None
+    async with ChatClient(options.url, api_key=options.api_key) as client:
+        server = await Server.connect(client, options.model)
         pins = dict.fromkeys(result.Pins.model_fields.keys() - {"workloads"}) | {
             "engine": "OpenAI's API",
             "options": {},
-            "url": order.url,
+            "url": options.url,
             "model": server.model,
         }
         yield Subject(server, None, pins)
 
 
-async def open_server(client: ChatClient, model: str | None) -> Server:
-    """`model` None: the server's only or first one. Raises BinhdanError."""
-    name = model or await client.model()
-    text = "\n".join(turn.answer for turn in load_workload("short").turns)
-    return Server(client, name, await count_tokens(client, name, text) / len(text))
-
-
-# ---- parts of it ---------------------------------------------------------------------------------------
+# ---- parts of a run ------------------------------------------------------------------------------------
 
 
 def _idle(meter: Meter | None) -> Idle | None:
-    """Declared watts have no idle of their own."""
+    """Idle power of the machine. Declared watts do not include it."""
     return measure_idle(meter, _IDLE_SECONDS) if meter is not None and meter.measured else None
 
 
-async def _phases(
-    target: Target, meter: Meter, idle: Idle | None, workloads: Mapping[str, TextWorkload]
+async def _phase_energy(
+    engine: Engine, meter: Meter, idle: Idle | None, workloads: Mapping[str, TextWorkload]
 ) -> result.Energy:
     """Raises MeterError."""
     turns = [turn for workload in workloads.values() for turn in workload.turns]
     longest = max(turns, key=lambda turn: sum(len(str(one["content"])) for one in turn.messages))
     shortest = min(turns, key=lambda turn: sum(len(str(one["content"])) for one in turn.messages))
     number = iter(range(90_000_000, 100_000_000))
-    return await phases.measure(
-        target,
+    return await phase_energy.measure(
+        engine,
         meter,
         idle,
         lambda: Question(longest.cold(next(number)), 1, 0),
@@ -243,12 +236,12 @@ def _cold_starts(path: Path, options: Mapping[str, Any]) -> result.ColdStart:
         more = min(_COLD_STARTS, int(_COLD_START_SECONDS / each)) - 1
         starts += cold_start.measure(path, options, more) if more > 0 else []
     except EngineError as error:
-        raise binhdan.BinhdanError(f"a fresh process failed: {error}") from error
+        raise binhdan.BinhdanError(f"a new process of binhdan failed: {error}") from error
     return result.ColdStart(runs=len(starts), **asdict(cold_start.medians(starts)))
 
 
 def _cost_of(model: CostModel | None, meter: Meter | None) -> CostOf | None:
-    """Declared joules are no measured ones: the model counts with the watts itself."""
+    """With declared watts, the cost model computes the energy itself: the joules are not measured."""
     if model is None:
         return None
     measured = _is_measured(meter)
@@ -260,12 +253,13 @@ def _cost_of(model: CostModel | None, meter: Meter | None) -> CostOf | None:
     return cost_of
 
 
-def cost_facts(model: CostModel, cells: list[result.Cell], *, measured: bool) -> result.Cost | None:
-    """What the đồng of the cells stand on; None when no cell has any. `measured`: their joules are."""
+def cost_facts(model: CostModel, cases: list[result.CaseResult], *, measured: bool) -> result.Cost | None:
+    """Assumptions behind the costs of the cases; None when no case has a cost. `measured`: a meter measured
+    their joules."""
     priced = [
-        (cell.key, one.seconds, one.joules if measured else None)
-        for cell in cells
-        if (one := cell.per_answer) is not None
+        (case.key, one.seconds, one.joules if measured else None)
+        for case in cases
+        if (one := case.per_answer) is not None
     ]
     if not priced:
         return None
@@ -285,7 +279,7 @@ def cost_facts(model: CostModel, cells: list[result.Cell], *, measured: bool) ->
             result.Assumption(name=name, value=value, note=note) for name, value, note in model.assumptions()
         ),
         usd_vnd=model.usd_vnd.value,
-        cell=key,
+        case=key,
         parts=parts,
         sensitivity=tuple(result.Sensitivity(**asdict(row)) for row in rows),
     )
@@ -295,7 +289,7 @@ def _is_measured(meter: Meter | None) -> bool:
     return meter is not None and meter.measured
 
 
-def _share(measured: Rounds) -> float | None:
+def _measuring_share(measured: Measured) -> float | None:
     return measured.measuring_seconds / measured.cpu_seconds if measured.cpu_seconds else None
 
 

@@ -1,4 +1,4 @@
-"""Samples to figures."""
+"""From timed answers to trials, and from trials to the figures of a case."""
 
 from __future__ import annotations
 
@@ -6,79 +6,79 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from binhdan.bench.common import statistics
-from binhdan.bench.suite.result import Arrival, Cell, Prefix, Round, Spent, Tail
-from binhdan.bench.suite.targets import Sample
+from binhdan.bench.suite.engines import TimedAnswer
+from binhdan.bench.suite.result import Arrival, CaseResult, Prefix, ResourceUse, Tail, Trial
 from binhdan.runtime.energy import Energy
 
-# Microseconds: what comes after is noise, and would make files three times as long.
+# Microseconds: smaller digits are noise, and would triple the size of the files.
 _DIGITS = 6
 
 
 class CostOf(Protocol):
-    """As CostModel.answer: đồng and dollars of an answer that took so long, and so many joules."""
+    """Same as CostModel.answer: (đồng, dollars) of an answer that used these seconds and joules."""
 
     def __call__(self, seconds_busy: float, joules: float | None = None) -> tuple[float, float]: ...
 
 
-def round_of(samples: Sequence[Sample], seconds: float, energy: Energy | None) -> Round:
-    whole = [sample for sample in samples if sample.error is None]
+def trial_of(answers: Sequence[TimedAnswer], seconds: float, energy: Energy | None) -> Trial:
+    complete = [answer for answer in answers if answer.error is None]
 
-    def times(read: Callable[[Sample], float], of: Sequence[Sample]) -> tuple[float, ...]:
-        return tuple(round(max(read(sample), 0.0), _DIGITS) for sample in of)
+    def times(read: Callable[[TimedAnswer], float], of: Sequence[TimedAnswer]) -> tuple[float, ...]:
+        return tuple(round(max(read(answer), 0.0), _DIGITS) for answer in of)
 
-    return Round(
+    return Trial(
         seconds=round(max(seconds, 0.0), _DIGITS),
-        first_token_s=times(lambda sample: sample.first_token_s, whole),
-        per_token_s=times(lambda sample: sample.per_token_s, [one for one in whole if one.tokens > 1]),
-        end_to_end_s=times(lambda sample: sample.end_to_end_s, whole),
-        failures=len(samples) - len(whole),
-        prompt_tokens=sum(sample.prompt_tokens for sample in whole),
-        cached_tokens=sum(sample.cached_tokens for sample in whole),
-        answer_tokens=sum(sample.tokens for sample in whole),
-        characters=sum(sample.characters for sample in whole),
+        ttft_s=times(lambda answer: answer.ttft_s, complete),
+        tpot_s=times(lambda answer: answer.tpot_s, [one for one in complete if one.tokens > 1]),
+        end_to_end_s=times(lambda answer: answer.end_to_end_s, complete),
+        failures=len(answers) - len(complete),
+        prompt_tokens=sum(answer.prompt_tokens for answer in complete),
+        cached_tokens=sum(answer.cached_tokens for answer in complete),
+        answer_tokens=sum(answer.tokens for answer in complete),
+        characters=sum(answer.characters for answer in complete),
         joules=energy.joules if energy else None,
         joules_above_idle=energy.above_idle if energy else None,
     )
 
 
-def cell_of(
+def case_result(
     workload: str,
     arrival: Arrival,
     prefix: Prefix,
-    rounds: Sequence[Round],
+    trials: Sequence[Trial],
     cost_of: CostOf | None = None,
     seed: int = 0,
-) -> Cell:
-    """`cost_of` None: no cost."""
-    seconds = sum(one.seconds for one in rounds)
-    answers = sum(len(one.end_to_end_s) for one in rounds)
-    tokens = sum(one.answer_tokens for one in rounds)
-    characters = sum(one.characters for one in rounds)
-    spent = [_spent(rounds, count, cost_of) for count in (tokens, characters / 1000, answers)]
+) -> CaseResult:
+    """`cost_of` None: the result has no costs."""
+    seconds = sum(trial.seconds for trial in trials)
+    answers = sum(len(trial.end_to_end_s) for trial in trials)
+    tokens = sum(trial.answer_tokens for trial in trials)
+    characters = sum(trial.characters for trial in trials)
+    uses = [_use(trials, count, cost_of) for count in (tokens, characters / 1000, answers)]
     if arrival.kind == "open":
-        spent = [None, None, None]
-    return Cell(
+        uses = [None, None, None]
+    return CaseResult(
         workload=workload,
         arrival=arrival,
         prefix=prefix,
-        rounds=tuple(rounds),
-        first_token_s=_tail([one.first_token_s for one in rounds], seed),
-        per_token_s=_tail([one.per_token_s for one in rounds], seed),
-        end_to_end_s=_tail([one.end_to_end_s for one in rounds], seed),
+        trials=tuple(trials),
+        ttft_s=_tail([trial.ttft_s for trial in trials], seed),
+        tpot_s=_tail([trial.tpot_s for trial in trials], seed),
+        end_to_end_s=_tail([trial.end_to_end_s for trial in trials], seed),
         tokens_per_s=tokens / seconds if seconds else 0.0,
         answers_per_min=60 * answers / seconds if seconds else 0.0,
-        failures=sum(one.failures for one in rounds),
-        per_token=spent[0],
-        per_1000_characters=spent[1],
-        per_answer=spent[2],
+        failures=sum(trial.failures for trial in trials),
+        per_token=uses[0],
+        per_1000_characters=uses[1],
+        per_answer=uses[2],
     )
 
 
-def _tail(rounds: Sequence[Sequence[float]], seed: int) -> Tail | None:
-    values = [value for one in rounds for value in one]
+def _tail(trials: Sequence[Sequence[float]], seed: int) -> Tail | None:
+    values = [value for trial in trials for value in trial]
     if not values:
         return None
-    median = statistics.quantile(rounds, 0.5, seed=seed)
+    median = statistics.quantile(trials, 0.5, seed=seed)
     return Tail(
         p50=median.value,
         p95=statistics.percentile(values, 0.95),
@@ -88,17 +88,17 @@ def _tail(rounds: Sequence[Sequence[float]], seed: int) -> Tail | None:
     )
 
 
-def _spent(rounds: Sequence[Round], count: float, cost_of: CostOf | None) -> Spent | None:
-    """What each of `count` took. With many users the machine works on several at once: their shares."""
+def _use(trials: Sequence[Trial], count: float, cost_of: CostOf | None) -> ResourceUse | None:
+    """Resources of one of `count` items. Items that run at the same time share the machine's seconds."""
     if not count:
         return None
-    seconds = sum(one.seconds for one in rounds) / count
-    joules = _sum([one.joules for one in rounds], count)
-    above = _sum([one.joules_above_idle for one in rounds], count)
+    seconds = sum(trial.seconds for trial in trials) / count
+    joules = _mean([trial.joules for trial in trials], count)
+    above = _mean([trial.joules_above_idle for trial in trials], count)
     vnd, usd = cost_of(seconds, joules) if cost_of else (None, None)
-    return Spent(seconds=seconds, joules=joules, joules_above_idle=above, vnd=vnd, usd=usd)
+    return ResourceUse(seconds=seconds, joules=joules, joules_above_idle=above, vnd=vnd, usd=usd)
 
 
-def _sum(values: Sequence[float | None], count: float) -> float | None:
+def _mean(values: Sequence[float | None], count: float) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / count if len(known) == len(values) else None

@@ -1,22 +1,22 @@
-"""Results as text for the terminal."""
+"""Results of the suite as text for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from binhdan.bench.micro.tables import columns
+from binhdan.bench.common.tables import columns
 from binhdan.bench.suite.compare import Ranking
 from binhdan.bench.suite.history import Entry, same_series
 from binhdan.bench.suite.pairs import METRICS, Pairs, Side
-from binhdan.bench.suite.result import Cell, Disturbance, Energy, Result, Tail
+from binhdan.bench.suite.result import CaseResult, Disturbance, Energy, Result, Tail
 
 
 def result_table(result: Result) -> str:
-    parts = [_banner(result.disturbance), _head(result), _cells(result.cells), _facts(result)]
+    parts = [_warning(result.disturbance), _head(result), _cases(result.cases), _facts(result)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _banner(disturbance: Disturbance) -> str:
+def _warning(disturbance: Disturbance) -> str:
     if not disturbance.disturbed:
         return ""
     found = "\n".join(f"  - {finding.text}" for finding in disturbance.findings)
@@ -24,38 +24,42 @@ def _banner(disturbance: Disturbance) -> str:
 
 
 def _head(result: Result) -> str:
-    machine, pins, protocol = result.machine, result.pins, result.protocol
-    reading = ", ".join(f"{one.gb_per_s:.1f} GB/s with {one.threads}" for one in machine.bandwidth)
-    peaks = ", ".join(f"{name} {gops:,.0f}" for name, gops in machine.peaks.items())
-    cores = f"{machine.processor}, {machine.cores} usable cores, {machine.system}"
-    warm_up = f"{protocol.warm_up_rounds} to warm up"
+    machine, probe, protocol = result.machine, result.probe, result.protocol
+    bandwidth = ", ".join(f"{one.gb_per_s:.1f} GB/s with {one.threads} threads" for one in probe.bandwidth)
+    peaks = ", ".join(f"{name} {gops:,.0f}" for name, gops in probe.peaks.items())
     lines = [
-        f"{result.name}: {pins.model}",
-        f"{cores}; memory {reading}; GOPS {peaks}",
-        f"{protocol.rounds} rounds after {warm_up}, {protocol.seconds:.0f} s; medians",
+        f"{result.name}: {result.pins.model}",
+        f"{machine.processor}, {machine.cores} usable cores, {machine.system}",
+        f"memory {bandwidth}; GOPS {peaks}",
+        f"{protocol.rounds} rounds after {protocol.warm_up_rounds} warm-up rounds, {protocol.seconds:.0f} s; "
+        "medians",
     ]
     return "\n".join(lines)
 
 
-def _cells(cells: Sequence[Cell]) -> str:
-    times = ["first token ms", "p95", "p99", "ms a token", "answer ms", "p95", "p99", "tokens/s"]
-    rows = [["workload", *times, "s / 1,000 characters", "đ / 1,000 answers", "J an answer"]]
+def _cases(cases: Sequence[CaseResult]) -> str:
+    times = ["TTFT ms", "p95", "p99", "TPOT ms", "answer ms", "p95", "p99", "tokens/s"]
+    rows = [["case", *times, "s / 1,000 characters", "đ / 1,000 answers", "J / answer"]]
     rows += [
         [
-            cell.key,
-            *_tail(cell.first_token_s),
-            f"{cell.per_token_s.p50 * 1e3:.2f}" if cell.per_token_s else "",
-            *_tail(cell.end_to_end_s),
-            f"{cell.tokens_per_s:,.0f}",
-            f"{cell.per_1000_characters.seconds:.2f}" if cell.per_1000_characters else "",
-            _number(cell.per_answer.vnd if cell.per_answer else None, 1000),
-            _number(cell.per_answer.joules if cell.per_answer else None, 1),
+            case.key,
+            *_tail(case.ttft_s),
+            f"{case.tpot_s.p50 * 1e3:.2f}" if case.tpot_s else "",
+            *_tail(case.end_to_end_s),
+            f"{case.tokens_per_s:,.0f}",
+            f"{case.per_1000_characters.seconds:.2f}" if case.per_1000_characters else "",
+            _number(case.per_answer.vnd if case.per_answer else None, 1000),
+            _number(case.per_answer.joules if case.per_answer else None, 1),
         ]
-        for cell in cells
+        for case in cases
     ]
-    # A column that nothing fills is left out: no meter, no joules.
-    full = [place for place, name in enumerate(rows[0]) if any(row[place] for row in rows[1:]) or not place]
-    return columns([[row[place] for place in full] for row in rows])
+    return columns(_without_empty_columns(rows))
+
+
+def _without_empty_columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows without the columns in which only the header has text, such as joules without a meter."""
+    filled = [i for i in range(len(rows[0])) if i == 0 or any(row[i] for row in rows[1:])]
+    return [[row[i] for i in filled] for row in rows]
 
 
 def _tail(tail: Tail | None) -> list[str]:
@@ -69,29 +73,29 @@ def _number(value: float | None, times: float) -> str:
 def _facts(result: Result) -> str:
     lines = []
     if start := result.cold_start:
-        seconds = f"ready after {start.ready_s:.2f} s, first token after {start.first_token_s:.2f} s"
-        lines.append(f"fresh process: {seconds}, {start.peak_rss_bytes / 1e6:,.0f} MB at most")
+        seconds = f"ready after {start.ready_s:.2f} s, first token after {start.ttft_s:.2f} s"
+        lines.append(f"cold start: {seconds}, peak memory {start.peak_rss_bytes / 1e6:,.0f} MB")
     if right := result.quality:
-        lines.append(f"marks restored: {right.share:.1%} of {right.syllables} syllables")
+        lines.append(f"diacritics: {right.share:.1%} of {right.syllables} syllables restored")
     lines.append(_energy(result.energy))
     if result.cost:
         lines.append(f"cost: {result.cost.basis}")
     if result.left_out:
-        names = [f"{one.workload}, {one.arrival.label}, {one.prefix}" for one in result.left_out]
-        lines.append(f"left out for {result.left_out[0].reason}: {len(names)} cells ({'; '.join(names)})")
+        names = "; ".join(one.key for one in result.left_out)
+        lines.append(f"{len(result.left_out)} cases left out ({result.left_out[0].reason}): {names}")
     if share := result.protocol.measuring_share:
-        lines.append(f"measuring took {share:.2%} of the processor time")
-    if failures := sum(cell.failures for cell in result.cells):
-        lines.append(f"FAILED: {failures} answers, which count nowhere")
+        lines.append(f"the measuring itself took {share:.2%} of the CPU time")
+    if failures := sum(case.failures for case in result.cases):
+        lines.append(f"FAILED: {failures} answers, which no figure includes")
     return "\n".join(lines)
 
 
 def _energy(energy: Energy | None) -> str:
     if energy is None:
-        return "energy: no meter, and no --watts declared: not known"
+        return "energy: unknown (no meter found; declare the power with --watts)"
     parts = [
-        f"{phase.per_token * 1e3:,.2f} mJ a {name}"
-        for name, phase in (("prompt token", energy.prompt), ("decoded token", energy.decode))
+        f"{phase.per_token * 1e3:,.2f} mJ per {name}"
+        for name, phase in (("prompt token", energy.prefill), ("decoded token", energy.decode))
         if phase
     ]
     source = energy.source if energy.measured else f"{energy.source}, not measured"
@@ -99,8 +103,7 @@ def _energy(energy: Energy | None) -> str:
 
 
 def ranking_table(ranking: Ranking) -> str:
-    head = ["", "", "answer ms", "times the first", "first token ms", "tokens/s", "đ / 1,000 answers"]
-    head.append("J an answer")
+    head = ["", "", "answer ms", "times the first", "TTFT ms", "tokens/s", "đ / 1,000 answers", "J / answer"]
     rows = [head]
     for one in ranking.ranked:
         ratio = f"{one.ratio.value:.2f} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
@@ -110,56 +113,57 @@ def ranking_table(ranking: Ranking) -> str:
                 "disturbed" if one.result.disturbance.disturbed else "",
                 f"{one.answer_s * 1e3:,.1f}",
                 "1" if one.ratio.low == one.ratio.high == 1 else ratio,
-                f"{one.first_token_s * 1e3:,.1f}",
+                f"{one.ttft_s * 1e3:,.1f}",
                 f"{one.tokens_per_s:,.0f}",
                 _number(one.vnd_per_1000, 1),
                 _number(one.joules, 1),
             ]
         )
-    full = [place for place in range(len(head)) if not place or any(row[place] for row in rows[1:])]
-    table = columns([[row[place] for place in full] for row in rows])
-    machines = [f"{one.result.name}: {_of(one.result)}" for one in ranking.ranked]
+    machines = [f"{one.result.name}: {_setup(one.result)}" for one in ranking.ranked]
     models = {one.result.pins.model_sha256 for one in ranking.ranked}
-    note = ["different model files: compare the quality of their answers too"] if len(models) > 1 else []
+    note = ["the model files differ: compare the quality of the answers too"] if len(models) > 1 else []
     over = (
-        f"geometric means over {len(ranking.cells)} cells that all have; equal ranks: the order is not sure"
+        f"geometric means over the {len(ranking.cases)} common cases; "
+        "results with equal ranks do not differ significantly"
     )
-    return "\n".join([over, "", table, "", *machines, *note])
+    return "\n".join([over, "", columns(_without_empty_columns(rows)), "", *machines, *note])
 
 
-def _of(result: Result) -> str:
-    quality = f", {result.quality.share:.1%} of marks restored" if result.quality else ""
+def _setup(result: Result) -> str:
+    quality = f", {result.quality.share:.1%} of syllables restored" if result.quality else ""
     return f"{result.machine.processor}, {result.machine.cores} cores; {result.pins.model}{quality}"
 
 
 def pairs_table(pairs: Pairs) -> str:
-    rows = [["times of B over A", "answer", "", "first token", ""]]
+    rows = [["time of B / time of A", *(text for name in METRICS.values() for text in (name, ""))]]
     for name, estimates in (
-        *((cell.key, [pairs.of_cell(cell, metric) for metric in METRICS]) for cell in pairs.cells),
+        *((case.key, [pairs.ratio_of(case, metric) for metric in METRICS]) for case in pairs.cases),
         ("all", [pairs.ratio(metric) for metric in METRICS]),
     ):
-        cells = [(f"{one.value:.3f}", f"({one.low:.3f} to {one.high:.3f})") for one in estimates]
-        rows.append([name, *cells[0], *cells[1]])
-    who = [f"{letter}: {_side(side)}" for letter, side in (("A", pairs.a), ("B", pairs.b))]
+        texts = [(f"{one.value:.3f}", f"({one.low:.3f} to {one.high:.3f})") for one in estimates]
+        rows.append([name, *(text for pair in texts for text in pair)])
+    sides = [f"{letter}: {_side(side)}" for letter, side in (("A", pairs.a), ("B", pairs.b))]
     found = [f"  - {finding.text}" for finding in pairs.findings]
-    disturbed = ["", "meanwhile, with both:", *found] if found else []
-    what = f"{pairs.rounds} rounds in turns; intervals of 95 %"
-    return "\n".join([*who, what, "", columns(rows), *_agreement_lines(pairs), *disturbed])
+    disturbed = ["", "disturbances, which affected both:", *found] if found else []
+    rounds = f"{pairs.rounds} rounds in turns; 95 % intervals"
+    return "\n".join([*sides, rounds, "", columns(rows), *_agreement_lines(pairs), *disturbed])
 
 
 def _side(side: Side) -> str:
-    build = [side.commit or "no commit", f"library {side.engine_sha256[:12]}"] if side.engine_sha256 else []
-    return ", ".join([side.engine, *(build or [side.source]), side.model])
+    if side.engine_sha256 is None:
+        return f"{side.engine}, {side.source}, {side.model}"
+    commit, library = side.commit or "unknown commit", side.engine_sha256[:12]
+    return f"{side.engine}, {commit}, library {library}, {side.model}"
 
 
 def _agreement_lines(pairs: Pairs) -> list[str]:
     if (one := pairs.agreement) is None:
         return []
     share_a, share_b = (right / max(one.syllables, 1) for right in (one.right_a, one.right_b))
-    lines = ["", f"greedy answers: {one.same} of {one.answers} the same"]
-    lines.append(f"marks restored: A {share_a:.1%}, B {share_b:.1%} of {one.syllables} syllables")
+    lines = ["", f"greedy answers: {one.same} of {one.answers} are equal"]
+    lines.append(f"diacritics: A restores {share_a:.1%}, B {share_b:.1%} of {one.syllables} syllables")
     if pairs.a.model_sha256 != pairs.b.model_sha256 or pairs.a.model_sha256 is None:
-        lines.append("NOT KNOWN TO BE THE SAME MODEL FILE: the ratio tells of speed only if it is")
+        lines.append("NOT KNOWN TO BE THE SAME MODEL FILE: only with the same file the ratio compares speed")
     return lines
 
 
@@ -167,13 +171,13 @@ def history_table(entries: Sequence[Entry], last: int) -> str:
     if not entries:
         return "no runs yet"
     series = same_series(entries, entries[-1])[-max(last, 1) :]
-    keys = [key for key in series[-1].cells if all(key in one.cells for one in series)][:3]
+    keys = [key for key in series[-1].cases if all(key in one.cases for one in series)][:3]
     rows = [["run", "commit", *(f"{key}: ms" for key in keys), ""]]
     rows += [
         [
             f"{one.started:%Y-%m-%d %H:%M}",
             (one.commit or "")[:10],
-            *(f"{one.cells[key].end_to_end_s.p50 * 1e3:,.1f}" for key in keys),
+            *(f"{one.cases[key].end_to_end_s.p50 * 1e3:,.1f}" for key in keys),
             "disturbed" if one.disturbed else "",
         ]
         for one in series

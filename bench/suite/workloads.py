@@ -1,7 +1,7 @@
-"""The Vietnamese texts that the suite asks about: bench/suite/workloads/*.jsonl, or a file of one's own.
+"""The Vietnamese texts of the suite: bench/suite/workloads/*.jsonl, or a file of the user.
 
-Each user's turn of a conversation is a request: what stands before it is its prefix, what the assistant says
-after it tells how long the answer is.
+Each user message of a conversation becomes one request. The messages before it are the request's prefix; the
+assistant message after it is the reference answer, which sets the number of answer tokens.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from binhdan.runtime.errors import BadFormatError, InvalidArgumentError
 from binhdan.runtime.prompting.chat import Message
 
 WORKLOADS = Path(__file__).parent / "workloads"
-# In the order of tables, from the shortest prompts to the longest.
+# From the shortest prompts to the longest: the order of tables.
 NAMES = ("short", "mixed", "diacritics", "tools", "chats", "documents")
 
-_MOST_BYTES = 16 << 20
-_MOST_ITEMS = 10_000
+_MAX_BYTES = 16 << 20
+_MAX_ITEMS = 10_000
 
-# Written into the system prompt, so that templates without tools and servers without them get the same.
+# Part of the system prompt: chat templates and servers without tool support get the same text.
 _TOOLS = (
     "Bạn có các công cụ sau, mỗi dòng là một công cụ viết bằng JSON:\n{}\nKhi cần dùng công cụ, chỉ trả lời "
     "bằng một đối tượng JSON có hai khóa name và arguments, không viết gì thêm."
@@ -46,7 +46,7 @@ class Text(_Strict):
 
 
 class Tool(_Strict):
-    """As `function` in OpenAI's API; `parameters` is a JSON schema."""
+    """Same fields as `function` in OpenAI's API; `parameters` is a JSON schema."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
     description: str
@@ -54,7 +54,7 @@ class Tool(_Strict):
 
 
 class Item(_Strict):
-    """One conversation: perhaps a system prompt, then user and assistant in turns."""
+    """One conversation: an optional system prompt, then user and assistant messages in turns."""
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     messages: Annotated[tuple[Text, ...], Field(min_length=2, max_length=100)]
@@ -72,15 +72,18 @@ class Item(_Strict):
         roles = [message.role for message in self.messages]
         turns = roles[1:] if roles[0] == "system" else roles
         if turns != ["user", "assistant"] * (len(turns) // 2) or not turns:
-            raise ValueError("expected perhaps a system prompt, then user and assistant in turns")
+            raise ValueError(
+                "expected an optional system prompt, then user and assistant in turns; "
+                f"got the roles {', '.join(roles)[:200]}"
+            )
         if any(not unicodedata.is_normalized("NFC", message.content) for message in self.messages):
-            raise ValueError("expected text in Unicode's form NFC")
+            raise ValueError("expected text in Unicode normalization form NFC")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One request: the messages to send, and the answer whose length is asked for."""
+    """One request: the messages to send, and the reference answer."""
 
     item: str
     messages: tuple[Message, ...]
@@ -88,15 +91,15 @@ class Turn:
 
     @property
     def has_prefix(self) -> bool:
-        """Something stands before the question."""
+        """Whether messages precede the question."""
         return len(self.messages) > 1
 
     def cold(self, number: int) -> list[Message]:
-        """Nobody has seen any of it: a number stands at the very beginning."""
+        """Messages that no prefix cache can know: a unique number precedes the first one."""
         return [_numbered(self.messages[0], number), *self.messages[1:]]
 
     def warm(self, number: int) -> list[Message]:
-        """The prefix is known, the question is not: the number stands at its beginning."""
+        """Messages with a known prefix and a new question: a unique number precedes the question."""
         return [*self.messages[:-1], _numbered(self.messages[-1], number)]
 
 
@@ -110,25 +113,37 @@ class TextWorkload:
 
     @property
     def turns(self) -> list[Turn]:
-        """All requests, in the order of the conversations."""
+        """All requests, in file order."""
         return [turn for item in self.items for turn in _turns(item)]
 
 
 def load_workload(name_or_path: str | Path) -> TextWorkload:
-    """One of NAMES, or a file. Raises InvalidArgumentError, FileReadError, and BadFormatError with the
-    line."""
+    """One of NAMES, or a .jsonl file. Raises InvalidArgumentError, FileReadError, and BadFormatError with the
+    line number."""
     text = str(name_or_path)
     path = WORKLOADS / f"{text}.jsonl" if text in NAMES else Path(name_or_path)
     if text not in NAMES and path.suffix != ".jsonl":
         raise InvalidArgumentError(
-            f"no workload {text!r}; there are {', '.join(NAMES)}; or give a .jsonl file"
+            f"no workload {text!r}: expected one of {', '.join(NAMES)}, or the path of a .jsonl file"
         )
-    data = read_whole(path, _MOST_BYTES)
+    data = read_whole(path, _MAX_BYTES)
     lines = data.splitlines()
-    if not 0 < len(lines) <= _MOST_ITEMS:
-        raise BadFormatError(f"{path}: expected 1 to {_MOST_ITEMS:,} lines, got {len(lines):,}")
+    if not 0 < len(lines) <= _MAX_ITEMS:
+        raise BadFormatError(f"{path}: expected 1 to {_MAX_ITEMS:,} lines, got {len(lines):,}")
     items = tuple(_item(path, number, line) for number, line in enumerate(lines, 1))
     return TextWorkload(path.stem, items, hashlib.sha256(data).hexdigest())
+
+
+def load_workloads(names: Sequence[str]) -> dict[str, TextWorkload]:
+    """Workloads by name, in the order of `names`; a file's name is its stem. Raises BinhdanError."""
+    loaded = [load_workload(name) for name in dict.fromkeys(names)]
+    workloads = {workload.name: workload for workload in loaded}
+    if len(workloads) < len(loaded):
+        raise InvalidArgumentError(
+            f"expected workloads with different names, got {', '.join(one.name for one in loaded)}: "
+            "rename a file"
+        )
+    return workloads
 
 
 def _item(path: Path, number: int, line: bytes) -> Item:
@@ -138,7 +153,7 @@ def _item(path: Path, number: int, line: bytes) -> Item:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BadFormatError(f"{path}, line {number}: {where}: {first['msg']}".replace(": :", ":")) from error
-    except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or nested without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise BadFormatError(f"{path}, line {number}: {error}") from error
 
 

@@ -1,4 +1,5 @@
-// What the files of the C ABI share: exceptions become codes here, structs of other versions become ours.
+// Shared by the files of the C ABI: converts exceptions to status values, and structs of other versions to
+// this one.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -26,15 +27,14 @@ struct QueueHandle {
 using Models = Handles<const model::Model, 1>;
 using Engines = Handles<engine::Engine, 2>;
 using Queues = Handles<QueueHandle, 3>;
-// Never destroyed: a forked child must not join threads that it does not have, nor a program that exits in a
-// hurry.
+// Never destroyed: a forked child and an exiting program must not join threads.
 Models& models();
 Engines& engines();
 Queues& queues();
 
 void set_last_error(const char* message) noexcept;
 
-// Runs `body`; every exception ends here as a status and the thread's last error.
+// Runs `body` and converts an exception to a status and the thread's last error.
 template <typename Body>
 int32_t guarded(Body&& body) noexcept {
   try {
@@ -58,11 +58,12 @@ T* require(T* pointer, const char* name) {
   return pointer;
 }
 
-// An array argument; NULL is fine when it has no elements.
+// An array argument; NULL is allowed when it has no elements.
 template <typename T>
 std::span<const T> array(const T* data, size_t count, const char* name) {
   constexpr size_t kLimit = PTRDIFF_MAX / sizeof(T);
-  if (count > kLimit) fail(Code::invalid_argument, name, ": ", count, " elements cannot be");
+  if (count > kLimit)
+    fail(Code::invalid_argument, name, ": expected at most ", kLimit, " elements, got ", count);
   if (count > 0) require(data, name);
   return {data, count};
 }
@@ -80,7 +81,7 @@ uint32_t checked_struct_size(const T* given, const char* name) {
   return std::min(given->struct_size, static_cast<uint32_t>(sizeof(T)));
 }
 
-// A caller's struct as this version has it: fields that the caller's version lacks keep the value in
+// The caller's struct in this version's layout. Fields that the caller's version lacks have the value in
 // `defaults`.
 template <typename T>
 T read_struct(const T* given, const char* name, T defaults) {
@@ -88,14 +89,14 @@ T read_struct(const T* given, const char* name, T defaults) {
   return defaults;
 }
 
-// Fills as much of the caller's struct as its version has.
+// Writes the fields that the caller's version of the struct has.
 template <typename T>
 void write_struct(T* out, const char* name, T value) {
   value.struct_size = require(out, name)->struct_size;
   std::memcpy(out, &value, checked_struct_size(out, name));
 }
 
-// A caller's number of threads; 0 stands for the cores we may use.
+// The caller's number of threads; 0 = usable cores.
 inline int checked_threads(int32_t threads) {
   constexpr int32_t kMaxThreads = 1024;
   if (threads < 0 || threads > kMaxThreads)
@@ -103,12 +104,13 @@ inline int checked_threads(int32_t threads) {
   return threads == 0 ? usable_cores() : threads;
 }
 
-// Copies a result into the caller's buffer; *size says what it needs, also when that is too small.
+// Copies a result to the caller's buffer. Sets *size to the size of the result, also when the buffer is too
+// small.
 template <typename T>
 void write_array(std::span<const T> result, T* out, size_t capacity, size_t* size) {
   *require(size, "size") = result.size();
   if (result.size() > capacity)
-    fail(Code::too_small, "the result has ", result.size(), " elements, the buffer holds ", capacity);
+    fail(Code::too_small, "buffer: expected a capacity of at least ", result.size(), ", got ", capacity);
   if (!result.empty()) std::copy(result.begin(), result.end(), require(out, "buffer"));
 }
 

@@ -25,7 +25,7 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   const auto trained = static_cast<int32_t>(model.config.context);
   engine::EngineOptions options;
   options.threads = checked_threads(given.threads);
-  options.context = option("context (the model's is the most)", given.context, trained, trained);
+  options.context = option("context", given.context, trained, trained);
   options.max_sequences = option("max_sequences", given.max_sequences, options.max_sequences, kMaxSequences);
   options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
   options.prefill_chunk =
@@ -79,9 +79,9 @@ engine::Request engine_request(const binhdan_request& given) {
   return request;
 }
 
-// The event as C sees it, and what its pointers point to.
+// An event in the C layout, with the memory that its pointers refer to.
 struct EventBox {
-  binhdan_event event{};  // first: a pointer to it is a pointer to the box
+  binhdan_event event{};  // first, so that its address is the box's
   engine::Event source;
   std::vector<binhdan_token_value> top;
 
@@ -215,7 +215,8 @@ int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const 
     const auto request = read_struct(require(given, "request"), "binhdan_request", defaults);
     const auto engine = engines().get(handle, "engine");
     const auto queue = queues().get(queue_handle, "queue");
-    if (queue->engine.lock() != engine) fail(Code::invalid_argument, "queue: it belongs to another engine");
+    if (queue->engine.lock() != engine)
+      fail(Code::invalid_argument, "queue: expected a queue of this engine, got one of another engine");
     *id = engine->submit(engine_request(request), queue->events);
   });
 }

@@ -1,4 +1,4 @@
-// The C ABI: the library itself and the machine.
+// The C ABI: library and machine.
 #include <string>
 
 #include "api/c_api.h"
@@ -30,7 +30,7 @@ void set_last_error(const char* message) noexcept {
   try {
     last_error = message;
   } catch (...) {
-    last_error.clear();  // no memory even for the message: the code must do
+    last_error.clear();  // no memory for the message: the caller has the status
   }
 }
 

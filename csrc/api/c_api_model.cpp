@@ -87,7 +87,7 @@ int32_t binhdan_model_metadata(binhdan_model handle, const char* key, char* out,
     const auto model = models().get(handle, "model");
     const gguf::Value* value = model->file.find(require(key, "key"));
     if (!value || value->type != gguf::ValueType::string)
-      fail(Code::not_found, "metadata: no string under the key ", key);
+      fail(Code::not_found, "metadata: expected a string, found none under the key ", key);
     const std::string_view found = model->file.get_string(key);
     write_array<char>(found, out, capacity, size);
     model->file.check_intact();

@@ -1,5 +1,5 @@
-// Integer handles: kind, number of forks, generation and slot in one number, so that a handle that was closed
-// or made before a fork is never valid again and one kind is never taken for another.
+// Integer handles: kind, number of forks, generation and slot in one number. So a closed handle, a handle of
+// another kind or one from before a fork is never valid.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -36,14 +36,14 @@ class Handles {
     return at(table, handle, what).object;
   }
 
-  // Takes the object out; the handle is dead from here on.
+  // Removes and returns the object; the handle becomes invalid.
   std::shared_ptr<T> remove(uint64_t handle, const char* what) {
     Table& table = this_process();
     const std::lock_guard lock(table.mutex);
     Slot& slot = at(table, handle, what);
     std::shared_ptr<T> object = std::move(slot.object);
     slot.object = nullptr;
-    // A slot whose generations are used up is retired, not reused.
+    // A slot without generations left is not reused.
     if (++slot.generation <= kLastGeneration)
       table.free.push_back(static_cast<size_t>(&slot - table.slots.data()));
     return object;
@@ -63,8 +63,8 @@ class Handles {
   };
   static constexpr uint64_t kLastGeneration = (uint64_t{1} << 28) - 1, kLastFork = 0xff;
 
-  // A forked child has copies of its parent's objects but none of their threads, and a lock that another
-  // thread held stays locked: the child begins with a table of its own and leaves the parent's alone.
+  // A forked child has copies of its parent's objects without their threads, and locks that another thread
+  // held stay locked. So the child uses a new table and never touches the parent's.
   Table& this_process() {
     Table* table = table_.load(std::memory_order_acquire);
     if (table->process == process_id()) return *table;
@@ -79,10 +79,10 @@ class Handles {
     const uint64_t forks = handle >> 52 & kLastFork;
     if (handle >> 60 == kKind && forks != table.forks)
       fail(Code::closed, what,
-           ": the handle belongs to the process that forked; open the model in the child");
+           ": the handle belongs to the parent process; open the model in the forked child");
     if (handle >> 60 != kKind || slot == 0 || slot > table.slots.size() || !table.slots[slot - 1].object ||
         table.slots[slot - 1].generation != generation)
-      fail(Code::invalid_handle, what, ": no such handle, or it was closed: ", handle);
+      fail(Code::invalid_handle, what, ": expected an open handle, got ", handle);
     return table.slots[slot - 1];
   }
 

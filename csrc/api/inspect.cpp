@@ -24,7 +24,6 @@ using gguf::ValueType;
 constexpr uint64_t kLongestList = 16;         // array elements that are written out
 constexpr std::size_t kLongestString = 1000;  // bytes
 
-// ---- metadata ----------------------------------------------------------------------------------------
 
 std::string shortened(std::string_view text) {
   if (text.size() <= kLongestString) return std::string(text);
@@ -84,7 +83,6 @@ void write_metadata(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- the model's sizes -------------------------------------------------------------------------------
 
 // What describes the file must not fail because of one odd value: such a value reads as absent.
 std::optional<std::string_view> find_string(const File& file, std::string_view key) {
@@ -200,7 +198,6 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   out.end_object();
 }
 
-// ---- tensors -----------------------------------------------------------------------------------------
 
 struct Totals {
   DType type;

@@ -1,4 +1,4 @@
-// A GGUF file described as JSON, whether this build can run it or not.
+// Describes a GGUF file as JSON, also one that this build cannot run.
 #pragma once
 #include <string>
 
@@ -9,13 +9,13 @@ namespace binhdan::api {
 // One object:
 //   version, file_bytes, architecture, name, parameters
 //   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values),
-//               each null where the file does not say
-//   supported (whether this build has the architecture), reason (null, or why not)
+//               each null when the file lacks it
+//   supported (whether this build supports the architecture), reason (why not, or null)
 //   tokenizer   {model, pre, size, has_chat_template}, or null
 //   types       [{type, tensors, parameters, bytes}], most bytes first
 //   metadata    {key: scalar, or {type, count, values when short}}; long strings are cut, chat templates not
 //   tensors     [{name, type, shape, bytes}], shape[0] is the row length
-// Throws Error as File::open does.
+// Throws as File::open.
 std::string inspect_json(const std::string& path);
 std::string describe_file(const gguf::File& file);
 

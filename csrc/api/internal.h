@@ -1,4 +1,4 @@
-// What the pybind11 module and the tests reach beyond the public ABI. Not installed; no stability promised.
+// Functions for the pybind11 module and tests, beyond the public ABI. Not installed, not stable.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,13 +18,13 @@
 
 namespace binhdan::internal {
 
-// Codecs (kernels/codec.h) over whole arrays. Throw Error for sizes that do not fit.
+// Codecs (kernels/codec.h) for whole arrays. They throw Error for sizes that do not fit.
 BINHDAN_EXPORT std::vector<std::string> dtype_names();
 BINHDAN_EXPORT const DTypeInfo& dtype_by_name(const std::string& name);
 BINHDAN_EXPORT void decode(DType type, const std::byte* src, float* dst, int64_t n);
 BINHDAN_EXPORT void encode(DType type, const float* src, std::byte* dst, int64_t n);
 
-// Kernel tables by name, supported on this machine or Error.
+// Kernel tables by name. table() throws Error for one that this machine does not support.
 BINHDAN_EXPORT std::vector<std::string> isa_names();
 BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 
@@ -37,26 +37,26 @@ BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> toke
                                    KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
-// One token, as a new request with these settings would draw it first.
+// The first token that a new request with these settings would draw.
 BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,
                               float min_p, uint64_t seed);
 
-// What one operation of the forward pass cost, summed over its calls: `ns` on rank 0; `bytes` of weights,
-// keys and values that all threads together must read; multiply-adds of all threads.
+// The cost of one operation of the forward pass, summed over its calls: `ns` on rank 0; `bytes` of weights,
+// keys and values that all threads read; multiply-adds of all threads.
 struct OpProfile {
   std::string name;  // "qkv", "attention", ..., "wait" for the time in barriers
   int64_t calls, ns;
   uint64_t bytes, macs;
 };
 struct PassProfile {
-  int64_t ns;                  // of whole passes
-  std::vector<OpProfile> ops;  // in the order of the walk
+  int64_t ns;                  // of all passes
+  std::vector<OpProfile> ops;  // in the order of the forward pass
 };
 struct ForwardProfile {
   PassProfile prompt, decode;
 };
-// prompt: `prompt_tokens` of one sequence, in the engine's chunks; decode: `decode_tokens` steps of
-// `sequences` sequences together. All start behind `depth` blank positions, with a warm-up before.
+// prompt: `prompt_tokens` of one sequence, in the engine's chunks. decode: `decode_tokens` steps of a batch
+// of `sequences` sequences. All start after `depth` blank positions; a warm-up runs first.
 BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
                                       int64_t decode_tokens, int64_t depth, int64_t sequences,
                                       KvType kv_type);

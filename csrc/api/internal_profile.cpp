@@ -1,4 +1,4 @@
-// The forward pass measured operation by operation, and the limits that it works under.
+// Profiles the forward pass by operation, and measures the machine's peak.
 #include <algorithm>
 
 #include "api/c_api.h"
@@ -12,14 +12,14 @@
 namespace binhdan::internal {
 namespace {
 
-constexpr int64_t kMostTokens = 1 << 20, kMostSequences = 1024;
+constexpr int64_t kMaxTokens = 1 << 20, kMaxSequences = 1024;
 
-void check(const char* name, int64_t value, int64_t least, int64_t most) {
-  if (value < least || value > most)
-    fail(Code::invalid_argument, name, ": expected ", least, " to ", most, ", got ", value);
+void check(const char* name, int64_t value, int64_t min, int64_t max) {
+  if (value < min || value > max)
+    fail(Code::invalid_argument, name, ": expected ", min, " to ", max, ", got ", value);
 }
 
-// Sequences that go on behind `depth` blank positions.
+// Sequences that start after `depth` blank positions.
 class Workload {
  public:
   Workload(model::Forward& forward, const model::Model& model, int64_t depth, int64_t sequences,
@@ -70,10 +70,10 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
                        int64_t depth, int64_t sequences, KvType kv_type) {
   const auto model = api::models().get(handle, "model");
   threads = api::checked_threads(threads);
-  check("prompt_tokens", prompt_tokens, 0, kMostTokens);
-  check("decode_tokens", decode_tokens, 0, kMostTokens);
-  check("depth", depth, 0, kMostTokens);
-  check("sequences", sequences, 1, kMostSequences);
+  check("prompt_tokens", prompt_tokens, 0, kMaxTokens);
+  check("decode_tokens", decode_tokens, 0, kMaxTokens);
+  check("depth", depth, 0, kMaxTokens);
+  check("sequences", sequences, 1, kMaxSequences);
 
   const std::vector<text::Token> tokens(static_cast<size_t>(std::max<int64_t>(prompt_tokens, 1)), 0);
   const int64_t chunk = engine::EngineOptions{}.prefill_chunk;

@@ -22,7 +22,8 @@ class JsonWriter {
     if constexpr (std::same_as<T, bool>) return raw(number ? "true" : "false");
     return raw(std::to_string(number));
   }
-  // The shortest digits that give the number back; null when it is not finite: JSON has no word for that.
+  // The shortest digits that read back as the same number; null when it is not finite, which JSON cannot
+  // express.
   JsonWriter& value(float number);
   JsonWriter& value(double number);
   JsonWriter& null() { return raw("null"); }
@@ -42,7 +43,7 @@ class JsonWriter {
   void quote(std::string_view text);
 
   std::string out_;
-  bool first_ = true;  // nothing was written yet since the last bracket or key
+  bool first_ = true;  // no value since the last opening bracket or key
 };
 
 }  // namespace binhdan::api

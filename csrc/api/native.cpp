@@ -1,5 +1,5 @@
-// binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer and the tests.
-// Inference in Python goes through the C ABI (runtime/ffi.py), not through here.
+// binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer, benchmarks and tests.
+// Inference in Python uses the C ABI (runtime/ffi.py) instead.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -21,7 +21,7 @@ using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
 // ---- arguments ---------------------------------------------------------------------------------------
 
-// The bytes of anything that has the buffer protocol and lies in one piece.
+// The bytes of an object with the buffer protocol. Throws Error if they are not contiguous.
 std::span<const std::byte> bytes_of(const py::buffer_info& info, const char* what) {
   py::ssize_t step = info.itemsize;
   for (py::ssize_t axis = info.ndim; axis-- > 0; step *= info.shape[static_cast<size_t>(axis)])
@@ -99,7 +99,7 @@ const MatmulKernel& kernel_of(const KernelTable& table, const DTypeInfo& info) {
   return table.matmul[static_cast<size_t>(info.type)];
 }
 
-// Bytes of a matrix in file blocks. Packed it is larger by less than a panel.
+// Bytes of a matrix in file blocks. A packed matrix is at most one row of panels larger.
 uint64_t file_size(const DTypeInfo& info, int64_t rows, int64_t cols) {
   expect_positive("rows", rows);
   return checked_mul(blocks_size(info, cols), static_cast<uint64_t>(rows), "bytes of weights");
@@ -145,7 +145,7 @@ py::array_t<float> unpack(const std::string& isa, const std::string& type, const
   return out;
 }
 
-// Rows of activations in the format that a kernel reads.
+// Converts rows of activations to the format that a kernel reads.
 Buffer quantize_rows(const KernelTable& table, Activation format, const float* x, int64_t m, int64_t n) {
   const ActivationLayout layout(format, n);
   Buffer rows(layout.size(m));
@@ -154,11 +154,11 @@ Buffer quantize_rows(const KernelTable& table, Activation format, const float* x
   return rows;
 }
 
-// A product with its weights packed and its activations prepared: a benchmark runs it many times.
+// A product with packed weights and converted activations, for benchmarks that run it repeatedly.
 class Matmul {
  public:
   Matmul(const std::string& isa, const std::string& type, const py::buffer& weights, int64_t rows,
-         int64_t cols, const Floats& x, bool many) {
+         int64_t cols, const Floats& x, bool gemm) {
     expect_axes(x, "x", 2);
     expect_size("columns of x", static_cast<uint64_t>(cols), static_cast<uint64_t>(x.shape(1)));
     const KernelTable& table = internal::table(isa);
@@ -173,11 +173,11 @@ class Matmul {
     py::gil_scoped_release release;
     matrix_ = Buffer(packed_size(kernel, info, rows, cols));
     pack_into(matrix_.as(), kernel, file, rows, cols);
-    const Activation format = many ? kernel.many : kernel.few;
+    const Activation format = gemm ? kernel.gemm_input : kernel.gemv_input;
     activations_ = quantize_rows(table, format, src, m, cols);
     scratch_ = Buffer(kernel.scratch_size ? kernel.scratch_size(rows, cols, m) : 0);
     out_ = Buffer(checked_mul(static_cast<uint64_t>(m) * sizeof(float), static_cast<uint64_t>(rows), "out"));
-    run_ = many ? kernel.gemm : kernel.gemv;
+    run_ = gemm ? kernel.gemm : kernel.gemv;
     args_ = {.weights = matrix_.as(),
              .rows = rows,
              .cols = cols,
@@ -203,8 +203,8 @@ class Matmul {
 };
 
 py::array_t<float> matmul(const std::string& isa, const std::string& type, const py::buffer& weights,
-                          int64_t rows, int64_t cols, const Floats& x, bool many) {
-  const Matmul product(isa, type, weights, rows, cols, x, many);
+                          int64_t rows, int64_t cols, const Floats& x, bool gemm) {
+  const Matmul product(isa, type, weights, rows, cols, x, gemm);
   product.run();
   return product.result();
 }
@@ -252,7 +252,7 @@ py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Fl
   return out;
 }
 
-// One split of keys and values, its output divided. q comes scaled by 1 / sqrt(head_dim).
+// Attention over one split, normalised by the sum of the weights. The caller scales q by 1 / sqrt(head_dim).
 py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
                              const std::string& kv_type) {
   expect_axes(q, "q", 2);
@@ -281,17 +281,17 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
   for (float& x : scaled) x *= std::numbers::log2e_v<float>;
   py::array_t<float> out({heads, dim});
   Buffer scratch(kernel.scratch_size ? kernel.scratch_size(1, heads, dim) : 0);
-  kernel.few({.q = scaled.data(),
-              .q_stride = heads * dim,
-              .rows = 1,
-              .heads = heads,
-              .head_dim = dim,
-              .pages = data,
-              .visible = n,
-              .m = m.data(),
-              .l = l.data(),
-              .acc = out.mutable_data(),
-              .scratch = scratch.as<void>()});
+  kernel.decode({.q = scaled.data(),
+                 .q_stride = heads * dim,
+                 .rows = 1,
+                 .heads = heads,
+                 .head_dim = dim,
+                 .pages = data,
+                 .visible = n,
+                 .m = m.data(),
+                 .l = l.data(),
+                 .acc = out.mutable_data(),
+                 .scratch = scratch.as<void>()});
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < dim; ++i) out.mutable_at(h, i) /= l[static_cast<size_t>(h)];
   return out;
@@ -308,7 +308,7 @@ int32_t sample(const Floats& logits, float temperature, int32_t top_k, float top
   return internal::sample(std::move(copy), temperature, top_k, top_p, min_p, seed);
 }
 
-py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool few,
+py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, bool decode,
                           const std::string& kv_type) {
   expect_axes(tokens, "tokens", 1);
   expect_positive("tokens", tokens.size());
@@ -317,7 +317,7 @@ py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, boo
   std::vector<float> rows;
   {
     py::gil_scoped_release release;
-    internal::forward_logits(model, ids, threads, few, type, [&](int64_t, std::span<const float> row) {
+    internal::forward_logits(model, ids, threads, decode, type, [&](int64_t, std::span<const float> row) {
       if (rows.empty()) rows.reserve(row.size() * ids.size());
       rows.insert(rows.end(), row.begin(), row.end());
     });
@@ -382,11 +382,11 @@ PYBIND11_MODULE(_native, module) {
   module.def("pack", pack, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"));
   module.def("unpack", unpack, arg("isa"), arg("type"), arg("packed"), arg("rows"), arg("cols"));
   module.def("matmul", matmul, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"),
-             arg("many"));
+             arg("gemm"));
   py::class_<Matmul>(module, "Matmul")
       .def(py::init<const std::string&, const std::string&, const py::buffer&, int64_t, int64_t,
                     const Floats&, bool>(),
-           arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"), arg("many"))
+           arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"), arg("x"), arg("gemm"))
       .def("run", &Matmul::run)
       .def("result", &Matmul::result)
       .def_property_readonly("weight_bytes", &Matmul::weight_bytes);
@@ -395,7 +395,7 @@ PYBIND11_MODULE(_native, module) {
   module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));
   module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16");
-  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("few") = false,
+  module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("decode") = false,
              arg("kv_type") = "f16");
   module.def("sample", sample, arg("logits"), arg("temperature") = 0.0F, arg("top_k") = 0,
              arg("top_p") = 1.0F, arg("min_p") = 0.0F, arg("seed") = 0);

@@ -1,5 +1,5 @@
-// Owned memory aligned to a cache line: packed weights, activations, KV pages. Not initialised unless asked.
-// Large ones ask for huge pages: fewer faults when they are first written, fewer misses when they are read.
+// Owned memory aligned to a cache line, not initialised: packed weights, activations, KV pages. Large buffers
+// use huge pages: fewer page faults and fewer TLB misses.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace binhdan {
 
 inline constexpr std::size_t kCacheLine = 64;
 inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
-// Where the OS has huge pages on demand; elsewhere nothing (memory_*.cpp).
+// A hint for Linux; no effect on other systems.
 void prefer_huge_pages(void* data, std::size_t size);
 
 class Buffer {
@@ -23,7 +23,7 @@ class Buffer {
   explicit Buffer(std::size_t bytes) : size_(bytes) {
     if (bytes == 0) return;
     data_ = ::operator new(bytes, alignment(), std::nothrow);
-    if (!data_) fail(Code::out_of_memory, "out of memory: ", bytes, " bytes were asked for");
+    if (!data_) fail(Code::out_of_memory, "out of memory: cannot allocate ", bytes, " bytes");
     if (bytes >= kHugePage) prefer_huge_pages(data_, bytes);
   }
   Buffer(Buffer&& other) noexcept
@@ -43,7 +43,7 @@ class Buffer {
   void zero() {
     if (size_) std::memset(data_, 0, size_);
   }
-  // Grows to at least `bytes`; what was inside is lost.
+  // Grows to at least `bytes`; the contents are lost when it grows.
   void reserve(std::size_t bytes) {
     if (bytes > size_) *this = Buffer(bytes);
   }

@@ -1,6 +1,6 @@
 // Control groups v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html: cpu.max, memory.max) and v1
-// (https://docs.kernel.org/scheduler/sched-bwc.html, .../cgroup-v1/memory.html). A limit of any ancestor holds
-// too, so all are read.
+// (https://docs.kernel.org/scheduler/sched-bwc.html, .../cgroup-v1/memory.html). The limits of all
+// ancestors apply too.
 #include "base/cgroup.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto kNoLimit = std::numeric_limits<uint64_t>::max();
 
-// What a controller's files in the folder `group` say.
+// Reads the limit from a controller's files in the folder `group`.
 using Read = uint64_t (*)(const std::string& group);
 
 uint64_t cores(long long quota, long long period) {
@@ -47,10 +47,9 @@ uint64_t read_memory_v1(const std::string& group) {
   return read_bytes(group + "/memory.limit_in_bytes");
 }
 
-// The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be that
-// of the host, which is not visible; the walk then ends at the mount itself, which is the container's own
-// group.
-uint64_t walk(const std::string& mount, std::string group, Read read) {
+// The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be the
+// host's, which does not exist here; then only the mount itself counts, which is the container's group.
+uint64_t smallest_limit(const std::string& mount, std::string group, Read read) {
   uint64_t limit = kNoLimit;
   while (!group.empty() && group != "/") {
     limit = std::min(limit, read(mount + group));
@@ -59,10 +58,10 @@ uint64_t walk(const std::string& mount, std::string group, Read read) {
   return std::min(limit, read(mount));
 }
 
-bool lists(const std::string& controllers, const std::string& wanted) {
+bool lists(const std::string& controllers, const std::string& controller) {
   std::istringstream names(controllers);
   for (std::string name; std::getline(names, name, ',');)
-    if (name == wanted) return true;
+    if (name == controller) return true;
   return false;
 }
 
@@ -71,7 +70,7 @@ uint64_t limit_of(const std::string& root, const std::string& controller, Read v
   std::ifstream groups(root + "/proc/self/cgroup");
   uint64_t limit = kNoLimit;
   const auto look = [&](const std::string& below, const std::string& group, Read read) {
-    limit = std::min(limit, walk(mount + below, group, read));
+    limit = std::min(limit, smallest_limit(mount + below, group, read));
   };
   // Lines are "0::/user.slice" (v2) or "4:cpu,cpuacct:/docker/ab12" (v1).
   for (std::string line; std::getline(groups, line);) {

@@ -1,14 +1,13 @@
-// The limits of control groups; 0 where there is none. `root` is where the file system begins: tests have
-// their own.
+// The limits of this process's control groups; 0 = no limit. Tests pass another `root` of the file system.
 #pragma once
 #include <cstdint>
 #include <string>
 
 namespace binhdan {
 
-// Cores that this process may use at a time, rounded up.
+// Cores, rounded up.
 int cgroup_cores(const std::string& root = "");
-// Bytes that it may hold.
+// Bytes of memory.
 uint64_t cgroup_memory(const std::string& root = "");
 
 }  // namespace binhdan

@@ -1,4 +1,4 @@
-// Arithmetic on sizes that come from outside: every overflow is an Error that names what was computed.
+// Arithmetic on sizes from untrusted input. An overflow throws Error; the message starts with `what`.
 #pragma once
 #include <cstdint>
 #include <utility>

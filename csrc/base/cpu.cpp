@@ -39,7 +39,7 @@ bool bit(uint32_t word, int n) {
   return word >> n & 1;
 }
 
-// XCR0: which registers the OS saves when it switches threads. Intel SDM volume 1, chapter 13.
+// XCR0: the registers that the OS saves when it switches threads. Intel SDM volume 1, chapter 13.
 uint64_t saved_registers() {
   if (!bit(cpuid(1).ecx, 27)) return 0;  // OSXSAVE
   uint32_t low, high;
@@ -111,7 +111,8 @@ std::string trim(const std::string& text) {
   return trim(line.substr(0, line.find('\n')));
 }
 
-// Boards have a name in the device tree ("Raspberry Pi 5 Model B Rev 1.0"), other machines in /proc/cpuinfo.
+// A board's name is in the device tree ("Raspberry Pi 5 Model B Rev 1.0"), that of other machines in
+// /proc/cpuinfo.
 [[maybe_unused]] std::string name_from_system() {
   const std::string board = first_line("/proc/device-tree/model");
   if (!board.empty()) return board;
@@ -125,7 +126,7 @@ std::string trim(const std::string& text) {
 
 int affinity_cores() {
 #if defined(__linux__)
-  // The kernel refuses a set smaller than its own.
+  // The call fails when the set is smaller than the kernel's.
   for (int capacity = 1024; capacity <= 1 << 20; capacity *= 2) {
     cpu_set_t* set = CPU_ALLOC(static_cast<std::size_t>(capacity));
     if (!set) break;
@@ -145,7 +146,7 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
-// Linux, Documentation/arch/x86/xstate.rst. Other systems: not asked yet, so not used.
+// Linux, Documentation/arch/x86/xstate.rst. Not implemented for other systems.
 bool request_amx() {
 #if defined(__x86_64__) && defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA

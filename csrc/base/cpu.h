@@ -1,4 +1,4 @@
-// What the processor AND the operating system let us use, and how many threads are ours.
+// The instruction sets and cores that the processor and the operating system let this process use.
 #pragma once
 #include <string>
 
@@ -19,11 +19,11 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();
-// Asks the OS, once, to let every thread of this process use tile registers; false when it refuses.
+// Requests permission from the OS for this process to use tile registers; false when the OS refuses.
 bool request_amx();
-// The processor's own name, "" when unknown.
+// The processor's name; "" when unknown.
 std::string cpu_name();
-// Cores this process may really use: the smaller of the affinity mask and the cgroup's CPU quota (v1 and v2,
+// Cores that this process may use: the smaller of its affinity mask and its cgroup's CPU quota (v1 and v2,
 // rounded up), at least 1.
 int usable_cores();
 

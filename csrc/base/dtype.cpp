@@ -35,14 +35,15 @@ const DTypeInfo* find_dtype(uint32_t gguf_type) {
 
 const DTypeInfo& dtype_info(DType type) {
   const DTypeInfo* info = find_dtype(static_cast<uint32_t>(type));
-  if (!info) fail(Code::internal, "no such tensor type: ", static_cast<uint32_t>(type));
+  if (!info) fail(Code::internal, "unknown tensor type ", static_cast<uint32_t>(type));
   return *info;
 }
 
 uint64_t row_bytes(DType type, uint64_t n) {
   const DTypeInfo& info = dtype_info(type);
   if (n % info.block != 0)
-    fail(Code::bad_format, info.name, " rows are multiples of ", info.block, " elements, got ", n);
+    fail(Code::bad_format, "rows of ", info.name, ": expected a multiple of ", info.block, " elements, got ",
+         n);
   return checked_mul(n / info.block, info.block_bytes, "bytes of a row");
 }
 

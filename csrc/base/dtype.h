@@ -28,13 +28,13 @@ inline constexpr uint32_t kDTypeLimit = 31;  // one past the largest value above
 
 struct DTypeInfo {
   DType type;
-  const char* name;  // as GGUF tools write it: "Q4_0"
+  const char* name;  // as in GGUF tools: "Q4_0"
   uint32_t block;    // elements in a block
   uint32_t block_bytes;
 };
 
 std::span<const DTypeInfo> all_dtypes();
-// nullptr when the number is not a type that binhdan reads.
+// nullptr for a type that binhdan does not support.
 const DTypeInfo* find_dtype(uint32_t gguf_type);
 const DTypeInfo& dtype_info(DType type);
 // Bytes of a row of `n` elements; n must be a multiple of the block.

@@ -1,4 +1,4 @@
-// The one exception of the core. c_api.cpp turns it into a code and a message; nothing else catches it.
+// The exception type of the core. The C ABI (api/c_api.h) converts it to a status and a message.
 #pragma once
 #include <exception>
 #include <sstream>
@@ -34,7 +34,8 @@ class Error : public std::exception {
   std::string message_;
 };
 
-// fail(Code::bad_format, "key ", name, ": expected a string, got ", type) throws the pieces joined.
+// Throws an Error with the joined pieces: fail(Code::bad_format, "key ", name, ": expected a string, got ",
+// type).
 template <typename... Pieces>
 [[noreturn]] void fail(Code code, const Pieces&... pieces) {
   std::ostringstream text;

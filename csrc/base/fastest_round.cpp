@@ -7,8 +7,8 @@
 
 namespace binhdan {
 
-// However long they take: the host of a virtual machine may hold up one or two.
-constexpr int kFewest = 3;
+// Even when they exceed the duration: the host of a virtual machine may delay one or two.
+constexpr int kMinRounds = 3;
 
 int64_t fastest_round_ns(ThreadPool& pool, int64_t duration_ns, const std::function<void(int rank)>& work) {
   int64_t best = INT64_MAX;
@@ -22,7 +22,7 @@ int64_t fastest_round_ns(ThreadPool& pool, int64_t duration_ns, const std::funct
       team.sync();
       if (team.rank() == 0) {
         best = std::min(best, now_ns() - start);
-        more = rounds < kFewest || now_ns() - begin < duration_ns;
+        more = rounds < kMinRounds || now_ns() - begin < duration_ns;
       }
       team.sync();
     }

@@ -1,4 +1,4 @@
-// Measuring what a team of threads can do at best, on a machine that others disturb.
+// Measures the best case of a team of threads on a machine that other processes disturb.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -7,7 +7,7 @@
 
 namespace binhdan {
 
-// Every rank does work(rank), all of them together, again and again for `duration_ns`: the nanoseconds of the
+// All ranks call work(rank) at the same time, repeatedly for `duration_ns`. Returns the nanoseconds of the
 // fastest round.
 int64_t fastest_round_ns(ThreadPool& pool, int64_t duration_ns, const std::function<void(int rank)>& work);
 

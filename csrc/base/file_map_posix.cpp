@@ -33,7 +33,7 @@ std::size_t size_to_map(int fd, const std::string& path) {
 }  // namespace
 
 FileMap::FileMap(const std::string& path) : path_(path) {
-  if (path.find('\0') != std::string::npos) fail(Code::invalid_argument, "a path cannot hold a NUL");
+  if (path.find('\0') != std::string::npos) fail(Code::invalid_argument, "path: expected no NUL character");
   // O_NONBLOCK: opening a pipe must not wait for its writer.
   fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) fail_open(path, errno);
@@ -58,7 +58,7 @@ FileMap::~FileMap() {
 }
 
 void FileMap::check_intact() const {
-  // The size too: a file that shrank within its last page, or where nobody has read yet, raises no SIGBUS.
+  // A file raises no SIGBUS when it shrinks within its last page or before a read: check its size too.
   struct stat info;
   const bool shrank = fstat(fd_, &info) != 0 || static_cast<std::size_t>(info.st_size) < size_;
   if (shrank || sigbus_lost(slot_)) fail(Code::io, path_, ": the file was truncated while it was in use");

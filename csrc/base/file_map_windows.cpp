@@ -13,7 +13,7 @@ namespace {
 std::wstring wide(const std::string& path) {
   const int size = static_cast<int>(path.size());
   const int length = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), size, nullptr, 0);
-  if (length <= 0) fail(Code::invalid_argument, "a path must be UTF-8 and not empty");
+  if (length <= 0) fail(Code::invalid_argument, "path: expected UTF-8, not empty");
   std::wstring out(static_cast<std::size_t>(length), L'\0');
   MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), size, out.data(), length);
   return out;
@@ -29,7 +29,7 @@ struct Handle {
 }  // namespace
 
 FileMap::FileMap(const std::string& path) : path_(path) {
-  if (path.find('\0') != std::string::npos) fail(Code::invalid_argument, "a path cannot hold a NUL");
+  if (path.find('\0') != std::string::npos) fail(Code::invalid_argument, "path: expected no NUL character");
   const std::wstring name = wide(path);
   const DWORD attributes = GetFileAttributesW(name.c_str());
   if (attributes == INVALID_FILE_ATTRIBUTES) fail(Code::not_found, path, ": no such file");
@@ -55,7 +55,7 @@ FileMap::~FileMap() {
 // Windows refuses to truncate a file that is mapped.
 void FileMap::check_intact() const {}
 
-// Unlocking pages that are not locked takes them out of the working set.
+// VirtualUnlock on unlocked pages removes them from the working set.
 void FileMap::release(std::size_t offset, std::size_t size) const {
   if (offset < size_ && size != 0)
     VirtualUnlock(const_cast<std::byte*>(data_) + offset, size < size_ - offset ? size : size_ - offset);

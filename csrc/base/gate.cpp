@@ -20,8 +20,9 @@ inline void relax() {
 }
 
 constexpr int kPausesPerCheck = 8;
-// A waiter yields for this many times its spin time before it parks. An idle core of a virtual machine may need
-// milliseconds to resume on a busy host; then the other threads wait for it, their cores become idle, and so on.
+// A waiter yields for this many times its spin time before it parks. An idle core of a virtual machine may
+// need milliseconds to resume on a busy host; then the other threads wait for it, their cores become idle,
+// and so on.
 constexpr int64_t kYieldFactor = 40;
 
 }  // namespace

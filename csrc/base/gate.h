@@ -1,5 +1,5 @@
-// A counter that threads wait for. A waiter spins, then yields, then parks, so that servers and event loops can
-// use the same cores.
+// A counter that threads wait for. A waiter spins, then yields, then parks, so that servers and event loops
+// can use the same cores.
 #pragma once
 #include <atomic>
 #include <condition_variable>

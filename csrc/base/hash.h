@@ -1,4 +1,4 @@
-// A fast hash of many bytes: to notice damage and to tell files apart, not to withstand forgery.
+// A fast hash of many bytes. It detects damage and distinguishes files; it does not resist forgery.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,8 +7,7 @@
 
 namespace binhdan {
 
-// Four lanes of multiply and xor-shift: reads at the speed of memory. The same on every machine of one byte
-// order.
+// Four lanes of multiply and xor-shift, as fast as memory. The result depends on the byte order.
 inline uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
   constexpr uint64_t kFactor = 0x9e3779b97f4a7c15;
   uint64_t lanes[4] = {seed, seed + kFactor, seed ^ kFactor, ~seed};

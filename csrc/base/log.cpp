@@ -5,21 +5,21 @@
 
 namespace binhdan {
 namespace {
-std::mutex mutex;  // a sink is never called after set_log_sink has replaced it
+std::mutex mutex;  // set_log_sink returns after the last call of the old sink
 LogSink current = nullptr;
 void* current_user = nullptr;
-std::atomic<bool> wanted{false};
+std::atomic<bool> enabled{false};
 }  // namespace
 
 void set_log_sink(LogSink sink, void* user) {
   const std::lock_guard lock(mutex);
   current = sink;
   current_user = user;
-  wanted.store(sink != nullptr, std::memory_order_relaxed);
+  enabled.store(sink != nullptr, std::memory_order_relaxed);
 }
 
-bool log_wanted() {
-  return wanted.load(std::memory_order_relaxed);
+bool log_enabled() {
+  return enabled.load(std::memory_order_relaxed);
 }
 
 void log_message(LogLevel level, const std::string& message) {

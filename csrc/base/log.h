@@ -1,4 +1,4 @@
-// Messages that are no errors go to a sink that the embedding program sets, or nowhere.
+// Log messages. They go to the sink that the embedding program sets; without one they are dropped.
 #pragma once
 #include <cstdint>
 #include <sstream>
@@ -10,12 +10,12 @@ enum class LogLevel : int32_t { debug = 0, info = 1, warning = 2 };
 using LogSink = void (*)(void* user, int32_t level, const char* message);
 
 void set_log_sink(LogSink sink, void* user);
-bool log_wanted();
+bool log_enabled();
 void log_message(LogLevel level, const std::string& message);
 
 template <typename... Pieces>
 void log(LogLevel level, const Pieces&... pieces) {
-  if (!log_wanted()) return;
+  if (!log_enabled()) return;
   std::ostringstream text;
   (text << ... << pieces);
   log_message(level, text.str());

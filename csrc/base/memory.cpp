@@ -8,7 +8,7 @@ namespace binhdan {
 
 void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t size) {
 #ifdef __linux__
-  madvise(data, size, MADV_HUGEPAGE);  // a wish: refused where the system has none
+  madvise(data, size, MADV_HUGEPAGE);  // a hint; systems without huge pages ignore it
 #endif
 }
 

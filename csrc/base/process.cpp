@@ -19,7 +19,7 @@
 namespace binhdan {
 namespace {
 
-// While one lives, its thread and the threads that it starts take no signals but those of faults.
+// Blocks all signals but those of faults, in this thread and in threads that it starts.
 class BlockedSignals {
 #ifdef _WIN32
  public:

@@ -1,4 +1,4 @@
-// The process as the operating system sees it: its number, and threads that keep out of the way.
+// The process: its memory, its id and its threads.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -6,15 +6,15 @@
 
 namespace binhdan {
 
-// Bytes of memory that this process may use: the smaller of the machine's and the cgroup's limit.
+// Bytes of memory that this process may use: the smaller of the machine's memory and the cgroup's limit.
 uint64_t usable_memory();
 
-// How a pool notices that it lives in a forked child.
+// Thread pools and handles use it to detect a forked child.
 int64_t process_id();
 
-// Starts a thread that takes none of the application's signals (Ctrl-C must reach the application's own
-// threads; faults still arrive). `name` shows in debuggers, up to 15 bytes. Throws Error(out_of_memory) when
-// there are no more threads to have.
+// Starts a thread that blocks all signals but those of faults, so that the application's threads receive its
+// signals (Ctrl-C). Debuggers show `name`, at most 15 bytes. Throws Error(out_of_memory) when the system has
+// no more threads.
 std::thread start_thread(const char* name, std::function<void()> body);
 
 }  // namespace binhdan

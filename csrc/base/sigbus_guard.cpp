@@ -1,4 +1,4 @@
-// The way of libwayland's shared-memory pools: no lock, no allocation, only atomics that a handler may read.
+// As in libwayland's shared-memory pools: the handler uses no lock and no allocation, only lock-free atomics.
 #include "base/sigbus_guard.h"
 
 #ifndef _WIN32
@@ -20,7 +20,7 @@ namespace {
 struct Slot {
   std::atomic<uintptr_t> begin{0};  // 0: free
   std::atomic<uintptr_t> end{0};
-  std::atomic<uint32_t> lost{0};  // no bool: RISC-V has no atomics of one byte
+  std::atomic<uint32_t> lost{0};  // not bool: RISC-V has no atomics of one byte
 };
 static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
@@ -34,18 +34,19 @@ Slot* find_slot(uintptr_t address) {
   for (Slot& slot : slots) {
     const uintptr_t begin = slot.begin.load();
     const uintptr_t end = slot.end.load();
-    // The second look at begin: another thread may have given the slot a new range meanwhile.
+    // begin is read again because another thread may have reused the slot meanwhile.
     if (begin != 0 && begin <= address && address < end && slot.begin.load() == begin) return &slot;
   }
   return nullptr;
 }
 
-// Pages past the new end of the file are all gone, so the whole tail becomes zeros at once.
+// All pages past the new end of the file are missing, so the whole tail becomes zeros at once.
 bool replace_by_zeros(Slot& slot, uintptr_t address) {
   const uintptr_t page = address & ~(page_size - 1);
-  void* wanted = reinterpret_cast<void*>(page);
-  void* got = mmap(wanted, slot.end.load() - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  if (got != wanted) return false;
+  void* expected = reinterpret_cast<void*>(page);
+  void* got =
+      mmap(expected, slot.end.load() - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (got != expected) return false;
   slot.lost.store(1);
   return true;
 }
@@ -54,9 +55,9 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
   if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) return previous.sa_handler(signal);
   if (previous.sa_handler == SIG_IGN && info->si_code <= 0) return;
-  // As if we were not there: the default action comes when the faulting instruction runs again.
+  // Restores the previous handler; the default action follows when the faulting instruction runs again.
   sigaction(signal, &previous, nullptr);
-  if (info->si_code <= 0) raise(signal);  // sent by kill(), nothing will fault again
+  if (info->si_code <= 0) raise(signal);  // sent by kill(): no instruction will fault again
 }
 
 void on_sigbus(int signal, siginfo_t* info, void* context) {
@@ -93,7 +94,7 @@ int sigbus_guard(const void* data, std::size_t size) {
     slot.begin.store(reinterpret_cast<uintptr_t>(data));
     return i;
   }
-  fail(Code::too_large, "more than ", kSlots, " files are mapped at once");
+  fail(Code::too_large, "expected at most ", kSlots, " mapped files at the same time; close a model first");
 }
 
 void sigbus_unguard(int slot) {

@@ -41,8 +41,8 @@ struct ThreadPool::State {
   Gate done;
   std::atomic<int> unfinished{0};
 
-  // Items taken of each rank's share in distribute(). The phases between barriers use two sets in turn: sync()
-  // clears the set of the next phase while the other one is in use.
+  // Items taken of each rank's share in distribute(). The phases between barriers use two sets in turn:
+  // sync() clears the set of the next phase while the other one is in use.
   struct alignas(kCacheLine) Taken {
     std::atomic<int64_t> items{0};
   };

@@ -1,5 +1,5 @@
-// A team of threads that runs one function together (SPMD): each rank does its part, and sync() is the barrier.
-// Waiting threads spin, then yield, then park (gate.h).
+// A team of threads that runs one function together (SPMD): each rank does its part, and sync() is the
+// barrier. Waiting threads spin, then yield, then park (gate.h).
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -26,9 +26,10 @@ class Team {
   void sync();
   // This rank's share [begin, end) of `count` items cut in multiples of `grain`, equal to within one grain.
   Range share(int64_t count, int64_t grain = 1) const { return share_of(rank_, count, grain); }
-  // Calls work(begin, end) for pieces of `count` items until the ranks have taken all: first this rank's share,
-  // then the rest of slower ranks' shares. A piece has at most `max_piece` items and ends at a multiple of
-  // `grain`. Every rank must call it with the same numbers, and once at most between two barriers.
+  // Calls work(begin, end) for pieces of `count` items until the ranks have taken all: first this rank's
+  // share, then the rest of slower ranks' shares. A piece has at most `max_piece` items and ends at a
+  // multiple of `grain`. Every rank must call it with the same numbers, and once at most between two
+  // barriers.
   template <typename Work>
   void distribute(int64_t count, int64_t grain, int64_t max_piece, Work&& work) {
     const int64_t grains = (count + grain - 1) / grain;
@@ -56,10 +57,10 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. When a rank
-  // throws, the next sync() of the others throws too, and run() rethrows the first exception; so work() must
-  // not catch exceptions of unknown types. Throws Error(busy) when it is already running, and Error(closed) in
-  // a forked child, where the threads do not exist.
+  // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. When a
+  // rank throws, the next sync() of the others throws too, and run() rethrows the first exception; so work()
+  // must not catch exceptions of unknown types. Throws Error(busy) when it is already running, and
+  // Error(closed) in a forked child, where the threads do not exist.
   void run(const std::function<void(Team&)>& work);
 
  private:

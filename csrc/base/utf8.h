@@ -1,4 +1,4 @@
-// UTF-8 as the Unicode standard has it (table 3-7): no overlong forms, no surrogates, nothing past U+10FFFF.
+// Well-formed UTF-8 (Unicode standard, table 3-7): no overlong forms, no surrogates, nothing past U+10FFFF.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace binhdan {
 
-// Bytes of the well-formed sequence that starts at s[i], 0 when none does.
+// Bytes of the well-formed sequence that starts at s[i]; 0 when there is none.
 inline std::size_t utf8_length(std::string_view s, std::size_t i) {
   const auto byte = [&](std::size_t k) { return k < s.size() ? static_cast<unsigned char>(s[k]) : 0u; };
   const auto continues = [&](std::size_t k) { return (byte(k) & 0xc0) == 0x80; };
@@ -34,7 +34,7 @@ inline std::size_t utf8_valid_prefix(std::string_view s) {
   return i;
 }
 
-// Names of a hostile file in an error message: 'name', in one printable line of bounded length.
+// A name from a hostile file, for an error message: 'name' on one printable line of bounded length.
 std::string quote_name(std::string_view s);
 
 }  // namespace binhdan

@@ -19,7 +19,7 @@ namespace binhdan {
 #if defined(__linux__)
 
 WakeFd::WakeFd() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), write_fd_(fd_) {
-  if (fd_ < 0) fail(Code::io, "cannot make an eventfd: ", std::strerror(errno));
+  if (fd_ < 0) fail(Code::io, "cannot create an eventfd: ", std::strerror(errno));
 }
 
 WakeFd::~WakeFd() {
@@ -30,7 +30,7 @@ WakeFd::~WakeFd() {
 
 WakeFd::WakeFd() {
   int ends[2];
-  if (pipe(ends) != 0) fail(Code::io, "cannot make a pipe: ", std::strerror(errno));
+  if (pipe(ends) != 0) fail(Code::io, "cannot create a pipe: ", std::strerror(errno));
   for (const int end : ends) {
     fcntl(end, F_SETFD, FD_CLOEXEC);
     fcntl(end, F_SETFL, O_NONBLOCK);
@@ -49,7 +49,7 @@ WakeFd::~WakeFd() {
 #ifdef _WIN32
 
 WakeFd::WakeFd() {
-  fail(Code::unsupported, "this system has no pollable descriptor for events");
+  fail(Code::unsupported, "a pollable descriptor for events is not supported on Windows");
 }
 WakeFd::~WakeFd() = default;
 void WakeFd::set() noexcept {}
@@ -57,8 +57,8 @@ void WakeFd::clear() noexcept {}
 
 #else
 
-// Eight bytes, because an eventfd takes no less. A full pipe or counter is readable already: EAGAIN is no
-// loss.
+// Eight bytes, because an eventfd requires them. A full pipe or counter is readable already, so EAGAIN is
+// harmless.
 void WakeFd::set() noexcept {
   const uint64_t one = 1;
   while (::write(write_fd_, &one, sizeof one) < 0 && errno == EINTR) continue;

@@ -1,11 +1,11 @@
-// A pollable descriptor that can be set and cleared: how an event loop waits for us.
+// A pollable descriptor that can be set and cleared, for event loops.
 #pragma once
 
 namespace binhdan {
 
 class WakeFd {
  public:
-  WakeFd();  // throws Error(io); Error(unsupported) on systems without one
+  WakeFd();  // throws Error(io); Error(unsupported) on Windows
   ~WakeFd();
   WakeFd(const WakeFd&) = delete;
   WakeFd& operator=(const WakeFd&) = delete;

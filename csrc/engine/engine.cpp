@@ -14,13 +14,13 @@ namespace {
 // Ids are unique in the process, so that a cancel that comes late can never hit another engine's request.
 std::atomic<uint64_t> next_id{1};
 // A batch reads all weights: fewer prompt tokens than these in it are a waste.
-constexpr int64_t kLeastPrompt = 32;
+constexpr int64_t kMinPromptTokens = 32;
 uint64_t page_bytes(const model::Model& model, const EngineOptions& options) {
   return model::SequenceState(model.config, options.kv_type).page_bytes();
 }
 
-// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on what
-// keys and values are kept in.
+// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on
+// what keys and values are kept in.
 std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
   if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
   const std::string kernels = std::string(model.table->isa) +
@@ -31,7 +31,7 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOpt
                                      options.max_cache_folder_bytes);
 }
 
-// One sequence at its longest must have room.
+// Reduces the context so that one sequence of maximum length fits.
 EngineOptions within_memory(EngineOptions options, const model::Model& model) {
   const uint64_t bytes = page_bytes(model, options), pages = options.max_kv_bytes / bytes;
   if (pages == 0)
@@ -72,7 +72,7 @@ void Engine::drop_queue(const std::shared_ptr<EventQueue>& queue) {
       if (sequence->queue() == queue.get()) sequence->shared.cancelled = true;
     std::erase(queues_, queue);
   }
-  wake_.notify_one();
+  work_arrived_.notify_one();
 }
 
 uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
@@ -86,11 +86,11 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
     if (stopping_) fail(Code::closed, "the engine is closed");
     if (sequence->queue()->closed()) fail(Code::closed, "the queue is closed");
     if (std::cmp_greater_equal(waiting_.size(), options_.max_waiting))
-      fail(Code::busy, "the queue is full: ", waiting_.size(), " requests wait already");
+      fail(Code::busy, "max_waiting: ", waiting_.size(), " requests are already waiting; retry later");
     waiting_.push_back(sequence);
     by_id_.emplace(id, std::move(sequence));
   }
-  wake_.notify_one();
+  work_arrived_.notify_one();
   return id;
 }
 
@@ -101,25 +101,26 @@ void Engine::cancel(uint64_t id) {
     if (found == by_id_.end()) return;
     found->second->shared.cancelled = true;
   }
-  wake_.notify_one();
+  work_arrived_.notify_one();
 }
 
 void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = by_id_.find(id);
-    if (found == by_id_.end()) return;  // ended meanwhile: nobody needs the mask
+    if (found == by_id_.end()) return;  // the request has ended meanwhile
     Sequence& sequence = *found->second;
-    if (!sequence.uses_mask()) fail(Code::invalid_argument, "the request was not submitted with USE_MASK");
-    if (sequence.shared.mask) fail(Code::invalid_argument, "the mask of the next token is set already");
+    if (!sequence.uses_mask())
+      fail(Code::invalid_argument, "set_mask: the request was not submitted with USE_MASK");
+    if (sequence.shared.mask) fail(Code::invalid_argument, "set_mask: the next token already has a mask");
     sequence.shared.mask.emplace(words.begin(), words.end());
   }
-  wake_.notify_one();
+  work_arrived_.notify_one();
 }
 
 bool Engine::step() {
   if (!options_.manual_step)
-    fail(Code::invalid_argument, "step: the engine has a thread of its own; see MANUAL_STEP");
+    fail(Code::invalid_argument, "step: expected an engine with MANUAL_STEP; this one has its own thread");
   const std::lock_guard stepping(step_mutex_);
   {
     const std::lock_guard lock(mutex_);
@@ -132,19 +133,20 @@ void Engine::loop() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || runnable_locked(); });
+      work_arrived_.wait(lock, [this] { return stopping_ || runnable_locked(); });
       if (stopping_) return;
     }
     work_once();
   }
 }
 
-// Something to admit, to cancel, to resume, or to compute.
+// Whether there is a request to admit, cancel, resume or compute.
 bool Engine::runnable_locked() const {
-  if (!waiting_.empty() && running_count_ < options_.max_sequences && !no_room_) return true;
+  if (!waiting_.empty() && running_count_ < options_.max_sequences && !out_of_kv_) return true;
   for (const auto& [id, sequence] : by_id_) {
     if (sequence->shared.cancelled) return true;
-    if (sequence->shared.admitted && (sequence->phase() != Sequence::Phase::masked || sequence->shared.mask))
+    if (sequence->shared.admitted &&
+        (sequence->phase() != Sequence::Phase::waiting_for_mask || sequence->shared.mask))
       return true;
   }
   return false;
@@ -159,7 +161,7 @@ bool Engine::work_once() {
   return runnable_locked();
 }
 
-// Takes what callers left since the last batch: cancellations, new requests, masks.
+// Applies what callers did since the last batch: cancellations, new requests, masks.
 void Engine::collect() {
   std::vector<std::shared_ptr<Sequence>> cancelled;
   std::vector<std::pair<Sequence*, std::optional<std::vector<uint32_t>>>> resumed;
@@ -169,10 +171,10 @@ void Engine::collect() {
     for (const auto& sequence : waiting_)
       if (is_cancelled(sequence)) cancelled.push_back(sequence);
     std::erase_if(waiting_, is_cancelled);
-    no_room_ = false;
+    out_of_kv_ = false;
     while (!waiting_.empty() && std::cmp_less(running_.size(), options_.max_sequences)) {
-      no_room_ = !admit(*waiting_.front());
-      if (no_room_) break;
+      out_of_kv_ = !admit(*waiting_.front());
+      if (out_of_kv_) break;
       waiting_.front()->shared.admitted = true;
       running_.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
@@ -181,7 +183,7 @@ void Engine::collect() {
     for (const auto& sequence : running_) {
       if (is_cancelled(sequence)) {
         cancelled.push_back(sequence);
-      } else if (sequence->phase() == Sequence::Phase::masked && sequence->shared.mask) {
+      } else if (sequence->phase() == Sequence::Phase::waiting_for_mask && sequence->shared.mask) {
         resumed.emplace_back(sequence.get(), std::exchange(sequence->shared.mask, std::nullopt));
       }
     }
@@ -191,8 +193,8 @@ void Engine::collect() {
   for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
 }
 
-// Whether the keys and values of all that run, at their longest, have room beside this one's. What it shares
-// with the cache is its own from here on.
+// Whether max_kv_bytes holds the keys and values of this sequence and all running ones at their maximum
+// length. The sequence keeps the pages that it shares with the cache.
 bool Engine::admit(Sequence& sequence) {
   sequence.adopt(cache_);
   uint64_t pages = sequence.max_pages() - sequence.shared_pages();
@@ -202,15 +204,15 @@ bool Engine::admit(Sequence& sequence) {
          cache_.evict(bytes - options_.max_kv_bytes) >= bytes - options_.max_kv_bytes;
 }
 
-// As many prompt tokens as `max_decode_stall_ns` buys, when somebody waits for a next token.
+// Prompt tokens for the next batch; while others decode, as many as take about max_decode_stall_ns.
 int64_t Engine::prompt_budget(bool decoding) const {
   if (!decoding || ns_per_prompt_token_ <= 0) return options_.prefill_chunk;
   const double tokens = static_cast<double>(options_.max_decode_stall_ns) / ns_per_prompt_token_;
   if (tokens >= static_cast<double>(options_.prefill_chunk)) return options_.prefill_chunk;
-  return std::max(std::min(kLeastPrompt, options_.prefill_chunk), static_cast<int64_t>(tokens));
+  return std::max(std::min(kMinPromptTokens, options_.prefill_chunk), static_cast<int64_t>(tokens));
 }
 
-// One token of every sequence that decodes, first; then chunks of prompts up to the budget.
+// One token of every sequence that decodes, then prompt chunks up to the budget.
 std::vector<model::Chunk> Engine::plan() {
   std::vector<model::Chunk> chunks;
   batch_.clear();
@@ -219,7 +221,8 @@ std::vector<model::Chunk> Engine::plan() {
       chunks.push_back(sequence.next_chunk(budget, options_.deterministic));
       batch_.push_back(&sequence);
       return static_cast<int64_t>(chunks.back().tokens.size());
-    } catch (const Error& error) {  // no memory for its keys and values: it ends, the others go on
+    } catch (
+        const Error& error) {  // no memory for its keys and values: this request ends, the others continue
       sequence.finish(Event::Finish::error, static_cast<int32_t>(error.code()), error.what());
     }
     return int64_t{0};
@@ -227,14 +230,15 @@ std::vector<model::Chunk> Engine::plan() {
   for (const auto& sequence : running_)
     if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 1);
   int64_t budget = prompt_budget(!chunks.empty());
-  std::unordered_set<uint64_t> under_way;  // pages that this batch computes: who needs one too waits for it
+  std::unordered_set<uint64_t>
+      in_batch;  // pages that this batch computes: sequences that share one wait for it
   for (const auto& sequence : running_) {
-    if (sequence->phase() != Sequence::Phase::prompt || budget <= 0) continue;
+    if (sequence->phase() != Sequence::Phase::prefill || budget <= 0) continue;
     sequence->adopt(cache_);
     const auto next = sequence->pages_ahead(kKvPageTokens);
-    if (!next.empty() && under_way.contains(next.front())) continue;
+    if (!next.empty() && in_batch.contains(next.front())) continue;
     const auto ahead = sequence->pages_ahead(budget);
-    under_way.insert(ahead.begin(), ahead.end());
+    in_batch.insert(ahead.begin(), ahead.end());
     budget -= add(*sequence, budget);
   }
   return chunks;
@@ -270,13 +274,13 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
   }
 }
 
-// How long a prompt token takes of late; decoding beside it is counted in.
+// Updates the time per prompt token, which includes the decoding in the same batches.
 void Engine::measure(std::span<const model::Chunk> chunks, int64_t ns) {
   int64_t prompt = 0;
   for (size_t i = 0; i < chunks.size(); ++i)
-    if (batch_[i]->phase() == Sequence::Phase::prompt)
+    if (batch_[i]->phase() == Sequence::Phase::prefill)
       prompt += static_cast<int64_t>(chunks[i].tokens.size());
-  if (prompt < kLeastPrompt) return;
+  if (prompt < kMinPromptTokens) return;
   const double now = static_cast<double>(ns) / static_cast<double>(prompt);
   ns_per_prompt_token_ = ns_per_prompt_token_ <= 0 ? now : 0.75 * ns_per_prompt_token_ + 0.25 * now;
 }
@@ -292,7 +296,7 @@ void Engine::retire_finished() {
   std::erase_if(running_, [this](const std::shared_ptr<Sequence>& sequence) {
     if (sequence->phase() != Sequence::Phase::finished) return false;
     by_id_.erase(sequence->id());
-    no_room_ = false;
+    out_of_kv_ = false;
     return true;
   });
   running_count_ = static_cast<int32_t>(running_.size());
@@ -305,7 +309,7 @@ void Engine::stop() {
     const std::lock_guard lock(mutex_);
     if (std::exchange(stopping_, true)) return;
   }
-  wake_.notify_one();
+  work_arrived_.notify_one();
   if (thread_.joinable()) thread_.join();
   const std::lock_guard stepping(step_mutex_);
   std::vector<std::shared_ptr<Sequence>> left;

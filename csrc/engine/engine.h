@@ -1,5 +1,5 @@
-// Runs requests on a model: one thread, one batch at a time, one token of every running sequence in each
-// batch.
+// The scheduler: runs requests on a model, one batch at a time, on one thread. Each batch has one token of
+// every sequence that decodes, and prompt tokens up to a budget.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -23,47 +23,48 @@ namespace binhdan::engine {
 
 struct EngineOptions {
   int threads = 0;      // >= 1
-  int64_t context = 0;  // most tokens of one sequence, >= 1
+  int64_t context = 0;  // maximum tokens of a sequence, >= 1
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
-  int64_t prefill_chunk = 512;                // prompt tokens in one batch
-  int64_t max_decode_stall_ns = 250'000'000;  // what prompts may add to a batch in which others decode, about
-  uint64_t max_kv_bytes = UINT64_MAX;         // most memory for keys and values, of the prefix cache too
+  int64_t prefill_chunk = 512;  // maximum prompt tokens in a batch
+  int64_t max_decode_stall_ns =
+      250'000'000;                     // about how long prefill may extend a batch in which others decode
+  uint64_t max_kv_bytes = UINT64_MAX;  // for keys and values, with the prefix cache
   KvType kv_type = KvType::f16;
   bool prefix_cache = true;
-  std::string cache_folder;  // "": nothing is kept on disk
+  std::string cache_folder;  // "": keeps no pages on disk
   uint64_t max_cache_folder_bytes = 0;
-  bool manual_step = false;    // no thread: the caller calls step()
-  bool deterministic = false;  // every row in the numeric class of few rows
+  bool manual_step = false;    // no thread; the caller calls step()
+  bool deterministic = false;  // all rows use the numeric class of decode rows
 };
 
 struct EngineInfo {
   EngineOptions options;
   int32_t running = 0, waiting = 0;
-  uint64_t kv_bytes = 0;     // of running requests, what they share with the cache not counted
+  uint64_t kv_bytes = 0;     // of running requests, without pages shared with the cache
   uint64_t cache_bytes = 0;  // of the prefix cache
 };
 
 class Engine {
  public:
-  // The context becomes what max_kv_bytes can hold, where that is less. Throws Error when it can hold nothing, or
-  // the threads or the cache's folder cannot be made.
+  // Reduces the context to what max_kv_bytes can hold. Throws Error when that is nothing, or when the threads
+  // or the cache folder cannot be created.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
   ~Engine();  // stop()
 
-  // A queue that ends when the engine does.
+  // The queue ends with the engine.
   std::shared_ptr<EventQueue> make_queue();
-  // Closes the queue and cancels the requests whose events would come there.
+  // Closes the queue and cancels the requests whose events go to it.
   void drop_queue(const std::shared_ptr<EventQueue>& queue);
   // Throws Error(invalid_argument) naming the field, too_large, busy when max_waiting is reached, closed
   // after stop().
   uint64_t submit(Request request, std::shared_ptr<EventQueue> queue);
   void cancel(uint64_t id);
-  // Throws Error(invalid_argument) when the request did not ask for masks or has one already.
+  // Throws Error(invalid_argument) when the request does not use masks or has one already.
   void set_mask(uint64_t id, std::span<const uint32_t> words);
-  // Computes one batch; true while there is work left that waits for nobody. For manual_step only.
+  // Computes one batch. Returns true while work is left that needs no caller. For manual_step only.
   bool step();
-  // Ends everything: cancelled requests get their last event. Safe to call twice and from any thread.
+  // Cancels all requests, which sends their last events. May be called twice and from any thread.
   void stop();
   EngineInfo info() const;
   const model::Model& model() const { return *model_; }
@@ -85,22 +86,21 @@ class Engine {
   EngineOptions options_;
   model::Forward forward_;
 
-  mutable std::mutex mutex_;  // guards what is between the marks
-  std::condition_variable wake_;
+  mutable std::mutex mutex_;  // guards the fields up to the mark
+  std::condition_variable work_arrived_;
   bool stopping_ = false;
-  bool no_room_ = false;  // the first that waits must wait for another to end
+  bool out_of_kv_ = false;  // the first waiting request needs KV pages of a running one
   std::deque<std::shared_ptr<Sequence>> waiting_;
   std::unordered_map<uint64_t, std::shared_ptr<Sequence>> by_id_;
   std::vector<std::shared_ptr<EventQueue>> queues_;
   int32_t running_count_ = 0;
   uint64_t kv_bytes_ = 0, cache_bytes_ = 0;
-  // ---- end of what mutex_ guards; below belongs to the thread that steps
 
-  std::mutex step_mutex_;  // held while stepping by hand: stop() waits for it
+  std::mutex step_mutex_;  // held during step(), so that stop() waits for it
   std::vector<std::shared_ptr<Sequence>> running_;
-  std::vector<Sequence*> batch_;  // whose chunk is at the same index
+  std::vector<Sequence*> batch_;  // the sequence of each chunk
   PrefixCache cache_;
-  double ns_per_prompt_token_ = 0;  // of late; 0: none was seen yet
+  double ns_per_prompt_token_ = 0;  // moving average; 0: not measured yet
   std::thread thread_;
 };
 

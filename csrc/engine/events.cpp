@@ -6,8 +6,8 @@
 
 namespace binhdan::engine {
 
-// Notifications and the descriptor are changed under the lock: whoever takes the last event may destroy the
-// queue.
+// Notifications and changes of the descriptor happen under the lock, because the reader of the last event may
+// destroy the queue.
 
 void EventQueue::push(Event event) {
   const std::lock_guard lock(mutex_);

@@ -1,4 +1,4 @@
-// What the engine tells its callers, and the queue where it waits until they look.
+// The events of requests, and the queue that callers read them from.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace binhdan::engine {
 
-// Fields are those of binhdan_event; the enums' values too.
+// Fields and enum values are those of binhdan_event.
 struct Event {
   enum class Kind : int32_t { token = 1, finished = 2, embedding = 3 };
   enum class Finish : int32_t { none = 0, stop = 1, length = 2, context = 3, cancelled = 4, error = 5 };
@@ -32,18 +32,18 @@ struct Event {
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
 };
 
-// Any number of writers and readers. Unbounded: the engine bounds how many requests may write.
+// For any number of writers and readers. Unbounded, because the engine bounds the number of requests.
 class EventQueue {
  public:
   void push(Event event);
-  // Waits up to timeout_ms (-1: for ever). Empty pointer: nothing came. Throws Error(closed) when the queue
-  // is closed, or nothing is left and end() was called.
+  // Waits up to timeout_ms (-1: without limit); nullptr when the time is over. Throws Error(closed) when the
+  // queue is closed, or when it is empty after end().
   std::unique_ptr<Event> next(int32_t timeout_ms);
-  // Readable while events wait, and after close() or end(). Made at the first call. Throws Error where there
-  // are none.
+  // Readable while the queue has events, and after close() or end(). Created at the first call. Throws as
+  // WakeFd.
   int fd();
-  void end();    // no more events will come; what waits can still be read
-  void close();  // readers wake up and fail; waiting events are dropped
+  void end();    // no more events; those in the queue can still be read
+  void close();  // readers return with an error; the events are dropped
   bool closed() const;
 
  private:

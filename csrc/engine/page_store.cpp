@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'B', 'D', 'K', 'V', 'P', 'A', 'G', '1'};
 constexpr const char *kSuffix = ".kv", *kPartial = ".partial";
-constexpr size_t kMostLooks = 16;  // at pages that may begin alike: most prompts part at the same token
+constexpr size_t kMaxCandidates = 16;  // for load_start(): most prompts differ at the same token
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
@@ -78,11 +78,11 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page
   if (!error) fs::permissions(folder_, fs::perms::owner_all, error);
   std::vector<std::pair<fs::file_time_type, std::array<uint64_t, 2>>> found;
   fs::directory_iterator at(folder_, error);
-  if (error) fail(Code::io, "the prefix cache's folder ", folder, " cannot be used: ", error.message());
+  if (error) fail(Code::io, "cache_folder: cannot use ", folder, ": ", error.message());
   for (const fs::directory_entry& entry : at) {
     std::error_code ignored;
     if (entry.path().extension() == kPartial)
-      fs::remove(entry.path(), ignored);  // of a process that was killed
+      fs::remove(entry.path(), ignored);  // left by a process that was killed
     const auto hashes = hashes_in(entry.path());
     if (hashes && entry.is_regular_file(ignored)) found.emplace_back(entry.last_write_time(ignored), *hashes);
   }
@@ -143,23 +143,24 @@ model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
 }
 
 PageStart PageStore::load_start(const TokenChain& chain, size_t index, std::span<const text::Token> next,
-                                size_t least) {
+                                size_t min_tokens) {
   const uint64_t hash_before = chain.hash_before(index), before = hashed(hash_before);
   std::optional<Opened> best;
   uint64_t best_own = 0;
-  size_t tokens = 0, looks = 0;
-  for (auto [at, end] = behind_.equal_range(before); at != end && looks < kMostLooks; ++at, ++looks) {
+  size_t tokens = 0, candidates = 0;
+  for (auto [at, end] = next_of_.equal_range(before); at != end && candidates < kMaxCandidates;
+       ++at, ++candidates) {
     auto opened = open({before, at->second});
     const size_t common = opened ? common_start(opened->tokens, next) : 0;
-    if (common < least || common <= tokens) continue;
+    if (common < min_tokens || common <= tokens) continue;
     tokens = common;
     best = std::move(opened);
     best_own = at->second;
   }
   if (!best) return {};
-  const Header want = header_of(best->header.hash, hash_before, index, best->header.checksum);
+  const Header expected = header_of(best->header.hash, hash_before, index, best->header.checksum);
   auto page = std::make_shared<Buffer>(page_bytes_);
-  if (best->header != want || !read(*best, *page)) {
+  if (best->header != expected || !read(*best, *page)) {
     drop(best_own);
     return {};
   }
@@ -193,17 +194,17 @@ void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) 
   if (write(name, chain, index, page))
     add(name);
   else
-    log(LogLevel::warning, "a page of the prefix cache could not be written to ", folder_.string());
+    log(LogLevel::warning, "cannot write a page of the prefix cache to ", folder_.string());
 }
 
 void PageStore::add(Name name) {
   const auto [at, added] = known_.try_emplace(name.own, Entry{name.before, order_.end()});
   if (!added) return;
   at->second.order = order_.insert(order_.end(), name.own);
-  behind_.emplace(name.before, name.own);
+  next_of_.emplace(name.before, name.own);
 }
 
-// The order of last use outlives the process as the files' times.
+// The files' times keep the order of last use over a restart.
 void PageStore::use(uint64_t own) {
   const Entry& entry = known_.at(own);
   order_.splice(order_.end(), order_, entry.order);
@@ -217,9 +218,9 @@ void PageStore::drop(uint64_t own) {
   fs::remove(path_of({entry.before, own}), ignored);
   order_.erase(entry.order);
   known_.erase(own);
-  auto at = behind_.equal_range(entry.before).first;
+  auto at = next_of_.equal_range(entry.before).first;
   while (at->second != own) ++at;
-  behind_.erase(at);
+  next_of_.erase(at);
 }
 
 }  // namespace binhdan::engine

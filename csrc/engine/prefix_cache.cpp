@@ -11,7 +11,7 @@ namespace {
 
 constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 
-// SplitMix64 (Steele et al. 2014), a token at a time.
+// One step of SplitMix64 (Steele et al. 2014) per token.
 uint64_t mix(uint64_t hash, text::Token token) {
   hash += static_cast<uint64_t>(static_cast<uint32_t>(token)) + 0x9e3779b97f4a7c15;
   hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
@@ -41,8 +41,6 @@ void TokenChain::append(text::Token token) {
 std::span<const text::Token> TokenChain::page(size_t index) const {
   return std::span(tokens_).subspan(index * kPage, kPage);
 }
-
-PrefixCache::PrefixCache(uint64_t page_bytes) : PrefixCache(page_bytes, nullptr) {}
 
 PrefixCache::PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store)
     : page_bytes_(page_bytes), store_(std::move(store)) {}
@@ -85,7 +83,7 @@ PageStart PrefixCache::fetch_start(const TokenChain& chain, size_t index, std::s
   const uint64_t before = chain.hash_before(index);
   if (index > 0 && !known(chain, index - 1)) return {};
   Node* best = nullptr;
-  size_t tokens = kLeastStart - 1;
+  size_t tokens = kMinStart - 1;
   for (auto [at, end] = children_.equal_range(before); at != end; ++at) {
     Node& node = nodes_.at(at->second);
     const size_t common = node.root == (index == 0) ? common_start(node.tokens, next) : 0;
@@ -93,7 +91,7 @@ PageStart PrefixCache::fetch_start(const TokenChain& chain, size_t index, std::s
     tokens = common;
     best = &node;
   }
-  if (!best) return store_ ? store_->load_start(chain, index, next, kLeastStart) : PageStart{};
+  if (!best) return store_ ? store_->load_start(chain, index, next, kMinStart) : PageStart{};
   best->last_use = ++clock_;
   auto copy = std::make_shared<Buffer>(page_bytes_);
   std::memcpy(copy->as(), best->page->as(), page_bytes_);

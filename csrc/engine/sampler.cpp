@@ -12,10 +12,10 @@ namespace binhdan::engine {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-// Infinite logits are brought down to this, so that differences and penalties of logits stay numbers.
+// Infinite logits become this value, so that differences and penalties of logits stay numbers.
 constexpr float kHighest = 1e30f;
-// Tokens so much less likely than the likeliest are left out: a whole vocabulary of them is below float
-// rounding.
+// Tokens that are less likely than the most likely token by this factor are dropped: even a whole vocabulary
+// of them is below float rounding.
 constexpr float kNegligible = 1e-13f;
 
 void require(const char* field, float value, float low, float high) {
@@ -27,8 +27,9 @@ void make_comparable(std::span<float> logits) {
   for (float& logit : logits) logit = logit <= kHighest ? logit : logit > kHighest ? kHighest : kNever;
 }
 
-// The token with the highest logit, the first of equals; -1 when none is above -inf. One pass: separate
-// lanes, because one chain of comparisons cannot be vectorized, and then a look into the block that has it.
+// The token with the highest logit, the first of equals; -1 when none is above -inf. The maximum is found in
+// separate lanes, because a single chain of comparisons cannot be vectorized; then the token is found in its
+// block.
 Token likeliest(std::span<const float> logits) {
   constexpr std::size_t kLanes = 32, kBlock = 64 * kLanes;
   float best = kNever;
@@ -53,10 +54,10 @@ Token likeliest(std::span<const float> logits) {
                                             (found.data() - logits.data()));
 }
 
-// exp(x) for -87 <= x <= 0 within an ulp or two, without a call, so that loops over it are vectorized: 2^n
-// times the polynomial of Cephes' expf (Moshier) for the rest.
+// exp(x) for -87 <= x <= 0 within two ulp, inline so that loops are vectorized: 2^n times the polynomial of
+// Cephes' expf (Moshier) for the remainder.
 inline float exp_inline(float x) {
-  constexpr float kRound = 0x1.8p23f;  // added, it leaves the nearest integer in the low bits
+  constexpr float kRound = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
   const float rounded = x * 1.44269504f + kRound;
   const float n = rounded - kRound;
   const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -72,7 +73,7 @@ void exponentiate(std::span<float> logits, float best, float temperature) {
   for (float& x : logits) x = exp_inline(x);
 }
 
-// Likelier first; ties go to the smaller id.
+// More likely tokens first; ties go to the smaller id.
 constexpr auto likelier = [](const auto& a, const auto& b) {
   return a.value > b.value || (a.value == b.value && a.token < b.token);
 };
@@ -82,7 +83,8 @@ template <typename Candidate>
 void select_top(std::span<const float> logits, std::size_t k, std::vector<Candidate>& top) {
   top.clear();
   for (std::size_t token = 0; token < logits.size() && k > 0; ++token) {
-    const float lowest = top.size() < k ? kNever : top.front().value;  // of a heap: its front is the worst
+    const float lowest =
+        top.size() < k ? kNever : top.front().value;  // the front of the heap is the least likely
     if (logits[token] <= lowest) continue;
     if (top.size() == k) {
       std::ranges::pop_heap(top, likelier);
@@ -104,7 +106,7 @@ void allow_only(std::span<float> logits, std::span<const uint32_t> mask) {
   }
 }
 
-// splitmix64 (Steele, Lea & Flood 2014), which xoshiro's authors ask to seed it with.
+// splitmix64 (Steele, Lea & Flood 2014), which xoshiro's authors recommend for seeding.
 uint64_t next_splitmix(uint64_t& state) {
   uint64_t z = state += 0x9e3779b97f4a7c15;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
@@ -149,20 +151,20 @@ void Sampler::accept(Token token) {
 }
 
 Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) {
-  const bool wants_logprobs = params_.top_logprobs >= 0;
+  const bool needs_logprobs = params_.top_logprobs >= 0;
   const bool changes = penalties_ || !params_.logit_bias.empty() || !mask.empty();
   Choice choice;
-  if (params_.temperature == 0 && !changes && !wants_logprobs) {  // needs no second look at all of them
+  if (params_.temperature == 0 && !changes && !needs_logprobs) {  // no other pass over the logits is needed
     choice.token = likeliest(logits);
     return choice;
   }
   make_comparable(logits);
-  if (wants_logprobs) model_logits_.assign(logits.begin(), logits.end());
+  if (needs_logprobs) model_logits_.assign(logits.begin(), logits.end());
   change(logits, mask);
   choice.token = likeliest(logits);
   if (choice.token < 0) return choice;
   if (params_.temperature > 0) choice.token = draw(logits, logits[choice.token]);
-  if (wants_logprobs) add_logprobs(choice);
+  if (needs_logprobs) add_logprobs(choice);
   return choice;
 }
 
@@ -219,25 +221,25 @@ Token Sampler::draw(std::span<float> logits, float best) {
   return candidates_.back().token;
 }
 
-// Keeps the fewest likeliest tokens that hold top_p of the whole. Only those about as likely as the last of
-// them are sorted: the whole is first weighed by powers of two.
+// Keeps the smallest set of most likely tokens whose probability is at least top_p. Sums by powers of two
+// first, so that only the tokens about as likely as the last one need sorting.
 void Sampler::keep_top_p() {
   const auto halvings = [](const Candidate& candidate) {
     return std::min<int>(127 - static_cast<int>(std::bit_cast<uint32_t>(candidate.value) >> 23), 63);
   };
   std::array<double, 64> mass = {};  // [n]: sum of the values in [2^-n, 2^(1-n))
   for (const Candidate& candidate : candidates_) mass[halvings(candidate)] += candidate.value;
-  const double wanted = params_.top_p * std::accumulate(mass.begin(), mass.end(), 0.0);
+  const double target = params_.top_p * std::accumulate(mass.begin(), mass.end(), 0.0);
   double held = 0;
   int last = 0;
-  while (last < 63 && held + mass[last] < wanted) held += mass[last++];
+  while (last < 63 && held + mass[last] < target) held += mass[last++];
 
   std::erase_if(candidates_, [&](const Candidate& candidate) { return halvings(candidate) > last; });
   const auto above = [&](const Candidate& candidate) { return halvings(candidate) < last; };
   auto end = std::partition(candidates_.begin(), candidates_.end(), above);
   std::sort(end, candidates_.end(), likelier);
   do held += end++->value;
-  while (held < wanted && end != candidates_.end());
+  while (held < target && end != candidates_.end());
   candidates_.erase(end, candidates_.end());
 }
 

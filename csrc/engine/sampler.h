@@ -1,5 +1,5 @@
-// From logits to a token. Order: log probabilities of the model's own logits; then bias, penalties, mask,
-// temperature, top-k, top-p, min-p, draw.
+// Chooses a token from logits, in this order: log probabilities of the model's own logits; bias, penalties,
+// mask, temperature, top-k, top-p, min-p, draw.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -31,20 +31,20 @@ struct SamplingParams {
   void check(int32_t vocabulary) const;
 };
 
-// Log probabilities are natural logs of softmax(logits as the model gave them): nothing of the request
-// changes them, so they say what the model thinks, also of a token that a mask or a bias forced.
+// Log probabilities are natural logs of softmax(the model's logits), before bias, penalties, mask and
+// temperature.
 struct Choice {
-  Token token = -1;                          // -1: the mask allows nothing, or no logit is a number
+  Token token = -1;                          // -1: the mask allows no token, or no logit is a number
   float logprob = 0;                         // of `token`, when top_logprobs >= 0
-  std::vector<std::pair<Token, float>> top;  // the top_logprobs likeliest, best first
+  std::vector<std::pair<Token, float>> top;  // the top_logprobs most likely tokens, best first
 };
 
-// One per sequence. The same parameters and calls give the same tokens, bit for bit, on the same machine.
+// One per sequence. The same parameters and calls give the same bits on the same machine.
 class Sampler {
  public:
-  // Throws what SamplingParams::check throws.
+  // Throws as SamplingParams::check.
   Sampler(SamplingParams params, int32_t vocabulary);
-  // Tokens that repetition_penalty looks at (prompt), and those that all penalties look at (answer).
+  // Tokens of the prompt, for repetition_penalty; tokens of the answer, for all penalties.
   void accept_prompt(std::span<const Token> tokens);
   void accept(Token token);
   // logits: (vocabulary), changed in place. mask: bit t allows token t, missing bits allow nothing; empty
@@ -67,7 +67,7 @@ class Sampler {
   bool penalties_;
   std::unordered_map<Token, int32_t> seen_;  // tokens of prompt and answer, with their count in the answer
   std::array<uint64_t, 4> random_;           // xoshiro256** state (Blackman & Vigna 2018)
-  std::vector<float> model_logits_;          // (vocabulary), when log probabilities are wanted
+  std::vector<float> model_logits_;          // (vocabulary), when the request needs log probabilities
   std::vector<Candidate> candidates_;
 };
 

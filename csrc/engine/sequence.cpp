@@ -15,7 +15,8 @@ constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 void Request::check(const model::Model& model, int64_t context) const {
   if (prompt.empty()) fail(Code::invalid_argument, "tokens: expected at least one, got none");
   if (std::cmp_greater(prompt.size(), context))
-    fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " and the context holds ", context);
+    fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " tokens, but the context holds ",
+         context);
   for (size_t i = 0; i < prompt.size(); ++i)
     if (prompt[i] < 0 || prompt[i] >= model.config.vocabulary)
       fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ",
@@ -46,17 +47,17 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
 }
 
 size_t Sequence::max_pages() const {
-  const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), room = context_ - prompt;
+  const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), left = context_ - prompt;
   const int64_t answer = request_.kind == Request::Kind::embed ? 0
-                         : request_.max_tokens < 0             ? room
-                                                               : std::min(room, request_.max_tokens);
+                         : request_.max_tokens < 0             ? left
+                                                               : std::min(left, request_.max_tokens);
   return (static_cast<size_t>(prompt + answer) + kPage - 1) / kPage;
 }
 
 void Sequence::adopt(PrefixCache& cache) {
-  if (!shares() || phase_ != Phase::prompt || prompt_done_ % kPage != 0) return;
+  if (!shares() || phase_ != Phase::prefill || prompt_done_ % kPage != 0) return;
   const size_t own = prompt_done_ / kPage;
-  if (shared_pages_ < own) return;  // the cache could not keep what this one computed
+  if (shared_pages_ < own) return;  // the cache could not keep this sequence's own pages
   const size_t end = (request_.prompt.size() - 1) / kPage;
   const auto known = shared.admitted ? cache.fetch(chain_, own, end) : cache.find(chain_, own, end);
   state_.adopt(known);
@@ -66,7 +67,7 @@ void Sequence::adopt(PrefixCache& cache) {
   if (shared.admitted) adopt_start(cache);
 }
 
-// Prompts part within a page: a system prompt has any length.
+// Prompts with a common beginning usually differ within a page.
 void Sequence::adopt_start(PrefixCache& cache) {
   const size_t rest = std::min(request_.prompt.size() - 1 - prompt_done_, kPage - 1);
   const auto next = std::span(request_.prompt).subspan(prompt_done_, rest);
@@ -115,7 +116,7 @@ void Sequence::take_hidden(std::span<const float> row) {
 }
 
 void Sequence::chunk_done() {
-  if (phase_ != Phase::prompt) return;
+  if (phase_ != Phase::prefill) return;
   prompt_done_ += chunk_;
   if (request_.kind != Request::Kind::embed || prompt_done_ < request_.prompt.size()) return;
   double norm = 0;
@@ -131,10 +132,10 @@ void Sequence::choose(std::span<float> logits, const std::optional<std::vector<u
   if (request_.max_tokens == 0) return;
   if (request_.use_mask && !mask) {
     kept_logits_.assign(logits.begin(), logits.end());
-    phase_ = Phase::masked;
+    phase_ = Phase::waiting_for_mask;
     return;
   }
-  // An empty mask means "all" to the sampler; one that allows nothing ends the answer.
+  // An empty mask allows no token, but the sampler takes an empty span for "all".
   static constexpr uint32_t kNothing[1] = {0};
   std::span<const uint32_t> allowed;
   if (request_.use_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
@@ -155,7 +156,7 @@ void Sequence::take_choice() {
   if (choice.token < 0) {
     if (request_.use_mask) return finish(Event::Finish::stop);
     return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
-                  "the model's logits are not numbers: its weights are damaged");
+                  "the model computed logits that are not numbers; its file is probably damaged");
   }
   if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
     return finish(Event::Finish::stop);
@@ -205,7 +206,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prefill_ns = started_ns_ ? first - started : 0;
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
-  state_ = model::SequenceState(model_.config, state_.kv_type());  // its memory is free for others at once
+  state_ = model::SequenceState(model_.config, state_.kv_type());  // frees its memory at once
   shared_pages_ = 0;
   kept_logits_ = {};
 }
@@ -218,7 +219,7 @@ Event Sequence::make_event(Event::Kind kind) const {
 }
 
 void Sequence::send(Event event) {
-  // A closed queue has no readers left: the events are nobody's.
+  // A closed queue has no readers.
   if (!queue_->closed()) queue_->push(std::move(event));
 }
 

@@ -1,4 +1,4 @@
-// A request on its way: prompt, state, sampler, and the text that leaves.
+// A submitted request: its prompt, state, sampler and text output.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -33,16 +33,16 @@ struct Request {
   void check(const model::Model& model, int64_t context) const;
 };
 
-// Used by one thread, but for the fields in `shared`, which the engine's mutex guards.
+// For one thread, except the fields in `shared`, which the engine's mutex guards.
 class Sequence {
  public:
   Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
            std::shared_ptr<EventQueue> queue);
 
   enum class Phase {
-    prompt,  // tokens of the prompt wait for the forward pass
-    decode,  // the last sampled token does
-    masked,  // logits are there, the caller's mask is not
+    prefill,           // prompt tokens are left to compute
+    decode,            // the last token is left to compute
+    waiting_for_mask,  // the logits are computed; the caller's mask is missing
     finished,
   };
 
@@ -56,31 +56,32 @@ class Sequence {
   Phase phase() const { return phase_; }
   bool uses_mask() const { return request_.use_mask; }
   const EventQueue* queue() const { return queue_.get(); }
-  // Pages of keys and values, of which the prefix cache holds the first shared_pages(): now, and at most.
+  // KV pages; the prefix cache holds the first shared_pages() of them. max_pages(): at the end of the answer.
   size_t pages() const { return state_.bytes() / state_.page_bytes(); }
   size_t shared_pages() const { return shared_pages_; }
   size_t max_pages() const;
 
-  // Takes over what the cache knows of the rest of the prompt, but for its last token; with its pages on
-  // disk once this one is among the running, and max_pages() are set aside for it.
+  // Adopts cached pages of the rest of the prompt, without its last token. A running sequence, for which the
+  // engine has reserved max_pages(), also adopts pages from disk.
   void adopt(PrefixCache& cache);
-  // Gives the cache the pages that were computed meanwhile.
+  // Adds the newly computed pages to the cache.
   void share(PrefixCache& cache);
-  // What the next tokens of the prompt will compute, as hashes of whole pages; for requests that share.
+  // Hashes of the full pages that the next `tokens` prompt tokens will compute; none for a request without
+  // cache.
   std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
-  // The next chunk, of at most `budget` prompt tokens; reserves its KV. Throws Error(out_of_memory).
+  // The next chunk, of at most `budget` prompt tokens; reserves its KV pages. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
   // After the forward pass: results of this sequence's chunk.
   void take_hidden(std::span<const float> row);  // embed: one row of the chunk
-  // Moves past the chunk; an embed request whose prompt is all computed sends its answer and ends.
+  // Advances past the chunk. An embed request sends its embedding and ends after the last chunk.
   void chunk_done();
-  // The logits of the last position: chooses the next token at once, or keeps them until set_mask when the
-  // request wants a mask. Sequences may choose at the same time.
+  // Chooses the next token from the logits of the last position, or keeps the logits until resume() when the
+  // request needs a mask. Sequences may choose in parallel.
   void choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
-  // Sends the token that was chosen, if any, and goes on or ends.
+  // Sends the chosen token, if any, then continues or ends.
   void take_choice();
-  // For a masked sequence whose mask has come.
+  // For a sequence in waiting_for_mask, when the mask has arrived.
   void resume(const std::optional<std::vector<uint32_t>>& mask);
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
@@ -96,7 +97,7 @@ class Sequence {
   const Request request_;
   const int64_t context_;
   std::shared_ptr<EventQueue> queue_;
-  Phase phase_ = Phase::prompt;
+  Phase phase_ = Phase::prefill;
   model::SequenceState state_;
   Sampler sampler_;
   text::StreamDecoder decoder_;
@@ -106,8 +107,8 @@ class Sequence {
   size_t prompt_done_ = 0, chunk_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
-  std::optional<Choice> choice_;    // until it is taken
-  std::vector<float> kept_logits_;  // phase masked
+  std::optional<Choice> choice_;    // between choose() and take_choice()
+  std::vector<float> kept_logits_;  // phase waiting_for_mask
   std::vector<double> pooled_;      // embed: sum of the hidden states
   int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;
 };

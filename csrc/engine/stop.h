@@ -1,4 +1,4 @@
-// Ends an answer before any of its stop texts, wherever the borders of tokens fall.
+// Ends an answer before the first of its stop texts, which may span tokens.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -7,15 +7,15 @@
 
 namespace binhdan::engine {
 
-// Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that is complete first ends
-// the answer; of those complete at the same byte, the longest. So the answer does not depend on how it came
-// in pieces.
+// Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that completes first ends
+// the answer; of those that complete at the same byte, the longest. So the answer does not depend on how it
+// is split.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);  // UTF-8; empty strings are ignored
   // Takes new text and returns what can no longer be part of a stop text. Once stopped, returns "".
   std::string push(std::string_view text);
-  // What was held back when the answer ended otherwise; whole UTF-8 characters in, whole characters out.
+  // The text held back, when the answer ended without a stop text. Whole UTF-8 characters if push() got such.
   std::string finish();
   bool stopped() const { return stopped_; }
 

@@ -1,4 +1,4 @@
-// Walks the bytes of a file from front to back. Every step is checked; errors say in what and at which byte.
+// Reads the bytes of a file from front to back. It checks every step; errors name the item and the byte.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +18,7 @@ class Cursor {
 
   uint64_t offset() const { return offset_; }
   uint64_t left() const { return bytes_.size() - offset_; }
-  // What the next errors are about: "key 'general.name'".
+  // The item that the next errors name: "key 'general.name'".
   void enter(std::string place) { place_ = std::move(place); }
 
   template <typename... Pieces>
@@ -40,10 +40,11 @@ class Cursor {
     return load<T>(take(sizeof(T), what).data());
   }
 
-  // A 64-bit count of things that take at least `smallest` bytes each: more than can fit is an Error.
-  uint64_t read_count(uint64_t smallest, const char* what) {
+  // A 64-bit count of items of at least `min_bytes` bytes each. Throws Error when the rest of the file cannot
+  // hold them.
+  uint64_t read_count(uint64_t min_bytes, const char* what) {
     const auto count = read<uint64_t>(what);
-    if (count > left() / smallest)
+    if (count > left() / min_bytes)
       fail(Code::bad_format, what, " is ", count, ", more than the ", left(), " bytes left can hold");
     return count;
   }
@@ -58,7 +59,7 @@ class Cursor {
   const std::string& file_;
   std::string place_ = "header";
   uint64_t offset_ = 0;
-  uint64_t item_ = 0;  // where the item that was read last begins
+  uint64_t item_ = 0;  // the start of the last item
 };
 
 }  // namespace binhdan::gguf

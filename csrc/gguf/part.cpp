@@ -11,7 +11,7 @@
 namespace binhdan::gguf {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "values are read as they lie in the file");
+static_assert(std::endian::native == std::endian::little, "values are read in the byte order of the file");
 
 constexpr uint64_t kLongestName = 65535;                     // bytes; the specification's limit for keys
 constexpr uint64_t kSmallestKey = 8 + 1 + 4 + 1;             // length, name, type, value
@@ -20,7 +20,7 @@ constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kLargestAlignment = uint64_t{1} << 20;
 constexpr uint32_t kMaxDimensions = 4;
 
-// ggml's types that binhdan does not read, so that the message can name them.
+// ggml's types that binhdan does not support, named in the error message.
 struct ForeignType {
   uint32_t type;
   const char* name;
@@ -39,7 +39,7 @@ std::string type_label(uint32_t type) {
 
 void check_utf8(const Cursor& in, std::string_view text, const char* what) {
   const std::size_t valid = utf8_valid_prefix(text);
-  if (valid != text.size()) in.fail(Code::bad_format, what, " is not UTF-8 from its byte ", valid, " on");
+  if (valid != text.size()) in.fail(Code::bad_format, what, " is not UTF-8 at its byte ", valid);
 }
 
 std::string read_name(Cursor& in, const char* what) {
@@ -50,17 +50,14 @@ std::string read_name(Cursor& in, const char* what) {
   return std::string(name);
 }
 
-// ---- header and metadata -----------------------------------------------------------------------------
-
 uint32_t read_version(Cursor& in) {
   const auto magic = in.take(4, "the magic number");
   if (std::memcmp(magic.data(), "GGUF", 4) != 0)
-    in.fail(Code::bad_format, "not a GGUF file: it does not start with 'GGUF'");
+    in.fail(Code::bad_format, "not a GGUF file: expected it to start with 'GGUF'");
   const auto version = in.read<uint32_t>("the version");
   if (version != 0 && (version & 0xffff) == 0)
-    in.fail(Code::unsupported, "a big-endian GGUF file; binhdan reads little-endian ones");
-  if (version != 2 && version != 3)
-    in.fail(Code::unsupported, "GGUF version ", version, "; binhdan reads versions 2 and 3");
+    in.fail(Code::unsupported, "expected a little-endian GGUF file, got a big-endian one");
+  if (version != 2 && version != 3) in.fail(Code::unsupported, "expected GGUF version 2 or 3, got ", version);
   return version;
 }
 
@@ -73,7 +70,8 @@ ValueType read_value_type(Cursor& in, const char* what) {
 void check_bools(const Cursor& in, const Value& value) {
   if (value.element != ValueType::boolean) return;
   for (const std::byte byte : value.raw)
-    if (byte > std::byte{1}) in.fail(Code::bad_format, "a bool is 0 or 1, got ", std::to_integer<int>(byte));
+    if (byte > std::byte{1})
+      in.fail(Code::bad_format, "expected a bool of 0 or 1, got ", std::to_integer<int>(byte));
 }
 
 // Strings inside arrays may hold any bytes: vocabularies do.
@@ -110,7 +108,7 @@ void read_metadata(Cursor& in, std::span<const std::byte> bytes, uint64_t count,
     in.enter("key " + quote_name(key));
     const Value value = read_value(in, bytes);
     check_bools(in, value);
-    if (!part.values.emplace(key, value).second) in.fail(Code::bad_format, "the key comes twice");
+    if (!part.values.emplace(key, value).second) in.fail(Code::bad_format, "the key occurs twice");
     part.keys.push_back(std::move(key));
   }
 }
@@ -127,8 +125,6 @@ uint64_t read_alignment(Cursor& in, const Part& part) {
     in.fail(Code::bad_format, "expected a power of two from 8 to ", kLargestAlignment, ", got ", alignment);
   return alignment;
 }
-
-// ---- tensors -----------------------------------------------------------------------------------------
 
 std::vector<uint64_t> read_shape(Cursor& in) {
   const auto dimensions = in.read<uint32_t>("the number of dimensions");
@@ -153,7 +149,7 @@ uint64_t tensor_bytes(const Cursor& in, const TensorInfo& tensor) {
   }
 }
 
-// With the offset as in the file: from the start of the data.
+// The offset is still as in the file: from the start of the data.
 TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
   TensorInfo tensor{};
   tensor.file = file;
@@ -173,10 +169,10 @@ TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
 }
 
 void place_tensor(const std::string& name, uint64_t data_start, uint64_t file_size, TensorInfo& tensor) {
-  const uint64_t room = data_start < file_size ? file_size - data_start : 0;
-  if (tensor.offset > room || tensor.bytes > room - tensor.offset)
+  const uint64_t available = data_start < file_size ? file_size - data_start : 0;
+  if (tensor.offset > available || tensor.bytes > available - tensor.offset)
     fail(Code::bad_format, name, ": tensor ", quote_name(tensor.name), ": ", tensor.bytes,
-         " bytes at offset ", tensor.offset, " go past the end of the data, which has ", room, " bytes");
+         " bytes at offset ", tensor.offset, " go past the end of the data, which has ", available, " bytes");
   tensor.offset += data_start;
 }
 

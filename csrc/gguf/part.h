@@ -13,7 +13,7 @@
 
 namespace binhdan::gguf {
 
-// Ordered, because a hash table could be made slow by chosen names.
+// Ordered, because hostile names could make a hash table slow.
 template <typename T>
 using ByName = std::map<std::string, T, std::less<>>;
 
@@ -21,7 +21,7 @@ struct TensorInfo {
   std::string name;
   DType type;
   std::vector<uint64_t> shape;  // as in the file: shape[0] is the row length (1 to 4 dimensions)
-  int file;                     // which split
+  int file;                     // number of the part
   uint64_t offset;              // from the start of that file
   uint64_t bytes;
 
@@ -36,7 +36,7 @@ struct Part {
   std::vector<TensorInfo> tensors;
 };
 
-// Checks and reads all but the tensors' data. `name` is for messages, `file` the number for TensorInfo.
+// Reads and checks everything except the tensors' data. `name` is for messages, `file` is for TensorInfo.
 Part parse_part(std::span<const std::byte> bytes, const std::string& name, int file);
 
 }  // namespace binhdan::gguf

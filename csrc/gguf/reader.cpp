@@ -40,7 +40,7 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
   const auto found = part.values.find(key);
   if (found == part.values.end()) return otherwise;
   const auto value = load_integer<uint64_t>(found->second.type, found->second.raw.data());
-  if (!value) fail(Code::bad_format, path, ": key '", key, "': expected a count");
+  if (!value) fail(Code::bad_format, path, ": key '", key, "': expected an unsigned integer");
   return *value;
 }
 
@@ -53,15 +53,13 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
 
 }  // namespace
 
-// ---- opening -----------------------------------------------------------------------------------------
-
 File File::open(const std::string& path) {
   File file;
   file.path_ = path;
   try {
     file.open_parts();
   } catch (const Error&) {
-    file.check_intact();  // a file that was truncated meanwhile explains any other error
+    file.check_intact();  // truncation may be the cause of the other error
     throw;
   }
   file.check_intact();
@@ -103,10 +101,10 @@ void File::add_part(const std::string& path) {
   const auto bytes = map->bytes();
   sources_.push_back({std::move(map), bytes});
   Part part = parse_part(bytes, path, static_cast<int>(number));
-  const uint64_t said = split_key(part, path, "split.no", number);
-  if (number == 0 && said != 0)
-    fail(Code::invalid_argument, path, ": part ", said + 1, " of a split model; open the first part");
-  if (said != number) fail(Code::bad_format, path, ": key 'split.no' is ", said, ", expected ", number);
+  const uint64_t actual = split_key(part, path, "split.no", number);
+  if (number == 0 && actual != 0)
+    fail(Code::invalid_argument, path, ": part ", actual + 1, " of a split model; open the first part");
+  if (actual != number) fail(Code::bad_format, path, ": key 'split.no' is ", actual, ", expected ", number);
   if (number == 0) {
     version_ = part.version;
     keys_ = std::move(part.keys);
@@ -120,12 +118,10 @@ void File::add_part(const std::string& path) {
 void File::add_tensors(std::vector<TensorInfo> tensors) {
   for (TensorInfo& tensor : tensors) {
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
-      fail(Code::bad_format, path_, ": tensor ", quote_name(tensor.name), " comes twice");
+      fail(Code::bad_format, path_, ": tensor ", quote_name(tensor.name), " occurs twice");
     tensors_.push_back(std::move(tensor));
   }
 }
-
-// ---- metadata ----------------------------------------------------------------------------------------
 
 const Value* File::find(std::string_view key) const {
   const auto found = values_.find(key);
@@ -148,7 +144,8 @@ uint64_t File::get_uint(std::string_view key) const {
   const Value& value = need(key);
   if (!is_integer(value.type)) wrong_type(path_, key, "an integer", value);
   const auto number = load_integer<uint64_t>(value.type, value.raw.data());
-  if (!number) fail(Code::bad_format, path_, ": key ", quote_name(key), ": expected no negative number");
+  if (!number)
+    fail(Code::bad_format, path_, ": key ", quote_name(key), ": expected 0 or more, got a negative number");
   return *number;
 }
 
@@ -221,8 +218,6 @@ std::vector<float> File::get_floats(std::string_view key) const {
   return numbers;
 }
 
-// ---- tensors -----------------------------------------------------------------------------------------
-
 const TensorInfo* File::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
@@ -243,7 +238,7 @@ void File::release(const TensorInfo& tensor, uint64_t offset, uint64_t size) con
 }
 
 uint64_t File::content_hash() const {
-  constexpr size_t kPiece = size_t{1} << 24;  // read pages leave this process's memory behind it
+  constexpr size_t kPiece = size_t{1} << 24;  // pages are released after each piece
   uint64_t hash = 0;
   for (const Source& source : sources_)
     for (size_t at = 0; at < source.bytes.size(); at += kPiece) {

@@ -1,6 +1,6 @@
-// Reads GGUF v2 and v3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), whole or split. Nothing
-// of a file is trusted: every count, offset, string, array and tensor range is checked before use, and the
-// memory taken is bounded by a small multiple of the file's size.
+// Reads GGUF v2 and v3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), whole or split. The file
+// may be hostile: the reader checks every count, offset, string, array and tensor range before use, and its
+// memory is bounded by a small multiple of the file's size.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,18 +18,18 @@ namespace binhdan::gguf {
 
 class File {
  public:
-  // Opens `path`; a name that ends in -00001-of-0000N.gguf opens all N. Throws Error naming the key, the
-  // tensor or the byte where the file is wrong.
+  // Opens `path`; of a split model, its first part (-00001-of-0000N.gguf) opens all. Throws Error that names
+  // the key, the tensor or the byte of the problem.
   static File open(const std::string& path);
-  // For tests and fuzzing: parses bytes that the caller keeps alive.
+  // Parses bytes in memory, which the caller keeps alive. For tests and fuzzing.
   static File parse(std::span<const std::byte> bytes, std::string name);
 
   uint32_t version() const { return version_; }
   const std::vector<std::string>& keys() const { return keys_; }  // in the file's order
   const Value* find(std::string_view key) const;                  // nullptr when absent
 
-  // Typed reads. Without a default, a missing key is an Error naming it; a value of the wrong type always is.
-  // Integers of any width and sign convert when they fit.
+  // Typed reads. A missing key without a default throws Error, as does a value of the wrong type. Integers of
+  // any width and sign convert when they fit.
   uint64_t get_uint(std::string_view key) const;
   uint64_t get_uint(std::string_view key, uint64_t otherwise) const;
   double get_float(std::string_view key) const;
@@ -44,18 +44,18 @@ class File {
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find_tensor(std::string_view name) const;
   std::span<const std::byte> data(const TensorInfo& tensor) const;
-  // Throws Error(io) when a mapped file shrank while it was read.
+  // Throws Error(io) when a mapped file has become shorter.
   void check_intact() const;
-  // Lets the OS drop the pages of a tensor's bytes [offset, offset + size), which were copied.
+  // Lets the OS drop the pages of a tensor's bytes [offset, offset + size), e.g. after copying them.
   void release(const TensorInfo& tensor, uint64_t offset, uint64_t size) const;
-  uint64_t bytes() const;  // of all splits
-  // Of every byte of all splits. Throws Error(io) as check_intact() does.
+  uint64_t bytes() const;  // of all parts
+  // A hash of all bytes of all parts. Throws as check_intact().
   uint64_t content_hash() const;
   const std::string& path() const { return path_; }
 
  private:
   struct Source {
-    std::unique_ptr<FileMap> map;  // null when the bytes are the caller's
+    std::unique_ptr<FileMap> map;  // null when the caller owns the bytes
     std::span<const std::byte> bytes;
   };
   std::string path_;

@@ -46,7 +46,7 @@ std::optional<double> load_float(ValueType type, const std::byte* bytes) {
 std::string_view take_string(std::span<const std::byte>& bytes) {
   constexpr std::size_t kPrefix = sizeof(uint64_t);
   if (bytes.size() < kPrefix) return {};
-  // The reader has checked the length; it is looked at again because another process may write to the file.
+  // The reader has checked the length; it is checked again because another process may write to the file.
   const std::size_t size = std::min<uint64_t>(load<uint64_t>(bytes.data()), bytes.size() - kPrefix);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kPrefix, size);
   bytes = bytes.subspan(kPrefix + size);

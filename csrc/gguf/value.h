@@ -30,12 +30,12 @@ const char* value_type_name(ValueType type);
 // Bytes of a scalar; 0 for strings and arrays, whose size is in the file.
 std::size_t scalar_size(ValueType type);
 
-// A metadata value as a checked view into the file. Arrays of arrays are refused when read.
+// A metadata value as a checked view into the file. The reader rejects arrays of arrays.
 struct Value {
   ValueType type;                  // for an array: ValueType::array
   ValueType element;               // an array's element type, else equal to `type`
   uint64_t count;                  // an array's length, else 1
-  std::span<const std::byte> raw;  // the scalar or the packed elements; strings with their lengths before
+  std::span<const std::byte> raw;  // the scalar or the packed elements; each string follows its length
 };
 
 template <typename T>
@@ -45,7 +45,7 @@ T load(const std::byte* bytes) {
   return value;
 }
 
-// The scalar of an integer type at `bytes`; empty when it does not fit into To or `type` is no integer.
+// The integer at `bytes`; empty when it does not fit into To or `type` is not an integer type.
 template <typename To>
 std::optional<To> load_integer(ValueType type, const std::byte* bytes) {
   const auto fit = [](auto value) {
@@ -69,7 +69,7 @@ std::optional<To> load_integer(ValueType type, const std::byte* bytes) {
 bool is_integer(ValueType type);
 // Empty when `type` is neither f32 nor f64.
 std::optional<double> load_float(ValueType type, const std::byte* bytes);
-// The string whose length prefix is at the start of `bytes`; shortens `bytes` by both.
+// The string at the start of `bytes`, after its length; removes both from `bytes`.
 std::string_view take_string(std::span<const std::byte>& bytes);
 
 }  // namespace binhdan::gguf

@@ -1,35 +1,44 @@
-/* binhdan: Vietnamese assistants on ordinary machines. The public C interface (C99 and later, C++, cffi).
+/* binhdan: run small Vietnamese language models on CPUs. The public C interface (C99 and later, C++, cffi).
  *
- * The simple way, in order (examples/embed_c/embed.c is the whole program):
+ * Simple use (examples/embed_c/embed.c is a complete program):
  *
  *     binhdan_model model;   binhdan_model_open("model.gguf", NULL, &model);
  *     binhdan_engine engine; binhdan_engine_create(model, NULL, &engine);
  *     binhdan_queue queue;   binhdan_queue_create(engine, &queue);
+ *
  *     binhdan_chat_tokenize(model, BINHDAN_CHAT_AUTO, messages, 1, 1, tokens, capacity, &count);
  *     binhdan_request request; binhdan_request_init(&request);
  *     request.tokens = tokens; request.n_tokens = count;
- *     binhdan_submit(engine, queue, &request, &id);
- *     while (binhdan_queue_next(queue, -1, &event) == BINHDAN_OK && event) {
- *       ...
+ *     binhdan_id id; binhdan_submit(engine, queue, &request, &id);
+ *
+ *     binhdan_event* event;
+ *     while (binhdan_queue_next(queue, -1, &event) == BINHDAN_OK) {
+ *       fwrite(event->text, 1, event->text_size, stdout);
+ *       int ended = event->kind == BINHDAN_EVENT_FINISHED;
  *       binhdan_event_free(event);
+ *       if (ended) break;
  *     }
  *
- * The contract
- * - Every function that can fail returns a binhdan_status; 0 is success. binhdan_last_error() has the
- *   message of the calling thread's last failure: what was expected, what came, and where. Output
- *   arguments are written on success only, except sizes with BINHDAN_TOO_SMALL.
- * - Handles are integers, never reused: closing twice or using after close gives BINHDAN_INVALID_HANDLE.
- *   0 is never a handle. Handles may be closed in any order; what a handle needs stays alive until it is
- *   closed too.
- * - Every function may be called from any thread at any time, except where a function says otherwise.
- *   After fork(), handles made before fail with BINHDAN_CLOSED in the child; it may open its own.
- * - The library never prints, aborts, exits, or lets a C++ exception out.
- * - Text is UTF-8 with an explicit size in bytes; it need not end with NUL and may hold NULs.
- * - Structs begin with struct_size, set by the _init function or to sizeof by hand; later versions add
- *   fields at the end and read only what struct_size covers. Values of enums are pinned: they are never
- *   renumbered.
- * - Versions: 0.x may break the ABI between minor versions. From 1.0 on, the SONAME's number changes when
- *   it breaks.
+ * Contract
+ * - Errors: every function that can fail returns a binhdan_status; 0 is success. binhdan_last_error() returns
+ *   the message of the calling thread's last failure. A function writes its output arguments on success only;
+ *   the exception is the size with BINHDAN_TOO_SMALL.
+ * - Handles are integers and are never reused. 0 is never a handle. A closed handle gives
+ *   BINHDAN_INVALID_HANDLE. Close handles in any order: an engine keeps its model until the engine is closed.
+ * - Threads: call any function from any thread at any time, except where its comment says otherwise.
+ * - fork(): in the child, handles of the parent fail with BINHDAN_CLOSED. The child can open its own.
+ * - The library never prints, aborts, exits or lets a C++ exception out. It reads the environment variable
+ *   BINHDAN_ISA only.
+ * - Text is UTF-8 with a size in bytes; it may contain NULs and needs no NUL at the end. Arguments of type
+ *   const char* without a size are NUL-terminated.
+ * - Output buffers: a function with (buffer, capacity, size) sets *size to the size of the result. When the
+ *   capacity is less, it returns BINHDAN_TOO_SMALL: call it again with a buffer of *size. A buffer with
+ *   capacity 0 may be NULL.
+ * - Structs start with struct_size: set it to sizeof the struct, and the rest to zero (binhdan_request_init
+ *   does this for requests). A later version of the library adds fields at the end, and reads and writes
+ *   struct_size bytes only.
+ * - Enum values are pinned: a later version never renumbers them.
+ * - Versions: 0.x may break the ABI between minor versions. From 1.0, a break changes the SONAME's number.
  */
 #ifndef BINHDAN_H
 #define BINHDAN_H
@@ -54,8 +63,8 @@ extern "C" {
 /* cffi-begin: the Python client reads the declarations between these marks, without BINHDAN_API. */
 
 typedef uint64_t binhdan_model;  /* an open model file: weights and vocabulary */
-typedef uint64_t binhdan_engine; /* runs requests on a model: threads and KV memory */
-typedef uint64_t binhdan_queue;  /* where the events of requests wait */
+typedef uint64_t binhdan_engine; /* runs requests on a model; owns threads and KV memory */
+typedef uint64_t binhdan_queue;  /* receives the events of requests */
 typedef uint64_t binhdan_id;     /* a submitted request */
 
 typedef enum {
@@ -63,155 +72,169 @@ typedef enum {
   BINHDAN_INVALID_ARGUMENT = 1,
   BINHDAN_INVALID_HANDLE = 2,
   BINHDAN_NOT_FOUND = 3,
-  BINHDAN_IO = 4,
-  BINHDAN_BAD_FORMAT = 5,  /* the model file is damaged or not one */
-  BINHDAN_UNSUPPORTED = 6, /* an architecture, type or instruction set that this build or CPU lacks */
+  BINHDAN_IO = 4,          /* the operating system reported an error, or the model file was truncated */
+  BINHDAN_BAD_FORMAT = 5,  /* not a model file, or a damaged one */
+  BINHDAN_UNSUPPORTED = 6, /* an architecture, tensor type or instruction set that this build or CPU lacks */
   BINHDAN_OUT_OF_MEMORY = 7,
-  BINHDAN_TOO_LARGE = 8, /* more tokens than the context, more requests than the limit */
-  BINHDAN_BUSY = 9,
-  BINHDAN_CLOSED = 10, /* closed by another thread meanwhile, or a forked child */
-  BINHDAN_INTERNAL = 11,
-  BINHDAN_TOO_SMALL = 12 /* the output buffer; the size argument says what is needed */
+  BINHDAN_TOO_LARGE = 8, /* more tokens than the context, or an argument above a limit */
+  BINHDAN_BUSY = 9,      /* max_waiting requests are waiting */
+  BINHDAN_CLOSED = 10,   /* another thread closed the handle, or this is a forked child */
+  BINHDAN_INTERNAL = 11, /* an error of the library: please report it */
+  BINHDAN_TOO_SMALL = 12 /* the output buffer is too small; the size argument has the required size */
 } binhdan_status;
 
 /* ---- library -------------------------------------------------------------------------------------- */
 
 BINHDAN_API const char* binhdan_version(void);               /* "0.1.0" */
-BINHDAN_API const char* binhdan_status_name(int32_t status); /* "BAD_FORMAT" */
-/* The calling thread's last failure; "" when there was none. Valid until that thread's next call that
- * fails. */
+BINHDAN_API const char* binhdan_status_name(int32_t status); /* "BAD_FORMAT"; "UNKNOWN" for other values */
+/* The message of the calling thread's last failure: what was expected, what came, and where. "" before the
+ * first failure. Valid until the thread's next failure. */
 BINHDAN_API const char* binhdan_last_error(void);
 
-/* Messages that are no errors. level: 0 debug, 1 info, 2 warning. The sink may be called from any thread
- * and must not call back into the library. NULL (the default) drops them. */
+/* Receives log messages. level: 0 debug, 1 info, 2 warning. Any thread may call the sink; it must not call
+ * the library. NULL (the default) drops messages. */
 typedef void (*binhdan_log_sink)(void* user, int32_t level, const char* message);
 BINHDAN_API void binhdan_set_log_sink(binhdan_log_sink sink, void* user);
 
-/* Names of the kernel tables in this build, best last, separated by spaces: "scalar avx2". */
+/* The names of the kernel tables in this build, best last, separated by spaces: "scalar avx2". */
 BINHDAN_API const char* binhdan_isas(void);
-/* The processor's name, "" when unknown. */
+/* The processor's name; "" when unknown. */
 BINHDAN_API const char* binhdan_cpu_name(void);
-/* Cores this process may use (affinity and cgroup quota considered). */
+/* The number of cores that this process may use: the smaller of its CPU affinity and its cgroup quota. */
 BINHDAN_API int32_t binhdan_usable_cores(void);
-/* Bytes per second that `threads` threads read from memory together, measured now in about half a second. */
+/* Measures the memory bandwidth of `threads` threads together. Takes about half a second. */
 BINHDAN_API int32_t binhdan_measure_bandwidth(int32_t threads, double* bytes_per_second);
 
 /* ---- model ---------------------------------------------------------------------------------------- */
 
 typedef struct {
   uint32_t struct_size;
-  int32_t threads; /* for packing the weights; 0 = usable cores */
-  const char* isa; /* kernel table to force; NULL = environment BINHDAN_ISA, else the best that runs here */
+  int32_t threads; /* threads that pack the weights; 0 = usable cores */
+  const char* isa; /* kernel table to use; NULL = environment variable BINHDAN_ISA, else the best that runs */
 } binhdan_model_options;
 
 typedef struct {
   uint32_t struct_size;
   char architecture[32];
-  char isa[32];
+  char isa[32];        /* the kernel table in use */
   uint64_t parameters; /* weights in all tensors */
   uint64_t file_bytes;
-  uint64_t weight_bytes;       /* as held for computing */
+  uint64_t weight_bytes;       /* memory of the weights in the kernels' layout */
   uint64_t bytes_per_token;    /* weights read to decode one token */
   uint64_t kv_bytes_per_token; /* with BINHDAN_KV_F16 */
-  int32_t context;             /* tokens the model was made for */
-  int32_t vocabulary;
-  int32_t embedding; /* width of hidden states and of binhdan embeddings */
+  int32_t context;             /* context length that the model was trained for */
+  int32_t vocabulary;          /* number of tokens */
+  int32_t embedding;           /* width of hidden states and of embeddings */
   int32_t layers;
   int32_t heads;
   int32_t kv_heads;
   int32_t head_dim;
-  int32_t bos, eos;    /* -1 = none */
-  int32_t chat_family; /* what BINHDAN_CHAT_AUTO stands for in this model */
+  int32_t bos, eos;    /* token ids; -1 = none */
+  int32_t chat_family; /* what BINHDAN_CHAT_AUTO selects for this model */
 } binhdan_model_info;
 
-/* options may be NULL. Reads a GGUF file (its first part when it is split). */
+/* Opens a GGUF file; of a split model, its first part. options may be NULL. */
 BINHDAN_API int32_t binhdan_model_open(const char* path, const binhdan_model_options* options,
                                        binhdan_model* model);
 BINHDAN_API int32_t binhdan_model_close(binhdan_model model);
-/* Set info->struct_size before. */
+/* Fills *info. Set info->struct_size first. */
 BINHDAN_API int32_t binhdan_model_describe(binhdan_model model, binhdan_model_info* info);
-/* A metadata value that is a string, e.g. "tokenizer.chat_template". BINHDAN_NOT_FOUND when there is none. */
+/* Reads a string from the file's metadata, e.g. "tokenizer.chat_template". BINHDAN_NOT_FOUND when there is no
+ * string under this key. */
 BINHDAN_API int32_t binhdan_model_metadata(binhdan_model model, const char* key, char* text, size_t capacity,
                                            size_t* size);
-/* A description of any GGUF file as one JSON object, without loading it: metadata, tensors, vocabulary,
- * what of it this build can run and why not. */
+/* Describes any GGUF file as one JSON object without loading it: metadata, tensors, vocabulary, and whether
+ * this build supports it. */
 BINHDAN_API int32_t binhdan_inspect(const char* path, char* json, size_t capacity, size_t* size);
 
 /* ---- text ----------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_ADD_SPECIAL = 1,  /* put BOS/EOS where the vocabulary asks for them */
-  BINHDAN_PARSE_SPECIAL = 2 /* control tokens written in the text become themselves; never for users' text */
+  BINHDAN_ADD_SPECIAL = 1,  /* add BOS and EOS as the vocabulary specifies */
+  BINHDAN_PARSE_SPECIAL = 2 /* text such as "<|im_end|>" becomes the control token; never set it for users'
+                             * text. For detokenize: write control tokens out */
 };
 
 typedef struct {
   const char* text;
   size_t size;
-  int32_t markup; /* 1: template text, where control tokens are recognised; 0: content, where not */
+  int32_t markup; /* 1: text of a template, which may contain control tokens; 0: content, which may not */
 } binhdan_segment;
 
 typedef struct {
-  const char* role; /* "system", "user", "assistant" or "tool"; NUL-terminated */
+  const char* role; /* "system", "user", "assistant" or "tool" */
   const char* content;
-  size_t size;
+  size_t size; /* of content, in bytes */
 } binhdan_message;
 
 typedef enum {
-  BINHDAN_CHAT_AUTO = -1,
-  BINHDAN_CHAT_PLAIN = 0,
-  BINHDAN_CHAT_CHATML = 1,
-  BINHDAN_CHAT_LLAMA2 = 2,
-  BINHDAN_CHAT_LLAMA3 = 3
+  BINHDAN_CHAT_AUTO = -1,  /* the family of the file's chat template; see binhdan_chat_tokenize */
+  BINHDAN_CHAT_PLAIN = 0,  /* "User: " and "Assistant: "; add "\nUser:" to the request's stop texts */
+  BINHDAN_CHAT_CHATML = 1, /* "<|im_start|>": Qwen, SmolLM2 */
+  BINHDAN_CHAT_LLAMA2 = 2, /* "[INST]" */
+  BINHDAN_CHAT_LLAMA3 = 3  /* "<|start_header_id|>" */
 } binhdan_chat_family;
 
-/* Exact: no normalisation. A text of n bytes gives at most n + 8 tokens. */
+/* Tokenizes the exact bytes, without normalization. A text of n bytes has at most n + 8 tokens. */
 BINHDAN_API int32_t binhdan_tokenize(binhdan_model model, const char* text, size_t size, uint32_t flags,
                                      int32_t* tokens, size_t capacity, size_t* count);
-/* Control tokens are recognised inside one markup segment, never in content nor across a border. */
+/* Tokenizes a rendered chat template. A control token is recognized inside one markup segment, never in
+ * content and never across two segments. flags: BINHDAN_ADD_SPECIAL or 0. */
 BINHDAN_API int32_t binhdan_tokenize_segments(binhdan_model model, const binhdan_segment* segments,
                                               size_t n_segments, uint32_t flags, int32_t* tokens,
                                               size_t capacity, size_t* count);
-/* A conversation in a built-in chat family. Content is brought to NFC and never parsed for control tokens. */
+/* Tokenizes a conversation. With add_generation_prompt = 1 the prompt ends where the model's answer starts.
+ * Content is normalized to NFC and never parsed for control tokens.
+ *
+ * The library does not run Jinja. It writes the turns of `family`. When the file's chat template is of the
+ * same family, it takes these features from the template: BOS, the default system message, tool responses
+ * (ChatML) and reasoning (Qwen3, with thinking off). For the templates of Qwen2, Qwen2.5, Qwen3, SmolLM2,
+ * Llama 2 and Llama 3 the tokens equal those of the rendered template. With any other template,
+ * BINHDAN_CHAT_AUTO selects the family whose turn markers the template contains; else the family of the
+ * vocabulary's control tokens; else PLAIN. The prompt then lacks what the template adds of its own, such as
+ * the dates of Llama 3.1. To be exact, render the template yourself and call binhdan_tokenize_segments. */
 BINHDAN_API int32_t binhdan_chat_tokenize(binhdan_model model, int32_t family,
                                           const binhdan_message* messages, size_t n_messages,
                                           int32_t add_generation_prompt, int32_t* tokens, size_t capacity,
                                           size_t* count);
-/* Exact bytes of the tokens. With BINHDAN_PARSE_SPECIAL in flags control tokens are written out. */
+/* Returns the exact bytes of the tokens. Without BINHDAN_PARSE_SPECIAL, control tokens have no text. */
 BINHDAN_API int32_t binhdan_detokenize(binhdan_model model, const int32_t* tokens, size_t n_tokens,
                                        uint32_t flags, char* text, size_t capacity, size_t* size);
-/* Unicode NFC. */
+/* Normalizes text to Unicode NFC. Bytes that are not UTF-8 stay as they are. */
 BINHDAN_API int32_t binhdan_normalize(const char* text, size_t size, char* out, size_t capacity,
                                       size_t* out_size);
-/* 1 when the token ends an answer, 2 when it is another control token, 0 for text. */
+/* Sets *role to 1 when the token ends an answer, 2 for another control token, 0 for text. */
 BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32_t* role);
 
 /* ---- engine --------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_MANUAL_STEP = 1,    /* no engine thread: binhdan_engine_step does the work */
-  BINHDAN_DETERMINISTIC = 2,  /* one numeric class for all: batched answers equal single ones bit for bit */
-  BINHDAN_NO_PREFIX_CACHE = 4 /* keys and values are forgotten with their request */
+  BINHDAN_MANUAL_STEP = 1,    /* the engine has no thread: call binhdan_engine_step */
+  BINHDAN_DETERMINISTIC = 2,  /* an answer has the same bits in any batch; prefill is slower */
+  BINHDAN_NO_PREFIX_CACHE = 4 /* do not keep keys and values after a request has ended */
 };
 
 typedef enum {
-  BINHDAN_KV_F16 = 0, /* 16 bits an element */
-  BINHDAN_KV_Q8_0 = 1 /* 8.5 bits: nearly twice the tokens in the same memory, slightly less exact */
+  BINHDAN_KV_F16 = 0, /* 16 bits per element */
+  BINHDAN_KV_Q8_0 =
+      1 /* 8.5 bits per element: nearly twice the tokens in the same memory, slightly less exact */
 } binhdan_kv_type;
 
 typedef struct {
   uint32_t struct_size;
   uint32_t flags;
   int32_t threads;             /* 0 = usable cores */
-  int32_t context;             /* most tokens of one sequence; 0 = the model's */
-  int32_t max_sequences;       /* running together; 0 = 8 */
-  int32_t max_waiting;         /* further requests that may wait; 0 = 256 */
-  int32_t prefill_chunk;       /* prompt tokens in one step; 0 = 512 */
-  int32_t max_decode_stall_ms; /* about what prompts may add to a step in which others decode; 0 = 250 */
-  uint64_t max_kv_bytes;       /* most memory for keys and values, kept ones too: the context is cut to it;
-                          * 0 = a quarter of the machine's */
-  const char* cache_folder;    /* keeps keys and values over a restart (they tell the texts); NULL = not */
-  uint64_t max_cache_folder_bytes; /* most bytes there; 0 = 4 GiB */
-  int32_t kv_type;                 /* binhdan_kv_type: how keys and values are kept */
+  int32_t context;             /* maximum tokens of a sequence; 0 = the model's context */
+  int32_t max_sequences;       /* requests that run together; 0 = 8 */
+  int32_t max_waiting;         /* requests that wait; 0 = 256; above it binhdan_submit returns BINHDAN_BUSY */
+  int32_t prefill_chunk;       /* maximum prompt tokens in a step; 0 = 512 */
+  int32_t max_decode_stall_ms; /* about how long prefill may extend a step in which others decode; 0 = 250 */
+  uint64_t max_kv_bytes;       /* memory for keys and values, with the prefix cache; the context becomes what
+                                * fits; 0 = a quarter of the usable memory */
+  const char* cache_folder;    /* keeps the prefix cache on disk over a restart; the files reveal the texts;
+                                * NULL = memory only */
+  uint64_t max_cache_folder_bytes; /* 0 = 4 GiB */
+  int32_t kv_type;                 /* binhdan_kv_type */
 } binhdan_engine_options;
 
 typedef struct {
@@ -219,33 +242,34 @@ typedef struct {
   int32_t threads;
   int32_t context;
   int32_t max_sequences;
-  int32_t running;
+  int32_t running; /* requests */
   int32_t waiting;
-  uint64_t kv_bytes;     /* held now by requests alone */
-  uint64_t max_kv_bytes; /* for both */
-  uint64_t cache_bytes;  /* kept for prompts that begin alike */
+  uint64_t kv_bytes;     /* keys and values of running requests, without what they share with the cache */
+  uint64_t max_kv_bytes; /* limit of kv_bytes + cache_bytes */
+  uint64_t cache_bytes;  /* of the prefix cache */
 } binhdan_engine_info;
 
-/* options may be NULL. */
+/* Creates an engine and starts its thread. options may be NULL. */
 BINHDAN_API int32_t binhdan_engine_create(binhdan_model model, const binhdan_engine_options* options,
                                           binhdan_engine* engine);
-/* Cancels what runs (its FINISHED events still arrive in the queues) and joins the engine thread. */
+/* Cancels all requests and joins the engine thread. The queues still deliver the last events. */
 BINHDAN_API int32_t binhdan_engine_close(binhdan_engine engine);
+/* Fills *info. Set info->struct_size first. */
 BINHDAN_API int32_t binhdan_engine_describe(binhdan_engine engine, binhdan_engine_info* info);
-/* BINHDAN_MANUAL_STEP only, one caller at a time: computes one batch. *busy = 1 while there is work left. */
+/* For BINHDAN_MANUAL_STEP: computes one batch and sets *busy to 1 while work is left. */
 BINHDAN_API int32_t binhdan_engine_step(binhdan_engine engine, int32_t* busy);
 
 /* ---- requests ------------------------------------------------------------------------------------- */
 
 typedef enum {
   BINHDAN_GENERATE = 0,
-  BINHDAN_EMBED = 1 /* mean of the final hidden states, scaled to length 1 */
+  BINHDAN_EMBED = 1 /* the mean of the final hidden states, scaled to length 1 */
 } binhdan_request_kind;
 
 enum {
-  BINHDAN_IGNORE_EOS = 1,
-  BINHDAN_USE_MASK = 2, /* the caller gives a token mask for every token: binhdan_set_mask */
-  BINHDAN_NO_CACHE = 4  /* neither uses nor leaves anything in the prefix cache */
+  BINHDAN_IGNORE_EOS = 1, /* continue after an end token */
+  BINHDAN_USE_MASK = 2,   /* the caller passes a token mask before each token: binhdan_set_mask */
+  BINHDAN_NO_CACHE = 4    /* neither read nor write the prefix cache */
 };
 
 typedef struct {
@@ -258,25 +282,27 @@ typedef struct {
   size_t size;
 } binhdan_text;
 
+/* binhdan_submit copies everything that the pointers refer to. */
 typedef struct {
   uint32_t struct_size;
-  int32_t kind;
+  int32_t kind; /* binhdan_request_kind */
   uint32_t flags;
-  int32_t max_tokens;    /* -1 = as many as the context holds */
-  const int32_t* tokens; /* the prompt; copied by submit, as everything else here */
+  int32_t max_tokens;    /* of the answer; -1 = as many as the context holds */
+  const int32_t* tokens; /* the prompt */
   size_t n_tokens;
   float temperature;        /* 0 = greedy: the most likely token */
   int32_t top_k;            /* 0 = off */
   float top_p;              /* 1 = off */
   float min_p;              /* 0 = off */
   float repetition_penalty; /* 1 = off; over prompt and answer (Keskar et al. 2019) */
-  float presence_penalty;   /* 0 = off; over the answer, as OpenAI defines them */
-  float frequency_penalty;  /* 0 = off */
-  int32_t top_logprobs;     /* -1 = no log probabilities; 0 = the token's own; up to 20 more */
+  float presence_penalty;   /* 0 = off; over the answer, as in OpenAI's API */
+  float frequency_penalty;  /* 0 = off; over the answer, as in OpenAI's API */
+  int32_t top_logprobs;     /* -1 = no log probabilities; 0 = the chosen token's; n = and the n most likely
+                             * tokens', at most 20 */
   uint64_t seed;
-  const binhdan_token_value* logit_bias;
+  const binhdan_token_value* logit_bias; /* added to the logits */
   size_t n_logit_bias;
-  const binhdan_text* stop; /* an answer ends before any of these texts */
+  const binhdan_text* stop; /* the answer ends before the first of these texts */
   size_t n_stop;
   uint64_t cache_salt; /* requests with different salts share nothing in the prefix cache */
 } binhdan_request;
@@ -288,54 +314,59 @@ typedef enum {
 } binhdan_event_kind;
 
 typedef enum {
-  BINHDAN_FINISH_STOP = 1,    /* an end token or a stop text */
+  BINHDAN_FINISH_STOP = 1,    /* an end token, a stop text, or a mask that allows no token */
   BINHDAN_FINISH_LENGTH = 2,  /* max_tokens */
   BINHDAN_FINISH_CONTEXT = 3, /* the context is full */
   BINHDAN_FINISH_CANCELLED = 4,
-  BINHDAN_FINISH_ERROR = 5 /* status and text say what */
+  BINHDAN_FINISH_ERROR = 5 /* see status and text */
 } binhdan_finish;
 
 typedef struct {
   uint32_t struct_size;
-  int32_t kind;
+  int32_t kind; /* binhdan_event_kind; the comments below name the kinds that set a field */
   binhdan_id request;
   int32_t token;    /* TOKEN */
-  float logprob;    /* TOKEN with top_logprobs >= 0: natural log, of the model's own logits */
-  const char* text; /* TOKEN, FINISHED: new text, whole UTF-8 characters, may be empty; NUL-ended */
+  float logprob;    /* TOKEN with top_logprobs >= 0: natural log of the model's own probability */
+  const char* text; /* TOKEN, FINISHED: new text in whole UTF-8 characters, NUL-terminated; may be empty */
   size_t text_size;
-  const binhdan_token_value* top; /* TOKEN: the likeliest tokens with log probabilities, best first */
+  const binhdan_token_value* top; /* TOKEN: the most likely tokens with log probabilities, best first */
   size_t n_top;
   const float* values; /* EMBEDDING */
   size_t n_values;
-  int32_t finish;        /* FINISHED */
-  int32_t status;        /* FINISHED with BINHDAN_FINISH_ERROR: text is the message */
-  int32_t prompt_tokens; /* FINISHED, and all below */
+  int32_t finish;        /* FINISHED: binhdan_finish */
+  int32_t status;        /* FINISHED with BINHDAN_FINISH_ERROR: binhdan_status; text is the message */
+  int32_t prompt_tokens; /* FINISHED, as all fields below */
   int32_t answer_tokens;
-  int64_t queue_ns;      /* submit to first computation */
-  int64_t prefill_ns;    /* first computation to first token */
-  int64_t decode_ns;     /* first token to last */
-  int32_t cached_tokens; /* of the prompt, that were known already */
+  int64_t queue_ns;      /* from submit to the start of prefill */
+  int64_t prefill_ns;    /* from there to the first token */
+  int64_t decode_ns;     /* from the first token to the last */
+  int32_t cached_tokens; /* prompt tokens that came from the prefix cache */
 } binhdan_event;
 
+/* Creates a queue for the events of any number of requests of this engine. */
 BINHDAN_API int32_t binhdan_queue_create(binhdan_engine engine, binhdan_queue* queue);
-/* Cancels the requests whose events would come here. */
+/* Cancels the requests whose events go to this queue, and drops its events. */
 BINHDAN_API int32_t binhdan_queue_close(binhdan_queue queue);
-/* The next event, to be freed by binhdan_event_free; NULL when none came in timeout_ms (-1 = for ever).
- * BINHDAN_CLOSED when the queue is closed while waiting, or the engine is and nothing is left. */
+/* Waits up to timeout_ms (-1 = without limit) for the next event. Free it with binhdan_event_free. *event is
+ * NULL when the time is over. Returns BINHDAN_CLOSED when the queue is closed meanwhile, or when the engine
+ * is closed and every event was read. */
 BINHDAN_API int32_t binhdan_queue_next(binhdan_queue queue, int32_t timeout_ms, binhdan_event** event);
-/* A descriptor that is readable while events wait. It belongs to the queue: do not read or close it. */
+/* A descriptor for poll() and epoll, readable while the queue has events. The queue owns it: do not read or
+ * close it. BINHDAN_UNSUPPORTED on Windows. */
 BINHDAN_API int32_t binhdan_queue_fd(binhdan_queue queue, int32_t* fd);
-BINHDAN_API void binhdan_event_free(binhdan_event* event);
+BINHDAN_API void binhdan_event_free(binhdan_event* event); /* NULL is allowed */
 
+/* Sets struct_size and the defaults: greedy, no limits, everything else off. */
 BINHDAN_API void binhdan_request_init(binhdan_request* request);
-/* Returns at once. Errors of the request itself (too long, bad token, queue full) come from here. */
+/* Submits a request and returns at once. Returns the errors of the request itself, e.g. BINHDAN_TOO_LARGE for
+ * a prompt that is longer than the context; later errors come as a FINISHED event. */
 BINHDAN_API int32_t binhdan_submit(binhdan_engine engine, binhdan_queue queue, const binhdan_request* request,
                                    binhdan_id* id);
-/* The request ends between two tokens, with an event. Cancelling an ended request is no error. */
+/* Ends the request before its next token; its FINISHED event follows. Succeeds when it has ended already. */
 BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_id id);
-/* For BINHDAN_USE_MASK: bit t of words (little end first) allows token t. Each token takes one mask, the
- * first token too; a request without its mask waits, the others go on. All bits zero ends the answer
- * (BINHDAN_FINISH_STOP). */
+/* Passes the mask for the next token of a request with BINHDAN_USE_MASK: bit t of words (bit t % 32 of word
+ * t / 32) allows token t; missing words allow nothing. Every token needs its own mask, also the first one;
+ * the request waits for it while others run. A mask that allows no token ends the answer. */
 BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_id id, const uint32_t* words,
                                      size_t n_words);
 

@@ -1,19 +1,21 @@
-// Attention in float32 for any width of vector: what attention_<isa>.cpp files instantiate.
+// Attention in float32 for any width of vector: the attention.cpp of an instruction set instantiates it.
 //
-// Scores: lane = position of the page, q[d] broadcast; values: lane = element of the head, weight broadcast.
-// Neither sums across lanes, and both convert each float16 once for up to kMaxHeads query heads, whose sums
-// stay in registers. The order of every sum is fixed by the page: a row's bits depend on nothing else.
+// Algebra (AttentionArgs). For a page of 64 positions and H query heads:
+//   scores[h][j] = sum over d of q[h][d] k[d][j]         lanes are positions, q[h][d] is broadcast
+//   m' = ceil(max(m, scores)), weights = 2^(scores - m'), l = l 2^(m - m') + sum of weights
+//   acc[h][d] = acc[h][d] 2^(m - m') + sum over j of weights[h][j] v[j][d]   lanes are elements of the head
+// Neither product sums across lanes. Each float16 is converted once for up to kMaxHeads query heads, whose
+// sums stay in registers. The order of every sum is fixed: a row's bits depend on the row and the pages only.
 //
-// Against scalar: the same order with FMA, exp2 within 2 ulp, and a page's weights are summed lane by lane.
-// That is 1e-6 of the largest |term|, and what 2^x makes of it: 1e-5 of an output.
+// Accuracy against scalar: the same order with FMA, exp2 within 2 ulp, and the weights of a page are summed
+// lane by lane: 1e-6 of the largest |term| of a score, so 1e-5 of an output.
 //
-// Pages of Q8_0 (kv_q8.h) go the same way: a code times its scale is exact, and one multiplication more that is
-// paid once for all heads. Where heads do not go together at once, such a page becomes float32 in scratch first:
-// the same bits.
+// Q8_0 pages (kv_q8.h): a quant times its scale is exact, and the multiplication is done once for all heads.
+// If a call has more than kMaxHeads queries, the page is first decoded to float32 in scratch: the same bits.
 //
-// A Lanes class gives the vector V, its width kLanes, how many heads go together at most (kMaxHeads), how
-// many vectors wide a tile of H heads is (kTile<H>), and the arithmetic. Nothing here may leave a symbol to
-// the linker: avx2.h says why.
+// A Lanes class has the vector type V, its width kLanes, the maximum number of heads of a tile (kMaxHeads),
+// the width in vectors of a tile of H heads (kTile<H>), and the arithmetic. inline.h says why everything is
+// inlined or static.
 #pragma once
 #include "kernels/inline.h"
 #include "kernels/kernels.h"
@@ -22,7 +24,7 @@
 namespace binhdan {
 namespace {
 
-// Element is uint16_t for pages of float16, int8_t for those of Q8_0, float for these in scratch.
+// Element is uint16_t for float16 pages, int8_t for Q8_0 pages, float for Q8_0 pages decoded in scratch.
 template <class Lanes, class Element>
 struct LaneAttention {
   using V = typename Lanes::V;
@@ -31,7 +33,7 @@ struct LaneAttention {
 
   struct Page {
     const Element *keys, *values;               // (dim, kKvPageTokens) and (kKvPageTokens, line)
-    const uint16_t *key_scales, *value_scales;  // where kScaled
+    const uint16_t *key_scales, *value_scales;  // if kScaled
     int64_t line;
   };
   BINHDAN_INLINE Page page_at(const void* data, int64_t dim) {
@@ -53,13 +55,13 @@ struct LaneAttention {
     float* acc;  // (H, dim)
   };
 
-  // Scales of n positions.
+  // Converts the scales of n positions to float32.
   BINHDAN_INLINE void load_scales(float (&dst)[kKvPageTokens], const uint16_t* src, int64_t n) {
     for (int64_t j = 0; j < n; j += kLanes) Lanes::store(dst + j, Lanes::load_element(src + j));
   }
 
-  // sums[h][t] += q[h][d] k[d][t] for d in [begin, end), a tile of positions at `keys`; asks for the same part
-  // of the page at `ahead`.
+  // sums[h][t] += q[h][d] k[d][t] for d in [begin, end) and the tile of positions at `keys`. Prefetches the
+  // same part of the next page, at `ahead`.
   template <int H, int T>
   BINHDAN_INLINE void add_scores(V (&sums)[H][T], const float* const (&q)[H], const Element* keys,
                                  const Element* ahead, const V (&scale)[T], int64_t begin, int64_t end) {
@@ -108,7 +110,7 @@ struct LaneAttention {
       for (int t = 0; t < T; ++t) Lanes::store(scores + h * kKvPageTokens + t * kLanes, sums[h][t]);
   }
 
-  // Turns n scores into weights 2^(s - m'), updates m and l, and returns what to scale acc with.
+  // Replaces n scores by weights 2^(s - m'), updates m and l, and returns the factor of acc, 2^(m - m').
   BINHDAN_INLINE float softmax_step(float* scores, int64_t n, float& m, float& l) {
     const int64_t vectors = (n + kLanes - 1) / kLanes;
     V top = Lanes::broadcast(m);
@@ -130,8 +132,8 @@ struct LaneAttention {
     return keep;
   }
 
-  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors of columns from column d on, of
-  // the last `width` elements.
+  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors from element d on; the last
+  // vector has `width` elements.
   template <int H, int T>
   BINHDAN_INLINE void value_tile(float* acc, const float (*weights)[kKvPageTokens], const float* keep,
                                  const Page& page, const Page& ahead, int64_t d, int64_t n, int64_t dim,
@@ -159,7 +161,7 @@ struct LaneAttention {
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
         const Element* at = v + j * page.line + t * kLanes;
-        if constexpr (kScaled)  // lines are whole blocks
+        if constexpr (kScaled)  // a line is a whole number of blocks: no tail
           value[t] = Lanes::mul(Lanes::load_element(at), Lanes::broadcast(scales[t * kLanes / kKvBlock][j]));
         else
           value[t] = Lanes::load_element_first(at, width);
@@ -178,7 +180,8 @@ struct LaneAttention {
   }
 
   template <int H>
-  static void fold_page(const Heads<H>& heads, const void* data, const void* next, int64_t n, int64_t dim) {
+  static void accumulate_page(const Heads<H>& heads, const void* data, const void* next, int64_t n,
+                              int64_t dim) {
     constexpr int T = Lanes::template kTile<H>;
     const Page page = page_at(data, dim), ahead = page_at(next, dim);
     alignas(64) float scores[H][kKvPageTokens];
@@ -193,10 +196,10 @@ struct LaneAttention {
                        dim - d < kLanes ? dim - d : kLanes);
   }
 
-  // Folds a page into `count` query heads from number `first` on, H at a time at most, in equal parts.
+  // Accumulates a page for the H queries from number `first` on (rows x heads, in one count).
   template <int H>
-  static void fold_heads(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
-                         int64_t n) {
+  static void accumulate_heads(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
+                               int64_t n) {
     Heads<H> heads;
     for (int h = 0; h < H; ++h)
       heads.q[h] =
@@ -204,40 +207,42 @@ struct LaneAttention {
     heads.m = args.m + first;
     heads.l = args.l + first;
     heads.acc = args.acc + first * args.head_dim;
-    fold_page<H>(heads, page, ahead, n, args.head_dim);
+    accumulate_page<H>(heads, page, ahead, n, args.head_dim);
   }
 
+  // The same for `count` queries, 1 <= count <= H.
   template <int H>
-  static void fold_some(int64_t count, const AttentionArgs& args, const void* page, const void* ahead,
-                        int64_t first, int64_t n) {
+  static void accumulate_up_to(int64_t count, const AttentionArgs& args, const void* page, const void* ahead,
+                               int64_t first, int64_t n) {
     if constexpr (H > 1)
-      if (count < H) return fold_some<H - 1>(count, args, page, ahead, first, n);
-    fold_heads<H>(args, page, ahead, first, n);
+      if (count < H) return accumulate_up_to<H - 1>(count, args, page, ahead, first, n);
+    accumulate_heads<H>(args, page, ahead, first, n);
   }
 
-  static void fold_all(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
-                       int64_t end, int64_t n) {
+  // The same for queries [first, end), in tiles of nearly equal size.
+  static void accumulate_queries(const AttentionArgs& args, const void* page, const void* ahead,
+                                 int64_t first, int64_t end, int64_t n) {
     while (first < end) {
       const int64_t tiles = (end - first + Lanes::kMaxHeads - 1) / Lanes::kMaxHeads;
       const int64_t count = (end - first + tiles - 1) / tiles;
-      fold_some<Lanes::kMaxHeads>(count, args, page, ahead, first, n);
+      accumulate_up_to<Lanes::kMaxHeads>(count, args, page, ahead, first, n);
       first += count;
-      ahead = page;  // asked for once
+      ahead = page;  // the next page is prefetched only once
     }
   }
 
-  // Rows that see the whole page fold it together, the others one by one.
-  static void fold_rows(const AttentionArgs& args, int64_t index, const void* page, const void* ahead) {
+  // Rows that see the whole page are processed together, the other rows one by one.
+  static void accumulate_rows(const AttentionArgs& args, int64_t index, const void* page, const void* ahead) {
     int64_t row = 0;
     for (; row < args.rows; ++row) {
       const int64_t n = args.visible + row - index * kKvPageTokens;
       if (n >= kKvPageTokens) break;
-      if (n > 0) fold_all(args, page, ahead, row * args.heads, (row + 1) * args.heads, n);
+      if (n > 0) accumulate_queries(args, page, ahead, row * args.heads, (row + 1) * args.heads, n);
     }
-    fold_all(args, page, ahead, row * args.heads, args.rows * args.heads, kKvPageTokens);
+    accumulate_queries(args, page, ahead, row * args.heads, args.rows * args.heads, kKvPageTokens);
   }
 
-  // Writes the page as LaneAttention<Lanes, float> reads it.
+  // Decodes a Q8_0 page into the layout that LaneAttention<Lanes, float> reads.
   static void unpack(float* dst, const Page& page, const Page& ahead, int64_t dim) {
     float scales[kKvPageTokens];
     for (int64_t block = 0; block < dim; block += kKvBlock) {
@@ -269,7 +274,7 @@ struct LaneAttention {
     }
   }
 
-  // For Q8_0.
+  // Bytes for a decoded Q8_0 page.
   static size_t scratch_size(int64_t rows, int64_t heads, int64_t dim) {
     return rows * heads > Lanes::kMaxHeads ? static_cast<size_t>(2 * dim * kKvPageTokens) * sizeof(float) : 0;
   }
@@ -289,17 +294,17 @@ struct LaneAttention {
         if (all > Lanes::kMaxHeads) {
           auto* unpacked = static_cast<float*>(args.scratch);
           unpack(unpacked, page_at(page, args.head_dim), page_at(ahead, args.head_dim), args.head_dim);
-          LaneAttention<Lanes, float>::fold_rows(args, index, unpacked, unpacked);
+          LaneAttention<Lanes, float>::accumulate_rows(args, index, unpacked, unpacked);
           continue;
         }
-      fold_rows(args, index, page, ahead);
+      accumulate_rows(args, index, page, ahead);
     }
   }
 
  private:
   template <int T>
   BINHDAN_INLINE void prefetch(const Element* src) {
-    if constexpr (sizeof(Element) == sizeof(float)) return;  // in a cache already
+    if constexpr (sizeof(Element) == sizeof(float)) return;  // a decoded page is in a cache already
     constexpr int kLine = 64 / sizeof(Element);
 #pragma GCC unroll 4
     for (int i = 0; i < T * kLanes; i += kLine) __builtin_prefetch(src + i);

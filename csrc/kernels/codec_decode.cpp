@@ -8,7 +8,7 @@
 namespace binhdan {
 namespace {
 
-// ---- floats ------------------------------------------------------------------------------------------
+// ---- floats -------------------------------------------------------------------------------------------
 
 void decode_f32(float* dst, const void* src, int64_t n) {
   if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
@@ -22,7 +22,7 @@ void decode_bf16(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = bf16_to_f32(load_block<uint16_t>(src, i));
 }
 
-// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) ---------------
+// ---- blocks of 32: byte j of qs holds elements j (low nibble) and j + 16 (high nibble) ----------------
 
 void decode_q4_0(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
@@ -46,7 +46,7 @@ void decode_q4_1(float* dst, const void* src, int64_t n) {
   }
 }
 
-// Five bits: bit j of qh (little endian) is the fifth of element j.
+// Bit j of qh (little endian) is the fifth bit of element j.
 int five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], int j) {
   const int low = j < 16 ? qs[j] & 15 : qs[j - 16] >> 4;
   return low | (qh[j / 8] >> (j % 8) & 1) << 4;
@@ -76,7 +76,7 @@ void decode_q8_0(float* dst, const void* src, int64_t n) {
   }
 }
 
-// ---- super-blocks of 256 -----------------------------------------------------------------------------
+// ---- super-blocks of 256 ------------------------------------------------------------------------------
 
 void decode_q2_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
@@ -84,16 +84,15 @@ void decode_q2_k(float* dst, const void* src, int64_t n) {
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
     for (int group = 0; group < 16; ++group) {  // of 16 elements; 8 groups share 32 bytes, two bits each
       const float scale = d * static_cast<float>(b.scales[group] & 15);
-      const float offset = dmin * static_cast<float>(b.scales[group] >> 4);
+      const float min = dmin * static_cast<float>(b.scales[group] >> 4);
       const uint8_t* qs = b.qs + group / 8 * 32 + group % 2 * 16;
       const int shift = group % 8 / 2 * 2;
-      for (int j = 0; j < 16; ++j)
-        dst[group * 16 + j] = scale * static_cast<float>(qs[j] >> shift & 3) - offset;
+      for (int j = 0; j < 16; ++j) dst[group * 16 + j] = scale * static_cast<float>(qs[j] >> shift & 3) - min;
     }
   }
 }
 
-// Sixteen 6-bit scales: the low 4 bits are the nibbles of bytes 0..7, the high 2 bits lie in bytes 8..11.
+// Sixteen 6-bit scales: the low 4 bits are the nibbles of bytes 0..7, the high 2 bits are in bytes 8..11.
 int q3_k_scale(const uint8_t (&scales)[12], int group) {
   const int low = scales[group % 8] >> (group / 8 * 4) & 15;
   const int high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
@@ -109,7 +108,7 @@ void decode_q3_k(float* dst, const void* src, int64_t n) {
       const uint8_t* qs = b.qs + group / 8 * 32 + group % 2 * 16;
       const uint8_t* high = b.hmask + group % 2 * 16;
       const int shift = group % 8 / 2 * 2;
-      for (int j = 0; j < 16; ++j) {  // a clear mask bit takes 4 off
+      for (int j = 0; j < 16; ++j) {  // a clear mask bit subtracts 4
         const int q = (qs[j] >> shift & 3) - (high[j] >> (group / 2) & 1 ? 0 : 4);
         dst[group * 16 + j] = scale * static_cast<float>(q);
       }
@@ -117,7 +116,7 @@ void decode_q3_k(float* dst, const void* src, int64_t n) {
   }
 }
 
-// Eight pairs of 6 bits: pairs 0..3 fill the low 6 bits of bytes 0..3 (scale) and 4..7 (min), pairs 4..7 have
+// Eight pairs of 6 bits: pairs 0..3 are the low 6 bits of bytes 0..3 (scale) and 4..7 (min); pairs 4..7 have
 // their low nibbles in bytes 8..11 and their high 2 bits at the top of the bytes of pairs 0..3.
 struct ScaleMin {
   float scale, min;
@@ -135,11 +134,11 @@ void decode_q4_k(float* dst, const void* src, int64_t n) {
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
     for (int group = 0; group < 8; ++group) {  // of 32 elements; two groups share 32 bytes
       const ScaleMin sm = q4_k_scale_min(b.scales, group);
-      const float scale = d * sm.scale, offset = dmin * sm.min;
+      const float scale = d * sm.scale, min = dmin * sm.min;
       const uint8_t* qs = b.qs + group / 2 * 32;
       const int shift = group % 2 * 4;
       for (int j = 0; j < 32; ++j)
-        dst[group * 32 + j] = scale * static_cast<float>(qs[j] >> shift & 15) - offset;
+        dst[group * 32 + j] = scale * static_cast<float>(qs[j] >> shift & 15) - min;
     }
   }
 }
@@ -148,14 +147,14 @@ void decode_q5_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
     const auto b = load_block<BlockQ5_K>(src, i);
     const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
-    for (int group = 0; group < 8; ++group) {  // bit `group` of qh[j] is the fifth of element j
+    for (int group = 0; group < 8; ++group) {  // bit `group` of qh[j] is the fifth bit of element j
       const ScaleMin sm = q4_k_scale_min(b.scales, group);
-      const float scale = d * sm.scale, offset = dmin * sm.min;
+      const float scale = d * sm.scale, min = dmin * sm.min;
       const uint8_t* qs = b.qs + group / 2 * 32;
       const int shift = group % 2 * 4;
       for (int j = 0; j < 32; ++j) {
         const int q = (qs[j] >> shift & 15) | (b.qh[j] >> group & 1) << 4;
-        dst[group * 32 + j] = scale * static_cast<float>(q) - offset;
+        dst[group * 32 + j] = scale * static_cast<float>(q) - min;
       }
     }
   }
@@ -165,7 +164,8 @@ void decode_q6_k(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
     const auto b = load_block<BlockQ6_K>(src, i);
     const float d = f16_to_f32(b.d);
-    for (int group = 0; group < 8; ++group) {  // of 32 elements, two scales; each 128 have own bytes
+    for (int group = 0; group < 8;
+         ++group) {  // of 32 elements, two scales; each 128 elements have their own bytes
       const uint8_t* low = b.ql + group / 4 * 64 + group % 2 * 32;
       const uint8_t* high = b.qh + group / 4 * 32;
       const int low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
@@ -178,7 +178,7 @@ void decode_q6_k(float* dst, const void* src, int64_t n) {
   }
 }
 
-// ---- 4 bits that index a table -----------------------------------------------------------------------
+// ---- 4 bits that index a table ------------------------------------------------------------------------
 
 void decode_iq4_nl(float* dst, const void* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, dst += 32) {

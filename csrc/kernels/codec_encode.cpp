@@ -25,7 +25,7 @@ void encode_bf16(void* dst, const float* src, int64_t n) {
   for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_bf16(src[i]));
 }
 
-// The first element of greatest magnitude, with its sign.
+// The first element of largest magnitude, with its sign.
 float extreme(const float* x) {
   float found = x[0];
   for (int j = 1; j < 32; ++j)
@@ -33,13 +33,13 @@ float extreme(const float* x) {
   return found;
 }
 
-// 1/d, or 0 where a block's scale is too small to divide by (float16 rounds such a scale to 0 anyway).
+// 1/d, or 0 if d is so small that 1/d overflows (float16 rounds such a scale to 0 as well).
 float inverse(float d) {
   const float id = 1.0f / d;
   return std::isinf(id) ? 0.0f : id;
 }
 
-// As an integer in [low, high]; what is no number becomes `low`.
+// x as an integer in [low, high]; NaN becomes `low`.
 int clamp_to_int(float x, int low, int high) {
   if (!(x > static_cast<float>(low))) return low;
   return x < static_cast<float>(high) ? static_cast<int>(x) : high;
@@ -57,15 +57,15 @@ void encode_q8_0(void* dst, const float* src, int64_t n) {
   }
 }
 
-// The extreme becomes -8, the one end that has no mirror image.
+// The extreme becomes -8: the range is -8 to 7, so this end is one step larger.
 void encode_q4_0(void* dst, const float* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, src += 32) {
     const float d = extreme(src) / -8.0f;
     const float id = inverse(d);
-    const auto code = [&](int j) { return clamp_to_int(src[j] * id + 8.5f, 0, 15); };
+    const auto quant = [&](int j) { return clamp_to_int(src[j] * id + 8.5f, 0, 15); };
     BlockQ4_0 b;
     b.d = f32_to_f16(d);
-    for (int j = 0; j < 16; ++j) b.qs[j] = static_cast<uint8_t>(code(j) | code(j + 16) << 4);
+    for (int j = 0; j < 16; ++j) b.qs[j] = static_cast<uint8_t>(quant(j) | quant(j + 16) << 4);
     store(dst, i, b);
   }
 }

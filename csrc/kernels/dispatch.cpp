@@ -1,3 +1,4 @@
+// Which table runs.
 #include <string>
 
 #include "base/error.h"

@@ -1,9 +1,11 @@
 // The kernel table: every inner loop of the runtime as a function pointer, one table per instruction set. A
-// table inherits by copying a simpler one and replacing what it does better. Kernels never throw, allocate or
-// keep state; ops/ checks sizes before it calls them. Pointers to float are 4-byte aligned at least.
+// table starts as a copy of a simpler one and replaces the kernels that it has faster versions of. Kernels
+// never throw, allocate or keep state; ops/ checks sizes before it calls them. Pointers to float are aligned
+// to 4 bytes.
 //
-// Numeric classes: gemv (few rows) and gemm (many rows) may use different arithmetic. Within a class, a row's
-// result depends on that row and the weights alone: not on m, the range of weight rows, or the thread.
+// Numeric classes: gemv (decode) and gemm (prefill) may use different arithmetic. Within a class, the result
+// of a row depends on that row and the weights alone: not on m, on how the weight rows are split, or on the
+// thread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,89 +18,98 @@
 
 namespace binhdan {
 
-// The arithmetic, stated once so that tables can be compared:
-// - q8: integers are the same on every table. For each block of 32, in column order,
-//     acc += float(sum of (code - offset) q_a) * (s_w d_a)      one for each scale: two where they hold 16
-//     acc += m_w (d_a sum(q_a))                                 where the type has minimums, m_w signed
-//   with s_w = d scale and m_w = -dmin min, exact in float32, and the codes, offsets and scales of panels.h;
-//   d_a sum(q_a) is BlockQ8A::d_sum. Where scales hold 16 columns, so do minimums: first both scales, then
-//   both minimums, with d_a float(sum[half]), rounded. Every operation is rounded in `scalar`; other tables
-//   fuse the last product with the addition, all of them in this order: their bits are equal.
-// - f32: a weight row is decoded as decode_row does. `scalar` adds column j to partial sum j % kDotLanes and
-//   folds these by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm sums in the same way.
-//   Other tables may sum in another order, but always in the same one.
-// - bf16: weights and activations are rounded to bfloat16 (nearest even), products summed in float32 in
-//   the order of the tile unit.
+// The arithmetic of each format, stated once so that tables can be compared:
+// - q8: integers are equal on every table. For each block of 32 columns, in column order,
+//     acc += float(sum of value(quant) q_a) * (s_w d_a)         for each scale: two if a scale has 16 columns
+//     acc += m_w (d_a sum(q_a))                                 if the type has minimums, m_w signed
+//   with s_w = d scale and m_w = -dmin min, exact in float32; panels.h has quants, values and scales.
+//   d_a sum(q_a) is BlockQ8A::d_sum. If a scale has 16 columns, so does a minimum: first both scales are
+//   accumulated, then both minimums, with d_a float(sum[half]), rounded. `scalar` rounds every operation; all
+//   other tables fuse the last product with the addition, in this order: their bits are equal.
+// - f32: a weight row is decoded as decode_row does. `scalar` accumulates column j in partial sum j %
+//   kDotLanes and adds the partial sums by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm uses the same
+//   order. Other tables may use another order, but always the same one.
+// - bf16: weights and activations are rounded to bfloat16 (nearest even), and products are accumulated in
+//   float32 in the order of the tile unit.
 inline constexpr int kDotLanes = 16;
 
-// How a matrix kernel wants its rows of activations.
+// The two kinds of arithmetic that a table may have (see the top of this file).
+enum class NumericClass : uint8_t {
+  decode,   // gemv: rows that are decoded, few at a time
+  prefill,  // gemm: rows of prompts, many at a time
+};
+
+// The format of the rows of activations that a matrix kernel reads.
 enum class Activation : uint8_t {
   f32,   // float[n]
   q8,    // blocks of 32, BlockQ8A
-  bf16,  // uint16_t, in tiles; only tables that have such kernels prepare it
+  bf16,  // uint16_t, in tiles; only tables that have bf16 kernels prepare it
 };
 inline constexpr int kActivations = 3;
 
-// q = x * (127 / max|x|), rounded to nearest even. Where max|x| < 2^-120 the block is zero (d = 0); where an
-// element is infinite or NaN, d is NaN and every q is 0, so that the fault is seen in the output.
+// q = x * (127 / max|x|), rounded to nearest even. If max|x| < 2^-120 the block is zero (d = 0). If an
+// element is infinite or NaN, d is NaN and every q is 0, so that the output becomes NaN.
 struct BlockQ8A {
   float d;         // x = d q, d = max|x| / 127
-  float d_sum;     // d (sum[0] + sum[1]): what a minimum in the weights is multiplied with
-  int32_t sum[2];  // of q[0 .. 15] and q[16 .. 31]: what an offset in the weights costs
+  float d_sum;     // d (sum[0] + sum[1]): the factor of a minimum in the weights
+  int32_t sum[2];  // of q[0 .. 15] and q[16 .. 31]: the factors of a zero point in the weights
   int8_t qs[32];
 };
 static_assert(sizeof(BlockQ8A) == 48);
 
 // out[i * out_stride + r] = dot(weights row r, activations row i), 0 <= r < rows, 0 <= i < m.
 struct MatmulArgs {
-  const void* weights;       // as MatmulKernel::pack left them, or file blocks when there is no pack
+  const void* weights;       // packed by MatmulKernel::pack, or file blocks if the kernel has none
   int64_t rows, cols;        // of the weights
-  const void* activations;   // m rows, prepared by KernelTable::quantize, as ActivationLayout says
+  const void* activations;   // m rows from KernelTable::quantize, in the order of ActivationLayout
   size_t activation_stride;  // ActivationLayout::stride
   int64_t m;
   float* out;
   int64_t out_stride;  // floats
-  void* scratch;       // scratch_size bytes, 64-byte aligned, this thread's own
+  void* scratch;       // scratch_size bytes, 64-byte aligned, not shared with other threads
 };
 
 // Everything about one weight type on one instruction set.
 struct MatmulKernel {
   DType type;
-  int panel_rows;        // weight rows that lie interleaved; work is split in multiples of it
-  Activation few, many;  // what gemv and gemm read
-  bool one_class;        // gemv and gemm give the same bits: callers need not keep them apart
-  // Bytes of the packed matrix; nullptr: file blocks are used where they lie (pack is nullptr too).
+  int panel_rows;  // weight rows that are interleaved; rows are split in multiples of it
+  Activation gemv_input, gemm_input;
+  bool one_class;  // gemv and gemm compute the same bits: callers may use either for any row
+  // Bytes of the packed matrix; nullptr: the kernel reads file blocks (pack is nullptr too).
   size_t (*packed_size)(int64_t rows, int64_t cols);
-  // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), into their final
-  // place under `packed`; `src` points at the file blocks of row 0. The last panel's tail becomes zeros.
+  // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), to their offsets
+  // in `packed`; `src` points at the file blocks of row 0. Missing rows of the last panel become zeros.
   void (*pack)(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end);
-  // One row back as float32: tied embeddings need no second copy.
+  // One row as float32: tied embeddings need no second copy of the matrix.
   void (*get_row)(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
   void (*gemv)(const MatmulArgs& args);
   void (*gemm)(const MatmulArgs& args);
   size_t (*scratch_size)(int64_t rows, int64_t cols, int64_t m);  // nullptr: none
+
+  Activation input(NumericClass numeric_class) const {
+    return numeric_class == NumericClass::decode ? gemv_input : gemm_input;
+  }
 };
 
-// ---- attention --------------------------------------------------------------------------------------------
-// Keys and values of one KV head of one layer lie in pages of kKvPageTokens positions. `store_key` and
-// `store_value` know how.
+// ---- attention ----------------------------------------------------------------------------------------
+// A KV page holds the keys and values of one KV head of one layer for kKvPageTokens positions.
 enum class KvType : uint8_t {
-  // 16 bits an element, the table's own matter. `scalar` has float16, K transposed, (head_dim,
+  // 16 bits per element; each table chooses the layout. `scalar` has float16: K transposed, (head_dim,
   // kKvPageTokens), so that vector lanes are positions and scores need no horizontal sums, then V,
   // (kKvPageTokens, head_dim).
   f16,
-  // A byte an element and a float16 scale for 32 of a head's elements: kv_q8.h, the same on every table.
+  // 8 bits per element and a float16 scale for every 32 elements of a head: kv_q8.h, the same on every table.
   q8_0,
 };
 inline constexpr int kKvTypes = 2;
 inline constexpr int kKvPageTokens = 64;
-// A split is this many pages. Each is folded from its own start, page after page; ops/attention combines them
-// in order, so that bits do not depend on how splits were shared out among threads.
+// Pages of a split. A kernel accumulates the pages of one split in order; ops/attention combines splits in
+// order, so that bits do not depend on how splits are distributed over threads.
 inline constexpr int kSplitPages = 8;
 inline constexpr int kSplitTokens = kSplitPages * kKvPageTokens;
 
-// Bytes of one KV head's page. Tiles and blocks want whole groups of 32 elements. What nobody stored must be
-// finite: pages begin as zeros.
+// Bytes of one KV head's page. Tiles and blocks need whole groups of 32 elements. Unwritten slots must hold
+// finite values: new pages are filled with zeros.
 inline size_t kv_page_size(KvType type, int64_t head_dim) {
   const auto groups = static_cast<size_t>((head_dim + 31) / 32);
   const size_t group_bytes = type == KvType::f16 ? 64 : 34;
@@ -108,15 +119,15 @@ inline size_t kv_page_size(KvType type, int64_t head_dim) {
 // Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query
 // heads that share a KV head. For every row and head, over the positions j that the row sees,
 //   s[j] = q . k[j]    l = sum 2^(s[j] - m)    acc = sum 2^(s[j] - m) v[j]
-// Online softmax (Milakov & Gimelshein 2018): from page to page, m grows and the sums are scaled by
-// 2^(m - m'). m is an integer near the greatest score, so that this is exact; m = -inf, l = acc = 0 for a row
-// that sees nothing. Positions that a row does not see leave its bits alone.
+// Online softmax (Milakov & Gimelshein 2018): when m grows from one page to the next, the sums are scaled by
+// 2^(m - m'). m is an integer near the largest score, so that the scaling is exact; m = -inf, l = acc = 0 for
+// a row that sees no position. Positions that a row does not see do not change its bits.
 struct AttentionArgs {
   const float* q;  // head h of row i: q + i q_stride + h head_dim, already scaled by log2(e) / sqrt(head_dim)
   int64_t q_stride;
   int64_t rows, heads;
   int64_t head_dim;  // a multiple of 8 (model/config checks)
-  // The split's pages as far as the last row sees, then what will be read next, or nullptr: to prefetch only.
+  // The pages of the split that the last row sees, then the page to prefetch, or nullptr.
   const void* const* pages;
   int64_t visible;  // row i sees the first visible + i positions of the split, none if that is <= 0
   float* m;         // (rows, heads)
@@ -126,21 +137,21 @@ struct AttentionArgs {
 };
 
 struct AttentionKernel {
-  // Write the key or the value, (head_dim), of the page's position `token`. No other position's bits change.
+  // Write the key or the value, (head_dim), at position `token` of the page. Other positions keep their bits.
   void (*store_key)(void* page, int64_t head_dim, int64_t token, const float* k);
   void (*store_value)(void* page, int64_t head_dim, int64_t token, const float* v);
-  void (*few)(const AttentionArgs& args);
-  void (*many)(const AttentionArgs& args);  // the same function as `few` where a table has one class
+  void (*decode)(const AttentionArgs& args);
+  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` if the table has one class
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
 };
 
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
   bool (*supported)(const CpuFeatures& cpu);
-  MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr for numbers that are no type
+  MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr where no type has the number
 
-  // Some columns of a row of activations, to where ActivationLayout has them; nullptr for formats that no
-  // kernel of this table reads. `n` is a multiple of 32 for q8 and bf16.
+  // Converts `n` columns of a row of activations; `dst` is at their ActivationLayout::offset. nullptr for
+  // formats that no kernel of this table reads. `n` is a multiple of 32 for q8 and bf16.
   void (*quantize[kActivations])(void* dst, const float* x, int64_t n);
 
   void (*rms_norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
@@ -152,20 +163,22 @@ struct KernelTable {
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
   AttentionKernel attention[kKvTypes];  // by KvType
 
-  // For measurements: does as many multiply-adds as a core can in a loop of `rounds`, with the instructions
-  // of the kernels that read this format, and says how many. nullptr: not known.
+  // For measurements: a loop of `rounds` iterations that multiplies and adds as fast as one core can, with
+  // the instructions of the kernels that read this format. Returns the number of multiply-adds. nullptr: no
+  // loop.
   int64_t (*peak[kActivations])(int64_t rounds);
 };
 
-// Where a batch of activations lies. Rows of f32 and q8 follow each other. bf16 is made of tiles of 16 rows x
-// 32 columns, a KiB each, row after row of them; tiles that are not full hold whatever was there.
+// The memory layout of a batch of activations. f32 and q8: row after row. bf16: tiles of 16 rows x 32
+// columns, 1 KiB each, one row of tiles after the other; missing rows of the last tiles are not initialized.
 struct ActivationLayout {
   static constexpr size_t kTileRows = 16, kTileColumns = 32, kTileLine = kTileColumns * sizeof(uint16_t);
 
   Activation format;
-  size_t stride;  // bytes from a row to the next, of bf16 from a row of tiles to the next
+  size_t stride;  // bytes from a row to the next; for bf16, from a row of tiles to the next
 
-  // An odd number of cache lines or tiles: the same column of neighbouring rows lies in different cache sets.
+  // An odd number of cache lines or tiles, so that the same column of neighbouring rows is in different cache
+  // sets.
   ActivationLayout(Activation format, int64_t cols) : format(format) {
     const size_t unit = format == Activation::bf16 ? kTileRows * kTileLine : kCacheLine;
     stride = ((column_offset(cols) + unit - 1) / unit | 1) * unit;
@@ -174,7 +187,7 @@ struct ActivationLayout {
     const auto n = static_cast<size_t>(rows);
     return format == Activation::bf16 ? (n + kTileRows - 1) / kTileRows * stride : n * stride;
   }
-  // Of bf16, columns are multiples of 32; so are those of q8.
+  // For q8 and bf16, `column` is a multiple of 32.
   size_t offset(int64_t row, int64_t column) const {
     const auto i = static_cast<size_t>(row);
     if (format != Activation::bf16) return i * stride + column_offset(column);
@@ -199,7 +212,7 @@ struct ActivationLayout {
 // Tables compiled into this library, from the simplest to the fastest.
 std::span<const KernelTable* const> compiled_tables();
 // The fastest supported table, or the one named `forced` ("" = none). Throws Error(invalid_argument) for an
-// unknown name, listing the known ones, and Error(unsupported) for one that this CPU or OS cannot run.
+// unknown name, with the list of names, and Error(unsupported) for a table that this CPU or OS cannot run.
 const KernelTable& select_table(std::string_view forced);
 
 extern const KernelTable kScalarTable;

@@ -1,12 +1,12 @@
-// A KV head's page of kKvPageTokens positions in Q8_0: codes and scales apart, so that vectors of either are
-// read in a row. width is head_dim rounded up to whole blocks of 32; what lies beyond head_dim is zero.
+// A KV head's page of kKvPageTokens positions in Q8_0. Quants and scales are in separate arrays, so that both
+// are read as contiguous vectors. width is head_dim rounded up to a multiple of 32; the padding is zero.
 //
 //     int8   keys          (width, kKvPageTokens)       transposed, as in float16 pages: lanes are positions
 //     int8   values        (kKvPageTokens, width)
 //     f16    key scales    (width / 32, kKvPageTokens)  of 32 elements of one position
 //     f16    value scales  (width / 32, kKvPageTokens)
 //
-// An element is code * scale, exact in float32 (7 + 11 bits), and that is what kernels compute with.
+// An element is quant * scale, exact in float32 (7 + 11 bits); kernels compute with this value.
 #pragma once
 #include <cstdint>
 
@@ -22,14 +22,14 @@ BINHDAN_INLINE int64_t kv_width(int64_t head_dim) {
   return (head_dim + kKvBlock - 1) / kKvBlock * kKvBlock;
 }
 
-// Code and Scale are int8_t and uint16_t, const or not.
-template <class Code, class Scale>
+// Quant and Scale are int8_t and uint16_t, const or not.
+template <class Quant, class Scale>
 struct Q8Page {
   int64_t width;
-  Code *keys, *values;
+  Quant *keys, *values;
   Scale *key_scales, *value_scales;
 
-  [[gnu::always_inline]] Q8Page(Code* page, int64_t head_dim)
+  [[gnu::always_inline]] Q8Page(Quant* page, int64_t head_dim)
       : width(kv_width(head_dim)),
         keys(page),
         values(keys + width * kKvPageTokens),

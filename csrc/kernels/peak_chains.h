@@ -1,5 +1,5 @@
-// What a core multiplies and adds when nothing else holds it up: independent chains in registers, enough of
-// them to hide the latency (4 cycles for a multiply-add, 5 for an integer product, on two ports).
+// Loops for KernelTable::peak: independent chains of multiply-adds in registers, enough of them to hide the
+// latency (Intel since Skylake: 4 cycles for an FMA, 5 for an integer product, on two ports).
 #pragma once
 #include <cstdint>
 
@@ -14,7 +14,7 @@ BINHDAN_INLINE void run_chains(int64_t rounds, V a, Step step) {
   V sums[kChains] = {};
   for (int64_t i = 0; i < rounds; ++i)
     for (V& sum : sums) {
-      asm volatile("" : "+x"(a));  // a new value for all the compiler knows: nothing moves out of the loop
+      asm volatile("" : "+x"(a));  // hides that `a` is constant, so that no operation moves out of the loop
       sum = step(sum, a);
     }
   for (V& sum : sums) asm volatile("" : "+x"(sum));

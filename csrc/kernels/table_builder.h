@@ -1,4 +1,5 @@
-// How a table is built: it copies a simpler one and replaces the kernels that it has faster versions of.
+// Functions that build a table. A table starts as a copy of a simpler one and replaces some kernels by faster
+// ones:
 //     consteval KernelTable table() {
 //       KernelTable table = scalar::table();
 //       table.isa = "avx2";
@@ -31,7 +32,7 @@ consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const M
 consteval void set_attention(KernelTable& table, KvType type, void (*attention)(const AttentionArgs&),
                              size_t (*scratch_size)(int64_t, int64_t, int64_t)) {
   AttentionKernel& kernel = table.attention[static_cast<size_t>(type)];
-  kernel.few = kernel.many = attention;
+  kernel.decode = kernel.prefill = attention;
   kernel.scratch_size = scratch_size;
 }
 

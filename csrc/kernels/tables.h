@@ -7,14 +7,18 @@
 //   avx512    avx512vnni                             avx2
 //   amx       amx                                    avx512
 //
-// A folder is also the namespace of its files. Its files have the same names in every folder, and include only
-// what tables share (this folder), their own headers, and those of the folders that their table starts from:
-//   functions.h       declarations of the kernels           table.h, table.cpp   the table and its CPU test
-//   matmul.cpp        panels times q8 or bf16 rows          matmul_few.cpp       the same for few rows, if apart
-//   matmul_float.cpp  float weights times float rows        attention.cpp        attention over one split
-//   panels.h          panels in this ISA's registers        vector.cpp           rows: quantize, norm, RoPE, ...
+// A folder is also the namespace of its files. They include only what tables share (this folder), their own
+// headers, and those of the folders that their table starts from. File names are the same in every folder:
+//   functions.h       declarations of the kernels
+//   table.h, .cpp     the table, and the test whether a CPU supports it
+//   panels.h          panels in the registers of this instruction set
+//   matmul.cpp        panels times rows of activations
+//   matmul_few.cpp    panels times few rows, if it is another kernel
+//   matmul_float.cpp  float weights times float rows
+//   attention.cpp     attention over one split
+//   vector.cpp        rows: quantization, norm, RoPE, SiLU, ...
 //   peak.cpp          loops that measure the peak rate
-// To add an instruction set: its folder, a line in csrc/CMakeLists.txt, below, and in dispatch.cpp.
+// To add an instruction set: a folder, a line in csrc/CMakeLists.txt, and entries below and in dispatch.cpp.
 #pragma once
 #include "kernels/kernels.h"
 

@@ -41,8 +41,8 @@ void Batch::assign(std::span<const Chunk> chunks) {
       output.index.push_back(static_cast<int64_t>(row));
     }
     if (chunk.decode) {
-      all.classes.few = static_cast<int64_t>(rows.size());
-      output.classes.few = static_cast<int64_t>(output.index.size());
+      all.classes.decode = static_cast<int64_t>(rows.size());
+      output.classes.decode = static_cast<int64_t>(output.index.size());
     }
   }
   all.index.resize(rows.size());

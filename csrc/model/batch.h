@@ -39,7 +39,7 @@ struct Row {
 // Some rows of a batch, decode rows first.
 struct RowSet {
   std::vector<int64_t> index;  // of each row in Batch::rows
-  ops::Classes classes{};
+  ops::NumericClasses classes{};
   ops::AttentionPlan attention;
 
   int64_t size() const { return classes.total; }

@@ -10,7 +10,7 @@
 namespace binhdan::model {
 namespace {
 
-// What an architecture's name implies beyond its keys.
+// What an architecture's name implies and no key states.
 struct Architecture {
   const char* name;
   bool rope_neox;
@@ -26,15 +26,15 @@ constexpr Architecture kArchitectures[] = {
 const Architecture& find_architecture(std::string_view name) {
   for (const Architecture& architecture : kArchitectures)
     if (name == architecture.name) return architecture;
-  fail(Code::unsupported, "general.architecture: \"", name,
-       "\" cannot be run; supported: ", supported_architectures());
+  fail(Code::unsupported, "general.architecture: \"", name, "\" is not supported; expected one of ",
+       supported_architectures());
 }
 
-// Bounds that no sane model reaches, and that keep every later product far below 64 bits.
+// Bounds above any real model. They keep every later product far below 64 bits.
 constexpr uint64_t kMaxLayers = 1024, kMaxHeads = 4096, kMaxHeadDim = 1024, kMaxWidth = 1 << 20;
 constexpr uint64_t kMaxContext = uint64_t{1} << 30;
 
-// Reads the keys of one architecture and holds them to bounds.
+// Reads the keys of one architecture and checks their bounds.
 class Keys {
  public:
   Keys(const gguf::File& file, const std::string& architecture) : file_(file), prefix_(architecture + ".") {}
@@ -52,7 +52,7 @@ class Keys {
       return std::vector<uint64_t>(layers, size(key, limit));
     const std::vector<int64_t> values = file_.get_ints(prefix_ + key);
     if (values.size() != layers)
-      fail(Code::bad_format, prefix_, key, ": expected ", layers, " values, one a layer, got ",
+      fail(Code::bad_format, prefix_, key, ": expected ", layers, " values, one per layer, got ",
            values.size());
     std::vector<uint64_t> sizes;
     for (const int64_t v : values) sizes.push_back(bounded(key, v < 0 ? 0 : static_cast<uint64_t>(v), limit));
@@ -99,7 +99,7 @@ RopeConfig read_rope(const Keys& keys, bool neox, uint64_t head_dim, int64_t con
     fail(Code::unsupported, keys.prefix(), "rope.scaling.type: expected none, linear or yarn, got \"", type,
          "\"");
   }
-  // Files of 2023 have rope.scale_linear in place of the type and the factor.
+  // Files of 2023 have rope.scale_linear instead of a type and a factor.
   if (!keys.has("rope.scaling.type") && keys.has("rope.scale_linear")) {
     rope.scaling = RopeConfig::Scaling::linear;
     rope.factor = keys.positive("rope.scale_linear", 1.0);
@@ -166,7 +166,7 @@ Config Config::read(const gguf::File& file) {
   const Architecture& architecture = find_architecture(config.architecture);
   const Keys keys(file, config.architecture);
   if (file.get_uint(keys.prefix() + "expert_count", 0) != 0)
-    fail(Code::unsupported, keys.prefix(), "expert_count: mixtures of experts cannot be run");
+    fail(Code::unsupported, keys.prefix(), "expert_count: expected 0; mixtures of experts are not supported");
 
   config.dim = static_cast<int64_t>(keys.size("embedding_length", kMaxWidth));
   config.context = static_cast<int64_t>(keys.size("context_length", kMaxContext));
@@ -183,7 +183,7 @@ Config Config::read(const gguf::File& file) {
 
 RopeFrequencies rope_frequencies(const RopeConfig& rope, std::span<const float> factors) {
   const auto dim = static_cast<double>(rope.dim);
-  // Dimension whose wavelength fits `rotations` times into the original context (YaRN, section 3.2).
+  // The dimension whose wavelength fits `rotations` times into the original context (YaRN, section 3.2).
   const auto correction = [&](double rotations) {
     return dim * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) /
            (2 * std::log(rope.base));

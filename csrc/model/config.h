@@ -1,5 +1,4 @@
-// From GGUF keys to a descriptor of the model and of each layer. The forward pass reads descriptors only,
-// never keys.
+// The descriptor of a model and of each layer, read from GGUF keys. The forward pass reads only descriptors.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -13,43 +12,42 @@ namespace binhdan::model {
 // Rotary position embedding (Su et al. 2021) with its scalings.
 struct RopeConfig {
   int64_t dim;  // rotated dimensions of a head, even
-  bool neox;    // pairs (i, i + dim/2); else neighbours (2i, 2i + 1)
+  bool neox;    // rotates pairs (i, i + dim/2); else (2i, 2i + 1)
   double base;
   enum class Scaling { none, linear, yarn } scaling;
-  double factor;            // positions are stretched by this
-  double original_context;  // YaRN (Peng et al. 2023) and below
+  double factor;            // divides positions
+  double original_context;  // YaRN (Peng et al. 2023), as the fields below
   double attention_factor;
   double beta_fast, beta_slow;
 };
 
 struct LayerConfig {
   int64_t heads, kv_heads, head_dim;
-  int64_t ffn;    // width of the feed-forward part
-  bool qkv_bias;  // must be there; where it need not, it may
+  int64_t ffn;    // width of the feed-forward network
+  bool qkv_bias;  // true: required; false: optional
   bool qk_norm;   // RMS norm of every query and key head
 };
 
 struct Config {
   std::string architecture;
   int64_t dim;      // width of hidden states
-  int64_t context;  // tokens it was trained for
+  int64_t context;  // trained context length, in tokens
   int64_t vocabulary;
   float norm_epsilon;
   RopeConfig rope;
   std::vector<LayerConfig> layers;
 
-  // F16 keys and values of one token in all layers, as pages keep them.
+  // Bytes of one token's F16 keys and values in all layers.
   uint64_t kv_bytes_per_token() const;
-  // Throws Error naming the key: unsupported for an architecture or a feature that the forward pass lacks,
-  // bad_format for values that cannot be.
+  // Throws Error that names the key: unsupported for an architecture or a feature that the forward pass
+  // lacks, bad_format for an invalid value.
   static Config read(const gguf::File& file);
 };
 
-// Architectures that the forward pass can run, separated by ", ".
+// The architectures that the forward pass supports, separated by ", ".
 std::string supported_architectures();
 
-// What cos and sin are taken of: the angle of pair i at position p is p * frequencies[i]; both are
-// multiplied by magnitude.
+// The angle of pair i at position p is p * frequencies[i]; its cosine and sine are multiplied by `magnitude`.
 struct RopeFrequencies {
   std::vector<double> frequencies;  // (dim / 2)
   double magnitude;

@@ -11,7 +11,8 @@ constexpr int64_t kPrivateRows = 8;
 // Ranks take pieces of matrix rows. The products of a piece should stay in the second-level cache, and small
 // pieces let a faster core take over the rest of a slower one.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
-// Pieces end at multiples of a quantization block, and of 64 for many rows, which are read again for each piece.
+// Pieces end at multiples of a quantization block, and of 64 for many rows, which are read again for each
+// piece.
 constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 
 int64_t divide_up(int64_t a, int64_t b) {
@@ -48,8 +49,6 @@ void Forward::parallel_for(size_t count, const std::function<void(size_t)>& work
   });
 }
 
-// ---- the layers -------------------------------------------------------------------------------------------
-
 void Forward::run_layers(Team& team) {
   const size_t layers = model_.config.layers.size();
   embed(team);
@@ -79,8 +78,8 @@ void Forward::embed(Team& team) {
 
 // x += W_o attention(W_qkv norm(x)); x += W_down (silu(W_gate norm(x)) * W_up norm(x)).
 //
-// A barrier separates a step that writes a buffer from the step in which other ranks read it: five in a layer.
-// prepare_input() adds one where the batch has more than kPrivateRows rows.
+// A barrier separates a step that writes a buffer from the step in which other ranks read it: five in a
+// layer. prepare_input() adds one where the batch has more than kPrivateRows rows.
 void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   const LayerWeights& w = model_.weights.layers[layer];
 
@@ -102,8 +101,8 @@ void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   barrier(team);
 }
 
-// q = rotated queries of the active rows; rotated keys and values of all rows, stored in their KV pages. A rank
-// takes whole heads, so that bias, norm, rotation and store follow the product without a barrier.
+// q = rotated queries of the active rows; rotated keys and values of all rows, stored in their KV pages. A
+// rank takes whole heads, so that bias, norm, rotation and store follow the product without a barrier.
 void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const LayerConfig& shape = model_.config.layers[layer];
   const LayerWeights& w = model_.weights.layers[layer];
@@ -197,7 +196,7 @@ void Forward::project_gate_up(Team& team, size_t layer, const RowSet& active) {
     ops::matmul(w.up, {begin, end}, input, active.classes, up, width, rank.scratch);
     for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
       table.silu_mul(gate, up, width);
-      ffn_input_.put(table, {&w.down}, active.classes, i, gate, begin, width);
+      ffn_input_.store(table, {&w.down}, active.classes, i, gate, begin, width);
     }
   });
   charge(team, Op::gate_up, {&w.gate, &w.up}, active.size());
@@ -219,8 +218,8 @@ void Forward::add_product(Team& team, Op op, const RowSet& active, const Matrix&
   charge(team, op, {&matrix}, active.size());
 }
 
-// hidden = norm(x) and logits = W norm(x), each for the rows that need it. Logits are always computed as decode
-// rows, since there are few of them.
+// hidden = norm(x) and logits = W norm(x), each for the rows that need it. Logits are always computed as
+// decode rows, since there are few of them.
 void Forward::compute_outputs(Team& team) {
   const Config& config = model_.config;
   const Matrix& output = model_.weights.output;
@@ -231,7 +230,7 @@ void Forward::compute_outputs(Team& team) {
                            model_.weights.output_norm, config.dim, config.norm_epsilon);
   if (logit_rows.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows.size());
-  const ops::Classes classes{rows, rows};
+  const ops::NumericClasses classes{rows, rows};
   const ops::Activations& input = prepare_input(team, classes, {&output}, model_.weights.output_norm,
                                                 [&](int64_t i) { return x(logit_rows[i]); });
   team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
@@ -241,12 +240,10 @@ void Forward::compute_outputs(Team& team) {
   charge(team, Op::logits, {&output}, rows);
 }
 
-// ---- parts of the steps -----------------------------------------------------------------------------------
-
-// The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers` multiply
-// with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
+// The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers`
+// multiply with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
 template <typename RowAt>
-const ops::Activations& Forward::prepare_input(Team& team, ops::Classes classes,
+const ops::Activations& Forward::prepare_input(Team& team, ops::NumericClasses classes,
                                                ops::Activations::Readers readers, const float* norm,
                                                const RowAt& row_at) {
   const bool together = classes.total > kPrivateRows;
@@ -260,7 +257,7 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::Classes classes,
       model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
       row = normed;
     }
-    input.put(*model_.table, readers, classes, i, row, 0, width);
+    input.store(*model_.table, readers, classes, i, row, 0, width);
   }
   charge(team, Op::norm);
   if (together) barrier(team);
@@ -312,8 +309,6 @@ void Forward::charge_attention(const Team& team, size_t layer, const RowSet& act
   const uint64_t bytes = batch_.rows[0].state->layer(layer).bytes() / kKvPageTokens;
   profile_->charge(Op::attention, cached * bytes, seen * width * 2);
 }
-
-// ---- buffers ----------------------------------------------------------------------------------------------
 
 Forward::Forward(const Model& model, int threads)
     : model_(model), pool_(threads), ranks_(static_cast<size_t>(threads)) {

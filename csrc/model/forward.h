@@ -55,7 +55,7 @@ class Forward {
   void compute_outputs(Team& team);
 
   template <typename RowAt>
-  const ops::Activations& prepare_input(Team& team, ops::Classes classes, ops::Activations::Readers readers,
+  const ops::Activations& prepare_input(Team& team, ops::NumericClasses classes, ops::Activations::Readers readers,
                                         const float* norm, const RowAt& row_at);
   template <typename Work>
   void distribute_rows(Team& team, const Matrix& matrix, const Work& work);

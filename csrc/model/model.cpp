@@ -14,7 +14,7 @@ Model Model::load(const std::string& path, std::string_view isa, int threads) {
     tokenizer.emplace(text::Vocab::read(file));
     if (tokenizer->vocab().size() != config.vocabulary)
       fail(Code::bad_format, "tokenizer.ggml.tokens: expected ", config.vocabulary,
-           " tokens, as token_embd.weight has rows, got ", tokenizer->vocab().size());
+           " tokens, one per row of token_embd.weight, got ", tokenizer->vocab().size());
   });
   file.check_intact();
   return {.file = std::move(file),

@@ -1,5 +1,4 @@
-// An open model: file, descriptor, vocabulary and weights, read-only after loading and shared by any number
-// of engines.
+// An open model: file, descriptor, vocabulary and weights. Constant after loading; engines share it.
 #pragma once
 #include <string>
 #include <string_view>
@@ -22,7 +21,7 @@ struct Model {
   text::Tokenizer tokenizer;
   Weights weights;
 
-  // Throws Error(io) when weights are read from a map whose file was truncated.
+  // Throws Error(io) when weights are in a file map and the file was truncated.
   void check_intact() const {
     if (weights.mapped) file.check_intact();
   }

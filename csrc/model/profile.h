@@ -1,4 +1,5 @@
-// Time and work of a forward pass, by operation. Rank 0 measures, and its time in barriers is an operation too.
+// Time and work of a forward pass, by operation. Rank 0 measures, and its time in barriers is an operation
+// too.
 #pragma once
 #include <array>
 #include <cstdint>

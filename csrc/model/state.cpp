@@ -28,7 +28,7 @@ void SequenceState::advance_blank(int64_t tokens) {
 
 void SequenceState::adopt(std::span<const KvPage> pages) {
   const auto own = static_cast<size_t>(length_ / kKvPageTokens);
-  pages_.resize(own);  // what was reserved beyond is empty
+  pages_.resize(own);  // pages reserved beyond the length are empty
   data_.resize(own);
   for (const KvPage& page : pages) {
     pages_.push_back(page);

@@ -1,5 +1,5 @@
-// What a sequence remembers of its past: keys and values, in pages of kKvPageTokens positions. A page holds all
-// layers, so that a page is the unit of sharing and of eviction.
+// The state of a sequence: keys and values in pages of kKvPageTokens positions. A KV page holds all layers,
+// so that it is the unit of sharing and of eviction.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,7 +12,7 @@
 
 namespace binhdan::model {
 
-// Once all its positions are computed nobody writes a page again: sequences may share it.
+// A page is constant once all its positions are computed, so sequences may share it.
 using KvPage = std::shared_ptr<const Buffer>;
 
 class SequenceState {
@@ -20,15 +20,15 @@ class SequenceState {
   explicit SequenceState(const Config& config, KvType type = KvType::f16);
 
   int64_t length() const { return length_; }  // positions computed
-  // Makes room for positions [length, length + tokens). Throws Error(out_of_memory); the state is then
+  // Allocates pages for positions [length, length + tokens). Throws Error(out_of_memory) and leaves the state
   // unchanged.
   void reserve(int64_t tokens);
-  // After the forward pass wrote them.
+  // Called after the forward pass has written the positions.
   void advance(int64_t tokens) { length_ += tokens; }
-  // As if these had been computed, with keys and values of zero: for measurements at a depth.
+  // Appends positions with keys and values of zero, for measurements at a depth.
   void advance_blank(int64_t tokens);
-  // Goes on from full pages that another sequence computed for the same tokens. Its own length must be a
-  // whole number of pages.
+  // Appends full pages that another sequence computed for the same tokens. The length must be a multiple of
+  // the page.
   void adopt(std::span<const KvPage> pages);
 
   KvType kv_type() const { return type_; }
@@ -36,12 +36,11 @@ class SequenceState {
   uint64_t page_bytes() const { return page_bytes_; }
   const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
   const KvPage& page(size_t index) const { return pages_[index]; }
-  // The same with a page of which another sequence computed the first `tokens` positions; the others are to
-  // come.
+  // Appends a page in which another sequence computed the first `tokens` positions.
   void adopt_start(std::shared_ptr<Buffer> page, int64_t tokens);
-  // Another page with the same keys and values.
+  // Replaces a page by one with the same keys and values.
   void replace_page(size_t index, KvPage page);
-  std::byte* const* pages() const { return data_.data(); }  // until the next reserve()
+  std::byte* const* pages() const { return data_.data(); }  // valid until the next change
 
  private:
   KvType type_;

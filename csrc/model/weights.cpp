@@ -10,8 +10,7 @@
 
 namespace binhdan::model {
 
-// Takes tensors from the file by name, and knows in the end which were never asked for. Matrices are packed
-// all together by finish().
+// Takes tensors from the file by name. finish() checks that all were taken, and packs the matrices.
 class Loader {
  public:
   Loader(const gguf::File& file, const KernelTable& table, Weights& into)
@@ -19,7 +18,7 @@ class Loader {
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
-  // `matrix` must stay where it is until finish().
+  // `matrix` must not move before finish().
   void take_matrix(Matrix& matrix, const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo& tensor = take(name, rows, cols);
     const MatmulKernel& kernel = table_.matmul[static_cast<uint32_t>(tensor.type)];
@@ -43,8 +42,8 @@ class Loader {
     return required || has(name) ? vector(name, n) : nullptr;
   }
 
-  // Packs piece by piece, and lets go of the file's pages behind: the memory taken at any time is little more
-  // than that of one copy. Rank 0 does what is to be done meanwhile first, and the others its share.
+  // Packs piece by piece and releases the file's pages after each, so that the memory stays near that of one
+  // copy. Rank 0 calls `meanwhile` first; the other ranks take over its share.
   void finish(int threads, const std::function<void()>& meanwhile) {
     check_all_taken();
     const Buffer& packed = into_.memory_.emplace_back(place());
@@ -57,7 +56,7 @@ class Loader {
     file_.check_intact();
     for (const ToPack& item : to_pack_) {
       item.matrix->data = packed.as<std::byte>() + item.offset;
-      file_.release(*item.tensor, 0, item.tensor->bytes);  // what the pieces' borders left
+      file_.release(*item.tensor, 0, item.tensor->bytes);  // the pages between two pieces
     }
   }
 
@@ -87,10 +86,10 @@ class Loader {
   void check_all_taken() const {
     for (const gguf::TensorInfo& tensor : file_.tensors())
       if (!taken_.contains(tensor.name))
-        fail(Code::unsupported, "tensor ", tensor.name, ": the architecture has no use for it");
+        fail(Code::unsupported, "tensor ", tensor.name, ": not a tensor of this architecture");
   }
 
-  // One piece of memory for all matrices, in the order in which they are read.
+  // One buffer for all matrices, in the order in which the forward pass reads them.
   Buffer place() {
     size_t size = 0;
     for (ToPack& item : to_pack_) {

@@ -1,4 +1,4 @@
-// The tensors of a model, shape-checked and packed once for one kernel table.
+// The tensors of a model, with checked shapes, packed for one kernel table.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -12,7 +12,7 @@
 namespace binhdan::model {
 
 using ops::Matrix;
-using Vector = const float*;  // owned by Weights; nullptr where the model has none
+using Vector = const float*;  // owned by Weights; nullptr when the model has none
 
 struct LayerWeights {
   Vector attention_norm;  // (dim)
@@ -27,22 +27,22 @@ struct LayerWeights {
 
 class Weights {
  public:
-  // Throws Error naming the tensor that is missing, unknown or of the wrong shape. Packs with `threads`
-  // threads, and lets go of the file's pages of what was copied. `meanwhile` runs on the caller's thread
-  // while others pack.
+  // Packs with `threads` threads and releases the file's pages that it has copied. Calls `meanwhile` on the
+  // caller's thread while the others pack. Throws Error that names a tensor that is missing, unknown or of
+  // the wrong shape.
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
                       const std::function<void()>& meanwhile = {});
 
   Matrix embedding;  // (vocabulary, dim)
   std::vector<LayerWeights> layers;
   Vector output_norm;  // (dim)
-  Matrix output;       // (vocabulary, dim); the embedding again when the model ties them
+  Matrix output;       // (vocabulary, dim); equals `embedding` when the model ties them
   RopeFrequencies rope;
   uint64_t parameters = 0;
-  uint64_t bytes = 0;   // held for computing, in private memory or in the map
-  bool mapped = false;  // some weights are read from the file's map
+  uint64_t bytes = 0;   // in private memory or in the file map
+  bool mapped = false;  // some weights are in the file map
 
-  // Every matrix that decoding one token reads: all but an untied embedding.
+  // Bytes of all matrices that decoding one token reads: all except an untied embedding.
   uint64_t bytes_per_token() const;
 
  private:

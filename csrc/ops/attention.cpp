@@ -11,17 +11,17 @@ namespace {
 using Block = AttentionPlan::Block;
 using Part = AttentionPlan::Part;
 
-// About so many query heads fold a page together in the many-rows class: what converting the page costs is
-// small beside them, and their sums stay in the second-level cache.
-constexpr int64_t kBlockHeads = 256;
-constexpr int64_t kLeastBlockRows = 8;
-constexpr int64_t kBlocksPerThread = 4;  // at least, where there are rows enough
+// Rows x query heads that read a page together in the class prefill. With this many the conversion of the
+// page is a small part of the cost, and their sums still fit in L2.
+constexpr int64_t kMaxBlockHeads = 256;
+constexpr int64_t kMinBlockRows = 8;
+constexpr int64_t kMinBlocksPerThread = 4;  // if the batch has enough rows
 
 const AttentionKernel& kernel_for(const KernelTable& table, KvType type) {
   return table.attention[static_cast<size_t>(type)];
 }
 
-// The state of the online softmax for a block's rows and the query heads of a group.
+// The state of the online softmax (AttentionArgs) for the queries of a group.
 struct Partial {
   float* m;
   float* l;
@@ -33,39 +33,39 @@ struct Partial {
   static Partial at(float* base, int64_t queries) { return {base, base + queries, base + 2 * queries}; }
 };
 
-// One rank at work on one class of a layer's attention.
+// The work of one rank on one numeric class of a layer.
 class Worker {
  public:
   Worker(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
          const Part& part, int64_t heads, const float* q, int64_t q_stride, float* out)
       : team_(team),
-        kernel_(&part == &plan.few() ? kernel_for(table, layer.type).few
-                                     : kernel_for(table, layer.type).many),
+        kernel_(&part == &plan.decode() ? kernel_for(table, layer.type).decode
+                                        : kernel_for(table, layer.type).prefill),
         layer_(layer),
         part_(part),
         scratch_(plan.scratch(team.rank())),
         group_(heads / layer.kv_heads),
-        floats_(Partial::floats(part.most_rows * group_, layer.head_dim)),
+        floats_(Partial::floats(part.max_rows * group_, layer.head_dim)),
         q_(q),
         q_stride_(q_stride),
         out_(out) {}
 
   void run() {
-    bool cut = false;
-    Group last{};  // began here and goes on at the next rank
+    bool shared = false;  // does any group need more than one rank?
+    Group last{};         // the group that this rank starts and the next rank continues
     int64_t begin = 0;
     for (const Block& block : part_.blocks)
       for (int64_t head = 0; head < layer_.kv_heads; ++head, begin += block.cost()) {
         const Group group{&block, head, begin};
-        const bool ours = owner(group, 0) == team_.rank();
-        const bool whole = owner(group, 0) == owner(group, block.splits() - 1);
-        if (!whole) cut = true;
-        fold_share(group, ours);
-        if (ours && whole) finish(group);
-        if (ours && !whole) last = group;
+        const bool starts_here = owner(group, 0) == team_.rank();
+        const bool one_rank = owner(group, 0) == owner(group, block.splits() - 1);
+        if (!one_rank) shared = true;
+        compute_splits(group, starts_here);
+        if (starts_here && one_rank) finish(group);
+        if (starts_here && !one_rank) last = group;
       }
-    if (!cut) return;
-    team_.sync();
+    if (!shared) return;
+    team_.sync();  // the partial sums of other ranks are complete after it
     if (!last.block) return;
     for (int64_t split = 1; split < last.block->splits(); ++split)
       if (const int rank = owner(last, split); rank != team_.rank())
@@ -74,14 +74,14 @@ class Worker {
   }
 
  private:
-  // A block's rows with the query heads of one KV head; `begin` is the cost of all groups before it.
+  // A block with the query heads of one KV head; `begin` is the cost of all groups before it.
   struct Group {
     const Block* block;
     int64_t head, begin;
   };
 
-  // Groups lie in a row, each as long as it costs, and every rank owns an equal length of it: neighbouring
-  // splits stay together, and a group that lies within one rank's length needs no barrier.
+  // The rank that computes a split: all splits in order, with their costs as lengths, are cut into equal
+  // lengths, one for each rank. So neighbouring splits stay on one rank.
   int owner(const Group& group, int64_t split) const {
     const int64_t begin = group.begin + group.block->cost_before(split);
     const int64_t end = group.begin + group.block->cost_before(split + 1);
@@ -89,27 +89,27 @@ class Worker {
   }
 
   int64_t queries(const Group& group) const { return group.block->rows * group_; }
-  // Each rank has room for the sums of its group at work, of that group's next split, and of every split of a
-  // group that began at another rank.
+  // Memory of each rank: 0 the sum of its current group, 1 the next split of that group, and from 2 on every
+  // split of a group that another rank starts.
   Partial partial(const Group& group, int rank, int64_t index) const {
-    const int64_t slot = rank * (2 + part_.most_splits) + index;
+    const int64_t slot = rank * (2 + part_.max_splits) + index;
     return Partial::at(part_.partials.as<float>() + slot * floats_, queries(group));
   }
   Partial sum(const Group& group) const { return partial(group, team_.rank(), 0); }
 
-  // This rank's splits of a group, in one sum if the group began here (`ours`), else one by one.
-  void fold_share(const Group& group, bool ours) const {
+  // Computes this rank's splits of a group: into one sum if the group starts here, else into one sum each.
+  void compute_splits(const Group& group, bool starts_here) const {
     for (int64_t split = 0; split < group.block->splits(); ++split) {
       if (owner(group, split) != team_.rank()) continue;
-      const Partial into = partial(group, team_.rank(), !ours ? 2 + split : split == 0 ? 0 : 1);
-      fold(group, split, into);
-      if (ours && split > 0) combine(group, sum(group), into);
+      const Partial into = partial(group, team_.rank(), !starts_here ? 2 + split : split == 0 ? 0 : 1);
+      compute_split(group, split, into);
+      if (starts_here && split > 0) combine(group, sum(group), into);
     }
   }
 
-  void fold(const Group& group, int64_t split, Partial into) const {
+  void compute_split(const Group& group, int64_t split, Partial into) const {
     const Block& block = *group.block;
-    const int64_t pages = (block.seen() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
+    const int64_t pages = (block.visible() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
     const void* data[kSplitPages + 1] = {};
     for (int64_t i = 0; i <= kSplitPages && first + i < pages; ++i)
       data[i] = layer_.head(block.first.pages[first + i], group.head);
@@ -126,7 +126,7 @@ class Worker {
              .scratch = scratch_});
   }
 
-  // into = into + next, as if both had been folded as one. A row that sees nothing of `next` is left alone.
+  // Accumulates `next` into `into`. Rows that see no position of `next` keep their bits.
   void combine(const Group& group, Partial into, Partial next) const {
     const int64_t dim = layer_.head_dim;
     for (int64_t i = 0; i < queries(group); ++i) {
@@ -156,8 +156,8 @@ class Worker {
   const KvLayer& layer_;
   const Part& part_;
   std::byte* const scratch_;
-  const int64_t group_;   // query heads to a KV head
-  const int64_t floats_;  // of a partial
+  const int64_t group_;   // query heads per KV head
+  const int64_t floats_;  // of a Partial
   const float* const q_;
   const int64_t q_stride_;
   float* const out_;
@@ -184,10 +184,10 @@ float query_scale(int64_t head_dim) {
 }
 
 void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
-                            Classes classes, int64_t group, int64_t head_dim, int threads) {
+                            NumericClasses classes, int64_t group, int64_t head_dim, int threads) {
   const auto plan = [&](Part& part, int64_t begin, int64_t end, int64_t block_rows) {
     part.blocks.clear();
-    part.cost = part.most_rows = part.most_splits = 0;
+    part.cost = part.max_rows = part.max_splits = 0;
     for (int64_t i = begin; i < end; ++i) {
       const AttentionRow& row = rows[static_cast<size_t>(i)];
       Block* last = part.blocks.empty() ? nullptr : &part.blocks.back();
@@ -199,27 +199,27 @@ void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<con
     }
     for (const Block& block : part.blocks) {
       part.cost += block.cost();
-      part.most_rows = std::max(part.most_rows, block.rows);
-      part.most_splits = std::max(part.most_splits, block.splits());
+      part.max_rows = std::max(part.max_rows, block.rows);
+      part.max_splits = std::max(part.max_splits, block.splits());
     }
-    const int64_t partials = threads * (2 + part.most_splits);
-    part.partials.reserve(static_cast<size_t>(partials * Partial::floats(part.most_rows * group, head_dim)) *
+    const int64_t partials = threads * (2 + part.max_splits);
+    part.partials.reserve(static_cast<size_t>(partials * Partial::floats(part.max_rows * group, head_dim)) *
                           sizeof(float));
     if (const auto size = kernel_for(table, type).scratch_size)
-      scratch_size_ = std::max(scratch_size_, size(part.most_rows, group, head_dim));
+      scratch_size_ = std::max(scratch_size_, size(part.max_rows, group, head_dim));
   };
   scratch_size_ = 0;
-  plan(few_, 0, classes.few, kLeastBlockRows);
-  const int64_t even = (classes.total - classes.few) / (kBlocksPerThread * threads);
-  plan(many_, classes.few, classes.total,
-       std::max(kLeastBlockRows, std::min(even, kBlockHeads / std::max<int64_t>(1, group))));
+  plan(decode_, 0, classes.decode, kMinBlockRows);
+  const int64_t even = (classes.total - classes.decode) / (kMinBlocksPerThread * threads);
+  plan(prefill_, classes.decode, classes.total,
+       std::max(kMinBlockRows, std::min(even, kMaxBlockHeads / std::max<int64_t>(1, group))));
   scratch_size_ = (scratch_size_ + kCacheLine - 1) / kCacheLine * kCacheLine;
   scratch_.reserve(scratch_size_ * static_cast<size_t>(threads));
 }
 
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
                int64_t heads, const float* q, int64_t q_stride, float* out) {
-  for (const Part* part : {&plan.few(), &plan.many()})
+  for (const Part* part : {&plan.decode(), &plan.prefill()})
     Worker(team, table, layer, plan, *part, heads, q, q_stride, out).run();
 }
 

@@ -1,4 +1,9 @@
 // Causal grouped-query attention over paged keys and values.
+//
+// The work of a layer is a list of groups: a block (some rows of one sequence) with the query heads of one KV
+// head. A group is computed in splits of kSplitTokens positions. Every rank takes an equal part of the total
+// cost, so a group may be shared by several ranks: then one barrier separates the partial sums from the rank
+// that combines them. Groups that one rank computes alone need no barrier.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -12,10 +17,10 @@
 
 namespace binhdan::ops {
 
-// Where the keys and values of one layer lie in every page of a sequence, head after head.
+// The position of one layer's keys and values in every page of a sequence, head after head.
 struct KvLayer {
   KvType type;
-  size_t offset;  // bytes from a page's start
+  size_t offset;  // bytes from the start of a page
   int64_t kv_heads, head_dim;
 
   size_t bytes() const { return static_cast<size_t>(kv_heads) * kv_page_size(type, head_dim); }
@@ -24,7 +29,7 @@ struct KvLayer {
   }
 };
 
-// One row of a batch: a position of the sequence whose pages these are. It sees positions 0 to its own.
+// One row of a batch: a position of the sequence that owns `pages`. It sees positions 0 to its own.
 struct AttentionRow {
   std::byte* const* pages;
   int64_t position;
@@ -36,47 +41,49 @@ void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, con
 void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                  const float* v);
 
-// What queries are to be multiplied with, once, before attention().
+// The factor that queries are multiplied by before attention(): log2(e) / sqrt(head_dim).
 float query_scale(int64_t head_dim);
 
-// How a batch's attention is shared out, and its room for partial results; the same for every layer.
+// How the attention of a batch is distributed over ranks, with memory for partial results. The same for every
+// layer.
 class AttentionPlan {
  public:
-  // A block is some rows at consecutive positions of one sequence: they fold its pages together. `group` is
-  // the number of query heads to a KV head; it and head_dim are the largest of all layers. Call before the
-  // team runs.
-  void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows, Classes classes,
-               int64_t group, int64_t head_dim, int threads);
+  // `group` is the number of query heads per KV head; `group` and `head_dim` are the maxima over all layers.
+  // Called once for a batch, before the team runs.
+  void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
+               NumericClasses classes, int64_t group, int64_t head_dim, int threads);
 
+  // Rows at consecutive positions of one sequence, which read its pages together.
   struct Block {
     AttentionRow first;
     int64_t row, rows;
 
-    int64_t seen() const { return first.position + rows; }  // positions that the last row sees
-    int64_t splits() const { return (seen() - 1) / kSplitTokens + 1; }
-    // What the splits before this one cost, and what all of them do.
-    int64_t cost_before(int64_t split) const { return rows * std::min(split * kSplitTokens, seen()); }
-    int64_t cost() const { return rows * seen(); }
+    int64_t visible() const { return first.position + rows; }  // positions that the last row sees
+    int64_t splits() const { return (visible() - 1) / kSplitTokens + 1; }
+    // Cost in rows x positions: of the splits before this one, and of all splits.
+    int64_t cost_before(int64_t split) const { return rows * std::min(split * kSplitTokens, visible()); }
+    int64_t cost() const { return rows * visible(); }
   };
-  // The blocks of a numeric class; every thread takes an equal share of their cost.
+  // The blocks of one numeric class.
   struct Part {
     std::vector<Block> blocks;
     int64_t cost = 0;
-    int64_t most_rows = 0, most_splits = 0;
+    int64_t max_rows = 0, max_splits = 0;  // of a block
     Buffer partials;
   };
-  const Part& few() const { return few_; }
-  const Part& many() const { return many_; }
+  const Part& decode() const { return decode_; }
+  const Part& prefill() const { return prefill_; }
   std::byte* scratch(int rank) const { return scratch_.as() + static_cast<size_t>(rank) * scratch_size_; }
 
  private:
-  Part few_, many_;
+  Part decode_, prefill_;
   Buffer scratch_;  // of the kernels
   size_t scratch_size_ = 0;
 };
 
 // q: (rows, heads, head_dim) with q_stride floats between rows, scaled by query_scale(); out: (rows, heads,
-// head_dim). Every rank calls it, and it syncs inside where it must; the caller syncs before reading `out`.
+// head_dim). Every rank calls it. It has at most one barrier for each class (see the top of this file); the
+// caller must pass a barrier before the first read of `out`.
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
                int64_t heads, const float* q, int64_t q_stride, float* out);
 

@@ -1,11 +1,12 @@
-// The other limit of a machine, beside its memory's: multiply-adds per second.
+// The peak rate of multiply-adds, the limit of prefill as memory bandwidth is the limit of decode.
 #pragma once
 #include "kernels/kernels.h"
 
 namespace binhdan::ops {
 
-// Of `threads` threads together with a table's instructions for `format`, taken now in about a fifth of a
-// second; 0 when the table does not say. Throws Error when the threads cannot be made.
+// Multiply-adds per second of `threads` threads together, with the instructions that the table's kernels use
+// for `format`. The measurement takes 0.2 s. 0 if the table has no loop for it. Throws Error if the threads
+// cannot be created.
 double measure_peak(const KernelTable& table, Activation format, int threads);
 
 }  // namespace binhdan::ops

@@ -1,4 +1,4 @@
-// The built-in chat families, for files without a template and for callers without Jinja.
+// Chat prompts without Jinja: for C callers, and for files without a chat template.
 #pragma once
 #include <optional>
 #include <span>
@@ -17,14 +17,17 @@ struct ChatMessage {
   std::string_view content;
 };
 
-// From the template's own markers, else from the control tokens in the vocabulary; plain when nothing fits.
+// The family whose turn markers the file's template contains; without a template or a known marker, the
+// family of the vocabulary's control tokens; else plain.
 ChatFamily detect_chat_family(const Vocab& vocab);
-// Tokens of the conversation, ending where the assistant's answer starts when `add_generation_prompt`.
-// Content is brought to NFC and never parsed for control tokens. Throws Error(invalid_argument) for an
-// unknown role.
+// The tokens of a conversation. With `add_generation_prompt` they end where the model's answer begins.
+// Content is brought to NFC and never parsed for control tokens.
+//
+// When the file's template is of `family`, the prompt equals what that template renders (with thinking off)
+// for the templates of Qwen2, Qwen2.5, Qwen3, SmolLM2, Llama 2 and Llama 3: these features are read from the
+// template. Other templates may add text of their own, such as dates or tools, which the prompt lacks. Throws
+// Error(invalid_argument) for an unknown role.
 std::vector<Token> encode_chat(const Tokenizer& tokenizer, ChatFamily family,
                                std::span<const ChatMessage> messages, bool add_generation_prompt);
-// Strings that end an answer of this family when the vocabulary has no token for it ("\nUser:" for plain).
-std::vector<std::string> chat_stops(ChatFamily family);
 
 }  // namespace binhdan::text

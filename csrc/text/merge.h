@@ -1,4 +1,4 @@
-// The one algorithm behind both kinds of BPE: merge the cheapest neighbours until no two merge.
+// The merge loop of both kinds of BPE: merges the neighbours of lowest cost until no two merge.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace binhdan::text {
 
-// A stretch of text that is one token so far, linked to its neighbours.
+// A part of the text that is one token so far, linked to its neighbours.
 struct Symbol {
   static constexpr uint32_t kNone = UINT32_MAX;
   uint32_t begin, size;  // in the text; size 0: merged into the symbol before it
@@ -17,7 +17,7 @@ struct Symbol {
   Token token;           // -1: the vocabulary has no such token
 };
 
-// Holds the memory between words. A heap of candidates makes n symbols cost O(n log n).
+// Keeps its memory between words. A heap of candidates gives O(n log n) for n symbols.
 class Merger {
  public:
   void clear() { symbols_.clear(); }
@@ -27,8 +27,8 @@ class Merger {
     symbols_.push_back({begin, size, i == 0 ? Symbol::kNone : i - 1, Symbol::kNone, token});
   }
 
-  // find(left symbol, right symbol) gives a const Merge* or std::optional<Merge>; equal costs go from left to
-  // right.
+  // find(left symbol, right symbol) returns a const Merge* or std::optional<Merge>. Of equal costs, the
+  // leftmost merges first.
   template <typename Find>
   void run(const Find& find) {
     heap_.clear();
@@ -45,7 +45,7 @@ class Merger {
     }
   }
 
-  // The symbols that are left, in text order.
+  // Calls take(symbol) for the remaining symbols, in text order.
   template <typename Take>
   void each(const Take& take) const {
     for (uint32_t i = symbols_.empty() ? Symbol::kNone : 0; i != Symbol::kNone; i = symbols_[i].next)
@@ -58,7 +58,7 @@ class Merger {
     uint32_t left;  // index of the left symbol
     uint32_t size;  // of both together
     Token token;
-    bool operator<(const Candidate& other) const {  // a heap's top is its greatest
+    bool operator<(const Candidate& other) const {  // the top of a heap is its maximum
       return cost != other.cost ? cost > other.cost : left > other.left;
     }
   };
@@ -78,7 +78,7 @@ class Merger {
     if (add_candidate(left, find)) std::push_heap(heap_.begin(), heap_.end());
   }
 
-  // Symbols only grow, so the sum tells whether either has changed.
+  // Symbols only grow, so a different sum shows that one of them has changed.
   bool is_stale(const Candidate& candidate) const {
     const Symbol& a = symbols_[candidate.left];
     return a.size == 0 || a.next == Symbol::kNone || a.size + symbols_[a.next].size != candidate.size;

@@ -1,6 +1,5 @@
-// Scanners for the regular expressions that models were trained with. They are spelled out above each
-// function; \s, \p{L},
-// \p{M} and \p{N} are Unicode's. A byte that is not UTF-8 counts as U+FFFD, a symbol.
+// Scanners for the regular expressions that models were trained with; a comment above each function has the
+// expression. \s, \p{L}, \p{M} and \p{N} are Unicode's. A byte that is not UTF-8 counts as U+FFFD, a symbol.
 #include "text/pretokenizer.h"
 
 #include "text/unicode.h"
@@ -33,9 +32,9 @@ class Reader {
     c_ = next_codepoint(text_, next_);
     kind_ = kind_of(c_);
   }
-  template <typename Wanted>
-  void skip(Wanted wanted) {
-    while (kind_ != Kind::end && wanted(kind_)) advance();
+  template <typename Predicate>
+  void skip(Predicate accepted) {
+    while (kind_ != Kind::end && accepted(kind_)) advance();
   }
 
  private:
@@ -49,7 +48,7 @@ bool is_space(Kind kind) {
   return kind == Kind::space || kind == Kind::newline;
 }
 
-// 's|'t|'re|'ve|'m|'ll|'d: the end, or start when there is none.
+// 's|'t|'re|'ve|'m|'ll|'d: returns the end of the match, or `start` without one.
 std::size_t contraction_end(std::string_view text, std::size_t start, bool any_case) {
   if (text[start] != '\'') return start;
   const auto letter = [&](std::size_t i) -> char {
@@ -62,7 +61,7 @@ std::size_t contraction_end(std::string_view text, std::size_t start, bool any_c
   return pair ? start + 3 : start;
 }
 
-// \s+(?!\S)|\s+: all white space, but the last before a word is the word's own.
+// \s+(?!\S)|\s+: all white space except the last character before a word, which belongs to the word.
 std::size_t space_end(Reader reader) {
   const std::size_t start = reader.at();
   std::size_t last = start;

@@ -6,15 +6,15 @@
 
 namespace binhdan::text {
 namespace {
-constexpr std::size_t kMostBytes = 4 << 20;
+constexpr std::size_t kMaxBytes = 4 << 20;
 }
 
 SpecialTokens::SpecialTokens(const std::vector<std::pair<std::string_view, Token>>& tokens) {
   std::size_t bytes = 0;
   for (const auto& [text, token] : tokens) bytes += text.size();
-  if (bytes > kMostBytes)
-    fail(Code::bad_format, "tokenizer.ggml.tokens: special tokens of ", bytes,
-         " bytes together, expected at most ", kMostBytes);
+  if (bytes > kMaxBytes)
+    fail(Code::bad_format, "tokenizer.ggml.tokens: special tokens: expected at most ", kMaxBytes,
+         " bytes together, got ", bytes);
   for (const auto& [text, token] : tokens) {
     uint32_t node = 0;
     for (auto c = text.rbegin(); c != text.rend(); ++c) {
@@ -40,7 +40,7 @@ uint32_t SpecialTokens::step(uint32_t node, uint8_t byte) const {
   return next;
 }
 
-// Breadth first, so that the shorter node is complete before it is asked.
+// Breadth first, so that a shorter node is complete before a longer one uses it.
 void SpecialTokens::link() {
   std::vector<uint32_t> order{0};
   for (std::size_t i = 0; i < order.size(); ++i) {

@@ -1,4 +1,4 @@
-// Finds tokens that are written out in text, such as <|im_start|>.
+// Finds the texts of tokens in a text, such as <|im_start|>.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,9 +10,9 @@
 
 namespace binhdan::text {
 
-// Aho and Corasick's automaton (1975) over the reversed tokens: read from the text's end, it knows at every
-// byte the longest token that starts there. That is linear in the text for any set of tokens, which a trie
-// tried at each position is not.
+// Aho and Corasick's automaton (1975) over the reversed tokens. It reads the text from the end and finds at
+// every byte the longest token that starts there. Its time is linear in the text for any set of tokens; a
+// trie's is not.
 class SpecialTokens {
  public:
   struct Match {
@@ -21,15 +21,15 @@ class SpecialTokens {
   };
 
   SpecialTokens() = default;
-  // Throws Error(bad_format) when the texts are absurdly long together.
+  // Throws Error(bad_format) when the texts together exceed a limit.
   explicit SpecialTokens(const std::vector<std::pair<std::string_view, Token>>& tokens);
-  // Leftmost first, the longest of those that start at one place; in text order, not overlapping.
+  // Leftmost-longest matches, in text order, without overlaps.
   std::vector<Match> find(std::string_view text) const;
 
  private:
   struct Node {
     uint8_t byte = 0;
-    uint32_t child = 0, sibling = 0;  // 0: none, as the root is nobody's child
+    uint32_t child = 0, sibling = 0;  // 0: none, because the root is never a child
     uint32_t shorter = 0;             // the node of the longest proper suffix
     Token token = -1;                 // the longest token that ends here, through `shorter` too
     uint32_t size = 0;                // its bytes

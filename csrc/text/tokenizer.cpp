@@ -10,13 +10,13 @@
 namespace binhdan::text {
 namespace {
 
-constexpr std::size_t kMostBytes = 1 << 30;
+constexpr std::size_t kMaxBytes = 1 << 30;
 
-template <typename Wanted>
-SpecialTokens special_tokens(const Vocab& vocab, Wanted wanted) {
+template <typename Predicate>
+SpecialTokens special_tokens(const Vocab& vocab, Predicate included) {
   std::vector<std::pair<std::string_view, Token>> found;
   for (Token token = 0; token < vocab.size(); ++token)
-    if (wanted(token)) found.emplace_back(vocab.tokens[token], token);
+    if (included(token)) found.emplace_back(vocab.tokens[token], token);
   return SpecialTokens(found);
 }
 
@@ -26,7 +26,7 @@ struct Tokenizer::Impl {
   explicit Impl(Vocab v);
 
   bool is_user_defined(Token token) const { return vocab.kinds[token] == TokenKind::user_defined; }
-  // Whether text after this token starts anew: such text got a space in front if the vocabulary adds one.
+  // Whether text after this token is a new start, which gets a space in front if the vocabulary adds one.
   bool starts_after(Token token) const { return vocab.is_special(token) || is_user_defined(token); }
   void check(Token token) const;
   std::string_view piece(Token token) const;
@@ -37,7 +37,7 @@ struct Tokenizer::Impl {
   std::unique_ptr<Encoder> encoder;
   SpecialTokens control, user_defined;
   std::string pieces;                // of all tokens, one after another
-  std::vector<std::size_t> offsets;  // where each begins, and the end
+  std::vector<std::size_t> offsets;  // the start of each piece, and the end of the last
 };
 
 Tokenizer::Impl::Impl(Vocab v) : vocab(std::move(v)) {
@@ -57,14 +57,14 @@ Tokenizer::Impl::Impl(Vocab v) : vocab(std::move(v)) {
 
 void Tokenizer::Impl::check(Token token) const {
   if (token < 0 || token >= vocab.size())
-    fail(Code::invalid_argument, "token ", token, " is not one of the vocabulary's ", vocab.size());
+    fail(Code::invalid_argument, "token: expected 0 to ", vocab.size() - 1, ", got ", token);
 }
 
 std::string_view Tokenizer::Impl::piece(Token token) const {
   return std::string_view(pieces).substr(offsets[token], offsets[token + 1] - offsets[token]);
 }
 
-// Text without control tokens.
+// Appends the tokens of text without control tokens.
 void Tokenizer::Impl::append_plain(std::string_view text, std::vector<Token>& out) const {
   const auto append = [&](std::string_view part) {
     if (!part.empty()) encoder->encode(part, out.empty() || starts_after(out.back()), out);
@@ -103,9 +103,9 @@ std::vector<Token> Tokenizer::encode(std::string_view text, bool add_special, bo
 
 std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add_special) const {
   std::size_t bytes = 0;
-  for (const Segment& segment : segments) bytes += std::min(segment.text.size(), kMostBytes);
-  if (bytes >= kMostBytes)
-    fail(Code::too_large, "text of ", bytes, " bytes or more, expected less than ", kMostBytes);
+  for (const Segment& segment : segments) bytes += std::min(segment.text.size(), kMaxBytes);
+  if (bytes >= kMaxBytes)
+    fail(Code::too_large, "text: expected less than ", kMaxBytes, " bytes, got ", bytes, " or more");
 
   std::vector<Token> out;
   if (add_special && vocab().add_bos) out.push_back(*vocab().bos);

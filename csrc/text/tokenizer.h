@@ -11,35 +11,35 @@
 
 namespace binhdan::text {
 
-// A stretch of input. Control tokens are recognised inside one markup segment and never in content, nor
-// across a border: that is what keeps "<|im_start|>" typed by a user from becoming a role. Plain text that
-// meets at a border is tokenized as one, as the model saw it in training.
+// A part of the input. A control token is recognised inside one markup segment, never in content and never
+// across two segments, so that "<|im_start|>" in a user's text does not become a role. Plain text of
+// neighbouring segments is tokenized as one text, as in training.
 struct Segment {
   std::string_view text;
   bool markup;
 };
 
-// May be used by many threads at once.
+// Thread-safe.
 class Tokenizer {
  public:
-  // Throws Error(unsupported) naming a pre-tokenizer that is not in the table.
+  // Throws Error(unsupported) that names an unknown pre-tokenizer.
   explicit Tokenizer(Vocab vocab);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
   const Vocab& vocab() const;
-  // add_special: the vocabulary's own BOS/EOS where it asks for them. parse_special: control tokens written
-  // out in `text` become themselves. User-defined tokens always do (as in llama.cpp). O(n log n) time at
-  // worst; any bytes are accepted, what is not UTF-8 goes through byte tokens. Throws Error(too_large) for a
-  // text of 1 GiB or more.
+  // add_special: adds BOS and EOS as the vocabulary specifies. parse_special: the text of a control token
+  // becomes the token; the text of a user-defined token always does (as in llama.cpp). Accepts any bytes;
+  // those that are not UTF-8 become byte tokens. At most O(n log n) time. Throws Error(too_large) for a text
+  // of 1 GiB or more.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
   std::vector<Token> encode(std::span<const Segment> segments, bool add_special) const;
-  // The bytes of one token; "" for control tokens unless `special`, and for unused ones. For spm_bpe U+2581
-  // is a space. Throws Error(invalid_argument) for a number that is no token, as do all that take tokens.
+  // The bytes of one token; "" for unused tokens, and for control tokens unless `special`. In spm_bpe U+2581
+  // is a space. Throws Error(invalid_argument) for an unknown token, as all functions that take tokens.
   std::string_view piece(Token token, bool special = false) const;
-  // decode(encode(x, false, false)) == x for any bytes. A space that add_space_prefix put in front of text
-  // (at the start and after a special token) is taken off. Exceptions: a byte that has no token and no byte
-  // token becomes the unknown token or is lost; in spm_bpe U+2581 itself becomes a space.
+  // decode(encode(x, false, false)) == x for any bytes, without the space that add_space_prefix adds at the
+  // start and after a special token. Exceptions: a byte without a token becomes the unknown token or is lost;
+  // in spm_bpe U+2581 becomes a space.
   std::string decode(std::span<const Token> tokens, bool special = false) const;
 
  private:
@@ -48,11 +48,11 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Turns tokens into text as they come: only whole UTF-8 characters leave. Bytes that can no longer become a
-// character leave as U+FFFD.
+// Converts a stream of tokens to text in whole UTF-8 characters. Bytes that cannot become a character give
+// U+FFFD.
 class StreamDecoder {
  public:
-  // `previous` is the token before the first, if any: what continues plain text may start with its own space.
+  // `previous`: the token before the first, if any. After a text token, a leading space is kept.
   explicit StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous = std::nullopt);
   std::string push(Token token);
   std::string finish();
@@ -60,7 +60,7 @@ class StreamDecoder {
  private:
   const Tokenizer* tokenizer_;
   std::string pending_;
-  bool starts_ = true;  // nothing or a special token stands before
+  bool starts_ = true;  // the next token follows no token or a special token
 };
 
 }  // namespace binhdan::text

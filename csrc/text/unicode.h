@@ -1,5 +1,5 @@
-// UTF-8, the character classes that pre-tokenizers ask for, and NFC. unicode_tables.inc (made by
-// make_unicode_tables.py) says which version of Unicode they follow.
+// UTF-8, the character classes of pre-tokenizers, and NFC. make_unicode_tables.py writes unicode_tables.inc,
+// which states the version of Unicode.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,12 +11,12 @@ namespace binhdan::text {
 inline constexpr char32_t kReplacement = 0xFFFD;
 
 // Decodes the code point that starts at s[i] and moves i past it. A byte that starts no valid UTF-8 sequence
-// (surrogates, overlong forms and values past U+10FFFF included) gives kReplacement and moves i by one.
+// (also surrogates, overlong forms and values past U+10FFFF) returns kReplacement and moves i by one.
 char32_t next_codepoint(std::string_view s, std::size_t& i);
 void append_utf8(std::string& out, char32_t c);
-// Length of the longest prefix of s that does not end inside a valid but unfinished UTF-8 sequence.
+// Length of the longest prefix of s that does not end inside a valid, incomplete UTF-8 sequence.
 std::size_t complete_prefix(std::string_view s);
-// Each maximal part of s that is no UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace")
+// Each maximal part of s that is not UTF-8 becomes one U+FFFD (Unicode 3.9, as bytes.decode(errors="replace")
 // in Python).
 std::string replace_invalid(std::string_view s);
 
@@ -25,7 +25,7 @@ bool is_mark(char32_t c);        // \p{M}
 bool is_number(char32_t c);      // \p{N}
 bool is_whitespace(char32_t c);  // \s: White_Space
 
-// Canonical composition (UAX #15). Bytes that are not UTF-8 pass through unchanged. O(n log n) at worst.
+// Canonical composition (UAX #15). Bytes that are not UTF-8 stay unchanged. At most O(n log n).
 std::string nfc(std::string_view s);
 
 }  // namespace binhdan::text

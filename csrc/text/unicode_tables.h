@@ -1,16 +1,16 @@
-// The shape of the generated tables in unicode_tables.inc; for unicode.cpp and nfc.cpp only.
+// The types of the generated tables in unicode_tables.inc; only for unicode.cpp and nfc.cpp.
 #pragma once
 #include <cstdint>
 
 namespace binhdan::text {
 
-// Neighbours that NFC may change or move, and their canonical combining class.
+// A run of code points that NFC may change or move, with their canonical combining class.
 struct ActiveRun {
   char32_t first, last;
   uint8_t combining;
 };
 
-// One step of canonical decomposition; second is 0 where one character stands for another.
+// One step of canonical decomposition; second is 0 for a decomposition to one character.
 struct Decomposition {
   char32_t from, first, second;
 };

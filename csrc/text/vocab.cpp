@@ -11,14 +11,14 @@
 namespace binhdan::text {
 namespace {
 
-constexpr std::size_t kMostEntries = 1 << 24;  // of tokens or merges: ranks stay exact in a float
+constexpr std::size_t kMaxEntries = 1 << 24;  // tokens or merges; a float holds such ranks exactly
 
 constexpr char kTokens[] = "tokenizer.ggml.tokens";
 constexpr char kKinds[] = "tokenizer.ggml.token_type";
 constexpr char kScores[] = "tokenizer.ggml.scores";
 constexpr char kMerges[] = "tokenizer.ggml.merges";
 
-// Tokens by which models of many families end an answer, whatever eos_token_id says.
+// Tokens that end an answer in many model families, in addition to eos_token_id.
 constexpr std::string_view kEndMarkers[] = {"<|im_end|>",
                                             "<|endoftext|>",
                                             "<|eot_id|>",
@@ -33,7 +33,7 @@ constexpr std::string_view kEndMarkers[] = {"<|im_end|>",
                                             "<EOT>",
                                             "[EOT]",
                                             "<｜end▁of▁sentence｜>"};
-// Tokens by which a template opens a turn.
+// Tokens that start a turn in a chat template.
 constexpr std::string_view kTurnMarkers[] = {"<|im_start|>", "<|start_header_id|>", "<|end_header_id|>",
                                              "<start_of_turn>", "<|begin_of_text|>"};
 
@@ -43,16 +43,15 @@ void check_count(const char* key, std::size_t count, std::size_t tokens) {
 }
 
 void check_size(const char* key, std::size_t count) {
-  if (count > kMostEntries)
-    fail(Code::bad_format, key, ": ", count, " entries, expected at most ", kMostEntries);
+  if (count > kMaxEntries)
+    fail(Code::bad_format, key, ": expected at most ", kMaxEntries, " entries, got ", count);
 }
 
 VocabModel read_model(const gguf::File& file) {
   const std::string_view name = file.get_string("tokenizer.ggml.model");
   if (name == "gpt2") return VocabModel::byte_bpe;
   if (name == "llama") return VocabModel::spm_bpe;
-  fail(Code::unsupported, "tokenizer.ggml.model: ", quote_name(name),
-       " is not supported, only 'gpt2' and 'llama' are");
+  fail(Code::unsupported, "tokenizer.ggml.model: expected 'gpt2' or 'llama', got ", quote_name(name));
 }
 
 void read_tokens(const gguf::File& file, Vocab& vocab) {
@@ -74,7 +73,7 @@ void read_kinds(const gguf::File& file, Vocab& vocab) {
   check_count(kKinds, kinds.size(), vocab.tokens.size());
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     if (kinds[i] < 0 || kinds[i] > 6)
-      fail(Code::bad_format, kKinds, ": token ", i, " has type ", kinds[i], ", expected 0 to 6");
+      fail(Code::bad_format, kKinds, ": token ", i, ": expected type 0 to 6, got ", kinds[i]);
     if (kinds[i] != 0) vocab.kinds[i] = static_cast<TokenKind>(kinds[i]);  // 0 is "undefined"
   }
 }
@@ -122,13 +121,13 @@ std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const c
   if (!file.find(key)) return otherwise && *otherwise < vocab.size() ? otherwise : std::nullopt;
   const uint64_t id = file.get_uint(key);
   if (id >= vocab.tokens.size())
-    fail(Code::bad_format, key, ": ", id, " is no token, there are ", vocab.tokens.size());
+    fail(Code::bad_format, key, ": expected a token below ", vocab.tokens.size(), ", got ", id);
   return static_cast<Token>(id);
 }
 
 void read_special_ids(const gguf::File& file, Vocab& vocab) {
   const bool spm = vocab.model == VocabModel::spm_bpe;
-  // SentencePiece's own ids, which old files do not name.
+  // SentencePiece's default ids, for old files without these keys.
   const auto usual = [spm](Token id) { return spm ? std::optional(id) : std::nullopt; };
   vocab.unknown = read_id(file, vocab, "tokenizer.ggml.unknown_token_id", usual(0));
   vocab.bos = read_id(file, vocab, "tokenizer.ggml.bos_token_id", usual(1));
@@ -142,7 +141,7 @@ void read_special_ids(const gguf::File& file, Vocab& vocab) {
   vocab.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix", true) && spm;
 }
 
-// Some converters write markers as user-defined tokens, which are found in anybody's text.
+// Some converters write markers as user-defined tokens, which would be recognised in users' text.
 void protect_markers(Vocab& vocab) {
   const auto protect = [&vocab](std::string_view marker) {
     const auto token = vocab.find(marker);

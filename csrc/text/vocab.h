@@ -26,7 +26,8 @@ enum class TokenKind : uint8_t {
 
 enum class VocabModel : uint8_t { byte_bpe /* "gpt2" */, spm_bpe /* "llama" */ };
 
-// Two neighbours become `token`; the lowest cost goes first. Ranks are exact: there are fewer than 2^24.
+// Two neighbours become `token`; the lowest cost merges first. A float holds ranks exactly, since they are
+// below 2^24.
 struct Merge {
   float cost;
   Token token;
@@ -45,7 +46,7 @@ struct TokenPairHash {
 };
 
 struct Vocab {
-  // Throws Error naming the key for a vocabulary that is missing, inconsistent or of an unknown kind.
+  // Throws Error that names the key of a missing, inconsistent or unsupported vocabulary.
   static Vocab read(const gguf::File& file);
 
   Vocab() = default;
@@ -60,18 +61,18 @@ struct Vocab {
   std::vector<TokenKind> kinds;
   std::vector<float> scores;  // spm_bpe
   FlatMap<std::string_view, Token, std::hash<std::string_view>>
-      ids;                                          // views into `tokens`; the last of equals
+      ids;                                          // views into `tokens`; the last of equal ones
   FlatMap<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;             // "" when the file has none
-  std::vector<Token> end_of_generation;  // eos, eot and well-known end markers, ascending
+  std::vector<Token> end_of_generation;  // eos, eot and common end markers, ascending
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   bool is_special(Token token) const;  // control or unknown
-  bool is_text(Token token) const;     // what merging may make: never a special token
+  bool is_text(Token token) const;     // merging may produce it; never a special token
   bool ends_generation(Token token) const;
-  // `unknown`, unless that is a control token: <|endoftext|> must not come out of a stray byte.
+  // `unknown`, unless that is a control token: a stray byte must not become <|endoftext|>.
   std::optional<Token> unknown_in_text() const;
   std::optional<Token> find(std::string_view text) const;
 };

@@ -1,4 +1,4 @@
-"""The HTTP server behind `binhdan serve`: OpenAI's API over the engine, with limits, metrics and a bill.
+"""The HTTP server of `binhdan serve`: OpenAI's API over the engine, with limits, metrics and bills.
 
-Needs the extra `server`. `app.create_app(config)` is the way in.
+Requires the extra `server`. The entry point is `app.create_app(config)`.
 """

@@ -1,4 +1,4 @@
-"""The server as an ASGI app: one place where all parts meet."""
+"""The server as an ASGI application: constructs all parts and registers the routes."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from binhdan.runtime.server.api import (
 )
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.context import Server
-from binhdan.runtime.server.http.errors import ApiError, install_handlers
-from binhdan.runtime.server.http.gateway import Door
-from binhdan.runtime.server.http.openapi import ERRORS, use_own_errors
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import install_handlers
+from binhdan.runtime.server.http.gateway import Gateway
+from binhdan.runtime.server.http.openapi import ERRORS
 from binhdan.runtime.server.models.pool import ModelPool, Source
 
 
 def create_app(config: ServerConfig) -> FastAPI:
-    """The app of these settings. It loads the default model once it has started.
+    """The application for `config`. It starts to load the default model when the application starts.
 
-    Raises LedgerError, and what a wrong board or tariff raises.
+    Raises LedgerError, FigureError for an unknown board or tariff, and InvalidArgumentError.
     """
     options = config.load_options()
     pool = ModelPool(
         {name: Source(path, options) for name, path in config.models.items()},
-        most_bytes=config.model_memory_bytes,
+        max_bytes=config.model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
     meter = find_meters().best
@@ -51,7 +52,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     server = Server(
         config=config,
         pool=pool,
-        limiter=Limiter(most=config.max_sequences + config.max_waiting),
+        limiter=Limiter(max_running=config.max_sequences + config.max_waiting),
         metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
         biller=Biller(cost_model, meter),
         ledger=Ledger(config.ledger),
@@ -59,7 +60,7 @@ def create_app(config: ServerConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load_first(pool))
+        loading = asyncio.create_task(_load_default(pool))
         try:
             yield
         finally:
@@ -75,29 +76,30 @@ def create_app(config: ServerConfig) -> FastAPI:
         version=library().version(),
         description="OpenAI's API over small Vietnamese language models.",
         lifespan=lifespan,
-        docs_url=None,  # their pages come from a CDN
+        docs_url=None,  # FastAPI's documentation pages load scripts from a CDN
         redoc_url=None,
         responses=ERRORS,
     )
-    use_own_errors(app)
     app.state.server = server
     install_handlers(app)
-    app.add_exception_handler(ClientGone, _nobody)
+    app.add_exception_handler(ClientGone, _client_gone)
     for module in (chat, completions, responses, embeddings, models, text, operation, cost):
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)
-    app.add_middleware(Door, config=config, keyring=config.keyring(), refused=server.metrics.refused)
+    app.add_middleware(Gateway, config=config, keyring=config.keyring(), on_refused=server.metrics.refused)
     return app
 
 
-async def _load_first(pool: ModelPool) -> None:
-    """Whoever runs the app looks at `pool.failed`: a server without its first model is of no use."""
+async def _load_default(pool: ModelPool) -> None:
+    """Loads the default model, or stores the error in `pool.failed`, which ends the process: a server without
+    its default model cannot serve."""
     try:
         await pool.start()
     except ApiError as error:
         pool.failed = error
 
 
-async def _nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # as nginx calls it; nobody reads it
+async def _client_gone(request: Request, error: Exception) -> Response:
+    """An empty response with nginx's status for a closed request. It is only logged: the client is gone."""
+    return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""What the server consists of, for its routes."""
+"""The parts of a running server, for its routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from binhdan.runtime.server.models.pool import ModelPool
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One of each; made and closed by app.py."""
+    """The parts. app.py constructs and closes them."""
 
     config: ServerConfig
     pool: ModelPool
@@ -28,12 +28,13 @@ class Server:
     ledger: Ledger
 
     def account(self, record: AnswerRecord, bill: Bill) -> None:
-        """An answer has ended: metrics, ledger and log hear of it."""
+        """Adds an answer that has ended to metrics, ledger and log."""
         self.metrics.observe(record, bill)
         self.ledger.add(record, bill)
         log_answer(record)
 
 
 def server_of(request: Request) -> Server:
+    """The server that handles `request`."""
     server: Server = request.app.state.server
     return server

@@ -34,14 +34,14 @@ def pack(isa: str, type: str, weights: _Bytes, rows: int, cols: int) -> npt.NDAr
 def unpack(isa: str, type: str, packed: _Bytes, rows: int, cols: int) -> _Floats:
     """The weights of a packed matrix, (rows, cols)."""
 
-def matmul(isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, many: bool) -> _Floats:
-    """x (m, cols) times the transposed weights, (m, rows). `many` selects gemm, else gemv."""
+def matmul(isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, gemm: bool) -> _Floats:
+    """x (m, cols) times the transposed weights, (m, rows). `gemm` selects gemm, else gemv."""
 
 class Matmul:
     """The same product with weights that are packed once, for repeated runs on one thread."""
 
     def __init__(
-        self, isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, many: bool
+        self, isa: str, type: str, weights: _Bytes, rows: int, cols: int, x: _Array, gemm: bool
     ) -> None: ...
     def run(self) -> None: ...
     def result(self) -> _Floats:
@@ -66,9 +66,11 @@ def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
 def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
     """softmax(q k^T) v. q (heads, head_dim) is scaled already. The table rounds k and v (n, head_dim)."""
 
-def logits(model: int, tokens: _Array, threads: int, few: bool = False, kv_type: _KvType = "f16") -> _Floats:
-    """Logits after each of `tokens` on an open model of the C ABI, (n, vocabulary). `few` selects the numeric
-    class of decode, else that of prefill."""
+def logits(
+    model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"
+) -> _Floats:
+    """Logits after each of `tokens` on an open model of the C ABI, (n, vocabulary). `decode` selects the
+    numeric class of decode, else that of prefill."""
 
 def sample(
     logits: _Floats, temperature: float = 0, top_k: int = 0, top_p: float = 1, min_p: float = 0, seed: int = 0

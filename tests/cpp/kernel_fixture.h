@@ -1,4 +1,4 @@
-// Random data for the kernel tests: the same on every machine, every block valid, no NaN unless asked for.
+// Random data for the kernel tests: the same on every machine, with valid blocks and finite scales.
 #pragma once
 #include <cstring>
 #include <random>
@@ -14,7 +14,7 @@ using namespace binhdan;
 
 using Random = std::mt19937;
 
-// Not std::normal_distribution, whose numbers differ between standard libraries. About N(0, 1).
+// Approximately N(0, 1). Not std::normal_distribution, whose numbers differ between standard libraries.
 inline float gauss(Random& random) {
   double sum = 0;
   for (int i = 0; i < 12; ++i) sum += random() / 4294967296.0;
@@ -27,7 +27,7 @@ inline std::vector<float> gauss_vector(Random& random, int64_t n) {
   return x;
 }
 
-// Where a block keeps its float16 scales.
+// Byte offsets of the float16 scales of a block.
 inline std::vector<size_t> scale_offsets(DType type) {
   switch (type) {
     case DType::q4_1:
@@ -46,7 +46,7 @@ inline std::vector<size_t> scale_offsets(DType type) {
   }
 }
 
-// `rows` x `cols` weights of magnitude about 1 as file blocks.
+// File blocks of `rows` x `cols` weights of magnitude about 1.
 inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t rows, int64_t cols) {
   const DTypeInfo& info = dtype_info(type);
   std::vector<std::byte> bytes(row_bytes(type, static_cast<uint64_t>(cols)) * static_cast<uint64_t>(rows));
@@ -63,7 +63,8 @@ inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t
   return bytes;
 }
 
-// Every weight becomes its code less the type's offset, plus or minus 1 where the type has minimums.
+// Sets all scales and minimums to 1: a weight becomes the value of its quant, plus or minus 1 if the type has
+// minimums.
 inline void set_scales_to_one(DType type, std::vector<std::byte>& file) {
   struct Fill {
     size_t offset, bytes;
@@ -104,7 +105,7 @@ inline const MatmulKernel& kernel(const KernelTable& table, DType type) {
   return table.matmul[static_cast<size_t>(type)];
 }
 
-// A weight matrix as a kernel wants it.
+// A weight matrix in the layout that a kernel reads.
 class Weights {
  public:
   Weights(const MatmulKernel& kernel, std::vector<std::byte> file, int64_t rows, int64_t cols)
@@ -114,7 +115,8 @@ class Weights {
     kernel.pack(packed_.as(), file_.data(), rows, cols, 0, rows);
   }
   const void* data() const { return kernel_.pack ? packed_.as<const void>() : file_.data(); }
-  // Where a row begins, a multiple of panel_rows: panels, like file rows, follow each other.
+  // The data from a row on, a multiple of panel_rows: rows of panels, like rows of file blocks, are
+  // contiguous.
   const void* data(int64_t row) const {
     const size_t offset = kernel_.packed_size ? kernel_.packed_size(row, cols_)
                                               : row_bytes(kernel_.type, static_cast<uint64_t>(cols_)) *
@@ -159,13 +161,13 @@ class Activations {
     return {table_, layout_.format, {x_.begin() + first * cols_, x_.begin() + (first + m) * cols_}, m};
   }
   int64_t m() const { return m_; }
-  // What the kernel really multiplies with.
+  // The value, after rounding to the format, that the kernel multiplies.
   double value(int64_t i, int64_t column) const {
-    const std::byte* place = at(i, column);
-    if (layout_.format == Activation::f32) return reinterpret_cast<const float*>(place)[column % 32];
+    const std::byte* element = at(i, column);
+    if (layout_.format == Activation::f32) return reinterpret_cast<const float*>(element)[column % 32];
     if (layout_.format == Activation::bf16)
-      return bf16_to_f32(reinterpret_cast<const uint16_t*>(place)[column % 32]);
-    const BlockQ8A& block = *reinterpret_cast<const BlockQ8A*>(place);
+      return bf16_to_f32(reinterpret_cast<const uint16_t*>(element)[column % 32]);
+    const BlockQ8A& block = *reinterpret_cast<const BlockQ8A*>(element);
     return static_cast<double>(block.d) * block.qs[column % 32];
   }
 
@@ -179,9 +181,9 @@ class Activations {
 
 inline constexpr float kUntouched = -12345.0f;
 
-// (m, rows): the product with rows [begin, end) of the weights, kUntouched elsewhere. `begin` is a multiple of
-// panel_rows.
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x, int64_t begin,
+// (m, rows): the product with rows [begin, end) of the weights, kUntouched elsewhere. `begin` is a multiple
+// of panel_rows.
+inline std::vector<float> multiply(const Weights& w, bool gemm, const Activations& x, int64_t begin,
                                    int64_t end) {
   const MatmulKernel& kernel = w.kernel();
   const int64_t m = x.m();
@@ -196,12 +198,12 @@ inline std::vector<float> multiply(const Weights& w, bool many, const Activation
                         .out = out.data() + begin,
                         .out_stride = w.rows(),
                         .scratch = scratch.as<void>()};
-  (many ? kernel.gemm : kernel.gemv)(args);
+  (gemm ? kernel.gemm : kernel.gemv)(args);
   return out;
 }
 
-inline std::vector<float> multiply(const Weights& w, bool many, const Activations& x) {
-  return multiply(w, many, x, 0, w.rows());
+inline std::vector<float> multiply(const Weights& w, bool gemm, const Activations& x) {
+  return multiply(w, gemm, x, 0, w.rows());
 }
 
 inline bool same_bits(const float* a, const float* b, int64_t n) {

@@ -115,7 +115,7 @@ TEST(checked_arithmetic_refuses_overflow) {
 TEST(row_bytes_needs_whole_blocks) {
   CHECK(row_bytes(DType::q4_0, 64) == 36);
   CHECK(row_bytes(DType::f16, 3) == 6);
-  CHECK_FAILS(row_bytes(DType::q4_k, 255), "Q4_K rows are multiples of 256");
+  CHECK_FAILS(row_bytes(DType::q4_k, 255), "rows of Q4_K: expected a multiple of 256");
   CHECK_FAILS(row_bytes(DType::f32, uint64_t{1} << 62), "overflows");
   CHECK(find_dtype(4) == nullptr);
 }

@@ -46,7 +46,7 @@ TEST(a_full_context_ends_the_answer) {
   CHECK(run_alone(request(1, -1, 32), o).tokens.size() == 1);
   Engine engine(embedded_model(), o);
   CHECK_FAILS(engine.submit(request(1, 1, 33), engine.make_queue()),
-              "the prompt has 33 and the context holds 32");
+              "the prompt has 33 tokens, but the context holds 32");
 }
 
 TEST(bad_requests_are_refused_by_submit) {
@@ -73,7 +73,7 @@ TEST(waiting_is_bounded) {
   const auto queue = engine.make_queue();
   engine.submit(request(1, 4), queue);
   engine.submit(request(2, 4), queue);
-  CHECK_FAILS(engine.submit(request(3, 4), queue), "the queue is full");
+  CHECK_FAILS(engine.submit(request(3, 4), queue), "requests are already waiting");
   while (engine.step()) {
   }
   engine.submit(request(3, 4), queue);

@@ -173,7 +173,7 @@ TEST(keys_and_values_stay_within_their_memory) {
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   CHECK(engine.info().options.context == 5 * kKvPageTokens);
-  CHECK_FAILS(engine.submit(request(1, 1, 321), queue), "the prompt has 321 and the context holds 320");
+  CHECK_FAILS(engine.submit(request(1, 1, 321), queue), "the prompt has 321 tokens, but the context holds 320");
   o.max_kv_bytes = page_bytes() - 1;
   CHECK_FAILS(Engine(embedded_model(), o), "max_kv_bytes: expected at least");
   o.max_kv_bytes = 5 * page_bytes();

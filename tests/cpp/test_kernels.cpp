@@ -1,5 +1,5 @@
-// The kernel tables as a whole, and their matrix products: every table that runs here against the plain
-// codecs, against a product in double, and against itself in other shapes.
+// The kernel tables and their matrix products. Every table that this machine runs is compared with the
+// codecs, with a product in double, and with itself in other shapes.
 #include <algorithm>
 #include <cmath>
 
@@ -10,10 +10,10 @@ using namespace kernel_fixture;
 
 namespace {
 
-// Float32 rounding of a sum of up to 1,024 products, as a share of sum |w x|.
+// Float32 rounding of a sum of up to 1,024 products, relative to sum |w x|.
 constexpr double kSumTolerance = 4e-6;
-// Weights with a minimum are rounded to float32 before bf16: of some hundred weights, a few that lie between
-// two bf16 go the other way, by 2^-8 of themselves.
+// Weights with a minimum are rounded to float32 and then to bf16. A few in some hundred weights are near the
+// middle of two bf16 and are rounded differently than in one step, by 2^-8 relative.
 constexpr double kTieTolerance = 1e-4;
 
 std::string where(const KernelTable& table, DType type) {
@@ -58,19 +58,21 @@ TEST(tables_are_complete) {
     expect(k.type == type && k.gemv && k.gemm && k.get_row && k.panel_rows >= 1,
            where(table, type) + ": incomplete");
     expect(!k.pack == !k.packed_size, where(table, type) + ": pack and packed_size go together");
-    expect(k.few != Activation::bf16, where(table, type) + ": few rows are too few for bf16");
-    expect(k.one_class == (k.few == k.many), where(table, type) + ": is it one class?");
-    expect(table.quantize[static_cast<int>(k.few)] && table.quantize[static_cast<int>(k.many)],
-           where(table, type) + ": nobody prepares its activations");
+    expect(k.gemv_input != Activation::bf16, where(table, type) + ": gemv must not read bf16");
+    expect(k.one_class == (k.gemv_input == k.gemm_input),
+           where(table, type) + ": one_class and the formats disagree");
+    expect(table.quantize[static_cast<int>(k.gemv_input)] && table.quantize[static_cast<int>(k.gemm_input)],
+           where(table, type) + ": the table does not prepare its activations");
   });
   for (const KernelTable* table : supported_tables()) {
     CHECK(table->rms_norm && table->rope && table->silu_mul && table->add && table->scale && table->to_f16);
-    for (const AttentionKernel& k : table->attention) CHECK(k.few && k.many && k.store_key && k.store_value);
+    for (const AttentionKernel& k : table->attention)
+      CHECK(k.decode && k.prefill && k.store_key && k.store_value);
     CHECK(table->matmul[4].gemv == nullptr);  // 4 was a type once
   }
 }
 
-TEST(get_row_gives_the_bits_of_decode_row) {
+TEST(get_row_returns_the_bits_of_decode_row) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(1);
     const int64_t rows = 21, cols = columns(type);
@@ -111,10 +113,10 @@ TEST(products_agree_with_double) {
     const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
     const std::vector<float> weights = w.decoded();
     const std::vector<float> x = gauss_vector(random, m * cols);
-    for (bool many : {false, true}) {
-      const Activation format = many ? w.kernel().many : w.kernel().few;
+    for (bool gemm : {false, true}) {
+      const Activation format = gemm ? w.kernel().gemm_input : w.kernel().gemv_input;
       const Activations a(table, format, x, m);
-      const std::vector<float> got = multiply(w, many, a);
+      const std::vector<float> got = multiply(w, gemm, a);
       const bool rounded = format == Activation::bf16;
       const double tolerance = rounded && has_minimums(type) ? kTieTolerance : kSumTolerance;
       for (int64_t i = 0; i < m; ++i)
@@ -133,15 +135,15 @@ TEST(products_agree_with_double) {
   });
 }
 
-// With scales and minimums of 1 every float in a q8 product is a whole number below 2^24: not a bit may
-// differ.
+// With scales and minimums of 1 every float in a q8 product is an integer below 2^24, so results must be
+// exact.
 TEST(integer_parts_are_exact) {
   for_each_kernel([](const KernelTable& table, DType type) {
-    if (kernel(table, type).few != Activation::q8) return;
+    if (kernel(table, type).gemv_input != Activation::q8) return;
     Random random(4);
     const int64_t rows = 35, cols = columns(type), m = 7;
     std::vector<std::byte> file = random_weights(random, type, rows, cols);
-    // A block of -128 in Q8_0, whose magnitude is no int8 and whose pairs of products nearly fill 16 bits.
+    // A block of -128 in Q8_0: 128 is not an int8, and two products nearly fill 16 bits.
     std::fill_n(file.begin(), dtype_info(type).block_bytes,
                 type == DType::q8_0 ? std::byte{0x80} : std::byte{0});
     set_scales_to_one(type, file);
@@ -162,7 +164,7 @@ TEST(integer_parts_are_exact) {
   });
 }
 
-// Every kernel but scalar's fuses the same products with the same additions (kernels.h).
+// All kernels except scalar's fuse the same products with the same additions (kernels.h).
 TEST(faster_kernels_agree_bit_for_bit) {
   constexpr int64_t rows = 37, m = 19;
   for (const DTypeInfo& info : all_dtypes()) {
@@ -173,13 +175,13 @@ TEST(faster_kernels_agree_bit_for_bit) {
     std::vector<float> first;
     for (const KernelTable* table : supported_tables()) {
       const MatmulKernel& k = kernel(*table, info.type);
-      for (bool many : {false, true}) {
-        if ((many ? k.many : k.few) != Activation::q8) continue;
-        if ((many ? k.gemm : k.gemv) == kernel(kScalarTable, info.type).gemm) continue;
+      for (bool gemm : {false, true}) {
+        if ((gemm ? k.gemm_input : k.gemv_input) != Activation::q8) continue;
+        if ((gemm ? k.gemm : k.gemv) == kernel(kScalarTable, info.type).gemm) continue;
         const Weights w(k, file, rows, cols);
-        const std::vector<float> got = multiply(w, many, Activations(*table, Activation::q8, x, m));
+        const std::vector<float> got = multiply(w, gemm, Activations(*table, Activation::q8, x, m));
         if (first.empty()) first = got;
-        expect(got == first, where(*table, info.type) + ": differs from a table before it");
+        expect(got == first, where(*table, info.type) + ": differs from a previous table");
       }
     }
   }
@@ -188,14 +190,15 @@ TEST(faster_kernels_agree_bit_for_bit) {
 TEST(a_result_depends_on_its_rows_alone) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(5);
-    const int64_t rows = 53, cols = columns(type), most = 17;  // more than the rows of a tile
+    const int64_t rows = 53, cols = columns(type), max_m = 17;  // more than the rows of a tile
     const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
-    const std::vector<float> x = gauss_vector(random, most * cols);
-    const Activations few(table, w.kernel().few, x, most), many(table, w.kernel().many, x, most);
-    const std::vector<float> one_class = multiply(w, false, few);
-    for (bool is_many : {false, true}) {
-      const Activations& a = is_many ? many : few;
-      const std::vector<float> want = w.kernel().one_class ? one_class : multiply(w, is_many, a);
+    const std::vector<float> x = gauss_vector(random, max_m * cols);
+    const Activations gemv_rows(table, w.kernel().gemv_input, x, max_m);
+    const Activations gemm_rows(table, w.kernel().gemm_input, x, max_m);
+    const std::vector<float> one_class = multiply(w, false, gemv_rows);
+    for (bool gemm : {false, true}) {
+      const Activations& a = gemm ? gemm_rows : gemv_rows;
+      const std::vector<float> want = w.kernel().one_class ? one_class : multiply(w, gemm, a);
       const auto same = [&](const std::vector<float>& got, int64_t first, int64_t m, int64_t begin,
                             int64_t end) {
         for (int64_t i = 0; i < m; ++i)
@@ -206,27 +209,27 @@ TEST(a_result_depends_on_its_rows_alone) {
           }
         return true;
       };
-      for (int64_t m = 1; m <= most; ++m)
-        for (int64_t first = 0; first + m <= most; first += 4)
-          expect(same(multiply(w, is_many, a.some(first, m)), first, m, 0, rows),
+      for (int64_t m = 1; m <= max_m; ++m)
+        for (int64_t first = 0; first + m <= max_m; first += 4)
+          expect(same(multiply(w, gemm, a.some(first, m)), first, m, 0, rows),
                  where(table, type) + ": m = " + std::to_string(m) + " changes bits");
       using Part = std::pair<int64_t, int64_t>;
       for (const auto& [begin, end] : {Part{0, 16}, Part{16, 48}, Part{48, 53}, Part{16, 41}, Part{32, 32}})
-        expect(same(multiply(w, is_many, a, begin, end), 0, most, begin, end),
+        expect(same(multiply(w, gemm, a, begin, end), 0, max_m, begin, end),
                where(table, type) + ": a part of the rows changes bits or writes outside");
     }
   });
 }
 
-// Kernels for many rows cut long batches and long rows of weights: here those are cut.
-TEST(many_rows_do_not_depend_on_the_batch) {
+// gemm kernels split long batches and long rows of weights: these sizes are split.
+TEST(prefill_rows_do_not_depend_on_the_batch) {
   for_each_kernel([](const KernelTable& table, DType type) {
-    if (kernel(table, type).many != Activation::bf16) return;
+    if (kernel(table, type).gemm_input != Activation::bf16) return;
     Random random(9);
-    const int64_t rows = 40, most = 600;
+    const int64_t rows = 40, max_m = 600;
     for (const int64_t cols : {int64_t{256}, int64_t{dtype_info(type).block == 256 ? 2304 : 1056}}) {
       const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
-      const Activations a(table, Activation::bf16, gauss_vector(random, most * cols), most);
+      const Activations a(table, Activation::bf16, gauss_vector(random, max_m * cols), max_m);
       const std::vector<float> want = multiply(w, true, a);
       const auto check = [&](int64_t first, int64_t m) {
         const std::vector<float> got = multiply(w, true, a.some(first, m));
@@ -239,7 +242,7 @@ TEST(many_rows_do_not_depend_on_the_batch) {
   });
 }
 
-// Whatever a file holds, infinite and NaN scales among it.
+// Any content of a file, including infinite and NaN scales.
 TEST(any_bytes_can_be_multiplied) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(10);
@@ -248,16 +251,16 @@ TEST(any_bytes_can_be_multiplied) {
     for (std::byte& b : file) b = static_cast<std::byte>(random() >> 13);
     const Weights w(kernel(table, type), file, rows, cols);
     const std::vector<float> x = gauss_vector(random, batch * cols);
-    for (bool many : {false, true}) {
-      const Activations a(table, many ? w.kernel().many : w.kernel().few, x, batch);
+    for (bool gemm : {false, true}) {
+      const Activations a(table, gemm ? w.kernel().gemm_input : w.kernel().gemv_input, x, batch);
       for (const int64_t count : {m, batch})
-        for (const float v : multiply(w, many, a.some(0, count)))
+        for (const float v : multiply(w, gemm, a.some(0, count)))
           expect(!same_bits(&v, &kUntouched, 1), where(table, type) + ": a result is missing");
     }
   });
 }
 
-TEST(zero_weights_and_zero_activations_give_zero) {
+TEST(products_with_zero_weights_or_activations_are_zero) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(6);
     const int64_t rows = 17, cols = columns(type), m = 3;
@@ -265,21 +268,21 @@ TEST(zero_weights_and_zero_activations_give_zero) {
                         cols);
     const Weights weights(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
     const std::vector<float> x = gauss_vector(random, m * cols), none(static_cast<size_t>(m * cols));
-    for (const float v : multiply(zeros, true, Activations(table, zeros.kernel().many, x, m)))
+    for (const float v : multiply(zeros, true, Activations(table, zeros.kernel().gemm_input, x, m)))
       expect(v == 0.0f, where(table, type) + ": zero weights");
-    for (const float v : multiply(weights, false, Activations(table, weights.kernel().few, none, m)))
+    for (const float v : multiply(weights, false, Activations(table, weights.kernel().gemv_input, none, m)))
       expect(v == 0.0f, where(table, type) + ": zero activations");
   });
 }
 
-TEST(nan_activations_are_seen_in_the_output) {
+TEST(nan_activations_reach_the_output) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(7);
     const int64_t rows = 17, cols = columns(type);
     const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
     std::vector<float> x = gauss_vector(random, 2 * cols);
     x[static_cast<size_t>(cols - 1)] = NAN;
-    const std::vector<float> out = multiply(w, true, Activations(table, w.kernel().many, x, 2));
+    const std::vector<float> out = multiply(w, true, Activations(table, w.kernel().gemm_input, x, 2));
     for (int64_t r = 0; r < rows; ++r) {
       expect(std::isnan(out[static_cast<size_t>(r)]), where(table, type) + ": the NaN is lost");
       expect(std::isfinite(out[static_cast<size_t>(rows + r)]),

@@ -1,5 +1,6 @@
-// Attention over one split, both types of pages and both numeric classes of every table that runs here, against
-// double; and the bits of a row, which depend on nothing but the row and what it sees.
+// Attention over one split, with both types of pages and both numeric classes of every table that this
+// machine runs, compared with double. The bits of a row must depend only on the row and the positions that it
+// sees.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -19,14 +20,14 @@ const AttentionKernel& kernels(const KernelTable& table, KvType type) {
   return table.attention[static_cast<size_t>(type)];
 }
 
-// Keys and values of one KV head, which pages of the type hold exactly.
+// Keys and values of one KV head that pages of the type store exactly.
 struct Kv {
   KvType type;
   int64_t tokens, dim;
   std::vector<float> k, v;
 };
 
-// Codes times a float16, one of them the greatest code, so that the block's scale is found again.
+// Makes x quants times a float16. One quant is 127 or -127, so that the block is stored with the same scale.
 void make_block_exact(Random& random, float* x, int64_t n) {
   const float scale = f16_to_f32(f32_to_f16(0.02f + std::fabs(gauss(random)) * 0.01f));
   for (int64_t i = 0; i < n; ++i) x[i] = scale * std::round(std::clamp(x[i] * 40, -127.0f, 127.0f));
@@ -46,15 +47,15 @@ Kv random_kv(Random& random, KvType type, int64_t tokens, int64_t dim) {
   return kv;
 }
 
-// What an unused position must not be: far greater than all others.
+// Fills unused positions with values much larger than all others: a kernel that reads them fails.
 void fill_with_14(KvType type, Buffer& page, int64_t dim) {
-  const size_t codes = type == KvType::q8_0 ? static_cast<size_t>(kv_width(dim)) * 2 * kKvPageTokens : 0;
-  std::fill_n(page.as<int8_t>(), codes, int8_t{100});
-  std::fill_n(reinterpret_cast<uint16_t*>(page.as() + codes), (kv_page_size(type, dim) - codes) / 2,
+  const size_t quants = type == KvType::q8_0 ? static_cast<size_t>(kv_width(dim)) * 2 * kKvPageTokens : 0;
+  std::fill_n(page.as<int8_t>(), quants, int8_t{100});
+  std::fill_n(reinterpret_cast<uint16_t*>(page.as() + quants), (kv_page_size(type, dim) - quants) / 2,
               f32_to_f16(type == KvType::q8_0 ? 0.14f : 14.0f));
 }
 
-// As a table keeps them.
+// Keys and values in the pages of a table.
 class Pages {
  public:
   Pages(const KernelTable& table, const Kv& kv) {
@@ -78,7 +79,7 @@ class Pages {
   std::vector<const void*> data_;
 };
 
-// Queries of `rows` positions, of which the first sees `visible`, by `heads`.
+// Queries of `rows` positions with `heads` heads; the first row sees `visible` positions.
 struct Queries {
   int64_t rows, heads, visible;
   std::vector<float> q;
@@ -88,9 +89,9 @@ struct Output {
   std::vector<float> m, l, acc;
 };
 
-using Class = void (*)(const AttentionArgs&);
+using AttentionFunction = void (*)(const AttentionArgs&);
 
-Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Pages& pages,
+Output attend(const KernelTable& table, AttentionFunction kernel, const Kv& kv, const Pages& pages,
               const Queries& queries, int64_t first, int64_t rows, int64_t first_head, int64_t heads) {
   const auto n = static_cast<size_t>(rows * heads);
   Output out{std::vector<float>(n), std::vector<float>(n),
@@ -112,12 +113,12 @@ Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Pages&
   return out;
 }
 
-Output attend(const KernelTable& table, Class kernel, const Kv& kv, const Queries& queries) {
+Output attend(const KernelTable& table, AttentionFunction kernel, const Kv& kv, const Queries& queries) {
   return attend(table, kernel, kv, Pages(table, kv), queries, 0, queries.rows, 0, queries.heads);
 }
 
-// For query r (row and head), in double: its output, and the sum of |weight * value|. `bf16`: queries, keys
-// and values are rounded to bfloat16 before.
+// The output of query r (row and head) in double, and the sum of |weight * value|. `bf16`: queries, keys and
+// values are first rounded to bfloat16.
 struct Oracle {
   std::vector<double> out, magnitude;
 
@@ -154,14 +155,14 @@ Queries random_queries(Random& random, int64_t rows, int64_t heads, int64_t visi
   return queries;
 }
 
-// Every table's classes; `bf16` tells which of them compute in bfloat16.
+// Calls test for both numeric classes of every table; `bf16` is true if the table computes in bfloat16.
 template <typename F>
 void for_each_class(KvType type, F&& test) {
   for (const KernelTable* table : supported_tables()) {
     const bool bf16 = std::string(table->isa) == "amx";
     const AttentionKernel& kernel = kernels(*table, type);
-    test(*table, kernel.few, bf16);
-    if (kernel.many != kernel.few) test(*table, kernel.many, bf16);
+    test(*table, kernel.decode, bf16);
+    if (kernel.prefill != kernel.decode) test(*table, kernel.prefill, bf16);
   }
 }
 
@@ -175,8 +176,8 @@ std::string name(const Queries& queries, const Kv& kv) {
          std::to_string(queries.visible) + ", head_dim " + std::to_string(kv.dim);
 }
 
-// bf16: each weight is off by u = 2^-8 + 1e-4 of it (rounded, and 2^x), which moves numerator and
-// denominator. `slack` for great scores, whose own rounding shows.
+// bf16: each weight has a relative error of 2^-8 + 1e-4 (rounding, and 2^x), in the numerator and the
+// denominator. `slack` is for large scores, which have larger rounding errors.
 void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Queries& queries, const Output& got,
                  double slack = 2e-5) {
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
@@ -208,13 +209,13 @@ TEST(attention_agrees_with_double) {
         for (const int64_t heads : {1, 7}) {
           const Kv kv = random_kv(random, type, visible, dim);
           const Queries queries = random_queries(random, 1, heads, visible, dim);
-          for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+          for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
             expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
           });
         }
 }
 
-TEST(attention_of_many_rows_is_causal) {
+TEST(attention_of_several_rows_is_causal) {
   Random random(2);
   struct Shape {
     int64_t rows, heads, visible, dim;
@@ -224,21 +225,20 @@ TEST(attention_of_many_rows_is_causal) {
                           Shape{9, 4, 120, 128}, Shape{20, 3, -5, 40}, Shape{40, 5, 470, 64}}) {
       const Kv kv = random_kv(random, type, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
       const Queries queries = random_queries(random, s.rows, s.heads, s.visible, s.dim);
-      for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+      for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
         expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
       });
     }
 }
 
-// Alone, or with other rows and heads in the same call: the same bits.
-TEST(attention_of_a_query_does_not_depend_on_its_company) {
+TEST(attention_of_a_query_does_not_depend_on_other_queries_of_the_call) {
   Random random(3);
   for (const KvType type : kTypes)
     for (const int64_t visible : {-3, 50, 500}) {
       const int64_t rows = 37, heads = 3, dim = 64;
       const Kv kv = random_kv(random, type, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
       const Queries queries = random_queries(random, rows, heads, visible, dim);
-      for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+      for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
         const Pages pages(table, kv);
         const Output all = attend(table, kernel, kv, pages, queries, 0, rows, 0, heads);
         for (int64_t i = 0; i < rows; ++i)
@@ -254,15 +254,15 @@ TEST(attention_of_a_query_does_not_depend_on_its_company) {
     }
 }
 
-// Scores far apart, in an order that moves the greatest from page to page.
-TEST(attention_survives_great_scores) {
+// Scores are far apart, and the largest score moves from page to page.
+TEST(attention_handles_large_scores) {
   Random random(4);
   for (const KvType type : kTypes) {
     const int64_t dim = 64, tokens = 300;
     const Kv kv = random_kv(random, type, tokens, dim);
     Queries queries = random_queries(random, 2, 3, tokens - 1, dim);
     for (float& x : queries.q) x *= 100;
-    for_each_class(type, [&](const KernelTable& table, Class kernel, bool bf16) {
+    for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
       const Output got = attend(table, kernel, kv, queries);
       for (float l : got.l) expect(std::isfinite(l) && l > 0, table, "attention: sum of weights");
       expect_near(table, bf16, kv, queries, got, 1e-3);  // scores of several hundred
@@ -270,14 +270,14 @@ TEST(attention_survives_great_scores) {
   }
 }
 
-TEST(a_fault_in_what_a_row_sees_is_seen_in_its_output) {
+TEST(nan_that_a_row_sees_reaches_its_output) {
   Random random(5);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const KvType type : kTypes) {
     Kv kv = random_kv(random, type, 70, 64);
     Queries queries = random_queries(random, 2, 2, 69, 64);
     queries.q[64] = nan;  // row 0, head 1
-    for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+    for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
       const Output got = attend(table, kernel, kv, queries);
       for (size_t r = 0; r < 4; ++r)
         expect(std::isnan(got.acc[r * 64 + 5] / got.l[r]) == (r == 1), table,
@@ -285,7 +285,7 @@ TEST(a_fault_in_what_a_row_sees_is_seen_in_its_output) {
     });
     queries.q[64] = 0;
     kv.v[3 * 64 + 5] = nan;
-    for_each_class(type, [&](const KernelTable& table, Class kernel, bool) {
+    for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
       const Output got = attend(table, kernel, kv, queries);
       for (size_t r = 0; r < 4; ++r)
         expect(std::isnan(got.acc[r * 64 + 5]), table, "NaN of a value, query " + std::to_string(r));
@@ -295,8 +295,7 @@ TEST(a_fault_in_what_a_row_sees_is_seen_in_its_output) {
 
 // ---- pages of Q8_0 ----------------------------------------------------------------------------------------
 
-// One position of a page as it was given and as it comes back, element by element.
-TEST(q8_0_is_off_by_half_of_a_scale_at_most) {
+TEST(q8_0_errors_are_at_most_half_of_the_scale) {
   Random random(6);
   const KernelTable& table = kScalarTable;
   const AttentionKernel& kernel = kernels(table, KvType::q8_0);
@@ -316,18 +315,18 @@ TEST(q8_0_is_off_by_half_of_a_scale_at_most) {
         float top = 0;
         for (int64_t i = begin; i < std::min(begin + kKvBlock, dim); ++i)
           top = std::max(top, std::fabs(x[static_cast<size_t>(i)]));
-        CHECK(f16_to_f32(scale) * 127 >= top * (1 - 1e-7f));  // the least such float16
+        CHECK(f16_to_f32(scale) * 127 >= top * (1 - 1e-7f));  // the smallest such float16
         CHECK(top == 0 ? scale == 0 : f16_to_f32(static_cast<uint16_t>(scale - 1)) * 127 < top);
-        const int8_t code = page.keys[d * kKvPageTokens + token];
-        const float exact = d < dim ? x[static_cast<size_t>(d)] : 0.0f, near = f16_to_f32(scale) * code;
+        const int8_t quant = page.keys[d * kKvPageTokens + token];
+        const float exact = d < dim ? x[static_cast<size_t>(d)] : 0.0f, near = f16_to_f32(scale) * quant;
         CHECK(std::fabs(near - exact) <= f16_to_f32(scale) * 0.5f * (1 + 1e-5f));
-        CHECK(page.values[token * page.width + d] == code && page.value_scales[block] == scale);
+        CHECK(page.values[token * page.width + d] == quant && page.value_scales[block] == scale);
       }
     }
 }
 
-// No position's bits depend on the others of its page, nor on the table.
-TEST(q8_0_of_a_position_is_its_own) {
+// The bits of a position depend neither on other positions of the page nor on the table.
+TEST(q8_0_positions_are_independent) {
   Random random(7);
   const int64_t dim = 80;
   const size_t bytes = kv_page_size(KvType::q8_0, dim);
@@ -347,10 +346,11 @@ TEST(q8_0_of_a_position_is_its_own) {
     expect(std::memcmp(want.as(), page_of(*table, true).as(), bytes) == 0, *table, "page of q8_0");
 }
 
-TEST(q8_0_keeps_a_fault) {
+TEST(q8_0_keeps_non_finite_values_visible) {
   const int64_t dim = 64;
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  for (const float fault : {inf, -inf, nan, 3e38f, 8.4e6f}) {  // the last two are beyond float16 * 127
+  for (const float fault :
+       {inf, -inf, nan, 3e38f, 8.4e6f}) {  // the last two exceed the largest float16 * 127
     Buffer buffer(kv_page_size(KvType::q8_0, dim));
     buffer.zero();
     std::vector<float> x(dim, 1.0f);
@@ -363,7 +363,7 @@ TEST(q8_0_keeps_a_fault) {
   }
 }
 
-TEST(a_page_of_q8_0_is_little_more_than_half_of_one_of_f16) {
+TEST(q8_0_pages_are_34_64ths_of_f16_pages) {
   for (const int64_t dim : {8, 24, 64, 80, 128})
     CHECK(kv_page_size(KvType::q8_0, dim) * 64 == kv_page_size(KvType::f16, dim) * 34);
 }

@@ -1,5 +1,5 @@
-// The kernels beside the matrix products: quantization of activations, norm, RoPE, SiLU.
-// Every table that runs here, against double; where the operation rounds once, against the exact bits.
+// Quantization of activations, norm, RoPE, SiLU and element-wise kernels of every table that this machine
+// runs, compared with double, or bit for bit where the operation rounds once.
 #include <cmath>
 #include <limits>
 
@@ -10,7 +10,8 @@ using namespace kernel_fixture;
 
 namespace {
 
-constexpr int64_t kSizes[] = {1, 7, 8, 31, 32, 64, 100, 896};  // odd ones too: tails of vectors
+constexpr int64_t kSizes[] = {1,  7,  8,   31,
+                              32, 64, 100, 896};  // including sizes that are no multiple of a vector
 
 void expect(bool ok, const KernelTable& table, const std::string& what) {
   if (!ok) check::report(table.isa, 0, what);
@@ -45,7 +46,8 @@ TEST(quantized_activations_have_the_same_bits_on_every_table) {
   Random random(1);
   constexpr size_t kBlocks = 12 + 11;
   std::vector<float> x = with_faults(random);
-  const std::vector<float> usual = gauss_vector(random, 32 * 11);  // blocks that tables may take by fours
+  const std::vector<float> usual =
+      gauss_vector(random, 32 * 11);  // blocks that tables may process four at a time
   x.insert(x.end(), usual.begin(), usual.end());
   std::vector<BlockQ8A> want(kBlocks), got(kBlocks);
   kScalarTable.quantize[1](want.data(), x.data(), 32 * kBlocks);
@@ -58,7 +60,7 @@ TEST(quantized_activations_have_the_same_bits_on_every_table) {
              "sum of block " + std::to_string(b));
       expect(std::isnan(want[b].d) ? std::isnan(got[b].d_sum) : want[b].d_sum == got[b].d_sum, *table,
              "d_sum of block " + std::to_string(b));
-      expect(std::memcmp(want[b].qs, got[b].qs, 32) == 0, *table, "codes of block " + std::to_string(b));
+      expect(std::memcmp(want[b].qs, got[b].qs, 32) == 0, *table, "quants of block " + std::to_string(b));
     }
   }
 }

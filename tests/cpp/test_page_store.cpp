@@ -157,7 +157,7 @@ TEST(the_folder_keeps_its_size_and_what_was_used_last) {
 TEST(a_folder_that_cannot_be_is_an_error_and_leftovers_go) {
   const TemporaryFolder root;
   root.write("file", "x");
-  CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kPlenty), "cannot be used");
+  CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kPlenty), "cannot use");
   root.write("cache/0123456789abcdef.77.partial", "half a page");
   root.write("cache/notes.txt", "somebody's");
   PageStore store(root / "cache", kIdentity, kPageBytes, kPlenty);

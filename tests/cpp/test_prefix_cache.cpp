@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "engine/page_store.h"
 #include "engine/prefix_cache.h"
 
 using namespace binhdan;
@@ -50,7 +51,7 @@ TEST(a_chain_hashes_whole_pages) {
 }
 
 TEST(pages_are_found_again_from_the_first_on) {
-  PrefixCache cache(kPageBytes);
+  PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(7, tokens(4, 1, 10));
   const auto kept = keep(cache, chain, 3);
   CHECK(cache.bytes() == 3 * kPageBytes);
@@ -64,7 +65,7 @@ TEST(pages_are_found_again_from_the_first_on) {
 }
 
 TEST(a_page_is_kept_once_and_only_behind_its_parent) {
-  PrefixCache cache(kPageBytes);
+  PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(0, tokens(3));
   KvPage second = page();
   CHECK(!cache.add(chain, 1, second) && cache.bytes() == 0);
@@ -75,7 +76,7 @@ TEST(a_page_is_kept_once_and_only_behind_its_parent) {
 }
 
 TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
-  PrefixCache cache(kPageBytes);
+  PrefixCache cache(kPageBytes, nullptr);
   const TokenChain old(0, tokens(2, 1)), young(0, tokens(2, 2));
   keep(cache, old, 2);
   keep(cache, young, 2);
@@ -88,7 +89,7 @@ TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
 }
 
 TEST(a_prompt_that_parts_within_a_page_gets_a_copy_of_its_start) {
-  PrefixCache cache(kPageBytes);
+  PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(3, tokens(2));
   const auto kept = keep(cache, chain, 2);
   std::memset(kept[1]->as(), 7, kPageBytes);
@@ -100,7 +101,7 @@ TEST(a_prompt_that_parts_within_a_page_gets_a_copy_of_its_start) {
   CHECK(start.tokens == 40 && start.page && start.page != kept[1]);
   CHECK(std::memcmp(start.page->as(), kept[1]->as(), kPageBytes) == 0);
   CHECK(cache.fetch_start(other, 1, next.first(30)).tokens == 30);
-  CHECK(!cache.fetch_start(other, 1, next.first(PrefixCache::kLeastStart - 1)).page);
+  CHECK(!cache.fetch_start(other, 1, next.first(PrefixCache::kMinStart - 1)).page);
   CHECK(!cache.fetch_start(other, 0, next).page);  // it stands behind a page
   CHECK(cache.fetch_start(other, 0, parted).tokens == static_cast<size_t>(kKvPageTokens));
   CHECK(!cache.fetch_start(TokenChain(4, parted), 0, parted).page);

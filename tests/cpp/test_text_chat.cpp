@@ -68,5 +68,4 @@ TEST(families_are_detected) {
   CHECK(with_template("something else") == ChatFamily::chatml);  // by its tokens
   CHECK(detect_chat_family(byte_spec().read()) == ChatFamily::chatml);
   CHECK(detect_chat_family(spm_spec().read()) == ChatFamily::plain);
-  CHECK(chat_stops(ChatFamily::plain) == std::vector<std::string>{"\nUser:"});
 }

@@ -85,10 +85,10 @@ STATED: list[tuple[str, Callable[[Any], float]]] = [
     (r"The whole is ([\d.]+) billion", lambda plan: plan["cost_per_month_vnd"] / 1e9),
     (r"or ([\d.]+) đ for each person", lambda plan: plan["cost_per_month_vnd"] / plan["users"]),
     (r"adds ([\d.]+) đ to 1,000", lambda plan: 1000 * STAFF_VND / month_answers(plan)),
-    (r"16 it answers ([\d.]+) times", lambda plan: plan["board_most"] / (57.86 / 128)),
+    (r"16 it answers ([\d.]+) times", lambda plan: plan["max_board_rate"] / (57.86 / 128)),
     (r"That is why ([\d]+) % of load", lambda plan: 100 * plan["hours"][17]["load"]),
     (r"load is ([\d]+) % busy", lambda plan: 100 * plan["hours"][17]["busy"]),
-    (r"of weights ([\d.]+) times a second", lambda plan: plan["board_most"] * 128 / 16),
+    (r"of weights ([\d.]+) times a second", lambda plan: plan["max_board_rate"] * 128 / 16),
 ]
 
 

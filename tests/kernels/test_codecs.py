@@ -1,4 +1,4 @@
-"""Block codecs against gguf-py, bit for bit: every type decoded, the five that binhdan writes encoded."""
+"""Block codecs compared with gguf-py bit for bit: decoding of all types, encoding of those that it writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def gguf_encode(name: str, values: Array) -> Array:
 
 
 def same_bits(got: Array, want: Array) -> bool:
-    """Equal bits, where one NaN is as good as another."""
+    """Equal bits; any NaN equals any other NaN."""
     both_nan = np.isnan(got) & np.isnan(want)
     return got.shape == want.shape and bool(np.all((got.view(np.uint32) == want.view(np.uint32)) | both_nan))
 
@@ -48,7 +48,7 @@ def check_decode(name: str, blocks: Array) -> None:
     assert same_bits(_native.decode(name, blocks, n), gguf_decode(name, blocks.reshape(-1, size)))
 
 
-def test_types_and_block_sizes_are_those_of_gguf() -> None:
+def test_types_and_block_sizes_equal_those_of_gguf() -> None:
     assert set(TYPES) == EXPECTED
     for name, sizes in TYPES.items():
         assert sizes == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
@@ -56,7 +56,7 @@ def test_types_and_block_sizes_are_those_of_gguf() -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_random_blocks_decode_to_the_same_bits(name: str) -> None:
-    """Random bytes are every kind of scale: subnormal, infinite, NaN, of either sign."""
+    """Random bytes include every kind of scale: subnormal, infinite, NaN, of both signs."""
     rng = np.random.default_rng(7)
     check_decode(name, rng.integers(0, 256, 4000 * TYPES[name][1], dtype=np.uint8))
 
@@ -84,7 +84,7 @@ def test_every_scale_decodes_to_the_same_bits(name: str) -> None:
 def check_encode(name: str, values: Array) -> None:
     got = _native.encode(name, values)
     want = gguf_encode(name, values)
-    if TYPES[name][0] == 32:  # where a scale cannot be divided by, gguf-py's codes are arbitrary: ours mean 0
+    if TYPES[name][0] == 32:  # if 1 / scale overflows, gguf-py's quants are arbitrary; ours decode to 0
         top = np.abs(values).max(axis=1)
         tiny = (top > 0) & (top < 127 * 2.0**-126)
         assert not _native.decode(name, got[tiny], 32 * int(tiny.sum())).any()
@@ -135,7 +135,7 @@ def test_rounding_is_to_the_nearest(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_do_no_harm_to_other_blocks(name: str, fault: float) -> None:
+def test_non_finite_values_do_not_change_other_blocks(name: str, fault: float) -> None:
     values = np.random.default_rng(12).standard_normal((3, 32)).astype(np.float32)
     want = _native.encode(name, values)
     values[1, 5] = fault
@@ -143,7 +143,7 @@ def test_values_that_are_no_numbers_do_no_harm_to_other_blocks(name: str, fault:
     assert np.array_equal(got[[0, 2]], want[[0, 2]])
 
 
-def test_arguments_that_do_not_fit_are_value_errors() -> None:
+def test_mismatched_arguments_raise_value_errors() -> None:
     blocks = _native.encode("Q8_0", np.zeros((2, 64), np.float32))
     with pytest.raises(ValueError, match=r"expected one of F32, F16.*; got Q9_0"):
         _native.decode("Q9_0", blocks, 128)

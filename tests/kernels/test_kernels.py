@@ -1,4 +1,4 @@
-"""Every kernel table that this machine runs, against float64 numpy."""
+"""Every kernel table that this machine runs, compared with float64 numpy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Array = npt.NDArray[Any]
 TYPES = _native.dtypes()
 ISAS = _native.isas()
 FLOAT_TYPES = {"F32", "F16", "BF16"}
-# Rounding of a float32 sum of up to 1,024 products, as a share of the sum of their magnitudes.
+# Rounding of a float32 sum of up to 1,024 products, relative to the sum of their magnitudes.
 SUM_TOLERANCE = 4e-6
-# The same where weights become bfloat16: those of these types are rounded to float32 before, and a few that
-# then lie between two bfloat16 go the other way.
+# The same if weights become bfloat16. Weights of the types below are first rounded to float32, so a few near
+# the middle of two bfloat16 are rounded differently than in one step.
 TIE_TOLERANCE = 1e-4
 TWICE_ROUNDED = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K", "IQ4_XS"}
 
@@ -47,48 +47,48 @@ def random_weights(name: str, rows: int, cols: int, rng: np.random.Generator) ->
 
 
 def scale_offsets(name: str) -> list[int]:
-    """Where a block keeps its float16 scales."""
+    """Byte offsets of the float16 scales of a block."""
     pairs = {"Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q2_K": [80, 82]}
     return pairs.get(name) or {"Q3_K": [108], "Q6_K": [208]}.get(name, [0])
 
 
 def as_int8(isa: str, x: Array) -> Array:
-    """What is left of activations after quantization to int8, float64."""
-    d, sums, codes = _native.quantize(isa, x.ravel())
-    assert np.array_equal(codes.sum(axis=1, dtype=np.int32), sums)
-    return (d[:, None].astype(np.float64) * codes).reshape(x.shape)
+    """The activations after quantization to int8, float64."""
+    d, sums, quants = _native.quantize(isa, x.ravel())
+    assert np.array_equal(quants.sum(axis=1, dtype=np.int32), sums)
+    return (d[:, None].astype(np.float64) * quants).reshape(x.shape)
 
 
-def test_the_portable_table_is_always_there() -> None:
+def test_the_scalar_table_is_always_available() -> None:
     assert ISAS[0] == "scalar"
     with pytest.raises(ValueError, match="this build has scalar"):
         _native.matmul("mmx", "F32", np.zeros(4, np.uint8), 1, 1, np.zeros((1, 1)), False)
 
 
 @every_isa
-@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("gemm", [False, True])
 @pytest.mark.parametrize("name", TYPES)
-def test_matmul(isa: str, name: str, many: bool) -> None:
+def test_matmul(isa: str, name: str, gemm: bool) -> None:
     rng = np.random.default_rng(1)
     rows, cols, m = 45, 768, 6
     blocks, weights = random_weights(name, rows, cols, rng)
     x = rng.standard_normal((m, cols)).astype(np.float32)
-    got = _native.matmul(isa, name, blocks, rows, cols, x, many)
-    tolerance, quantized, tiles = SUM_TOLERANCE, name not in FLOAT_TYPES, isa == "amx" and many
+    got = _native.matmul(isa, name, blocks, rows, cols, x, gemm)
+    tolerance, quantized, tiles = SUM_TOLERANCE, name not in FLOAT_TYPES, isa == "amx" and gemm
     if quantized and tiles:
         used, weights = bfloat16(x), bfloat16(weights)
         tolerance = TIE_TOLERANCE if name in TWICE_ROUNDED else SUM_TOLERANCE
     else:
         used = as_int8(isa, x) if quantized else x.astype(np.float64)
     assert (np.abs(got - used @ weights.T) <= tolerance * (np.abs(used) @ np.abs(weights).T)).all()
-    if quantized and not tiles:  # and what int8 costs is at most half a step in each activation
+    if quantized and not tiles:  # the error of int8 is at most half a step in each activation
         half_step = np.repeat(np.abs(x).reshape(m, -1, 32).max(axis=2) / 127 / 2, 32, axis=1)
         assert (np.abs(got - x @ weights.T) <= 1.001 * half_step @ np.abs(weights).T).all()
 
 
 @every_isa
 @pytest.mark.parametrize("name", TYPES)
-def test_packed_rows_come_back_bit_for_bit(isa: str, name: str) -> None:
+def test_packed_rows_unpack_to_the_same_bits(isa: str, name: str) -> None:
     rows, cols = 35, 512
     blocks, weights = random_weights(name, rows, cols, np.random.default_rng(2))
     packed = _native.pack(isa, name, blocks, rows, cols)
@@ -102,11 +102,11 @@ def test_quantize(isa: str) -> None:
     x[7] = 0
     half_step = np.abs(x).max(axis=1, keepdims=True) / 127 / 2
     assert (np.abs(as_int8(isa, x) - x) <= half_step * 1.0001).all()
-    d, sums, codes = _native.quantize(isa, x.ravel())
-    d_scalar, sums_scalar, codes_scalar = _native.quantize("scalar", x.ravel())
+    d, sums, quants = _native.quantize(isa, x.ravel())
+    d_scalar, sums_scalar, quants_scalar = _native.quantize("scalar", x.ravel())
     assert np.array_equal(d, d_scalar)
     assert np.array_equal(sums, sums_scalar)
-    assert np.array_equal(codes, codes_scalar)
+    assert np.array_equal(quants, quants_scalar)
 
 
 @every_isa
@@ -160,16 +160,16 @@ def test_attention(isa: str, dim: int, tokens: int) -> None:
 
 
 @every_isa
-def test_attention_survives_scores_that_overflow_exp(isa: str) -> None:
+def test_attention_handles_scores_that_overflow_exp(isa: str) -> None:
     rng = np.random.default_rng(8)
     q = np.full((1, 64), 100, np.float32)
     k = np.concatenate([np.full((1, 64), 9), np.full((1, 64), -9), np.full((70, 64), 8.5)]).astype(np.float32)
-    v = rng.integers(-8, 8, (72, 64)).astype(np.float32)  # exact in any 16 bits
+    v = rng.integers(-8, 8, (72, 64)).astype(np.float32)  # exact in float16 and bfloat16
     got = _native.attention(isa, q, k, v)
     np.testing.assert_allclose(got[0], v[0], atol=1e-3 if isa == "amx" else 1e-5)
 
 
-def test_arguments_that_do_not_fit_are_value_errors() -> None:
+def test_mismatched_arguments_raise_value_errors() -> None:
     blocks = _native.encode("Q8_0", np.zeros((4, 64), np.float32))
     x = np.zeros((1, 64), np.float32)
     with pytest.raises(ValueError, match="bytes of weights: expected 204, got 272"):

@@ -10,7 +10,7 @@ import pytest
 from reference_forward import Array, ReferenceModel, divergences
 
 from binhdan import _native
-from binhdan.bench.micro.engines import LlamaCppPython
+from binhdan.bench.micro import llama_cpp
 from binhdan.runtime.client.model import embedded_model
 
 RATIO_LIMIT = 1.1
@@ -25,7 +25,7 @@ class Baseline:
 
 @pytest.fixture(scope="module")
 def baseline() -> Baseline:
-    if not LlamaCppPython.installed():
+    if not llama_cpp.installed():
         pytest.skip("llama-cpp-python is not installed")
     texts = accuracy.tokenized(embedded_model(), accuracy.TEXT.read_text("utf-8").splitlines())
     oracle = ReferenceModel(embedded_model())

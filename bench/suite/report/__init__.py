@@ -1,1 +1,1 @@
-"""`binhdan bench report`: a result as one page that needs no network, no other file and no script."""
+"""`binhdan bench report`: a result as one HTML page without scripts, other files or network requests."""

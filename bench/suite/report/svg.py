@@ -1,6 +1,6 @@
-"""Small charts as inline SVG. Colours are the page's: classes, so that light, dark and print have their own.
+"""Small charts as inline SVG. Colours are CSS classes: the page sets them for light, dark and print.
 
-Coordinates are those of a phone's screen: a chart is 360 wide, and is scaled to at most twice that.
+Coordinates are pixels of a chart that is 360 wide, as on a phone; the page scales it up to twice that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 10.0, 34.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Values to places on the screen."""
+    """Maps values to chart coordinates."""
 
     low: float
     high: float
@@ -36,9 +36,9 @@ class Scale:
 
 @dataclass(slots=True)
 class Chart:
-    """A plot with axes, to be drawn on."""
+    """A plot with axes."""
 
-    title: str  # what a screen reader says
+    title: str  # for screen readers
     x: Scale
     y: Scale
     height: float
@@ -55,13 +55,13 @@ class Chart:
             self.parts.append(f'<circle class="dot {style}" {at}>{title}</circle>')
 
     def text(self, x: float, y: float, words: str, anchor: str = "start", style: str = "") -> None:
-        """At a place of the screen."""
+        """Text at chart coordinates."""
         self.parts.append(
             f'<text class="{style}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(words)}</text>'
         )
 
     def bar(self, left: float, right: float, y: float, height: float, style: str, name: str = "") -> None:
-        """From value to value, at a height of the screen."""
+        """A bar from value `left` to value `right`; `y` and `height` are chart coordinates."""
         begin, end = sorted((self.x(left), self.x(right)))
         title = f"<title>{escape(name)}</title>" if name else ""
         self.parts.append(
@@ -92,7 +92,7 @@ def plot(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Chart:
-    """Axes with a grid."""
+    """A chart with two axes and a grid."""
     x = Scale(*xs, _LEFT, WIDTH - _RIGHT, log_x)
     y = Scale(*ys, height - _BOTTOM, _TOP + 12, log_y)
     chart = Chart(title, x, y, height)
@@ -116,7 +116,7 @@ def plot(
 def rows(
     title: str, xs: tuple[float, float], count: int, *, x_label: str, log_x: bool, row: float = 34.0
 ) -> Chart:
-    """Rows of names with room for a bar below each."""
+    """A chart of `count` rows: a name, and a bar below it."""
     height = _TOP + count * row + _BOTTOM
     x = Scale(*xs, 8.0, WIDTH - _RIGHT, log_x)
     chart = Chart(title, x, Scale(0, 1, 0, 1), height)
@@ -131,7 +131,7 @@ def rows(
 
 
 def short(value: float) -> str:
-    """1,500 as 1.5k."""
+    """1,500 becomes "1.5k"."""
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g}{letter}"
@@ -139,7 +139,7 @@ def short(value: float) -> str:
 
 
 def decades(values: Sequence[float]) -> tuple[float, float]:
-    """A range of a logarithmic axis around positive values, of nice ends."""
+    """Rounded ends of a logarithmic axis for the positive ones of `values`."""
     known = [value for value in values if value > 0] or [1.0]
     low, high = math.log10(min(known)), math.log10(max(known))
     return 10 ** (math.floor(low * 3) / 3), 10 ** (math.ceil(high * 3 + 1e-9) / 3)

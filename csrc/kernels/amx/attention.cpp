@@ -1,20 +1,23 @@
-// Attention in bf16 tiles, one class for decode and prompts.
+// Attention in bf16 tiles: one numeric class for decode and prefill. tiles.h has the instructions.
 //
-// Keys and values are kept in bfloat16, laid out as the tile unit reads B: pairs of neighbouring rows lie
-// interleaved, K as (head_dim / 2, kKvPageTokens, 2), then V as (kKvPageTokens / 2, head_dim, 2), head_dim
-// padded to a multiple of 32. So nothing is converted on the way: a page is 16 tile loads (head_dim 64), and
-// decoding runs at the speed of memory.
+// Keys and values are stored as bfloat16 in the layout in which the tile unit reads B: pairs of neighbouring
+// rows interleaved, K as (head_dim / 2, kKvPageTokens, 2), then V as (kKvPageTokens / 2, head_dim, 2), with
+// head_dim padded to a multiple of 32. So no conversion is needed: a page is 16 tile loads (head_dim 64), and
+// decode runs at the speed of memory.
 //
-// 16 queries are the rows of A. Scores (queries x positions) leave the tile unit for the softmax, whose
-// weights come back as A for the product with V. For 16 queries and 64 positions of 64 elements the tile unit
-// needs 256 cycles and the softmax about 500: 64 vectors of 2^x, two of which go to one port pair in 9 to 10
-// operations. The scores of the next 16 queries are computed beside it.
+// Algebra (AttentionArgs). 16 queries (rows x heads) are the rows of A. For a page of 64 positions,
+//   scores = q K (16 x 64) on the tile unit, stored to L1
+//   weights = 2^(scores - m) in vector registers, rounded to bf16, the A of the next product
+//   acc += weights V (16 x head_dim) on the tile unit
+// m moves only if a score exceeds it by 2^3 (weights up to 2^8 lose no precision in floating point), so the
+// sums are rarely rescaled.
 //
-// Pages of Q8_0 (kv_q8.h) are half of that to read, and become such a page in scratch, in L1 or L2, once for
-// all queries.
+// Cost for 16 queries and 64 positions of 64 elements: 256 cycles on the tile unit, and about 500 for the
+// softmax: 64 vectors of 2^x, 9 to 10 operations for each on two ports. The scores of the next 16 queries are
+// computed in parallel with it.
 //
-// The reference m moves only when a score exceeds it by 2^3 (weights up to 2^8 lose nothing in floating
-// point), so sums are hardly ever rescaled.
+// Q8_0 pages (kv_q8.h) have half the bytes. They are decoded to bfloat16 pages in scratch, in L1 or L2, once
+// for all queries.
 #include "kernels/amx/functions.h"
 #include "kernels/amx/kv_q8.h"
 #include "kernels/amx/tiles.h"
@@ -30,7 +33,7 @@ constexpr int64_t padded(int64_t n, int64_t to) {
   return (n + to - 1) / to * to;
 }
 
-// A call with its state, in scratch. A tile is 16 queries: rows and heads in one count.
+// The state of a call, in scratch. A tile is 16 queries; a query is one head of one row.
 struct Call {
   const AttentionArgs& args;
   int64_t queries, tiles;
@@ -62,7 +65,8 @@ struct Call {
     const int64_t left = queries - tile * kTileRows;
     return left < kTileRows ? left : kTileRows;
   }
-  // How many positions of the page a query sees, if that is between 0 and kKvPageTokens.
+  // The number of positions of the page that a query sees; values below 0 and above kKvPageTokens are
+  // possible.
   int64_t seen(int64_t query, int64_t page) const {
     return args.visible + query / args.heads - page * kKvPageTokens;
   }
@@ -71,7 +75,7 @@ struct Call {
   }
 };
 
-// Nearest even; what is denormal becomes zero.
+// Rounds to nearest even; denormal values become zero. Elements [n, width) become zero.
 BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t width) {
   for (int64_t i = 0; i < width; i += kLanes) {
     const __m512 x = _mm512_maskz_loadu_ps(lane_mask(n - i), src + i);
@@ -80,45 +84,46 @@ BINHDAN_INLINE void to_bf16(uint16_t* dst, const float* src, int64_t n, int64_t 
   }
 }
 
-// The next page, fetched a few lines at a time beside the work on this one. All at once they would fill the
-// line buffers, and this page's loads would wait behind them. Into L2: L1 has better use for its room.
-struct Ahead {
+// Prefetches the next page, a few lines at a time during the work on this page. All lines at once would fill
+// the line buffers and delay the loads of this page. Into L2, because L1 is full of data in use.
+struct Prefetcher {
   static constexpr int64_t kLine = 64;
   const char *at = nullptr, *end = nullptr;
 
-  [[gnu::always_inline]] void fetch(int64_t lines) {
+  [[gnu::always_inline]] void prefetch(int64_t lines) {
     const char* stop = end - at < lines * kLine ? end : at + lines * kLine;
     for (; at < stop; at += kLine) _mm_prefetch(at, _MM_HINT_T1);
   }
 };
 
-// ---- tiles ------------------------------------------------------------------------------------------------
+// ---- tiles --------------------------------------------------------------------------------------------
 
-// Lines fetched ahead for a tile of B: half of what it is itself, as the softmax fetches the other half.
+// Lines to prefetch per tile of B: half of its own lines, because the softmax prefetches the other half.
 constexpr int64_t kTileAhead = 8;
 
-// Four sums of neighbouring columns (or the first two) += A B, A 16 x 32.
+// sums of N neighbouring tiles of columns, N 2 or 4, += A B; A is 16 x 32.
 template <int N>
-BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, int64_t b_line, Ahead& ahead) {
+BINHDAN_INLINE void multiply(const void* a, int64_t a_line, const uint16_t* b, int64_t b_line,
+                             Prefetcher& ahead) {
   _tile_loadd(4, a, a_line);
   _tile_loadd(6, b, b_line);
   _tile_dpbf16ps(0, 4, 6);
-  ahead.fetch(kTileAhead);
+  ahead.prefetch(kTileAhead);
   _tile_loadd(6, b + 32, b_line);
   _tile_dpbf16ps(1, 4, 6);
-  ahead.fetch(kTileAhead);
+  ahead.prefetch(kTileAhead);
   if constexpr (N == 4) {
     _tile_loadd(6, b + 64, b_line);
     _tile_dpbf16ps(2, 4, 6);
-    ahead.fetch(kTileAhead);
+    ahead.prefetch(kTileAhead);
     _tile_loadd(6, b + 96, b_line);
     _tile_dpbf16ps(3, 4, 6);
-    ahead.fetch(kTileAhead);
+    ahead.prefetch(kTileAhead);
   }
 }
 
 // scores = q K
-BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page, Ahead& ahead) {
+BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* page, Prefetcher& ahead) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -133,10 +138,10 @@ BINHDAN_INLINE void score_tile(const Call& call, int64_t tile, const uint16_t* p
   _tile_stored(3, scores + 48, kScoreLine);
 }
 
-// acc += weights V for N tiles of columns, the first `v`; acc = where it is the first page.
+// acc += weights V for N tiles of columns from `v` on; acc = weights V if `first`, for the first page.
 template <int N>
 BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uint16_t* v, int64_t width,
-                                  bool first, Ahead& ahead) {
+                                  bool first, Prefetcher& ahead) {
   if (first) {
     _tile_zero(0);
     _tile_zero(1);
@@ -163,7 +168,7 @@ BINHDAN_INLINE void value_columns(float* acc, const uint16_t* weights, const uin
 }
 
 BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* page, bool first,
-                               Ahead& ahead) {
+                               Prefetcher& ahead) {
   float* acc = call.acc_of(tile);
   const uint16_t* v = page + call.width * kKvPageTokens;
   int64_t d = 0;
@@ -173,13 +178,13 @@ BINHDAN_INLINE void value_tile(const Call& call, int64_t tile, const uint16_t* p
     value_columns<2>(acc + d * kTileRows, call.weights, v + 2 * d, call.width, first, ahead);
 }
 
-// ---- softmax ----------------------------------------------------------------------------------------------
+// ---- softmax ------------------------------------------------------------------------------------------
 
-// 2^x with a relative error of 1e-4, below the half ulp of bfloat16 (2e-3): x = n + r, n from the addition of
-// 1.5 2^23, 2^r a polynomial. 2^-126 for what is less.
+// 2^x with a relative error of 1e-4, below the half ulp of bfloat16 (2e-3): x = n + r, where an addition of
+// 1.5 2^23 rounds x to n, and 2^r is a polynomial. x below -126 returns 2^-126.
 BINHDAN_INLINE __m512 exp2_lanes(__m512 x) {
   const __m512 shifter = _mm512_set1_ps(0x1.8p23f);
-  x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);  // in this order it keeps NaN
+  x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);  // this operand order keeps NaN
   const __m512 shifted = _mm512_add_ps(x, shifter);
   const __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, shifter));
   __m512 p = _mm512_set1_ps(0x1.c3f76p-5f);
@@ -190,7 +195,7 @@ BINHDAN_INLINE __m512 exp2_lanes(__m512 x) {
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
 }
 
-// Lane i of the result: the greatest lane of row[i]. Halves the vectors and doubles what each of them holds.
+// Lane i of the result is the maximum of row[i]. Each step halves the number of vectors.
 BINHDAN_INLINE __m512 max_of_rows(__m512 (&row)[kTileRows]) {
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i)
@@ -205,12 +210,13 @@ BINHDAN_INLINE __m512 max_of_rows(__m512 (&row)[kTileRows]) {
     row[i] = _mm512_max_ps(_mm512_shuffle_ps(row[i], row[i + 2], 0x44),
                            _mm512_shuffle_ps(row[i], row[i + 2], 0xee));
   row[0] = _mm512_max_ps(_mm512_shuffle_ps(row[0], row[1], 0x88), _mm512_shuffle_ps(row[0], row[1], 0xdd));
-  // 128-bit parts hold rows 0, 8, 4 and 12 on, and in each of them elements are rows 0, 2, 1 and 3 of these.
+  // The 128-bit parts now begin with rows 0, 8, 4 and 12, and the elements of a part are its rows 0, 2, 1 and
+  // 3.
   const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
   return _mm512_permutexvar_ps(order, row[0]);
 }
 
-// The reference of a tile's queries rose from `before` to `now` in these lanes.
+// Rescales l and acc of the queries in `lanes`, whose m changed from `before` to `now`.
 static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 before, __m512 now) {
   alignas(64) float keep[kTileRows];
   _mm512_store_ps(keep, _mm512_scalef_ps(_mm512_set1_ps(1.0f), _mm512_sub_ps(before, now)));
@@ -226,9 +232,9 @@ static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 befo
   }
 }
 
-// Turns a tile's scores into weights. kMasked: not all of its queries see the whole page.
+// Replaces the scores of a tile by weights. kMasked: some of its queries do not see the whole page.
 template <bool kMasked>
-BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, Ahead& ahead) {
+BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, Prefetcher& ahead) {
   const float* scores = call.scores_of(tile);
   const int64_t count = call.queries_of(tile);
   const bool first = page == 0;
@@ -262,7 +268,7 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, A
   const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80));
   const int64_t row_ahead = (2 * call.width + count - 1) / count;
   for (int64_t i = 0; i < count; ++i) {
-    ahead.fetch(row_ahead);
+    ahead.prefetch(row_ahead);
     const __m512 reference = _mm512_set1_ps(m[i]);
     __m512 p[kVectors];
 #pragma GCC unroll 4
@@ -274,38 +280,40 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, A
     uint16_t* weights = call.weights + i * kKvPageTokens;
     _mm512_store_si512(weights, reinterpret_cast<__m512i>(low));
     _mm512_store_si512(weights + 32, reinterpret_cast<__m512i>(high));
-    // The weights as rounded are summed, so that the rounding of a great one cancels out.
+    // The sum is of the rounded weights, so that the rounding of a large weight cancels in acc / l.
     float* l = call.l + (tile * kTileRows + i) * kLanes;
     const __m512 sum = _mm512_dpbf16_ps(first ? _mm512_setzero_ps() : _mm512_load_ps(l), low, ones);
     _mm512_store_ps(l, _mm512_dpbf16_ps(sum, high, ones));
   }
 }
 
-// ---- a call -----------------------------------------------------------------------------------------------
+// ---- a call -------------------------------------------------------------------------------------------
 
-// Folds page number `index`, which lies at `page`, into a tile whose scores are there.
-BINHDAN_INLINE void fold(const Call& call, int64_t tile, int64_t index, const uint16_t* page, Ahead& ahead) {
+// Accumulates page number `index`, at `page`, in a tile whose scores are computed.
+BINHDAN_INLINE void accumulate(const Call& call, int64_t tile, int64_t index, const uint16_t* page,
+                               Prefetcher& ahead) {
   if (call.seen(tile * kTileRows, index) >= kKvPageTokens)
     softmax_tile<false>(call, tile, index, ahead);
   else
     softmax_tile<true>(call, tile, index, ahead);
-  stores_end_here();
+  compiler_memory_barrier();
   value_tile(call, tile, page, index == 0, ahead);
 }
 
-// The scores of a tile are computed before the softmax of the one before it, so that they run side by side.
-BINHDAN_INLINE void fold_page(const Call& call, int64_t index, const uint16_t* page, Ahead& ahead) {
-  int64_t ready = -1;  // the tile whose scores are there
+// The scores of a tile are issued before the softmax of the previous tile, so that both run in parallel.
+BINHDAN_INLINE void accumulate_page(const Call& call, int64_t index, const uint16_t* page,
+                                    Prefetcher& ahead) {
+  int64_t ready = -1;  // the tile whose scores are computed
   for (int64_t tile = 0; tile < call.tiles; ++tile) {
     if (!call.sees(tile, index)) continue;
     score_tile(call, tile, page, ahead);
-    if (ready >= 0) fold(call, ready, index, page, ahead);
+    if (ready >= 0) accumulate(call, ready, index, page, ahead);
     ready = tile;
   }
-  fold(call, ready, index, page, ahead);
+  accumulate(call, ready, index, page, ahead);
 }
 
-BINHDAN_INLINE void take_queries(const Call& call) {
+BINHDAN_INLINE void load_queries(const Call& call) {
   const AttentionArgs& args = call.args;
   for (int64_t i = 0; i < call.queries; ++i)
     to_bf16(call.q + i * call.width, args.q + i / args.heads * args.q_stride + i % args.heads * args.head_dim,
@@ -313,7 +321,7 @@ BINHDAN_INLINE void take_queries(const Call& call) {
   for (int64_t i = call.queries * call.width; i < call.tiles * kTileRows * call.width; ++i) call.q[i] = 0;
 }
 
-BINHDAN_INLINE void give_sums(const Call& call) {
+BINHDAN_INLINE void store_sums(const Call& call) {
   const AttentionArgs& args = call.args;
   for (int64_t i = 0; i < call.queries; ++i) {
     const bool seen = call.seen(i, 0) > 0;
@@ -329,23 +337,23 @@ BINHDAN_INLINE void give_sums(const Call& call) {
 template <KvType type>
 BINHDAN_INLINE void run(const AttentionArgs& args) {
   const Call call(args);
-  take_queries(call);
-  stores_end_here();
+  load_queries(call);
+  compiler_memory_barrier();
   configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
   for (int64_t index = 0; index < kSplitPages && call.sees(call.tiles - 1, index); ++index) {
     const void *page = args.pages[index], *next = args.pages[index + 1];
-    Ahead ahead;
+    Prefetcher ahead;
     if constexpr (type == KvType::q8_0) {
-      unpack_page(call.page, page, next ? next : page, args.head_dim);  // fetches the next one itself
-      stores_end_here();
-      fold_page(call, index, call.page, ahead);
+      unpack_page(call.page, page, next ? next : page, args.head_dim);  // prefetches the next page
+      compiler_memory_barrier();
+      accumulate_page(call, index, call.page, ahead);
     } else {
       const auto* lines = static_cast<const char*>(next);
       if (lines) ahead = {lines, lines + call.width * kKvPageTokens * 4};
-      fold_page(call, index, static_cast<const uint16_t*>(page), ahead);
+      accumulate_page(call, index, static_cast<const uint16_t*>(page), ahead);
     }
   }
-  give_sums(call);
+  store_sums(call);
 }
 
 }  // namespace

@@ -1,12 +1,4 @@
-// Private to the amx table: what its files give to table_amx.cpp, and the tile unit as they use it.
-//
-// A tile register is up to 16 rows of 64 bytes. TDPBF16PS adds to C (rows x 16 float32) the product of A
-// (rows x 32 bf16) and B (32 x 16 bf16); row k of B's register is rows 2 k and 2 k + 1 of B, a pair for each
-// column. So panels become B lane by lane: weight row = column of B = 32-bit lane.
-//
-// These files are compiled with -mamx-bf16, -mavx512f and more, so nothing in them may leave a symbol that
-// the linker could pick for another file: helpers are `static` and always inlined, and nothing of the
-// standard library that is a template or inline is called.
+// The kernels of the amx table.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,15 +8,15 @@
 
 namespace binhdan::amx {
 
-// Types that have panels, bf16 activations.
+// Types that have panels, and bf16 activations.
 template <DType type>
 void gemm(const MatmulArgs& args);
-// Types that have panels, q8 activations: the bits of avx512vnni.
+// Types that have panels, and q8 activations. The bits equal those of avx512::matmul.
 template <DType type>
 void gemv(const MatmulArgs& args);
 template <DType type>
 size_t gemv_scratch_size(int64_t cols);
-// Of gemm, of gemv and of avx512vnni's kernels, which gemv calls.
+// The maximum over gemm, gemv, and avx512::matmul, which gemv calls.
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 

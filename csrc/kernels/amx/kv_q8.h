@@ -1,5 +1,6 @@
-// A page of Q8_0 becomes a page of bfloat16, as attention_amx.cpp lays it out: pairs of neighbouring rows
-// interleaved. 64 elements take 4 vpermb (port 5), 4 FMA and 2 vcvtne2ps2bf16 (3 uops): about 8 cycles.
+// Decodes a Q8_0 page to a bfloat16 page in the layout of attention.cpp: pairs of neighbouring rows
+// interleaved. Cost of 64 elements (Sapphire Rapids): 4 vpermb (p5), 4 FMA and 2 vcvtne2ps2bf16 (3 uops),
+// about 8 cycles.
 #pragma once
 #include <immintrin.h>
 
@@ -8,8 +9,8 @@
 namespace binhdan::amx {
 namespace {
 
-// Byte 1 of 32-bit lane i: where code i of the first eight pairs lies in 32 codes of one row and 32 of the
-// next.
+// Byte 1 of 32-bit lane i: the index of quant i of the first eight pairs, in 32 quants of one row followed by
+// 32 of the next row.
 struct PairOrder {
   uint8_t bytes[64];
 
@@ -20,30 +21,31 @@ struct PairOrder {
 };
 alignas(64) constexpr PairOrder kPairOrder;
 
-// An element of 8 pairs in each vector: its scale, and -(2^15 + 128) times that.
+// For four vectors of 8 pairs: the scale of each element, and -(2^15 + 128) times the scale.
 struct PairScales {
-  __m512 scale[4], offset[4];
+  __m512 scale[4], bias[4];
 
   [[gnu::always_inline]] void set(int i, __m512 x) {
     scale[i] = x;
-    offset[i] = _mm512_mul_ps(x, _mm512_set1_ps(-(0x1p15f + 128)));
+    bias[i] = _mm512_mul_ps(x, _mm512_set1_ps(-(0x1p15f + 128)));
   }
 };
 
-// 32 codes of each of two rows become pairs. vpermb puts code + 128 in the second byte of a float that is
-// then 2^15 + 128 + code; one FMA takes the rest off again and scales, exactly.
-BINHDAN_INLINE void unpack_pairs(uint16_t* dst, const int8_t* even, const int8_t* odd, const PairScales& of) {
+// Interleaves 32 quants of each of two rows. vpermb moves quant + 128 to the second byte of 2^15, which makes
+// the float 2^15 + 128 + quant; one FMA subtracts 2^15 + 128 and scales, exactly.
+BINHDAN_INLINE void unpack_pairs(uint16_t* dst, const int8_t* even, const int8_t* odd,
+                                 const PairScales& scales) {
   const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even));
   const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd));
   const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-  const __m512i codes = _mm512_xor_si512(both, _mm512_set1_epi8(static_cast<char>(0x80)));
+  const __m512i quants = _mm512_xor_si512(both, _mm512_set1_epi8(static_cast<char>(0x80)));
   const __m512i order = _mm512_load_si512(&kPairOrder), magic = _mm512_set1_epi32(0x47000000);
   __m512 x[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m512i at = _mm512_add_epi8(order, _mm512_set1_epi8(static_cast<char>(8 * i)));
-    const __m512i bits = _mm512_mask_permutexvar_epi8(magic, 0x2222222222222222, at, codes);
-    x[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(bits), of.scale[i], of.offset[i]);
+    const __m512i bits = _mm512_mask_permutexvar_epi8(magic, 0x2222222222222222, at, quants);
+    x[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(bits), scales.scale[i], scales.bias[i]);
   }
   _mm512_storeu_si512(dst, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x[1], x[0])));
   _mm512_storeu_si512(dst + 32, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x[3], x[2])));
@@ -89,7 +91,7 @@ BINHDAN_INLINE void unpack_values(uint16_t* dst, const Q8Source& page, const Q8S
   }
 }
 
-// `next` will be read after this page: to prefetch only.
+// `next` is the page after this one; it is only prefetched.
 static void unpack_page(uint16_t* dst, const void* page, const void* next, int64_t head_dim) {
   const Q8Source from(static_cast<const int8_t*>(page), head_dim);
   const Q8Source ahead(static_cast<const int8_t*>(next), head_dim);

@@ -1,20 +1,22 @@
-// Panels times bf16 activations on the tile unit.
+// gemm: panels times bf16 activations on the tile unit. tiles.h has the instructions, panels.h the algebra of
+// the decoded weights; the products are accumulated in float32 by TDPBF16PS.
 //
-// 32 weight rows and 16 rows of activations meet in two tiles of sums: for 32 columns, two TDPBF16PS of 16
-// cycles and three tile loads, the weights' from L1. Weights are decoded once for all rows of activations, a
-// piece of 32 rows x kMaxSteps * 32 columns at a time, so that a piece stays in L1 while the activations pass
-// by, and the next one is written. Where all activations would not stay in L2, they are cut too: the pieces
-// of several rows then follow each other, column for column. Sums wait in the scratch between the pieces of a
-// row: the order of additions is that of the columns, whatever the cuts.
+// 32 weight rows and 16 rows of activations have two tiles of sums. 32 columns need two TDPBF16PS of 16
+// cycles and three tile loads, of which the weights' are from L1. Weights are decoded once for all rows of
+// activations, in pieces of 32 rows x kMaxSteps * 32 columns: a piece stays in L1 while all rows of
+// activations use it, and the next piece is written. If the activations do not fit in L2, the columns are
+// split as well: the pieces of several weight rows follow each other for the same columns. Sums are in
+// scratch between the pieces of a row, so the order of additions is that of the columns, for every split.
 //
-// Four of the eight tile registers do it. More would halve the loads of weights, but where a neighbour works
-// on the same core, the hardware has few registers to rename them to: 2 x 2 tiles of sums with eight
-// registers take 270 cycles for what takes 60 alone; with seven, 190; these four take 125, and 70 alone.
+// Four of the eight tile registers are enough. More would halve the loads of weights, but if another
+// hyperthread works on the same core, the hardware has few physical registers for them: 2 x 2 tiles of sums
+// with eight registers take 270 cycles for what takes 60 alone; with seven, 190; with these four 125, and 70
+// alone.
 //
-// Ports 0 and 5 have little to do meanwhile, so the next piece is decoded between the tile instructions.
+// Ports 0 and 5 are mostly idle meanwhile, so the next piece is decoded between the tile instructions.
 //
-// Activations lie in tiles (ActivationLayout). The last tile of a batch may have rows that nobody asked for:
-// their sums stay in the scratch.
+// Activations are in tiles (ActivationLayout). The last tile of a batch may have uninitialized rows: their
+// sums are not copied to `out`.
 #include <immintrin.h>
 
 #include "kernels/amx/functions.h"
@@ -46,8 +48,7 @@ struct Piece {
   int64_t row, begin, end;
 };
 
-// The pieces of a part of a matrix. Rows form groups, all columns are cut alike; pieces follow each other in
-// the order group, cut, row.
+// The pieces of a matrix, in the order group of rows, cut of columns, row.
 class Pieces {
  public:
   Pieces(const MatmulArgs& args, int64_t group_blocks)
@@ -59,7 +60,7 @@ class Pieces {
   Piece piece() const { return {row_, steps_ * cut_ / cuts_, steps_ * (cut_ + 1) / cuts_}; }
   bool first_cut() const { return cut_ == 0; }
   bool last_cut() const { return cut_ + 1 == cuts_; }
-  int64_t block() const { return (row_ - group_) / kBlockRows; }  // in its group
+  int64_t block() const { return (row_ - group_) / kBlockRows; }  // index in its group
   bool done() const { return group_ >= row_end_; }
   Pieces next() const {
     Pieces next = *this;
@@ -76,8 +77,7 @@ class Pieces {
   int64_t group_ = 0, cut_ = 0, row_ = 0;
 };
 
-// Decodes a piece, tile after tile: weight rows 0 .. 15 and 16 .. 31 of the first 32 columns, then of the
-// next.
+// Decodes a piece tile by tile: weight rows 0 .. 15 and 16 .. 31 of 32 columns, then of the next 32 columns.
 template <DType type>
 class Decoder {
   using Panel = PanelOf<type>::Panel;
@@ -88,25 +88,26 @@ class Decoder {
     const Piece piece = at.piece();
     const int64_t panels = args.cols / kStepColumns / Panel::kBlocks;
     low_ = static_cast<const Panel*>(args.weights) + piece.row / kPanelRows * panels;
-    high_ = piece.row + kPanelRows < args.rows ? low_ + panels : low_;  // beyond the end any will do
+    high_ =
+        piece.row + kPanelRows < args.rows ? low_ + panels : low_;  // beyond the last row: any valid panel
     first_step_ = piece.begin;
     count_ = 2 * (piece.end - piece.begin);
   }
 
   int64_t left() const { return count_ - next_; }
 
-  // The next block and where its tile is; the last one again when none is left.
+  // Loads the next block and returns its tile; after the end, the last block again.
   [[gnu::always_inline]] std::byte* load(TileBlock<type>& block) {
     const int64_t tile = next_ < count_ ? next_ : count_ - 1;
     next_ = tile + 1;
     const Panel* panels = tile % 2 == 0 ? low_ : high_;
     const int64_t step = first_step_ + tile / 2;
     block.load(panels[step / Panel::kBlocks], static_cast<int>(step % Panel::kBlocks));
-    // Ahead by whole blocks: the rows of panels follow each other.
-    constexpr int64_t kShare = sizeof(Panel) / Panel::kBlocks;
-    const char* ahead = reinterpret_cast<const char*>(panels) + step * kShare + kPrefetchAhead;
+    // Rows of panels follow each other in memory, so the prefetch continues in the next row.
+    constexpr int64_t kBlockBytes = sizeof(Panel) / Panel::kBlocks;
+    const char* ahead = reinterpret_cast<const char*>(panels) + step * kBlockBytes + kPrefetchAhead;
 #pragma GCC unroll 16
-    for (int64_t line = 0; line < kShare; line += kTileLine) _mm_prefetch(ahead + line, _MM_HINT_T0);
+    for (int64_t line = 0; line < kBlockBytes; line += kTileLine) _mm_prefetch(ahead + line, _MM_HINT_T0);
     return tiles_ + tile * kTileBytes;
   }
 
@@ -125,8 +126,8 @@ class Decoder {
   int64_t first_step_ = 0, count_ = 0, next_ = 0;
 };
 
-// Adds the products of some activations with `steps` steps of weights, calling between(q), q = 0 and 1, in
-// each.
+// Accumulates the product of a tile row of activations with `steps` steps of weights. Calls between(0) and
+// between(1) in each step.
 template <class Between>
 BINHDAN_INLINE void multiply(const std::byte* x, const std::byte* weights, int64_t steps, Between between) {
   for (; steps > 0; --steps, x += kTileBytes, weights += kStepBytes) {
@@ -140,7 +141,7 @@ BINHDAN_INLINE void multiply(const std::byte* x, const std::byte* weights, int64
   }
 }
 
-// The same, decoding a tile of another piece in every kSteps steps, 1 or 2.
+// The same, and decodes a tile of another piece in every kSteps steps, 1 or 2.
 template <int kSteps, DType type>
 BINHDAN_INLINE void multiply_and_decode(const std::byte* x, const std::byte* weights, int64_t steps,
                                         Decoder<type>& decoder) {
@@ -153,7 +154,7 @@ BINHDAN_INLINE void multiply_and_decode(const std::byte* x, const std::byte* wei
       multiply(x, weights, 1, [&](int q) __attribute__((always_inline)) {
 #pragma GCC unroll 2
         for (int i = 0; i < kQuarters; ++i) block.store_quarter(tile, (2 * step + q) * kQuarters + i);
-        stores_end_here();
+        compiler_memory_barrier();
       });
   }
   multiply(x, weights, steps, [](int) {});
@@ -170,35 +171,36 @@ struct Batch {
   }
 };
 
-// One tile of a batch and one piece of weights: the sums come and go, product(x) adds to them.
+// One tile of a batch times one piece of weights: loads the sums, calls product(x), which accumulates, and
+// stores them.
 template <class Product>
 BINHDAN_INLINE void add_product(const MatmulArgs& args, const Batch& batch, int64_t tile, const Pieces& at,
                                 Product product) {
   const Piece piece = at.piece();
   const int64_t row = batch.first + tile * kTileRows, rows = batch.rows_of(tile);
   const int64_t columns = args.rows - piece.row;
-  auto& waiting = static_cast<Scratch*>(args.scratch)->sums[at.block()][tile];
+  auto& partial = static_cast<Scratch*>(args.scratch)->sums[at.block()][tile];
   float* out = args.out + row * args.out_stride + piece.row;
   if (at.first_cut()) {
     _tile_zero(0);
     _tile_zero(1);
   } else {
-    _tile_loadd(0, waiting[0], sizeof waiting[0]);
-    _tile_loadd(1, waiting[0] + kTileRows, sizeof waiting[0]);
+    _tile_loadd(0, partial[0], sizeof partial[0]);
+    _tile_loadd(1, partial[0] + kTileRows, sizeof partial[0]);
   }
   product(static_cast<const std::byte*>(args.activations) +
           static_cast<size_t>(row / kTileRows) * args.activation_stride + piece.begin * kTileBytes);
-  const bool straight = at.last_cut() && rows == kTileRows && columns >= kBlockRows;
-  float* sums = straight ? out : waiting[0];
-  const size_t line = straight ? static_cast<size_t>(args.out_stride) * sizeof(float) : sizeof waiting[0];
+  const bool direct = at.last_cut() && rows == kTileRows && columns >= kBlockRows;
+  float* sums = direct ? out : partial[0];
+  const size_t line = direct ? static_cast<size_t>(args.out_stride) * sizeof(float) : sizeof partial[0];
   _tile_stored(0, sums, line);
   _tile_stored(1, sums + kTileRows, line);
-  if (straight || !at.last_cut()) return;
+  if (direct || !at.last_cut()) return;
   const __mmask16 mask[2] = {lane_mask(columns), lane_mask(columns - kTileRows)};
   for (int64_t i = 0; i < rows; ++i)
     for (int half = 0; half < 2; ++half)
       _mm512_mask_storeu_ps(out + i * args.out_stride + half * kTileRows, mask[half],
-                            _mm512_load_ps(waiting[i] + half * kTileRows));
+                            _mm512_load_ps(partial[i] + half * kTileRows));
 }
 
 template <DType type>
@@ -214,7 +216,7 @@ BINHDAN_INLINE void multiply_batch(const MatmulArgs& args, const Batch& batch) {
     const int64_t steps = at.piece().end - at.piece().begin;
     buffer ^= 1;
     Decoder<type> next(args, at.next(), scratch.weights[buffer]);
-    stores_end_here();
+    compiler_memory_barrier();
     for (int64_t tile = 0; tile < tiles; ++tile)
       add_product(args, batch, tile, at, [&](const std::byte* x) __attribute__((always_inline)) {
         if (next.left() == 0)
@@ -238,17 +240,17 @@ BINHDAN_INLINE void multiply_all(const MatmulArgs& args) {
 
 }  // namespace
 
-#define DEFINE(type)                                                        \
-  template <>                                                               \
-  void gemm<DType::type>(const MatmulArgs& args) {                          \
-    multiply_all<DType::type>(args);                                        \
-  }                                                                         \
-  template <>                                                               \
-  size_t scratch_size<DType::type>(int64_t rows, int64_t cols, int64_t m) { \
-    const size_t few[] = {avx512::scratch_size<DType::type>(rows, cols, m), \
-                          gemv_scratch_size<DType::type>(cols)};            \
-    const size_t most = few[0] > few[1] ? few[0] : few[1];                  \
-    return most > sizeof(Scratch) ? most : sizeof(Scratch);                 \
+#define DEFINE(type)                                                         \
+  template <>                                                                \
+  void gemm<DType::type>(const MatmulArgs& args) {                           \
+    multiply_all<DType::type>(args);                                         \
+  }                                                                          \
+  template <>                                                                \
+  size_t scratch_size<DType::type>(int64_t rows, int64_t cols, int64_t m) {  \
+    const size_t gemv[] = {avx512::scratch_size<DType::type>(rows, cols, m), \
+                           gemv_scratch_size<DType::type>(cols)};            \
+    const size_t bytes = gemv[0] > gemv[1] ? gemv[0] : gemv[1];              \
+    return bytes > sizeof(Scratch) ? bytes : sizeof(Scratch);                \
   }
 BINHDAN_PANEL_TYPES(DEFINE)
 #undef DEFINE

@@ -1,15 +1,19 @@
-// Panels times a few rows of int8 activations on the tile unit: avx512vnni's arithmetic and bits (see
-// matmul_avx512vnni.cpp), for batches that its registers are too small for.
+// gemv: panels times q8 activations on the tile unit, for batches of kMinTileRows rows and more. Fewer rows
+// use avx512::matmul, and the arithmetic and bits are the same (avx512/matmul.cpp has the algebra).
 //
-// A decoded block of a panel is a tile as it lies: row g holds columns 4 g .. 4 g + 3 of its 16 rows, as
-// TDPBSSD wants them. So for 32 columns (or 16, where scales hold 16) of 16 weight rows and up to 16 rows of
-// activations one instruction, a cycle for each of the latter, gives the integer sums. They pass through L1
-// (a store and a load for each row) to be scaled: a conversion, a product and an FMA, 3 operations of ports 0
-// and 5 where vpdpbusd needs 11. Codes are made signed first (8 operations a block, none in Q8_0).
+// Instructions: tiles.h; TDPBSSD adds to 32-bit sums the products of four pairs of signed bytes, one row of
+// activations a cycle.
 //
-// Neither can the tile unit read what was stored a moment ago, nor be read at once. So three blocks are under
-// way: one is scaled while the tile unit has the one kDistance ahead and another one, as far, is decoded; and
-// the sums are stored at the very end of a turn, because all that follows them waits for them to retire.
+// A decoded block of a panel has the layout of a tile: row g holds columns 4 g .. 4 g + 3 of its 16 rows. So
+// for 32 columns (or 16, if a scale has 16) of 16 weight rows and up to 16 rows of activations, one TDPBSSD
+// computes the integer sums. They are stored to L1 and loaded again (one store and one load per row) to be
+// scaled: a conversion, a product and an FMA, 3 operations of ports 0 and 5 where vpdpbusd needs 11. The zero
+// point is subtracted from the quants first (8 operations a block; none in Q8_0: two sign flips cancel).
+//
+// The tile unit has a long latency both for what was just stored and for its own results. So three blocks are
+// in progress: one is scaled, the tile unit multiplies the block kDistance ahead, and the block 2 kDistance
+// ahead is decoded. The sums are stored at the end of an iteration, because all later instructions wait for
+// them to retire.
 #include <immintrin.h>
 
 #include "kernels/amx/functions.h"
@@ -23,11 +27,11 @@ namespace {
 
 using namespace avx512;
 
-constexpr int64_t kLeastRows = 12;  // fewer are as fast on avx512vnni
+constexpr int64_t kMinTileRows = 12;  // avx512::matmul is as fast with fewer
 constexpr int kDistance = 2, kSlots = 4 * kDistance;
 constexpr size_t kPrefetchAhead = 4096;  // bytes of panels
 
-// 32 columns of a batch's activations.
+// 32 columns of the activations of a batch.
 template <int scales>
 struct Columns {
   alignas(64) int8_t qs[scales][kTileRows][32 / scales];
@@ -37,7 +41,7 @@ struct Columns {
 
 template <DType type>
 struct Slot {
-  __m512i codes[8];
+  __m512i quants[8];
   __m512 scale[BlockOf<type>::kScales], min[BlockOf<type>::kScales];
   int32_t sums[BlockOf<type>::kScales][kTileRows][kTileRows];
 };
@@ -53,7 +57,7 @@ BINHDAN_INLINE const BlockQ8A* activation_row(const MatmulArgs& args, int64_t i)
                                            static_cast<size_t>(i) * args.activation_stride);
 }
 
-// Rows beyond the batch's last are zeros.
+// Rows beyond the last row of the batch are zeros.
 template <int scales>
 BINHDAN_INLINE void prepare(Columns<scales>* to, const MatmulArgs& args) {
   constexpr int kColumns = 32 / scales;
@@ -70,13 +74,13 @@ BINHDAN_INLINE void prepare(Columns<scales>* to, const MatmulArgs& args) {
   }
 }
 
-// Walks the blocks of a part of a matrix, a row of panels after the other. At its end it stays where it is.
+// The blocks of a matrix in order, one row of panels after the other. advance() does nothing at the end.
 template <DType type>
-class Walk {
+class BlockCursor {
   using Panel = PanelOf<type>::Panel;
 
  public:
-  explicit Walk(const MatmulArgs& args)
+  explicit BlockCursor(const MatmulArgs& args)
       : blocks_(args.cols / 32), panel_(static_cast<const Panel*>(args.weights)), row_end_(args.rows) {}
 
   int64_t row() const { return row_; }
@@ -105,28 +109,28 @@ class Walk {
   int in_panel_ = 0;
 };
 
-// Signed codes, with nothing left to subtract.
+// Subtracts the zero point.
 template <DType type>
-BINHDAN_INLINE __m512i make_signed(__m512i codes) {
-  const __m512i zero = every(static_cast<uint8_t>(kZero<type>));
-  if constexpr (kZero<type> == 128) return _mm512_xor_si512(codes, zero);
-  if constexpr (kZero<type> != 0) return _mm512_sub_epi8(codes, zero);
-  return codes;
+BINHDAN_INLINE __m512i subtract_zero_point(__m512i quants) {
+  const __m512i zero = repeat_byte(static_cast<uint8_t>(kZeroPoint<type>));
+  if constexpr (kZeroPoint<type> == 128) return _mm512_xor_si512(quants, zero);
+  if constexpr (kZeroPoint<type> != 0) return _mm512_sub_epi8(quants, zero);
+  return quants;
 }
 
 template <DType type>
-BINHDAN_INLINE void decode(Slot<type>& slot, const Walk<type>& at) {
+BINHDAN_INLINE void decode(Slot<type>& slot, const BlockCursor<type>& at) {
   using Panel = PanelOf<type>::Panel;
-  constexpr size_t kShare = sizeof(Panel) / Panel::kBlocks;
+  constexpr size_t kBlockBytes = sizeof(Panel) / Panel::kBlocks;
   if (at.done()) return;
   const Panel& panel = at.panel();
-  const char* ahead = reinterpret_cast<const char*>(&panel) + at.in_panel() * kShare + kPrefetchAhead;
+  const char* ahead = reinterpret_cast<const char*>(&panel) + at.in_panel() * kBlockBytes + kPrefetchAhead;
 #pragma GCC unroll 16
-  for (size_t line = 0; line < kShare; line += kTileLine) _mm_prefetch(ahead + line, _MM_HINT_T0);
+  for (size_t line = 0; line < kBlockBytes; line += kTileLine) _mm_prefetch(ahead + line, _MM_HINT_T0);
   BlockOf<type> block;
   decode_block<type>(block, panel, PanelScales(panel), at.in_panel());
 #pragma GCC unroll 8
-  for (int g = 0; g < 8; ++g) slot.codes[g] = make_signed<type>(block.q[g]);
+  for (int g = 0; g < 8; ++g) slot.quants[g] = subtract_zero_point<type>(block.q[g]);
 #pragma GCC unroll 2
   for (int part = 0; part < BlockOf<type>::kScales; ++part) {
     slot.scale[part] = block.scale[part];
@@ -134,17 +138,17 @@ BINHDAN_INLINE void decode(Slot<type>& slot, const Walk<type>& at) {
   }
 }
 
-// The slot's sums, codes of activations times its codes, in tile registers; store_sums() brings them home.
+// Computes the sums of a slot in tile registers; store_sums() stores them to the slot.
 template <DType type>
 BINHDAN_INLINE void start_sums(Slot<type>& slot, const Columns<BlockOf<type>::kScales>& x) {
   constexpr int kScales = BlockOf<type>::kScales;
-  stores_end_here();
-  _tile_loadd(6, slot.codes, kTileLine);
+  compiler_memory_barrier();
+  _tile_loadd(6, slot.quants, kTileLine);
   _tile_loadd(4, x.qs[0], 32 / kScales);
   _tile_zero(0);
   _tile_dpbssd(0, 4, 6);
   if constexpr (kScales == 2) {
-    _tile_loadd(6, slot.codes + 4, kTileLine);
+    _tile_loadd(6, slot.quants + 4, kTileLine);
     _tile_loadd(4, x.qs[1], 32 / kScales);
     _tile_zero(1);
     _tile_dpbssd(1, 4, 6);
@@ -155,7 +159,7 @@ template <DType type>
 BINHDAN_INLINE void store_sums(Slot<type>& slot) {
   _tile_stored(0, slot.sums[0], kTileLine);
   if constexpr (BlockOf<type>::kScales == 2) _tile_stored(1, slot.sums[1], kTileLine);
-  stores_end_here();
+  compiler_memory_barrier();
 }
 
 // Rows `begin` to `end` - 1.
@@ -180,12 +184,12 @@ BINHDAN_INLINE void add_scaled(__m512 (&acc)[kTileRows], const Slot<type>& slot,
 
 // At most 16 rows of activations.
 template <DType type>
-void few_rows(const MatmulArgs& args) {
+void gemv_tiles(const MatmulArgs& args) {
   auto& scratch = *static_cast<Scratch<type>*>(args.scratch);
   prepare(scratch.x, args);
   configure_tiles(TileConfig(kTileRows, 32 / BlockOf<type>::kScales));
   const auto slot = [&](int64_t i) -> Slot<type>& { return scratch.slots[i % kSlots]; };
-  Walk<type> decoded(args), multiplied(args), added(args);
+  BlockCursor<type> decoded(args), multiplied(args), added(args);
   for (int64_t i = 0; i < 2 * kDistance; ++i) {
     if (i >= kDistance && !multiplied.done()) {
       start_sums<type>(slot(i - kDistance), scratch.x[multiplied.block()]);
@@ -205,7 +209,7 @@ void few_rows(const MatmulArgs& args) {
     if (more) start_sums<type>(slot(i + kDistance), scratch.x[multiplied.block()]);
     add_scaled<0, kTileRows / 2, type>(acc, slot(i), x);
     decode<type>(slot(i + 2 * kDistance), decoded);
-    stores_end_here();
+    compiler_memory_barrier();
     add_scaled<kTileRows / 2, kTileRows, type>(acc, slot(i), x);
     if (more) store_sums<type>(slot(i + kDistance));
     multiplied.advance();
@@ -223,16 +227,16 @@ void few_rows(const MatmulArgs& args) {
 }
 
 template <DType type>
-BINHDAN_INLINE void multiply_few(const MatmulArgs& args) {
+BINHDAN_INLINE void gemv_rows(const MatmulArgs& args) {
   MatmulArgs batch = args;
   for (int64_t first = 0; first < args.m; first += kTileRows) {
     batch.m = args.m - first < kTileRows ? args.m - first : kTileRows;
     batch.activations = activation_row(args, first);
     batch.out = args.out + first * args.out_stride;
-    if (batch.m < kLeastRows)
+    if (batch.m < kMinTileRows)
       avx512::matmul<type>(batch);
     else
-      few_rows<type>(batch);
+      gemv_tiles<type>(batch);
   }
 }
 
@@ -241,7 +245,7 @@ BINHDAN_INLINE void multiply_few(const MatmulArgs& args) {
 #define DEFINE(type)                                                                        \
   template <>                                                                               \
   void gemv<DType::type>(const MatmulArgs& args) {                                          \
-    multiply_few<DType::type>(args);                                                        \
+    gemv_rows<DType::type>(args);                                                           \
   }                                                                                         \
   template <>                                                                               \
   size_t gemv_scratch_size<DType::type>(int64_t cols) {                                     \

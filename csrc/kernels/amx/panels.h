@@ -1,13 +1,17 @@
-// Panels decoded into bf16 tiles: 16 weight rows x 32 columns become 16 lines of 16 pairs (amx.h).
+// Panels decoded to bf16 tiles: 16 weight rows x 32 columns become 16 lines of 16 pairs (tiles.h).
 //
-// A code is made a float by its place in one: as bits 16 .. 23 of 2^7 a byte b < 128 reads 2^7 + b, as bits 8
-// .. 15 of 2^15 any byte reads 2^15 + b. One vpermb puts the bytes of two columns of eight rows there, in the
-// order that a line of the tile has, and one FMA takes base and offset off:
-//   w = scale (base + b) - scale (base + zero) [+ min]
+// Instructions (512-bit forms, Intel Sapphire Rapids, uops.info): vpermb latency 3, 1 a cycle (p5);
+// vfmadd231ps latency 4, 2 a cycle (p05); vcvtne2ps2bf16 3 uops (2 of p0).
+//
+// Algebra. A byte becomes a float by its position in one: as bits 16 .. 23 of 2^7 a byte b < 128 is the float
+// 2^7 + b; as bits 8 .. 15 of 2^15 any byte b is 2^15 + b. One vpermb moves the bytes of two columns of eight
+// rows there, in the order of a line of the tile, and one FMA subtracts base and zero point and scales:
+//   w = scale (base + b) - scale (base + zero_point) [+ min]
 // Without a minimum that is exact (IQ4_XS: within 2^-10 scale), so that vcvtne2ps2bf16 is the only rounding;
-// with one, float32 rounds before it. 64 weights cost 4 vpermb, 4 FMA and 2 vcvtne2ps2bf16 of 3 uops beside
-// what decoding the codes costs (panels_avx512.h). Port 0 is the limit (FMA, and two of those three): 16 rows
-// x 32 columns take about 70 cycles.
+// with a minimum, float32 rounds first.
+//
+// Cost of 64 weights: 4 vpermb, 4 FMA and 2 vcvtne2ps2bf16, and the decoding of the quants (avx512/panels.h).
+// Port 0 is the limit (FMA, and two uops of each conversion): 16 rows x 32 columns take about 70 cycles.
 #pragma once
 #include "kernels/amx/tiles.h"
 #include "kernels/avx512/panels.h"
@@ -15,11 +19,11 @@
 namespace binhdan::amx {
 
 template <DType type>
-inline constexpr bool kFullBytes = avx512::kZero<type> == 128;
+inline constexpr bool kFullBytes = avx512::kZeroPoint<type> == 128;
 template <DType type>
 inline constexpr float kBase = kFullBytes<type> ? 0x1p15f : 0x1p7f;
 
-// Byte indices for vpermb. Dword 2 r + c of source s: row 8 (s % 2) + r, column 2 (s / 2) + c of a group.
+// Byte indices for vpermb. Dword 2 r + c of vector s is row 8 (s % 2) + r, column 2 (s / 2) + c of a group.
 struct PairIndices {
   alignas(64) uint8_t index[4][64] = {};
   consteval explicit PairIndices(int place) {
@@ -32,34 +36,34 @@ struct PairIndices {
 template <DType type>
 static constexpr PairIndices kPairs{kFullBytes<type> ? 1 : 2};
 
-// A vector of one value for each row as two, with each value twice: rows 0 .. 7 and 8 .. 15.
-BINHDAN_INLINE void twice(__m512 (&pairs)[2], __m512 rows) {
+// Duplicates the 16 lanes of `rows`: pairs[0] has each of lanes 0 .. 7 twice, pairs[1] lanes 8 .. 15.
+BINHDAN_INLINE void duplicate_lanes(__m512 (&pairs)[2], __m512 rows) {
   const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
   pairs[0] = _mm512_permutexvar_ps(low, rows);
   pairs[1] = _mm512_permutexvar_ps(_mm512_add_epi32(low, _mm512_set1_epi32(8)), rows);
 }
 
-// 16 rows x 32 columns between their panel and a tile; groups are of four columns, eight in all.
+// 16 rows x 32 columns, decoded from a panel and not yet stored to a tile: eight groups of four columns.
 template <DType type>
 struct TileBlock {
   using Block = avx512::BlockOf<type>;
   Block block;
-  __m512 scale[Block::kScales][2], offset[Block::kScales][2];
+  __m512 scale[Block::kScales][2], bias[Block::kScales][2];  // w = scale (base + b) + bias
 
   // Block i of a panel.
   [[gnu::always_inline]] void load(const typename PanelOf<type>::Panel& panel, int i) {
     avx512::decode_block<type>(block, panel, avx512::PanelScales(panel), i);
-    const __m512 base = _mm512_set1_ps(-(kBase<type> + avx512::kZero<type>));
+    const __m512 base = _mm512_set1_ps(-(kBase<type> + avx512::kZeroPoint<type>));
 #pragma GCC unroll 2
     for (int part = 0; part < Block::kScales; ++part) {
-      twice(scale[part], block.scale[part]);
+      duplicate_lanes(scale[part], block.scale[part]);
       if constexpr (Block::kMins) {
         __m512 min[2];
-        twice(min, block.min[part]);
+        duplicate_lanes(min, block.min[part]);
         for (int half = 0; half < 2; ++half)
-          offset[part][half] = _mm512_fmadd_ps(scale[part][half], base, min[half]);
+          bias[part][half] = _mm512_fmadd_ps(scale[part][half], base, min[half]);
       } else {
-        for (int half = 0; half < 2; ++half) offset[part][half] = _mm512_mul_ps(scale[part][half], base);
+        for (int half = 0; half < 2; ++half) bias[part][half] = _mm512_mul_ps(scale[part][half], base);
       }
     }
   }
@@ -76,7 +80,7 @@ struct TileBlock {
       for (int s = 0; s < 4; ++s) {
         const __m512i index = _mm512_load_si512(kPairs<type>.index[s]);
         const __m512i placed = _mm512_mask_permutexvar_epi8(base, kPlace, index, block.q[g]);
-        w[s] = _mm512_fmadd_ps(_mm512_castsi512_ps(placed), scale[part][s % 2], offset[part][s % 2]);
+        w[s] = _mm512_fmadd_ps(_mm512_castsi512_ps(placed), scale[part][s % 2], bias[part][s % 2]);
       }
       store_line(tile + 2 * g * kTileLine, w[0], w[1]);
       store_line(tile + (2 * g + 1) * kTileLine, w[2], w[3]);

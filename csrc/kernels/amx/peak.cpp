@@ -1,4 +1,4 @@
-// TDPBF16PS takes 16 cycles, one after the other, and longer to be done: four of them are under way.
+// TDPBF16PS: one in 16 cycles, latency 52 (tiles.h), so four independent sums.
 #include "kernels/amx/functions.h"
 #include "kernels/amx/tiles.h"
 

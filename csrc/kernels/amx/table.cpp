@@ -1,5 +1,5 @@
-// The amx table: Sapphire Rapids (2023) and later. Prompts, attention and larger batches go through tiles; a
-// few rows are avx512vnni's.
+// The amx table: Sapphire Rapids (2023) and later. Prefill, attention and batches of 12 rows and more use
+// tiles; fewer decode rows use the kernels of the avx512vnni table.
 #include "kernels/avx512/table.h"
 #include "kernels/amx/functions.h"
 #include "kernels/tables.h"
@@ -11,7 +11,7 @@ namespace {
 template <DType type>
 consteval void set_panels(KernelTable& table) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
-  kernel.many = Activation::bf16;
+  kernel.gemm_input = Activation::bf16;
   kernel.one_class = false;
   kernel.gemv = gemv<type>;
   kernel.gemm = gemm<type>;

@@ -1,8 +1,15 @@
 // The tile unit as the amx kernels use it.
 //
-// A tile register is up to 16 rows of 64 bytes. TDPBF16PS adds to C (rows x 16 float32) the product of A
-// (rows x 32 bf16) and B (32 x 16 bf16); row k of B's register is rows 2 k and 2 k + 1 of B, a pair for each
-// column. So panels become B lane by lane: weight row = column of B = 32-bit lane.
+// Instructions (Sapphire Rapids; Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter on
+// AMX):
+//   TDPBF16PS, TDPBSSD   one in 16 cycles with 16 rows, latency 52
+//   TILELOADD            one in 8 cycles from L1, latency 45
+//   TILESTORED           one in 16 cycles
+//   LDTILECFG            about 200 cycles; the configuration belongs to the thread
+//
+// A tile register has up to 16 rows of 64 bytes. TDPBF16PS accumulates in C (rows x 16 float32) the product
+// of A (rows x 32 bf16) and B (32 x 16 bf16). Row k of B's register has rows 2 k and 2 k + 1 of B, a pair for
+// each column. So a panel becomes B lane by lane: weight row = column of B = 32-bit lane.
 #pragma once
 #include <immintrin.h>
 
@@ -17,9 +24,9 @@ namespace binhdan::amx {
 inline constexpr int kTileRows = 16, kTileLine = 64, kTileBytes = kTileRows * kTileLine;
 static_assert(kTileRows == ActivationLayout::kTileRows && kTileLine == ActivationLayout::kTileLine);
 
-// What ldtilecfg reads: palette 1 has eight registers. Here 0 .. 3 are sums, 4 and 5 activations, of so many
-// rows, 6 weights; 7 is left alone (matmul_amx.cpp says why). A line of activations meets a quarter as many
-// lines of weights.
+// The operand of ldtilecfg. Palette 1 has eight registers: 0 .. 3 are sums and 4 and 5 activations, of
+// `activation_rows` rows; 6 is weights; 7 is not used (matmul.cpp says why). A line of activations has
+// `activation_bytes` bytes and needs a quarter as many lines of weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t line_bytes[16] = {};
@@ -35,15 +42,14 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// Own asm: the intrinsic of GCC 12 tells the compiler that 8 of the 64 bytes are read. The configuration
-// belongs to the thread; it costs about 200 cycles.
+// Not the intrinsic: that of GCC 12 declares that it reads 8 of the 64 bytes, so the others may never be
+// stored.
 BINHDAN_INLINE void configure_tiles(const TileConfig& config) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-// Intrinsics that load tiles do not tell the compiler that they read memory either: what was stored before
-// must not be moved behind them.
-BINHDAN_INLINE void stores_end_here() {
+// The intrinsics that load tiles do not declare that they read memory. This keeps earlier stores before them.
+BINHDAN_INLINE void compiler_memory_barrier() {
   asm volatile("" : : : "memory");
 }
 

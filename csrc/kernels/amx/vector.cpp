@@ -1,5 +1,5 @@
-// Rows of activations rounded to bf16 (nearest even), a line of each of their tiles. vcvtne2ps2bf16 takes
-// float32 below 2^-126 for zero, as the tile unit would.
+// Rounds rows of activations to bf16 (nearest even), into one line of each of their tiles. vcvtne2ps2bf16
+// treats float32 below 2^-126 as zero, as the tile unit does.
 #include "kernels/amx/functions.h"
 #include "kernels/amx/tiles.h"
 

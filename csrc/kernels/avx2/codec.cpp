@@ -1,4 +1,4 @@
-// float16 and bfloat16 weights as float32, exactly.
+// Decodes float16 and bfloat16 weights to float32, exactly.
 #include "kernels/avx2/functions.h"
 #include "kernels/avx2/ymm.h"
 

@@ -1,8 +1,4 @@
-// Private to the avx2 table: what its files give to table_avx2.cpp, and a few helpers that they share.
-//
-// These files are compiled with -mavx2 -mfma -mf16c -mbmi2, so nothing in them may leave a symbol that the
-// linker could pick for another file: helpers are `static` and always inlined, and nothing of the standard
-// library that is a template or inline is called.
+// The kernels of the avx2 table.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,13 +9,13 @@
 
 namespace binhdan::avx2 {
 
-// Types that have panels, q8 activations.
+// Types that have panels, and q8 activations.
 template <DType type>
 void matmul(const MatmulArgs& args);
 template <DType type>
 size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
-// Types read where they lie in the file, with float32 activations. n: elements, as for DecodeRow of codec.h.
+// Types read as file blocks, and float32 activations. n: elements, as for DecodeRow in codec.h.
 void decode_f32(float* dst, const void* src, int64_t n);
 void decode_f16(float* dst, const void* src, int64_t n);
 void decode_bf16(float* dst, const void* src, int64_t n);

@@ -1,18 +1,19 @@
-// Panels times int8 activations in 256-bit registers, for every type and for the two ways to multiply bytes
-// that such processors have. The arithmetic is stated in kernels.h; whatever m is, a row's operations are the
-// same.
+// Panels times q8 activations in 256-bit registers, for every type and for the two ways to multiply bytes:
+// vpmaddubsw (avx2/matmul.cpp) and vpdpbusd (avxvnni/matmul.cpp), which state the algebra. kernels.h states
+// the order of operations. It is the same for every m, so gemv and gemm are one class.
 //
-// A tile is up to kTileRows rows of activations times the 16 rows of a panel: a broadcast of four columns (a
-// load) serves two products, a load of weights kTileRows. Float sums of a full tile do not fit in the
-// registers beside the integer ones and wait in memory for the end of each block.
+// A tile is up to kTileRows rows of activations times the 16 rows of a panel. A broadcast of four columns (a
+// load) is used by two products, a load of weights by kTileRows products. The float sums of a full tile do
+// not fit in the 16 registers beside the integer sums: they are in memory and are loaded at the end of each
+// block.
 //
-// - Few rows (up to kTileRows): one tile takes all of them and reads the panels once, decoding as it goes.
-// - Many rows: panels are decoded kPiece blocks at a time into scratch, where they stay in L1 while all rows
-//   pass by. The rows come in batches, so that their piece of the columns stays in L2 for all panels.
+// - gemv, up to kTileRows rows: one tile has all rows and reads each panel once, decoding it in registers.
+// - gemm, more rows: kPiece blocks of a row of panels are decoded to scratch, which stays in L1 while all
+//   tiles read it. Rows are processed in batches, so that their columns of a piece stay in L2 for all panels.
 //
-// Dot is the processor's part:
-//   static constexpr bool kUnsigned;                   // codes must be unsigned
-//   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)  // sum((code - offset) q_a) over this part of b
+// Dot is the instruction set's part:
+//   static constexpr bool kUnsigned;                   // quants must be unsigned
+//   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)  // dot = sum value(quant) q_a, this part of block b
 #pragma once
 #include "kernels/avx2/panels.h"
 #include "kernels/kernels.h"
@@ -31,19 +32,19 @@ BINHDAN_INLINE __m256i four_columns(const int8_t* qs) {
   return _mm256_set1_epi32(four_bytes(qs));
 }
 
-// Without this, GCC 12 sums an unrolled loop's products as a tree and spills them.
+// Prevents GCC 12 from adding the products of an unrolled loop as a tree, which spills registers.
 BINHDAN_INLINE void in_register(__m256i& v) {
   asm("" : "+x"(v));
 }
 
-// Columns that share scale `part`, in groups of four.
+// Groups of four columns per scale.
 template <class Blocks>
 constexpr int kGroups = 8 / Blocks::kScales;
 
-// What the offset of a type's codes adds to sum(code q_a) over these columns.
+// kZeroPoint sum(q_a) over the columns of one scale.
 template <class Blocks>
-BINHDAN_INLINE __m256i offset_dot(const BlockQ8A& a, int part) {
-  return _mm256_set1_epi32(Blocks::kOffset * (Blocks::kScales == 1 ? a.sum[0] + a.sum[1] : a.sum[part]));
+BINHDAN_INLINE __m256i zero_point_dot(const BlockQ8A& a, int part) {
+  return _mm256_set1_epi32(Blocks::kZeroPoint * (Blocks::kScales == 1 ? a.sum[0] + a.sum[1] : a.sum[part]));
 }
 
 // d_a sum(q_a) over the columns of one minimum.
@@ -81,8 +82,8 @@ BINHDAN_INLINE void add_block(__m256 (&sums)[M][2], const Blocks& blocks, int64_
               _mm256_fmadd_ps(blocks.min(b, part, half), min_factor<Blocks>(x[i][b], part), sums[i][half]);
 }
 
-// Rows i0 .. i0 + M - 1 of activations times `count` blocks of 16 rows of weights; `begin` is the first one's
-// place in the row. Later pieces of a row go on from what the earlier ones left in `out`.
+// Rows i0 .. i0 + M - 1 of activations times `count` blocks of 16 rows of weights; `begin` is the index of
+// the first block in its row. If it is not 0, the sums continue from the values in `out`.
 template <class Dot, int M, class Blocks>
 static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t begin,
                  int64_t count) {
@@ -130,14 +131,14 @@ BINHDAN_INLINE void tile_of(int64_t m, const MatmulArgs& args, const Blocks& blo
 }
 
 template <DType type, class Dot>
-static void few_rows(const MatmulArgs& args) {
+static void gemv(const MatmulArgs& args) {
   for (int64_t row = 0; row < args.rows; row += kPanelRows)
     tile_of<Dot>(args.m, args, PackedBlocks<type, Dot>(args.weights, row, args.cols), row, 0, 0,
                  args.cols / 32);
 }
 
-// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Between tiles the next piece that
-// will be decoded, at `ahead`, is brought nearer.
+// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Each tile prefetches a part of the
+// next piece, which begins at `ahead`.
 template <class Dot, class Traits>
 static void sweep(const MatmulArgs& args, const DecodedBlocks<Traits>& blocks, int64_t row, int64_t i0,
                   int64_t i_end, int64_t begin, int64_t count, const char* ahead, int64_t ahead_bytes) {
@@ -151,7 +152,7 @@ static void sweep(const MatmulArgs& args, const DecodedBlocks<Traits>& blocks, i
 }
 
 template <DType type, class Dot>
-static void many_rows(const MatmulArgs& args) {
+static void gemm(const MatmulArgs& args) {
   using Packed = PackedBlocks<type, Dot>;
   using Traits = TraitsOf<type, Dot>;
   auto* decoded = static_cast<DecodedBlock<Traits>*>(args.scratch);
@@ -172,7 +173,7 @@ static void many_rows(const MatmulArgs& args) {
 
 template <DType type, class Dot>
 BINHDAN_INLINE void multiply_panels(const MatmulArgs& args) {
-  args.m <= kTileRows ? few_rows<type, Dot>(args) : many_rows<type, Dot>(args);
+  args.m <= kTileRows ? gemv<type, Dot>(args) : gemm<type, Dot>(args);
 }
 
 template <DType type, class Dot>

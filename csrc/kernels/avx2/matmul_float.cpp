@@ -1,14 +1,16 @@
-// Types whose file blocks are used where they lie, with float32 activations: decode a piece, multiply it at
-// once.
+// Types that are read as file blocks, times float32 activations: decode a piece, then multiply it.
 //
-// A column's product goes to partial sum column % 16 and the 16 are folded at the end (kernels.h), so a dot
-// is two vectors of sums and its bits do not depend on the tile: gemv and gemm are one class, and equal
-// scalar but for FMA's single rounding: less than cols / 16 * 2^-23 of the sum of |terms|, in practice 1e-7.
+// Instructions (uops.info): vfmadd231ps ymm, latency 4 (Skylake, Zen 3) or 5 (Haswell, Zen 2), 2 a cycle;
+// vector loads, 2 a cycle.
 //
-// kRows rows are decoded kPiece columns at a time (12 KiB: it stays in L1) and meet up to kBatch rows of
-// activations, whose partial sums wait in the scratch between pieces. Tiles of 6 dots (6 x 1 for one row, 3
-// x 2 otherwise) keep their 12 sums in registers: 10 loads for 12 FMA, both 2 a cycle (Haswell, Zen 2 and
-// later).
+// Algebra. The product of column j is accumulated in partial sum j % 16, and the 16 sums are added at the end
+// (kernels.h). So a dot product is two vectors of sums, and its bits do not depend on the tile: gemv and gemm
+// are one class. They equal scalar except for FMA's single rounding: the difference is below cols / 16 *
+// 2^-23 of the sum of |terms|, in practice 1e-7.
+//
+// kRows rows are decoded kPiece columns at a time (12 KiB, which stays in L1) and multiplied with up to
+// kBatch rows of activations. The partial sums are in scratch between pieces. Tiles of 6 dot products (6 x 1
+// for one row, 3 x 2 otherwise) keep their 12 sums in registers: 10 loads for 12 FMA.
 #include "kernels/avx2/functions.h"
 #include "kernels/avx2/math.h"
 #include "kernels/avx2/ymm.h"
@@ -56,7 +58,7 @@ BINHDAN_INLINE void tile(Scratch& scratch, int r, int i, const float* const* x, 
     add(j, 0, [](const float* p) { return _mm256_loadu_ps(p); });
     add(j + 8, 1, [](const float* p) { return _mm256_loadu_ps(p); });
   }
-  if (j < n) {  // the float types may end anywhere; beyond n the weights are zero
+  if (j < n) {  // cols need not be a multiple of 16; beyond n the weights are zero
     add(j, 0, [left = n - j](const float* p) { return load_first(p, left); });
     if (j + 8 < n) add(j + 8, 1, [left = n - j - 8](const float* p) { return load_first(p, left); });
   }
@@ -110,7 +112,8 @@ void multiply_rows(const MatmulArgs& args, const Format& format, int64_t row, in
   }
   for (int i = 0; i < m; ++i)
     for (int r = 0; r < rows; ++r)
-      args.out[(i0 + i) * args.out_stride + row + r] = fold(scratch.sums[r][i][0], scratch.sums[r][i][1]);
+      args.out[(i0 + i) * args.out_stride + row + r] =
+          sum_lanes(scratch.sums[r][i][0], scratch.sums[r][i][1]);
 }
 
 void matmul_rows(const MatmulArgs& args, const Format& format) {

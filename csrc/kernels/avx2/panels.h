@@ -1,16 +1,19 @@
-// Panels in 256-bit registers: half a panel's rows (8 lanes of four columns) at a time. A kernel sees blocks
-// of 32 columns, either where they lie (PackedBlocks) or decoded to bytes and floats in memory
+// Panels in 256-bit registers: half a panel's rows (8 lanes of four columns) at a time. A kernel reads blocks
+// of 32 columns, either from the panels (PackedBlocks) or decoded to bytes and floats in scratch
 // (DecodedBlocks):
 //
-//   codes(b, g, half)     columns 4 g .. 4 g + 3 of rows 8 half .. 8 half + 7, a byte each
-//   scale(b, part, half)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales hold 16
-//   min(b, part, half)    m_w, where kMins
+//   quants(b, g, half)    columns 4 g .. 4 g + 3 of rows 8 half .. 8 half + 7, a byte each
+//   scale(b, part, half)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales have 16 columns
+//   min(b, part, half)    m_w, if kMins
 //
-// Codes are unsigned and kOffset too large, but signed and as they are where kSigned. `Dot` says which of
-// both a signed type shall be: with Dot::kUnsigned it is 128 too large.
+// If kSigned, a byte of quants is a signed value; else it is unsigned and the value is byte - kZeroPoint.
+// `Dot` is the way to multiply bytes: if Dot::kUnsigned, signed types are raised by 128, and their kZeroPoint
+// is 128.
 //
-// Bits move within bytes by 16-bit shifts and masks: 2 operations for each field of a code, on any vector
-// port but for the shifts (p01 on Intel since Skylake).
+// Instructions. Bits move within bytes by a 16-bit shift and an AND: 2 operations for each field of a quant.
+// On Intel since Skylake, vpand uses any of three vector ports (p015), vpsrlw/vpsllw two of them (p01); all
+// have a latency of 1. Lookups are one vpshufb for 32 quants (p5; p15 since Ice Lake; latency 1). Source:
+// uops.info.
 #pragma once
 #include "kernels/avx2/ymm.h"
 #include "kernels/codec.h"
@@ -19,54 +22,57 @@
 namespace binhdan {
 namespace {
 
-BINHDAN_INLINE __m256i every_byte(int value) {
+BINHDAN_INLINE __m256i repeat_byte(int value) {
   return _mm256_set1_epi8(static_cast<char>(value));
 }
 
 // `width` bits of each byte, moved from bit `from` to bit `to`.
 BINHDAN_INLINE __m256i move_bits(__m256i bytes, int width, int from, int to) {
   const __m256i moved = from > to ? _mm256_srli_epi16(bytes, from - to) : _mm256_slli_epi16(bytes, to - from);
-  return _mm256_and_si256(moved, every_byte(((1 << width) - 1) << to));
+  return _mm256_and_si256(moved, repeat_byte(((1 << width) - 1) << to));
 }
 
-// ---- codes: group g of rows row .. row + 7 ----------------------------------------------------------------
+// ---- quants: group g of rows row .. row + 7 -----------------------------------------------------------
 
-BINHDAN_INLINE __m256i nibbles(const CodeBytes* planes, int g, int row) {
+BINHDAN_INLINE __m256i nibbles(const QuantBytes* planes, int g, int row) {
   return move_bits(load_bytes(planes[g % 4][row]), 4, g / 4 * 4, 0);
 }
-BINHDAN_INLINE __m256i two_bits(const CodeBytes* planes, int g, int row, int to) {
+BINHDAN_INLINE __m256i two_bits(const QuantBytes* planes, int g, int row, int to) {
   return move_bits(load_bytes(planes[g / 4][row]), 2, g % 4 * 2, to);
 }
-BINHDAN_INLINE __m256i one_bit(const CodeBytes& plane, int g, int row, int to) {
+BINHDAN_INLINE __m256i one_bit(const QuantBytes& plane, int g, int row, int to) {
   return move_bits(load_bytes(plane[row]), 1, g, to);
 }
 
-BINHDAN_INLINE __m256i unpack(const Codes8& codes, int g, int row) {
-  return load_bytes(codes.low[g][row]);
+BINHDAN_INLINE __m256i unpack(const Quants8& quants, int g, int row) {
+  return load_bytes(quants.low[g][row]);
 }
-BINHDAN_INLINE __m256i unpack(const Codes4& codes, int g, int row) {
-  return nibbles(codes.low, g, row);
+BINHDAN_INLINE __m256i unpack(const Quants4& quants, int g, int row) {
+  return nibbles(quants.low, g, row);
 }
-BINHDAN_INLINE __m256i unpack(const Codes5& codes, int g, int row) {
-  return _mm256_or_si256(nibbles(codes.low, g, row), one_bit(codes.high, g, row, 4));
+BINHDAN_INLINE __m256i unpack(const Quants5& quants, int g, int row) {
+  return _mm256_or_si256(nibbles(quants.low, g, row), one_bit(quants.high, g, row, 4));
 }
-BINHDAN_INLINE __m256i unpack(const Codes6& codes, int g, int row) {
-  return _mm256_or_si256(nibbles(codes.low, g, row), two_bits(codes.high, g, row, 4));
+BINHDAN_INLINE __m256i unpack(const Quants6& quants, int g, int row) {
+  return _mm256_or_si256(nibbles(quants.low, g, row), two_bits(quants.high, g, row, 4));
 }
-BINHDAN_INLINE __m256i unpack(const Codes2& codes, int g, int row) {
-  return two_bits(codes.low, g, row, 0);
+BINHDAN_INLINE __m256i unpack(const Quants2& quants, int g, int row) {
+  return two_bits(quants.low, g, row, 0);
 }
-BINHDAN_INLINE __m256i unpack(const Codes3& codes, int g, int row) {
-  return _mm256_or_si256(two_bits(codes.low, g, row, 0), one_bit(codes.high, g, row, 2));
-}
-
-// kIQ4Values, in both halves of the register.
-BINHDAN_INLINE __m256i iq4_values() {
-  return _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
+BINHDAN_INLINE __m256i unpack(const Quants3& quants, int g, int row) {
+  return _mm256_or_si256(two_bits(quants.low, g, row, 0), one_bit(quants.high, g, row, 2));
 }
 
-// ---- scales of rows row .. row + 7 ------------------------------------------------------------------------
+// The values of 16 quants, plus `raised`, in both halves of the register.
+template <DType type, int raised>
+BINHDAN_INLINE __m256i lookup_values() {
+  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + raised); };
+  return _mm256_broadcastsi128_si256(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7),
+                                                   at(8), at(9), at(10), at(11), at(12), at(13), at(14),
+                                                   at(15)));
+}
+
+// ---- scales of rows row .. row + 7 --------------------------------------------------------------------
 
 BINHDAN_INLINE __m256i load_integers(const uint8_t* src) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src)));
@@ -121,30 +127,27 @@ BINHDAN_INLINE __m256 min_of(const SuperPanel16M<C>& p, int block, int part, int
   return negative(times_f16(p.dmin + row, _mm256_srli_epi32(both, 4)));
 }
 
-// ---- blocks -----------------------------------------------------------------------------------------------
+// ---- blocks -------------------------------------------------------------------------------------------
 
-// What a product has to know of blocks, packed or decoded.
-template <int scales, bool mins, bool is_signed, int offset, int greatest>
+// The properties of blocks, packed or decoded, that a product depends on.
+template <int scales, bool mins, bool is_signed, int zero_point, int max_quant>
 struct BlockTraits {
   static constexpr int kScales = scales;
   static constexpr bool kMins = mins, kSigned = is_signed;
-  static constexpr int kOffset = offset;
-  static constexpr int kGreatest = greatest;  // code, where unsigned
+  static constexpr int kZeroPoint = zero_point;
+  static constexpr int kMaxQuant = max_quant;  // if not kSigned
 };
 
-template <DType type>
-constexpr bool kIQ4 = type == DType::iq4_nl || type == DType::iq4_xs;
-template <DType type>
-constexpr bool kSignedType = kIQ4<type> || type == DType::q8_0;
 template <DType type>
 using Panel = typename PanelOf<type>::Panel;
 
 template <DType type, class Dot>
-using TraitsOf = BlockTraits<Panel<type>::kScales, Panel<type>::kMins, kSignedType<type> && !Dot::kUnsigned,
-                             kSignedType<type> && Dot::kUnsigned ? 128 : PanelOf<type>::kOffset,
-                             kSignedType<type> ? 255 : (1 << Panel<type>::Codes::kBits) - 1>;
+using TraitsOf =
+    BlockTraits<Panel<type>::kScales, Panel<type>::kMins, PanelOf<type>::kSigned && !Dot::kUnsigned,
+                PanelOf<type>::kSigned && Dot::kUnsigned ? 128 : PanelOf<type>::kZeroPoint,
+                PanelOf<type>::kSigned ? 255 : (1 << Panel<type>::Quants::kBits) - 1>;
 
-// A row of panels.
+// One row of panels.
 template <DType type, class Dot>
 struct PackedBlocks : TraitsOf<type, Dot> {
   using Panel = typename PanelOf<type>::Panel;
@@ -158,17 +161,17 @@ struct PackedBlocks : TraitsOf<type, Dot> {
   [[gnu::always_inline]] static int in_panel(int64_t b) { return static_cast<int>(b % Panel::kBlocks); }
   [[gnu::always_inline]] const Panel& panel(int64_t b) const { return panels[b / Panel::kBlocks]; }
 
-  [[gnu::always_inline]] __m256i codes(int64_t b, int g, int half) const {
-    __m256i codes;
+  [[gnu::always_inline]] __m256i quants(int64_t b, int g, int half) const {
+    __m256i quants;
     if constexpr (Panel::kBlocks == 1)
-      codes = unpack(panel(b).codes, g, 8 * half);
+      quants = unpack(panel(b).quants, g, 8 * half);
     else
-      codes = unpack(panel(b).codes[in_panel(b)], g, 8 * half);
-    if constexpr (kIQ4<type>) {
-      const __m256i values = iq4_values();
-      return _mm256_shuffle_epi8(Dot::kUnsigned ? _mm256_xor_si256(values, every_byte(0x80)) : values, codes);
-    }
-    return kSignedType<type> && Dot::kUnsigned ? _mm256_xor_si256(codes, every_byte(0x80)) : codes;
+      quants = unpack(panel(b).quants[in_panel(b)], g, 8 * half);
+    constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kUnsigned;  // by 128
+    if constexpr (PanelOf<type>::kHasLookup)
+      return _mm256_shuffle_epi8(lookup_values<type, kRaised ? 128 : 0>(), quants);
+    else
+      return kRaised ? _mm256_xor_si256(quants, repeat_byte(0x80)) : quants;
   }
   [[gnu::always_inline]] __m256 scale(int64_t b, int part, int half) const {
     return scale_of(panel(b), in_panel(b), part, 8 * half);
@@ -176,17 +179,17 @@ struct PackedBlocks : TraitsOf<type, Dot> {
   [[gnu::always_inline]] __m256 min(int64_t b, int part, int half) const {
     return min_of(panel(b), in_panel(b), part, 8 * half);
   }
-  // Block b's share of the panels' bytes, for prefetching.
+  // The bytes of block b in the panels, for prefetching.
   static constexpr int64_t kBytes = sizeof(Panel) / Panel::kBlocks;
   [[gnu::always_inline]] const char* bytes(int64_t b) const {
     return reinterpret_cast<const char*>(panels) + b * kBytes;
   }
 };
 
-// One block as PackedBlocks gives it, in memory.
+// One block of PackedBlocks, decoded in memory.
 template <class Traits>
 struct DecodedBlock {
-  uint8_t codes[8][kPanelRows][4];
+  uint8_t quants[8][kPanelRows][4];
   float scale[Traits::kScales][kPanelRows];
   float min[Traits::kMins ? Traits::kScales : 1][kPanelRows];  // unused without minimums
 
@@ -196,7 +199,7 @@ struct DecodedBlock {
     for (int half = 0; half < 2; ++half) {
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g)
-        _mm256_store_si256(reinterpret_cast<__m256i*>(codes[g][8 * half]), from.codes(b, g, half));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(quants[g][8 * half]), from.quants(b, g, half));
 #pragma GCC unroll 2
       for (int part = 0; part < Traits::kScales; ++part) {
         _mm256_store_ps(scale[part] + 8 * half, from.scale(b, part, half));
@@ -213,8 +216,8 @@ struct DecodedBlocks : Traits {
 
   [[gnu::always_inline]] explicit DecodedBlocks(const DecodedBlock<Traits>* first) : blocks(first) {}
 
-  [[gnu::always_inline]] __m256i codes(int64_t b, int g, int half) const {
-    return load_bytes(blocks[b].codes[g][8 * half]);
+  [[gnu::always_inline]] __m256i quants(int64_t b, int g, int half) const {
+    return load_bytes(blocks[b].quants[g][8 * half]);
   }
   [[gnu::always_inline]] __m256 scale(int64_t b, int part, int half) const {
     return _mm256_load_ps(blocks[b].scale[part] + 8 * half);

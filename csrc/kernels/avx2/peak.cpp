@@ -1,3 +1,5 @@
+// Instructions (uops.info, Skylake): vpmaddubsw and vpmaddwd latency 5, 2 a cycle (p01); vpaddd 3 a cycle;
+// vfmadd latency 4, 2 a cycle. Eight chains hide the latencies.
 #include "kernels/avx2/functions.h"
 #include "kernels/avx2/ymm.h"
 #include "kernels/peak_chains.h"

@@ -1,6 +1,5 @@
-// The avx2 table: AVX2 with FMA, F16C and BMI2 (Haswell 2013, Zen 2017). Packing and row access are scalar's.
-// A constant, which other tables copy and improve; consteval, because code that copies a table at start would
-// run these instructions on every CPU.
+// The avx2 table: AVX2 with FMA, F16C and BMI2 (Haswell 2013, Zen 2017). Packing and row access are the
+// scalar table's.
 #pragma once
 #include "kernels/avx2/functions.h"
 #include "kernels/scalar/table.h"

@@ -1,4 +1,4 @@
-// Helpers for every file that works in 256-bit registers, whatever its table. All inlined: see avx2.h.
+// Helpers for 256-bit registers.
 #pragma once
 #include <immintrin.h>
 
@@ -14,7 +14,7 @@ BINHDAN_INLINE __m256i load_bytes(const void* src) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(src));
 }
 
-// Eight float16 as float32. vcvtph2ps: 1 or 2 uops, one per cycle since Haswell.
+// Eight float16 as float32.
 BINHDAN_INLINE __m256 load_f16(const void* src) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(src)));
 }
@@ -25,8 +25,8 @@ BINHDAN_INLINE int four_bytes(const void* src) {
   return value;
 }
 
-// The first n of eight floats (all of them when n >= 8), zeros behind. Masked stores are slow on Zen: only
-// at ends.
+// Lanes [0, n) of eight are set, all of them if n >= 8. Masked stores are slow on Zen, so they are used at
+// the ends of rows only.
 BINHDAN_INLINE __m256i first_lanes(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

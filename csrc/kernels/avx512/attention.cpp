@@ -1,5 +1,9 @@
-// Attention, sixteen lanes: vcvtph2ps (2 uops on the ports of FMA) makes sixteen float32 of float16, paid
-// once for up to 14 heads: two vectors by 14 heads, or four by six, fill the 32 registers with sums.
+// Attention, sixteen lanes (kernels/attention_lanes.h has the loops and the algebra). Tiles of two vectors by
+// 14 heads, or of four by six, fill the 32 registers with sums.
+//
+// Instructions (512-bit forms, uops.info): vcvtph2ps converts sixteen float16, 2 uops on Intel (p05 and p5),
+// which up to 14 heads share; vfmadd231ps latency 4, 1 a cycle on p0, 2 with a second 512-bit unit (p05), Zen
+// 4 1 a cycle.
 #include <immintrin.h>
 
 #include "kernels/attention_lanes.h"
@@ -49,8 +53,8 @@ struct Lanes {
   BINHDAN_INLINE float sum_of(V x) { return _mm512_reduce_add_ps(x); }
   BINHDAN_INLINE float max_of(V x) { return _mm512_reduce_max_ps(x); }
 
-  // 2^x for x <= 0 as avx2.h has it, but n comes from the addition of 1.5 2^23, whose sum also holds it in
-  // its low bits.
+  // 2^x for x <= 0 as in avx2/math.h, but an addition of 1.5 2^23 rounds x to n, and leaves n in the low bits
+  // of the sum.
   BINHDAN_INLINE V exp2(V x) {
     const V shifter = broadcast(0x1.8p23f), shifted = add(x, shifter), r = sub(x, sub(shifted, shifter));
     V p = broadcast(0x1.5bba14p-10f);

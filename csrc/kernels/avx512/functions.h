@@ -1,9 +1,4 @@
-// Private to the avx512vnni table: what its files give to table_avx512vnni.cpp, and to tables that inherit
-// it.
-//
-// These files are compiled with -mavx512f and more, so nothing in them may leave a symbol that the linker
-// could pick for another file: helpers are `static` and always inlined, and nothing of the standard library
-// that is a template or inline is called.
+// The kernels of the avx512vnni table.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +8,8 @@
 
 namespace binhdan::avx512 {
 
-// Types that have panels, q8 activations. Up to kFewRows rows of them read the panels once, at memory speed.
-inline constexpr int kFewRows = 8;
+// Types that have panels, and q8 activations. Up to kMaxGemvRows rows read the panels once, at memory speed.
+inline constexpr int kMaxGemvRows = 8;
 template <DType type>
 void matmul(const MatmulArgs& args);
 template <DType type>

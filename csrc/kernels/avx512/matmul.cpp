@@ -1,23 +1,30 @@
-// Panels times int8 activations with vpdpbusd, which adds four products of unsigned and signed bytes to a
-// lane.
+// Panels times q8 activations with vpdpbusd on 512 bits.
 //
-// A lane is a row of the weights. For 32 columns of one of them, with codes u (unsigned, panels_avx512.h),
-// scale s, minimum m and activations d_a a:
-//   dot = sum u a - kZero sum a          integer: the sum starts at -kZero sum a
-//   acc = fma(float(dot), s d_a, acc)    one for each scale (two where they hold 16 columns)
-//   acc = fma(m, d_a sum a, acc)         the same for each minimum
-// in the order of the columns whatever the tile, so that gemv and gemm are one function and one class.
+// Instructions (uops.info; Agner Fog's instruction tables for Zen 4):
+//   vpdpbusd     32-bit lane += sum of four products of an unsigned and a signed byte, without saturation
+//                Intel since Ice Lake: latency 5, 1 a cycle on p0, 2 with a second 512-bit unit (p05)
+//                Zen 4: 1 a cycle (512-bit operations run as two halves)
+//   vcvtdq2ps, vmulps, vfmadd231ps   Intel: latency 4, the same ports
+//   vpbroadcastd from memory         a load, no vector port; a copy of a register needs one
 //
-// Cost, on the two 512-bit ports (0 and 5) of Intel's cores: 8 vpdpbusd, a conversion, a product and an FMA
-// for 32 columns x 16 rows x 1 activation: at most 8/11 of vpdpbusd's peak, 2 a cycle (Zen 4: 1). Broadcasts
-// from memory are loads, not operations of these ports; copies of registers are, though. A sum waits 5 cycles
-// for the one before it: 10 of them must be under way.
-//   few rows (<= kFewRows): each panel is decoded in registers (8 operations in Q8_0, 12 in Q4_0, up to 40 in
-//     the others) and met by all rows at once; it is read once, with a prefetch that runs ahead into the next
-//     row of panels. One core's memory gives a panel of Q4_0 in 45 cycles, in which 4 rows can be computed.
-//   many rows: two rows of panels are decoded piece by piece into L1, and every row of the activations passes
-//     by in tiles of 2 x 6: 12 integer and 12 float sums, 2 weights, a broadcast and the scales fill the 32
-//     registers. Meanwhile the next piece is fetched. Between pieces the sums wait in `out`.
+// Algebra. For 32 columns of a weight row, with unsigned quants u (panels.h), zero point z, scale s, minimum
+// m, and activations a with scale d_a:
+//   dot = sum u a - z sum a              integer: the sum starts at -z sum a
+//   acc = fma(float(dot), s d_a, acc)    for each scale (two if a scale has 16 columns)
+//   acc = fma(m, d_a sum a, acc)         for each minimum
+// in the order of the columns for every tile, so gemv and gemm are one class and equal the other tables'
+// bits.
+//
+// Cost of 32 columns x 16 rows x 1 row of activations: 8 vpdpbusd, a conversion, a product and an FMA, so at
+// most 8/11 of the peak of vpdpbusd. At least 10 sums must be independent to hide the latency.
+//   gemv, up to kMaxGemvRows rows: each panel is decoded in registers (8 operations in Q8_0, 12 in Q4_0, up
+//     to 40 in others) and multiplied by all rows at once. It is read once, with a prefetch that continues in
+//     the next row of panels. One core reads a panel of Q4_0 from memory in 45 cycles, in which 4 rows can be
+//     computed.
+//   gemm, more rows: two rows of panels are decoded piece by piece to L1. Every row of activations is
+//     multiplied with them in tiles of 2 x 6: 12 integer and 12 float sums, 2 weights, a broadcast and the
+//     scales use all 32 registers. Meanwhile the next piece is prefetched. Between pieces the sums are in
+//     `out`.
 #include "kernels/avx512/functions.h"
 #include "kernels/avx512/panels.h"
 #include "kernels/avx512/zmm.h"
@@ -25,30 +32,30 @@
 namespace binhdan::avx512 {
 namespace {
 
-constexpr size_t kPrefetchAhead = 4096;  // bytes; measured: 1024 costs 15 %, 8192 wins nothing
-constexpr int kPiece = 16;               // blocks decoded at once: two panels of them take 20 of L1's 48 KiB
-constexpr int kTileRows = 6;             // of activations
-constexpr int64_t kBatchBytes = 1024 * 1024;  // of activations that are met by all weights: half of L2
+constexpr size_t kPrefetchAhead = 4096;  // bytes; measured: 1024 is 15 % slower, 8192 is not faster
+constexpr int kPiece = 16;    // blocks decoded at once: two rows of panels use 20 KiB of an L1 of 48
+constexpr int kTileRows = 6;  // of activations
+constexpr int64_t kBatchBytes = 1024 * 1024;  // of activations that stay in L2 (half of it) for all weights
 
-// ---- activations ------------------------------------------------------------------------------------
+// ---- activations --------------------------------------------------------------------------------------
 
-// A block of activations as the inner loop reads it. Those of a tile lie block by block, row by row, so that
-// one pointer serves all rows.
+// A block of activations in the form of the inner loop. The order in a tile is block by block, then row by
+// row, so that one pointer addresses all rows.
 template <int scales>
 struct Operand {
   float d;
-  int32_t start[scales];  // -kZero sum: where integer sums begin
-  float d_sum[scales];    // what minimums are multiplied with
+  int32_t start[scales];  // -kZeroPoint sum: the start of the integer sums
+  float d_sum[scales];    // the factors of minimums
   int8_t qs[32];
 
-  [[gnu::always_inline]] void set(const BlockQ8A& x, int zero) {
+  [[gnu::always_inline]] void set(const BlockQ8A& x, int zero_point) {
     d = x.d;
     if constexpr (scales == 1) {
-      start[0] = -zero * (x.sum[0] + x.sum[1]);
+      start[0] = -zero_point * (x.sum[0] + x.sum[1]);
       d_sum[0] = x.d_sum;
     } else {
       for (int part = 0; part < scales; ++part) {
-        start[part] = -zero * x.sum[part];
+        start[part] = -zero_point * x.sum[part];
         d_sum[part] = x.d * static_cast<float>(x.sum[part]);
       }
     }
@@ -58,7 +65,7 @@ struct Operand {
 template <DType type>
 using OperandOf = Operand<BlockOf<type>::kScales>;
 
-// Rows [begin, begin + count) in tiles of `tile` rows.
+// Converts rows [begin, begin + count) into tiles of `tile` rows.
 template <DType type>
 BINHDAN_INLINE void prepare(OperandOf<type>* to, const MatmulArgs& args, int64_t begin, int64_t count,
                             int64_t tile) {
@@ -68,11 +75,11 @@ BINHDAN_INLINE void prepare(OperandOf<type>* to, const MatmulArgs& args, int64_t
     const auto* x = reinterpret_cast<const BlockQ8A*>(
         static_cast<const char*>(args.activations) + static_cast<size_t>(begin + i) * args.activation_stride);
     OperandOf<type>* operand = to + first * blocks + (i - first);
-    for (int64_t b = 0; b < blocks; ++b) operand[b * rows].set(x[b], kZero<type>);
+    for (int64_t b = 0; b < blocks; ++b) operand[b * rows].set(x[b], kZeroPoint<type>);
   }
 }
 
-// ---- the inner loop's body --------------------------------------------------------------------------
+// ---- the inner loop's body ----------------------------------------------------------------------------
 
 BINHDAN_INLINE __m512i four_columns(const int8_t* qs) {
   int word;
@@ -80,9 +87,9 @@ BINHDAN_INLINE __m512i four_columns(const int8_t* qs) {
   return _mm512_set1_epi32(word);
 }
 
-// The same address, which the compiler takes for another: it then loads again what it would copy.
+// Hides pointer identity to force a reload: a load from memory is cheaper here than a copy of a register.
 template <class T>
-BINHDAN_INLINE const T* again(const T* p) {
+BINHDAN_INLINE const T* opaque_reload(const T* p) {
   asm("" : "+r"(p));
   return p;
 }
@@ -96,7 +103,7 @@ BINHDAN_INLINE void add_block(__m512 (&sums)[P][M], const B* const (&block)[P],
     __m512i dot[P][M];
 #pragma GCC unroll 2
     for (int p = 0; p < P; ++p) {
-      const auto* from = p == 0 ? x : again(x);
+      const auto* from = p == 0 ? x : opaque_reload(x);
 #pragma GCC unroll 8
       for (int i = 0; i < M; ++i) dot[p][i] = _mm512_set1_epi32(from[i].start[part]);
     }
@@ -128,13 +135,13 @@ BINHDAN_INLINE void add_block(__m512 (&sums)[P][M], const B* const (&block)[P],
           sums[p][i] = _mm512_fmadd_ps(block[p]->min[part], _mm512_set1_ps(x[i].d_sum[part]), sums[p][i]);
 }
 
-// Calls f.operator()<m>() for 1 <= m <= most; nothing for other m.
-template <int most, class F>
+// Calls f.operator()<m>() if 1 <= m <= max_rows.
+template <int max_rows, class F>
 BINHDAN_INLINE void with_rows(int64_t m, F f) {
-  if (m == most)
-    f.template operator()<most>();
-  else if constexpr (most > 1)
-    with_rows<most - 1>(m, f);
+  if (m == max_rows)
+    f.template operator()<max_rows>();
+  else if constexpr (max_rows > 1)
+    with_rows<max_rows - 1>(m, f);
 }
 
 template <DType type>
@@ -143,25 +150,25 @@ BINHDAN_INLINE const typename PanelOf<type>::Panel* panels_of(const MatmulArgs& 
   return static_cast<const Panel*>(args.weights) + row / kPanelRows * (args.cols / (32 * Panel::kBlocks));
 }
 
-// ---- few rows: panels decoded in registers ----------------------------------------------------------
+// ---- gemv: panels decoded in registers ----------------------------------------------------------------
 
 // M rows of activations times a row of panels.
 template <DType type, int M>
 BINHDAN_INLINE void fused_tile(const MatmulArgs& args, int64_t row, const OperandOf<type>* x) {
   using Panel = PanelOf<type>::Panel;
   using B = BlockOf<type>;
-  constexpr size_t kShare = sizeof(Panel) / Panel::kBlocks;  // bytes of a block
+  constexpr size_t kBlockBytes = sizeof(Panel) / Panel::kBlocks;
   __m512 sums[1][M];
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) sums[0][i] = _mm512_setzero_ps();
   const Panel* end = panels_of<type>(args, row + kPanelRows);
   for (const Panel* panel = panels_of<type>(args, row); panel < end; ++panel) {
     const char* ahead = reinterpret_cast<const char*>(panel) + kPrefetchAhead;
-    const PanelScales of(*panel);
-    for (int i = 0; i < Panel::kBlocks; ++i, x += M, ahead += kShare) {
-      for (size_t line = 0; line < kShare; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+    const PanelScales panel_scales(*panel);
+    for (int i = 0; i < Panel::kBlocks; ++i, x += M, ahead += kBlockBytes) {
+      for (size_t line = 0; line < kBlockBytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
       B block;
-      decode_block<type>(block, *panel, of, i);
+      decode_block<type>(block, *panel, panel_scales, i);
       const B* const one[1] = {&block};
       add_block<1, M, B>(sums, one, x);
     }
@@ -172,13 +179,13 @@ BINHDAN_INLINE void fused_tile(const MatmulArgs& args, int64_t row, const Operan
 }
 
 template <DType type, int M>
-void few_rows(const MatmulArgs& args) {
+void gemv(const MatmulArgs& args) {
   auto* x = static_cast<OperandOf<type>*>(args.scratch);
   prepare<type>(x, args, 0, M, M);
   for (int64_t row = 0; row < args.rows; row += kPanelRows) fused_tile<type, M>(args, row, x);
 }
 
-// ---- many rows: panels decoded once -----------------------------------------------------------------
+// ---- gemm: panels decoded to L1 -----------------------------------------------------------------------
 
 template <DType type>
 struct Scratch {
@@ -186,16 +193,16 @@ struct Scratch {
   OperandOf<type> x[];  // batch_rows() of them
 };
 
-// Blocks [begin, begin + count) of the columns, and what the next piece will read: while this one is
-// computed, each step fetches some lines of `next .. end`, and of the same place in the row of panels below.
+// Blocks [begin, begin + count) of the columns. [next, end) are the bytes of the next piece: each step of
+// this piece prefetches some of their lines, and the lines at the same offset in the next row of panels.
 struct Piece {
-  static constexpr int kLines = 3;  // a step: two or three tiles then fetch all of Q4_0
+  static constexpr int kLines = 3;  // per step: two or three tiles prefetch all of Q4_0
   int64_t begin, count;
   const char *next, *end;
   int64_t row_bytes;
 
   template <int P>
-  [[gnu::always_inline]] void fetch() {
+  [[gnu::always_inline]] void prefetch() {
     if (next >= end) return;
 #pragma GCC unroll 2
     for (int p = 0; p < P; ++p)
@@ -205,7 +212,7 @@ struct Piece {
   }
 };
 
-// Activations i0 .. i0 + M - 1, which begin at x, times the piece of P rows of panels.
+// Rows i0 .. i0 + M - 1 of activations, which begin at x, times the piece of P rows of panels.
 template <int P, int M, class B>
 BINHDAN_INLINE void decoded_tile(const MatmulArgs& args, int64_t row, int64_t i0, const B (*decoded)[kPiece],
                                  const Operand<B::kScales>* x, Piece& piece) {
@@ -222,7 +229,7 @@ BINHDAN_INLINE void decoded_tile(const MatmulArgs& args, int64_t row, int64_t i0
   }
   x += piece.begin * M;
   for (const B *at = decoded[0], *end = at + piece.count; at < end; ++at, x += M) {
-    piece.fetch<P>();
+    piece.prefetch<P>();
     const B* block[P];
 #pragma GCC unroll 2
     for (int p = 0; p < P; ++p) block[p] = at + p * kPiece;
@@ -236,7 +243,7 @@ BINHDAN_INLINE void decoded_tile(const MatmulArgs& args, int64_t row, int64_t i0
   }
 }
 
-// Activations [i0, end) times the piece. Shared by all types of one kind of scales.
+// Rows [i0, end) of activations times the piece. One instance for all types with the same layout of scales.
 template <int P, class B>
 void sweep(const MatmulArgs& args, int64_t row, int64_t i0, int64_t end, const B (*decoded)[kPiece],
            const Operand<B::kScales>* x, Piece piece) {
@@ -252,12 +259,12 @@ BINHDAN_INLINE void decode_piece(BlockOf<type>* to, const MatmulArgs& args, int6
   using Panel = PanelOf<type>::Panel;
   const Panel* panel = panels_of<type>(args, row) + piece.begin / Panel::kBlocks;
   for (const BlockOf<type>* end = to + piece.count; to < end; ++panel) {
-    const PanelScales of(*panel);
-    for (int i = 0; i < Panel::kBlocks; ++i) decode_block<type>(*to++, *panel, of, i);
+    const PanelScales panel_scales(*panel);
+    for (int i = 0; i < Panel::kBlocks; ++i) decode_block<type>(*to++, *panel, panel_scales, i);
   }
 }
 
-// Activations [i0, end) times P rows of panels.
+// Rows [i0, end) of activations times P rows of panels.
 template <DType type, int P>
 BINHDAN_INLINE void rows_of_panels(const MatmulArgs& args, int64_t row, int64_t i0, int64_t end) {
   using Panel = PanelOf<type>::Panel;
@@ -274,16 +281,16 @@ BINHDAN_INLINE void rows_of_panels(const MatmulArgs& args, int64_t row, int64_t 
   }
 }
 
-// Rows of activations that are prepared at once.
+// Rows of activations that are converted at once.
 template <DType type>
 BINHDAN_INLINE int64_t batch_rows(int64_t cols, int64_t m) {
-  const int64_t most = kBatchBytes / (cols / 32 * int64_t{sizeof(OperandOf<type>)}) / kTileRows * kTileRows;
-  const int64_t batch = most < kTileRows ? kTileRows : most;
+  const int64_t fit = kBatchBytes / (cols / 32 * int64_t{sizeof(OperandOf<type>)}) / kTileRows * kTileRows;
+  const int64_t batch = fit < kTileRows ? kTileRows : fit;
   return m < batch ? m : batch;
 }
 
 template <DType type>
-void many_rows(const MatmulArgs& args) {
+void gemm(const MatmulArgs& args) {
   auto& scratch = *static_cast<Scratch<type>*>(args.scratch);
   const int64_t batch = batch_rows<type>(args.cols, args.m);
   for (int64_t i0 = 0; i0 < args.m; i0 += batch) {
@@ -297,16 +304,16 @@ void many_rows(const MatmulArgs& args) {
 
 template <DType type>
 BINHDAN_INLINE void multiply(const MatmulArgs& args) {
-  if (args.m > kFewRows)
-    many_rows<type>(args);
+  if (args.m > kMaxGemvRows)
+    gemm<type>(args);
   else
-    with_rows<kFewRows>(args.m, [&]<int M>() __attribute__((always_inline)) { few_rows<type, M>(args); });
+    with_rows<kMaxGemvRows>(args.m, [&]<int M>() __attribute__((always_inline)) { gemv<type, M>(args); });
 }
 
 template <DType type>
 BINHDAN_INLINE size_t scratch_bytes(int64_t cols, int64_t m) {
-  const int64_t few = m < kFewRows ? m : kFewRows, batch = batch_rows<type>(cols, m);
-  const int64_t rows = few > batch ? few : batch;
+  const int64_t gemv_rows = m < kMaxGemvRows ? m : kMaxGemvRows, batch = batch_rows<type>(cols, m);
+  const int64_t rows = gemv_rows > batch ? gemv_rows : batch;
   return sizeof(Scratch<type>) + static_cast<size_t>(rows * (cols / 32)) * sizeof(OperandOf<type>);
 }
 

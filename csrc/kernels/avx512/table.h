@@ -1,5 +1,4 @@
-// The avx512vnni table: AVX-512 F, BW, CD, DQ, VL and VNNI (Ice Lake 2019, Zen 4 2022). A constant that other
-// tables copy and improve.
+// The avx512vnni table: AVX-512 F, BW, CD, DQ, VL and VNNI (Ice Lake 2019, Zen 4 2022).
 #pragma once
 #include "kernels/avx2/table.h"
 #include "kernels/avx512/functions.h"

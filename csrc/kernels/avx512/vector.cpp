@@ -1,7 +1,10 @@
-// Activations, norms and element-wise functions, sixteen lanes at a time. The same bits as scalar but for
-// rms_norm (FMA in the sum of squares, four sums under way: 1e-6 relative) and silu_mul (5e-7 relative). What
-// wins nothing with wider registers is avx2's: RoPE, whose rows are short, and add and scale, which loads and
-// stores bound.
+// Quantization of activations, norm, SiLU and conversion, sixteen lanes at a time. The bits equal scalar's
+// except for rms_norm (FMA in four sums of squares: 1e-6 relative) and silu_mul (5e-7 relative). RoPE, add
+// and scale stay the avx2 table's: rows of RoPE are short, and loads and stores limit the others.
+//
+// Instructions (512-bit forms, Intel Ice Lake, uops.info): vpsadbw latency 3, vpackssdw, vpunpckldq latency
+// 1, vpermd latency 3, all 1 a cycle (p5); vdivps 1 in 16 cycles; vrcp14ps is an estimate with a relative
+// error of 2^-14.
 #include <immintrin.h>
 
 #include "kernels/avx2/functions.h"
@@ -11,17 +14,16 @@
 namespace binhdan::avx512 {
 namespace {
 
-// ---- quantization -----------------------------------------------------------------------------------
+// ---- quantization -------------------------------------------------------------------------------------
 
-// Four blocks of 32 at a time, so that maxima, quotients and sums of four fill their registers: 8 shuffles a
-// block less than one by one, and shuffles have one port.
+// Four blocks of 32 at a time, so that four maxima, quotients and sums share a register: 8 shuffles fewer per
+// block, and shuffles have one port.
 
 BINHDAN_INLINE __m512i magnitude(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
 }
 
-// The greatest of 32 |x| of each block, or something that is not finite when one of them is not: the bits of
-// magnitudes order like integers.
+// max|x| of each block, not finite if any element is not: bits of magnitudes have the order of integers.
 BINHDAN_INLINE __m128 max_magnitudes(const __m512 (&x)[8]) {
   __m512i m[4];
 #pragma GCC unroll 4
@@ -33,9 +35,9 @@ BINHDAN_INLINE __m128 max_magnitudes(const __m512 (&x)[8]) {
   return _mm_castsi128_ps(_mm_max_epu32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
-// Codes of two blocks, and in 32-bit lanes 0, 4, 8, 12 the sums of their halves.
+// Quants of two blocks; lanes 0, 4, 8, 12 of `sums` are the sums of their halves.
 struct TwoBlocks {
-  __m512i codes, sums;
+  __m512i quants, sums;
 };
 
 BINHDAN_INLINE TwoBlocks two_blocks(const __m512* x, const float* inverse) {
@@ -43,49 +45,50 @@ BINHDAN_INLINE TwoBlocks two_blocks(const __m512* x, const float* inverse) {
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) q[k] = _mm512_cvtps_epi32(_mm512_mul_ps(x[k], _mm512_set1_ps(inverse[k / 2])));
   const __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
-  const __m512i order =
-      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);  // undo quarters
-  const __m512i codes = _mm512_permutexvar_epi32(order, bytes);
-  // vpsadbw adds eight unsigned bytes: 128 is added to each of them and taken off the sum.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11,
+                                          15);  // undoes the order of the packs
+  const __m512i quants = _mm512_permutexvar_epi32(order, bytes);
+  // vpsadbw adds eight unsigned bytes: each quant is raised by 128, and the sum is corrected.
   const __m512i eighths =
-      _mm512_sad_epu8(_mm512_xor_si512(codes, _mm512_set1_epi8(-128)), _mm512_setzero_si512());
+      _mm512_sad_epu8(_mm512_xor_si512(quants, _mm512_set1_epi8(-128)), _mm512_setzero_si512());
   const __m512i halves = _mm512_add_epi32(eighths, _mm512_shuffle_epi32(eighths, _MM_PERM_BADC));
-  return {codes, _mm512_sub_epi32(halves, _mm512_set1_epi32(16 * 128))};
+  return {quants, _mm512_sub_epi32(halves, _mm512_set1_epi32(16 * 128))};
 }
 
-// False when a block among them is all but zero or not finite: nothing is written then.
+// Returns false, and writes nothing, if a block is nearly zero or not finite.
 BINHDAN_INLINE bool quantize_four(BlockQ8A* blocks, const float* src) {
   __m512 x[8];
 #pragma GCC unroll 8
   for (int k = 0; k < 8; ++k) x[k] = _mm512_loadu_ps(src + 16 * k);
-  const __m128 top = max_magnitudes(x), most = _mm_set1_ps(127.0f);
+  const __m128 top = max_magnitudes(x), max_quant = _mm_set1_ps(127.0f);
   const __m128 usual =
       _mm_and_ps(_mm_cmpge_ps(top, _mm_set1_ps(0x1p-120f)), _mm_cmplt_ps(top, _mm_set1_ps(__builtin_inff())));
   if (_mm_movemask_ps(usual) != 15) return false;
   alignas(16) float inverse[4];
-  _mm_store_ps(inverse, _mm_div_ps(most, top));
+  _mm_store_ps(inverse, _mm_div_ps(max_quant, top));
   const TwoBlocks low = two_blocks(x, inverse), high = two_blocks(x + 4, inverse + 2);
   const __m512i even = _mm512_setr_epi32(0, 8, 16, 24, 4, 12, 20, 28, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m512i sums =
       _mm512_permutex2var_epi32(low.sums, even, high.sums);  // sum[0] of four, sum[1] of four
   const __m128i sum0 = _mm512_castsi512_si128(sums), sum1 = _mm512_extracti32x4_epi32(sums, 1);
-  __m128 head[4] = {_mm_div_ps(top, most), _mm_setzero_ps(), _mm_castsi128_ps(sum0), _mm_castsi128_ps(sum1)};
+  __m128 head[4] = {_mm_div_ps(top, max_quant), _mm_setzero_ps(), _mm_castsi128_ps(sum0),
+                    _mm_castsi128_ps(sum1)};
   head[1] = _mm_mul_ps(head[0], _mm_cvtepi32_ps(_mm_add_epi32(sum0, sum1)));
   _MM_TRANSPOSE4_PS(head[0], head[1], head[2], head[3]);
-  const __m256i codes[4] = {_mm512_castsi512_si256(low.codes), _mm512_extracti64x4_epi64(low.codes, 1),
-                            _mm512_castsi512_si256(high.codes), _mm512_extracti64x4_epi64(high.codes, 1)};
+  const __m256i quants[4] = {_mm512_castsi512_si256(low.quants), _mm512_extracti64x4_epi64(low.quants, 1),
+                             _mm512_castsi512_si256(high.quants), _mm512_extracti64x4_epi64(high.quants, 1)};
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) {
     _mm_storeu_ps(&blocks[k].d, head[k]);  // d, d_sum, sum
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(blocks[k].qs), codes[k]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(blocks[k].qs), quants[k]);
   }
   return true;
 }
 static_assert(offsetof(BlockQ8A, d_sum) == 4 && offsetof(BlockQ8A, sum) == 8);
 
-// ---- rows -------------------------------------------------------------------------------------------
+// ---- rows ---------------------------------------------------------------------------------------------
 
-// Calls f(i, lanes) for every sixteen elements and once for the rest.
+// Calls f(i, lanes) for every sixteen elements, and once for the rest.
 template <class F>
 BINHDAN_INLINE void each_sixteen(int64_t n, F f) {
   int64_t i = 0;
@@ -93,12 +96,12 @@ BINHDAN_INLINE void each_sixteen(int64_t n, F f) {
   if (i < n) f(i, lane_mask(n - i));
 }
 
-// x / (1 + e^-x). As in avx2.h, e^y = 2^n e^r with r^2 p(r) of least relative error, but vscalefps scales: it
-// overflows and underflows by itself. 1 / (1 + e^y) is vrcp14ps (2^-14) and one step of Newton's: a division
-// of 16 lanes takes 16 cycles. An infinite 1 + e^y has no such step; its inverse is 0.
+// x / (1 + e^-x). e^y as in avx2/math.h, but vscalefps multiplies by 2^n, with overflow and underflow. 1 / (1
+// + e^y) is vrcp14ps and one step of Newton's method, because a division of 16 lanes takes 16 cycles. If 1 +
+// e^y is infinite, the step would compute NaN; the inverse is 0.
 BINHDAN_INLINE __m512 silu(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1.0f), least = _mm512_set1_ps(-104.0f), most = _mm512_set1_ps(89.0f);
-  const __m512 y = _mm512_max_ps(least, _mm512_min_ps(most, _mm512_sub_ps(_mm512_setzero_ps(), x)));
+  const __m512 one = _mm512_set1_ps(1.0f), min_x = _mm512_set1_ps(-104.0f), max_x = _mm512_set1_ps(89.0f);
+  const __m512 y = _mm512_max_ps(min_x, _mm512_min_ps(max_x, _mm512_sub_ps(_mm512_setzero_ps(), x)));
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(0x1.715476p+0f)),
                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.63p-1f), y);

@@ -1,4 +1,4 @@
-// Helpers for every file that works in 512-bit registers, whatever its table.
+// Helpers for 512-bit registers.
 #pragma once
 #include <immintrin.h>
 

@@ -1,4 +1,4 @@
-// Private to the avxvnni table: what its files give to table_avxvnni.cpp. The rules of avx2.h hold here too.
+// The kernels of the avxvnni table.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace binhdan::avxvnni {
 
-// Types that have panels, q8 activations.
+// Types that have panels, and q8 activations.
 template <DType type>
 void matmul(const MatmulArgs& args);
 template <DType type>

@@ -1,3 +1,4 @@
+// vpdpbusd ymm (uops.info, Alder Lake P): latency 5, 2 a cycle, so at least 10 chains.
 #include <immintrin.h>
 
 #include "kernels/avxvnni/functions.h"

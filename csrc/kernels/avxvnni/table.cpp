@@ -1,5 +1,5 @@
 // The avxvnni table: AVX2 with the 256-bit form of vpdpbusd (Alder Lake 2021, Zen 5 2024, and small cores
-// since Gracemont). Only products of panels differ from avx2.
+// since Gracemont). It replaces the products of panels in the avx2 table.
 #include "kernels/avx2/table.h"
 #include "kernels/avxvnni/functions.h"
 #include "kernels/tables.h"

@@ -1,3 +1,4 @@
+// Attention as AttentionArgs states it, one query at a time: the reference for faster tables.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -34,10 +35,11 @@ struct Q8Elements {
   }
 };
 
-// One head folds the first n positions of a page.
+// Accumulates the first n positions of a page for one query.
 template <class Elements>
-void fold_page(const float* q, const Elements& page, int64_t n, int64_t dim, float& m, float& l, float* acc) {
-  float weight[kKvPageTokens] = {};  // first the scores
+void accumulate_page(const float* q, const Elements& page, int64_t n, int64_t dim, float& m, float& l,
+                     float* acc) {
+  float weight[kKvPageTokens] = {};  // holds scores until the second loop
   for (int64_t d = 0; d < dim; ++d)
     for (int64_t j = 0; j < n; ++j) weight[j] += q[d] * page.key(j, d);
 
@@ -54,7 +56,7 @@ void fold_page(const float* q, const Elements& page, int64_t n, int64_t dim, flo
 }
 
 template <class Elements>
-void fold_all(const AttentionArgs& args) {
+void run(const AttentionArgs& args) {
   const int64_t dim = args.head_dim;
   for (int64_t i = 0; i < args.rows; ++i) {
     const int64_t seen = std::min<int64_t>(args.visible + i, kSplitTokens);
@@ -64,9 +66,9 @@ void fold_all(const AttentionArgs& args) {
       args.l[at] = 0;
       std::fill_n(args.acc + at * dim, dim, 0.0f);
       for (int64_t begin = 0; begin < seen; begin += kKvPageTokens)
-        fold_page(args.q + i * args.q_stride + h * dim, Elements(args.pages[begin / kKvPageTokens], dim),
-                  std::min<int64_t>(kKvPageTokens, seen - begin), dim, args.m[at], args.l[at],
-                  args.acc + at * dim);
+        accumulate_page(
+            args.q + i * args.q_stride + h * dim, Elements(args.pages[begin / kKvPageTokens], dim),
+            std::min<int64_t>(kKvPageTokens, seen - begin), dim, args.m[at], args.l[at], args.acc + at * dim);
     }
   }
 }
@@ -83,11 +85,11 @@ void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
 }
 
 void attention(const AttentionArgs& args) {
-  fold_all<F16Elements>(args);
+  run<F16Elements>(args);
 }
 
 void attention_q8(const AttentionArgs& args) {
-  fold_all<Q8Elements>(args);
+  run<Q8Elements>(args);
 }
 
 }  // namespace binhdan::scalar

@@ -1,4 +1,4 @@
-// The order in which every float32 dot product is summed (kernels.h). For the portable kernels only.
+// The order in which the scalar table sums a float32 dot product (kernels.h). For portable kernels only.
 #pragma once
 #include <cstdint>
 

@@ -1,19 +1,19 @@
-// The kernels of the scalar table, which every other table starts from.
+// The kernels of the scalar table, with which every other table starts.
 #pragma once
 #include "kernels/kernels.h"
 #include "kernels/panels.h"
 
 namespace binhdan::scalar {
 
-// Floating-point types where they lie in the file, float32 activations: each weight row is decoded once for
-// all m rows.
+// Floating-point types, read as file blocks, and float32 activations: each weight row is decoded once for all
+// m rows.
 template <DType type>
 void matmul_decoded(const MatmulArgs& args);
 template <DType type>
 void get_row_decoded(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
 size_t scratch_size_decoded(int64_t rows, int64_t cols, int64_t m);
 
-// Types that have panels (panels.h), q8 activations.
+// Types that have panels (panels.h), and q8 activations.
 template <DType type>
 size_t packed_size(int64_t rows, int64_t cols);
 template <DType type>

@@ -1,4 +1,10 @@
-// Panels times int8 activations, as kernels.h states the arithmetic: the oracle of every faster table.
+// Panels times q8 activations, exactly as kernels.h states the arithmetic: the reference for all faster
+// tables.
+//
+// For a block of 32 columns with scale s, minimum m, and activations q_a with scale d_a:
+//   dot = sum value(quant) q_a        integer
+//   acc += dot (s d_a)                one addition for each scale
+//   acc += m (d_a sum q_a)            one addition for each minimum
 #include <algorithm>
 
 #include "kernels/scalar/functions.h"
@@ -7,22 +13,22 @@
 namespace binhdan::scalar {
 namespace {
 
-constexpr int kRowsAtOnce = 8;  // activation rows that share a decoded block
+constexpr int kTileRows = 8;  // rows of activations that share a decoded block
 
-// A block of 32 columns of a panel.
+// A block of 32 columns of a panel, decoded.
 template <DType type>
 struct DecodedBlock {
   using Panel = PanelOf<type>::Panel;
-  static constexpr int kColumns = 32 / Panel::kScales;  // that share a scale
+  static constexpr int kColumns = 32 / Panel::kScales;  // per scale
   int8_t q[kPanelRows][32];
   float scale[Panel::kScales][kPanelRows], min[Panel::kScales][kPanelRows];
 
   DecodedBlock(const Panel& panel, int block) {
     for (int row = 0; row < kPanelRows; ++row) {
       Words words;
-      get(words, codes_of(panel, block), row);
+      load(words, quants_of(panel, block), row);
       for (int j = 0; j < 32; ++j)
-        q[row][j] = static_cast<int8_t>(code_value<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
+        q[row][j] = static_cast<int8_t>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
     }
     for (int i = 0; i < Panel::kScales; ++i)
       for (int row = 0; row < kPanelRows; ++row) {
@@ -54,13 +60,13 @@ auto row_of_panels(const void* packed, int64_t cols, int64_t row) {
   return static_cast<const Panel*>(packed) + row / kPanelRows * (cols / (32 * Panel::kBlocks));
 }
 
-// Activation rows [begin, begin + count), count <= kRowsAtOnce, against one row of panels.
+// Rows [begin, begin + count) of the activations, count <= kTileRows, times one row of panels.
 template <DType type>
 void multiply(const MatmulArgs& args, int64_t row, int64_t begin, int64_t count) {
   constexpr int kBlocks = PanelOf<type>::Panel::kBlocks;
   const auto* panels = row_of_panels<type>(args.weights, args.cols, row);
   const char* x = static_cast<const char*>(args.activations);
-  float acc[kRowsAtOnce][kPanelRows] = {};
+  float acc[kTileRows][kPanelRows] = {};
   for (int64_t b = 0; b < args.cols / 32; ++b) {
     const DecodedBlock<type> block(panels[b / kBlocks], static_cast<int>(b % kBlocks));
     for (int64_t i = 0; i < count; ++i)
@@ -89,10 +95,10 @@ void get_row(float* dst, const void* packed, int64_t, int64_t cols, int64_t row)
     const Panel& panel = panels[b / Panel::kBlocks];
     const int block = static_cast<int>(b % Panel::kBlocks);
     Words words;
-    get(words, codes_of(panel, block), r);
+    load(words, quants_of(panel, block), r);
     for (int j = 0; j < 32; ++j) {
       const int part = j * Panel::kScales / 32;
-      const auto value = static_cast<float>(code_value<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
+      const auto value = static_cast<float>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
       dst[j] = scale_of(panel, block, part, r) * value;
       if constexpr (Panel::kMins) dst[j] += min_of(panel, block, part, r);
     }
@@ -102,8 +108,8 @@ void get_row(float* dst, const void* packed, int64_t, int64_t cols, int64_t row)
 template <DType type>
 void matmul(const MatmulArgs& args) {
   for (int64_t row = 0; row < args.rows; row += kPanelRows)
-    for (int64_t i = 0; i < args.m; i += kRowsAtOnce)
-      multiply<type>(args, row, i, std::min<int64_t>(kRowsAtOnce, args.m - i));
+    for (int64_t i = 0; i < args.m; i += kTileRows)
+      multiply<type>(args, row, i, std::min<int64_t>(kTileRows, args.m - i));
 }
 
 #define INSTANTIATE(type)                                                             \

@@ -1,4 +1,5 @@
-// Floating-point weights, where they lie in the file.
+// Float32, float16 and bfloat16 weights, read as file blocks, times float32 activations. dot.h has the order
+// of the sums.
 #include "kernels/codec.h"
 #include "kernels/scalar/dot.h"
 #include "kernels/scalar/functions.h"

@@ -1,8 +1,10 @@
-// File blocks into panels: each block's codes are first spread to a byte each (Words), then gathered as the
-// panel wants them, four columns at a time; 16 rows of the file are read side by side, the panels are written
-// from first to last. Blocks are read where they lie (GGUF aligns tensors to 8 bytes or more, and sizes are
-// even): 1.5 to 5 GB/s on one core, where a copy of each block, which stores must leave before loads, costs
-// two thirds.
+// Packs file blocks into panels, for every table. The quants of a block are first expanded to a byte each
+// (Words), then stored in the layout of the panel. 16 rows of the file are read in parallel; panels are
+// written in order.
+//
+// Blocks are read in place: GGUF aligns tensors to 8 bytes or more, and block sizes are even. A copy of each
+// block would cost two thirds of the speed, because its loads wait for its stores. Speed: 1.5 to 5 GB/s on
+// one core.
 #include <algorithm>
 
 #include "kernels/scalar/functions.h"
@@ -11,88 +13,89 @@
 namespace binhdan::scalar {
 namespace {
 
-// ---- codes of 32 columns ----------------------------------------------------------------------------
+// ---- quants of 32 columns -----------------------------------------------------------------------------
 
-// 16 bytes: the low nibbles are columns 0 .. 15, the high ones 16 .. 31.
-void nibble_halves(Words& codes, const uint8_t* qs) {
+// 16 bytes: the low nibbles are columns 0 .. 15, the high nibbles 16 .. 31.
+void nibble_halves(Words& quants, const uint8_t* qs) {
   for (int g = 0; g < 4; ++g) {
     const uint32_t both = load_word(qs + 4 * g);
-    codes[g] = both & every(15);
-    codes[g + 4] = both >> 4 & every(15);
+    quants[g] = both & repeat_byte(15);
+    quants[g + 4] = both >> 4 & repeat_byte(15);
   }
 }
 
-// `width` bits of each of 32 bytes, or'ed into the codes at bit `to`.
-void add_bits(Words& codes, const uint8_t* bytes, int shift, int width, int to) {
+// ORs `width` bits of each of 32 bytes into the quants at bit `to`.
+void add_bits(Words& quants, const uint8_t* bytes, int shift, int width, int to) {
   for (int g = 0; g < 8; ++g)
-    codes[g] |= (load_word(bytes + 4 * g) >> shift & every(static_cast<uint8_t>((1 << width) - 1))) << to;
+    quants[g] |= (load_word(bytes + 4 * g) >> shift & repeat_byte(static_cast<uint8_t>((1 << width) - 1)))
+                 << to;
 }
 
-// Bit j of qh is the fifth of column j. The product puts four neighbouring bits 8 apart.
-void add_fifth_bits(Words& codes, const uint8_t (&qh)[4]) {
+// Bit j of qh is the fifth bit of column j. The product moves four neighbouring bits into four bytes.
+void add_fifth_bits(Words& quants, const uint8_t (&qh)[4]) {
   for (int g = 0; g < 8; ++g) {
     const uint32_t four = qh[g / 2] >> (g % 2 * 4) & 15;
-    codes[g] |= (four * 0x00204081 & every(1)) << 4;
+    quants[g] |= (four * 0x00204081 & repeat_byte(1)) << 4;
   }
 }
 
-void spread(Words& codes, const BlockQ8_0& b, int) {
-  std::memcpy(codes, b.qs, sizeof b.qs);
+void expand(Words& quants, const BlockQ8_0& b, int) {
+  std::memcpy(quants, b.qs, sizeof b.qs);
 }
-void spread(Words& codes, const BlockQ4_0& b, int) {
-  nibble_halves(codes, b.qs);
+void expand(Words& quants, const BlockQ4_0& b, int) {
+  nibble_halves(quants, b.qs);
 }
-void spread(Words& codes, const BlockQ4_1& b, int) {
-  nibble_halves(codes, b.qs);
+void expand(Words& quants, const BlockQ4_1& b, int) {
+  nibble_halves(quants, b.qs);
 }
-void spread(Words& codes, const BlockIQ4_NL& b, int) {
-  nibble_halves(codes, b.qs);
+void expand(Words& quants, const BlockIQ4_NL& b, int) {
+  nibble_halves(quants, b.qs);
 }
-void spread(Words& codes, const BlockIQ4_XS& b, int block) {
-  nibble_halves(codes, b.qs + 16 * block);
+void expand(Words& quants, const BlockIQ4_XS& b, int block) {
+  nibble_halves(quants, b.qs + 16 * block);
 }
-void spread(Words& codes, const BlockQ5_0& b, int) {
-  nibble_halves(codes, b.qs);
-  add_fifth_bits(codes, b.qh);
+void expand(Words& quants, const BlockQ5_0& b, int) {
+  nibble_halves(quants, b.qs);
+  add_fifth_bits(quants, b.qh);
 }
-void spread(Words& codes, const BlockQ5_1& b, int) {
-  nibble_halves(codes, b.qs);
-  add_fifth_bits(codes, b.qh);
+void expand(Words& quants, const BlockQ5_1& b, int) {
+  nibble_halves(quants, b.qs);
+  add_fifth_bits(quants, b.qh);
 }
-void spread(Words& codes, const BlockQ2_K& b, int block) {
-  add_bits(codes, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
+void expand(Words& quants, const BlockQ2_K& b, int block) {
+  add_bits(quants, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
 }
-void spread(Words& codes, const BlockQ3_K& b, int block) {
-  add_bits(codes, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
-  add_bits(codes, b.hmask, block, 1, 2);
+void expand(Words& quants, const BlockQ3_K& b, int block) {
+  add_bits(quants, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
+  add_bits(quants, b.hmask, block, 1, 2);
 }
-void spread(Words& codes, const BlockQ4_K& b, int block) {
-  add_bits(codes, b.qs + block / 2 * 32, block % 2 * 4, 4, 0);
+void expand(Words& quants, const BlockQ4_K& b, int block) {
+  add_bits(quants, b.qs + block / 2 * 32, block % 2 * 4, 4, 0);
 }
-void spread(Words& codes, const BlockQ5_K& b, int block) {
-  add_bits(codes, b.qs + block / 2 * 32, block % 2 * 4, 4, 0);
-  add_bits(codes, b.qh, block, 1, 4);
+void expand(Words& quants, const BlockQ5_K& b, int block) {
+  add_bits(quants, b.qs + block / 2 * 32, block % 2 * 4, 4, 0);
+  add_bits(quants, b.qh, block, 1, 4);
 }
-void spread(Words& codes, const BlockQ6_K& b, int block) {
-  add_bits(codes, b.ql + block / 4 * 64 + block % 2 * 32, block % 4 / 2 * 4, 4, 0);
-  add_bits(codes, b.qh + block / 4 * 32, block % 4 * 2, 2, 4);
+void expand(Words& quants, const BlockQ6_K& b, int block) {
+  add_bits(quants, b.ql + block / 4 * 64 + block % 2 * 32, block % 4 / 2 * 4, 4, 0);
+  add_bits(quants, b.qh + block / 4 * 32, block % 4 * 2, 2, 4);
 }
 
-// ---- scales -----------------------------------------------------------------------------------------
+// ---- scales -------------------------------------------------------------------------------------------
 
 template <class C, class Block>
-void put_scales(PanelD<C>& panel, int row, const Block& b) {
+void store_scales(PanelD<C>& panel, int row, const Block& b) {
   panel.d[row] = b.d;
 }
 
 template <class C, class Block>
-void put_scales(PanelDM<C>& panel, int row, const Block& b) {
+void store_scales(PanelDM<C>& panel, int row, const Block& b) {
   panel.d[row] = b.d;
   panel.m[row] = b.m;
 }
 
 // Four bits in scales_l, two in scales_h; minus 32.
-void put_scales(SuperPanel32<Codes4>& panel, int row, const BlockIQ4_XS& b) {
+void store_scales(SuperPanel32<Quants4>& panel, int row, const BlockIQ4_XS& b) {
   panel.d[row] = b.d;
   for (int block = 0; block < kSuperBlocks; ++block) {
     const int low = b.scales_l[block / 2] >> (block % 2 * 4) & 15;
@@ -104,7 +107,7 @@ void put_scales(SuperPanel32<Codes4>& panel, int row, const BlockIQ4_XS& b) {
 // Six bits each: blocks 0 .. 3 in the low bits of bytes 0 .. 3 (scales) and 4 .. 7 (minimums), blocks 4 .. 7
 // with low nibbles in bytes 8 .. 11 and the two above at the top of the bytes of blocks 0 .. 3.
 template <class C, class Block>
-void put_scales(SuperPanel32M<C>& panel, int row, const Block& b) {
+void store_scales(SuperPanel32M<C>& panel, int row, const Block& b) {
   panel.d[row] = b.d;
   panel.dmin[row] = b.dmin;
   const uint8_t* s = b.scales;
@@ -116,13 +119,13 @@ void put_scales(SuperPanel32M<C>& panel, int row, const Block& b) {
   }
 }
 
-void put_scales(SuperPanel16<Codes6>& panel, int row, const BlockQ6_K& b) {
+void store_scales(SuperPanel16<Quants6>& panel, int row, const BlockQ6_K& b) {
   panel.d[row] = b.d;
   for (int i = 0; i < 16; ++i) panel.scales[i / 2][i % 2][row] = b.scales[i];
 }
 
-// Low nibbles are those of bytes 0 .. 7, the two bits above lie in bytes 8 .. 11; minus 32.
-void put_scales(SuperPanel16<Codes3>& panel, int row, const BlockQ3_K& b) {
+// Low nibbles are in bytes 0 .. 7, the two bits above in bytes 8 .. 11; minus 32.
+void store_scales(SuperPanel16<Quants3>& panel, int row, const BlockQ3_K& b) {
   panel.d[row] = b.d;
   for (int i = 0; i < 16; ++i) {
     const int low = b.scales[i % 8] >> (i / 8 * 4) & 15;
@@ -131,13 +134,13 @@ void put_scales(SuperPanel16<Codes3>& panel, int row, const BlockQ3_K& b) {
   }
 }
 
-void put_scales(SuperPanel16M<Codes2>& panel, int row, const BlockQ2_K& b) {
+void store_scales(SuperPanel16M<Quants2>& panel, int row, const BlockQ2_K& b) {
   panel.d[row] = b.d;
   panel.dmin[row] = b.dmin;
   for (int i = 0; i < 16; ++i) panel.scales[i / 2][i % 2][row] = b.scales[i];
 }
 
-// ---- matrices ---------------------------------------------------------------------------------------
+// ---- matrices -----------------------------------------------------------------------------------------
 
 template <DType type>
 struct FileBlock;
@@ -157,14 +160,14 @@ template <> struct FileBlock<DType::q2_k>   { using Block = BlockQ2_K; };
 // clang-format on
 
 template <class Panel, class Block>
-void put_block(Panel& panel, int row, const Block& block) {
-  put_scales(panel, row, block);
+void store_block(Panel& panel, int row, const Block& block) {
+  store_scales(panel, row, block);
+  // Unrolled, shifts have constant counts: Q6_K packs ten times as fast.
 #pragma GCC unroll 8
-  for (int i = 0; i < Panel::kBlocks;
-       ++i) {  // unrolled, its shifts are constants: Q6_K packs ten times faster
-    Words codes = {};
-    spread(codes, block, i);
-    put(codes_of(panel, i), row, codes);
+  for (int i = 0; i < Panel::kBlocks; ++i) {
+    Words quants = {};
+    expand(quants, block, i);
+    store(quants_of(panel, i), row, quants);
   }
 }
 
@@ -174,7 +177,7 @@ template <DType type>
 void pack(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end) {
   using Panel = PanelOf<type>::Panel;
   using Block = FileBlock<type>::Block;
-  static constexpr Block kNothing{};
+  static constexpr Block kZeros{};
   const int64_t blocks = cols / (32 * Panel::kBlocks);
   for (int64_t first = row_begin; first < row_end; first += kPanelRows) {
     Panel* panels = static_cast<Panel*>(packed) + first / kPanelRows * blocks;
@@ -182,7 +185,7 @@ void pack(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row
     const int valid = static_cast<int>(std::min<int64_t>(kPanelRows, rows - first));
     for (int64_t b = 0; b < blocks; ++b)
       for (int row = 0; row < kPanelRows; ++row)
-        put_block(panels[b], row, row < valid ? file[row * blocks + b] : kNothing);
+        store_block(panels[b], row, row < valid ? file[row * blocks + b] : kZeros);
   }
 }
 

@@ -1,5 +1,5 @@
-// Codes and scales of panels, one row at a time: the plain statement of panels.h. For the portable kernels
-// only.
+// Quants and scales of panels, one row at a time: the reference implementation of kernels/panels.h. For
+// portable kernels only.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -10,10 +10,10 @@
 
 namespace binhdan::scalar {
 
-// Codes of 32 columns of one row, a byte each: word g is group g, its first column the lowest byte.
+// Quants of 32 columns of one row, a byte each: word g is group g, and its first column is the lowest byte.
 using Words = uint32_t[8];
 
-inline constexpr uint32_t every(uint8_t byte) {
+inline constexpr uint32_t repeat_byte(uint8_t byte) {
   return byte * 0x01010101u;
 }
 inline uint32_t load_word(const void* bytes) {
@@ -25,109 +25,110 @@ inline void store_word(void* bytes, uint32_t word) {
   std::memcpy(bytes, &word, sizeof word);
 }
 
-// ---- planes -----------------------------------------------------------------------------------------
+// ---- planes -------------------------------------------------------------------------------------------
 
-inline void put_nibbles(CodeBytes* planes, int row, const Words& codes) {
+inline void store_nibbles(QuantBytes* planes, int row, const Words& quants) {
   for (int g = 0; g < 4; ++g)
-    store_word(planes[g][row], (codes[g] & every(15)) | (codes[g + 4] & every(15)) << 4);
+    store_word(planes[g][row], (quants[g] & repeat_byte(15)) | (quants[g + 4] & repeat_byte(15)) << 4);
 }
-inline void get_nibbles(Words& codes, const CodeBytes* planes, int row) {
+inline void load_nibbles(Words& quants, const QuantBytes* planes, int row) {
   for (int g = 0; g < 4; ++g) {
     const uint32_t both = load_word(planes[g][row]);
-    codes[g] = both & every(15);
-    codes[g + 4] = both >> 4 & every(15);
+    quants[g] = both & repeat_byte(15);
+    quants[g + 4] = both >> 4 & repeat_byte(15);
   }
 }
 
-// Bits [shift, shift + width) of the codes; a byte of a plane holds those of 8 / width groups.
+// Bits [shift, shift + width) of the quants; a byte of a plane holds the bits of 8 / width groups.
 template <int width>
-void put_bits(CodeBytes* planes, int row, const Words& codes, int shift) {
+void store_bits(QuantBytes* planes, int row, const Words& quants, int shift) {
   constexpr int kGroups = 8 / width;
   for (int p = 0; p < width; ++p) {
     uint32_t word = 0;
     for (int g = 0; g < kGroups; ++g)
-      word |= (codes[p * kGroups + g] >> shift & every((1 << width) - 1)) << width * g;
+      word |= (quants[p * kGroups + g] >> shift & repeat_byte((1 << width) - 1)) << width * g;
     store_word(planes[p][row], word);
   }
 }
 template <int width>
-void get_bits(Words& codes, const CodeBytes* planes, int row, int shift) {
+void load_bits(Words& quants, const QuantBytes* planes, int row, int shift) {
   constexpr int kGroups = 8 / width;
   for (int p = 0; p < width; ++p) {
     const uint32_t word = load_word(planes[p][row]);
     for (int g = 0; g < kGroups; ++g)
-      codes[p * kGroups + g] |= (word >> width * g & every((1 << width) - 1)) << shift;
+      quants[p * kGroups + g] |= (word >> width * g & repeat_byte((1 << width) - 1)) << shift;
   }
 }
 
-// ---- codes ------------------------------------------------------------------------------------------
+// ---- quants -------------------------------------------------------------------------------------------
 
-inline void put(Codes8& to, int row, const Words& codes) {
-  for (int g = 0; g < 8; ++g) store_word(to.low[g][row], codes[g]);
+inline void store(Quants8& to, int row, const Words& quants) {
+  for (int g = 0; g < 8; ++g) store_word(to.low[g][row], quants[g]);
 }
-inline void get(Words& codes, const Codes8& from, int row) {
-  for (int g = 0; g < 8; ++g) codes[g] = load_word(from.low[g][row]);
+inline void load(Words& quants, const Quants8& from, int row) {
+  for (int g = 0; g < 8; ++g) quants[g] = load_word(from.low[g][row]);
 }
-inline void put(Codes4& to, int row, const Words& codes) {
-  put_nibbles(to.low, row, codes);
+inline void store(Quants4& to, int row, const Words& quants) {
+  store_nibbles(to.low, row, quants);
 }
-inline void get(Words& codes, const Codes4& from, int row) {
-  get_nibbles(codes, from.low, row);
+inline void load(Words& quants, const Quants4& from, int row) {
+  load_nibbles(quants, from.low, row);
 }
-inline void put(Codes5& to, int row, const Words& codes) {
-  put_nibbles(to.low, row, codes);
-  put_bits<1>(&to.high, row, codes, 4);
+inline void store(Quants5& to, int row, const Words& quants) {
+  store_nibbles(to.low, row, quants);
+  store_bits<1>(&to.high, row, quants, 4);
 }
-inline void get(Words& codes, const Codes5& from, int row) {
-  get_nibbles(codes, from.low, row);
-  get_bits<1>(codes, &from.high, row, 4);
+inline void load(Words& quants, const Quants5& from, int row) {
+  load_nibbles(quants, from.low, row);
+  load_bits<1>(quants, &from.high, row, 4);
 }
-inline void put(Codes6& to, int row, const Words& codes) {
-  put_nibbles(to.low, row, codes);
-  put_bits<2>(to.high, row, codes, 4);
+inline void store(Quants6& to, int row, const Words& quants) {
+  store_nibbles(to.low, row, quants);
+  store_bits<2>(to.high, row, quants, 4);
 }
-inline void get(Words& codes, const Codes6& from, int row) {
-  get_nibbles(codes, from.low, row);
-  get_bits<2>(codes, from.high, row, 4);
+inline void load(Words& quants, const Quants6& from, int row) {
+  load_nibbles(quants, from.low, row);
+  load_bits<2>(quants, from.high, row, 4);
 }
-inline void put(Codes2& to, int row, const Words& codes) {
-  put_bits<2>(to.low, row, codes, 0);
+inline void store(Quants2& to, int row, const Words& quants) {
+  store_bits<2>(to.low, row, quants, 0);
 }
-inline void get(Words& codes, const Codes2& from, int row) {
-  std::memset(codes, 0, sizeof codes);
-  get_bits<2>(codes, from.low, row, 0);
+inline void load(Words& quants, const Quants2& from, int row) {
+  std::memset(quants, 0, sizeof quants);
+  load_bits<2>(quants, from.low, row, 0);
 }
-inline void put(Codes3& to, int row, const Words& codes) {
-  put_bits<2>(to.low, row, codes, 0);
-  put_bits<1>(&to.high, row, codes, 2);
+inline void store(Quants3& to, int row, const Words& quants) {
+  store_bits<2>(to.low, row, quants, 0);
+  store_bits<1>(&to.high, row, quants, 2);
 }
-inline void get(Words& codes, const Codes3& from, int row) {
-  std::memset(codes, 0, sizeof codes);
-  get_bits<2>(codes, from.low, row, 0);
-  get_bits<1>(codes, &from.high, row, 2);
+inline void load(Words& quants, const Quants3& from, int row) {
+  std::memset(quants, 0, sizeof quants);
+  load_bits<2>(quants, from.low, row, 0);
+  load_bits<1>(quants, &from.high, row, 2);
 }
 
-// The codes of block `block` of a panel.
+// The quants of one block of a panel.
 template <class Panel>
-auto& codes_of(Panel& panel, int block) {
+auto& quants_of(Panel& panel, int block) {
   if constexpr (Panel::kBlocks == 1)
-    return panel.codes;
+    return panel.quants;
   else
-    return panel.codes[block];
+    return panel.quants[block];
 }
 
-// What a code stands for.
+// The value that a quant stands for.
 template <DType type>
-int code_value(uint8_t code) {
-  if constexpr (type == DType::q8_0)
-    return static_cast<int8_t>(code);
-  else if constexpr (type == DType::iq4_nl || type == DType::iq4_xs)
-    return kIQ4Values[code];
+int value_of(uint8_t quant) {
+  using Descriptor = PanelOf<type>;
+  if constexpr (Descriptor::kHasLookup)
+    return Descriptor::kLookup[quant];
+  else if constexpr (Descriptor::kSigned)
+    return static_cast<int8_t>(quant);
   else
-    return code - PanelOf<type>::kOffset;
+    return quant - Descriptor::kZeroPoint;
 }
 
-// ---- scales and minimums of a block -----------------------------------------------------------------
+// ---- scales and minimums of a block -------------------------------------------------------------------
 
 template <class C>
 float scale_of(const PanelD<C>& p, int, int, int row) {

@@ -1,5 +1,4 @@
-// The scalar table: portable C++, every kernel, the reference that other tables are tested against. A constant
-// that other tables copy and improve (kernels/table_builder.h).
+// The scalar table: portable C++, every kernel, the reference for the tests of other tables.
 #pragma once
 #include "kernels/scalar/functions.h"
 #include "kernels/table_builder.h"
@@ -10,8 +9,8 @@ template <DType type>
 consteval MatmulKernel decoded_kernel() {
   return {.type = type,
           .panel_rows = 1,
-          .few = Activation::f32,
-          .many = Activation::f32,
+          .gemv_input = Activation::f32,
+          .gemm_input = Activation::f32,
           .one_class = true,
           .packed_size = nullptr,
           .pack = nullptr,
@@ -25,8 +24,8 @@ template <DType type>
 consteval MatmulKernel panel_kernel() {
   return {.type = type,
           .panel_rows = kPanelRows,
-          .few = Activation::q8,
-          .many = Activation::q8,
+          .gemv_input = Activation::q8,
+          .gemm_input = Activation::q8,
           .one_class = true,
           .packed_size = packed_size<type>,
           .pack = pack<type>,

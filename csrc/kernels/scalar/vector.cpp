@@ -1,3 +1,4 @@
+// Quantization of activations, norm, RoPE, SiLU and element-wise functions.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -15,12 +16,12 @@ void quantize_f32(void* dst, const float* x, int64_t n) {
 
 namespace {
 
-// Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low bits of the float: |x| < 2^22.
+// The low bits of x + 1.5 * 2^23 are x rounded to nearest even, if |x| < 2^22.
 int32_t round_to_even(float x) {
   return std::bit_cast<int32_t>(x + 0x1.8p23f) - std::bit_cast<int32_t>(0x1.8p23f);
 }
 
-// The greatest |x|, not finite when one of them is not: the bits of magnitudes order like integers.
+// max|x|, not finite if any element is not: bits of magnitudes have the order of integers.
 float max_magnitude(const float (&x)[32]) {
   uint32_t top = 0;
   for (float v : x) top = std::max(top, std::bit_cast<uint32_t>(v) & 0x7fffffff);

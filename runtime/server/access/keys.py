@@ -1,4 +1,4 @@
-"""API keys: who calls, what they may take, and which part of the prefix cache is theirs."""
+"""API keys: the caller of a request, its limits and its part of the prefix cache."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SALT_LABEL = b"binhdan prefix cache, version 1"
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What one key may take; None: as much as there is."""
+    """Limits of one API key. None: no limit."""
 
     tokens_per_minute: int | None = None  # of prompts and answers together
-    concurrent: int | None = None  # requests at a time
+    concurrent: int | None = None  # running requests
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key under the name that logs and bills give it."""
+    """An API key. `name` is its name in logs and bills."""
 
     name: str
     secret: str = field(repr=False)
@@ -32,22 +32,22 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request comes from."""
+    """The sender of a request, as far as the server needs to know it."""
 
-    name: str  # of the key; "" on a server without keys
-    salt: int  # 1 … 2^64 - 1: callers with different salts share nothing in the prefix cache
+    name: str  # of the API key; "" on a server without keys
+    salt: int  # 1 … 2^64 - 1; callers with different salts share nothing in the prefix cache
     limits: KeyLimits
-    admin: bool = False  # sees everyone's costs
+    admin: bool = False  # may see the costs of all callers
 
 
 class Keyring:
-    """The keys that the server knows. It keeps digests of them, not the keys.
+    """The API keys of a server. It stores digests, not the keys.
 
-    Without keys every caller is the same, without a name, and `limits` are theirs.
+    Without keys all requests have the same caller, with the name "" and with `limits`.
     """
 
     def __init__(self, keys: Iterable[Key] = (), limits: KeyLimits | None = None) -> None:
-        """Raises InvalidArgumentError for a name or a key that comes twice."""
+        """Raises InvalidArgumentError for a name or a key that occurs twice."""
         self._callers: list[tuple[bytes, Caller]] = []
         for key in keys:
             digest, caller = _digest(key.secret), Caller(key.name, _salt(key.secret), key.limits, key.admin)
@@ -57,12 +57,12 @@ class Keyring:
                 if other_digest == digest:
                     raise InvalidArgumentError(f"{other.name} and {key.name} have the same API key")
             self._callers.append((digest, caller))
-        #: Who shows no key, where that is allowed.
+        #: The caller of requests without a key, where those are allowed.
         self.anonymous = Caller("", _salt(""), limits or KeyLimits(), admin=not self._callers)
 
     @property
     def required(self) -> bool:
-        """Must a caller show a key?"""
+        """True if requests need an API key."""
         return bool(self._callers)
 
     @property
@@ -70,11 +70,12 @@ class Keyring:
         return [caller.name for _, caller in self._callers]
 
     def caller(self, secret: str | bytes | None) -> Caller | None:
-        """Who shows this key; None for a stranger. On a server without keys any key will do, as will none."""
+        """The caller with this API key; None for an unknown or missing key. A server without keys accepts any
+        key, and none."""
         if not self._callers:
             return self.anonymous
         digest, found = _digest(secret or b""), None
-        # All of them, however early one fits: the time must tell nothing about the keys.
+        # Compares with all keys, even after a match: the time must reveal nothing about the keys.
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):
                 found = caller
@@ -86,7 +87,10 @@ def _digest(secret: str | bytes) -> bytes:
 
 
 def _salt(secret: str) -> int:
-    """Made from the key itself: the same after a restart, so that a prefix cache on disk is found again, with
-    no secret to keep beside it; and other keys' salts cannot be worked out."""
+    """The salt of an API key, derived from the key.
+
+    It is the same after a restart, so that a prefix cache on disk remains valid without another secret. It
+    cannot be computed without the key.
+    """
     digest = hmac.digest(secret.encode(), _SALT_LABEL, "sha256")
     return int.from_bytes(digest[:8], "big") or 1

@@ -1,9 +1,10 @@
-"""What a caller may take: requests at a time and tokens per minute. Over that: 429 and when to come again.
+"""Limits per caller: running requests, and tokens per minute. A request over a limit gets 429 and a
+Retry-After.
 
-Tokens are a bucket that fills steadily and holds a minute's worth. A request is charged on entry for the most
-that it may take, and gets back at its end what it left. One that may take more than a minute's worth needs a
-full bucket, and what it really takes beyond that is owed: the bucket is below zero until it has flowed in. So
-no request is too large for ever, and over time nobody gets more than their rate.
+Tokens use a token bucket that holds one minute's worth and fills steadily. Admission charges a request the
+most that it may use; its end refunds what it did not use. A request that may use more than the bucket holds
+needs a full bucket; if it uses more than that, the bucket goes below zero until the debt has flowed in. So no
+request is too large to be admitted at some time, and over time no caller exceeds its rate.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 
 @dataclass(slots=True)
 class _Account:
-    """Of one key."""
+    """The state of one caller."""
 
-    tokens: float  # in the bucket at `time`; owed when below zero
+    tokens: float  # in the bucket at `time`; below zero: debt
     time: float
-    running: int = 0
+    running: int = 0  # requests
 
 
 class Admission:
-    """A request that was let in."""
+    """An admitted request."""
 
     def __init__(self, account: _Account, charged: float, capacity: float) -> None:
         self._account = account
         self._charged = charged
-        self._capacity = capacity
+        self._capacity = capacity  # 0: no limit
         self._settled = False
 
     def settle(self, used: int) -> None:
-        """Says how many tokens it took in the end. The first call counts; without one it was none."""
+        """Replaces the charge by the tokens that the request used. Only the first call counts; a request that
+        ends without one pays nothing."""
         if self._settled:
             return
         self._settled = True
@@ -47,44 +49,44 @@ class Admission:
 
 
 class Limiter:
-    """Belongs to one event loop. `most`: requests at a time, of all callers together; None: any.
+    """Admits requests. Use it from one event loop.
 
-    `clock` gives seconds and never goes back.
+    `max_running`: running requests of all callers together; None: no limit. `clock` returns seconds and never
+    decreases.
     """
 
-    def __init__(self, most: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, max_running: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_running = max_running
         self._clock = clock
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, _Account] = {}  # one per API key
         self._running = 0
 
     @property
     def running(self) -> int:
-        """Requests that are in."""
+        """The number of running requests."""
         return self._running
 
     @asynccontextmanager
     async def admit(
         self, caller: Caller, prompt_tokens: int, answer_tokens: int = 0
     ) -> AsyncIterator[Admission]:
-        """Holds a caller's place for as long as the context lasts. `answer_tokens`: the most there can be.
+        """Counts a request as running inside the context. `answer_tokens`: the most that it may generate.
 
-        Raises ApiError: 429 when the caller's limits are reached, 503 when the server's is.
+        Raises ApiError: 429 over a limit of the caller, 503 over the limit of the server.
         """
-        if self._most is not None and self._running >= self._most:
+        if self._max_running is not None and self._running >= self._max_running:
             raise ApiError(
                 503,
-                f"the server works on {self._most} requests, the most it takes; try again later",
+                f"the server has {self._max_running} requests, its limit; try again later",
                 type="server_error",
                 code="overloaded",
                 headers={"Retry-After": "1"},
             )
         account = self._account(caller)
-        most = caller.limits.concurrent
-        if most is not None and account.running >= most:
-            raise _refusal(
-                f"this API key has {account.running} requests running, and may have {most}", 1, "requests"
-            )
+        limit = caller.limits.concurrent
+        if limit is not None and account.running >= limit:
+            message = f"this API key has {account.running} running requests; its limit is {limit}"
+            raise _over_limit(message, 1, "requests")
         admission = self._charge(caller, account, prompt_tokens + answer_tokens)
         account.running += 1
         self._running += 1
@@ -102,9 +104,9 @@ class Limiter:
         charge = min(estimate, capacity)
         if account.tokens < charge:
             wait = max(1, math.ceil((charge - account.tokens) * 60 / capacity))
-            raise _refusal(
-                f"this API key may take {capacity:,} tokens a minute; this request may take {estimate:,}, "
-                f"prompt and answer together, and {max(0, math.floor(account.tokens)):,} are left",
+            raise _over_limit(
+                f"the limit of this API key is {capacity:,} tokens a minute: this request may use "
+                f"{estimate:,}, and {max(0, math.floor(account.tokens)):,} are left",
                 wait,
                 "tokens",
             )
@@ -112,7 +114,7 @@ class Limiter:
         return Admission(account, charge, capacity)
 
     def _account(self, caller: Caller) -> _Account:
-        """With what has flowed in since the last look. There are as many as keys."""
+        """The account of a caller, with the tokens that have flowed in until now."""
         now, capacity = self._clock(), caller.limits.tokens_per_minute or 0
         account = self._accounts.get(caller.name)
         if account is None:
@@ -122,8 +124,8 @@ class Limiter:
         return account
 
 
-def _refusal(message: str, wait: int, kind: str) -> ApiError:
-    """`wait` in seconds, `kind` as OpenAI's type of this error names what is used up."""
+def _over_limit(message: str, wait: int, kind: str) -> ApiError:
+    """`wait` in seconds. `kind`: OpenAI's error type names the exhausted resource."""
     return ApiError(
         429,
         f"{message}; try again in {wait} s",

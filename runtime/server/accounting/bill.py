@@ -146,7 +146,7 @@ class Biller:
         cost = None if self._cost_model is None else self._cost_model.answer(seconds, joules)
         return Bill(
             queue_ms=record.queue * 1e3,
-            prompt_ms=record.prompt * 1e3,
+            prompt_ms=record.prefill * 1e3,
             decode_ms=record.decode * 1e3,
             joules=joules,
             energy_source=None if joules is None or self._meter is None else self._meter.source,

@@ -51,8 +51,8 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
 def log_answer(record: AnswerRecord) -> None:
     """Logs all fields of a record in one line. Times are in milliseconds."""
     facts = asdict(record)
-    for name in ("queue", "prompt", "decode", "total"):
-        facts[f"{name}_ms"] = round(1000 * facts.pop(name), 3)
+    for field, name in (("queue", "queue"), ("prefill", "prompt"), ("decode", "decode"), ("total", "total")):
+        facts[f"{name}_ms"] = round(1000 * facts.pop(field), 3)
     log.info("answer", extra=facts)
 
 

@@ -18,11 +18,11 @@ class AnswerRecord:
     cached_tokens: int  # tokens of the prompt that the prefix cache held
     answer_tokens: int
     queue: float  # from submit to the first computation
-    prompt: float  # from the first computation to the first token
+    prefill: float  # from the first computation to the first token
     decode: float  # from the first token to the last
     total: float  # from the arrival of the request to the last byte of the response
 
     @property
     def ttft(self) -> float:
         """Time to first token: from submit to the first token."""
-        return self.queue + self.prompt
+        return self.queue + self.prefill

@@ -1,1 +1,1 @@
-"""A request for an answer from admission to its last delta."""
+"""The life of a request that generates: plan, admission, generation, deltas, record."""

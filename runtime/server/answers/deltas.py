@@ -1,4 +1,4 @@
-"""What of an answer goes where in OpenAI's message: content, reasoning_content, tool_calls."""
+"""Deltas of OpenAI's assistant message: content, reasoning_content, tool_calls."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from binhdan.runtime.results import Piece
 from binhdan.runtime.structured.tool_parser import ArgumentsPart, CallPart, Part, TextPart, ToolCallParser
 
 
-class Reader:
-    """Turns the pieces of one answer into deltas of its message. `parser` finds the calls of tools."""
+class DeltaBuilder:
+    """Converts the pieces of one answer into deltas. `parser` finds tool calls; None: the answer has none."""
 
     def __init__(self, parser: ToolCallParser | None) -> None:
         self._parser = parser
 
     @property
-    def plain(self) -> bool:
-        """Is all text content?"""
+    def content_only(self) -> bool:
+        """True if all text that is not reasoning is content."""
         return self._parser is None
 
     @property
-    def called(self) -> bool:
-        """Has the answer called a function?"""
+    def has_calls(self) -> bool:
+        """True if the answer has called a function."""
         return self._parser is not None and self._parser.calls > 0
 
     def push(self, piece: Piece) -> list[dict[str, Any]]:
-        """The deltas that a piece makes certain."""
+        """The deltas that are certain after `piece`. Text that may begin a tool call is held back."""
         if not piece.text:
             return []
         if piece.kind == "reasoning":
@@ -36,8 +36,37 @@ class Reader:
         return _deltas(self._parser.push(piece.text))
 
     def finish(self) -> list[dict[str, Any]]:
-        """Those of what was held back."""
+        """The deltas of the text that was held back."""
         return [] if self._parser is None else _deltas(self._parser.finish())
+
+
+class MessageBuilder:
+    """Combines deltas into one assistant message."""
+
+    def __init__(self) -> None:
+        self._content = ""
+        self._reasoning = ""
+        self._calls: list[dict[str, Any]] = []
+
+    def add(self, delta: dict[str, Any]) -> None:
+        self._content += delta.get("content", "")
+        self._reasoning += delta.get("reasoning_content", "")
+        for call in delta.get("tool_calls", ()):
+            if call["index"] == len(self._calls):
+                function = {"name": "", "arguments": ""}
+                self._calls.append({"id": call["id"], "type": "function", "function": function})
+            for field, text in call["function"].items():
+                self._calls[call["index"]]["function"][field] += text
+
+    def message(self) -> dict[str, Any]:
+        """OpenAI's message object."""
+        content = self._content if self._content or not self._calls else None
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if self._reasoning:
+            message["reasoning_content"] = self._reasoning
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return message
 
 
 def _deltas(parts: Sequence[Part]) -> list[dict[str, Any]]:

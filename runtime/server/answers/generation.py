@@ -1,4 +1,5 @@
-"""The answers to one HTTP request: one or more prompts, n answers to each, as one stream of pieces."""
+"""Generation of the answers of one HTTP request: one or more prompts, n answers to each, one stream of
+pieces."""
 
 from __future__ import annotations
 
@@ -17,45 +18,55 @@ from binhdan.runtime.server.models.dispatcher import Dispatcher
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What all answers of a request share. `new_mask` makes the constraint of one answer."""
+class Plan:
+    """What a request asks of the engine: its prompts, and what all its answers share.
+
+    `new_mask` makes the token mask of one answer; None: no constraint. Requests with different `cache_salt`
+    share nothing in the prefix cache.
+    """
 
     prompts: Sequence[Prompt]
     options: GenerationOptions
-    n: int = 1
+    n: int = 1  # answers to each prompt
     new_mask: Callable[[], TokenMask] | None = None
     cache_salt: int = 0
     use_cache: bool = True
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts; each prompt counts once, whatever `n` is."""
+        return sum(len(prompt.tokens) for prompt in self.prompts)
+
 
 class Generation:
-    """Use it in a `with`: leaving cancels what still runs. Answer i * n + j is the j-th to prompt i.
+    """The running answers of a plan. Use it in a `with`: leaving it cancels the answers that still run.
 
-    `work` is told what the engine has done, for the bill.
+    Answer i * n + j is the j-th answer to prompt i. `work` counts what the engine has computed, for the bill.
     """
 
-    def __init__(self, dispatcher: Dispatcher, tokenizer: Tokenizer, job: Job, work: Work) -> None:
+    def __init__(self, dispatcher: Dispatcher, tokenizer: Tokenizer, plan: Plan, work: Work) -> None:
         self._dispatcher = dispatcher
         self._work = work
-        self._pieces: list[tuple[int, Piece]] = []
-        self._arrived = asyncio.Event()
+        self._pieces: list[tuple[int, Piece]] = []  # not yet returned by `batches`
+        self._changed = asyncio.Event()  # new pieces, an error, or an end
         self._error: BinhdanError | None = None
         self._builders: list[AnswerBuilder] = []
-        self._running: dict[int, int] = {}  # answer -> number of its request
-        self._begun: set[int] = set()  # answers with a first token
+        self._running: dict[int, int] = {}  # index of an answer -> number of its engine request
+        self._begun: set[int] = set()  # answers that have a first token
         try:
-            for prompt in job.prompts:
-                for j in range(job.n):
-                    self._start(tokenizer, job, prompt, j)
+            for prompt in plan.prompts:
+                for j in range(plan.n):
+                    self._start(tokenizer, plan, prompt, j)
         except BaseException:
             self.close()
             raise
 
     async def batches(self) -> AsyncIterator[list[tuple[int, Piece]]]:
-        """What has come since the last time: (answer, piece) pairs. Raises the error that ended an answer."""
+        """Lists of (index of the answer, piece): the pieces since the last list. Raises the error that ended
+        an answer."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
+            await self._changed.wait()
+            self._changed.clear()
             if self._error is not None:
                 raise self._error
             pieces, self._pieces = self._pieces, []
@@ -65,23 +76,24 @@ class Generation:
                 return
 
     async def answers(self) -> list[Answer]:
-        """All answers when the last has ended."""
+        """Waits for the last answer to end and returns all answers. Raises the error that ended one."""
         async for _ in self.batches():
             pass
         return [builder.answer() for builder in self._builders]
 
     def answer(self, index: int) -> Answer:
-        """One answer, whole or as far as it has come."""
+        """One answer: complete, or what there is of it so far."""
         return self._builders[index].answer()
 
     def finished(self, index: int) -> bool:
         return index not in self._running
 
     def __len__(self) -> int:
+        """The number of answers."""
         return len(self._builders)
 
     def close(self) -> None:
-        """Cancels what still runs. Twice is no error."""
+        """Cancels the answers that still run. Further calls do nothing."""
         running, self._running = self._running, {}
         for number in running.values():
             self._dispatcher.cancel(number)
@@ -92,9 +104,9 @@ class Generation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, tokenizer: Tokenizer, job: Job, prompt: Prompt, j: int) -> None:
-        options = job.options
-        if options.seed is not None and j:  # n answers of one seed would be the same n times
+    def _start(self, tokenizer: Tokenizer, plan: Plan, prompt: Prompt, j: int) -> None:
+        options = plan.options
+        if options.seed is not None and j:  # with one seed for all, the n answers would be equal
             options = replace(options, seed=(options.seed + j) % 2**64)
         index, builder = len(self._builders), AnswerBuilder(prompt, tokenizer, options)
 
@@ -103,23 +115,23 @@ class Generation:
                 self._error = event
                 self._running.pop(index, None)
             else:
-                self._report(event, index, prompt)
+                self._count_work(event, index, prompt)
                 self._pieces += [(index, piece) for piece in builder.feed(event)]
                 if event.kind == "finished":
                     self._running.pop(index, None)
-            self._arrived.set()
+            self._changed.set()
 
         self._builders.append(builder)
         self._running[index] = self._dispatcher.submit(
             prompt.tokens,
             prompt.settings(options),
             handle,
-            mask=job.new_mask() if job.new_mask is not None else None,
-            cache_salt=job.cache_salt,
-            use_cache=job.use_cache,
+            mask=plan.new_mask() if plan.new_mask is not None else None,
+            cache_salt=plan.cache_salt,
+            use_cache=plan.use_cache,
         )
 
-    def _report(self, event: Event, index: int, prompt: Prompt) -> None:
+    def _count_work(self, event: Event, index: int, prompt: Prompt) -> None:
         if event.kind != "token":
             return
         if index in self._begun:
@@ -130,7 +142,7 @@ class Generation:
 
 
 async def embed(dispatcher: Dispatcher, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
-    """The embedding of each text. Cancelling the task cancels the work."""
+    """The embedding of each prompt. All run at the same time; cancelling the task cancels them."""
     loop = asyncio.get_running_loop()
     results: list[asyncio.Future[tuple[float, ...]]] = [loop.create_future() for _ in prompts]
     numbers: list[int] = []
@@ -145,6 +157,8 @@ async def embed(dispatcher: Dispatcher, prompts: Sequence[Prompt]) -> list[tuple
 
 
 def _resolve(result: asyncio.Future[tuple[float, ...]]) -> Callable[[Event | BinhdanError], None]:
+    """An event handler that stores the embedding, or the error, in `result`."""
+
     def handle(event: Event | BinhdanError) -> None:
         if result.done():
             return

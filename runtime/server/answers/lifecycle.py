@@ -1,4 +1,4 @@
-"""One request for answers on its way: model, admission, generation, and the record at its end."""
+"""The lifecycle of a request that generates: plan, run, reply, and the record at its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -17,48 +17,78 @@ from binhdan.runtime.results import Answer
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.accounting.bill import Bill
 from binhdan.runtime.server.accounting.record import AnswerRecord
-from binhdan.runtime.server.answers.generation import Generation, Job
+from binhdan.runtime.server.answers.generation import Generation, Plan
 from binhdan.runtime.server.context import server_of
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.sse import EventStream, Frames
 from binhdan.runtime.server.models.pool import LoadedModel
 
-# Makes the job of a request; runs in a worker thread, since long prompts take a while to tokenize.
-Prepare = Callable[[LoadedModel, Caller], Job]
+_T = TypeVar("_T")
 
 
-class Exchange:
-    """Use it in an `async with`; `generation` runs inside."""
+class RequestHandler(Protocol):
+    """The part of a request that depends on its endpoint. A route makes one from each validated body."""
+
+    named_events: bool  # name the events of a stream, as /v1/responses does
+
+    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+        """Runs in a worker thread, because a long prompt takes time to tokenize."""
+
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+        """The response of a request that does not stream. Called when all answers have ended."""
+
+    def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
+        """The events of a request that streams, in the order of generation."""
+
+
+async def respond(request: Request, model: str | None, handler: RequestHandler, *, stream: bool) -> Response:
+    """Plans and runs a validated request, and replies with one JSON object, or with a stream of events.
+
+    Raises ApiError, or BinhdanError from the engine, and ClientGone.
+    """
+    async with AsyncExitStack() as stack:
+        lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler))
+        if stream:
+            return EventStream(handler.to_frames(lifecycle), stack.pop_all(), named=handler.named_events)
+        await until_disconnect(request, lifecycle.generation.answers())
+        return JSONResponse(handler.to_json(lifecycle))
+
+
+class RequestLifecycle:
+    """One request between its plan and its record. Use it in an `async with`: entering it loads the model,
+    plans, asks for admission and starts `generation`; leaving it cancels what still runs and closes the
+    record."""
 
     loaded: LoadedModel
-    job: Job
+    plan: Plan
     generation: Generation
 
-    def __init__(self, request: Request, model: str | None, prepare: Prepare) -> None:
+    def __init__(self, request: Request, model: str | None, handler: RequestHandler) -> None:
         self._request = request
         self._server = server_of(request)
         self._model = model
-        self._prepare = prepare
+        self._handler = handler
         self._arrived = time.perf_counter()
         self._stack = AsyncExitStack()
         self._record: AnswerRecord | None = None
-        self._made_bill: Bill | None = None
+        self._bill: Bill | None = None
         self.caller: Caller = request.state.caller
-        self.id = secrets.token_hex(12)  # of the answer; the request's may be the client's
+        self.id = secrets.token_hex(12)  # of the response; a request id may come from the client
         self.created = int(time.time())
 
-    async def __aenter__(self) -> Exchange:
+    async def __aenter__(self) -> RequestLifecycle:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
-            self.job = self._within_limits(await asyncio.to_thread(self._prepare, self.loaded, self.caller))
+            plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
+            self.plan = self._within_limits(plan)
             admission = await stack.enter_async_context(
-                self._server.limiter.admit(self.caller, self._prompt_tokens, self._most_tokens)
+                self._server.limiter.admit(self.caller, plan.prompt_tokens, self._max_answer_tokens())
             )
             self._work = self._server.biller.begin(self.loaded.model.info.bytes_per_token / 1e9)
             self.generation = stack.enter_context(
-                Generation(self.loaded.dispatcher, self.loaded.model.tokenizer, self.job, self._work)
+                Generation(self.loaded.dispatcher, self.loaded.model.tokenizer, self.plan, self._work)
             )
-            # Runs first when the request ends, whatever its end.
+            # The last callback runs first: the record is closed before generation and admission end.
             stack.callback(lambda: self._close(admission.settle))
             self._stack = stack.pop_all()
         return self
@@ -67,11 +97,11 @@ class Exchange:
         await self._stack.__aexit__(kind, error, trace)
 
     def answers(self) -> list[Answer]:
-        """All answers as far as they have come."""
+        """All answers: complete, or what there is of them so far."""
         return [self.generation.answer(i) for i in range(len(self.generation))]
 
     def usage(self) -> dict[str, Any]:
-        """OpenAI's usage of the finished request, with ours beside it."""
+        """OpenAI's `usage` of the finished request, with the bill under "binhdan"."""
         record = self.record()
         return {
             "prompt_tokens": record.prompt_tokens,
@@ -81,102 +111,78 @@ class Exchange:
             "completion_tokens_details": {
                 "reasoning_tokens": sum(answer.reasoning_tokens for answer in self.answers())
             },
-            "binhdan": self._bill(record).usage(),
+            "binhdan": self.bill().usage(),
         }
 
-    def _bill(self, record: AnswerRecord) -> Bill:
-        if self._made_bill is None:
-            self._made_bill = self._server.biller.bill(record, self._work)
-        return self._made_bill
-
     def record(self) -> AnswerRecord:
-        """Made once, when all answers have ended or the request has."""
+        """What the request used. Computed by the first call: when all answers, or the request, have ended."""
         if self._record is None:
-            answers, n = self.answers(), self.job.n
+            answers, n = self.answers(), self.plan.n
             self._record = AnswerRecord(
                 request_id=self._request.state.request_id,
                 route=self._request.url.path,
                 model=self.loaded.name,
                 key=self.caller.name,
                 finish_reason=answers[0].finish_reason,
-                # n answers to one prompt share it.
-                prompt_tokens=self._prompt_tokens,
+                prompt_tokens=self.plan.prompt_tokens,
+                # The n answers to one prompt share it: count its cached tokens once.
                 cached_tokens=sum(answer.cached_tokens for answer in answers[::n]),
                 answer_tokens=sum(answer.answer_tokens for answer in answers),
                 queue=max(answer.timings.queue for answer in answers),
-                prompt=max(answer.timings.prefill for answer in answers),
+                prefill=max(answer.timings.prefill for answer in answers),
                 decode=max(answer.timings.decode for answer in answers),
                 total=time.perf_counter() - self._arrived,
             )
         return self._record
 
-    @property
-    def _prompt_tokens(self) -> int:
-        return sum(len(prompt.tokens) for prompt in self.job.prompts)
+    def bill(self) -> Bill:
+        """What the request cost. Computed by the first call."""
+        if self._bill is None:
+            self._bill = self._server.biller.bill(self.record(), self._work)
+        return self._bill
 
-    @property
-    def _most_tokens(self) -> int:
-        """Of all answers together."""
+    def _max_answer_tokens(self) -> int:
+        """The most tokens that all answers can have together."""
         total = 0
-        for prompt in self.job.prompts:
-            room = max(0, self.loaded.model.context - len(prompt.tokens))
-            most = self.job.options.max_tokens
-            total += self.job.n * (room if most is None else min(room, most))
+        for prompt in self.plan.prompts:
+            left = max(0, self.loaded.model.context - len(prompt.tokens))
+            limit = self.plan.options.max_tokens
+            total += self.plan.n * (left if limit is None else min(left, limit))
         return total
 
-    def _within_limits(self, job: Job) -> Job:
-        """The job with its answers cut to what the operator allows. Raises ApiError."""
+    def _within_limits(self, plan: Plan) -> Plan:
+        """The plan with max_tokens cut to the operator's limit. Raises ApiError for too many answers and for
+        a prompt that is too long."""
         config = self._server.config
-        if job.n > config.max_choices:
-            raise ApiError(400, f"n: expected at most {config.max_choices}, got {job.n}", param="n")
-        for prompt in job.prompts:
-            tokens, context = len(prompt.tokens), self.loaded.model.context
-            room = min(context, config.prompt_tokens or context)
-            if tokens > room:
+        if plan.n > config.max_choices:
+            raise ApiError(400, f"n: expected at most {config.max_choices}, got {plan.n}", param="n")
+        context = self.loaded.model.context
+        limit = min(context, config.prompt_tokens or context)
+        for prompt in plan.prompts:
+            if len(prompt.tokens) > limit:
                 raise ApiError(
                     400,
-                    f"the prompt has {tokens:,} tokens; this server takes at most {room:,}",
+                    f"expected a prompt of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it",
                     code="context_length_exceeded",
                     param="messages",
                 )
-        most = config.answer_tokens
-        if most is None or (job.options.max_tokens or most + 1) <= most:
-            return job
-        return replace(job, options=replace(job.options, max_tokens=most))
+        maximum = config.answer_tokens
+        if maximum is None or (plan.options.max_tokens or maximum + 1) <= maximum:
+            return plan
+        return replace(plan, options=replace(plan.options, max_tokens=maximum))
 
     def _close(self, settle: Callable[[int], None]) -> None:
         record = self.record()
         settle(record.prompt_tokens + record.answer_tokens)
-        self._server.account(record, self._bill(record))
-
-
-async def respond(
-    request: Request,
-    exchange: Exchange,
-    *,
-    stream: bool,
-    whole: Callable[[Exchange], dict[str, Any]],
-    frames: Callable[[Exchange], Frames],
-    named: bool = False,
-) -> Response:
-    """The whole answer as JSON, or its frames as they come, as named events or not."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(exchange)
-        if not stream:
-            await until_disconnect(request, exchange.generation.answers())
-            return JSONResponse(whole(exchange))
-        return EventStream(frames(exchange), stack.pop_all(), named=named)
-
-
-_T = TypeVar("_T")
+        self._server.account(record, self.bill())
 
 
 class ClientGone(Exception):
-    """The client has closed the connection: nobody reads an answer."""
+    """The client closed the connection before the response was ready."""
 
 
 async def until_disconnect(request: Request, work: Awaitable[_T]) -> _T:
-    """The result of `work`, which is cancelled when the client goes. Raises ClientGone."""
+    """The result of `work`. If the client disconnects first, cancels `work` and raises ClientGone."""
     task = asyncio.ensure_future(work)
     watcher = asyncio.create_task(_disconnect(request))
     try:

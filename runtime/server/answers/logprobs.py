@@ -1,4 +1,4 @@
-"""Log probabilities in the two shapes that OpenAI's API has."""
+"""Log probabilities in the two formats of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from binhdan.runtime.results import TokenLogprob
 
 
 def chat_logprobs(tokenizer: Tokenizer, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
-    """As /v1/chat/completions has them; `bytes` is exact where a token is part of a character."""
+    """The format of /v1/chat/completions. `bytes` is exact when a token is only part of a character."""
     return {
         "content": [
             _token(tokenizer, token) | {"top_logprobs": [_token(tokenizer, other) for other in token.top]}
@@ -21,7 +21,7 @@ def chat_logprobs(tokenizer: Tokenizer, tokens: Iterable[TokenLogprob]) -> dict[
 
 
 def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
-    """As /v1/completions has them. `offset`: characters of the text that stand before."""
+    """The format of /v1/completions. `offset`: characters of the text before the first token."""
     offsets = []
     for token in tokens:
         offsets.append(offset)

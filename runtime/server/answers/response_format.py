@@ -1,38 +1,51 @@
-"""From a request's `response_format` to the masks of its answers."""
+"""Converts a request's `response_format` into the token masks of its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 from binhdan.runtime.client.request import TokenMask
 from binhdan.runtime.prompting.tokenizer import Prompt
-from binhdan.runtime.server.api.schemas.chat import ResponseFormat
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured import constraints
 from binhdan.runtime.structured.constraints import Spec, Thinking
 
+FormatType = Literal["text", "json_object", "json_schema", "regex", "grammar"]
 
-def format_spec(format: ResponseFormat | None) -> Spec | None:
-    """None for free text. Raises ApiError for a format that lacks what it needs, or is too large."""
-    match format:
-        case None | ResponseFormat(type="text"):
+
+def constraint_spec(
+    type: FormatType, *, schema: Any = None, pattern: str | None = None, grammar: str | None = None
+) -> Spec | None:
+    """The constraint of a format; None for free text.
+
+    A json_schema format needs `schema`, a regex needs `pattern`, a grammar needs `grammar`. Raises ApiError
+    for a missing schema, and InvalidArgumentError for a value that is missing, invalid or too large.
+    """
+    match type:
+        case "text":
             return None
-        case ResponseFormat(type="json_object"):
+        case "json_object":
             return constraints.json_object()
-        case ResponseFormat(type="json_schema"):
-            if format.json_schema is None:
-                raise ApiError(400, "a json_schema format needs json_schema", param="response_format")
-            return constraints.json_schema(format.json_schema.schema_)
-        case ResponseFormat(type="regex"):
-            return constraints.regex(format.pattern, "response_format.pattern")
-        case _:
-            return constraints.grammar(format.grammar, "response_format.grammar")
+        case "json_schema":
+            if schema is None:
+                raise ApiError(
+                    400, "response_format: type json_schema requires json_schema", param="response_format"
+                )
+            return constraints.json_schema(schema)
+        case "regex":
+            return constraints.regex(pattern, "response_format.pattern")
+        case "grammar":
+            return constraints.grammar(grammar, "response_format.grammar")
 
 
-def mask_maker(loaded: LoadedModel, spec: Spec | None, prompt: Prompt) -> Callable[[], TokenMask] | None:
-    """Makes the mask of one answer to a prompt; None where everything is allowed. Compiles, so call it in a
-    worker thread. Raises ApiError for a form that is wrong or too complex."""
+def mask_factory(loaded: LoadedModel, spec: Spec | None, prompt: Prompt) -> Callable[[], TokenMask] | None:
+    """A function that makes the mask of one answer to `prompt`; None without a constraint.
+
+    It compiles the constraint: call it in a worker thread. Raises InvalidArgumentError for a constraint that
+    is invalid or too complex.
+    """
     if spec is None:
         return None
     thinking: Thinking = "no"

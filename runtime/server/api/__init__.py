@@ -1,1 +1,1 @@
-"""The endpoints, one file for each of OpenAI's objects."""
+"""The endpoints: route and schema of each in one file."""

@@ -3,48 +3,166 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.prompting.chat import Message
+from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers.deltas import Reader
-from binhdan.runtime.server.answers.generation import Job
-from binhdan.runtime.server.answers.lifecycle import Exchange, respond
+from binhdan.runtime.server.answers.deltas import DeltaBuilder, MessageBuilder
+from binhdan.runtime.server.answers.generation import Plan
+from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
-from binhdan.runtime.server.answers.response_format import format_spec, mask_maker
-from binhdan.runtime.server.api.completions import FINISH_REASONS
-from binhdan.runtime.server.api.schemas.chat import ChatBody, NamedTool
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.api.common import (
+    FINISH_REASONS,
+    Body,
+    Ignored,
+    JsonObject,
+    ModelName,
+    ReasoningEffort,
+    ResponseFormat,
+    Sampling,
+    TokenCount,
+    thinks,
+)
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames, TextFrames
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.tools import ToolPlan, plan_tools
 
-router = APIRouter()
+MAX_MESSAGES = 4096
+MAX_TOOLS = 128
+
+router = APIRouter(route_class=JsonRoute)
+
+
+# ---- schema ------------------------------------------------------------------------------------------------
+
+
+class TextPart(Body):
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class FunctionCall(Body):
+    name: Annotated[str, Field(max_length=256)]
+    arguments: str = "{}"
+
+
+class ToolCall(Body):
+    id: Annotated[str, Field(max_length=256)] = ""
+    type: Literal["function"] = "function"
+    function: FunctionCall
+    index: int | None = None
+
+
+class ChatMessage(Body):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    name: Annotated[str | None, Field(max_length=256)] = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_call_id: Annotated[str | None, Field(max_length=256)] = None
+    # Fields of an assistant message that clients send back unchanged.
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+
+    def message(self) -> Message:
+        """The message for a chat template: content is one string, "developer" becomes "system"."""
+        content = self.content
+        if isinstance(content, list):
+            content = "".join(part.text for part in content)
+        if content is None and self.role == "assistant" and self.tool_calls:
+            content = ""
+        message = Message(role="system" if self.role == "developer" else self.role, content=content)
+        if self.reasoning_content is not None:
+            message["reasoning_content"] = self.reasoning_content
+        if self.name is not None:
+            message["name"] = self.name
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.tool_calls:
+            message["tool_calls"] = [call.model_dump(exclude={"index"}) for call in self.tool_calls]
+        return message
+
+
+class Function(Body):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: Annotated[str | None, Field(max_length=16384)] = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(Body):
+    name: str
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class ChatBody(Sampling, Ignored):
+    model: ModelName = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_tokens: TokenCount = None
+    max_completion_tokens: TokenCount = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    modalities: list[Literal["text"]] | None = None
+    chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
+
+    @property
+    def thinking(self) -> bool:
+        """True if the model reasons before it answers. The default is false."""
+        if self.chat_template_kwargs and "enable_thinking" in self.chat_template_kwargs:
+            return bool(self.chat_template_kwargs["enable_thinking"])
+        return thinks(self.reasoning_effort)
+
+
+# ---- route -------------------------------------------------------------------------------------------------
 
 
 @router.post("/v1/chat/completions")
 async def create_chat_completion(request: Request, body: ChatBody) -> Response:
     """The assistant's next turn in a conversation."""
     if body.top_logprobs is not None and not body.logprobs:
-        raise ApiError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
-    chat = ChatReply(body)
-    exchange = Exchange(request, body.model, chat.prepare)
-    return await respond(request, exchange, stream=bool(body.stream), whole=chat.whole, frames=chat.frames)
+        raise ApiError(400, "top_logprobs requires logprobs: true", param="top_logprobs")
+    return await respond(request, body.model, _ChatHandler(body), stream=bool(body.stream))
 
 
-class ChatReply:
-    """From the body of a request to its job, and from the answers to OpenAI's objects."""
+class _ChatHandler:
+    """Plans and answers one request."""
+
+    named_events = False
 
     def __init__(self, body: ChatBody) -> None:
         self._body = body
         self._tools: ToolPlan | None = None
 
-    def prepare(self, loaded: LoadedModel, caller: Caller) -> Job:
-        """Runs in a worker thread."""
+    # ---- plan
+
+    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
         body, tokenizer = self._body, loaded.model.tokenizer
         choice = body.tool_choice
         self._tools = plan_tools(
@@ -53,147 +171,147 @@ class ChatReply:
             choice.model_dump() if isinstance(choice, NamedTool) else choice,
             body.parallel_tool_calls is not False,
         )
-        spec = format_spec(body.response_format)
+        spec = None if body.response_format is None else body.response_format.spec()
         if spec is not None and self._tools.spec is not None:
             raise ApiError(
-                400, "an answer is of a given form or calls tools, not both", param="response_format"
+                400,
+                "response_format: a request has a response_format or tools, not both; remove one of them",
+                param="response_format",
             )
-        try:
-            prompt = tokenizer.chat_prompt(
-                cast("list[Message]", self._tools.messages([message.message() for message in body.messages])),
-                thinking=body.thinking,
-                tools=self._tools.template_tools,
-                template_options=body.chat_template_kwargs,
-            )
-        except BadFormatError:  # it has rendered others before
-            raise ApiError(400, "the model's chat template cannot render this conversation") from None
-        return Job(
+        prompt = render_prompt(
+            tokenizer, body.messages, self._tools, body.thinking, body.chat_template_kwargs
+        )
+        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        return Plan(
             prompts=[prompt],
-            options=body.generation(body.most_tokens, body.wanted_logprobs, body.thinking),
+            options=body.generation(body.max_completion_tokens or body.max_tokens, logprobs, body.thinking),
             n=body.n or 1,
-            new_mask=mask_maker(loaded, spec or self._tools.spec, prompt),
+            new_mask=mask_factory(loaded, spec or self._tools.spec, prompt),
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )
 
-    def _reader(self) -> Reader:
-        return Reader(None if self._tools is None else self._tools.parser())
+    # ---- reply
 
-    def whole(self, exchange: Exchange) -> dict[str, Any]:
-        """The object of a request that does not stream."""
-        choices = [self._choice(exchange, i, answer) for i, answer in enumerate(exchange.answers())]
-        return _object(exchange, "chat.completion", choices) | {"usage": exchange.usage()}
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+        """The chat.completion object."""
+        choices = [self._choice(lifecycle, i, answer) for i, answer in enumerate(lifecycle.answers())]
+        return _object(lifecycle, "chat.completion", choices) | {"usage": lifecycle.usage()}
 
-    async def frames(self, exchange: Exchange) -> Frames:
-        """The chunks of one that does."""
-        generation = exchange.generation
-        readers = [self._reader() for _ in range(len(generation))]
-        texts = [_text_frames(exchange, index) for index in range(len(generation))]
+    async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
+        """The chat.completion.chunk objects: role, deltas, finish reasons, usage."""
+        generation = lifecycle.generation
+        builders = [self._delta_builder() for _ in range(len(generation))]
+        text_frames = [_text_frames(lifecycle, index) for index in range(len(generation))]
         ended: set[int] = set()
 
         def endings() -> list[dict[str, Any] | bytes]:
+            """The last chunks of the answers that have ended since the last call."""
             values: list[dict[str, Any] | bytes] = []
-            for index, reader in enumerate(readers):
+            for index, builder in enumerate(builders):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
-                    values += [_chunk(exchange, index, delta) for delta in reader.finish()]
-                    reason = _finish_reason(generation.answer(index), reader)
-                    values.append(_chunk(exchange, index, {}, reason=reason))
+                    values += [_chunk(lifecycle, index, delta) for delta in builder.finish()]
+                    reason = _finish_reason(generation.answer(index), builder)
+                    values.append(_chunk(lifecycle, index, {}, reason=reason))
             return values
 
-        yield [_chunk(exchange, i, {"role": "assistant", "content": ""}) for i in range(len(readers))]
+        yield [_chunk(lifecycle, i, {"role": "assistant", "content": ""}) for i in range(len(builders))]
         async for batch in generation.batches():
             values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
-                if readers[index].plain and piece.kind == "text" and piece.logprob is None:
+                # The common case, plain text, takes a path that encodes only the text.
+                if builders[index].content_only and piece.kind == "text" and piece.logprob is None:
                     if piece.text:
-                        values.append(texts[index](piece.text))
+                        values.append(text_frames[index](piece.text))
                     continue
-                logprobs = self._logprobs(exchange, () if piece.logprob is None else (piece.logprob,))
-                deltas = readers[index].push(piece)
+                logprobs = _logprobs(lifecycle, () if piece.logprob is None else (piece.logprob,))
+                deltas = builders[index].push(piece)
                 if not deltas and logprobs is not None:
                     deltas = [{}]
                 for delta in deltas:
-                    values.append(_chunk(exchange, index, delta, logprobs))
+                    values.append(_chunk(lifecycle, index, delta, logprobs))
                     logprobs = None
             yield values + endings()
         yield endings()
-        if self._body.stream_options is not None and self._body.stream_options.include_usage:
-            yield [_object(exchange, "chat.completion.chunk", []) | {"usage": exchange.usage()}]
+        if self._body.include_usage:
+            yield [_object(lifecycle, "chat.completion.chunk", []) | {"usage": lifecycle.usage()}]
 
-    def _choice(self, exchange: Exchange, index: int, answer: Answer) -> dict[str, Any]:
-        reader, message = self._reader(), _Message()
-        for delta in [*reader.push(Piece(answer.text)), *reader.finish()]:
-            message.add(delta)
+    def _choice(self, lifecycle: RequestLifecycle, index: int, answer: Answer) -> dict[str, Any]:
+        builder, message = self._delta_builder(), MessageBuilder()
         if answer.reasoning:
-            message.reasoning = answer.reasoning
+            message.add({"reasoning_content": answer.reasoning})
+        for delta in [*builder.push(Piece(answer.text)), *builder.finish()]:
+            message.add(delta)
         return {
             "index": index,
-            "message": message.value(),
-            "logprobs": self._logprobs(exchange, answer.logprobs),
-            "finish_reason": _finish_reason(answer, reader),
+            "message": message.message(),
+            "logprobs": _logprobs(lifecycle, answer.logprobs),
+            "finish_reason": _finish_reason(answer, builder),
         }
 
-    @staticmethod
-    def _logprobs(exchange: Exchange, tokens: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
-        return chat_logprobs(exchange.loaded.model.tokenizer, tokens) if tokens else None
+    def _delta_builder(self) -> DeltaBuilder:
+        return DeltaBuilder(None if self._tools is None else self._tools.parser())
 
 
-class _Message:
-    """An assistant's message, put together from deltas."""
-
-    def __init__(self) -> None:
-        self.content = ""
-        self.reasoning = ""
-        self.calls: list[dict[str, Any]] = []
-
-    def add(self, delta: dict[str, Any]) -> None:
-        self.content += delta.get("content", "")
-        self.reasoning += delta.get("reasoning_content", "")
-        for call in delta.get("tool_calls", ()):
-            if call["index"] == len(self.calls):
-                self.calls.append(
-                    {"id": call["id"], "type": "function", "function": {"name": "", "arguments": ""}}
-                )
-            for field, text in call["function"].items():
-                self.calls[call["index"]]["function"][field] += text
-
-    def value(self) -> dict[str, Any]:
-        """As OpenAI's object has it."""
-        content = self.content if self.content or not self.calls else None
-        value: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
-        if self.reasoning:
-            value["reasoning_content"] = self.reasoning
-        if self.calls:
-            value["tool_calls"] = self.calls
-        return value
+# ---- shared with /v1/responses -----------------------------------------------------------------------------
 
 
-def _text_frames(exchange: Exchange, index: int) -> TextFrames:
-    return TextFrames(lambda text: _chunk(exchange, index, {"content": text}))
+def render_prompt(
+    tokenizer: Tokenizer,
+    messages: Sequence[ChatMessage],
+    tools: ToolPlan,
+    thinking: bool,
+    template_options: JsonObject | None = None,
+) -> Prompt:
+    """The prompt of a conversation. Raises ApiError if the chat template cannot render it."""
+    try:
+        return tokenizer.chat_prompt(
+            cast("list[Message]", tools.messages([message.message() for message in messages])),
+            thinking=thinking,
+            tools=tools.template_tools,
+            template_options=template_options,
+        )
+    except BadFormatError:  # the template itself is valid: loading the model has rendered it
+        raise ApiError(
+            400,
+            "messages: the model's chat template cannot render this conversation; "
+            "check the order of the roles and chat_template_kwargs",
+        ) from None
 
 
-def _finish_reason(answer: Answer, reader: Reader) -> str:
+# ---- OpenAI's objects --------------------------------------------------------------------------------------
+
+
+def _logprobs(lifecycle: RequestLifecycle, tokens: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
+    return chat_logprobs(lifecycle.loaded.model.tokenizer, tokens) if tokens else None
+
+
+def _text_frames(lifecycle: RequestLifecycle, index: int) -> TextFrames:
+    return TextFrames(lambda text: _chunk(lifecycle, index, {"content": text}))
+
+
+def _finish_reason(answer: Answer, builder: DeltaBuilder) -> str:
     reason = FINISH_REASONS[answer.finish_reason]
-    return "tool_calls" if reader.called and reason == "stop" else reason
+    return "tool_calls" if builder.has_calls and reason == "stop" else reason
 
 
 def _chunk(
-    exchange: Exchange,
+    lifecycle: RequestLifecycle,
     index: int,
     delta: dict[str, Any],
     logprobs: dict[str, Any] | None = None,
     reason: str | None = None,
 ) -> dict[str, Any]:
     choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-    return _object(exchange, "chat.completion.chunk", [choice])
+    return _object(lifecycle, "chat.completion.chunk", [choice])
 
 
-def _object(exchange: Exchange, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+def _object(lifecycle: RequestLifecycle, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{exchange.id}",
+        "id": f"chatcmpl-{lifecycle.id}",
         "object": kind,
-        "created": exchange.created,
-        "model": exchange.loaded.name,
+        "created": lifecycle.created,
+        "model": lifecycle.loaded.name,
         "choices": choices,
     }

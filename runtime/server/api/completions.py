@@ -1,110 +1,139 @@
-"""/v1/completions: goes on with texts, without a chat template."""
+"""/v1/completions: continues texts, without a chat template."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
-from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers.generation import Job
-from binhdan.runtime.server.answers.lifecycle import Exchange, respond
+from binhdan.runtime.server.answers.generation import Plan
+from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import completion_logprobs
-from binhdan.runtime.server.answers.response_format import format_spec, mask_maker
-from binhdan.runtime.server.api.schemas.completions import CompletionBody
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.api.common import (
+    FINISH_REASONS,
+    Ignored,
+    ModelName,
+    ResponseFormat,
+    Sampling,
+    TokenCount,
+    TokenIds,
+    texts_of,
+    to_prompt,
+)
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
 from binhdan.runtime.server.models.pool import LoadedModel
 
-router = APIRouter()
+MAX_PROMPTS = 64
 
-# OpenAI's words for why an answer ended.
-FINISH_REASONS = {"stop": "stop", "length": "length", "context": "length", "cancelled": "length"}
+router = APIRouter(route_class=JsonRoute)
+
+
+class CompletionBody(Sampling, Ignored):
+    model: ModelName = None
+    prompt: (
+        str
+        | TokenIds
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+    )
+    max_tokens: TokenCount = 16  # OpenAI's default
+    logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    echo: bool = False
+    best_of: Annotated[int | None, Field(ge=1, le=1)] = None  # more would compute answers and drop them
+    suffix: None = None
+    response_format: ResponseFormat | None = None
 
 
 @router.post("/v1/completions")
 async def create_completion(request: Request, body: CompletionBody) -> Response:
-    """Goes on with one or more texts."""
+    """Continues one or more texts."""
     if body.echo and body.logprobs is not None:
-        raise ApiError(400, "echo: log probabilities of the prompt are not computed", param="echo")
+        raise ApiError(
+            400, "echo: expected false with logprobs: the prompt has no log probabilities", param="echo"
+        )
+    return await respond(request, body.model, _CompletionHandler(body), stream=bool(body.stream))
 
-    def prepare(loaded: LoadedModel, caller: Caller) -> Job:
-        prompts = [to_prompt(loaded.model.tokenizer, prompt) for prompt in body.prompts()]
-        return Job(
+
+class _CompletionHandler:
+    """Plans and answers one request."""
+
+    named_events = False
+
+    def __init__(self, body: CompletionBody) -> None:
+        self._body = body
+        self._texts = texts_of(body.prompt)
+
+    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+        body = self._body
+        prompts = [to_prompt(loaded.model.tokenizer, text) for text in self._texts]
+        spec = None if body.response_format is None else body.response_format.spec()
+        return Plan(
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,
-            new_mask=mask_maker(loaded, format_spec(body.response_format), prompts[0]),
+            new_mask=mask_factory(loaded, spec, prompts[0]),
             cache_salt=caller.salt,
             use_cache=body.cache_prompt,
         )
 
-    exchange = Exchange(request, body.model, prepare)
-    reply = _Reply(body)
-    return await respond(request, exchange, stream=bool(body.stream), whole=reply.whole, frames=reply.frames)
-
-
-def to_prompt(tokenizer: Tokenizer, prompt: str | list[int]) -> Prompt:
-    """Text of a user, or tokens as they are."""
-    return tokenizer.text_prompt(prompt) if isinstance(prompt, str) else Prompt(prompt)
-
-
-class _Reply:
-    """The answers in OpenAI's shape."""
-
-    def __init__(self, body: CompletionBody) -> None:
-        self._body = body
-
-    def whole(self, exchange: Exchange) -> dict[str, Any]:
+    def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
+        """The text_completion object."""
         choices = []
-        for index, answer in enumerate(exchange.answers()):
-            echo = self._echo(exchange, index)
+        for index, answer in enumerate(lifecycle.answers()):
+            echo = self._echo(lifecycle, index)
             logprobs = None
             if answer.logprobs is not None:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
             choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
-        return _object(exchange, choices) | {"usage": exchange.usage()}
+        return _object(lifecycle, choices) | {"usage": lifecycle.usage()}
 
-    async def frames(self, exchange: Exchange) -> Frames:
-        generation = exchange.generation
+    async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
+        """text_completion objects: the prompts if `echo` is set, texts, finish reasons, usage."""
+        generation = lifecycle.generation
         offsets = [0] * len(generation)
         ended: set[int] = set()
 
         def endings() -> list[dict[str, Any] | bytes]:
+            """The last objects of the answers that have ended since the last call."""
             values: list[dict[str, Any] | bytes] = []
             for index in range(len(generation)):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
                     reason = FINISH_REASONS[generation.answer(index).finish_reason]
-                    values.append(_object(exchange, [_choice(index, "", reason, None)]))
+                    values.append(_object(lifecycle, [_choice(index, "", reason, None)]))
             return values
 
         if self._body.echo:
-            echoes = [self._echo(exchange, index) for index in range(len(generation))]
+            echoes = [self._echo(lifecycle, index) for index in range(len(generation))]
             offsets = [len(echo) for echo in echoes]
-            yield [_object(exchange, [_choice(i, echo, None, None)]) for i, echo in enumerate(echoes)]
+            yield [_object(lifecycle, [_choice(i, echo, None, None)]) for i, echo in enumerate(echoes)]
         async for batch in generation.batches():
             values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
-                logprobs = self._piece_logprobs(piece, offsets[index])
+                logprobs = _piece_logprobs(piece, offsets[index])
                 offsets[index] += len(piece.text)
-                values.append(_object(exchange, [_choice(index, piece.text, None, logprobs)]))
+                values.append(_object(lifecycle, [_choice(index, piece.text, None, logprobs)]))
             yield values + endings()
         yield endings()
-        if self._body.stream_options is not None and self._body.stream_options.include_usage:
-            yield [_object(exchange, []) | {"usage": exchange.usage()}]
+        if self._body.include_usage:
+            yield [_object(lifecycle, []) | {"usage": lifecycle.usage()}]
 
-    def _echo(self, exchange: Exchange, index: int) -> str:
+    def _echo(self, lifecycle: RequestLifecycle, index: int) -> str:
+        """The text of the prompt before answer `index`; "" without `echo`."""
         if not self._body.echo:
             return ""
-        prompt = self._body.prompts()[index // exchange.job.n]
-        return prompt if isinstance(prompt, str) else exchange.loaded.model.detokenize(prompt)
+        text = self._texts[index // lifecycle.plan.n]
+        return text if isinstance(text, str) else lifecycle.loaded.model.detokenize(text)
 
-    @staticmethod
-    def _piece_logprobs(piece: Piece, offset: int) -> dict[str, Any] | None:
-        return None if piece.logprob is None else completion_logprobs([piece.logprob], offset)
+
+def _piece_logprobs(piece: Piece, offset: int) -> dict[str, Any] | None:
+    return None if piece.logprob is None else completion_logprobs([piece.logprob], offset)
 
 
 def _choice(
@@ -113,11 +142,11 @@ def _choice(
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
-def _object(exchange: Exchange, choices: list[dict[str, Any]]) -> dict[str, Any]:
+def _object(lifecycle: RequestLifecycle, choices: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{exchange.id}",
+        "id": f"cmpl-{lifecycle.id}",
         "object": "text_completion",
-        "created": exchange.created,
-        "model": exchange.loaded.name,
+        "created": lifecycle.created,
+        "model": lifecycle.loaded.name,
         "choices": choices,
     }

@@ -1,4 +1,4 @@
-"""GET /v1/cost: what was used, and what it cost."""
+"""/v1/cost: tokens, energy and cost, from the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from binhdan.runtime.server.accounting.ledger import TIME_ZONE, GroupBy, LedgerError, Totals
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter(tags=["cost"])
 
@@ -23,10 +23,10 @@ class Usage(BaseModel):
 
     answers: int
     prompt_tokens: int
-    cached_tokens: int = Field(description="Of the prompts, that did not have to be computed.")
+    cached_tokens: int = Field(description="Prompt tokens that came from the prefix cache.")
     answer_tokens: int
-    joules: float | None = Field(description="Measured energy, null where none was measured.")
-    measured_answers: int = Field(description="The answers whose energy was measured.")
+    joules: float | None = Field(description="Measured energy; null without a measurement.")
+    measured_answers: int = Field(description="The number of answers with measured energy.")
     cost_vnd: float
 
     @classmethod
@@ -38,7 +38,7 @@ class Usage(BaseModel):
 
 
 class Group(Usage):
-    group: str = Field(description="The key's name, the day, or the model.")
+    group: str = Field(description="The name of the key, the day, or the model.")
 
 
 class CostReport(BaseModel):
@@ -53,25 +53,25 @@ class CostReport(BaseModel):
 async def cost(
     request: Request,
     start: Annotated[
-        _Day, Query(alias="from", description="First day; without it, the first there is.")
+        _Day, Query(alias="from", description="First day. The default is the first day of the ledger.")
     ] = None,
-    end: Annotated[_Day, Query(alias="to", description="Last day, counted; without it, today.")] = None,
+    end: Annotated[_Day, Query(alias="to", description="Last day, inclusive. The default is today.")] = None,
     by: GroupBy = "day",
 ) -> CostReport:
-    """Answers, tokens, measured joules and cost, by day, key or model. A key sees its own answers; a key that
-    is flagged as the operator's, or the one user of a server without keys, sees all."""
+    """Answers, tokens, measured joules and cost, by day, key or model. A key sees its own answers. A key with
+    admin = true, and every caller of a server without keys, sees all answers."""
     ledger = request.app.state.server.ledger
-    if ledger is None:
-        raise ApiError(404, "this server keeps no ledger", code="no_ledger")
     first, last = _day(start, "from"), _day(end, "to")
     if first and last and first > last:
-        raise ApiError(400, f"from is {first}, after to, which is {last}", param="from")
+        raise ApiError(400, f"from: expected a day up to {last}, the value of to, got {first}", param="from")
     caller = request.state.caller
     key = None if caller.admin else caller.name
     try:
         groups = await asyncio.to_thread(ledger.sum, first, last, by=by, key=key)
     except LedgerError as error:
-        raise ApiError(503, "the ledger cannot be read now", type="server_error") from error
+        raise ApiError(
+            503, "the server cannot read its ledger; try again later", type="server_error"
+        ) from error
     total = Totals()
     for _, totals in groups:
         total.add(totals)
@@ -90,5 +90,5 @@ def _day(text: str | None, name: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise ApiError(
-            400, f"{name} is no day of the calendar; expected one such as 2026-11-22", param=name
+            400, f"{name}: expected a day of the calendar such as 2026-11-22, got {text}", param=name
         ) from None

@@ -9,87 +9,111 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.server.accounting.record import AnswerRecord
 from binhdan.runtime.server.answers.generation import embed
 from binhdan.runtime.server.answers.lifecycle import until_disconnect
-from binhdan.runtime.server.api.completions import to_prompt
-from binhdan.runtime.server.api.schemas.embeddings import EmbeddingBody
+from binhdan.runtime.server.api.common import Body, ModelName, TokenIds, texts_of, to_prompt
 from binhdan.runtime.server.context import server_of
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
 
-router = APIRouter()
+MAX_INPUTS = 2048
+_BATCH = 16  # texts in the engine at a time, so that one request cannot fill its queue
 
-_TOGETHER = 16  # texts in the engine at once, so that one request cannot fill its queue
+router = APIRouter(route_class=JsonRoute)
+
+
+class EmbeddingBody(Body):
+    model: ModelName = None
+    input: (
+        str
+        | TokenIds
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
+    )
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int | None, Field(ge=1)] = None
+    user: str | None = None
 
 
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONResponse:
     """The mean of the final hidden states of each text, scaled to length 1."""
-    server, arrived = server_of(request), time.perf_counter()
+    server, caller, arrived = server_of(request), request.state.caller, time.perf_counter()
     async with AsyncExitStack() as stack:
+        # plan
         loaded = await stack.enter_async_context(server.pool.use(body.model))
-        width = loaded.model.info.embedding
-        if body.dimensions not in (None, width):
-            raise ApiError(400, f"dimensions: this model's embeddings have {width}", param="dimensions")
-        tokenizer = loaded.model.tokenizer
-        prompts = await asyncio.to_thread(lambda: [to_prompt(tokenizer, one) for one in body.inputs()])
+        tokenizer, info = loaded.model.tokenizer, loaded.model.info
+        if body.dimensions not in (None, info.embedding):
+            raise ApiError(
+                400,
+                f"dimensions: expected {info.embedding}, the width of this model, got {body.dimensions}",
+                param="dimensions",
+            )
+        prompts = await asyncio.to_thread(
+            lambda: [to_prompt(tokenizer, text) for text in texts_of(body.input)]
+        )
         tokens = sum(len(prompt.tokens) for prompt in prompts)
-        admission = await stack.enter_async_context(server.limiter.admit(request.state.caller, tokens, 0))
-        work = server.biller.begin(loaded.model.info.bytes_per_token / 1e9)
-        values = await until_disconnect(request, _embed_all(loaded, prompts))
+        admission = await stack.enter_async_context(server.limiter.admit(caller, tokens, 0))
+
+        # run
+        work = server.biller.begin(info.bytes_per_token / 1e9)
+        vectors = await until_disconnect(request, _embed_all(loaded, prompts))
+
+        # record
         admission.settle(tokens)
+        seconds = time.perf_counter() - arrived
         record = AnswerRecord(
             request_id=request.state.request_id,
             route=request.url.path,
             model=loaded.name,
-            key=request.state.caller.name,
+            key=caller.name,
             finish_reason="stop",
             prompt_tokens=tokens,
             cached_tokens=0,
             answer_tokens=0,
             queue=0.0,
-            prompt=time.perf_counter() - arrived,
+            prefill=seconds,
             decode=0.0,
-            total=time.perf_counter() - arrived,
+            total=seconds,
         )
         bill = server.biller.bill(record, work)
         server.account(record, bill)
-        return JSONResponse(
-            {
-                "object": "list",
-                "model": loaded.name,
-                "data": [
-                    {"object": "embedding", "index": i, "embedding": _encode(one, body.encoding_format)}
-                    for i, one in enumerate(values)
-                ],
-                "usage": {
-                    "prompt_tokens": tokens,
-                    "total_tokens": tokens,
-                    "binhdan": bill.usage(),
-                },
-            }
-        )
+
+    # reply
+    return JSONResponse(
+        {
+            "object": "list",
+            "model": loaded.name,
+            "data": [
+                {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}
+                for i, vector in enumerate(vectors)
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "binhdan": bill.usage()},
+        }
+    )
 
 
 async def _embed_all(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
-    values: list[tuple[float, ...]] = []
-    for start in range(0, len(prompts), _TOGETHER):
-        values += await embed(loaded.dispatcher, prompts[start : start + _TOGETHER])
-    return values
+    vectors: list[tuple[float, ...]] = []
+    for start in range(0, len(prompts), _BATCH):
+        vectors += await embed(loaded.dispatcher, prompts[start : start + _BATCH])
+    return vectors
 
 
-def _encode(values: Sequence[float], encoding: str) -> Any:
-    """Numbers, or float32 in little-endian order as base64."""
+def _encode(vector: Sequence[float], encoding: str) -> Any:
+    """A list of numbers, or base64 of little-endian float32."""
     if encoding == "float":
-        return values
-    packed = array.array("f", values)
+        return vector
+    packed = array.array("f", vector)
     if sys.byteorder == "big":
         packed.byteswap()
     return base64.b64encode(packed.tobytes()).decode("ascii")

@@ -1,4 +1,4 @@
-"""/v1/models."""
+"""/v1/models: the models of this server."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from binhdan.runtime.server.context import Server, server_of
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter()
 
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The models that this server knows, loaded or not."""
+    """All models of this server, loaded or not."""
     server = server_of(request)
     return {"object": "list", "data": [_describe(server, name) for name in server.pool.names]}
 
 
 @router.get("/v1/models/{name:path}")
 async def get_model(request: Request, name: str) -> dict[str, Any]:
-    """One of them."""
+    """One model."""
     server = server_of(request)
     if name not in server.pool.names:
-        raise ApiError(404, "there is no such model here", code="model_not_found", param="model")
+        known = ", ".join(server.pool.names)
+        raise ApiError(404, f"model: unknown name; there is: {known}", code="model_not_found", param="model")
     return _describe(server, name)
 
 

@@ -1,4 +1,4 @@
-"""For whoever runs the server: /livez, /readyz, /metrics."""
+"""Endpoints for operators: /livez, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Ready(BaseModel):
 
 @router.get("/livez")
 async def livez() -> Live:
-    """The process answers."""
+    """The process is running."""
     return Live()
 
 
-@router.get("/readyz", responses={503: {"model": Ready, "description": "Loading or draining."}})
+@router.get("/readyz", responses={503: {"model": Ready, "description": "The server is loading or draining."}})
 async def readyz(request: Request, response: Response) -> Ready:
-    """Requests are welcome: not while models load, nor while the server ends."""
+    """Whether the server accepts requests: not while its default model loads, nor while it shuts down."""
     pool = request.app.state.server.pool
     ready = Ready(status="draining" if pool.draining else "ready" if pool.ready else "loading")
     if ready.status != "ready":
@@ -38,6 +38,6 @@ async def readyz(request: Request, response: Response) -> Ready:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Metrics in the text format of Prometheus."""
     page, content_type = request.app.state.server.metrics.render()
     return Response(page, headers={"Content-Type": content_type})

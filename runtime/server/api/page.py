@@ -1,4 +1,4 @@
-"""The chat page at `/`: the files of the folder page/, each at an address of its own, and nothing else."""
+"""The chat page at `/`: the files of the folder page/, each with its own route."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-# Only this server's files run and only this server is asked; no text may become markup or a script.
+# Scripts and requests only from and to this server; text can never become markup or a script.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -53,7 +53,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 _HEADERS = {
-    # Asked for each time, sent when it has changed: after an update, files of two versions must not mix.
+    # The browser revalidates each file: after an update, files of two versions must not mix.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -65,7 +65,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file, in memory: together they have about a hundred kilobytes."""
+    """One file, in memory. All files together have about 100 kB."""
 
     content: bytes
     headers: dict[str, str]
@@ -76,9 +76,9 @@ class _File:
         tag = hashlib.sha256(content).hexdigest()[:32]
         return cls(content, _HEADERS | {"ETag": f'"{tag}"'})
 
-    def answer(self, request: Request, content_type: str) -> Response:
-        known = request.headers.get("if-none-match", "").split(",")
-        if any(tag.strip().removeprefix("W/") in ("*", self.headers["ETag"]) for tag in known):
+    def response(self, request: Request, content_type: str) -> Response:
+        cached = request.headers.get("if-none-match", "").split(",")
+        if any(tag.strip().removeprefix("W/") in ("*", self.headers["ETag"]) for tag in cached):
             return Response(status_code=304, headers=self.headers)
         headers = self.headers | {"Content-Type": content_type, "Content-Length": str(len(self.content))}
         return Response(b"" if request.method == "HEAD" else self.content, headers=headers)
@@ -88,7 +88,7 @@ def _add(router: APIRouter, path: str, name: str) -> None:
     file, content_type = _File.read(name), _TYPES[name.rpartition(".")[2]]
 
     async def get(request: Request) -> Response:
-        return file.answer(request, content_type)
+        return file.response(request, content_type)
 
     router.add_route(path, get, methods=["GET"], include_in_schema=False)  # and HEAD
 

@@ -1,1 +1,1 @@
-"""HTTP below the API: connection limits, gateway middleware, JSON checks, SSE, errors, OpenAPI."""
+"""HTTP below the endpoints: connection limits, gateway, JSON bodies, server-sent events, errors."""

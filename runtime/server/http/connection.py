@@ -1,8 +1,8 @@
-"""HTTP on a connection: uvicorn's protocol, with limits on what a client may send and how long it may take.
+"""HTTP on one connection: uvicorn's protocol, with limits on the bytes of a client and on its time.
 
-These hold for bytes; what a request says is the door's business (door.py). The door never sees headers that
-come a byte at a time or never end, connections without number, requests piled up in a pipeline, bodies that
-go on after they were refused, answers that nobody reads.
+The gateway (gateway.py) checks complete requests. This protocol stops what the gateway never sees: headers
+that arrive a byte at a time or never end, too many connections, too many pipelined requests, bodies that
+continue after they were refused, and responses that the client does not read.
 """
 
 from __future__ import annotations
@@ -10,30 +10,31 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
-_MOST_HEADERS = 100
-_MOST_PIPELINED = 4
+_MAX_HEADERS = 100
+_MAX_PIPELINED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Times in seconds."""
+    """Sizes in bytes, times in seconds."""
 
     max_connections: int = 512
     header_bytes: int = 32 << 10
     body_bytes: int = 4 << 20
-    header_seconds: float = 10.0  # from the first byte of a request to the last of its headers
-    write_seconds: float = 60.0  # for a client to take what waits for it
+    header_seconds: float = 10.0  # from the first byte of a request to the end of its headers
+    write_seconds: float = 60.0  # for a client to read what waits to be sent
 
 
 def limited(limits: ConnectionLimits) -> type[asyncio.Protocol]:
-    """A protocol for uvicorn's `http=`."""
+    """A protocol class for the `http` option of uvicorn."""
     return type("LimitedProtocol", (LimitedProtocol,), {"limits": limits})
 
 
@@ -42,43 +43,43 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._deadline: asyncio.TimerHandle | None = None  # for headers, or for the rest of a refused body
-        self._writing: asyncio.TimerHandle | None = None  # for the client to read
-        self._in_body = False  # the headers of a request are complete and its body is not
-        self._received = 0  # bytes of the request
-        self._header_bytes = 0
-        self._refusal: ApiError | None = None
+        self._read_timer: asyncio.TimerHandle | None = None  # for headers, or the rest of a refused body
+        self._write_timer: asyncio.TimerHandle | None = None  # for the client to read
+        self._in_body = False  # between the headers and the end of the body of a request
+        self._received = 0  # bytes of the current request
+        self._header_bytes = 0  # bytes of its URL and headers
+        self._refusal: ApiError | None = None  # why a parser callback stopped the parser
 
     # ---- the connection ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
-            self._refuse(_error(503, "too many connections; try again later", "overloaded"))
+            self._refuse(_error(503, "the server has too many connections; try again later", "overloaded"))
         else:
-            self._start_deadline()
+            self._start_read_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_deadline()
-        self._stop_writing()
-        self._unset_keepalive_if_required()
+        self._stop_read_timer()
+        self._stop_write_timer()
+        self._stop_keep_alive()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if self._deadline is None and not self._in_body:
-            self._start_deadline()
+        self._stop_keep_alive()
+        if self._read_timer is None and not self._in_body:
+            self._start_read_timer()
         self._received += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # we speak nothing else; the request is answered as any other
+            pass  # the server supports no upgrade; it answers the request as HTTP/1.1
         except httptools.HttpParserError:
-            self._refuse(self._refusal or _error(400, "this is no valid HTTP request", "bad_request"))
+            self._refuse(self._refusal or _error(400, "expected a valid HTTP/1.1 request", "bad_request"))
         else:
-            # A line that is not complete comes to no callback yet.
+            # The callbacks see only complete lines; these limits also count incomplete ones.
             if self._in_body:
-                # The overhead of chunks is less than the body, unless someone wants it to be more.
+                # Honest chunked bodies have less overhead than data.
                 if self._received > 2 * self.limits.body_bytes + self.limits.header_bytes:
                     self._refuse(_error(413, "the body is too large", "request_too_large"))
             elif self._received > self.limits.header_bytes:
@@ -86,17 +87,17 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_writing()
+        self._start_write_timer()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_writing()
+        self._stop_write_timer()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        self._start_writing()
+        self._start_write_timer()
 
-    # ---- the parser's callbacks ----------------------------------------------------------------------------
+    # ---- callbacks of the parser ---------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -107,15 +108,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._count_header(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_body:  # behind the last chunk
-            self._stop(_error(400, "trailers are not taken", "bad_request"))
+        if self._in_body:  # a trailer, after the last chunk
+            self._stop_parser(_error(400, "expected a body without trailers", "bad_request"))
         super().on_header(name, value)
         self._count_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if len(self.pipeline) >= _MOST_PIPELINED:
-            self._stop(_error(400, "too many requests at once on one connection", "bad_request"))
-        self._stop_deadline()
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            message = f"expected at most {_MAX_PIPELINED} pipelined requests on one connection"
+            self._stop_parser(_error(400, message, "bad_request"))
+        self._stop_read_timer()
         self._in_body = True
         super().on_headers_complete()
 
@@ -123,9 +125,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_body = False
         self._received = 0
-        self._stop_deadline()
-        if self.cycle.response_complete:  # it was refused before it was read: the connection is idle now
-            self._unset_keepalive_if_required()
+        self._stop_read_timer()
+        if self.cycle.response_complete:  # the response was sent before the body ended; now it is idle
+            self._stop_keep_alive()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -133,64 +135,76 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self._start_writing()
-        elif self._in_body:  # what is left of a refused body is read and dropped, for so long
-            self._start_deadline()
+            self._start_write_timer()
+        elif self._in_body:  # the rest of a refused body is read and dropped, for a limited time
+            self._start_read_timer()
 
-    # ---- how -----------------------------------------------------------------------------------------------
+    # ---- helpers -------------------------------------------------------------------------------------------
 
     def _count_header(self, *parts: bytes) -> None:
         self._header_bytes += sum(map(len, parts))
-        if self._header_bytes > self.limits.header_bytes or len(self.headers) > _MOST_HEADERS:
-            self._stop(_headers_too_large())
+        if self._header_bytes > self.limits.header_bytes or len(self.headers) > _MAX_HEADERS:
+            self._stop_parser(_headers_too_large())
 
-    def _stop(self, refusal: ApiError) -> None:
-        """Ends the parser from within a callback."""
+    def _stop_parser(self, refusal: ApiError) -> None:
+        """Stops the parser from one of its callbacks; `data_received` then refuses the request."""
         self._refusal = refusal
         raise ValueError("refused")
 
     def _refuse(self, error: ApiError) -> None:
-        """The last answer on this connection; none where another one has begun, or comes first."""
+        """Closes the connection, with an error response where one is possible: not if a response has started
+        or an earlier request still waits for its own."""
         if self.transport.is_closing():
             return
         unanswered = self.cycle is not None and not self.cycle.response_started and not self.pipeline
-        if unanswered:  # it is this request's: the application is to write no other
+        if unanswered:  # this response replaces the application's
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if unanswered or self.cycle is None or self.cycle.response_complete:
             body = json.dumps(error.body).encode()
-            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            self.transport.write(STATUS_LINE[error.status] + head % len(body) + body)
-        self._stop_deadline()
+            head = (
+                f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+                "content-type: application/json\r\n"
+                "connection: close\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self._stop_read_timer()
         self.transport.close()
-        self._start_writing()
+        self._start_write_timer()
 
-    def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(self.limits.header_seconds, self._late)
+    def _start_read_timer(self) -> None:
+        self._read_timer = self.loop.call_later(self.limits.header_seconds, self._read_timed_out)
 
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _late(self) -> None:
-        self._deadline = None
+    def _read_timed_out(self) -> None:
+        self._read_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
-            self._start_deadline()  # stray bytes behind a request must not cost it its answer
+            self._start_read_timer()  # stray bytes after a request must not cancel its response
         elif self._received and not self._in_body:
-            self._refuse(_error(408, "the headers did not come in time", "timeout"))
-        else:  # a connection that was opened for later, or the rest of a refused body
+            seconds = self.limits.header_seconds
+            self._refuse(_error(408, f"expected the headers in time, within {seconds:g} s", "timeout"))
+        else:  # a connection without a request, or the rest of a refused body
             self.transport.close()
 
-    def _start_writing(self) -> None:
-        """Closing waits for what is to be written: not for ever."""
-        self._stop_writing()
-        self._writing = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
+    def _start_write_timer(self) -> None:
+        """Aborts the connection if the client does not read: `transport.close` waits for it without limit."""
+        self._stop_write_timer()
+        self._write_timer = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
 
-    def _stop_writing(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _stop_keep_alive(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
 
 def _error(status: int, message: str, code: str) -> ApiError:

@@ -1,4 +1,7 @@
-"""Errors in OpenAI's shape. Messages name what was expected and what came; never a path, a prompt, a key."""
+"""Responses for all errors, in OpenAI's format.
+
+A message says what was expected and what the client sent. It never contains a path, a prompt or a key.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +23,13 @@ from binhdan.runtime.errors import (
     TooLargeError,
 )
 from binhdan.runtime.server.accounting import logs
+from binhdan.runtime.server.errors import ApiError
 
-_LONGEST = 300  # characters of a message that repeats what a client sent
-
-
-class ApiError(Exception):
-    """An answer with an error status. `param` names the field of the request that is at fault."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        type: str = "invalid_request_error",
-        code: str | None = None,
-        param: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        message, param = _utf8(message), param and _utf8(param)
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
-        self.body: dict[str, Any] = {
-            "error": {"message": message, "type": type, "param": param, "code": code}
-        }
-
-    def response(self) -> JSONResponse:
-        return JSONResponse(self.body, self.status, self.headers)
+_MAX_CHARACTERS = 300  # of a message that repeats client input
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Every error leaves `app` in OpenAI's shape."""
+    """Makes `app` answer every exception with an error in OpenAI's format."""
     for kind in (ApiError, BinhdanError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _respond)
 
@@ -60,8 +39,10 @@ async def _respond(request: Request, error: Exception) -> JSONResponse:
 
 
 def as_api_error(error: Exception, request_id: str = "") -> ApiError:
-    """What a client is told of any error. One that is the server's own fault is logged: the client learns no
-    more than the id to ask for."""
+    """The ApiError for any exception.
+
+    An exception that is the server's fault is logged; its message only refers to the log by the request id.
+    """
     match error:
         case ApiError():
             return error
@@ -75,17 +56,17 @@ def as_api_error(error: Exception, request_id: str = "") -> ApiError:
             answer = None
     if answer is None:
         logs.log.error("request failed", exc_info=error)
-        message = "the server failed at this request"
+        message = "the server failed to process this request"
         if request_id:
-            message += f"; its log has the reason under {request_id}"
+            message += f"; its log has the reason under the request id {request_id}"
         answer = ApiError(500, message, type="server_error", code="internal_error")
     return answer
 
 
 def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
-    """The first of pydantic's errors, under the name of its field as OpenAI writes it: "messages[0].role".
+    """The first of pydantic's errors, with the field named as OpenAI does: "messages[0].role".
 
-    A JSON body that could not be read is 400 like the others. `body`: what was validated, as parsed.
+    `body` is the parsed value that pydantic validated. A body that is not JSON is 400, like other errors.
     """
     first = errors[0]
     source, *location = first["loc"] or ("body",)
@@ -95,7 +76,7 @@ def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
         param = ".".join(map(str, location))
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        message = f"the body is no valid JSON: {first.get('ctx', {}).get('error', message)}"
+        message = f"the body is not valid JSON: {first.get('ctx', {}).get('error', message)}"
         param = ""
     if param:
         message = f"{param}: {message}"
@@ -105,7 +86,8 @@ def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
 
 
 def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
-    """Only what leads to a place in the body: pydantic also names the branches of unions that it tried."""
+    """The path of a field in `body`. It skips the parts that are not in the body: pydantic also names the
+    branches of the unions that it tried."""
     name = ""
     for i, part in enumerate(location):
         last = i == len(location) - 1
@@ -118,24 +100,19 @@ def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
     return name.removeprefix(".")
 
 
-def _utf8(text: str) -> str:
-    """What a client sent may be repeated, and may have lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
 
 
 def _http_error(error: HTTPException) -> ApiError:
-    """Of the router: no such path, no such method."""
+    """The router's errors: unknown path, method not allowed."""
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
-            return ApiError(404, "there is nothing at this address", code="not_found", headers=headers)
+            return ApiError(404, "this path does not exist", code="not_found", headers=headers)
         case 405:
-            allowed = f"; it takes {headers['Allow']}" if "Allow" in headers else ""
-            message = f"this address does not take this method{allowed}"
+            allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
+            message = f"this path does not support this method{allowed}"
             return ApiError(405, message, code="method_not_allowed", headers=headers)
         case status:
             kind = "server_error" if status >= 500 else "invalid_request_error"
@@ -143,20 +120,22 @@ def _http_error(error: HTTPException) -> ApiError:
 
 
 def _engine_error(error: BinhdanError) -> ApiError | None:
-    """None for those that say nothing that the client could act on."""
+    """None for an error that a client can do nothing about."""
     match error:
         case TooLargeError():
             return ApiError(400, str(error), code="context_length_exceeded")
         case InvalidArgumentError():
             return ApiError(400, str(error), param=error.param)
-        case ModelNotFoundError():  # its message names a path
-            return ApiError(404, "this model's file is not there", code="model_not_found", param="model")
+        case ModelNotFoundError():  # its own message has a path
+            return ApiError(
+                404, "the file of this model does not exist", code="model_not_found", param="model"
+            )
         case BusyError():
-            return _unavailable("more requests wait than the server takes; try again later", "overloaded")
+            return _unavailable("the server's queue is full; try again later", "overloaded")
         case OutOfMemoryError():
-            return _unavailable("the memory that this request needs is not there", "out_of_memory")
+            return _unavailable("there is not enough memory for this request", "out_of_memory")
         case ClosedError():
-            return _unavailable("the model was unloaded meanwhile; try again", "unloaded")
+            return _unavailable("the model was unloaded during the request; try again", "unloaded")
         case _:
             return None
 

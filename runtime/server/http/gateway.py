@@ -1,8 +1,9 @@
-"""What every request passes before the application sees it, as plain ASGI.
+"""Middleware that checks each request before a route, as plain ASGI.
 
-In this order: an id, W3C trace context, the Host header (DNS rebinding), CORS where origins are configured,
-the API key, and the body: its size, how long it takes to come, that it is JSON and how deep. The body is read
-whole and handed on; after it, `receive` says when the client leaves, as always. Unexpected errors end here.
+In this order: request id, W3C trace context, Host header (DNS rebinding), CORS if origins are configured, API
+key, body. The body is read completely, within limits on size and time, and parsed by a strict JSON parser.
+After the body, `receive` reports the client's disconnect, as usual. Unexpected exceptions become a response
+here.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from binhdan.runtime.server.access.keys import Caller, Keyring
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig
-from binhdan.runtime.server.http.errors import ApiError, as_api_error
-from binhdan.runtime.server.http.json_check import check_json
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error
+from binhdan.runtime.server.http.json_check import parse_json
+from binhdan.runtime.server.http.json_route import store_json
 
-# To be read without a key.
+# Paths that GET and HEAD may read without an API key.
 OPEN_PATHS = ("/", "/livez", "/readyz", "/favicon.ico")
 OPEN_FOLDERS = ("/page/",)
-# Their requests are logged for those who want to see all.
+# Requests to these paths are logged at level debug.
 _QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico")
 
-# What metrics call errors.
+# The `reason` label of the refusals metric, by status.
 _REASONS = {
     400: "bad_request",
     401: "unauthorized",
@@ -48,20 +51,19 @@ _REASONS = {
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s\[\]:/@]+))(?::\d{0,5})?")
-# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may have more behind it
+# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may append fields
 _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;\s*charset=\"?utf-?8\"?\s*)?;?", re.IGNORECASE)
 
 
-class Door:
-    """Middleware: `app.add_middleware(Door, config=config, keyring=keyring)`.
+class Gateway:
+    """For `app.add_middleware(Gateway, config=config, keyring=keyring)`.
 
-    `refused` is called with the reason of each request that is answered with an error.
-
-    Leaves in `request.state`: `caller` (keys.Caller), `request_id`, and `traceparent`, the W3C trace context
-    to pass on, or None.
+    Stores in `request.state`: `caller` (access.keys.Caller), `request_id`, `traceparent` (the W3C trace
+    context for outgoing requests, or None), and the parsed body for JsonRoute. `on_refused` is called with a
+    reason for each response with an error status.
     """
 
     def __init__(
@@ -69,21 +71,21 @@ class Door:
         app: ASGIApp,
         config: ServerConfig,
         keyring: Keyring,
-        refused: Callable[[str], None] = lambda reason: None,
+        on_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._app = app
-        self._refused = refused
+        self._on_refused = on_refused
         self._config = config
         self._keyring = keyring
-        self._receiving = 0  # bytes of bodies that are not complete yet
-        self._hosts = _Hosts(config.host, config.allowed_hosts)
-        self._behind_cors: ASGIApp = self._admit
+        self._receiving = 0  # bytes of all incomplete bodies
+        self._hosts = _AllowedHosts(config.host, config.allowed_hosts)
+        self._after_host: ASGIApp = self._admit
         if config.cors_origins:
-            self._behind_cors = CORSMiddleware(
+            self._after_host = CORSMiddleware(
                 self._admit,
                 allow_origins=config.cors_origins,
                 allow_methods=("GET", "POST"),
-                allow_headers=("*",),  # OpenAI's client for browsers sends a dozen of its own
+                allow_headers=("*",),  # OpenAI's browser client sends a dozen headers of its own
                 expose_headers=("x-request-id", "retry-after"),
             )
 
@@ -96,26 +98,27 @@ class Door:
             return
         headers, start = Headers(scope=scope), time.perf_counter()
         state = scope.setdefault("state", {})
-        given = headers.get("x-request-id", "")
-        state["request_id"] = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+        sent = headers.get("x-request-id", "")
+        state["request_id"] = sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(16)}"
         state["traceparent"] = _next_span(headers.get("traceparent", ""))
         state["caller"] = self._keyring.anonymous
-        logs.request_id.set(state["request_id"])  # for good: the task is the request's own
-        answer = _Answer(send, state["request_id"], state["traceparent"])
+        logs.request_id.set(state["request_id"])  # never reset: this task handles only this request
+        response = _Response(send, state["request_id"], state["traceparent"])
         try:
             if refusal := self._hosts.refusal(headers.getlist("host")):
-                await refusal.response()(scope, receive, answer)
+                await refusal.response()(scope, receive, response)
             else:
-                await self._behind_cors(scope, receive, answer)
+                await self._after_host(scope, receive, response)
         finally:
-            _log(scope, answer.status, time.perf_counter() - start)
-            if answer.status >= 400:
-                self._refused(_REASONS.get(answer.status, "other"))
+            _log(scope, response.status, time.perf_counter() - start)
+            if response.status >= 400:
+                self._on_refused(_REASONS.get(response.status, "other"))
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Checks key and body, then calls the application."""
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
@@ -123,18 +126,18 @@ class Door:
         try:
             headers = Headers(scope=scope)
             scope["state"]["caller"] = self._caller(scope, headers)
-            body = await self._body(headers, receive)
-            if body is not None:
-                await self._app(scope, body, watched)
+            receive_body = await self._body(scope, headers, receive)
+            if receive_body is not None:
+                await self._app(scope, receive_body, send_and_note)
         except Exception as error:
-            if started:  # too late for another answer: uvicorn logs the error and closes the connection
+            if started:  # no second response: uvicorn logs the error and closes the connection
                 raise
             await as_api_error(error, scope["state"]["request_id"]).response()(scope, receive, send)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        """Raises ApiError, 401."""
-        shown = headers.getlist("authorization")
-        scheme, _, key = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
+        """The caller with the request's API key. Raises ApiError, 401."""
+        sent = headers.getlist("authorization")
+        scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
         has_key = scheme.lower() == "bearer" and bool(key.strip())
         caller = self._keyring.caller(key.strip().encode("latin-1") if has_key else None)
         if caller is not None:
@@ -143,9 +146,9 @@ class Door:
             return self._keyring.anonymous
         raise ApiError(
             401,
-            "this API key is not known here"
+            "the API key is unknown to this server; check its spelling"
             if has_key
-            else "expected the header Authorization: Bearer API_KEY",
+            else "expected one header Authorization: Bearer API_KEY",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
@@ -158,13 +161,14 @@ class Door:
             or (path == "/metrics" and self._config.metrics_open)
         )
 
-    async def _body(self, headers: Headers, receive: Receive) -> Receive | None:
-        """What the application receives from. None when the client has left; raises ApiError."""
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> Receive | None:
+        """Reads and parses the body. The `receive` for the application; None if the client disconnected.
+        Raises ApiError."""
         if not _has_body(headers):
             return receive
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "expected a body without Content-Encoding", code="unsupported_encoding")
-        # Also keeps other sites' pages from posting here: with this type a browser asks first.
+        # This also stops pages of other sites: for this content type a browser sends a CORS preflight first.
         if not _JSON.fullmatch(headers.get("content-type", "").strip()):
             raise ApiError(415, "expected Content-Type: application/json", code="unsupported_media_type")
         if int(headers.get("content-length", 0)) > self._config.body_bytes:
@@ -173,7 +177,8 @@ class Door:
         if body is None:
             return None
         if body:
-            check_json(body, depth=self._config.json_depth, values=self._config.json_values)
+            value = parse_json(body, depth=self._config.json_depth, values=self._config.json_values)
+            store_json(scope, value)
         return _replay(body, receive)
 
     async def _read(self, receive: Receive) -> bytes | None:
@@ -190,7 +195,7 @@ class Door:
                     if self._receiving + len(chunk) > self._config.buffered_bytes:
                         raise ApiError(
                             503,
-                            "too many large requests come at the same time; try again later",
+                            "the server is receiving too many large requests; try again later",
                             type="server_error",
                             code="overloaded",
                             headers={"Retry-After": "1"},
@@ -201,7 +206,7 @@ class Door:
         except TimeoutError:
             raise ApiError(
                 408,
-                f"the body did not come within {self._config.read_seconds:g} s",
+                f"expected the complete body within {self._config.read_seconds:g} s",
                 code="timeout",
                 headers={"Connection": "close"},
             ) from None
@@ -210,23 +215,24 @@ class Door:
 
     def _too_large(self) -> ApiError:
         return ApiError(
-            413, f"expected at most {self._config.body_bytes:,} bytes of body", code="request_too_large"
+            413, f"expected a body of at most {self._config.body_bytes:,} bytes", code="request_too_large"
         )
 
 
-class _Hosts:
-    """Names under which the server may be asked. A page of another site can have its own name point to this
-    machine; its requests then bear that name."""
+class _AllowedHosts:
+    """The names that a Host header may have. Another site can let its own name point to this machine (DNS
+    rebinding); the requests of its pages then have that name."""
 
     def __init__(self, bound: str, allowed: Sequence[str]) -> None:
         lowered = [name.lower().removesuffix(".") for name in allowed]
         self._any = "*" in lowered
         self._suffixes = tuple(name[1:] for name in lowered if name.startswith("*."))
         self._names = {"localhost", "127.0.0.1", "::1", bound.lower(), *lowered}
-        # Bound to all addresses, any of them is ours; and nobody can make another one point here.
+        # A server on all addresses accepts any address as Host: DNS rebinding needs a name.
         self._any_address = bound in ("", "0.0.0.0", "::")
 
     def refusal(self, values: Sequence[str]) -> ApiError | None:
+        """The error for a request with these Host headers; None if it is allowed."""
         match = _HOST.fullmatch(values[0].strip().lower()) if len(values) == 1 else None
         if match is None:
             return ApiError(400, "expected one Host header with a name and a port", code="bad_host")
@@ -235,19 +241,19 @@ class _Hosts:
             return None
         if self._any_address and _is_address(host):
             return None
-        message = "this server does not answer under this name; its operator can allow it with --allowed-host"
+        message = "the Host header is not a name of this server; its operator can add it with --allowed-host"
         return ApiError(421, message, code="unknown_host")
 
 
-class _Answer:
-    """`send` with our headers in the answer; remembers its status."""
+class _Response:
+    """An ASGI `send` that adds our headers to the response and stores its status."""
 
     def __init__(self, send: Send, request_id: str, traceparent: str | None) -> None:
         self._send = send
         self._headers = [(b"x-request-id", request_id.encode())]
         if traceparent:
             self._headers.append((b"traceparent", traceparent.encode()))
-        self.status = 0  # none yet
+        self.status = 0  # not sent
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -261,7 +267,7 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body at once, then what the connection says."""
+    """A `receive` that returns the body first, then the messages of the connection."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -271,7 +277,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _next_span(traceparent: str) -> str | None:
-    """The trace context of what we do, a span of our own in the caller's trace; None without a valid one."""
+    """A new span in the caller's trace; None if `traceparent` is invalid."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     if match is None or (match[1] == "00" and match[5]):
         return None
@@ -287,13 +293,13 @@ def _is_address(host: str) -> bool:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    """One line for each request. Its address is not repeated: only the route that it found."""
+    """Logs one line per request. It has the pattern of the route, not the path, which is client input."""
     route = getattr(scope.get("route"), "path", "")
     state = scope["state"]
     facts = {
         "method": scope["method"],
         "route": route,
-        "status": status,  # 0: the client left before there was one
+        "status": status,  # 0: the client disconnected before the response
         "ms": round(1000 * seconds, 3),
         "key": state["caller"].name,
     }

@@ -1,4 +1,4 @@
-"""Is a body JSON that is safe to parse? Found out in time that grows with its size alone."""
+"""A strict JSON parser for request bodies. Its time grows linearly with the size of the body."""
 
 from __future__ import annotations
 
@@ -7,53 +7,58 @@ import math
 import re
 from typing import Any, NoReturn
 
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{},'))
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
-# A string whose end is missing goes to the end: else each of its quotes would be tried as a beginning.
+# The closing quote is optional: without it, the search would retry from each quote of an unterminated string.
 _STRING = re.compile(rb'"[^"]*+"?')
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def check_json(body: bytes, *, depth: int, values: int) -> None:
-    """Raises ApiError, 400, for what is no JSON in UTF-8 (RFC 8259, with neither NaN nor numbers beyond a
-    double's range), for the same name twice in an object, for halves of surrogate pairs, for arrays and
-    objects nested deeper than `depth`, for more than `values` values.
+def parse_json(body: bytes, *, depth: int, values: int) -> Any:
+    """The value of a JSON body (RFC 8259) in UTF-8.
+
+    Raises ApiError, 400, for a body that is not JSON or not UTF-8, for NaN and numbers outside the range of a
+    double, for an object with the same name twice, for a lone surrogate, for arrays and objects that are
+    nested deeper than `depth`, and for more than `values` values.
     """
-    if b"\0" in body:  # parsers take UTF-16 and UTF-32 too, which the search for brackets does not know
-        raise _invalid("it is not in UTF-8")
+    if b"\0" in body:  # UTF-16 or UTF-32: Python decodes them too, but _check_marks does not
+        raise _invalid("expected UTF-8")
     _check_marks(body, depth, values)
     try:
         value = _DECODER.decode(body.decode())
-        if b"\\u" in body:
+        if _SURROGATE.search(body):  # a pair is valid, half of a pair cannot be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
-        raise _invalid("it is not in UTF-8") from None
+        raise _invalid("expected UTF-8") from None
     except UnicodeEncodeError:
-        raise _invalid("it has half of a surrogate pair, which is no character") from None
+        raise _invalid("a string has a lone surrogate, which is not a character") from None
     except json.JSONDecodeError as error:
         raise _invalid(f"{error.msg} at character {error.pos}") from None
-    except ValueError:  # Python converts no integer of more than some thousand digits
-        raise _invalid("it has a number that is too long") from None
+    except ValueError:  # Python refuses integers of more than 4,300 digits
+        raise _invalid("a number is too long") from None
+    return value
 
 
 def _check_marks(body: bytes, depth: int, values: int) -> None:
-    """Takes away all but the brackets, then the innermost pairs, `depth` times: nothing may be left.
+    """Bounds the depth and the number of values before the parser runs, with a few passes in C.
 
-    A value is one more than commas, or stands alone in its brackets, and has one string or two with its name:
-    so the count bounds the work, too.
+    Deletes everything except quotes, brackets and commas, then strings. Deleting the innermost pairs `depth`
+    times must leave nothing. There is at most one value per comma and per opening bracket, plus one, and at
+    most two strings (four quotes) per value, so the counts bound the parser's work.
     """
     marks = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = marks.translate(_TO_SQUARE, _NOT_MARKS)
     if marks.count(b'"') > 4 * values:
         raise _too_many(values)
-    # Without its quotes, an end beside a beginning, a string goes on in the next; what is outside stays so.
+    # Deleting adjacent quotes first joins neighbouring strings; what is outside of strings stays outside.
     marks = _STRING.sub(b"", marks.replace(b'""', b""))
     opened = marks.count(b"[")
     if opened > values or marks.count(b",") >= values:
         raise _too_many(values)
     if opened <= depth:
-        return  # whatever else is wrong with it, the parser says it best
+        return  # not too deep; the parser has better messages for other errors
     if opened != marks.count(b"]"):
         raise _invalid("its brackets do not match")
     marks = marks.replace(b",", b"")
@@ -67,7 +72,7 @@ def _check_marks(body: bytes, depth: int, values: int) -> None:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
-    if len(value) != len(pairs):  # readers differ in which one they take
+    if len(value) != len(pairs):  # parsers disagree on which of the two values counts
         raise _invalid("an object has the same name twice")
     return value
 
@@ -75,12 +80,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise _invalid("it has a number beyond the range of a double")
+        raise _invalid("a number is outside the range of a double")
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _invalid(f"{name} is no value in JSON")
+    raise _invalid(f"{name} is not a JSON value")
 
 
 def _too_many(values: int) -> ApiError:
@@ -88,7 +93,7 @@ def _too_many(values: int) -> ApiError:
 
 
 def _invalid(reason: str) -> ApiError:
-    return ApiError(400, f"the body cannot be taken as JSON: {reason}", code="invalid_json")
+    return ApiError(400, f"the body is not valid JSON: {reason}", code="invalid_json")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object)

@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, 9.2) as OpenAI sends them: `data: {json}`, then `data: [DONE]`."""
+"""Server-sent events (WHATWG HTML, 9.2) in OpenAI's format: `data: {json}`, then `data: [DONE]`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from binhdan.runtime.errors import BinhdanError
-from binhdan.runtime.server.http.errors import ApiError, as_api_error
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error
 
-# What is to be sent together, as it comes: JSON objects, or frames that are encoded already.
+# Batches of events, each sent with one write: JSON objects, or events that are already encoded.
 Frames = AsyncIterator[list[dict[str, Any] | bytes]]
 
-_KEEP_ALIVE_SECONDS = 15.0  # a comment after so long without a frame: proxies close silent connections
-_WRITE_SECONDS = 60.0  # a client that takes nothing for so long is gone
+_KEEP_ALIVE_SECONDS = 15.0  # without an event for so long, send a comment: proxies close silent connections
+_WRITE_SECONDS = 60.0  # a client that reads nothing for so long is treated as gone
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = b": still at work\n\n"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -27,14 +28,15 @@ _MARK = "\0"
 
 
 def frame(value: Any, event: str | None = None) -> bytes:
-    """One event."""
+    """One event, encoded. `event` is its name."""
     data = _JSON.encode(value).encode("utf-8", "replace")
     name = b"event: " + event.encode() + b"\n" if event else b""
     return name + b"data: " + data + b"\n\n"
 
 
 class TextFrames:
-    """Frames that differ in one text only; the rest is encoded once. `make` builds the object of a text."""
+    """Encodes events that differ only in one text. `make` builds the object from the text; everything else in
+    it is encoded once, by the constructor."""
 
     def __init__(self, make: Callable[[str], dict[str, Any]]) -> None:
         mark = _JSON.encode(_MARK).encode()
@@ -45,47 +47,48 @@ class TextFrames:
 
 
 class EventStream(Response):
-    """Sends frames until they end or the client goes; then closes `stack`, which cancels what runs.
+    """Sends events until they end or the client disconnects, then closes `stack`, which cancels the request.
 
-    Frames with a "type" are named events, as /v1/responses has them, and end without [DONE].
+    With `named`, the "type" of an object is also the name of its event, as in /v1/responses, and the stream
+    ends without [DONE].
     """
 
     media_type = "text/event-stream"
 
     def __init__(self, frames: Frames, stack: AsyncExitStack, *, named: bool = False) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
+        del self.headers["content-length"]  # Response sets it; the length of a stream is unknown
         self._frames = frames
         self._stack = stack
         self._named = named
-        self._last = time.monotonic()
+        self._last = time.monotonic()  # the end of the last write
         self._sending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
-            pump = asyncio.create_task(self._pump(send))
-            watcher = asyncio.create_task(_gone(receive))
+            sender = asyncio.create_task(self._send_all(send))
+            watcher = asyncio.create_task(_disconnected(receive))
             try:
-                while not pump.done() and not watcher.done():
+                while not sender.done() and not watcher.done():
                     await asyncio.wait(
-                        (pump, watcher), timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                        (sender, watcher), timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
                     silent = time.monotonic() - self._last
                     if self._sending and silent > _WRITE_SECONDS:
                         break
-                    if not self._sending and silent >= _KEEP_ALIVE_SECONDS and not pump.done():
+                    if not self._sending and silent >= _KEEP_ALIVE_SECONDS and not sender.done():
                         await self._send(send, _COMMENT)
             finally:
-                for task in (pump, watcher):
+                for task in (sender, watcher):
                     task.cancel()
-                await asyncio.gather(pump, watcher, return_exceptions=True)
+                await asyncio.gather(sender, watcher, return_exceptions=True)
 
-    async def _pump(self, send: Send) -> None:
+    async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async for values in self._frames:
                 await self._send(send, b"".join(map(self._encode, values)))
-        except (ApiError, BinhdanError) as error:  # too late for a status
+        except (ApiError, BinhdanError) as error:  # the status has been sent: the error becomes an event
             await self._send(send, self._encode(as_api_error(error).body))
         await send({"type": "http.response.body", "body": b"" if self._named else _DONE})
 
@@ -101,6 +104,6 @@ class EventStream(Response):
         return frame(value, value.get("type", "error") if self._named else None)
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,1 +1,1 @@
-"""Loaded models by name, and the dispatcher of their events."""
+"""The pool of loaded models, and the dispatcher of their events."""

@@ -1,7 +1,7 @@
-"""All requests of one loaded model, in one event loop: one queue, read when its descriptor says so.
+"""Passes the events of one model to its requests, in one event loop.
 
-A queue for each request would cost a descriptor and a callback for each; at a thousand tokens a second that
-is most of what HTTP costs.
+All requests share one event queue, which is read when its descriptor becomes readable. One queue per request
+would need a descriptor and a callback each; at 1,000 tokens per second that is most of the cost of HTTP.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from binhdan.runtime.errors import BinhdanError, UnsupportedError
 from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 
-# Called in the event loop with each event of a request, the last one of kind "finished"; or with the
-# error that ended it.
+# Called in the event loop with each event of a request. The last call has an event of kind "finished", or
+# the error that ended the request.
 Handler = Callable[[Event | BinhdanError], None]
 
-_POLL_SECONDS = 0.002  # where descriptors cannot be watched
+_POLL_SECONDS = 0.002  # on event loops that cannot watch a descriptor
 
 
 class Dispatcher:
-    """Belongs to the running event loop; use it from there only. Close it before the model."""
+    """Submits requests and calls their handlers. Use it only from the event loop that runs when it is made,
+    and close it before the model."""
 
     def __init__(self, model: Model) -> None:
         self._library, self._engine = model.connection()
@@ -42,7 +43,7 @@ class Dispatcher:
             self._poll_again()
 
     def __len__(self) -> int:
-        """Requests under way."""
+        """The number of requests that have not ended."""
         return len(self._handlers)
 
     def submit(
@@ -55,9 +56,9 @@ class Dispatcher:
         cache_salt: int = 0,
         use_cache: bool = True,
     ) -> int:
-        """The number of the request, for `cancel`. `options` None asks for an embedding of the tokens.
+        """Submits a request and returns its number, for `cancel`. `options` None: an embedding of the tokens.
 
-        `mask` is called in worker threads, one call at a time. Raises what binhdan_submit does.
+        `mask` is called in worker threads, one call at a time. Raises the errors of binhdan_submit.
         """
         if options is None:
             number = self._library.submit_embedding(self._engine, self._queue, tokens)
@@ -76,17 +77,17 @@ class Dispatcher:
         self._handlers[number] = handler
         if mask is not None:
             self._masks[number] = _MaskedRequest(self, number, mask)
-            self._masks[number].next()
+            self._masks[number].compute_next()
         return number
 
     def cancel(self, number: int) -> None:
-        """The request ends between two tokens; its handler hears no more."""
+        """Ends a request after the current step. Its handler is not called again."""
         self._forget(number)
         with suppress(BinhdanError):
             self._library.cancel(self._engine, number)
 
     def close(self) -> None:
-        """Ends what runs: handlers hear FINISHED with the reason "cancelled"."""
+        """Ends all requests: their handlers are called with an error."""
         if self._fd is not None:
             self._loop.remove_reader(self._fd)
         if self._poll is not None:
@@ -100,12 +101,12 @@ class Dispatcher:
             handler(error)
 
     def set_mask(self, number: int, mask: bytes) -> None:
-        """The next token of a request; nothing happens when it has ended."""
+        """Sets the mask for the next token of a request. Does nothing if the request has ended."""
         if number in self._handlers:
             self._library.set_mask(self._engine, number, mask)
 
     def fail(self, number: int, error: BinhdanError) -> None:
-        """Ends a request for a reason outside the engine."""
+        """Ends a request with an error from outside the engine."""
         handler = self._handlers.get(number)
         self.cancel(number)
         if handler is not None:
@@ -116,13 +117,13 @@ class Dispatcher:
         return self._loop
 
     def _drain(self) -> None:
-        """Hands on the events that wait."""
+        """Passes all queued events to their handlers."""
         while (event := self._library.next_event(self._queue, 0)) is not None:
             handler = self._handlers.get(event.request)
             if handler is None:  # cancelled
                 continue
             if event.kind == "token" and (masked := self._masks.get(event.request)) is not None:
-                masked.took(event.token)
+                masked.add(event.token)
             if event.kind == "finished":
                 self._forget(event.request)
                 if event.error is not None:
@@ -140,7 +141,7 @@ class Dispatcher:
 
 
 class _MaskedRequest:
-    """Computes the masks of one request in worker threads, while the engine computes the next token."""
+    """Computes the masks of one request in worker threads, while the engine computes the next logits."""
 
     def __init__(self, dispatcher: Dispatcher, number: int, mask: TokenMask) -> None:
         self._dispatcher = dispatcher
@@ -148,12 +149,14 @@ class _MaskedRequest:
         self._mask = mask
         self._tokens: list[int] = []
 
-    def took(self, token: int) -> None:
+    def add(self, token: int) -> None:
+        """Adds a token of the answer."""
         self._tokens.append(token)
-        self.next()
+        self.compute_next()
 
-    def next(self) -> None:
-        """A token comes only after its mask, so that there is never more than one under way."""
+    def compute_next(self) -> None:
+        """Starts to compute the next mask. The engine samples a token only after its mask, so one computation
+        runs at a time."""
         future = self._dispatcher.loop.run_in_executor(None, self._compute)
         future.add_done_callback(self._computed)
 
@@ -171,5 +174,5 @@ class _MaskedRequest:
             error = refused
         if error is not None:
             if not isinstance(error, BinhdanError):
-                error = BinhdanError("the answer's constraint failed")
+                error = BinhdanError("the answer's constraint failed to compute a token mask")
             self._dispatcher.fail(self._number, error)

@@ -1,4 +1,4 @@
-"""The models that the server knows by name: loaded when asked for, unloaded when idle or for others' sake."""
+"""The pool of models: loads a model for its first request, unloads it when it is idle or memory is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.options import LoadOptions
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.grammar_trial import GrammarTrial
@@ -22,25 +22,26 @@ _log = logging.getLogger("binhdan.server")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model comes from: a path, an id that was pulled, or None for the embedded model."""
+    """The source of a model: a path, the id of a pulled model, or None for the embedded model."""
 
     path_or_id: str | None
     options: LoadOptions
 
-    def least_bytes(self) -> int:
-        """What it will hold at least. Raises ModelNotFoundError."""
+    def min_bytes(self) -> int:
+        """A lower bound of its memory: the size of its file. Raises ModelNotFoundError."""
         return find_model(self.path_or_id).stat().st_size
 
     def load(self) -> Model:
         model = Model(find_model(self.path_or_id), self.options)
-        with suppress(BinhdanError):  # a broken template is told to who uses it; a good one is compiled here
+        # Compiles the chat template. An invalid one is an error only for requests that use it.
+        with suppress(BinhdanError):
             model.tokenizer.chat_prompt([{"role": "user", "content": "xin chào"}])
         return model
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory with its connection to the event loop."""
+    """A model in memory, and its dispatcher in the event loop."""
 
     name: str
     model: Model
@@ -49,7 +50,7 @@ class LoadedModel:
 
     @property
     def bytes(self) -> int:
-        """What it holds at most: weights, keys and values."""
+        """The most memory that it uses: weights, keys and values."""
         return _bytes(self.model)
 
 
@@ -59,37 +60,39 @@ def _bytes(model: Model) -> int:
 
 @dataclass(slots=True)
 class _Slot:
+    """The state of one model name."""
+
     source: Source
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     loaded: LoadedModel | None = None
-    users: int = 0
+    users: int = 0  # contexts of `use` that are open
     last_use: float = 0.0
 
 
 class ModelPool:
-    """Belongs to one event loop. The first of `sources`, by name, is the default.
+    """Use it from one event loop. `sources`: name -> source; the first one is the default model.
 
-    `most_bytes` is what all loaded models may hold together, weights with their keys and values; None: any.
-    `idle_seconds`: a model that nobody used for so long is unloaded; None: never.
+    `max_bytes` limits the memory of all loaded models together, weights with keys and values; None: no limit.
+    A model that is unused for `idle_seconds` is unloaded; None: never.
     """
 
     def __init__(
         self,
         sources: Mapping[str, Source],
         *,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
         idle_seconds: float | None = None,
     ) -> None:
         self._slots = {name: _Slot(source) for name, source in sources.items()}
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
-        self._room = asyncio.Lock()  # one model is loaded at a time
+        self._loading = asyncio.Lock()  # one model loads at a time
         self._sweeper: asyncio.Task[None] | None = None
         self._trial = GrammarTrial()
         self.created = int(time.time())
-        self.ready = False  # the default model has been loaded once
-        self.failed: ApiError | None = None  # why it could not be loaded
-        self.draining = False  # no new requests
+        self.ready = False  # the default model has been loaded
+        self.failed: ApiError | None = None  # the error of loading it
+        self.draining = False  # refuse new requests
 
     @property
     def names(self) -> list[str]:
@@ -104,7 +107,7 @@ class ModelPool:
         return [slot.loaded for slot in self._slots.values() if slot.loaded is not None]
 
     async def start(self) -> None:
-        """Loads the default model. Raises what its loader raises."""
+        """Loads the default model. Raises ApiError."""
         async with self.use(self.default):
             self.ready = True
         if self._idle_seconds is not None:
@@ -112,15 +115,15 @@ class ModelPool:
 
     @asynccontextmanager
     async def use(self, name: str | None) -> AsyncIterator[LoadedModel]:
-        """A model for as long as the context lasts; None or "" is the default.
+        """Loads a model and keeps it loaded inside the context. `name` None or "": the default model.
 
-        Raises ApiError: 404 for a name there is none of, 503 when there is no room, or while closing.
+        Raises ApiError: 404 for an unknown name; 503 if loading fails, memory is short, or the server closes.
         """
         slot = self._slots.get(name or self.default)
         if slot is None:
             known = ", ".join(self._slots)
             raise ApiError(
-                404, f"there is no such model here; there is: {known}", code="model_not_found", param="model"
+                404, f"model: unknown name; there is: {known}", code="model_not_found", param="model"
             )
         if self.draining:
             raise ApiError(503, "the server is shutting down", type="server_error", code="shutting_down")
@@ -135,7 +138,7 @@ class ModelPool:
             slot.last_use = time.monotonic()
 
     async def close(self) -> None:
-        """Ends what runs and gives all memory back."""
+        """Ends all requests and unloads all models."""
         self.draining = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -145,18 +148,21 @@ class ModelPool:
         await asyncio.to_thread(self._trial.close)
 
     async def _load(self, name: str, slot: _Slot) -> LoadedModel:
-        async with self._room:
+        async with self._loading:
             start = time.monotonic()
             try:
-                await self._make_room(await asyncio.to_thread(slot.source.least_bytes))
+                await self._free(await asyncio.to_thread(slot.source.min_bytes))
                 model = await asyncio.to_thread(slot.source.load)
             except (BinhdanError, OSError) as error:
                 _log.error("model not loaded", extra={"model": name, "reason": type(error).__name__})
                 raise ApiError(
-                    503, "this model could not be loaded", type="server_error", code="not_loaded"
+                    503,
+                    "the server could not load this model; its log has the reason",
+                    type="server_error",
+                    code="not_loaded",
                 ) from error
             try:
-                await self._make_room(_bytes(model))
+                await self._free(_bytes(model))
                 constraints = Constraints(model, self._trial)
                 await asyncio.to_thread(constraints.prepare)
                 loaded = LoadedModel(name, model, Dispatcher(model), constraints)
@@ -166,16 +172,16 @@ class ModelPool:
             _log.info("model loaded", extra={"model": name, "seconds": round(time.monotonic() - start, 3)})
             return loaded
 
-    async def _make_room(self, newcomer: int) -> None:
-        """Unloads models that nobody uses, the longest unused first, until `newcomer` bytes fit."""
-        if self._most_bytes is None:
+    async def _free(self, needed: int) -> None:
+        """Unloads unused models, the least recently used first, until `needed` bytes fit. Raises ApiError."""
+        if self._max_bytes is None:
             return
-        while sum(loaded.bytes for loaded in self.loaded()) + newcomer > self._most_bytes:
+        while sum(loaded.bytes for loaded in self.loaded()) + needed > self._max_bytes:
             idle = [slot for slot in self._slots.values() if slot.loaded is not None and not slot.users]
             if not idle:
                 raise ApiError(
                     503,
-                    "there is no room for this model beside those in use; try again later",
+                    "not enough memory for this model while other models are in use; try again later",
                     type="server_error",
                     code="no_room",
                     headers={"Retry-After": "5"},
@@ -191,11 +197,12 @@ class ModelPool:
         _log.info("model unloaded", extra={"model": loaded.name})
 
     async def _sweep(self, idle_seconds: float) -> None:
+        """Unloads idle models, until it is cancelled."""
         while True:
             await asyncio.sleep(min(1.0, idle_seconds / 4))
             for slot in self._slots.values():
-                late = time.monotonic() - slot.last_use >= idle_seconds
-                if slot.loaded is not None and not slot.users and late and not slot.lock.locked():
+                idle = time.monotonic() - slot.last_use >= idle_seconds
+                if slot.loaded is not None and not slot.users and idle and not slot.lock.locked():
                     async with slot.lock:
                         if not slot.users:
                             await self._unload(slot)

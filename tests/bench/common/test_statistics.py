@@ -1,8 +1,9 @@
-"""bench/common/statistics.py against distributions whose answers are known."""
+"""bench/common/statistics.py against distributions with known results."""
 
 from __future__ import annotations
 
 import math
+from statistics import quantiles
 
 import numpy as np
 import pytest
@@ -11,12 +12,28 @@ from binhdan.bench.common import statistics
 from binhdan.bench.common.statistics import Estimate
 
 
-def test_percentiles_lie_between_values() -> None:
+def test_percentiles_interpolate_between_values() -> None:
     assert statistics.percentile([3, 1, 2], 0.5) == 2
     assert statistics.percentile([1, 2, 3, 4], 0.5) == 2.5
     assert statistics.percentile(list(range(101)), 0.99) == 99
     with pytest.raises(ValueError, match="got none"):
         statistics.percentile([], 0.5)
+
+
+def test_tails() -> None:
+    tail = statistics.Tail.of([5.0, 1.0, 2.0, 3.0, 4.0])
+    assert tail == statistics.Tail(3.0, pytest.approx(4.8), pytest.approx(4.96))
+    assert statistics.Tail.of([1.0]) == statistics.Tail(1.0, 1.0, 1.0)
+    inclusive = quantiles(range(37), n=100, method="inclusive")
+    assert [statistics.percentile(range(37), k / 100) for k in range(1, 100)] == pytest.approx(inclusive)
+    with pytest.raises(ValueError, match="got none"):
+        statistics.Tail.of([])
+
+
+def test_spreads() -> None:
+    assert statistics.Spread.of([3.0, 1.0, 2.5, 9.0]) == statistics.Spread(2.75, 1.0, 9.0)
+    with pytest.raises(ValueError, match="got none"):
+        statistics.Spread.of([])
 
 
 # From tables of Student's t.
@@ -43,13 +60,13 @@ def coverage(truth: float, draw: object, estimate: object, trials: int = 400) ->
 
 
 @pytest.mark.parametrize("runs", [10, 15, 30])
-def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say(runs: int) -> None:
+def test_intervals_of_a_mean_contain_the_true_value_at_their_confidence_level(runs: int) -> None:
     share = coverage(5.0, lambda random: random.normal(5, 1, runs), lambda x: statistics.mean(list(x)))
     assert 0.92 <= share <= 0.985
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_intervals_of_a_ratio_of_skewed_times_hold_the_truth(paired: bool) -> None:
+def test_intervals_of_a_ratio_of_skewed_times_contain_the_true_value(paired: bool) -> None:
     def draw(random: np.random.Generator) -> tuple[list[float], list[float]]:
         drift = random.lognormal(0, 0.3, 12) if paired else np.ones(12)
         ours = 1.1 * drift * random.lognormal(0, 0.1, 12)
@@ -59,7 +76,7 @@ def test_intervals_of_a_ratio_of_skewed_times_hold_the_truth(paired: bool) -> No
     assert 0.91 <= share <= 0.99
 
 
-def test_pairs_cancel_what_disturbs_both() -> None:
+def test_pairs_cancel_shared_disturbances() -> None:
     random = np.random.default_rng(3)
     drift = random.lognormal(0, 0.5, 12)
     ours, theirs = 2 * drift * random.lognormal(0, 0.01, 12), drift * random.lognormal(0, 0.01, 12)
@@ -70,8 +87,9 @@ def test_pairs_cancel_what_disturbs_both() -> None:
     assert not paired.contains(1)
 
 
-def test_intervals_of_a_median_draw_whole_runs() -> None:
-    """Values of a run move together: 10 runs of 50 tell little more than 10 values."""
+def test_intervals_of_a_median_resample_whole_runs() -> None:
+    """Values of a run depend on each other: 10 runs of 50 values carry little more information than 10
+    values."""
 
     def draw(random: np.random.Generator) -> list[list[float]]:
         return [(random.normal(level, 0.01, 50)).tolist() for level in random.normal(0, 1, 10)]
@@ -109,6 +127,6 @@ def test_half_width_is_a_share_of_the_value() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"), [([], [1.0]), ([1.0, 0.0], [1.0, 1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0])]
 )
-def test_ratios_of_what_has_none(ours: list[float], theirs: list[float]) -> None:
+def test_ratios_of_invalid_values(ours: list[float], theirs: list[float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         statistics.ratio(ours, theirs, paired=True)

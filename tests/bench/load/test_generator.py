@@ -1,9 +1,8 @@
-"""bench/load/{client,texts,load}.py: what is told of answers is what a server with its own clock did."""
+"""bench/load/{chat_client,prompts,generator}.py: figures match the times of a scripted server."""
 
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,10 +14,11 @@ from sse_app import Script, make_app
 from uvicorn_thread import running
 
 import binhdan
-from binhdan.bench.load.client import NO_END, Call, ChatClient, Reply, chat_body, events
-from binhdan.bench.load.generator import Closed, Open, Tail, percentile, run, summary
-from binhdan.bench.load.http import Response
-from binhdan.bench.load.texts import WORDS, Sizes, calibrate
+from binhdan.bench.common.arrivals import Closed, Open
+from binhdan.bench.load.chat_client import TIMED_OUT, Call, ChatClient, Reply, chat_body, events
+from binhdan.bench.load.generator import run_load, summarize
+from binhdan.bench.load.http_client import Response
+from binhdan.bench.load.prompts import WORDS, Sizes, calibrate
 
 SIZES = Sizes(system=40, question=10, answer=8)
 
@@ -51,7 +51,7 @@ def test_events_end_with_an_empty_line() -> None:
 
 
 @given(cuts=st.lists(st.integers(0, 60), max_size=8))
-def test_where_events_are_cut_changes_nothing(cuts: list[int]) -> None:
+def test_split_positions_do_not_change_the_events(cuts: list[int]) -> None:
     data = 'data: một\n\n: x\n\ndata: {"a": 1}\r\n\r\ndata: ba\n\n'.encode()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [(0.0, data[begin:end]) for begin, end in pairwise(edges)]
@@ -59,7 +59,7 @@ def test_where_events_are_cut_changes_nothing(cuts: list[int]) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_stream_is_a_reply(data: bytes) -> None:
+def test_any_bytes_of_a_stream_are_a_reply(data: bytes) -> None:
     response = Response()
     response.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: " + data, 0.0)
     response.feed_end(1.0)
@@ -104,11 +104,11 @@ async def test_an_answer_and_its_times(url: str, script: Script, separator: str)
     assert reply.text == "từ0 từ1 từ2 từ3 từ4 từ5 " and len(reply.times) == 6
     assert (reply.prompt_tokens, reply.cached_tokens, reply.answer_tokens) == (14, 7, 6)
     assert reply.binhdan == {"decode_ms": 12.5}
-    assert reply.first_token is not None and reply.per_token is not None
-    # A reader that is held up sees tokens closer together than they were sent, never sooner. Timers of the
-    # event loop may be a millisecond early.
-    assert 0.045 <= reply.first_token <= reply.seconds <= took and reply.seconds >= 0.09
-    assert reply.per_token == pytest.approx((reply.ended - reply.times[0]) / 5)
+    assert reply.ttft is not None and reply.tpot is not None
+    # A delayed client sees tokens closer together than they were sent, but never earlier. Timers of the event
+    # loop may fire a millisecond early.
+    assert 0.045 <= reply.ttft <= reply.seconds <= took and reply.seconds >= 0.09
+    assert reply.tpot == pytest.approx((reply.ended - reply.times[0]) / 5)
     sent = script.bodies[0]
     assert (
         sent["ignore_eos"] and sent["temperature"] == 0 and sent["stream_options"] == {"include_usage": True}
@@ -119,24 +119,24 @@ async def test_an_answer_that_is_not_streamed(url: str) -> None:
     async with ChatClient(f"{url}/v1/") as client:
         reply = (await client.chat(body(2, stream=False))).reply()
     assert reply.error is None and reply.text == "một hai" and reply.answer_tokens == 2
-    assert reply.per_token is None and reply.first_token is None
+    assert reply.tpot is None and reply.ttft is None
 
 
-async def test_waiting_for_the_client_counts(url: str, script: Script) -> None:
+async def test_a_delay_within_the_client_counts(url: str, script: Script) -> None:
     async with ChatClient(url) as client:
         reply = (await client.chat(body(2), time.perf_counter() - 10)).reply()
-    assert reply.first_token is not None and reply.first_token > 10 and reply.seconds >= reply.first_token
+    assert reply.ttft is not None and reply.ttft > 10 and reply.seconds >= reply.ttft
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"status": 429}, "status 429: no luck"),
-        ({"break_after": 2}, "within an answer"),
+        ({"break_after": 2}, "within a response"),
         ({"error_after": 2}, "engine lost"),
     ],
 )
-async def test_failures_are_told(url: str, script: Script, changes: dict[str, int], message: str) -> None:
+async def test_failures_are_reported(url: str, script: Script, changes: dict[str, int], message: str) -> None:
     for name, value in changes.items():
         setattr(script, name, value)
     async with ChatClient(url) as client:
@@ -147,12 +147,12 @@ async def test_failures_are_told(url: str, script: Script, changes: dict[str, in
 async def test_an_answer_that_does_not_end(url: str, script: Script) -> None:
     script.first = 30
     async with ChatClient(url, seconds=0.1) as client:
-        assert (await client.chat(body())).reply().error == NO_END
+        assert (await client.chat(body())).reply().error == TIMED_OUT
 
 
-async def test_hanging_up_ends_the_answer_at_the_server(url: str, script: Script) -> None:
+async def test_closing_the_connection_ends_the_answer_at_the_server(url: str, script: Script) -> None:
     async with ChatClient(url) as client:
-        call = await client.call("/chat/completions", body(2000), enough=lambda got: len(got.pieces) > 3)
+        call = await client.call("/chat/completions", body(2000), stop_when=lambda got: len(got.pieces) > 3)
         assert call.response is not None and not call.response.finished
         assert call.reply().error is not None
         deadline = time.monotonic() + 10
@@ -161,12 +161,12 @@ async def test_hanging_up_ends_the_answer_at_the_server(url: str, script: Script
     assert script.running == 0
 
 
-# ---- texts -------------------------------------------------------------------------------------------------
+# ---- prompts -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tokenizer", [True, False])
-async def test_sizes_are_of_tokens(url: str, script: Script, tokenizer: bool) -> None:
-    script.tokenizer = tokenizer  # without it, the difference of two prompts' usage
+async def test_sizes_are_numbers_of_tokens(url: str, script: Script, tokenizer: bool) -> None:
+    script.tokenizer = tokenizer  # without /tokenize: the difference of the usage of two prompts
     async with ChatClient(url) as client:
         chats = await calibrate(client, SIZES)
     assert chats.model == "scripted" and chats.tokens_per_word == pytest.approx(2, rel=0.01)
@@ -183,7 +183,7 @@ async def test_chats_share_the_system_prompt_and_differ_in_the_question(url: str
     assert len({question["content"] for _, question in messages}) == 20
     assert one.body(7) == same.body(7) != other.body(7)
     assert json.loads(one.body(0, system=1))["messages"][0] != messages[0][0]
-    assert json.loads(one.named("x").body(0))["messages"] == messages[0]
+    assert json.loads(one.for_model("x").body(0))["messages"] == messages[0]
 
 
 async def test_no_system_prompt(url: str) -> None:
@@ -192,10 +192,10 @@ async def test_no_system_prompt(url: str) -> None:
     assert [message["role"] for message in json.loads(chats.body(0))["messages"]] == ["user"]
 
 
-async def test_tokens_that_nobody_counts(url: str, script: Script) -> None:
+async def test_a_server_that_counts_no_tokens(url: str, script: Script) -> None:
     script.tokenizer = script.usage = False
     async with ChatClient(url) as client:
-        with pytest.raises(binhdan.BinhdanError, match="sends no usage"):
+        with pytest.raises(binhdan.BinhdanError, match="returns no usage"):
             await calibrate(client, SIZES)
         with pytest.raises(binhdan.InvalidArgumentError, match="expected at least"):
             await calibrate(client, Sizes(answer=0))
@@ -206,45 +206,33 @@ async def test_tokens_that_nobody_counts(url: str, script: Script) -> None:
 
 async def test_closed_loop(url: str, script: Script) -> None:
     script.first = script.token = 0.02
-    heard = []
+    progress = []
     async with ChatClient(url) as client:
         chats = await calibrate(client, SIZES)
         before = time.perf_counter()
-        load = await run(client, chats, Closed(users=4, requests=3), progress=lambda: heard.append(1))
+        load = await run_load(client, chats, Closed(users=4, requests=3), progress=lambda: progress.append(1))
         took = time.perf_counter() - before
-    assert script.max_running == 4 and len(heard) == load.answers == 12 and len(script.bodies) == 13
+    assert script.max_running == 4 and len(progress) == load.answers == 12 and len(script.bodies) == 13
     questions = [one["messages"][1]["content"] for one in script.bodies]
-    assert len(set(questions)) == 13  # the one to warm up, too
+    assert len(set(questions)) == 13  # including the warm-up
     assert load.failures == {} and load.short_answers == 0
     assert 3 * 8 * 0.018 <= load.seconds <= took
     assert load.tokens_per_s == pytest.approx(12 * 8 / load.seconds)
     assert load.requests_per_min == pytest.approx(60 * 12 / load.seconds)
-    assert load.first_token_s and load.per_token_s and load.end_to_end_s
-    assert 0.018 <= load.first_token_s.p50 <= load.first_token_s.p95 <= load.first_token_s.p99
-    assert (
-        0 < load.per_token_s.p50 < load.end_to_end_s.p50
-        and 8 * 0.018 <= load.end_to_end_s.p50 <= load.seconds
-    )
+    assert load.ttft_s and load.tpot_s and load.end_to_end_s
+    assert 0.018 <= load.ttft_s.p50 <= load.ttft_s.p95 <= load.ttft_s.p99
+    assert 0 < load.tpot_s.p50 < load.end_to_end_s.p50 and 8 * 0.018 <= load.end_to_end_s.p50 <= load.seconds
     assert (load.prompt_tokens, load.cached_tokens, load.answer_tokens) == (60, 7, 8)
     assert 0 < load.client_cpu_s <= took
 
 
 async def test_open_loop_does_not_wait_for_answers(url: str, script: Script) -> None:
-    script.first, plan = 0.3, Open(rate=200, requests=20, seed=5)
+    script.first, arrivals = 0.3, Open(rate=200, requests=20, seed=5)
     async with ChatClient(url) as client:
-        load = await run(client, await calibrate(client, SIZES), plan, warm_up=0)
+        load = await run_load(client, await calibrate(client, SIZES), arrivals, warm_up=0)
     assert load.answers == 20 and script.max_running > 5
-    assert load.first_token_s is not None and load.first_token_s.p50 >= 0.29
-    assert load.seconds >= plan.arrivals()[-1] - plan.arrivals()[0] + 0.29
-
-
-def test_poisson_arrivals() -> None:
-    plan = Open(rate=50, requests=4000, seed=1)
-    times = plan.arrivals()
-    gaps = [b - a for a, b in pairwise([0.0, *times])]
-    assert times == sorted(times) == plan.arrivals() != Open(rate=50, requests=4000, seed=2).arrivals()
-    assert statistics.mean(gaps) == pytest.approx(1 / 50, rel=0.06)
-    assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.1)  # of an exponential: its mean
+    assert load.ttft_s is not None and load.ttft_s.p50 >= 0.29
+    assert load.seconds >= arrivals.times()[-1] - arrivals.times()[0] + 0.29
 
 
 async def test_failures_and_short_answers_are_counted(url: str, script: Script) -> None:
@@ -252,10 +240,10 @@ async def test_failures_and_short_answers_are_counted(url: str, script: Script) 
         chats = await calibrate(client, SIZES)
         script.error_after = 3
         with pytest.raises(binhdan.BinhdanError, match="engine lost"):
-            await run(client, chats, Closed(users=1, requests=1))
-        load = await run(client, chats, Closed(users=2, requests=2), warm_up=0)
+            await run_load(client, chats, Closed(users=1, requests=1))
+        load = await run_load(client, chats, Closed(users=2, requests=2), warm_up=0)
     assert load.answers == 0 and sum(load.failures.values()) == 4
-    assert load.first_token_s is None and load.tokens_per_s == 0 and load.prompt_tokens is None
+    assert load.ttft_s is None and load.tokens_per_s == 0 and load.prompt_tokens is None
 
 
 def reply(first: float, token: float, tokens: int, **changes: object) -> Reply:
@@ -264,32 +252,18 @@ def reply(first: float, token: float, tokens: int, **changes: object) -> Reply:
     return Reply(**fields | changes)  # type: ignore[arg-type]
 
 
-def test_summary_to_the_digit() -> None:
+def test_exact_figures_of_a_summary() -> None:
     replies = [
         reply(1.0, 0.1, 5, answer_tokens=5, prompt_tokens=10),
-        reply(2.0, 0.2, 4, answer_tokens=5, prompt_tokens=12),  # two tokens came as one text
-        reply(3.0, 0.3, 3),  # without usage: events count
+        reply(2.0, 0.2, 4, answer_tokens=5, prompt_tokens=12),  # two tokens arrived as one text
+        reply(3.0, 0.3, 3),  # without usage: the number of events
         reply(0.0, 0.0, 0, answer_tokens=1),  # no text
         reply(9.0, 9.0, 9, error="lost"),
     ]
-    load = summary(replies, Closed(users=1, requests=5), Sizes(answer=5), 2.0, 0.25)
+    load = summarize(replies, Closed(users=1, requests=5), Sizes(answer=5), 2.0, 0.25)
     assert load.answers == 4 and load.failures == {"lost": 1} and load.short_answers == 2
     assert load.tokens_per_s == (5 + 5 + 3 + 1) / 2 and load.requests_per_min == 120
-    assert load.first_token_s is not None and load.per_token_s is not None
-    assert load.first_token_s.p50 == pytest.approx(1.5)  # of 0.5, 1, 2 and 3
-    assert load.per_token_s.p50 == pytest.approx(0.275)  # of 0.9 / 4, 1.1 / 4 and 1.1 / 2
+    assert load.ttft_s is not None and load.tpot_s is not None
+    assert load.ttft_s.p50 == pytest.approx(1.5)  # of 0.5, 1, 2 and 3
+    assert load.tpot_s.p50 == pytest.approx(0.275)  # of 0.9 / 4, 1.1 / 4 and 1.1 / 2
     assert load.prompt_tokens == 11 and load.cached_tokens is None and load.client_cpu_s == 0.25
-
-
-def test_percentiles_lie_between_values() -> None:
-    assert percentile([1.0], 0.99) == 1.0
-    assert percentile([0.0, 10.0], 0.95) == pytest.approx(9.5)
-    assert Tail.of([5.0, 1.0, 2.0, 3.0, 4.0]) == Tail(3.0, pytest.approx(4.8), pytest.approx(4.96))
-    inclusive = statistics.quantiles(range(37), n=100, method="inclusive")
-    assert [percentile(range(37), k / 100) for k in range(1, 100)] == pytest.approx(inclusive)
-
-
-@pytest.mark.parametrize("make", [lambda: Closed(users=0), lambda: Closed(requests=0), lambda: Open(rate=0)])
-def test_loads_that_cannot_be(make: object) -> None:
-    with pytest.raises(binhdan.InvalidArgumentError, match="expected"):
-        make()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""bench/load/{servers,compare}.py: servers start, are waited for and end with all they started."""
+"""bench/load/{servers,compare}.py: servers start, become ready and end with all their processes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from sse_app import Script, make_app
 from uvicorn_thread import running
 
 import binhdan
+from binhdan.bench.common.arrivals import Closed, Open
+from binhdan.bench.common.statistics import Spread
 from binhdan.bench.load import servers, tables
 from binhdan.bench.load.compare import SCHEMA, compare
-from binhdan.bench.load.generator import Closed, Open
-from binhdan.bench.load.texts import Sizes
-from binhdan.bench.micro.peers import Spread
+from binhdan.bench.load.prompts import Sizes
 
-# A server that takes a while to be ready, and has a child of its own that does not want to end.
+# A server that becomes ready after a while, with a child process that ignores SIGTERM.
 PROGRAM = """
 import http.server, os, subprocess, sys, time
 port, marks = int(sys.argv[1]), sys.argv[2]
-asked = []
+requested = []
 stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
 child = subprocess.Popen([sys.executable, "-c", stubborn])
 open(marks, "a").write(f"{os.getpid()} {child.pid}\\n")
 memory = bytearray(40 << 20)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        asked.append(self.path)
-        status = 200 if len(asked) > 3 else 503
-        open(marks + ".asked", "a").write(f"{self.path} {status}\\n")
+        requested.append(self.path)
+        status = 200 if len(requested) > 3 else 503
+        open(marks + ".requested", "a").write(f"{self.path} {status}\\n")
         self.send_response(status)
         self.end_headers()
     def log_message(self, *_): pass
@@ -53,7 +53,7 @@ def child(tmp_path: Path, program: str = PROGRAM) -> servers.ChildServer:
 
 
 def exists(pid: int) -> bool:
-    """Does it run? A zombie does not."""
+    """Whether the process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -65,7 +65,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 @needs_proc
 @pytest.mark.parametrize("kill", [False, True])
-def test_a_child_is_waited_for_and_ends_with_its_own_children(tmp_path: Path, kill: bool) -> None:
+def test_a_child_becomes_ready_and_ends_with_its_own_children(tmp_path: Path, kill: bool) -> None:
     with child(tmp_path).run() as server:
         pids = list(map(int, (tmp_path / "marks").read_text().split()))
         assert len(pids) == 2 and all(map(exists, pids)) and server.alive
@@ -78,12 +78,12 @@ def test_a_child_is_waited_for_and_ends_with_its_own_children(tmp_path: Path, ki
     while any(map(exists, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(exists, pids))
-    asked = (tmp_path / "marks.asked").read_text().splitlines()
-    assert asked == ["/ready 503"] * 3 + ["/ready 200"]
+    requested = (tmp_path / "marks.requested").read_text().splitlines()
+    assert requested == ["/ready 503"] * 3 + ["/ready 200"]
 
 
 @needs_proc
-def test_an_error_in_between_ends_it_too(tmp_path: Path) -> None:
+def test_an_error_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         with child(tmp_path).run():
             raise RuntimeError("mine")
@@ -91,15 +91,17 @@ def test_an_error_in_between_ends_it_too(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ends_at_once(tmp_path: Path) -> None:
-    with pytest.raises(binhdan.BinhdanError, match="scripted ended at its start: no luck"):
+    with pytest.raises(
+        binhdan.BinhdanError, match="scripted ended during its start; its last output: no luck"
+    ):
         with child(tmp_path, "import sys; sys.exit('no luck')").run():
             pass
-    with pytest.raises(binhdan.BinhdanError, match="no word"):
+    with pytest.raises(binhdan.BinhdanError, match="last output: none"):
         with child(tmp_path, "").run():
             pass
 
 
-def test_a_program_that_is_not_there() -> None:
+def test_a_program_that_does_not_exist() -> None:
     with pytest.raises(binhdan.BinhdanError, match="cannot start /nowhere/server"):
         with servers.ChildServer("x", ("/nowhere/server",)).run():
             pass
@@ -126,12 +128,12 @@ def test_commands() -> None:
 
 @dataclass
 class Scripted:
-    """A server of this process that answers as its script says, and keeps a record of its turns."""
+    """A server within this process that follows a script and records its turns."""
 
     name: str
     record: list[str]
     script: Script = field(default_factory=Script)
-    scripts: list[Script] = field(default_factory=list)  # one for each further turn
+    scripts: list[Script] = field(default_factory=list)  # for the turns after the first
     peak: int | None = 1000
 
     @contextmanager
@@ -155,38 +157,38 @@ def test_servers_take_turns_and_ratios_are_of_the_same_round() -> None:
     ours = Scripted("a", record, Script(first=0.02, token=0.005))
     theirs = Scripted("b", record, Script(first=0.2, token=0.05))
     steps: list[tuple[int, str]] = []
-    plans = [Closed(users=1, requests=1), Closed(users=3, requests=2)]
+    loads = [Closed(users=1, requests=1), Closed(users=3, requests=2)]
     result = compare(
-        [ours, theirs], plans, SIZES, 2, model="m", progress=lambda turn, name: steps.append((turn, name))
+        [ours, theirs], loads, SIZES, 2, model="m", progress=lambda turn, name: steps.append((turn, name))
     )
-    assert record == ["+a", "-a", "+b", "-b", "+b", "-b", "+a", "-a"]  # one is up at a time
+    assert record == ["+a", "-a", "+b", "-b", "+b", "-b", "+a", "-a"]  # one runs at a time
     assert steps == [(0, "a"), (0, "b"), (1, "b"), (1, "a")]
-    assert [(one.server, one.plan) for one in result.results] == [
-        (name, plan) for plan in plans for name in ("a", "b")
+    assert [(one.server, one.arrivals) for one in result.results] == [
+        (name, load) for load in loads for name in ("a", "b")
     ]
     first, second = result.results[2:]
     assert first.tokens_per_s_ratio is None and len(first.loads) == len(second.loads) == 2
     ratios = [a.tokens_per_s / b.tokens_per_s for a, b in zip(first.loads, second.loads, strict=True)]
     assert second.tokens_per_s_ratio == Spread.of(ratios) and max(ratios) > 1
-    waits = [
-        a.first_token_s.p95 / b.first_token_s.p95
+    ttfts = [
+        a.ttft_s.p95 / b.ttft_s.p95
         for a, b in zip(first.loads, second.loads, strict=True)
-        if a.first_token_s and b.first_token_s
+        if a.ttft_s and b.ttft_s
     ]
-    assert second.first_token_p95_ratio == Spread.of(waits) and len(waits) == 2 and min(waits) < 1
+    assert second.ttft_p95_ratio == Spread.of(ttfts) and len(ttfts) == 2 and min(ttfts) < 1
     assert first.tokens_per_s == Spread.of([load.tokens_per_s for load in first.loads])
     assert first.peak_rss_bytes == 1000
-    # Of users who ask at once nobody says who comes first.
+    # The order of concurrent users is not fixed.
     texts = [sorted(str(one["messages"]) for one in server.script.bodies) for server in (ours, theirs)]
-    assert texts[0] == texts[1]  # both got the same, and only the first was asked to count
+    assert texts[0] == texts[1]  # the same chats for both; only the first server counted tokens
 
     value = json.loads(json.dumps(asdict(result)))
     assert value["schema"] == SCHEMA and value["results"][3]["loads"][0]["answers"] == 6
     table = tables.comparison_table(result)
-    assert "3 users" in table and "(least to most); a's figure over the other's" in table
+    assert "3 users" in table and "(smallest to largest); ratio: a's figure divided by the other's" in table
 
 
-def test_another_server_that_fails_is_left_out() -> None:
+def test_another_server_that_fails_is_skipped() -> None:
     record: list[str] = []
     theirs = Scripted("b", record, Script(status=503))
     result = compare([Scripted("a", record), theirs], [Open(rate=100, requests=3)], SIZES, 2)
@@ -197,7 +199,7 @@ def test_another_server_that_fails_is_left_out() -> None:
     assert "b, 100 requests/s: failed: the server does not answer" in tables.comparison_table(result)
 
 
-def test_answers_that_break_after_warming_up_are_told() -> None:
+def test_answers_that_break_after_the_warm_up_are_reported() -> None:
     class Breaking(Script):
         @property
         def error_after(self) -> int | None:  # type: ignore[override]
@@ -215,20 +217,20 @@ def test_answers_that_break_after_warming_up_are_told() -> None:
 
 
 @pytest.mark.parametrize(("markup", "differ"), [(10, False), (30, True)])
-def test_prompts_that_are_not_the_same_are_told(markup: int, differ: bool) -> None:
+def test_prompts_of_different_sizes_are_reported(markup: int, differ: bool) -> None:
     pair = [Scripted("a", []), Scripted("b", [], Script(markup=markup))]
     table = tables.comparison_table(compare(pair, [Closed(users=1, requests=1)], SIZES, 1))
-    assert ("1 user: prompts do not have the same tokens everywhere: a 40, b 60" in table) is differ
+    assert ("1 user: the tokens per prompt differ between servers: a 40, b 60" in table) is differ
 
 
-def test_our_own_failure_is_an_error() -> None:
+def test_a_failure_of_the_first_server_is_an_error() -> None:
     with pytest.raises(binhdan.BinhdanError, match="no luck"):
         compare([Scripted("a", [], Script(status=500))], [Closed()], SIZES, 1)
     with pytest.raises(binhdan.InvalidArgumentError, match="at least 1"):
         compare([], [Closed()], SIZES, 1)
 
 
-# ---- the real one ------------------------------------------------------------------------------------------
+# ---- a real server -----------------------------------------------------------------------------------------
 
 
 def command(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -243,13 +245,17 @@ def test_load_of_our_server() -> None:
         assert done.returncode == 0, done.stderr
         table = command("load", server.url, "--users", "1", *small)
     closed, opened = json.loads(done.stdout)
-    assert closed["plan"] == {"users": 2, "requests": 1} and closed["answers"] == 2 and opened["answers"] == 3
+    assert (
+        closed["arrivals"] == {"users": 2, "requests": 1}
+        and closed["answers"] == 2
+        and opened["answers"] == 3
+    )
     assert closed["answer_tokens"] == opened["answer_tokens"] == 8 and closed["failures"] == {}
     assert 150 < closed["prompt_tokens"] < 200 and closed["cached_tokens"] >= 128
     assert "1 user: 1 answers" in table.stdout and "of a core" in table.stdout
 
 
-def test_comparison_of_our_server_with_one_elsewhere() -> None:
+def test_comparison_of_our_server_with_a_running_one() -> None:
     with running(make_app(Script())) as url:
         done = command(
             *("compare", "--url", f"there={url}", "--users", "1", "--requests", "1", "--rounds", "1"),

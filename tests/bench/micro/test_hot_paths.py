@@ -29,18 +29,18 @@ def test_only_a_best_that_is_worse_than_the_worst_is_slower() -> None:
 
 def test_table() -> None:
     text = hot_paths_table([path((2e-6, 3e-6), (1e-6, 1.5e-6), gate=False)])
-    assert "SLOWER" in text and "2.00" in text and "(informs)" in text
+    assert "SLOWER" in text and "2.00" in text and "(informational)" in text
     assert "times" not in hot_paths_table([path((1e-6,))])
 
 
 def test_this_build_against_itself() -> None:
-    heard: list[str] = []
+    calls: list[str] = []
     paths = hot_paths.measure(
-        "tokenize", 0.005, 2, sys.executable, lambda turn, name: heard.append(f"{turn} {name}")
+        "tokenize", 0.005, 2, sys.executable, lambda turn, name: calls.append(f"{turn} {name}")
     )
     assert {one.name for one in paths} == {"tokenize", "detokenize"}
     assert all(len(one.seconds) == len(one.old) == 2 and one.gate and min(one.seconds) > 0 for one in paths)
-    assert heard == ["0 this build", "0 the other build", "1 the other build", "1 this build"]
+    assert calls == ["0 this build", "0 the other build", "1 the other build", "1 this build"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_this_build_against_itself() -> None:
         ({"against": "/no/python"}, "start"),
     ],
 )
-def test_what_cannot_be_measured(arguments: dict[str, object], message: str) -> None:
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(binhdan.BinhdanError, match=message):
         hot_paths.measure(**({"select": "greedy", "seconds": 0.001} | arguments))  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""bench/micro/profile.py: the parts add up, and shares are of what they say."""
+"""bench/micro/profile.py: the operations add up to the pass, and shares follow from the limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import binhdan
 from binhdan import _native
 from binhdan.bench.micro import profile
-from binhdan.bench.micro.case import Workload
+from binhdan.bench.micro.case import Case
 from binhdan.runtime.client.model import embedded_model
 
 LIMITS = profile.Limits(gb_per_s=10.0, gops=100.0)
@@ -19,10 +19,10 @@ LIMITS = profile.Limits(gb_per_s=10.0, gops=100.0)
 
 @pytest.fixture(scope="module")
 def result() -> profile.Profile:
-    return profile.profile(Workload(model=embedded_model(), threads=1, prompt=32, decode=8, depth=64))
+    return profile.profile(Case(model=embedded_model(), threads=1, prompt=32, decode=8, depth=64))
 
 
-def test_the_parts_are_the_whole(result: profile.Profile) -> None:
+def test_operations_add_up_to_the_pass(result: profile.Profile) -> None:
     for measured in (result.prompt, result.decode):
         assert measured
         names = [operation.name for operation in measured.operations]
@@ -38,8 +38,8 @@ def test_one_step_reads_every_weight_once(result: profile.Profile) -> None:
     assert read == pytest.approx(info.bytes_per_token, rel=0.01)
 
 
-def test_attention_reads_what_keys_and_values_are_kept_in(result: profile.Profile) -> None:
-    narrow = profile.profile(result.workload, kv_type="q8_0")
+def test_attention_reads_the_bytes_of_the_kv_type(result: profile.Profile) -> None:
+    narrow = profile.profile(result.case, kv_type="q8_0")
     read = []
     for one in (result, narrow):
         assert one.decode
@@ -50,12 +50,12 @@ def test_attention_reads_what_keys_and_values_are_kept_in(result: profile.Profil
 @pytest.mark.parametrize(
     ("gigabytes", "giga_operations", "ms"), [(1.0, 1.0, 100.0), (0.1, 50.0, 500.0), (0.0, 0.0, 0.0)]
 )
-def test_the_nearer_limit_counts(gigabytes: float, giga_operations: float, ms: float) -> None:
-    assert LIMITS.least_ms(gigabytes, giga_operations) == pytest.approx(ms)
+def test_the_slower_limit_counts(gigabytes: float, giga_operations: float, ms: float) -> None:
+    assert LIMITS.min_ms(gigabytes, giga_operations) == pytest.approx(ms)
 
 
 def test_a_table_without_a_peak_has_one_limit() -> None:
-    assert profile.Limits(gb_per_s=10.0, gops=0.0).least_ms(1.0, 1e9) == pytest.approx(100.0)
+    assert profile.Limits(gb_per_s=10.0, gops=0.0).min_ms(1.0, 1e9) == pytest.approx(100.0)
 
 
 def test_peaks_belong_to_formats_of_activations() -> None:
@@ -82,11 +82,11 @@ def test_command_json() -> None:
     done = run("--prompt", "0", "--decode", "2", *options, "--json")
     assert done.returncode == 0, done.stderr
     fields = json.loads(done.stdout)
-    assert fields["prompt"] is None and fields["decode"]["ms"] > 0 and fields["workload"]["depth"] == 8
+    assert fields["prompt"] is None and fields["decode"]["ms"] > 0 and fields["case"]["depth"] == 8
     assert fields["kv_type"] == "q8_0"
 
 
-def test_command_on_kernels_that_are_not() -> None:
+def test_command_with_unknown_kernels() -> None:
     done = run("--isa", "nowhere")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "nowhere" in done.stderr

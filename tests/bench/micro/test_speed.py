@@ -1,4 +1,4 @@
-"""bench/micro/speed.py: that figures mean what they say, not how large they are."""
+"""bench/micro/speed.py: figures agree with each other; their size does not matter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_rates_agree_with_each_other(result: speed.Speed) -> None:
     assert result.prompt_spread[0] <= result.prompt_tokens_per_s <= result.prompt_spread[1]
     assert result.decode_spread[0] <= result.decode_tokens_per_s <= result.decode_spread[1]
     # The first token comes after the whole prompt.
-    assert result.first_token_ms >= 0.99e3 * 96 / result.prompt_spread[1]
+    assert result.ttft_ms >= 0.99e3 * 96 / result.prompt_spread[1]
     assert result.bandwidth_share == pytest.approx(result.gb_per_s / result.bandwidth_gb_per_s)
 
 
@@ -49,7 +49,7 @@ def test_peak_memory_is_this_process(result: speed.Speed) -> None:
         (8, 8, 0, "expected at least 1 token of prompt"),
     ],
 )
-def test_sizes_that_cannot_be(prompt: int, decode: int, runs: int, message: str) -> None:
+def test_sizes_out_of_range(prompt: int, decode: int, runs: int, message: str) -> None:
     with binhdan.load() as model, pytest.raises(binhdan.InvalidArgumentError, match=message):
         speed.measure(model, prompt=prompt, decode=decode, runs=runs)
 
@@ -75,7 +75,7 @@ def test_command_json() -> None:
     assert {
         "prompt_tokens_per_s",
         "decode_tokens_per_s",
-        "first_token_ms",
+        "ttft_ms",
         "gb_per_s",
         "bandwidth_share",
         "peak_rss_bytes",

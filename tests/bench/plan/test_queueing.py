@@ -1,4 +1,4 @@
-"""bench/plan/queueing.py: known values, and formulas that have to agree where they meet."""
+"""bench/plan/queueing.py against known formulas, which are checked against each other and by hand."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from queueing_formulas import MMk, mg1_mean_wait, processor_sharing_mean_time
 
 import binhdan
-from binhdan.bench.plan.queueing import Batching, MMk, mg1_mean_wait, shared_mean_time
+from binhdan.bench.plan.queueing import Batching
 
 loads = st.floats(0.01, 0.98)
 
 
 @given(load=loads, service=st.floats(0.01, 100))
 def test_one_server(load: float, service: float) -> None:
-    """M/M/1 has simple forms, and is M/G/1 with exponential service (mean square: twice the square)."""
+    """M/M/1 has simple formulas; it is M/G/1 with exponential service (mean square: twice the squared
+    mean)."""
     rate, mean = load * service, 1 / service
     queue = MMk(rate, service, 1)
     assert queue.wait_probability == pytest.approx(load)
     assert queue.mean_wait == pytest.approx(load / (service - rate))
     assert mg1_mean_wait(rate, mean, 2 * mean**2) == pytest.approx(queue.mean_wait)
-    assert shared_mean_time(rate, mean) == pytest.approx(queue.mean_wait + mean)
-    # A service that is always the same halves the wait.
+    assert processor_sharing_mean_time(rate, mean) == pytest.approx(queue.mean_wait + mean)
+    # Constant service times halve the wait.
     assert mg1_mean_wait(rate, mean, mean**2) == pytest.approx(queue.mean_wait / 2)
 
 
@@ -40,7 +42,7 @@ def test_two_servers_by_hand() -> None:
 
 
 @given(load=loads, servers=st.integers(1, 200), share=st.floats(0.01, 0.999))
-def test_percentiles_are_the_waits_that_so_many_exceed(load: float, servers: int, share: float) -> None:
+def test_percentiles_of_the_wait(load: float, servers: int, share: float) -> None:
     queue = MMk(load * servers, 1.0, servers)
     wait = queue.wait_percentile(share)
     beyond = queue.wait_probability * math.exp(-(servers - queue.rate) * wait)
@@ -48,36 +50,30 @@ def test_percentiles_are_the_waits_that_so_many_exceed(load: float, servers: int
 
 
 @given(load=loads, servers=st.integers(1, 40))
-def test_batching_is_mmk_where_speeds_rise_evenly(load: float, servers: int) -> None:
+def test_batching_is_mmk_for_speeds_that_rise_evenly(load: float, servers: int) -> None:
     queue = MMk(load * servers, 1.0, servers)
     board = Batching(load * servers, [float(count) for count in range(1, servers + 1)])
     assert board.mean_time == pytest.approx(queue.mean_wait + 1.0)
 
 
 @given(load=loads, places=st.integers(1, 40))
-def test_batching_is_mm1_where_speeds_do_not_rise(load: float, places: int) -> None:
+def test_batching_is_mm1_for_constant_speeds(load: float, places: int) -> None:
     board = Batching(load, [1.0] * places)
     assert board.busy == pytest.approx(load)
-    assert board.mean_time == pytest.approx(shared_mean_time(load, 1.0))
+    assert board.mean_time == pytest.approx(processor_sharing_mean_time(load, 1.0))
 
 
 @given(load=loads, more=loads, servers=st.integers(1, 100))
-def test_who_has_more_to_do_lets_wait_longer(load: float, more: float, servers: int) -> None:
+def test_a_higher_load_means_a_longer_wait(load: float, more: float, servers: int) -> None:
     low, high = sorted((load, more))
     waits = [MMk(part * servers, 1.0, servers).mean_wait for part in (low, high)]
     assert waits[0] <= waits[1] * (1 + 1e-9)
-    assert MMk(2 * low * servers, 1.0, 2 * servers).mean_wait <= waits[0]  # larger pools are smoother
+    assert MMk(2 * low * servers, 1.0, 2 * servers).mean_wait <= waits[0]  # a larger pool at the same load
 
 
-def test_no_end_of_the_queue() -> None:
-    for wrong in (
-        lambda: MMk(2.0, 1.0, 2),
-        lambda: mg1_mean_wait(1.0, 1.0, 1.0),
-        lambda: shared_mean_time(1.5, 1.0),
-        lambda: Batching(2.0, [1.0, 2.0]),
-    ):
-        with pytest.raises(binhdan.InvalidArgumentError, match="only below 1"):
-            wrong()
-    for empty in (lambda: MMk(1.0, 1.0, 0), lambda: MMk(-1.0, 1.0, 1), lambda: Batching(1.0, [])):
-        with pytest.raises(binhdan.InvalidArgumentError, match="expected"):
-            empty()
+def test_invalid_rates_and_speeds() -> None:
+    with pytest.raises(binhdan.InvalidArgumentError, match="expected below 1 for a finite queue, got 1"):
+        Batching(2.0, [1.0, 2.0])
+    for rate, speeds in ((1.0, []), (-1.0, [1.0]), (1.0, [0.0, 2.0])):
+        with pytest.raises(binhdan.InvalidArgumentError, match="expected a rate and speeds above 0"):
+            Batching(rate, speeds)

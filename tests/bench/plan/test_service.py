@@ -1,4 +1,4 @@
-"""bench/plan/service.py: a board's speeds from result files, one of a real server's among them."""
+"""bench/plan/service.py: the speeds of a board from result files, including one of a real server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from serving import serving
 
 import binhdan
+from binhdan.bench.common.arrivals import Closed
 from binhdan.bench.common.output import to_json
-from binhdan.bench.load.client import ChatClient
-from binhdan.bench.load.generator import Closed, run
-from binhdan.bench.load.loop import run as run_loop
-from binhdan.bench.load.texts import Sizes, calibrate
+from binhdan.bench.load.chat_client import ChatClient
+from binhdan.bench.load.event_loop import run_loop
+from binhdan.bench.load.generator import run_load
+from binhdan.bench.load.prompts import Sizes, calibrate
 from binhdan.bench.plan.service import Level, MeasuredService, load_service, parse_service
 from binhdan.bench.suite.result import save_result
 
@@ -34,7 +35,7 @@ def test_the_example() -> None:
     service = load_service(MEASURED)
     assert (service.server, service.model, service.answer_tokens) == ("binhdan", "qwen2-0.5b-Q4_0.gguf", 128)
     assert service.machine == "Intel(R) Xeon(R) Processor, 2 usable cores"
-    assert [level.together for level in service.levels] == [1, 16]
+    assert [level.concurrency for level in service.levels] == [1, 16]
     speeds = service.speeds()
     assert len(speeds) == 16
     # The tokens per second of docs/performance.md.
@@ -44,28 +45,30 @@ def test_the_example() -> None:
 
 
 def test_a_real_servers_loads(tmp_path: Path) -> None:
-    """What 'bench serve load --json' prints is read."""
+    """The output of 'bench serve load --json' is a valid input."""
 
     async def measure(url: str) -> list[dict[str, Any]]:
         async with ChatClient(url) as client:
             chats = await calibrate(client, Sizes(system=0, question=8, answer=8), seed=0)
-            return [asdict(await run(client, chats, Closed(users=users, requests=2))) for users in (1, 3)]
+            return [
+                asdict(await run_load(client, chats, Closed(users=users, requests=2))) for users in (1, 3)
+            ]
 
     with serving() as url:
         loads = run_loop(measure(url))
     path = tmp_path / "load.json"
     path.write_text(to_json(loads), "utf-8")
     service = load_service(path, "ours")
-    assert service.server == "ours" and [level.together for level in service.levels] == [1, 3]
+    assert service.server == "ours" and [level.concurrency for level in service.levels] == [1, 3]
     assert service.levels[0].answers_per_s == pytest.approx(loads[0]["answers"] / loads[0]["seconds"])
-    whole = loads[1]["end_to_end_s"]
-    within = service.levels[1].seconds[50] - whole["p50"]
-    assert 0 <= within + 1e-9 <= 0.05 * (whole["p95"] - whole["p50"]) + 2e-9
+    latency = loads[1]["end_to_end_s"]
+    within = service.levels[1].seconds[50] - latency["p50"]
+    assert 0 <= within + 1e-9 <= 0.05 * (latency["p95"] - latency["p50"]) + 2e-9
     assert len(service.speeds()) == 3 and service.answer_tokens == 8
 
 
 def levels(*figures: tuple[int, float]) -> tuple[Level, ...]:
-    return tuple(Level(together, speed, (1.0,)) for together, speed in figures)
+    return tuple(Level(concurrency, speed, (1.0,)) for concurrency, speed in figures)
 
 
 def service(*figures: tuple[int, float]) -> MeasuredService:
@@ -76,7 +79,7 @@ def service(*figures: tuple[int, float]) -> MeasuredService:
     counts=st.sets(st.integers(1, 300), min_size=1, max_size=6),
     speeds=st.lists(st.floats(1e-3, 1e3), min_size=6, max_size=6),
 )
-def test_speeds_go_through_what_was_measured(counts: set[int], speeds: list[float]) -> None:
+def test_speeds_include_the_measured_levels(counts: set[int], speeds: list[float]) -> None:
     figures = list(zip(sorted(counts), sorted(speeds), strict=False))
     found = service(*figures).speeds()
     assert len(found) == figures[-1][0]
@@ -85,14 +88,17 @@ def test_speeds_go_through_what_was_measured(counts: set[int], speeds: list[floa
         assert found[count - 1] == speed
 
 
-def test_nothing_below_the_first_level_is_better_than_it() -> None:
+def test_speeds_below_the_first_level_are_proportional() -> None:
     assert service((4, 2.0), (6, 2.4)).speeds() == pytest.approx((0.5, 1.0, 1.5, 2.0, 2.2, 2.4))
 
 
-def test_runs_of_one_level_are_put_together() -> None:
+def test_runs_of_one_level_are_merged() -> None:
     found = parse_service(COMPARISON)
     runs = [
-        load for result in COMPARISON["results"] for load in result["loads"] if load["plan"]["users"] == 16
+        load
+        for result in COMPARISON["results"]
+        for load in result["loads"]
+        if load["arrivals"]["users"] == 16
     ]
     rates = [load["answers"] / load["seconds"] for load in runs]
     assert len(rates) == 2 and found.levels[1].answers_per_s == pytest.approx(fmean(rates))
@@ -100,38 +106,38 @@ def test_runs_of_one_level_are_put_together() -> None:
     assert found.levels[1].seconds[-1] == pytest.approx(max(load["end_to_end_s"]["p99"] for load in runs))
 
 
-def test_open_loops_are_passed_over() -> None:
-    """Their number under way is not known."""
+def test_open_loops_are_skipped() -> None:
+    """Their concurrency is unknown."""
     loads = [load for result in COMPARISON["results"] for load in result["loads"]]
-    open_loop = copy.deepcopy(loads[0]) | {"plan": {"rate": 2.0, "requests": 9, "seed": 0}}
+    open_loop = copy.deepcopy(loads[0]) | {"arrivals": {"rate": 2.0, "requests": 9, "seed": 0}}
     assert len(parse_service([*loads, open_loop]).levels) == 2
     with pytest.raises(binhdan.InvalidArgumentError, match="a load with users"):
         parse_service([open_loop])
 
 
-def cell(workload: str, users: int | None, prefix: str, *rounds: tuple[float, list[float]]) -> dict[str, Any]:
-    """As bench/suite/result.py writes it, with what is not read left out."""
+def case(workload: str, users: int | None, prefix: str, *trials: tuple[float, list[float]]) -> dict[str, Any]:
+    """A case as bench/suite/result.py writes it, without the fields that a plan does not read."""
     kind = "open" if users is None else "closed"
     return {
         "workload": workload,
         "arrival": {"kind": kind, "users": users, "rate": None},
         "prefix": prefix,
-        "rounds": [
+        "trials": [
             {"seconds": seconds, "end_to_end_s": times, "failures": 0, "answer_tokens": 10 * len(times)}
-            for seconds, times in rounds
+            for seconds, times in trials
         ],
     }
 
 
 SUITE = {
-    "schema_version": 1,
+    "schema_version": 2,
     "machine": {"processor": "N100", "cores": 4},
     "pins": {"engine": "binhdan 0.1.0", "model": "tiny.gguf"},
-    "cells": [
-        cell("short", 1, "cold", (8.0, [2.0, 6.0])),
-        cell("chats", 4, "warm", (10.0, [2.0] * 20), (10.0, [2.0] * 22), (10.0, [2.0] * 30)),
-        cell("chats", 1, "warm", (4.0, [1.0, 3.0]), (4.0, [2.0, 2.0])),
-        cell("chats", None, "warm", (4.0, [1.0, 3.0])),
+    "cases": [
+        case("short", 1, "cold", (8.0, [2.0, 6.0])),
+        case("chats", 4, "warm", (10.0, [2.0] * 20), (10.0, [2.0] * 22), (10.0, [2.0] * 30)),
+        case("chats", 1, "warm", (4.0, [1.0, 3.0]), (4.0, [2.0, 2.0])),
+        case("chats", None, "warm", (4.0, [1.0, 3.0])),
     ],
 }
 
@@ -143,20 +149,24 @@ def test_a_result_of_the_suite() -> None:
         "tiny.gguf",
         "N100, 4 usable cores",
     )
-    assert [(level.together, level.answers_per_s) for level in found.levels] == [(1, 0.5), (4, 2.2)]
+    assert [(level.concurrency, level.answers_per_s) for level in found.levels] == [(1, 0.5), (4, 2.2)]
     assert found.work() == (0.5, 1.0, 1.0, 1.5) and found.answer_tokens == 10
     short = parse_service(SUITE, "short")
     assert short == parse_service(SUITE, "short, cold") and short.speeds() == (0.25,)
     with pytest.raises(
-        binhdan.InvalidArgumentError, match="no workload 'tools'; there are short, cold; chats"
+        binhdan.InvalidArgumentError,
+        match="no workload 'tools' with a closed loop; there are short, cold; chats",
     ):
         parse_service(SUITE, "tools")
     failed = copy.deepcopy(SUITE)
-    failed["cells"][1]["rounds"][0]["failures"] = 1  # type: ignore[index]
-    with pytest.raises(binhdan.InvalidArgumentError, match="chats, warm: expected all answers whole"):
+    failed["cases"][1]["trials"][0]["failures"] = 1  # type: ignore[index]
+    with pytest.raises(
+        binhdan.InvalidArgumentError,
+        match="chats, warm: expected only complete answers in each trial, got 1 failures",
+    ):
         parse_service(failed)
-    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '2'"):
-        parse_service(SUITE | {"schema_version": 2})
+    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '1'"):
+        parse_service(SUITE | {"schema_version": 1})
 
 
 def change(edit: Callable[[Any], object]) -> Any:
@@ -173,7 +183,7 @@ def change(edit: Callable[[Any], object]) -> Any:
         ("text", "got schema 'None'"),
         ([], "a load with users"),
         ([1], "loads.0"),
-        ([{"plan": {"users": 0}}], r"loads.0.plan.users: .*greater than or equal to 1"),
+        ([{"arrivals": {"users": 0}}], r"loads.0.arrivals.users: .*greater than or equal to 1"),
         (change(lambda data: data.pop("machine")), "machine: Field required"),
         (change(lambda data: data["results"].clear()), "no server None"),
         (change(lambda data: data["results"][0]["loads"][0].update(seconds=0)), "greater than 0"),
@@ -181,41 +191,43 @@ def change(edit: Callable[[Any], object]) -> Any:
         (change(lambda data: data["results"][0]["loads"][0].update(answers=-1)), "greater than or equal"),
         (
             change(lambda data: data["results"][1]["loads"][0]["failures"].update(busy=3)),
-            "16 users: 3 answers",
+            "16 users: expected only complete answers, got 32 complete answers and 3 failures",
         ),
         (change(lambda data: data["results"][1]["loads"][0].update(end_to_end_s=None)), "measure again"),
         (
             change(lambda data: data["results"][0]["loads"][0]["end_to_end_s"].update(p50=9)),
-            "rising percentiles",
+            "ascending percentiles",
         ),
     ],
 )
-def test_bad_results(data: Any, message: str) -> None:
+def test_invalid_results(data: Any, message: str) -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match=message):
         parse_service(data)
 
 
-def test_a_server_that_is_not_there() -> None:
-    with pytest.raises(binhdan.InvalidArgumentError, match="no server 'ollama'; there are binhdan"):
+def test_an_unknown_server() -> None:
+    with pytest.raises(
+        binhdan.InvalidArgumentError, match="no server 'ollama' in the comparison; there are binhdan"
+    ):
         load_service(MEASURED, "ollama")
 
 
 @pytest.mark.parametrize(
     "figures", [(), ((2, 1.0), (2, 1.0)), ((0, 1.0),), ((5000, 1.0),), ((1, 0.0),), ((1, float("nan")),)]
 )
-def test_levels_that_no_board_has(figures: tuple[tuple[int, float], ...]) -> None:
+def test_impossible_levels(figures: tuple[tuple[int, float], ...]) -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="expected"):
         service(*figures)
 
 
-def test_files_that_are_no_results(tmp_path: Path) -> None:
+def test_files_that_are_not_results(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     for data in (b"", b"\xff\xfe", b"{", b"[" * 100_000, b"nan"):
         path.write_bytes(data)
-        with pytest.raises(binhdan.InvalidArgumentError, match="not a JSON text"):
+        with pytest.raises(binhdan.InvalidArgumentError, match="expected a result in JSON"):
             load_service(path)
     path.write_bytes(b" " * ((16 << 20) + 1))
-    with pytest.raises(binhdan.BadFormatError, match="more than 16,777,216 bytes"):
+    with pytest.raises(binhdan.BadFormatError, match="at most 16,777,216 bytes, got more"):
         load_service(path)
     with pytest.raises(binhdan.FileReadError, match="No such file"):
         load_service(tmp_path / "nowhere.json")
@@ -230,17 +242,17 @@ json_values = st.recursive(
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_result_is_read_or_refused(data: st.DataObject) -> None:
-    """One value of the example anywhere replaced by any other."""
+def test_any_result_is_read_or_rejected(data: st.DataObject) -> None:
+    """Replaces one value anywhere in the example by any other value."""
     result = copy.deepcopy(COMPARISON)
-    place: Any = result
+    node: Any = result
     while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
         key = data.draw(st.sampled_from(keys))
-        if isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
-            place = place[key]
+        if isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
+            node = node[key]
             continue
-        place[key] = data.draw(json_values)
+        node[key] = data.draw(json_values)
         break
     try:
         found = parse_service(result)
@@ -249,9 +261,9 @@ def test_any_result_is_read_or_refused(data: st.DataObject) -> None:
     assert min(found.speeds()) > 0 and fmean(found.work()) == pytest.approx(1)
 
 
-def test_what_the_suite_writes_is_read(tmp_path: Path) -> None:
+def test_a_result_file_of_the_suite(tmp_path: Path) -> None:
     save_result(bench_results.make(seconds=0.1, users=(1, 4)), tmp_path / "a.json")
     found = load_service(tmp_path / "a.json", "documents, warm")
-    assert [level.together for level in found.levels] == [1, 4]
+    assert [level.concurrency for level in found.levels] == [1, 4]
     assert found.machine.startswith("Tính <thử> & Co., ")
     assert all(level.answers_per_s > 0 for level in found.levels)

@@ -1,4 +1,4 @@
-"""bench/suite/disturbance.py, cgroup.py and probe.py on trees of files such as Linux shows."""
+"""disturbance.py, cgroup.py and machine_probe.py on trees of files like those of Linux."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import sysfs_tree
 
 import binhdan
 from binhdan.bench.common.cgroup import cgroup_cores, cgroup_memory
-from binhdan.bench.suite import disturbance, probe
-from binhdan.bench.suite.disturbance import Snapshot, Watch, snapshot
+from binhdan.bench.common.machine import this_machine
+from binhdan.bench.suite import disturbance, machine_probe
+from binhdan.bench.suite.disturbance import Monitor, Snapshot, snapshot
 from binhdan.runtime.ffi import library
 
 CALM = Snapshot(
@@ -33,14 +34,14 @@ CALM = Snapshot(
 
 def report(*seen: Snapshot, **options: object) -> list[str]:
     taken: Iterator[Snapshot] = iter(seen)
-    watch = Watch(lambda: next(taken), root=Path("/nowhere"))
+    monitor = Monitor(lambda: next(taken), root=Path("/nowhere"))
     for _ in seen[1:]:
-        watch.look()
-    return [finding.kind for finding in watch.report(**options).findings]  # type: ignore[arg-type]
+        monitor.sample()
+    return [finding.kind for finding in monitor.report(**options).findings]  # type: ignore[arg-type]
 
 
 def later(**changes: object) -> Snapshot:
-    """200 s of processor time later, all of it our own."""
+    """A snapshot after 200 s more of CPU time, all of it of this process."""
     return replace(CALM, **{"total": 300.0, "busy": 210.0, "own": 200.0} | changes)  # type: ignore[arg-type]
 
 
@@ -59,13 +60,13 @@ def test_a_calm_machine_has_no_findings() -> None:
         ({"swapped": 8}, "swapping"),
     ],
 )
-def test_what_disturbs_is_found(changes: dict[str, object], kind: str) -> None:
+def test_disturbances_are_found(changes: dict[str, object], kind: str) -> None:
     middle = later(total=200.0, busy=115.0, own=105.0)
     assert report(CALM, middle, middle, later(**changes)) == [kind]
 
 
 @pytest.mark.parametrize("changes", [{"steal": 2.0}, {"own": 196.0}, {"mhz": 1950.0}])
-def test_little_disturbs_nothing(changes: dict[str, object]) -> None:
+def test_changes_below_the_limits_have_no_findings(changes: dict[str, object]) -> None:
     assert report(CALM, later(), later(**changes)) == []
 
 
@@ -74,22 +75,22 @@ def test_noise_of_the_rounds_counts() -> None:
     assert report(CALM, later(), noise=0.031) == ["noise"]
 
 
-def test_a_server_elsewhere_is_no_stranger() -> None:
+def test_a_server_process_does_not_count_as_other_process() -> None:
     assert report(CALM, later(own=20.0), others_count=False) == []
 
 
-def test_not_known_is_none() -> None:
+def test_unknown_values_are_none() -> None:
     blind = Snapshot(0.0, None, None, None, 0.0, None, None, None, None)
-    watch = Watch(lambda: blind, root=Path("/nowhere"))
-    watch.look()
-    facts = watch.report()
+    monitor = Monitor(lambda: blind, root=Path("/nowhere"))
+    monitor.sample()
+    facts = monitor.report()
     assert facts.steal_share is facts.others_share is facts.throttled_events is facts.mhz_first is None
     assert facts.swapped_pages is facts.load_before is None and not facts.disturbed
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two of four cores are ours."""
+    """A tree of a machine with four cores; tests use two of them."""
     lines = ["cpu 0 0 0 0 0 0 0 0 0 0"]
     lines += [f"cpu{core} 100 200 300 1000 50 1 2 {40 * core} 0 0" for core in range(4)]
     sysfs_tree.write(tmp_path / "proc", stat="\n".join(lines), loadavg="0.50 0.40 0.30 1/99 1234")
@@ -109,7 +110,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_snapshot_reads_the_cores_that_are_ours(root: Path) -> None:
+def test_snapshot_reads_only_the_usable_cores(root: Path) -> None:
     tick = os.sysconf("SC_CLK_TCK")
     seen = snapshot(root, cores=[1, 2])
     assert seen.busy == 2 * 603 / tick and seen.steal == 120 / tick
@@ -119,11 +120,11 @@ def test_snapshot_reads_the_cores_that_are_ours(root: Path) -> None:
     assert disturbance.load_average(root) == 0.5
 
 
-def test_a_raspberry_pi_tells_by_bits(root: Path) -> None:
+def test_throttling_bits_of_a_raspberry_pi(root: Path) -> None:
     firmware = root / "sys/devices/platform/soc/soc:firmware"
     sysfs_tree.write(firmware, get_throttled="0")
     before = snapshot(root, cores=[0])
-    sysfs_tree.write(firmware, get_throttled="50005")  # low voltage and throttled, now and before
+    sysfs_tree.write(firmware, get_throttled="50005")  # low voltage and throttled: now, and since the start
     after = snapshot(root, cores=[0])
     assert before.throttled == 1 and after.throttled == 5
 
@@ -145,44 +146,44 @@ def test_limits_of_control_groups_of_version_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["", "cpu0 1 2", "\xff\xfe", "x" * 10_000])
-def test_garbage_is_not_known(tmp_path: Path, garbage: str) -> None:
+def test_garbage_is_unknown(tmp_path: Path, garbage: str) -> None:
     sysfs_tree.write(tmp_path / "proc", stat=garbage, vmstat=garbage, loadavg=garbage, meminfo=garbage)
     sysfs_tree.write(tmp_path / "proc/self", cgroup=garbage)
     seen = snapshot(tmp_path, cores=[0])
     assert seen.total is seen.busy is seen.steal is seen.mhz is seen.throttled is seen.swapped is None
-    assert disturbance.load_average(tmp_path) is None and probe.meminfo(tmp_path) == {}
+    assert disturbance.load_average(tmp_path) is None and machine_probe.meminfo(tmp_path) == {}
 
 
-def test_looking_costs_little() -> None:
-    watch = Watch()
+def test_snapshots_cost_little() -> None:
+    monitor = Monitor()
     start = time.thread_time()
     for _ in range(20):
-        watch.look()
-    assert watch.cost <= time.thread_time() - start + 0.05
-    assert watch.cost / 21 < 0.05
+        monitor.sample()
+    assert monitor.cost <= time.thread_time() - start + 0.05
+    assert monitor.cost / 21 < 0.05
 
 
 def test_probe_of_this_machine() -> None:
     isa = binhdan.load().info.isa
-    machine = probe.probe(isa, 1)
+    probed, machine = machine_probe.probe(isa, 1), this_machine()
     assert machine.cores == library().usable_cores() and isa in machine.kernels
-    assert [one.threads for one in machine.bandwidth] == [1] and machine.bandwidth[0].gb_per_s > 0.5
-    assert all(gops > 0 for gops in machine.peaks.values())
+    assert [one.threads for one in probed.bandwidth] == [1] and probed.bandwidth[0].gb_per_s > 0.5
+    assert all(gops > 0 for gops in probed.peaks.values())
     with pytest.raises(binhdan.InvalidArgumentError, match="sse9"):
-        probe.probe("sse9", 1)
+        machine_probe.probe("sse9", 1)
 
 
-def test_what_the_machine_says_of_itself(root: Path) -> None:
-    assert probe.governor(root) == "ondemand" and probe.most_mhz(root) == 2400
+def test_facts_about_the_machine(root: Path) -> None:
+    assert machine_probe.governor(root) == "ondemand" and machine_probe.max_mhz(root) == 2400
     sysfs_tree.write(root / "sys/devices/system/cpu/cpu2/cpufreq", scaling_governor="performance")
-    assert probe.governor(root) == "ondemand,performance"
+    assert machine_probe.governor(root) == "ondemand,performance"
     sysfs_tree.write(root / "proc", meminfo="MemTotal:  100 kB\nMemAvailable:  50 kB\nHugePages_Total: 0")
-    assert probe.meminfo(root) == {"MemTotal": 102_400, "MemAvailable": 51_200}
-    assert probe.virtual(root) is None
+    assert machine_probe.meminfo(root) == {"MemTotal": 102_400, "MemAvailable": 51_200}
+    assert machine_probe.virtual(root) is None
     sysfs_tree.write(root / "proc", cpuinfo="flags\t\t: fpu avx2 hypervisor lahf_lm")
-    assert probe.virtual(root) is True
+    assert machine_probe.virtual(root) is True
     sysfs_tree.write(root / "proc", cpuinfo="flags\t\t: fpu avx2")
-    assert probe.virtual(root) is False
+    assert machine_probe.virtual(root) is False
 
 
 def test_commits_of_a_checkout(tmp_path: Path) -> None:
@@ -190,24 +191,24 @@ def test_commits_of_a_checkout(tmp_path: Path) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
 
-    assert probe.commit_of(tmp_path) is None
+    assert machine_probe.commit_of(tmp_path) is None
     git("init")
-    assert probe.commit_of(tmp_path) is None
+    assert machine_probe.commit_of(tmp_path) is None
     (tmp_path / "other").write_text("a")
     git("add", "other")
     git("commit", "-m", "other")
-    assert probe.commit_of(tmp_path) is None  # a checkout of something else
-    (tmp_path / "probe.py").write_text("a")
-    git("add", "probe.py")
+    assert machine_probe.commit_of(tmp_path) is None  # a checkout of another project
+    (tmp_path / "machine_probe.py").write_text("a")
+    git("add", "machine_probe.py")
     git("commit", "-m", "ours")
-    commit = probe.commit_of(tmp_path)
+    commit = machine_probe.commit_of(tmp_path)
     assert commit is not None and len(commit) == 40
-    (tmp_path / "probe.py").write_text("b")
-    assert probe.commit_of(tmp_path) == commit + "+"
+    (tmp_path / "machine_probe.py").write_text("b")
+    assert machine_probe.commit_of(tmp_path) == commit + "+"
 
 
 def test_hashes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert probe.sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
+    assert machine_probe.sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
     with pytest.raises(binhdan.FileReadError, match="No such file"):
-        probe.sha256_of(tmp_path / "b")
+        machine_probe.sha256_of(tmp_path / "b")

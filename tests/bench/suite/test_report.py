@@ -1,4 +1,4 @@
-"""bench/suite/report: one self-contained page, whatever the result holds; slow: in a real browser."""
+"""bench/suite/report: one self-contained page for every result; slow: in a real browser."""
 
 from __future__ import annotations
 
@@ -47,13 +47,20 @@ class Reader(HTMLParser):
 
 
 def bare(result: Result) -> Result:
-    """As little as a result may hold."""
-    nothing = {"work": (), "context": (), "cost": None, "energy": None, "quality": None, "cold_start": None}
-    return result.model_copy(update=nothing | {"cells": result.cells[:1], "left_out": ()})
+    """A result with all optional parts removed."""
+    nothing = {
+        "forward_passes": (),
+        "speed_by_depth": (),
+        "cost": None,
+        "energy": None,
+        "quality": None,
+        "cold_start": None,
+    }
+    return result.model_copy(update=nothing | {"cases": result.cases[:1], "left_out": ()})
 
 
 @pytest.mark.parametrize("result", [bench_results.make(), bare(bench_results.make())], ids=["full", "bare"])
-def test_a_page_that_needs_nothing_else(result: Result) -> None:
+def test_the_page_is_self_contained(result: Result) -> None:
     html = page(result)
     reader = Reader(html)
     assert reader.references == ["data:,"] and not {"script", "img", "iframe", "form"} & set(reader.tags)
@@ -61,14 +68,14 @@ def test_a_page_that_needs_nothing_else(result: Result) -> None:
     assert all(one.count("<") == 0 for one in reader.references)
 
 
-def test_what_the_full_page_shows() -> None:
+def test_contents_of_the_full_page() -> None:
     reader = Reader(page(bench_results.make()))
     text = "\n".join(reader.texts)
-    # 3 workloads x 3 latencies, roofline, two over the context, cost; the rest are keys.
+    # 3 workloads x 3 latencies, the roofline, two charts by depth, the cost.
     assert len([tag for tag in reader.tags if tag == "figure"]) == 3 * 3 + 1 + 2 + 1
     for words in (
         "Tính <thử> & Co.",
-        "RAPL package-0, 1000 values a second; measured",
+        "RAPL package-0, 1000 values per second; measured",
         "3.000 mJ gross, 2.000 mJ above idle",
         "documents, 16 users, cold (no time)",
         "f" * 64,
@@ -79,13 +86,13 @@ def test_what_the_full_page_shows() -> None:
     assert "disturbed" not in text
 
 
-def test_a_disturbed_run_says_so_before_any_figure() -> None:
+def test_a_warning_precedes_the_figures_of_a_disturbed_run() -> None:
     html = page(bench_results.make(steal=0.1))
     assert 0 < html.index('role="alert"') < html.index("At a glance")
     assert "10.0% of the processor time" in html
 
 
-def test_no_meter_is_said() -> None:
+def test_a_missing_meter_is_shown() -> None:
     assert "no meter was found" in page(bench_results.make(energy=False))
 
 
@@ -93,7 +100,7 @@ def test_scales_and_ticks() -> None:
     scale = Scale(0, 100, 10, 110)
     assert scale(0) == 10 and scale(50) == 60 and scale.ticks() == [0, 20, 40, 60, 80, 100]
     log = Scale(1, 1000, 0, 300, log=True)
-    assert log(10) == pytest.approx(100) and log(0) == 0  # below the axis: at its end
+    assert log(10) == pytest.approx(100) and log(0) == 0  # below the axis: clamped to its end
     assert log.ticks() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     assert len(Scale(1e-3, 1e6, 0, 1, log=True).ticks()) == 10
     assert Scale(5, 5, 0, 1)(5) == 0
@@ -113,7 +120,7 @@ def test_titles_in_charts_are_escaped() -> None:
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
-    """No console error, no request, no page wider than the screen, and texts that can be read."""
+    """No console error, no request, no page wider than the screen, enough contrast."""
     pytest.importorskip("playwright")
     from browser import CONTRAST, chromium
 
@@ -133,7 +140,7 @@ def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
         opened.goto(path.as_uri())
         assert opened.evaluate("document.documentElement.scrollWidth") <= width
         assert opened.evaluate(CONTRAST) == []
-        # No text of a chart leaves it.
+        # No text is outside of its chart.
         outside = """() => [...document.querySelectorAll('figure svg text')].filter((text) => {
           const box = text.getBoundingClientRect(), own = text.closest('svg').getBoundingClientRect();
           return box.left < own.left - 1 || box.right > own.right + 1 || box.bottom > own.bottom + 1;

@@ -1,4 +1,4 @@
-"""bench/suite/result.py: what is written is read again; another version, damage and strangers are refused."""
+"""bench/suite/result.py: a saved result loads again; other versions and damaged files raise errors."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ def test_round_trip(written: Path) -> None:
     assert load_result(written) == bench_results.make()
 
 
-def test_figures_of_a_cell_follow_from_its_rounds() -> None:
-    cell = bench_results.make(seconds=0.1, noise=0.0).cells[0]
-    assert cell.key == "short, 1 user, cold"
-    assert cell.end_to_end_s and cell.end_to_end_s.p50 == pytest.approx(0.1)
-    assert cell.end_to_end_s.low == cell.end_to_end_s.high == pytest.approx(0.1)
-    # 10 rounds of 4 answers, one after the other: 0.1 s, 40 tokens and 150 characters each.
-    assert cell.tokens_per_s == pytest.approx(400) and cell.answers_per_min == pytest.approx(600)
-    assert cell.per_answer and cell.per_token and cell.per_1000_characters
-    assert cell.per_answer.seconds == pytest.approx(0.1)
-    assert cell.per_token.seconds == pytest.approx(0.1 / 40)
-    assert cell.per_1000_characters.seconds == pytest.approx(0.1 / 0.150)
-    assert cell.per_answer.joules == pytest.approx(3) and cell.per_answer.joules_above_idle == pytest.approx(
+def test_figures_of_a_case_follow_from_its_trials() -> None:
+    case = bench_results.make(seconds=0.1, noise=0.0).cases[0]
+    assert case.key == "short, 1 user, cold"
+    assert case.end_to_end_s and case.end_to_end_s.p50 == pytest.approx(0.1)
+    assert case.end_to_end_s.low == case.end_to_end_s.high == pytest.approx(0.1)
+    # 10 trials of 4 answers, one after the other: 0.1 s, 40 tokens and 150 characters each.
+    assert case.tokens_per_s == pytest.approx(400) and case.answers_per_min == pytest.approx(600)
+    assert case.per_answer and case.per_token and case.per_1000_characters
+    assert case.per_answer.seconds == pytest.approx(0.1)
+    assert case.per_token.seconds == pytest.approx(0.1 / 40)
+    assert case.per_1000_characters.seconds == pytest.approx(0.1 / 0.150)
+    assert case.per_answer.joules == pytest.approx(3) and case.per_answer.joules_above_idle == pytest.approx(
         2
     )
-    assert cell.per_answer.vnd == pytest.approx(0.5)
+    assert case.per_answer.vnd == pytest.approx(0.5)
 
 
 def test_open_arrivals_have_no_cost_of_an_answer() -> None:
-    (cell, *_) = [cell for cell in bench_results.make().cells if cell.arrival.kind == "open"]
-    assert cell.per_answer is None and cell.per_token is None and cell.end_to_end_s is not None
+    (case, *_) = [case for case in bench_results.make().cases if case.arrival.kind == "open"]
+    assert case.per_answer is None and case.per_token is None and case.end_to_end_s is not None
 
 
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, "1", None, 1.5, [1] * 100])
-def test_other_versions_are_refused(written: Path, version: object) -> None:
+def test_other_versions_raise(written: Path, version: object) -> None:
     fields = json.loads(written.read_text()) | {"schema_version": version}
     written.write_text(json.dumps(fields))
-    with pytest.raises(binhdan.UnsupportedError, match="this binhdan reads 1") as caught:
+    with pytest.raises(binhdan.UnsupportedError, match="this binhdan reads 2") as caught:
         load_result(written)
     assert len(str(caught.value)) < 300
 
@@ -61,17 +61,17 @@ def test_other_versions_are_refused(written: Path, version: object) -> None:
         ("[" * 100_000, "no JSON"),
         ("[]", "no schema_version"),
         ('{"tokens": 3}', "no schema_version"),
-        ('{"schema_version": 1}', "name"),
+        ('{"schema_version": 2}', "name"),
     ],
 )
-def test_what_is_no_result(tmp_path: Path, text: str, message: str) -> None:
+def test_other_contents_raise(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(binhdan.BadFormatError, match=message):
         load_result(path)
 
 
-@pytest.mark.parametrize(("key", "value"), [("name", 3), ("cells", [{}]), ("unknown", 1)])
+@pytest.mark.parametrize(("key", "value"), [("name", 3), ("cases", [{}]), ("unknown", 1)])
 def test_errors_name_the_field(written: Path, key: str, value: object) -> None:
     written.write_text(json.dumps(json.loads(written.read_text()) | {key: value}))
     with pytest.raises(binhdan.BadFormatError, match=key):

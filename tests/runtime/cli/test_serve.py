@@ -28,13 +28,13 @@ import asyncio, sys, types
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from binhdan.commands import main
-from binhdan.runtime.server.http.gateway import Door
+from binhdan.runtime.server.http.gateway import Gateway
 
 def create_app(config):
     app = FastAPI()
     pool = types.SimpleNamespace(failed=None, draining=False)
     app.state.server = types.SimpleNamespace(pool=pool)
-    app.add_middleware(Door, config=config, keyring=config.keyring())
+    app.add_middleware(Gateway, config=config, keyring=config.keyring())
 
     @app.get("/livez")
     def livez(): return {}

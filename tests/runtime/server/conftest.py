@@ -12,8 +12,9 @@ from uvicorn_thread import running
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """`serve(app, **uvicorn options)` runs an app under a real uvicorn until the test ends, and returns its
-    base URL. For one server of a whole module, use `uvicorn_thread.running` in a fixture of your own.
+    """`serve(app, **options)` runs an app with uvicorn until the test ends, and returns its base URL.
+
+    `options` are those of uvicorn.Config. For one server per module, use `uvicorn_thread.running`.
     """
     with ExitStack() as stack:
 

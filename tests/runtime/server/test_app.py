@@ -1,4 +1,4 @@
-"""The whole server as a process: a model that does not load, a drain, kill -9 and what is left after it."""
+"""The server as a process: a model that fails to load, SIGTERM, and files after SIGKILL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEM = "Bạn là trợ lý của cửa hàng sách. " * 30
 
 @contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`binhdan serve` on a free port, ready, and its base URL."""
+    """Runs `binhdan serve` on a free port until it is ready; yields the process and its base URL."""
     command = [sys.executable, "-m", "binhdan", "serve", "--port", "0", "--threads", "1", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as running:
         assert running.stderr is not None
@@ -32,7 +32,7 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
             url = ""
             while not url:
                 line = running.stderr.readline()
-                assert line, "it ended"
+                assert line, "the server ended"
                 url = json.loads(line).get("url", "")
             threading.Thread(target=running.stderr.read, daemon=True).start()
             deadline = time.monotonic() + 60
@@ -50,7 +50,7 @@ def ask(url: str, **more: Any) -> Any:
     return answer.json()
 
 
-def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
+def test_the_server_ends_if_its_model_fails_to_load(tmp_path: Path) -> None:
     path = tmp_path / "hỏng.gguf"
     path.write_bytes(b"GGUF")
     done = subprocess.run(
@@ -60,8 +60,8 @@ def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
     assert "hỏng.gguf: header" in done.stderr.decode().splitlines()[-1]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no such signals")
-def test_sigterm_lets_answers_end() -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_running_answers_end_after_sigterm() -> None:
     with process() as (running, url):
         body = {
             "messages": [{"role": "user", "content": QUESTION}],
@@ -80,8 +80,8 @@ def test_sigterm_lets_answers_end() -> None:
         assert running.wait(30) == 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no such signals")
-def test_killed_it_keeps_its_ledger_and_its_prefix_cache(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_ledger_and_prefix_cache_survive_sigkill(tmp_path: Path) -> None:
     ledger, folder = tmp_path / "sổ.sqlite", tmp_path / "bộ nhớ"
     arguments = ("--ledger", str(ledger), "--prefix-cache-dir", str(folder))
     with process(*arguments) as (running, url):
@@ -90,7 +90,7 @@ def test_killed_it_keeps_its_ledger_and_its_prefix_cache(tmp_path: Path) -> None
         deadline = time.monotonic() + 30
         while not any(folder.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        while not counted(ledger) and time.monotonic() < deadline:  # it is written once a second
+        while not counted(ledger) and time.monotonic() < deadline:  # written once a second
             time.sleep(0.02)
         running.kill()
         running.wait()

@@ -1,4 +1,4 @@
-"""runtime/server/config.py: where settings come from, and what is refused."""
+"""runtime/server/config.py: the layers of settings, and refused settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_defaults() -> None:
     assert config.load_options().max_sequences == 16 and config.load_options().prefix_cache_dir is None
 
 
-def test_later_sources_win(tmp_path: Path) -> None:
+def test_later_layers_override_earlier_ones(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text('port = 1\nthreads = 1\ncontext = 1\nmax_kv_bytes = "2GiB"\n[models]\na = "x.gguf"\n')
     environ = {"BINHDAN_THREADS": "2", "BINHDAN_CONTEXT": "2", "BINHDAN_BOARD": "", "OTHER": "x"}
@@ -40,7 +40,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     assert config.max_kv_bytes == 2 << 30 and config.models == {"a": "x.gguf"} and config.board is None
 
 
-def test_the_environment_reaches_every_kind_of_setting() -> None:
+def test_settings_of_all_types_from_the_environment() -> None:
     environ = {
         "BINHDAN_DETERMINISTIC": "true",
         "BINHDAN_PAGE": "no",
@@ -59,11 +59,11 @@ def test_the_environment_reaches_every_kind_of_setting() -> None:
     assert config.keyring().names == ["key1"]
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------
+# ---- refused settings --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["prot", "models.x.y", "keys.a.kee"])
-def test_unknown_settings_are_named(tmp_path: Path, name: str) -> None:
+def test_the_message_names_unknown_settings(tmp_path: Path, name: str) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(f'[keys.a]\nkey = "{KEY}"\n' if name.startswith("keys") else "")
     with file.open("a") as out:
@@ -78,7 +78,7 @@ def test_unknown_settings_are_named(tmp_path: Path, name: str) -> None:
         ({"port": 65536}, "port"),
         ({"threads": 0}, "threads"),
         ({"max_kv_bytes": "2 gallons"}, "such as 2GiB"),
-        ({"max_kv_bytes": "2G"}, "such as 2GiB"),  # some mean 10^9, some 2^30
+        ({"max_kv_bytes": "2G"}, "such as 2GiB"),  # ambiguous: 10^9 or 2^30
         ({"idle_unload": "nan"}, "idle_unload"),
         ({"log_level": "loud"}, "log_level"),
         ({"default_model": "b", "models": ["a=x"]}, "there is no b; there is: a"),
@@ -110,7 +110,7 @@ def test_loopback(host: str) -> None:
     assert is_loopback(load(changes={"host": host}).host)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileReadError, match="No such file"):
         load(tmp_path / "none.toml")
     broken = tmp_path / "broken.toml"
@@ -144,7 +144,7 @@ def test_the_default_model_comes_first() -> None:
 # ---- keys --------------------------------------------------------------------------------------------------
 
 
-def test_keys_of_all_sources_hold(tmp_path: Path) -> None:
+def test_keys_of_all_layers_add_up(tmp_path: Path) -> None:
     lines, tables, file = tmp_path / "keys", tmp_path / "keys.toml", tmp_path / "serve.toml"
     lines.write_text(f"# name key limits\n\nlan {KEY}1 tokens_per_minute=100 concurrent=2\n{KEY}2\n")
     tables.write_text(f'[mai]\nkey = "{KEY}3"\nconcurrent = 5\n')
@@ -178,7 +178,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_size_or_refused(text: str) -> None:
+def test_any_text_is_a_size_or_an_error(text: str) -> None:
     try:
         assert parse_size(text) >= 0
     except ValueError as error:
@@ -186,7 +186,7 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(ServerConfig.model_fields)), st.text(max_size=20), max_size=4))
-def test_any_environment_gives_settings_or_a_message(values: dict[str, str]) -> None:
+def test_any_environment_is_valid_or_an_error(values: dict[str, str]) -> None:
     environ = {f"BINHDAN_{name.upper()}": value for name, value in values.items()}
     try:
         load(environ=environ)

@@ -1,4 +1,4 @@
-"""runtime/server/access/limits.py: what a caller may take, with a clock that the tests move."""
+"""runtime/server/access/limits.py: limits per caller, with a clock that the tests set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from binhdan.runtime.server.access.keys import Caller, KeyLimits
 from binhdan.runtime.server.access.limits import Admission, Limiter
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.errors import ApiError
 
 
 class Clock:
@@ -26,16 +26,16 @@ def caller(name: str = "lan", tokens_per_minute: int | None = None, concurrent: 
     return Caller(name, 1, KeyLimits(tokens_per_minute, concurrent))
 
 
-async def take(limiter: Limiter, who: Caller, prompt: int, answer: int = 0, used: int | None = None) -> None:
-    async with limiter.admit(who, prompt, answer) as admission:
+async def spend(limiter: Limiter, key: Caller, prompt: int, answer: int = 0, used: int | None = None) -> None:
+    async with limiter.admit(key, prompt, answer) as admission:
         if used is not None:
             admission.settle(used)
 
 
-async def refusal(limiter: Limiter, who: Caller, prompt: int = 0, answer: int = 0) -> tuple[int, int, Any]:
+async def refusal(limiter: Limiter, key: Caller, prompt: int = 0, answer: int = 0) -> tuple[int, int, Any]:
     """Status, Retry-After and the error."""
     with pytest.raises(ApiError) as caught:
-        await take(limiter, who, prompt, answer)
+        await spend(limiter, key, prompt, answer)
     return caught.value.status, int(caught.value.headers["Retry-After"]), caught.value.body["error"]
 
 
@@ -44,42 +44,42 @@ async def refusal(limiter: Limiter, who: Caller, prompt: int = 0, answer: int = 
 
 async def test_concurrent_requests() -> None:
     limiter = Limiter()
-    who = caller(concurrent=2)
-    async with limiter.admit(who, 1), limiter.admit(who, 1):
-        status, wait, error = await refusal(limiter, who)
+    key = caller(concurrent=2)
+    async with limiter.admit(key, 1), limiter.admit(key, 1):
+        status, wait, error = await refusal(limiter, key)
         assert status == 429 and wait >= 1
         assert error["code"] == "rate_limit_exceeded" and error["type"] == "requests"
-        await take(limiter, caller("mai", concurrent=2), 1)
+        await spend(limiter, caller("mai", concurrent=2), 1)
         assert limiter.running == 2
-    await take(limiter, who, 1)
+    await spend(limiter, key, 1)
     assert limiter.running == 0
 
 
-async def test_errors_and_cancellation_give_the_place_back() -> None:
-    limiter, who = Limiter(), caller(tokens_per_minute=100, concurrent=1)
+async def test_errors_and_cancellation_end_the_admission() -> None:
+    limiter, key = Limiter(), caller(tokens_per_minute=100, concurrent=1)
     with pytest.raises(RuntimeError):
-        async with limiter.admit(who, 50, 50):
+        async with limiter.admit(key, 50, 50):
             raise RuntimeError
-    task = asyncio.create_task(_hold(limiter, who))
+    task = asyncio.create_task(_hold(limiter, key))
     await asyncio.sleep(0)
     assert limiter.running == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await take(limiter, who, 100)  # neither took anything
+    await spend(limiter, key, 100)  # neither was charged
     assert limiter.running == 0
 
 
-async def _hold(limiter: Limiter, who: Caller) -> None:
-    async with limiter.admit(who, 100):
+async def _hold(limiter: Limiter, key: Caller) -> None:
+    async with limiter.admit(key, 100):
         await asyncio.sleep(60)
 
 
-async def test_the_servers_own_limit() -> None:
-    limiter = Limiter(most=2)
+async def test_the_limit_of_the_server() -> None:
+    limiter = Limiter(max_running=2)
     async with limiter.admit(caller("lan"), 1), limiter.admit(caller("mai"), 1):
         status, wait, error = await refusal(limiter, caller("hoa"))
         assert status == 503 and wait >= 1 and error["code"] == "overloaded"
-    await take(limiter, caller("hoa"), 1)
+    await spend(limiter, caller("hoa"), 1)
 
 
 # ---- tokens per minute -------------------------------------------------------------------------------------
@@ -87,47 +87,47 @@ async def test_the_servers_own_limit() -> None:
 
 async def test_tokens_per_minute() -> None:
     clock = Clock()
-    limiter, who = Limiter(clock=clock), caller(tokens_per_minute=600)
-    await take(limiter, who, 100, 200, used=150)  # 450 are left
-    status, wait, error = await refusal(limiter, who, 200, 260)
-    assert (status, wait) == (429, 1) and error["type"] == "tokens"  # 10 more flow in in one second
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=600)
+    await spend(limiter, key, 100, 200, used=150)  # leaves 450
+    status, wait, error = await refusal(limiter, key, 200, 260)
+    assert (status, wait) == (429, 1) and error["type"] == "tokens"  # 10 tokens flow in per second
     assert "600 tokens a minute" in error["message"] and "450 are left" in error["message"]
     clock.now += wait
-    await take(limiter, who, 200, 260, used=460)
-    assert await refusal(limiter, who, 600) == (429, 60, (await refusal(limiter, who, 600))[2])
-    await take(limiter, caller("mai", tokens_per_minute=600), 600)
+    await spend(limiter, key, 200, 260, used=460)
+    assert await refusal(limiter, key, 600) == (429, 60, (await refusal(limiter, key, 600))[2])
+    await spend(limiter, caller("mai", tokens_per_minute=600), 600)
 
 
-async def test_a_request_of_more_than_a_minutes_worth() -> None:
+async def test_a_request_larger_than_the_bucket() -> None:
     clock = Clock()
-    limiter, who = Limiter(clock=clock), caller(tokens_per_minute=60)
-    await take(limiter, who, 1, used=1)
-    assert (await refusal(limiter, who, 100, 100_000))[1] == 1  # needs the bucket full
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=60)
+    await spend(limiter, key, 1, used=1)
+    assert (await refusal(limiter, key, 100, 100_000))[1] == 1  # needs a full bucket
     clock.now += 1
-    await take(limiter, who, 100, 100_000, used=300)  # 240 are owed
-    assert (await refusal(limiter, who, 1))[1] == 241
+    await spend(limiter, key, 100, 100_000, used=300)  # a debt of 240
+    assert (await refusal(limiter, key, 1))[1] == 241
     clock.now += 240
-    assert (await refusal(limiter, who, 1))[1] == 1
+    assert (await refusal(limiter, key, 1))[1] == 1
     clock.now += 1
-    await take(limiter, who, 1)
+    await spend(limiter, key, 1)
 
 
 async def test_settling_counts_once() -> None:
-    limiter, who = Limiter(clock=Clock()), caller(tokens_per_minute=100)
-    async with limiter.admit(who, 100) as admission:
+    limiter, key = Limiter(clock=Clock()), caller(tokens_per_minute=100)
+    async with limiter.admit(key, 100) as admission:
         admission.settle(100)
         admission.settle(0)
-    assert (await refusal(limiter, who, 1))[0] == 429
+    assert (await refusal(limiter, key, 1))[0] == 429
 
 
 async def test_no_limits() -> None:
-    limiter, who = Limiter(), caller()
+    limiter, key = Limiter(), caller()
     async with AsyncExitStack() as stack:
         for _ in range(50):
-            await stack.enter_async_context(limiter.admit(who, 10**9, 10**9))
+            await stack.enter_async_context(limiter.admit(key, 10**9, 10**9))
 
 
-# ---- any history -------------------------------------------------------------------------------------------
+# ---- any sequence -----------------------------------------------------------------------------------------
 
 RATE = 120  # tokens a minute: 2 a second
 
@@ -138,21 +138,21 @@ RATE = 120  # tokens a minute: 2 a second
         st.one_of(
             st.tuples(st.just("wait"), st.integers(0, 90)),
             st.tuples(st.just("enter"), st.integers(0, 200)),
-            st.tuples(st.just("leave"), st.integers(0, 100)),  # percent of the estimate that was used
+            st.tuples(st.just("leave"), st.integers(0, 100)),  # used tokens in percent of the estimate
         ),
         max_size=60,
     )
 )
-async def test_any_history(steps: list[tuple[str, int]]) -> None:
+async def test_any_sequence(steps: list[tuple[str, int]]) -> None:
     clock = Clock()
-    limiter, who = Limiter(clock=clock), caller(tokens_per_minute=RATE, concurrent=3)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE, concurrent=3)
     running: list[tuple[Any, Admission, int]] = []
     used, excess, started = 0, 0, clock.now
     for step, number in steps:
         if step == "wait":
             clock.now += number
         elif step == "enter":
-            context = limiter.admit(who, number)
+            context = limiter.admit(key, number)
             try:
                 running.append((context, await context.__aenter__(), number))
                 assert len(running) <= 3
@@ -166,7 +166,7 @@ async def test_any_history(steps: list[tuple[str, int]]) -> None:
             used += estimate * number // 100
             excess = max(excess, estimate - RATE)
             await context.__aexit__(None, None, None)
-        # Never more than a full bucket, what flowed in, and what a single large request was let through with.
+        # At most a full bucket, what flowed in, and the excess of one large request.
         assert used <= RATE + (clock.now - started) * RATE / 60 + max(0, excess) + 1e-6
         assert limiter.running == len(running)
     for context, _, _ in running:
@@ -176,16 +176,16 @@ async def test_any_history(steps: list[tuple[str, int]]) -> None:
 
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=12), st.integers(0, 500))
-async def test_whoever_waits_as_told_gets_in(history: list[tuple[int, int]], estimate: int) -> None:
+async def test_after_retry_after_a_request_is_admitted(history: list[tuple[int, int]], estimate: int) -> None:
     clock = Clock()
-    limiter, who = Limiter(clock=clock), caller(tokens_per_minute=RATE)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE)
     for size, used in history:
         try:
-            await take(limiter, who, size, used=min(size, used))
+            await spend(limiter, key, size, used=min(size, used))
         except ApiError:
             clock.now += 1
     try:
-        await take(limiter, who, estimate)
+        await spend(limiter, key, estimate)
     except ApiError as error:
         clock.now += int(error.headers["Retry-After"])
-        await take(limiter, who, estimate)
+        await spend(limiter, key, estimate)

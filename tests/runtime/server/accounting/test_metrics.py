@@ -52,7 +52,7 @@ def test_counters() -> None:
 
 def test_histograms() -> None:
     metrics = Metrics()
-    metrics.observe(record(queue=0.2, prompt=0.6, decode=2.0, answer_tokens=21, total=3.1))
+    metrics.observe(record(queue=0.2, prefill=0.6, decode=2.0, answer_tokens=21, total=3.1))
     expected = {"queue": 0.2, "time_to_first_token": 0.8, "time_per_output_token": 0.1, "end_to_end": 3.1}
     found = samples(metrics)
     for name, seconds in expected.items():

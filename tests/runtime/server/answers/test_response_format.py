@@ -1,4 +1,4 @@
-"""Forms of answers and tools through the official client: valid by construction, whole and streamed."""
+"""response_format and tools through the official client: answers that are valid by construction."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def client() -> Iterator[openai.OpenAI]:
             yield client
 
 
-def ask(client: openai.OpenAI, form: Any, **more: Any) -> str:
+def ask(client: openai.OpenAI, response_format: Any, **more: Any) -> str:
     answer = client.chat.completions.create(
-        model="a", messages=MESSAGES, response_format=form, **{"max_tokens": 300} | more
+        model="a", messages=MESSAGES, response_format=response_format, **{"max_tokens": 300} | more
     )
     assert answer.choices[0].finish_reason == "stop"
     return answer.choices[0].message.content or ""
@@ -65,13 +65,16 @@ def ask(client: openai.OpenAI, form: Any, **more: Any) -> str:
 
 @pytest.mark.parametrize("temperature", [0, 1.5])
 def test_a_json_schema(client: openai.OpenAI, temperature: float) -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "nơi", "schema": SCHEMA, "strict": True}}
-    value = json.loads(ask(client, form, temperature=temperature, seed=1))
+    response_format = {
+        "type": "json_schema",
+        "json_schema": {"name": "nơi", "schema": SCHEMA, "strict": True},
+    }
+    value = json.loads(ask(client, response_format, temperature=temperature, seed=1))
     assert value.keys() == {"tên", "miền", "số"} and value["miền"] in ("Bắc", "Trung", "Nam")
     assert len(value["tên"]) <= 12 and all(0 <= one <= 99 for one in value["số"])
 
 
-def test_the_clients_own_parse(client: openai.OpenAI) -> None:
+def test_parse_of_the_client(client: openai.OpenAI) -> None:
     answer = client.chat.completions.parse(
         model="a", messages=MESSAGES, response_format=Place, max_tokens=300
     )
@@ -100,10 +103,12 @@ def test_regex_and_grammars(client: openai.OpenAI) -> None:
     assert re.fullmatch(r"vâng|dạ \d\d?\.", ask(client, {"type": "grammar", "grammar": gbnf}))
 
 
-def test_of_completions_and_responses(client: openai.OpenAI) -> None:
-    form = {"type": "regex", "pattern": "[ab]{5}"}
+def test_completions_and_responses(client: openai.OpenAI) -> None:
+    response_format = {"type": "regex", "pattern": "[ab]{5}"}
     text = (
-        client.completions.create(model="a", prompt="x", extra_body={"response_format": form}).choices[0].text
+        client.completions.create(model="a", prompt="x", extra_body={"response_format": response_format})
+        .choices[0]
+        .text
     )
     assert re.fullmatch("[ab]{5}", text)
     response = client.responses.parse(model="a", input="x", text_format=Place)
@@ -111,7 +116,7 @@ def test_of_completions_and_responses(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "forecast"}}])
-def test_a_demanded_call(client: openai.OpenAI, choice: Any) -> None:
+def test_a_required_call(client: openai.OpenAI, choice: Any) -> None:
     answer = client.chat.completions.create(
         model="a",
         messages=MESSAGES,
@@ -129,7 +134,7 @@ def test_a_demanded_call(client: openai.OpenAI, choice: Any) -> None:
         assert call.function.name == "forecast"
 
 
-def test_a_streamed_call_is_the_same(client: openai.OpenAI) -> None:
+def test_a_streamed_call_equals_the_whole_one(client: openai.OpenAI) -> None:
     request: Any = {"model": "a", "messages": MESSAGES, "tools": TOOLS, "tool_choice": "required"}
     request |= {"parallel_tool_calls": False, "max_tokens": 300}
     whole = client.chat.completions.create(**request).choices[0].message.tool_calls
@@ -141,7 +146,7 @@ def test_a_streamed_call_is_the_same(client: openai.OpenAI) -> None:
     assert final.message.tool_calls[0].function.arguments == whole[0].function.arguments
 
 
-def test_calls_and_results_in_the_history(client: openai.OpenAI) -> None:
+def test_calls_and_results_in_earlier_messages(client: openai.OpenAI) -> None:
     call = {
         "id": "call_1",
         "type": "function",
@@ -157,7 +162,7 @@ def test_calls_and_results_in_the_history(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "word"),
+    ("response_format", "word"),
     [
         ({"type": "regex", "pattern": "("}, "unclosed group"),
         ({"type": "regex"}, ""),
@@ -167,7 +172,7 @@ def test_calls_and_results_in_the_history(client: openai.OpenAI) -> None:
         ({"type": "json_schema", "json_schema": {"schema": {"not": {"type": "string"}}}}, "not"),
     ],
 )
-def test_wrong_forms_are_the_clients_fault(client: openai.OpenAI, form: Any, word: str) -> None:
+def test_invalid_formats_name_the_field(client: openai.OpenAI, response_format: Any, word: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, form)
+        ask(client, response_format)
     assert word in caught.value.message and (caught.value.param or "").startswith("response_format")

@@ -59,12 +59,12 @@ def test_a_stream_is_the_same_answer(client: openai.OpenAI) -> None:
     assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == [
         "stop"
     ]
-    assert len(chunks) > 5, "it comes in pieces"
+    assert len(chunks) > 5, "expected several pieces"
     assert not chunks[-1].choices and chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens > 5
 
 
-async def test_many_at_once_are_as_one_alone(async_client: openai.AsyncOpenAI) -> None:
+async def test_concurrent_requests_have_the_same_answer_as_one(async_client: openai.AsyncOpenAI) -> None:
     async def ask(stream: bool) -> str:
         if not stream:
             answer = await async_client.chat.completions.create(model="tí-hon", messages=MESSAGES)
@@ -93,7 +93,7 @@ def test_n_and_seeds(client: openai.OpenAI) -> None:
         return [choice.message.content for choice in answer.choices]
 
     first = draw(7)
-    assert len(set(first)) > 1, "n answers of one seed differ"
+    assert len(set(first)) > 1, "the n answers of one seed are equal"
     assert draw(7) == first and draw(8) != first
 
 
@@ -118,10 +118,12 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert spelled == choice.message.content
     for token in choice.logprobs.content:
         assert token.logprob <= 0 and len(token.top_logprobs) == 2
-        assert token.logprob == token.top_logprobs[0].logprob, "greedy: the likeliest"
+        assert token.logprob == token.top_logprobs[0].logprob, (
+            "greedy decoding must choose the likeliest token"
+        )
 
 
-def test_known_prefixes_are_told(client: openai.OpenAI) -> None:
+def test_usage_counts_cached_tokens(client: openai.OpenAI) -> None:
     messages: Any = [{"role": "system", "content": "Bạn là trợ lý của cửa hàng sách. " * 30}, *MESSAGES]
 
     def cached() -> int:
@@ -132,7 +134,7 @@ def test_known_prefixes_are_told(client: openai.OpenAI) -> None:
     assert cached() < 64 < 128 <= cached()
 
 
-def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
+def test_content_parts_and_the_developer_role(client: openai.OpenAI) -> None:
     parts: Any = [
         {"role": "developer", "content": "Trả lời ngắn."},
         {
@@ -163,7 +165,7 @@ def test_content_in_parts_and_roles(client: openai.OpenAI) -> None:
         ({"chat_template_kwargs": {"bos_token": 1, "eos_token": {"a": 1}, "messages": 3, "loop": []}}, None),
     ],
 )
-def test_bad_requests_say_which_field(url: str, change: dict[str, Any], param: str | None) -> None:
+def test_errors_name_the_field(url: str, change: dict[str, Any], param: str | None) -> None:
     answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "tí-hon", "messages": MESSAGES} | change)
     error = answer.json()["error"]
     assert answer.status_code == 400 and error["type"] == "invalid_request_error" and error["message"]
@@ -171,7 +173,7 @@ def test_bad_requests_say_which_field(url: str, change: dict[str, Any], param: s
         assert (error["param"] or "").startswith(param)
 
 
-def test_history_as_it_came(client: openai.OpenAI) -> None:
+def test_messages_sent_back_unchanged(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="tí-hon", messages=MESSAGES).choices[0].message
     history: Any = [*MESSAGES, answer.model_dump(), {"role": "assistant", "content": None}, *MESSAGES]
     assert client.chat.completions.create(model="tí-hon", messages=history, max_tokens=3).choices
@@ -189,7 +191,7 @@ def test_an_unknown_model(client: openai.OpenAI) -> None:
     assert caught.value.code == "model_not_found"
 
 
-def test_a_client_that_goes_frees_its_place(url: str) -> None:
+def test_a_disconnect_ends_the_request(url: str) -> None:
     def running() -> int:
         metrics = httpx.get(f"{url}/metrics").text
         return sum(
@@ -206,20 +208,20 @@ def test_a_client_that_goes_frees_its_place(url: str) -> None:
 
     body = {"model": "tí-hon", "messages": MESSAGES, "max_tokens": 900, "ignore_eos": True}
 
-    def leaves_while_it_runs() -> bool:
+    def disconnects_during_a_stream() -> bool:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | {"stream": True}) as answer:
-            pieces = answer.iter_bytes()  # kept: when it goes, the connection does
+            pieces = answer.iter_bytes()  # a reference keeps the connection open
             next(pieces)
             return running() == 1
 
-    def does_not_wait() -> bool:
+    def disconnects_before_the_response() -> bool:
         try:
             httpx.post(f"{url}/v1/chat/completions", json=body, timeout=httpx.Timeout(10, read=0.05))
         except httpx.ReadTimeout:
             return True
         return False
 
-    for leaves in (leaves_while_it_runs, does_not_wait):
-        # A fast engine beside a client that is held up may come to the end of an answer.
-        assert any(leaves() for _ in range(20))
-        assert await_running(0), "the engine works for nobody"
+    for disconnects in (disconnects_during_a_stream, disconnects_before_the_response):
+        # Retries, because an answer can end before a slow client disconnects.
+        assert any(disconnects() for _ in range(20))
+        assert await_running(0), "the engine still runs the request"

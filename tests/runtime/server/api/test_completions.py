@@ -28,7 +28,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_the_same_as_in_process(client: openai.OpenAI, model: binhdan.Model) -> None:
+def test_the_same_answer_as_in_process(client: openai.OpenAI, model: binhdan.Model) -> None:
     want = model.complete(PROMPT, max_tokens=2)
     answer = client.completions.create(model="a", prompt=PROMPT, max_tokens=2)
     assert (answer.choices[0].text, answer.choices[0].finish_reason) == (want.text, "length")
@@ -76,7 +76,7 @@ def test_embeddings_of_many_texts(client: openai.OpenAI) -> None:
     assert [one.index for one in answer.data] == list(range(300))
 
 
-def test_embeddings_of_a_wrong_width(client: openai.OpenAI) -> None:
+def test_embeddings_with_a_wrong_width(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="dimensions"):
         client.embeddings.create(model="a", input="a", dimensions=3)
 
@@ -98,14 +98,14 @@ def test_two_models_and_the_default(url: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Xin chào", "", "đổi 🍜 <|im_end|>\n"])
-def test_tokens_and_back(url: str, text: str, model: binhdan.Model) -> None:
+def test_tokenize_and_detokenize(url: str, text: str, model: binhdan.Model) -> None:
     tokens = httpx.post(f"{url}/tokenize", json={"content": text}).json()
     assert tokens == {"tokens": model.tokenize(text), "count": len(model.tokenize(text))}
     back = httpx.post(f"{url}/detokenize", json={"tokens": tokens["tokens"]}).json()
     assert back == {"content": text}
 
 
-def test_tokens_that_are_none(url: str) -> None:
+def test_invalid_tokens(url: str) -> None:
     for tokens in ([-1], [10**9], [2**40]):
         answer = httpx.post(f"{url}/detokenize", json={"tokens": tokens})
         assert answer.status_code == 400 and "error" in answer.json()

@@ -1,4 +1,4 @@
-"""routes/operation.py over HTTP."""
+"""runtime/server/api/operation.py over HTTP."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def http(state: State) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_live_as_long_as_it_answers(http: httpx.AsyncClient, state: State) -> None:
+async def test_live_in_every_state(http: httpx.AsyncClient, state: State) -> None:
     state.pool = Pool(ready=False, draining=True)
     response = await http.get("/livez")
     assert response.status_code == 200 and response.json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
-    ("pool", "status", "said"),
+    ("pool", "status", "text"),
     [
         (Pool(), 200, "ready"),
         (Pool(ready=False), 503, "loading"),
@@ -55,10 +55,10 @@ async def test_live_as_long_as_it_answers(http: httpx.AsyncClient, state: State)
         (Pool(ready=False, draining=True), 503, "draining"),
     ],
 )
-async def test_ready(http: httpx.AsyncClient, state: State, pool: Pool, status: int, said: str) -> None:
+async def test_ready(http: httpx.AsyncClient, state: State, pool: Pool, status: int, text: str) -> None:
     state.pool = pool
     response = await http.get("/readyz")
-    assert response.status_code == status and response.json() == {"status": said}
+    assert response.status_code == status and response.json() == {"status": text}
     assert ("Retry-After" in response.headers) == (status == 503)
     assert response.headers["Cache-Control"] == "no-store"
 
@@ -69,7 +69,7 @@ async def test_metrics(http: httpx.AsyncClient, state: State) -> None:
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'binhdan_answer_tokens_total{model="tiny"} 21.0' in response.text
-    # Prometheus would rather have OpenMetrics, where prometheus-client spoils vLLM's names.
+    # Prometheus prefers OpenMetrics, but there prometheus-client replaces the colons in vLLM's names.
     accept = {"Accept": "application/openmetrics-text; version=1.0.0, text/plain; q=0.5"}
     response = await http.get("/metrics", headers=accept)
     assert 'vllm:generation_tokens_total{model_name="tiny"} 21.0' in response.text

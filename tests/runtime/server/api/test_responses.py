@@ -46,7 +46,7 @@ def test_a_stream_builds_the_same_response(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("previous_response_id", "resp_1"), ("background", True), ("tools", [{"type": "x"}])]
 )
-def test_what_needs_a_store_is_refused(client: openai.OpenAI, field: str, value: object) -> None:
+def test_unsupported_fields_are_refused(client: openai.OpenAI, field: str, value: object) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model="a", input="a", extra_body={field: value})
     assert caught.value.param == field and caught.value.code == "unsupported_parameter"

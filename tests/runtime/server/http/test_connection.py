@@ -1,4 +1,4 @@
-"""runtime/server/http/connection.py: clients that send bytes which no good client would, over raw sockets."""
+"""runtime/server/http/connection.py: slow, invalid and hostile clients, over raw sockets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LARGE = 32 << 20
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """/: answers at once, without a look at the body. /read: after the body. /slow: after half a second;
-    /slower: after two. /large: 32 MiB."""
+    """/ answers at once and ignores the body. /read answers after the body, /slow after 0.5 s, /slower after
+    2 s. /large answers with 32 MiB."""
     if scope["type"] != "http":
         return
     path, size = scope["path"], 0
@@ -66,7 +66,7 @@ class Client:
         self.socket.sendall(data)
 
     def rest(self) -> bytes:
-        """All that comes until the server closes; fails when it does not."""
+        """All bytes until the server closes the connection. Fails after 10 s."""
         data = b""
         try:
             while chunk := self.socket.recv(1 << 20):
@@ -76,7 +76,7 @@ class Client:
         return data
 
     def answer(self) -> bytes:
-        """One answer, whose body is a digit."""
+        """One response whose body is a digit."""
         data = b""
         while not re.search(rb"\r\n\r\n.", data):
             chunk = self.socket.recv(65536)
@@ -101,7 +101,7 @@ Connect = Callable[..., Client]
 
 
 def refused(answer: bytes, status: int) -> str:
-    """The message of a refusal that ends a connection."""
+    """The message of an error response that closes the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     assert lines[0].startswith(b"http/1.1 %d " % status), answer[:200]
@@ -123,16 +123,16 @@ def test_requests_on_one_connection(start: Start, clients: Connect) -> None:
         time.sleep(0.02)
         client.send(b"cde")
         assert client.answer().endswith(b"\r\n\r\n5")
-    client.send(b"\r\n" + GET)  # a line too many is no offence
+    client.send(b"\r\n" + GET)  # an empty line before a request is allowed
     assert client.answer().startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_few_requests_ahead_of_their_answers(start: Start, clients: Connect) -> None:
+def test_a_few_pipelined_requests(start: Start, clients: Connect) -> None:
     client = clients(start(), GET * 3 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert client.rest().count(b"HTTP/1.1 200 ") == 4
 
 
-def test_large_bodies_and_answers(start: Start) -> None:
+def test_large_bodies_and_responses(start: Start) -> None:
     host, port = start(body_bytes=4 << 20)
     with httpx.Client(base_url=f"http://{host}:{port}") as client:
         assert client.post("/read", content=b"x" * (4 << 20)).text == str(4 << 20)
@@ -141,7 +141,7 @@ def test_large_bodies_and_answers(start: Start) -> None:
         assert len(client.get("/large").content) == LARGE
 
 
-def test_stray_bytes_do_not_cost_an_answer(start: Start, clients: Connect) -> None:
+def test_stray_bytes_do_not_cancel_a_response(start: Start, clients: Connect) -> None:
     client = clients(start(header_seconds=1), GET.replace(b"/ ", b"/slower "))
     time.sleep(0.05)
     client.send(b"\r\n")
@@ -151,7 +151,7 @@ def test_stray_bytes_do_not_cost_an_answer(start: Start, clients: Connect) -> No
 def test_idle_connections_are_closed(start: Start, clients: Connect) -> None:
     address = start(keep_alive=1, header_seconds=1.5)
     begin = time.monotonic()
-    assert clients(address).rest() == b""  # opened and left
+    assert clients(address).rest() == b""  # a connection without a request
     assert clients(address, GET).rest().startswith(b"HTTP/1.1 200 ")
     assert time.monotonic() - begin < 30
 
@@ -159,20 +159,22 @@ def test_idle_connections_are_closed(start: Start, clients: Connect) -> None:
 # ---- headers -----------------------------------------------------------------------------------------------
 
 
-def test_headers_that_dribble(start: Start, clients: Connect) -> None:
+def test_headers_that_arrive_too_slowly(start: Start, clients: Connect) -> None:
     address = start(header_seconds=0.4)
     begin = time.monotonic()
     slow = [clients(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ") for _ in range(3)]
     for _ in range(5):
         for client in slow:
-            with suppress(BrokenPipeError, ConnectionResetError):  # this test may be slower than allowed
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # on a slow machine the server closes earlier
                 client.send(b"b")
         time.sleep(0.05)
-    assert clients(address, GET).answer().startswith(b"HTTP/1.1 200 ")  # others are served meanwhile
+    assert clients(address, GET).answer().startswith(b"HTTP/1.1 200 ")  # other clients are served
     for client in slow:
         assert "in time" in refused(client.rest(), 408)
     assert time.monotonic() - begin < 30
-    # The same where a connection was good before; and empty lines are no headers either.
+    # Also after a complete request, and for empty lines.
     client = clients(address, GET)
     client.answer()
     client.send(b"GET / HT")
@@ -183,7 +185,7 @@ def test_headers_that_dribble(start: Start, clients: Connect) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nX-A: " + b"a" * 5000,  # no end in sight
+        b"GET / HTTP/1.1\r\nX-A: " + b"a" * 5000,  # without an end
         b"GET / HTTP/1.1\r\nX-A: " + b"a" * 5000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"X-A: aaaaaaaaaa\r\n" * 90 * 4 + b"\r\n",
         b"GET / HTTP/1.1\r\n" + b"A:\r\n" * 101 + b"\r\n",
@@ -224,23 +226,23 @@ def test_headers_that_are_too_large(start: Start, clients: Connect, data: bytes,
     ],
     ids=range(12),
 )
-def test_garbage(start: Start, clients: Connect, data: bytes) -> None:
+def test_invalid_requests(start: Start, clients: Connect, data: bytes) -> None:
     refused(clients(start(), data).rest(), 400)
 
 
-def test_other_protocols_are_not_spoken(start: Start, clients: Connect, caplog: Any) -> None:
+def test_upgrades_are_ignored(start: Start, clients: Connect, caplog: Any) -> None:
     client = clients(
         start(), GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     )
     assert client.answer().startswith(b"HTTP/1.1 200 ")
-    assert not caplog.records  # anyone can send this, again and again
+    assert not caplog.records  # a client must not be able to fill the log
 
 
 # ---- bodies ------------------------------------------------------------------------------------------------
 
 
 def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
-    """It was answered already; what is still to come may come, for a while, and the connection stays good."""
+    """After an early response, the rest of the body is dropped, for a limited time."""
     address = start(header_seconds=1.5, body_bytes=10_000, keep_alive=1.5)
     client = clients(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n")
     assert client.answer().startswith(b"HTTP/1.1 200 ")
@@ -252,13 +254,13 @@ def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
     client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n")
     client.answer()
     client.send(b"x" * 3000)
-    assert client.rest() == b""  # idle, and closed as such
+    assert client.rest() == b""  # closed by the keep-alive timer
 
     client = clients(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n")
     client.answer()
     begin = time.monotonic()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        for _ in range(600):  # dribbling for ever
+        for _ in range(600):  # slower than the limit
             client.send(b"x")
             time.sleep(0.05)
     assert time.monotonic() - begin < 30
@@ -311,7 +313,7 @@ def test_too_many_connections(start: Start, clients: Connect) -> None:
     assert clients(address, GET).answer().startswith(b"HTTP/1.1 200 ")
 
 
-def test_too_many_requests_ahead(start: Start, clients: Connect) -> None:
+def test_too_many_pipelined_requests(start: Start, clients: Connect) -> None:
     answer = clients(start(), GET.replace(b"/ ", b"/slow ") * 500).rest()
     assert answer.count(b"HTTP/1.1") <= 6
 
@@ -320,7 +322,7 @@ def test_clients_that_do_not_read(start: Start, clients: Connect) -> None:
     address = start(write_seconds=0.3, keep_alive=0.3, max_connections=1)
     client = clients(address, GET.replace(b"/ ", b"/large "))
     begin = time.monotonic()
-    while b" 200 " not in (answer := try_get(address)):  # until its place is free
+    while b" 200 " not in (answer := try_get(address)):  # until the first connection is aborted
         assert time.monotonic() - begin < 30, answer
         time.sleep(0.05)
     assert 0 < len(client.rest()) < LARGE

@@ -1,4 +1,4 @@
-"""runtime/server/http/errors.py: every error in OpenAI's shape, over a real connection."""
+"""runtime/server/http/errors.py: every error in OpenAI's format, over a real connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from binhdan.runtime import errors
-from binhdan.runtime.server.http.errors import ApiError, as_api_error, install_handlers
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error, install_handlers
 
 SECRET = "bí mật"
 
@@ -99,7 +100,7 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
         ("http", 409, None),
     ],
 )
-def test_what_is_raised(
+def test_exceptions_become_responses(
     client: httpx.Client, caplog: pytest.LogCaptureFixture, name: str, status: int, code: str | None
 ) -> None:
     response = client.get(f"/raise/{name}")
@@ -111,7 +112,7 @@ def test_what_is_raised(
     assert [record.levelno for record in ours] == ([logging.ERROR] if status == 500 else [])
 
 
-def test_our_own_errors_tell_the_id_only() -> None:
+def test_internal_errors_show_only_the_request_id() -> None:
     message = str(as_api_error(ValueError(SECRET), "req_1"))
     assert "req_1" in message and SECRET not in message
     assert str(as_api_error(errors.InvalidArgumentError("n must be positive"))) == "n must be positive"
@@ -136,17 +137,17 @@ def test_our_own_errors_tell_the_id_only() -> None:
         ([], None, "valid dictionary"),
     ],
 )
-def test_bodies_that_do_not_fit(client: httpx.Client, body: Any, param: str | None, message: str) -> None:
+def test_invalid_bodies(client: httpx.Client, body: Any, param: str | None, message: str) -> None:
     error = error_of(client.post("/chat", json=body), 400)
     assert message in error["message"] and len(error["message"]) <= 300
     if param:
         assert error["param"] == param and error["message"].startswith(f"{param}: ")
 
 
-def test_a_body_that_is_no_json(client: httpx.Client) -> None:
+def test_a_body_that_is_not_json(client: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     error = error_of(client.post("/chat", content=b'{"messages": [}', headers=headers), 400)
-    assert "no valid JSON" in error["message"] and error["param"] is None
+    assert "not valid JSON" in error["message"] and error["param"] is None
     error_of(client.post("/chat", content=b"\xff\xfe", headers=headers), 400)
     error_of(client.post("/chat", content=b"{}"), 400)
 
@@ -155,7 +156,7 @@ def test_query_parameters(client: httpx.Client) -> None:
     assert error_of(client.get("/number?n=x"), 400)["param"] == "n"
 
 
-def test_addresses_and_methods(client: httpx.Client) -> None:
+def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     assert error_of(client.get(f"/{SECRET}"), 404)["code"] == "not_found"
     response = client.get("/chat")
     assert error_of(response, 405)["code"] == "method_not_allowed" and response.headers["allow"] == "POST"

@@ -1,4 +1,4 @@
-"""runtime/server/http/gateway.py: what comes in, over real connections."""
+"""runtime/server/http/gateway.py: the checks of each request, over real connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastapi.responses import StreamingResponse
 
 from binhdan.runtime.server.config import load
 from binhdan.runtime.server.http.errors import install_handlers
-from binhdan.runtime.server.http.gateway import Door
+from binhdan.runtime.server.http.gateway import Gateway
 
 KEY, OTHER = "sk-lan-0123456789", "sk-mai-0123456789"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -29,14 +29,14 @@ SECRET = "bí mật"
 
 
 class Site:
-    """A small application behind the door."""
+    """A small application behind the gateway."""
 
     def __init__(self, serve: Callable[..., str], **changes: Any) -> None:
         config = load(changes=changes)
         app = FastAPI()
         install_handlers(app)
-        app.add_middleware(Door, config=config, keyring=config.keyring())
-        self.gone = threading.Event()  # a client of /watch has left
+        app.add_middleware(Gateway, config=config, keyring=config.keyring())
+        self.gone = threading.Event()  # a client of /watch has disconnected
         self.calls = 0
 
         @app.get("/")
@@ -77,9 +77,9 @@ class Site:
         self.address = ("127.0.0.1", httpx.URL(self.url).port or 0)
 
     def raw(self, *parts: bytes, pause: float = 0.0) -> bytes:
-        """Sends bytes as they are, and returns all that comes up to its end, or within half a minute."""
+        """Sends raw bytes and returns all bytes until the server closes, or for half a minute."""
         with socket.create_connection(self.address) as connection:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it did not want to hear more
+            with suppress(BrokenPipeError, ConnectionResetError):  # the server may close before the last part
                 for part in parts:
                     connection.sendall(part)
                     time.sleep(pause)
@@ -177,7 +177,7 @@ def test_hosts(serve: Callable[..., str], host: str, status: int) -> None:
         error_of(answer, 421, "unknown_host")
 
 
-def test_hosts_where_all_addresses_are_ours(serve: Callable[..., str]) -> None:
+def test_hosts_of_a_server_on_all_addresses(serve: Callable[..., str]) -> None:
     client = Site(serve, host="0.0.0.0", api_key=[KEY]).client
     for host, status in {"192.168.1.2:80": 200, "[fe80::1]": 200, "0.0.0.0": 200, "evil.vn": 421}.items():
         assert client.get("/livez", headers={"Host": host}).status_code == status
@@ -185,39 +185,39 @@ def test_hosts_where_all_addresses_are_ours(serve: Callable[..., str]) -> None:
     assert client.get("/livez", headers={"Host": "any.vn"}).status_code == 200
 
 
-def test_no_host_or_two(serve: Callable[..., str]) -> None:
+def test_a_missing_or_second_host(serve: Callable[..., str]) -> None:
     site = Site(serve)
     assert b" 400 " in site.raw(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").split(b"\r\n")[0]
     two = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert b" 400 " in site.raw(two).split(b"\r\n")[0]
 
 
-def test_other_sites_pages(serve: Callable[..., str]) -> None:
+def test_pages_of_other_sites(serve: Callable[..., str]) -> None:
     origin = "https://chat.example.vn"
-    asking = {
+    preflight = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
     }
     closed = Site(serve, api_key=[KEY]).client
-    answer = closed.options("/v1/echo", headers=asking)
+    answer = closed.options("/v1/echo", headers=preflight)
     assert answer.status_code == 401 and "access-control-allow-origin" not in answer.headers
-    # What a page of another site can send without asking first is refused, whatever it says.
+    # A page of another site can send these content types without a CORS preflight: they are refused.
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         sent = Site(serve).client.post("/v1/echo", content=b"{}", headers={"Content-Type": kind})
         error_of(sent, 415, "unsupported_media_type")
 
     opened = Site(serve, api_key=[KEY], cors_origins=[origin]).client
-    answer = opened.options("/v1/echo", headers=asking)
+    answer = opened.options("/v1/echo", headers=preflight)
     assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == origin
     assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
-    # So that a page can read the errors.
+    # A page can read error responses too.
     for headers, status in (({}, 401), ({"Authorization": f"Bearer {KEY}"}, 200)):
         answer = opened.post("/v1/echo", json=[], headers={"Origin": origin, **headers})
         assert answer.status_code == status and answer.headers["access-control-allow-origin"] == origin
     answer = opened.get("/v1/bug", headers={"Origin": origin, "Authorization": f"Bearer {KEY}"})
     assert answer.status_code == 500 and answer.headers["access-control-allow-origin"] == origin
-    assert opened.options("/v1/echo", headers=asking | {"Origin": "https://evil.vn"}).status_code == 400
+    assert opened.options("/v1/echo", headers=preflight | {"Origin": "https://evil.vn"}).status_code == 400
 
 
 # ---- keys --------------------------------------------------------------------------------------------------
@@ -238,30 +238,30 @@ def test_keys(serve: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/page/app.js"])
-def test_what_is_open(serve: Callable[..., str], path: str) -> None:
+def test_paths_without_a_key(serve: Callable[..., str], path: str) -> None:
     client = Site(serve, api_key=[KEY]).client
     assert client.get(path).json()["caller"] == ""
     assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 200
     assert client.get(path, headers={"Authorization": f"Bearer {KEY}"}).json()["caller"] == "key1"
     assert client.post(path).status_code == 401
-    # Strangers get no room for bodies.
+    # A request without a key may not have a body.
     assert client.request("GET", path, json=[1]).status_code == 401
 
 
-def test_what_is_closed(serve: Callable[..., str]) -> None:
+def test_paths_that_need_a_key(serve: Callable[..., str]) -> None:
     client = Site(serve, api_key=[KEY]).client
     for path in ("/metrics", "/v1/models/x", "/openapi.json", "/none", "/livez/", "/LIVEZ", "/page"):
         assert client.get(path).status_code == 401, path
     assert Site(serve, api_key=[KEY], metrics_open=True).client.get("/metrics").status_code == 200
 
 
-def test_without_keys_everyone_may(serve: Callable[..., str]) -> None:
+def test_a_server_without_keys_accepts_all(serve: Callable[..., str]) -> None:
     client = Site(serve).client
     for headers in ({}, {"Authorization": "Bearer anything"}):
         assert client.get("/v1/models/x", headers=headers).json()["caller"] == ""
 
 
-def test_what_the_openai_client_makes_of_it(serve: Callable[..., str]) -> None:
+def test_the_openai_client_understands_the_error(serve: Callable[..., str]) -> None:
     site = Site(serve, api_key=[KEY])
     with openai.OpenAI(base_url=f"{site.url}/v1", api_key="sk-wrong", max_retries=0) as client:
         with pytest.raises(openai.AuthenticationError) as caught:
@@ -272,7 +272,7 @@ def test_what_the_openai_client_makes_of_it(serve: Callable[..., str]) -> None:
 # ---- bodies ------------------------------------------------------------------------------------------------
 
 
-def test_bodies_arrive_whole(serve: Callable[..., str]) -> None:
+def test_bodies_arrive_complete(serve: Callable[..., str]) -> None:
     site = Site(serve)
     value = {"a": ["Tiếng Việt " * 20_000, 1.5, None]}
     assert site.client.post("/v1/echo", json=value).json() == value
@@ -294,7 +294,7 @@ def test_content_types(serve: Callable[..., str], kind: str) -> None:
     assert answer.json() == [1]
 
 
-def test_what_is_no_json(serve: Callable[..., str]) -> None:
+def test_bodies_that_are_not_json(serve: Callable[..., str]) -> None:
     site = Site(serve, json_depth=3, json_values=5)
     own = {"Content-Type": "application/json"}
     for kind in ("", "text/json", "application/json; charset=utf-16", "application/jsonp", "json"):
@@ -312,14 +312,14 @@ def test_bodies_that_are_too_large(serve: Callable[..., str]) -> None:
     fits, large = ["x" * 996], ["x" * 997]
     assert site.client.post("/v1/echo", json=fits).json() == fits
     error_of(site.client.post("/v1/echo", json=large), 413, "request_too_large")
-    # Before any of it has come, and when its length was not said.
+    # Before the body arrives, and without a Content-Length.
     assert b" 413 " in site.raw(post(10**15, b"", "Connection: close"))
     start = b"%x\r\n" % 1001 + b"x" * 1001 + b"\r\n"
     assert b" 413 " in site.raw(post(None, start, "Connection: close"))
     assert site.calls == 1
 
 
-def test_all_bodies_together(serve: Callable[..., str]) -> None:
+def test_the_limit_of_all_bodies_together(serve: Callable[..., str]) -> None:
     site = Site(serve, buffered_bytes=1500)
     with socket.create_connection(site.address) as waiting:
         waiting.sendall(post(1200, b"[" + b" " * 999, "Connection: close"))
@@ -332,7 +332,7 @@ def test_all_bodies_together(serve: Callable[..., str]) -> None:
     assert site.client.post("/v1/echo", json=["x" * 600]).status_code == 200
 
 
-def test_bodies_that_dribble(serve: Callable[..., str]) -> None:
+def test_bodies_that_arrive_too_slowly(serve: Callable[..., str]) -> None:
     site = Site(serve, read_seconds=0.3)
     start = time.monotonic()
     answer = site.raw(post(100, b"["), *[b" "] * 4, pause=0.05)
@@ -341,12 +341,12 @@ def test_bodies_that_dribble(serve: Callable[..., str]) -> None:
     assert site.client.post("/v1/echo", json=[1]).json() == [1] and site.calls == 1
 
 
-def test_clients_that_leave_before_the_end(
+def test_clients_that_disconnect_during_the_body(
     serve: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "binhdan.server")
     site = Site(serve, buffered_bytes=1500)
-    for gone in range(1, 4):  # what they held is free again
+    for gone in range(1, 4):  # its part of buffered_bytes is free again
         with socket.create_connection(site.address) as connection:
             connection.sendall(post(1400, b"x" * 1000))
             time.sleep(0.05)
@@ -360,7 +360,7 @@ def test_clients_that_leave_before_the_end(
     assert site.client.post("/v1/echo", json=["x" * 1000]).status_code == 200 and site.calls == 1
 
 
-def test_handlers_hear_of_clients_that_leave(serve: Callable[..., str]) -> None:
+def test_routes_receive_the_disconnect(serve: Callable[..., str]) -> None:
     site = Site(serve)
     with socket.create_connection(site.address) as connection:
         connection.sendall(post(3, b"[1]").replace(b"/v1/echo", b"/v1/watch"))
@@ -378,7 +378,7 @@ def test_unexpected_errors(serve: Callable[..., str], caplog: pytest.LogCaptureF
     assert [record.name for record in errors] == ["binhdan.server"]
 
 
-def test_errors_in_the_middle_of_an_answer(serve: Callable[..., str]) -> None:
+def test_errors_in_the_middle_of_a_response(serve: Callable[..., str]) -> None:
     site = Site(serve)
     with pytest.raises(httpx.RemoteProtocolError), site.client.stream("GET", "/v1/torn") as answer:
         assert answer.status_code == 200
@@ -395,10 +395,10 @@ def test_requests_are_logged(serve: Callable[..., str], caplog: pytest.LogCaptur
         f"/v1/models/{SECRET}?q={SECRET}", headers={"Authorization": f"Bearer {KEY}", "traceparent": trace}
     )
     client.get(f"/{SECRET}")
-    client.get("/livez")  # only at debug
+    client.get("/livez")  # logged at level debug
     time.sleep(0.1)
-    seen, refused = [vars(record) for record in caplog.records]
-    assert (seen["method"], seen["route"], seen["status"]) == ("GET", "/v1/models/{model:path}", 200)
-    assert (seen["key"], seen["trace_id"]) == ("lan", TRACE) and seen["ms"] > 0
+    served, refused = [vars(record) for record in caplog.records]
+    assert (served["method"], served["route"], served["status"]) == ("GET", "/v1/models/{model:path}", 200)
+    assert (served["key"], served["trace_id"]) == ("lan", TRACE) and served["ms"] > 0
     assert (refused["route"], refused["status"], refused["key"]) == ("", 401, "")
-    assert SECRET not in str(seen) + str(refused) and KEY not in str(seen) + str(refused)
+    assert SECRET not in str(served) + str(refused) and KEY not in str(served) + str(refused)

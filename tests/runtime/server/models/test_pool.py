@@ -1,4 +1,4 @@
-"""runtime/server/models/pool.py: models by name, their memory, and what happens to who uses them."""
+"""runtime/server/models/pool.py: loading, unloading and memory; and requests while models change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.server.accounting.bill import Biller
-from binhdan.runtime.server.answers.generation import Generation, Job, embed
-from binhdan.runtime.server.http.errors import ApiError
+from binhdan.runtime.server.answers.generation import Generation, Plan, embed
+from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
 
 OPTIONS = LoadOptions(threads=1, max_kv_bytes=4 << 20)
@@ -30,11 +30,11 @@ async def pool_of(*names: str, source: Source | None = None, **limits: Any) -> A
 
 def generation(loaded: LoadedModel, text: str = "xin chào", **options: Any) -> Generation:
     tokenizer = loaded.model.tokenizer
-    job = Job([tokenizer.text_prompt(text)], GenerationOptions(**options))
-    return Generation(loaded.dispatcher, tokenizer, job, Biller().begin())
+    plan = Plan([tokenizer.text_prompt(text)], GenerationOptions(**options))
+    return Generation(loaded.dispatcher, tokenizer, plan, Biller().begin())
 
 
-async def test_a_model_is_loaded_once_however_many_ask() -> None:
+async def test_concurrent_requests_load_a_model_once() -> None:
     async with pool_of("a") as pool:
 
         async def ask() -> LoadedModel:
@@ -52,7 +52,7 @@ async def test_ready_after_the_default_model() -> None:
         assert pool.ready and [loaded.name for loaded in pool.loaded()] == ["a"]
 
 
-async def test_names_that_are_not_known() -> None:
+async def test_an_unknown_name() -> None:
     async with pool_of("a") as pool:
         with pytest.raises(ApiError, match="there is: a") as caught:
             async with pool.use("b"):
@@ -60,28 +60,28 @@ async def test_names_that_are_not_known() -> None:
         assert caught.value.status == 404
 
 
-async def test_the_longest_unused_makes_room() -> None:
+async def test_the_least_recently_used_model_is_unloaded() -> None:
     async with pool_of("a", "b", "c") as pool:
         async with pool.use("a") as loaded:
             one = loaded.bytes
-    async with pool_of("a", "b", "c", most_bytes=2 * one) as pool:
+    async with pool_of("a", "b", "c", max_bytes=2 * one) as pool:
         for name in "abac":
             async with pool.use(name):
                 pass
         assert [loaded.name for loaded in pool.loaded()] == ["a", "c"]
         async with pool.use("a"), pool.use("c"):
-            with pytest.raises(ApiError, match="no room") as caught:
+            with pytest.raises(ApiError, match="not enough memory") as caught:
                 async with pool.use("b"):
                     pass
         assert caught.value.status == 503 and "Retry-After" in caught.value.headers
 
 
-async def test_idle_models_go_and_come_back() -> None:
+async def test_idle_models_are_unloaded_and_load_again() -> None:
     async with pool_of("a", idle_seconds=0.1) as pool:
         await pool.start()
         async with pool.use("a") as loaded:
             await asyncio.sleep(0.5)
-            assert pool.loaded(), "somebody uses it"
+            assert pool.loaded(), "a model in use was unloaded"
             with generation(loaded, max_tokens=2) as answers:
                 first = (await answers.answers())[0].text
         for _ in range(200):
@@ -94,7 +94,7 @@ async def test_idle_models_go_and_come_back() -> None:
                 assert (await answers.answers())[0].text == first
 
 
-async def test_a_file_that_does_not_load_names_no_path(tmp_path: Path) -> None:
+async def test_the_error_of_loading_contains_no_path(tmp_path: Path) -> None:
     (tmp_path / "hỏng.gguf").write_bytes(b"GGUF")
     for path in (tmp_path / "hỏng.gguf", tmp_path / "không có.gguf"):
         async with pool_of("a", source=Source(str(path), OPTIONS)) as pool:
@@ -104,7 +104,7 @@ async def test_a_file_that_does_not_load_names_no_path(tmp_path: Path) -> None:
             assert not pool.ready
 
 
-async def test_closing_ends_what_runs_with_an_error() -> None:
+async def test_closing_ends_running_requests_with_an_error() -> None:
     async with pool_of("a") as pool:
         async with pool.use("a") as loaded:
             with generation(loaded, max_tokens=2000, ignore_eos=True) as answers:
@@ -118,7 +118,7 @@ async def test_closing_ends_what_runs_with_an_error() -> None:
                 pass
 
 
-async def test_leaving_cancels_within_a_step() -> None:
+async def test_leaving_a_generation_cancels_it() -> None:
     async with pool_of("a") as pool, pool.use("a") as loaded:
         with generation(loaded, max_tokens=2000, ignore_eos=True) as answers:
             await anext(answers.batches())
@@ -127,10 +127,10 @@ async def test_leaving_cancels_within_a_step() -> None:
             if not loaded.model.load_report()["running"]:
                 return
             await asyncio.sleep(0.01)
-        pytest.fail("it still runs")
+        pytest.fail("the engine still runs the request")
 
 
-async def test_masks_are_asked_for_token_by_token() -> None:
+async def test_one_mask_per_token() -> None:
     async with pool_of("a") as pool, pool.use("a") as loaded:
         tokenizer, words = loaded.model.tokenizer, -(-loaded.model.info.vocabulary // 32)
         wanted = tokenizer.encode("xin chào bạn")
@@ -141,21 +141,22 @@ async def test_masks_are_asked_for_token_by_token() -> None:
                 bits[wanted[len(tokens)] // 8] |= 1 << wanted[len(tokens)] % 8
             return bytes(bits)
 
-        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), n=3, new_mask=lambda: only)
-        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+        options = GenerationOptions(max_tokens=50)
+        plan = Plan([tokenizer.text_prompt("a")], options, n=3, new_mask=lambda: only)
+        with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             texts = [(answer.text, answer.finish_reason) for answer in await answers.answers()]
         assert texts == [("xin chào bạn", "stop")] * 3
 
         def broken(tokens: list[int]) -> bytes:
             raise RuntimeError("đứt")
 
-        job = Job([tokenizer.text_prompt("a")], GenerationOptions(max_tokens=50), new_mask=lambda: broken)
-        with Generation(loaded.dispatcher, tokenizer, job, Biller().begin()) as answers:
+        plan = Plan([tokenizer.text_prompt("a")], options, new_mask=lambda: broken)
+        with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             with pytest.raises(Exception, match="constraint failed"):
                 await answers.answers()
 
 
-async def test_a_cancelled_embedding_leaves_nothing() -> None:
+async def test_a_cancelled_embedding_frees_its_requests() -> None:
     async with pool_of("a") as pool, pool.use("a") as loaded:
         prompts = [loaded.model.tokenizer.text_prompt("một câu khá dài " * 50)] * 8
         task = asyncio.create_task(embed(loaded.dispatcher, prompts))

@@ -1,0 +1,124 @@
+"""The format of the result files in bench/results/: the figures of one table, and how to repeat them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from binhdan.bench.common.files import read_whole
+from binhdan.bench.common.machine import Machine
+from binhdan.runtime.errors import BadFormatError
+
+FOLDER = "bench/results"
+FORMAT: Final = 1
+
+_MAX_BYTES = 1 << 20
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _decimal(value: object) -> object:
+    """Decimals keep the digits of the file: 1.80 stays 1.80."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise ValueError(f"expected a number, got {str(value)[:40]!r}")
+    return Decimal(value)
+
+
+Number = Annotated[Decimal, BeforeValidator(_decimal)]
+
+
+class Spread(_Record):
+    """A median with the smallest and the largest value, if recorded."""
+
+    median: Number
+    low: Number | None = None
+    high: Number | None = None
+
+
+Value = str | Number | Spread | dict[Literal["en", "vi"], str]
+
+
+class Operation(_Record):
+    """One line of `binhdan bench profile`: shares are per cent."""
+
+    name: str
+    ms: Number
+    share: Number | None = None
+    gb_per_s: Number | None = None
+    gops: Number | None = None
+    limit_share: Number | None = None
+
+
+class ProfiledPass(_Record):
+    """One pass of `binhdan bench profile`, with the limits that were measured before it."""
+
+    model: str
+    kernels: str
+    name: str
+    threads: int
+    kv_type: str
+    limit_gb_per_s: Number
+    limit_gops: Number
+    operations: list[Operation]
+    total_ms: Number
+
+
+Kind = Literal[
+    "peers",
+    "sequences",
+    "servers",
+    "overhead",
+    "prefix",
+    "soak",
+    "profile",
+    "step",
+    "start",
+    "accuracy",
+    "speed",
+]
+
+
+class Results(_Record):
+    """One result file: the figures of one table, and what is needed to repeat them."""
+
+    format: Literal[1]
+    kind: Kind  # selects the columns
+    title: str
+    date: date | None  # None: not recorded
+    machine: Machine | None  # None: not recorded completely; `conditions` holds the known facts
+    conditions: list[str]  # facts about the machine and the run that no other field holds
+    versions: dict[str, str]  # program -> version, and how it was built
+    commands: list[str]
+    rows: list[dict[str, Value]] = Field(default=[])
+    passes: list[ProfiledPass] = Field(default=[])  # kind "profile" only
+
+
+def load_results(path: Path) -> Results:
+    """Raises FileReadError, and BadFormatError with the field."""
+    data = read_whole(path, _MAX_BYTES)
+    try:
+        content = json.loads(data, parse_float=Decimal)
+        if isinstance(content, dict) and isinstance(content.get("date"), str):
+            content["date"] = date.fromisoformat(content["date"])
+    except (ValueError, RecursionError) as error:
+        raise BadFormatError(f"{path}: expected a result file in JSON: {error}") from error
+    try:
+        return Results.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadFormatError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def to_text(head: dict[str, Any], key: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The text of a result file: one line per row, so that a change of one figure is a change of one line."""
+    lines = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")
+    body = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
+    return f'{lines},\n "{key}": [\n{body}\n ]\n}}\n'
