@@ -32,7 +32,7 @@ TopP = Annotated[
 ]
 MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop tokens below P times the best.")]
 RepetitionPenalty = Annotated[float, typer.Option(min=0.01, help="A value above 1 reduces repetition.")]
-Seed = Annotated[Optional[int], typer.Option(min=0, help="The same seed gives the same answer.")]  # noqa: UP045
+Seed = Annotated[Optional[int], typer.Option(min=0, help="The same seed reproduces an answer.")]  # noqa: UP045
 Stop = Annotated[Optional[list[str]], typer.Option(help="A text that ends the answer; repeatable.")]  # noqa: UP045
 
 

@@ -3,7 +3,8 @@
 A template writes its own markup and the text of users into one string, and a tokenizer of that string cannot
 tell the two apart. So before rendering, the guard puts marks into the text of users: at each position where a
 control token starts, and where one could arise together with the characters that the template adds. A mark
-means: the next character is content. After rendering, the guard cuts the string at the marks into segments.
+means that the next character is content. After rendering, the guard cuts the string at the marks into
+segments.
 
 The tokenizer recognises control tokens only within one markup segment, and joins adjacent content before it
 tokenizes it. So a mark has no other effect: the text of users has the same tokens as in any other place.

@@ -17,8 +17,8 @@ from binhdan.runtime.errors import BinhdanError, UnsupportedError
 from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 
-# Called in the event loop with each event of a request, the last one of kind "finished"; or with the
-# error that ended it.
+# Called in the event loop with each event of a request. The last call has an event of kind "finished", or the
+# error that ended the request.
 Handler = Callable[[Event | BinhdanError], None]
 
 _POLL_SECONDS = 0.002  # on event loops that cannot watch a descriptor
