@@ -40,6 +40,8 @@ double half_by_formula(uint16_t h) {
 
 }  // namespace
 
+// ---- numbers -----------------------------------------------------------------------------------------
+
 TEST(half_decodes_every_pattern) {
   int wrong = 0;
   for (uint32_t h = 0; h < 65536; ++h) {
@@ -131,6 +133,8 @@ TEST(buffer_is_aligned_and_moves) {
   CHECK(b.size() == 200);
 }
 
+// ---- text --------------------------------------------------------------------------------------------
+
 TEST(utf8_follows_the_standard) {
   const auto valid = [](std::string_view s) { return utf8_valid_prefix(s) == s.size(); };
   CHECK(valid("") && valid("tiếng Việt") && valid("\xf0\x9f\x87\xbb") && valid("\xf4\x8f\xbf\xbf"));
@@ -148,6 +152,8 @@ TEST(quoted_names_are_one_short_printable_line) {
   CHECK(quote_name("\xff\xc2\x9b") == "'\\xff\\xc2\\x9b'");
   CHECK(quote_name(std::string(100000, 'x')).size() < 200);
 }
+
+// ---- the machine -------------------------------------------------------------------------------------
 
 TEST(cpu_features_imply_each_other) {
   const CpuFeatures& cpu = cpu_features();

@@ -54,6 +54,8 @@ Builder one_tensor(std::initializer_list<uint64_t> shape, uint32_t type = kF32, 
 
 }  // namespace
 
+// ---- valid files ------------------------------------------------------------------------------------
+
 TEST(reads_every_kind_of_value) {
   Builder b = valid_file();
   const File file = parse(b);
@@ -105,6 +107,8 @@ TEST(reads_tensors_where_they_are) {
   CHECK(parse(Builder(0, 0, 2)).version() == 2);
 }
 
+// ---- truncation and random damage --------------------------------------------------------------------
+
 TEST(truncation_at_every_byte_is_an_error) {
   const Builder whole = valid_file();
   int accepted = 0;
@@ -136,6 +140,8 @@ TEST(damage_of_any_byte_is_an_error_or_harmless) {
   }
 }
 
+// ---- header ------------------------------------------------------------------------------------------
+
 TEST(refuses_other_files) {
   std::vector<std::byte> text(100, std::byte{'a'});
   CHECK_FAILS(File::parse(text, "notes.gguf"), "notes.gguf: header, byte 0: not a GGUF file");
@@ -156,6 +162,8 @@ TEST(refuses_huge_counts_before_allocating) {
     CHECK_FAILS(parse(Builder(1, 0).add(huge).fill(64)), "tensor 0, byte");
   }
 }
+
+// ---- metadata ----------------------------------------------------------------------------------------
 
 TEST(refuses_wrong_types) {
   CHECK_FAILS(parse(one_key().string("k").add(uint32_t{13}).fill(8)),
@@ -214,6 +222,8 @@ TEST(refuses_bad_alignment) {
   CHECK(parse(aligned(ValueType::u64, uint64_t{4096})).tensors().empty());
 }
 
+// ---- tensors -----------------------------------------------------------------------------------------
+
 TEST(refuses_bad_shapes) {
   CHECK(parse(one_tensor({4})).tensors()[0].rows() == 1);
   CHECK(parse(one_tensor({2, 2, 1, 1})).tensors()[0].bytes == 16);
@@ -260,6 +270,8 @@ TEST(refuses_overlaps_and_duplicate_tensors) {
   CHECK_FAILS(parse(two("u", 64)), "tensors 't' and 'u' overlap at byte");
   CHECK_FAILS(parse(two("t", 96)), "tensor 't' occurs twice");
 }
+
+// ---- files on disk -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -310,6 +322,8 @@ TEST(refuses_splits_that_do_not_agree) {
               "expected a name that ends");
   CHECK_FAILS(parse(split_part(0, 2, 2, "a")), "one part of a split model");
 }
+
+// ---- time --------------------------------------------------------------------------------------------
 
 TEST(many_keys_take_linear_time) {
   constexpr uint64_t kKeys = 200'000;
