@@ -24,6 +24,8 @@ using gguf::ValueType;
 constexpr uint64_t kLongestList = 16;         // array elements that are written out
 constexpr std::size_t kLongestString = 1000;  // bytes
 
+// ---- metadata ----------------------------------------------------------------------------------------
+
 std::string shortened(std::string_view text) {
   if (text.size() <= kLongestString) return std::string(text);
   std::size_t end = kLongestString;
@@ -81,6 +83,8 @@ void write_metadata(JsonWriter& out, const File& file) {
   }
   out.end_object();
 }
+
+// ---- the model's sizes -------------------------------------------------------------------------------
 
 // What describes the file must not fail because of one odd value: such a value reads as absent.
 std::optional<std::string_view> find_string(const File& file, std::string_view key) {
@@ -195,6 +199,8 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   out.field("has_chat_template", find_string(file, "tokenizer.chat_template").has_value());
   out.end_object();
 }
+
+// ---- tensors -----------------------------------------------------------------------------------------
 
 struct Totals {
   DType type;

@@ -95,6 +95,7 @@ class Engine {
   std::vector<std::shared_ptr<EventQueue>> queues_;
   int32_t running_count_ = 0;
   uint64_t kv_bytes_ = 0, cache_bytes_ = 0;
+  // ---- end of the fields that mutex_ guards; the fields below belong to the stepping thread
 
   std::mutex step_mutex_;  // held during step(), so that stop() waits for it
   std::vector<std::shared_ptr<Sequence>> running_;

@@ -50,6 +50,8 @@ std::string read_name(Cursor& in, const char* what) {
   return std::string(name);
 }
 
+// ---- header and metadata -----------------------------------------------------------------------------
+
 uint32_t read_version(Cursor& in) {
   const auto magic = in.take(4, "the magic number");
   if (std::memcmp(magic.data(), "GGUF", 4) != 0)
@@ -125,6 +127,8 @@ uint64_t read_alignment(Cursor& in, const Part& part) {
     in.fail(Code::bad_format, "expected a power of two from 8 to ", kLargestAlignment, ", got ", alignment);
   return alignment;
 }
+
+// ---- tensors -----------------------------------------------------------------------------------------
 
 std::vector<uint64_t> read_shape(Cursor& in) {
   const auto dimensions = in.read<uint32_t>("the number of dimensions");

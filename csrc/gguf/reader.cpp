@@ -53,6 +53,8 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
 
 }  // namespace
 
+// ---- opening -----------------------------------------------------------------------------------------
+
 File File::open(const std::string& path) {
   File file;
   file.path_ = path;
@@ -122,6 +124,8 @@ void File::add_tensors(std::vector<TensorInfo> tensors) {
     tensors_.push_back(std::move(tensor));
   }
 }
+
+// ---- metadata ----------------------------------------------------------------------------------------
 
 const Value* File::find(std::string_view key) const {
   const auto found = values_.find(key);
@@ -217,6 +221,8 @@ std::vector<float> File::get_floats(std::string_view key) const {
     numbers[i] = static_cast<float>(*load_float(value.element, value.raw.data() + i * size));
   return numbers;
 }
+
+// ---- tensors -----------------------------------------------------------------------------------------
 
 const TensorInfo* File::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);

@@ -49,6 +49,8 @@ void Forward::parallel_for(size_t count, const std::function<void(size_t)>& work
   });
 }
 
+// ---- the layers -------------------------------------------------------------------------------------------
+
 void Forward::run_layers(Team& team) {
   const size_t layers = model_.config.layers.size();
   embed(team);
@@ -240,6 +242,8 @@ void Forward::compute_outputs(Team& team) {
   charge(team, Op::logits, {&output}, rows);
 }
 
+// ---- parts of the steps -----------------------------------------------------------------------------------
+
 // The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers`
 // multiply with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
 template <typename RowAt>
@@ -309,6 +313,8 @@ void Forward::charge_attention(const Team& team, size_t layer, const RowSet& act
   const uint64_t bytes = batch_.rows[0].state->layer(layer).bytes() / kKvPageTokens;
   profile_->charge(Op::attention, cached * bytes, seen * width * 2);
 }
+
+// ---- buffers ----------------------------------------------------------------------------------------------
 
 Forward::Forward(const Model& model, int threads)
     : model_(model), pool_(threads), ranks_(static_cast<size_t>(threads)) {

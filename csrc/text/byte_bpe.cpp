@@ -14,7 +14,7 @@
 namespace binhdan::text {
 namespace {
 
-// GPT-2's byte alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 and on, in order.
+// GPT-2's byte alphabet: printable Latin-1 maps to itself, the other bytes to U+0100 and up, in order.
 constexpr std::array<char16_t, 256> kAlphabet = [] {
   std::array<char16_t, 256> alphabet{};
   char16_t next = 0x100;

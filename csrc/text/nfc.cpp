@@ -50,7 +50,7 @@ void decompose(char32_t c, std::vector<Char>& out) {
   if (entry->second != 0) decompose(entry->second, out);
 }
 
-// The primary composite of two characters, 0 when there is none.
+// The primary composite of two characters; 0 without one.
 char32_t compose(char32_t first, char32_t second) {
   if (first - kLead < kLeads && second - kVowel < kVowels)
     return kSyllables + ((first - kLead) * kVowels + (second - kVowel)) * kTrails;
@@ -80,7 +80,7 @@ void order_marks(std::vector<Char>& chars) {
 void compose_all(std::vector<Char>& chars) {
   std::size_t kept = 0;
   Char* starter = nullptr;
-  int last = -1;  // combining class of what stands between the starter and here, -1: nothing
+  int last = -1;  // combining class of the last character after the starter; -1: none
   for (const Char x : chars) {
     if (starter && last < x.combining) {
       if (const char32_t composite = compose(starter->c, x.c)) {
@@ -96,8 +96,7 @@ void compose_all(std::vector<Char>& chars) {
   chars.resize(kept);
 }
 
-// Collects a character that NFC leaves alone with the active ones after it, which is as far as a change can
-// reach.
+// Collects a character that NFC does not change, with the active ones after it. A change reaches no further.
 class Composer {
  public:
   explicit Composer(std::string& out) : out_(out) {}

@@ -1,5 +1,5 @@
 // BPE as SentencePiece does it (Kudo and Richardson 2018): spaces are U+2581, the characters of a text merge
-// by score, and what the vocabulary lacks is spelled in byte tokens.
+// by score, and characters outside of the vocabulary become byte tokens.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -61,7 +61,7 @@ class SpmBpe final : public Encoder {
   }
 
  private:
-  // Whether a space follows something else within the token.
+  // Whether the token has a space after another character.
   static bool has_inner_space(std::string_view token) {
     for (std::size_t i = token.find(kSpace); i != std::string_view::npos;
          i = token.find(kSpace, i + kSpace.size()))
@@ -69,7 +69,7 @@ class SpmBpe final : public Encoder {
     return false;
   }
 
-  // No merge reaches over the start of a run of spaces when no token does, so words are merged one at a time.
+  // When no token spans the start of a run of spaces, no merge does, so words are merged one at a time.
   static std::size_t word_end(std::string_view text, std::size_t start) {
     while (text.substr(start).starts_with(kSpace)) start += kSpace.size();
     return std::min(text.find(kSpace, start), text.size());

@@ -12,7 +12,7 @@ struct Decoded {
   char32_t c;
   std::size_t length;  // of the character, or of the maximal part that could have started one
   bool valid;
-  bool unfinished;  // not valid only because s ends
+  bool unfinished;  // invalid only because s ends
 };
 
 // The ranges of Table 3-7 of the Unicode Standard: only the second byte's range depends on the first.

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Prints why a call failed; true when it did. */
+/* Prints the reason when a call has failed, and returns 1. */
 static int failed(const char* what, int32_t status) {
   if (status == BINHDAN_OK) return 0;
   fprintf(stderr, "embed: %s: %s (%s)\n", what, binhdan_last_error(), binhdan_status_name(status));
@@ -17,13 +17,13 @@ static int failed(const char* what, int32_t status) {
 
 static void print_stats(const binhdan_event* end) {
   double first_ms = (end->queue_ns + end->prefill_ns) / 1e6;
-  /* The first token is the prompt's work, the others are decoding. */
+  /* Prefill computes the first token, decoding the others. */
   double rate = end->decode_ns > 0 ? (end->answer_tokens - 1) * 1e9 / end->decode_ns : 0;
   fprintf(stderr, "[%d prompt tokens, first token after %.0f ms; %d answer tokens, %.1f per second]\n",
           (int)end->prompt_tokens, first_ms, (int)end->answer_tokens, rate);
 }
 
-/* Prints what comes until the request has ended; 0 when it ended well. */
+/* Prints the answer until the request has ended. Returns 0 on success. */
 static int print_answer(binhdan_queue queue) {
   for (;;) {
     binhdan_event* event = NULL;
@@ -46,16 +46,16 @@ static int print_answer(binhdan_queue queue) {
   }
 }
 
-/* The question in the model's chat format. Free the tokens; NULL after a failure. */
+/* Returns the tokens of the question in the model's chat format, to be freed; NULL after a failure. */
 static int32_t* prompt(binhdan_model model, const char* question, size_t* count) {
   binhdan_message message = {"user", question, strlen(question)};
   int32_t* tokens;
-  /* With no room for the tokens the call says how many there are. */
+  /* Without a buffer, the call returns the number of tokens. */
   int32_t status = binhdan_chat_tokenize(model, BINHDAN_CHAT_AUTO, &message, 1, 1, NULL, 0, count);
   if (status != BINHDAN_TOO_SMALL && failed("tokenize", status)) return NULL;
   tokens = malloc(*count * sizeof *tokens);
   if (!tokens) {
-    fprintf(stderr, "embed: no memory for %zu tokens\n", *count);
+    fprintf(stderr, "embed: out of memory for %zu tokens\n", *count);
     return NULL;
   }
   status = binhdan_chat_tokenize(model, BINHDAN_CHAT_AUTO, &message, 1, 1, tokens, *count, count);
@@ -76,7 +76,7 @@ static int ask(binhdan_model model, binhdan_engine engine, binhdan_queue queue, 
   request.n_tokens = count;
   request.max_tokens = 512;
   status = binhdan_submit(engine, queue, &request, &id);
-  free(tokens); /* submit has its own copy */
+  free(tokens); /* submit has copied them */
   if (failed("submit", status)) return 1;
   return print_answer(queue);
 }

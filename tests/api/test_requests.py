@@ -190,7 +190,7 @@ def test_masks(own_engine: Running) -> None:
     assert end and end.kind == lib.BINHDAN_EVENT_FINISHED and end.finish == lib.BINHDAN_FINISH_STOP
 
 
-def test_masks_that_nobody_asked_for(stepped_engine: Running) -> None:
+def test_masks_for_requests_without_masks(stepped_engine: Running) -> None:
     plain = stepped_engine.submit()
     words = mask_of(5)
     status = lib.binhdan_set_mask(stepped_engine.engine, plain, words, 1)

@@ -1,4 +1,4 @@
-// Random bytes through both vocabulary models: nothing may crash, and decoding must give the bytes back.
+// Random bytes through both vocabulary models: no crash, and decoding returns the same bytes.
 #include <cstdlib>
 
 #include "text/unicode.h"

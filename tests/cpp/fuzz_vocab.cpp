@@ -1,4 +1,4 @@
-// Vocabularies with bytes changed at random: an Error or a tokenizer that works, never a crash.
+// Vocabularies with random changes: they give an Error or a working tokenizer, never a crash.
 #include "base/error.h"
 #include "text/chat.h"
 #include "tiny_vocab.h"

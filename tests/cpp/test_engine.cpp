@@ -1,4 +1,4 @@
-// The engine: requests live, wait, run together and end as they should.
+// The engine: requests wait, run together and end.
 #include <atomic>
 #include <thread>
 
@@ -132,7 +132,7 @@ TEST(stopping_ends_everything_with_events) {
   CHECK_FAILS(queue->next(0), "");
 }
 
-TEST(a_request_waits_for_its_mask_and_the_others_go_on) {
+TEST(a_request_waits_for_its_mask_while_others_run) {
   Engine engine(embedded_model(), options());
   const auto masked_queue = engine.make_queue(), queue = engine.make_queue();
   Request r = request(1, 3);
@@ -202,7 +202,7 @@ TEST(stop_texts_end_an_answer_before_them) {
   CHECK(stopped.text == whole.text.substr(0, whole.text.find(r.stops[0])));
 }
 
-// For ThreadSanitizer above all: callers of every kind at once, and nothing is lost.
+// Mainly for ThreadSanitizer: concurrent calls of every kind lose no event.
 TEST(many_callers_at_once) {
   EngineOptions o = options();
   o.max_sequences = 4;

@@ -1,4 +1,5 @@
-// The engine's memory: what is known is not computed again, and keys and values stay within their bounds.
+// The engine's prefix cache: cached pages are not computed again, and keys and values stay within
+// max_kv_bytes.
 #include <atomic>
 #include <filesystem>
 #include <thread>
@@ -21,7 +22,7 @@ EngineOptions with_folder(const TemporaryFolder& root) {
   return o;
 }
 
-// Once the engine has put away what ended.
+// After the engine has retired the finished requests.
 engine::EngineInfo idle_info(const Engine& engine) {
   while (engine.info().running > 0) std::this_thread::yield();
   return engine.info();
@@ -33,24 +34,24 @@ uint64_t page_bytes(KvType type = KvType::f16) {
 
 }  // namespace
 
-TEST(a_prompt_that_is_known_is_not_computed_again) {
+TEST(a_cached_prompt_is_not_computed_again) {
   Engine engine(embedded_model(), long_options());
   Request r = request(1, 5, 200);
   const Result first = run(engine, r), again = run(engine, r);
   CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 192);
   CHECK(again.tokens == first.tokens && again.last.prompt_tokens == 200);
   CHECK(idle_info(engine).kv_bytes == 0 && idle_info(engine).cache_bytes == 3 * page_bytes());
-  // The last token of a prompt is always computed: its logits are wanted.
+  // The last token of a prompt is always computed, for its logits.
   r.prompt.resize(128);
   CHECK(run(engine, r).last.cached_tokens == 127);
-  // A conversation that goes on: the answer's pages are known too.
+  // The next turn of a conversation: the answer's pages are cached too.
   Request next = request(1, 120, 200);
   const Result answer = run(engine, next);
   next.prompt.insert(next.prompt.end(), answer.tokens.begin(), answer.tokens.end());
   CHECK(run(engine, next).last.cached_tokens == 256);
 }
 
-TEST(prompts_may_part_within_a_page) {
+TEST(prompts_may_differ_within_a_page) {
   const TemporaryFolder root;
   const EngineOptions o = with_folder(root);
   const Request first = request(1, 5, 200);
@@ -79,7 +80,7 @@ TEST(prompts_may_part_within_a_page) {
   CHECK(idle_info(again).cache_bytes == 3 * page_bytes());  // the first page of `first`, and two of its own
 }
 
-TEST(nothing_is_shared_with_another_salt_or_when_not_wanted) {
+TEST(nothing_is_shared_with_another_salt_or_with_no_cache) {
   Engine engine(embedded_model(), long_options());
   Request r = request(1, 5, 200);
   const Result first = run(engine, r);

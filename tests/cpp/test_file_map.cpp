@@ -46,7 +46,7 @@ TEST(maps_a_file) {
   CHECK(count_x(map) == kBytes);
 }
 
-TEST(refuses_what_is_no_file) {
+TEST(rejects_what_is_not_a_file) {
   const TemporaryFolder folder;
   CHECK_FAILS(FileMap(folder / "none"), "none: ");
   CHECK_FAILS(FileMap(folder / "."), "expected a file, got a directory");
@@ -61,7 +61,7 @@ TEST(refuses_what_is_no_file) {
 
 #ifndef _WIN32
 
-TEST(a_file_truncated_under_us_is_an_error_not_a_crash) {
+TEST(truncation_while_mapped_is_an_error_not_a_crash) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const FileMap map(path);
@@ -73,7 +73,7 @@ TEST(a_file_truncated_under_us_is_an_error_not_a_crash) {
   again.check_intact();
 }
 
-TEST(truncation_that_nobody_read_is_seen_too) {
+TEST(truncation_of_unread_pages_is_detected) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const FileMap map(path);
@@ -126,7 +126,7 @@ TEST(slots_come_back) {
   }
 }
 
-// Sanitizers put their own handlers in the way.
+// Sanitizers install their own handlers.
 #if !BINHDAN_ASAN && !BINHDAN_TSAN
 TEST(a_bus_error_elsewhere_still_kills) {
   const TemporaryFolder folder;
@@ -145,7 +145,7 @@ TEST(a_bus_error_elsewhere_still_kills) {
 
 volatile sig_atomic_t passed_on = 0;
 
-TEST(the_handler_before_us_gets_what_is_not_ours) {
+TEST(the_previous_handler_gets_other_faults) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const pid_t child = fork();

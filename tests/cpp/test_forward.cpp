@@ -1,4 +1,4 @@
-// The forward pass: within a numeric class, bits do not depend on batch, threads, chunks or company.
+// The forward pass: within a numeric class, bits do not depend on batch, threads or chunks.
 #include <cstring>
 
 #include "check.h"
@@ -37,8 +37,8 @@ Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, 
 
 }  // namespace
 
-// 600 positions cross many pages and one border of attention splits; the portable table, slow under sanitizers,
-// crosses one page.
+// 600 positions cross many pages and one border of attention splits; the portable table, slow under
+// sanitizers, crosses one page.
 TEST(bits_do_not_depend_on_threads_or_chunks) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
@@ -69,8 +69,8 @@ TEST(the_type_of_keys_and_values_matters_little) {
   CHECK(error < 1e-3 * size);
 }
 
-// In pages that another sequence computed, with its rows in company: what follows has the bits of one sequence.
-TEST(pages_of_another_sequence_are_as_good_as_own_ones) {
+// Pages that another sequence computed in a shared batch give the same bits as own pages.
+TEST(pages_of_another_sequence_give_the_same_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -97,8 +97,8 @@ TEST(pages_of_another_sequence_are_as_good_as_own_ones) {
   }
 }
 
-// What another prompt left behind the start changes nothing.
-TEST(the_start_of_another_sequences_page_is_as_good_as_an_own_one) {
+// The other prompt's positions after the common start have no effect.
+TEST(the_start_of_another_sequences_page_gives_the_same_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -148,7 +148,7 @@ TEST(token_by_token_equals_one_chunk_when_a_table_has_one_class) {
   CHECK(same(want, last_logits(*m, prompt, 2, 1, true)));
 }
 
-TEST(bits_do_not_depend_on_company) {
+TEST(bits_do_not_depend_on_the_batch) {
   const auto m = embedded_model();
   const auto a = some_tokens(90, 1), b = some_tokens(31, 2), c = some_tokens(1, 3);
   model::Forward forward(*m, 2);
@@ -186,7 +186,7 @@ TEST(all_logits_and_hidden_states_of_a_mixed_batch) {
   CHECK(std::memcmp(first.data(), last.data(), first.size_bytes()) != 0);
 }
 
-// A forced table is the one that computes, whatever is best here.
+// A forced table is used even when another one is faster.
 TEST(a_forced_table_is_the_one_that_runs) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
@@ -223,7 +223,7 @@ TEST(a_profile_counts_what_was_read_and_computed) {
     const auto layers = static_cast<int64_t>(m->config.layers.size());
     CHECK(cost(model::Op::qkv).calls == layers);
     CHECK(cost(model::Op::logits).macs == static_cast<uint64_t>(m->config.vocabulary * m->config.dim));
-    // Only the last row goes on behind the last layer's attention.
+    // Only the last row continues after the last layer's attention.
     CHECK(cost(model::Op::down).macs ==
           static_cast<uint64_t>(((layers - 1) * 20 + 1) * m->config.dim * m->config.layers[0].ffn));
   }

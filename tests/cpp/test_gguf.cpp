@@ -37,7 +37,7 @@ Builder valid_file() {
   return b.fill(48, 1).pad(64).fill(68, 2);
 }
 
-// The File looks into the builder's bytes: keep that alive to read values or tensors.
+// The File refers to the builder's bytes: keep the builder alive.
 File parse(const Builder& builder) {
   return File::parse(builder.bytes(), "test.gguf");
 }
@@ -54,7 +54,7 @@ Builder one_tensor(std::initializer_list<uint64_t> shape, uint32_t type = kF32, 
 
 }  // namespace
 
-// ---- what a good file gives --------------------------------------------------------------------------
+// ---- valid files ------------------------------------------------------------------------------------
 
 TEST(reads_every_kind_of_value) {
   Builder b = valid_file();

@@ -1,4 +1,4 @@
-// Pages on disk: there after a restart, and never when anything about them is wrong.
+// Pages on disk: found after a restart, and rejected when any part is wrong.
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -80,7 +80,7 @@ TEST(a_page_that_begins_alike_is_found_after_a_restart) {
   CHECK(!store.load_start(other, 0, next, 8).page);
   CHECK(!store.load_start(TokenChain(6, parted), 1, next, 8).page);
   CHECK(store.load_start(other, 0, parted, 8).tokens == static_cast<size_t>(kKvPageTokens));
-  // Damaged: not there, and gone.
+  // A damaged page is not found, and its file is deleted.
   for (const fs::path& file : files(root / ""))
     std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(1000).put('\x5a');
   CHECK(!store.load_start(other, 1, next, 8).page);
@@ -119,7 +119,7 @@ TEST(pages_of_another_model_salt_or_text_are_not_found) {
   CHECK(store.load(chain(), 0));
 }
 
-TEST(damaged_pages_are_not_there_and_go) {
+TEST(damaged_pages_are_not_found_and_deleted) {
   const TemporaryFolder root;
   for (const size_t where : {size_t{0}, size_t{9}, size_t{50}, size_t{70}, size_t{400}, kPageBytes + 300}) {
     PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
@@ -154,7 +154,7 @@ TEST(the_folder_keeps_its_size_and_what_was_used_last) {
   CHECK(files(root / "none").empty());
 }
 
-TEST(a_folder_that_cannot_be_is_an_error_and_leftovers_go) {
+TEST(an_unusable_folder_is_an_error_and_partial_files_are_deleted) {
   const TemporaryFolder root;
   root.write("file", "x");
   CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kPlenty), "cannot use");

@@ -1,4 +1,4 @@
-// What was computed before: found again page by page, shared by nobody else, and let go in order.
+// The prefix cache: pages are found by their tokens, never shared between salts, and evicted in order of use.
 #include <cstring>
 
 #include "check.h"
@@ -44,7 +44,7 @@ TEST(a_chain_hashes_whole_pages) {
   CHECK(chain.hash_before(2) == chain.hash(1) && chain.hash_before(0) == 0);
   CHECK(TokenChain(0, tokens(2)).hash(1) == chain.hash(1));
   CHECK(TokenChain(1, tokens(2)).hash(1) != chain.hash(1));
-  // The same page behind another one is another page.
+  // The same tokens after another page are another page.
   auto other = tokens(2);
   other[0] += 1;
   CHECK(TokenChain(0, other).hash(1) != chain.hash(1));
@@ -75,7 +75,7 @@ TEST(a_page_is_kept_once_and_only_behind_its_parent) {
   CHECK(cache.bytes() == 2 * kPageBytes);
 }
 
-TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
+TEST(pages_are_evicted_by_last_use_children_first_and_never_while_held) {
   PrefixCache cache(kPageBytes, nullptr);
   const TokenChain old(0, tokens(2, 1)), young(0, tokens(2, 2));
   keep(cache, old, 2);
@@ -88,7 +88,7 @@ TEST(pages_go_by_last_use_children_first_and_not_while_they_are_held) {
   CHECK(cache.bytes() == kPageBytes && cache.evict(1) == 0);
 }
 
-TEST(a_prompt_that_parts_within_a_page_gets_a_copy_of_its_start) {
+TEST(a_prompt_that_differs_within_a_page_gets_a_copy_of_its_start) {
   PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(3, tokens(2));
   const auto kept = keep(cache, chain, 2);
@@ -105,7 +105,7 @@ TEST(a_prompt_that_parts_within_a_page_gets_a_copy_of_its_start) {
   CHECK(!cache.fetch_start(other, 0, next).page);  // it stands behind a page
   CHECK(cache.fetch_start(other, 0, parted).tokens == static_cast<size_t>(kKvPageTokens));
   CHECK(!cache.fetch_start(TokenChain(4, parted), 0, parted).page);
-  // The longest of several, and none of those that went.
+  // The longest of several, and none of the evicted ones.
   auto nearer = parted;
   nearer.back() += 1;
   const TokenChain third(3, nearer);

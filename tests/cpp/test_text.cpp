@@ -1,4 +1,4 @@
-// Tokenizers against plain, quadratic ones, and what they promise about special tokens, bytes and time.
+// Tokenizers compared with simple quadratic ones, and their contract for special tokens, bytes and time.
 #include <algorithm>
 #include <ctime>
 #include <limits>

@@ -39,7 +39,8 @@ TEST(rank_0_is_the_caller) {
   CHECK(first == std::this_thread::get_id());
 }
 
-// Plain ints, so that ThreadSanitizer reports missing synchronization between run(), the ranks and its return.
+// Plain ints, so that ThreadSanitizer reports missing synchronization between run(), the ranks and its
+// return.
 TEST(many_tiny_runs_lose_no_notification) {
   ThreadPool pool(4);
   std::vector<int> counts(4);

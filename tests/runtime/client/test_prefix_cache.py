@@ -76,7 +76,7 @@ def test_a_folder_keeps_the_cache_over_a_restart(tmp_path: Path) -> None:
 def test_an_unusable_folder(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(binhdan.BinhdanError, match="cannot be used"):
+    with pytest.raises(binhdan.BinhdanError, match="cannot use"):
         binhdan.load(threads=1, prefix_cache_dir=file)
 
 
