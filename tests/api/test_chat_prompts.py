@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from api.abi import check, ffi, lib, open_model
-from binhdan.runtime.chat import Message
+from binhdan.runtime.prompting.chat import Message
 from tiny_models import SMALL, SPECIALS, VocabularyKind, write_gguf
 
 import binhdan
