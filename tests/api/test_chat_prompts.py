@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from api.abi import check, ffi, lib, open_model
-from binhdan.runtime.prompting.chat import Message
 from tiny_models import SMALL, SPECIALS, VocabularyKind, write_gguf
 
 import binhdan
+from binhdan.runtime.prompting.chat import Message
 
 QWEN25 = r"""{%- if tools %}
     {{- '<|im_start|>system\n' }}
