@@ -81,7 +81,7 @@ TEST(truncation_of_unread_pages_is_detected) {
   CHECK_FAILS(map.check_intact(), "truncated");
 }
 
-TEST(a_file_that_shrank_and_grew_again_is_not_trusted) {
+TEST(truncation_is_detected_after_the_file_grew_again) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const FileMap map(path);

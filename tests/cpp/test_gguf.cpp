@@ -74,7 +74,7 @@ TEST(reads_values_of_every_type) {
   CHECK(file.get_bool("no", true));
 }
 
-TEST(typed_reads_name_the_key_and_both_types) {
+TEST(errors_of_typed_reads_name_the_key_and_both_types) {
   Builder b = valid_file();
   const File file = parse(b);
   CHECK_FAILS(file.get_uint("no.such"), "key 'no.such' is missing");

@@ -119,7 +119,7 @@ TEST(pages_of_another_model_salt_or_text_are_not_found) {
   CHECK(store.load(chain(), 0));
 }
 
-TEST(damaged_pages_are_not_found_and_deleted) {
+TEST(damaged_pages_are_deleted) {
   const TemporaryFolder root;
   for (const size_t where : {size_t{0}, size_t{9}, size_t{50}, size_t{70}, size_t{400}, kPageBytes + 300}) {
     PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);

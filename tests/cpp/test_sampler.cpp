@@ -290,7 +290,7 @@ TEST(the_random_numbers_are_pinned) {
   CHECK((tokens == std::vector<Token>{83, 378, 680, 924, 991, 769}));
 }
 
-TEST(check_names_the_field) {
+TEST(errors_of_check_name_the_field) {
   const auto check = [](const SamplingParams& params) { params.check(100); };
   check({.temperature = 2,
          .top_k = 40,
