@@ -21,15 +21,15 @@ using gguf::File;
 using gguf::Value;
 using gguf::ValueType;
 
-constexpr uint64_t kLongestList = 16;         // array elements that are written out
-constexpr std::size_t kLongestString = 1000;  // bytes
+constexpr uint64_t kMaxListed = 16;            // longer arrays are described without their elements
+constexpr std::size_t kMaxStringBytes = 1000;  // longer strings are truncated
 
 // ---- metadata ----------------------------------------------------------------------------------------
 
-std::string shortened(std::string_view text) {
-  if (text.size() <= kLongestString) return std::string(text);
-  std::size_t end = kLongestString;
-  while (end > kLongestString - 4 && (text[end] & 0xc0) == 0x80) --end;  // not inside a character
+std::string truncated(std::string_view text) {
+  if (text.size() <= kMaxStringBytes) return std::string(text);
+  std::size_t end = kMaxStringBytes;
+  while (end > kMaxStringBytes - 4 && (text[end] & 0xc0) == 0x80) --end;  // does not split a character
   return std::string(text.substr(0, end)) + "…";
 }
 
@@ -50,7 +50,7 @@ void write_elements(JsonWriter& out, const Value& value) {
   auto left = value.raw;
   for (uint64_t i = 0; i < value.count; ++i) {
     if (value.element == ValueType::string)
-      out.value(shortened(gguf::take_string(left)));
+      out.value(truncated(gguf::take_string(left)));
     else
       write_number(out, value.element, value.raw.data() + i * gguf::scalar_size(value.element));
   }
@@ -59,7 +59,7 @@ void write_elements(JsonWriter& out, const Value& value) {
 void write_array(JsonWriter& out, const Value& value) {
   out.begin_object();
   out.field("type", gguf::value_type_name(value.element)).field("count", value.count);
-  if (value.count <= kLongestList) {
+  if (value.count <= kMaxListed) {
     out.key("values").begin_array();
     write_elements(out, value);
     out.end_array();
@@ -79,21 +79,21 @@ void write_metadata(JsonWriter& out, const File& file) {
     else if (key.starts_with("tokenizer.chat_template"))
       out.value(file.get_string(key));
     else
-      out.value(shortened(file.get_string(key)));
+      out.value(truncated(file.get_string(key)));
   }
   out.end_object();
 }
 
 // ---- the model's sizes -------------------------------------------------------------------------------
 
-// What describes the file must not fail because of one odd value: such a value reads as absent.
+// One invalid value must not make the description fail: it counts as absent.
 std::optional<std::string_view> find_string(const File& file, std::string_view key) {
   const Value* value = file.find(key);
   if (!value || value->type != ValueType::string) return std::nullopt;
   return file.get_string(key);
 }
 
-// A number, or one number for each layer; empty when absent.
+// One number, or one for each layer; empty when absent.
 std::vector<uint64_t> find_numbers(const File& file, const std::string& key) {
   const Value* value = file.find(key);
   std::vector<uint64_t> numbers;
@@ -124,10 +124,10 @@ std::optional<uint64_t> sum(std::optional<uint64_t> a, std::optional<uint64_t> b
   return result;
 }
 
-// What kv_page_size() makes of a head's size.
+// The width of a head in a KV page: kv_page_size() pads it to a multiple of 32.
 std::optional<uint64_t> padded(std::optional<uint64_t> size) {
-  const auto most = sum(size, 31);
-  return most ? std::optional(*most / 32 * 32) : std::nullopt;
+  const auto rounded = sum(size, 31);
+  return rounded ? std::optional(*rounded / 32 * 32) : std::nullopt;
 }
 
 struct Sizes {
@@ -207,7 +207,7 @@ struct Totals {
   uint64_t tensors = 0, parameters = 0, bytes = 0;
 };
 
-// Sums do not overflow: the tensors lie side by side in the files.
+// The sums cannot overflow, because tensors do not overlap in the files.
 std::vector<Totals> totals_by_type(const File& file) {
   std::map<DType, Totals> by_type;
   for (const gguf::TensorInfo& tensor : file.tensors()) {

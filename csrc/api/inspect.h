@@ -1,4 +1,4 @@
-// Describes a GGUF file as JSON, also one that this build cannot run.
+// Describes a GGUF file as JSON, including files that this build cannot run.
 #pragma once
 #include <string>
 
@@ -10,12 +10,13 @@ namespace binhdan::api {
 //   version, file_bytes, architecture, name, parameters
 //   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values),
 //               each null when the file lacks it
-//   supported (whether this build supports the architecture), reason (why not, or null)
+//   supported (whether this build supports the model), reason (null when it does)
 //   tokenizer   {model, pre, size, has_chat_template}, or null
-//   types       [{type, tensors, parameters, bytes}], most bytes first
-//   metadata    {key: scalar, or {type, count, values when short}}; long strings are cut, chat templates not
+//   types       [{type, tensors, parameters, bytes}], by bytes in descending order
+//   metadata    {key: scalar, or {type, count, values of short arrays}}; long strings are truncated, except
+//               chat templates
 //   tensors     [{name, type, shape, bytes}], shape[0] is the row length
-// Throws as File::open.
+// Throws Error as File::open does.
 std::string inspect_json(const std::string& path);
 std::string describe_file(const gguf::File& file);
 

@@ -16,9 +16,9 @@ KvType kv_type_by_name(const std::string& name) {
   fail(Code::invalid_argument, "kv_type: expected \"f16\" or \"q8_0\", got \"", name, "\"");
 }
 
-void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads, bool few, KvType kv_type,
-                    const std::function<void(int64_t, std::span<const float>)>& row) {
-  constexpr size_t kChunk = 64;  // bounds the memory for logits
+void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int threads, bool decode,
+                    KvType kv_type, const std::function<void(int64_t, std::span<const float>)>& row) {
+  constexpr size_t kChunk = 64;  // limits the memory for logits
   const auto model = api::models().get(handle, "model");
   for (const int32_t token : tokens)
     if (token < 0 || token >= model->config.vocabulary)
@@ -28,7 +28,7 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
   for (size_t begin = 0; begin < tokens.size(); begin += kChunk) {
     const size_t count = std::min(kChunk, tokens.size() - begin);
     state.reserve(static_cast<int64_t>(count));
-    const model::Chunk chunk{&state, tokens.subspan(begin, count), model::Outputs::all_logits, few};
+    const model::Chunk chunk{&state, tokens.subspan(begin, count), model::Outputs::all_logits, decode};
     forward.run({&chunk, 1});
     for (size_t i = 0; i < count; ++i) row(static_cast<int64_t>(begin + i), forward.logits(0, i));
   }

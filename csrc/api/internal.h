@@ -1,4 +1,4 @@
-// Functions for the pybind11 module and tests, beyond the public ABI. Not installed, not stable.
+// Functions for the pybind11 module and tests that are not part of the public ABI. Not installed, not stable.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 namespace binhdan::internal {
 
-// Codecs (kernels/codec.h) for whole arrays. They throw Error for sizes that do not fit.
+// Codecs (kernels/codec.h) for whole arrays. They throw Error when n is not a multiple of the block size.
 BINHDAN_EXPORT std::vector<std::string> dtype_names();
 BINHDAN_EXPORT const DTypeInfo& dtype_by_name(const std::string& name);
 BINHDAN_EXPORT void decode(DType type, const std::byte* src, float* dst, int64_t n);
@@ -31,18 +31,18 @@ BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
 // "f16" or "q8_0".
 BINHDAN_EXPORT KvType kv_type_by_name(const std::string& name);
 
-// Logits of every position of `tokens` on a model handle of the C ABI, in chunks: row(position, logits). In
-// the numeric class of few rows, as when decoding, or of many.
-BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool few,
+// Computes the logits of every position of `tokens` and calls row(position, logits). `model` is a handle of
+// the C ABI. decode: the numeric class is that of decode rows; otherwise, that of prefill rows.
+BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool decode,
                                    KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
-// The first token that a new request with these settings would draw.
+// The first token that a new request with these parameters draws.
 BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,
                               float min_p, uint64_t seed);
 
-// The cost of one operation of the forward pass, summed over its calls: `ns` on rank 0; `bytes` of weights,
-// keys and values that all threads read; multiply-adds of all threads.
+// The cost of one operation of the forward pass, summed over its calls. ns: on rank 0; bytes: weights, keys
+// and values that all threads read; macs: multiply-adds of all threads.
 struct OpProfile {
   std::string name;  // "qkv", "attention", ..., "wait" for the time in barriers
   int64_t calls, ns;
@@ -56,12 +56,12 @@ struct ForwardProfile {
   PassProfile prompt, decode;
 };
 // prompt: `prompt_tokens` of one sequence, in the engine's chunks. decode: `decode_tokens` steps of a batch
-// of `sequences` sequences. All start after `depth` blank positions; a warm-up runs first.
+// of `sequences` sequences. All start after `depth` positions of zeros; a warm-up runs first.
 BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
                                       int64_t decode_tokens, int64_t depth, int64_t sequences,
                                       KvType kv_type);
 
-// Multiply-adds per second of `threads` threads with a table's instructions for `format`; 0 when not known.
+// Multiply-adds per second of `threads` threads with a table's instructions for `format`; 0 when unknown.
 BINHDAN_EXPORT double measure_peak(const std::string& isa, Activation format, int threads);
 
 }  // namespace binhdan::internal

@@ -1,4 +1,4 @@
-// Block types and kernel tables by name.
+// Looks up tensor types and kernel tables by name, and converts whole arrays.
 #include "api/internal.h"
 #include "base/error.h"
 #include "kernels/codec.h"
@@ -11,7 +11,7 @@ void check_blocks(const DTypeInfo& info, int64_t n) {
     fail(Code::invalid_argument, info.name, ": expected a multiple of ", info.block, " elements, got ", n);
 }
 
-std::string names_of_written_types() {
+std::string encodable_types() {
   std::string names;
   for (const DTypeInfo& info : all_dtypes())
     if (encode_row(info.type)) names.append(names.empty() ? "" : ", ").append(info.name);
@@ -44,7 +44,8 @@ void encode(DType type, const float* src, std::byte* dst, int64_t n) {
   const DTypeInfo& info = dtype_info(type);
   const EncodeRow encode_values = encode_row(type);
   if (!encode_values)
-    fail(Code::unsupported, "encoding to ", info.name, ": binhdan writes ", names_of_written_types());
+    fail(Code::unsupported, "encoding to ", info.name, " is not supported; expected one of ",
+         encodable_types());
   check_blocks(info, n);
   encode_values(dst, src, n);
 }

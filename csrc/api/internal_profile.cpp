@@ -1,4 +1,4 @@
-// Profiles the forward pass by operation, and measures the machine's peak.
+// Profiles the forward pass by operation, and measures the peak speed of multiply-adds.
 #include <algorithm>
 
 #include "api/c_api.h"
@@ -19,7 +19,7 @@ void check(const char* name, int64_t value, int64_t min, int64_t max) {
     fail(Code::invalid_argument, name, ": expected ", min, " to ", max, ", got ", value);
 }
 
-// Sequences that start after `depth` blank positions.
+// Sequences that start after `depth` positions of zeros.
 class Workload {
  public:
   Workload(model::Forward& forward, const model::Model& model, int64_t depth, int64_t sequences,
@@ -55,7 +55,7 @@ class Workload {
   std::vector<model::SequenceState> states_;
 };
 
-PassProfile listed(const model::Profile& profile) {
+PassProfile to_pass_profile(const model::Profile& profile) {
   PassProfile pass{profile.ns, {}};
   for (size_t i = 0; i < profile.ops.size(); ++i) {
     const model::OpCost& cost = profile.ops[i];
@@ -93,7 +93,7 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
     forward.set_profile(&decode);
     for (int64_t i = 0; i < decode_tokens; ++i) measured.decode(token);
   }
-  return {listed(prompt), listed(decode)};
+  return {to_pass_profile(prompt), to_pass_profile(decode)};
 }
 
 double measure_peak(const std::string& isa, Activation format, int threads) {

@@ -1,4 +1,4 @@
-// Writes one JSON document (RFC 8259), commas and escapes included. Bytes that are not UTF-8 become U+FFFD.
+// Writes a JSON document (RFC 8259), with commas and escapes. Bytes that are not UTF-8 become U+FFFD.
 #pragma once
 #include <concepts>
 #include <cstdint>
@@ -22,8 +22,7 @@ class JsonWriter {
     if constexpr (std::same_as<T, bool>) return raw(number ? "true" : "false");
     return raw(std::to_string(number));
   }
-  // The shortest digits that read back as the same number; null when it is not finite, which JSON cannot
-  // express.
+  // The shortest digits that parse to the same number; null for infinities and NaN, which JSON lacks.
   JsonWriter& value(float number);
   JsonWriter& value(double number);
   JsonWriter& null() { return raw("null"); }

@@ -48,7 +48,7 @@ uint64_t saved_registers() {
 }
 
 constexpr uint64_t kAvxState = 0x6;      // XMM, YMM
-constexpr uint64_t kAvx512State = 0xe6;  // and opmask, upper ZMM, ZMM16-31
+constexpr uint64_t kAvx512State = 0xe6;  // also opmask, upper ZMM, ZMM16-31
 constexpr uint64_t kAmxState = 0x60000;  // tile config, tile data
 
 // Bit numbers: Intel SDM volume 2A, CPUID, leaves 1 and 7.

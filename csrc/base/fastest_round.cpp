@@ -7,7 +7,7 @@
 
 namespace binhdan {
 
-// Even when they exceed the duration: the host of a virtual machine may delay one or two.
+// Run even when they exceed the duration, because the host of a virtual machine may delay one or two.
 constexpr int kMinRounds = 3;
 
 int64_t fastest_round_ns(ThreadPool& pool, int64_t duration_ns, const std::function<void(int rank)>& work) {

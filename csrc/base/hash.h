@@ -7,7 +7,7 @@
 
 namespace binhdan {
 
-// Four lanes of multiply and xor-shift, as fast as memory. The result depends on the byte order.
+// Four lanes of multiply and xor-shift, at about the speed of memory. The result depends on the byte order.
 inline uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
   constexpr uint64_t kFactor = 0x9e3779b97f4a7c15;
   uint64_t lanes[4] = {seed, seed + kFactor, seed ^ kFactor, ~seed};

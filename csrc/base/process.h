@@ -13,8 +13,8 @@ uint64_t usable_memory();
 int64_t process_id();
 
 // Starts a thread that blocks all signals but those of faults, so that the application's threads receive its
-// signals (Ctrl-C). Debuggers show `name`, at most 15 bytes. Throws Error(out_of_memory) when the system has
-// no more threads.
+// signals (Ctrl-C). Debuggers show `name`, at most 15 bytes. Throws Error(out_of_memory) when the system
+// cannot create another thread.
 std::thread start_thread(const char* name, std::function<void()> body);
 
 }  // namespace binhdan

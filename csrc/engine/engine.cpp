@@ -11,16 +11,16 @@
 
 namespace binhdan::engine {
 namespace {
-// Ids are unique in the process, so that a cancel that comes late can never hit another engine's request.
+// Ids are unique in the process, so that a late cancel() never affects a request of another engine.
 std::atomic<uint64_t> next_id{1};
-// A batch reads all weights: fewer prompt tokens than these in it are a waste.
+// A batch reads all weights, so a smaller budget of prompt tokens would waste memory bandwidth.
 constexpr int64_t kMinPromptTokens = 32;
 uint64_t page_bytes(const model::Model& model, const EngineOptions& options) {
   return model::SequenceState(model.config, options.kv_type).page_bytes();
 }
 
-// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on
-// what keys and values are kept in.
+// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on the
+// type of keys and values.
 std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
   if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
   const std::string kernels = std::string(model.table->isa) +

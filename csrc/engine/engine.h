@@ -86,7 +86,7 @@ class Engine {
   EngineOptions options_;
   model::Forward forward_;
 
-  mutable std::mutex mutex_;  // guards the fields up to the mark
+  mutable std::mutex mutex_;  // guards the fields up to the next heading
   std::condition_variable work_arrived_;
   bool stopping_ = false;
   bool out_of_kv_ = false;  // the first waiting request needs KV pages of a running one

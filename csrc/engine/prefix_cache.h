@@ -50,7 +50,7 @@ class PrefixCache {
   PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store);  // nullptr: memory only
   ~PrefixCache();
 
-  // The cached pages of [first, end) of the chain, up to the first that is missing. Updates their last use.
+  // The cached pages of [first, end) of the chain, up to the first that is missing. Marks them as used.
   std::vector<model::KvPage> find(const TokenChain& chain, size_t first, size_t end);
   // The same, and loads pages from the store.
   std::vector<model::KvPage> fetch(const TokenChain& chain, size_t first, size_t end);

@@ -47,7 +47,7 @@ class Sequence {
   };
 
   struct Shared {
-    bool admitted = false;  // among the running
+    bool admitted = false;  // is among the running sequences
     bool cancelled = false;
     std::optional<std::vector<uint32_t>> mask;
   } shared;

@@ -15,7 +15,8 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops);  // UTF-8; empty strings are ignored
   // Takes new text and returns what can no longer be part of a stop text. Once stopped, returns "".
   std::string push(std::string_view text);
-  // The text held back, when the answer ended without a stop text. Whole UTF-8 characters if push() got such.
+  // The text held back, when the answer ended without a stop text. When every push() got whole UTF-8
+  // characters, it is whole characters too.
   std::string finish();
   bool stopped() const { return stopped_; }
 

@@ -83,7 +83,7 @@ void skip_strings(Cursor& in, uint64_t count) {
 
 Value read_array(Cursor& in, std::span<const std::byte> bytes) {
   const ValueType element = read_value_type(in, "the array's element type");
-  if (element == ValueType::array) in.fail(Code::bad_format, "arrays of arrays are not allowed here");
+  if (element == ValueType::array) in.fail(Code::bad_format, "arrays of arrays are not supported");
   const uint64_t size = scalar_size(element);
   const bool strings = element == ValueType::string;
   const uint64_t count = in.read_count(strings ? sizeof(uint64_t) : size, "the array's length");
@@ -162,7 +162,7 @@ TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
   tensor.shape = read_shape(in);
   const auto type = in.read<uint32_t>("the type");
   const DTypeInfo* info = find_dtype(type);
-  if (!info) in.fail(Code::unsupported, "tensor type ", type_label(type), " is not one binhdan reads");
+  if (!info) in.fail(Code::unsupported, "tensor type ", type_label(type), " is not supported");
   tensor.type = info->type;
   tensor.bytes = tensor_bytes(in, tensor);
   tensor.offset = in.read<uint64_t>("the offset");

@@ -93,8 +93,8 @@ void File::open_parts() {
   for (uint64_t n = 2; n <= count; ++n) add_part(name->part(n));
   const uint64_t total = get_uint("split.tensors.count", tensors_.size());
   if (total != tensors_.size())
-    fail(Code::bad_format, path_, ": key 'split.tensors.count' says ", total, " tensors, the parts have ",
-         tensors_.size());
+    fail(Code::bad_format, path_, ": key 'split.tensors.count': expected ", total,
+         " tensors, the parts have ", tensors_.size());
 }
 
 void File::add_part(const std::string& path) {

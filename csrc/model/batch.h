@@ -1,4 +1,4 @@
-// A batch: rows of tokens of any sequences, and the results that are needed of each.
+// A batch: rows of tokens of any sequences, and the results that each chunk needs.
 #pragma once
 #include <cstdint>
 #include <span>

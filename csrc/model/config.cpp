@@ -10,7 +10,7 @@
 namespace binhdan::model {
 namespace {
 
-// What an architecture's name implies and no key states.
+// Properties that the architecture's name implies; no key states them.
 struct Architecture {
   const char* name;
   bool rope_neox;

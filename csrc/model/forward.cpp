@@ -11,9 +11,9 @@ constexpr int64_t kPrivateRows = 8;
 // Ranks take pieces of matrix rows. The products of a piece should stay in the second-level cache, and small
 // pieces let a faster core take over the rest of a slower one.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
-// Pieces end at multiples of a quantization block, and of 64 for many rows, which are read again for each
-// piece.
-constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
+// Pieces end at multiples of a quantization block. With more than kPrivateRows rows they end at multiples of
+// 64, because each piece reads all rows again.
+constexpr int64_t kBlock = 32, kSharedRowsGrain = 64;
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -271,7 +271,7 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::NumericClasses c
 // Calls work(begin, end) for pieces of the matrix's rows until the ranks have taken all.
 template <typename Work>
 void Forward::distribute_rows(Team& team, const Matrix& matrix, const Work& work) {
-  const int64_t grain = batch_.all.size() > kPrivateRows ? kManyRowsGrain : kBlock;
+  const int64_t grain = batch_.all.size() > kPrivateRows ? kSharedRowsGrain : kBlock;
   team.distribute(matrix.rows, grain, piece_size(), work);
 }
 
@@ -286,6 +286,8 @@ RowSet& Forward::last_layer_rows() {
   const bool fewer = batch_.output.size() <= kPrivateRows && batch_.all.size() > kPrivateRows;
   return fewer ? batch_.output : batch_.all;
 }
+
+// ---- measuring --------------------------------------------------------------------------------------------
 
 void Forward::barrier(Team& team) {
   team.sync();

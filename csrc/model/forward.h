@@ -31,11 +31,11 @@ class Forward {
   void set_profile(Profile* profile) { profile_ = profile; }
 
  private:
-  struct Rank {              // what belongs to one thread
+  struct Rank {              // the buffers of one thread
     Buffer scratch;          // of the matrix kernels
     Buffer normed;           // (dim) one row
     Buffer product, gated;   // (n, columns of a piece)
-    ops::Activations input;  // of a matrix product with few rows
+    ops::Activations input;  // up to kPrivateRows rows, prepared by this rank
   };
 
   void reserve_buffers();
@@ -81,7 +81,7 @@ class Forward {
   Buffer cos_sin_;              // (n, rope dim / 2, 2)
   Buffer hidden_;               // (hidden rows, dim)
   Buffer logits_;               // (logit rows, vocabulary)
-  ops::Activations input_;      // (n, dim or heads * head_dim) of a matrix product with many rows
+  ops::Activations input_;      // (n, dim or heads * head_dim) prepared by all ranks together
   ops::Activations ffn_input_;  // (n, ffn) of the down projection
   std::vector<Rank> ranks_;
   ops::Activations::Widths input_widths_, ffn_widths_;

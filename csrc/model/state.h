@@ -28,7 +28,7 @@ class SequenceState {
   // Appends positions with keys and values of zero, for measurements at a depth.
   void advance_blank(int64_t tokens);
   // Appends full pages that another sequence computed for the same tokens. The length must be a multiple of
-  // the page.
+  // kKvPageTokens.
   void adopt(std::span<const KvPage> pages);
 
   KvType kv_type() const { return type_; }

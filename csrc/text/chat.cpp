@@ -81,7 +81,7 @@ std::string_view skip_newlines(std::string_view text) {
   return text.substr(std::min(text.find_first_not_of('\n'), text.size()));
 }
 
-// What the file's template does beyond the turns of its family.
+// Features of the file's template in addition to the turns of its family.
 struct TemplateTraits {
   bool bos = false;            // begins with BOS
   std::string default_system;  // content of the system message that it adds when there is none; "": adds none

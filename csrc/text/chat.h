@@ -21,7 +21,7 @@ struct ChatMessage {
 // family of the vocabulary's control tokens; else plain.
 ChatFamily detect_chat_family(const Vocab& vocab);
 // The tokens of a conversation. With `add_generation_prompt` they end where the model's answer begins.
-// Content is brought to NFC and never parsed for control tokens.
+// Content is normalized to NFC and never parsed for control tokens.
 //
 // When the file's template is of `family`, the prompt equals what that template renders (with thinking off)
 // for the templates of Qwen2, Qwen2.5, Qwen3, SmolLM2, Llama 2 and Llama 3: these features are read from the

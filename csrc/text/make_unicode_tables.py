@@ -42,7 +42,7 @@ def canonical_pairs() -> dict[int, tuple[int, int]]:
 
 
 def composes(c: int, pair: tuple[int, int]) -> bool:
-    """Whether NFC makes c of its pair, that is: c is not excluded from composition."""
+    """Whether NFC composes c from its pair: false when c is excluded from composition."""
     return pair[1] != 0 and unicodedata.normalize("NFC", chr(c)) == chr(c)
 
 

@@ -1,4 +1,4 @@
-// The merge loop of both kinds of BPE: merges the neighbours of lowest cost until no two merge.
+// The merge loop of both kinds of BPE: merges the adjacent pair of lowest cost until no pair merges.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace binhdan::text {
 
-// A part of the text that is one token so far, linked to its neighbours.
+// A part of the text that is one token so far, linked to the symbols before and after it.
 struct Symbol {
   static constexpr uint32_t kNone = UINT32_MAX;
   uint32_t begin, size;  // in the text; size 0: merged into the symbol before it

@@ -50,7 +50,7 @@ void decompose(char32_t c, std::vector<Char>& out) {
   if (entry->second != 0) decompose(entry->second, out);
 }
 
-// The primary composite of two characters; 0 without one.
+// The primary composite of two characters; 0 when there is none.
 char32_t compose(char32_t first, char32_t second) {
   if (first - kLead < kLeads && second - kVowel < kVowels)
     return kSyllables + ((first - kLead) * kVowels + (second - kVowel)) * kTrails;
@@ -96,7 +96,8 @@ void compose_all(std::vector<Char>& chars) {
   chars.resize(kept);
 }
 
-// Collects a character that NFC does not change, with the active ones after it. A change reaches no further.
+// Collects a character that NFC does not change and the active characters after it, which NFC may change.
+// Each such run is normalized separately.
 class Composer {
  public:
   explicit Composer(std::string& out) : out_(out) {}

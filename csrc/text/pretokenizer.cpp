@@ -48,7 +48,7 @@ bool is_space(Kind kind) {
   return kind == Kind::space || kind == Kind::newline;
 }
 
-// 's|'t|'re|'ve|'m|'ll|'d: returns the end of the match, or `start` without one.
+// 's|'t|'re|'ve|'m|'ll|'d: returns the end of the match, or `start` when there is none.
 std::size_t contraction_end(std::string_view text, std::size_t start, bool any_case) {
   if (text[start] != '\'') return start;
   const auto letter = [&](std::size_t i) -> char {

@@ -26,7 +26,7 @@ struct Tokenizer::Impl {
   explicit Impl(Vocab v);
 
   bool is_user_defined(Token token) const { return vocab.kinds[token] == TokenKind::user_defined; }
-  // Whether text after this token is a new start, which gets a space in front if the vocabulary adds one.
+  // Whether text after this token counts as the start of a text, before which the vocabulary may add a space.
   bool starts_after(Token token) const { return vocab.is_special(token) || is_user_defined(token); }
   void check(Token token) const;
   std::string_view piece(Token token) const;

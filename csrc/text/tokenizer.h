@@ -13,7 +13,7 @@ namespace binhdan::text {
 
 // A part of the input. A control token is recognised inside one markup segment, never in content and never
 // across two segments, so that "<|im_start|>" in a user's text does not become a role. Plain text of
-// neighbouring segments is tokenized as one text, as in training.
+// adjacent segments is tokenized as one text, as in training.
 struct Segment {
   std::string_view text;
   bool markup;
@@ -48,8 +48,8 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Converts a stream of tokens to text in whole UTF-8 characters. Bytes that cannot become a character give
-// U+FFFD.
+// Converts a stream of tokens to text in whole UTF-8 characters. Bytes that cannot become a character
+// are replaced by U+FFFD.
 class StreamDecoder {
  public:
   // `previous`: the token before the first, if any. After a text token, a leading space is kept.

@@ -26,8 +26,8 @@ enum class TokenKind : uint8_t {
 
 enum class VocabModel : uint8_t { byte_bpe /* "gpt2" */, spm_bpe /* "llama" */ };
 
-// Two neighbours become `token`; the lowest cost merges first. A float holds ranks exactly, since they are
-// below 2^24.
+// Two adjacent tokens become `token`; the lowest cost merges first. A float holds ranks exactly, since they
+// are below 2^24.
 struct Merge {
   float cost;
   Token token;
@@ -61,7 +61,7 @@ struct Vocab {
   std::vector<TokenKind> kinds;
   std::vector<float> scores;  // spm_bpe
   FlatMap<std::string_view, Token, std::hash<std::string_view>>
-      ids;                                          // views into `tokens`; the last of equal ones
+      ids;                                          // keys view `tokens`; of equal texts, the last token
   FlatMap<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false, add_eos = false, add_space_prefix = false;

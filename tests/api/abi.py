@@ -1,4 +1,4 @@
-"""The C ABI as its callers see it: raw functions and structs, with the little that every test repeats."""
+"""Helpers for tests of the C ABI: the raw functions and structs, and the calls that most tests need."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def struct(name: str, **fields: Any) -> Any:
 
 
 def opened(function: Any, *arguments: Any) -> int:
-    """The handle that an opening function writes to its last argument."""
+    """Calls a function that opens something and returns the handle that it writes to its last argument."""
     out = ffi.new("uint64_t *")
     check(function(*arguments, out))
     return int(out[0])
@@ -57,7 +57,7 @@ def create_queue(engine: int) -> int:
 
 
 def prompt(model: int, question: str = QUESTION) -> Any:
-    """The tokens of a question in the model's chat format."""
+    """The tokens of a chat prompt with one question, in the model's chat format."""
     content = question.encode()
     c_content = ffi.from_buffer(content)
     role = ffi.new("char[]", b"user")
@@ -104,12 +104,12 @@ def next_event(queue: int, timeout_ms: int = 60_000) -> Event | None:
 
 
 def events_of(queue: int) -> Iterator[Event]:
-    """Events up to the end of one request."""
+    """Yields events up to and including the last event of one request."""
     while event := next_event(queue):
         yield event
         if event.kind == lib.BINHDAN_EVENT_FINISHED:
             return
-    raise AssertionError("no event came in a minute")
+    raise AssertionError("expected an event within a minute, got none")
 
 
 def answer(queue: int) -> str:
@@ -134,7 +134,7 @@ class Running:
         return submit(self.engine, self.queue, prompt(self.model) if tokens is None else tokens, **fields)
 
     def close(self) -> None:
-        """Closes what is still open."""
+        """Closes all three handles; handles that the test has closed are ignored."""
         lib.binhdan_queue_close(self.queue)
         lib.binhdan_engine_close(self.engine)
         lib.binhdan_model_close(self.model)

@@ -1,4 +1,4 @@
-"""An engine that the tests of the C ABI share, and one per test for those that close it."""
+"""Fixtures of the C ABI tests: one engine for the whole session, and one per test for tests that close it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.abi import Running
 
 @pytest.fixture(scope="session")
 def shared_engine() -> Iterator[Running]:
-    """Tests must not close it, and must read what they submit."""
+    """A test must not close it, and must read all events of the requests that it submits."""
     running = Running.start()
     yield running
     running.close()
@@ -25,7 +25,7 @@ def own_engine() -> Iterator[Running]:
 
 @pytest.fixture
 def stepped_engine() -> Iterator[Running]:
-    """One that runs only when binhdan_engine_step is called."""
+    """An engine that computes only in binhdan_engine_step()."""
     running = Running.start(flags=1, max_sequences=1, max_waiting=2)
     yield running
     running.close()

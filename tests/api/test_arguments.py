@@ -1,4 +1,4 @@
-"""Arguments that a caller got wrong: a status and a message, never a crash."""
+"""Invalid arguments return a status and a message; they never crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NULL = ffi.NULL
 HUGE = [2**64 - 1, 2**62]
 
 
-def invalid(status: int, message: str) -> None:
+def check_invalid(status: int, message: str) -> None:
     assert status == lib.BINHDAN_INVALID_ARGUMENT, (status, last_error())
     assert message in last_error()
 
@@ -55,47 +55,47 @@ def test_null_outputs(shared_engine: Running) -> None:
         (lambda: lib.binhdan_measure_bandwidth(1, NULL), "bytes_per_second"),
     ]
     for call, message in calls:
-        invalid(call(), message)
+        check_invalid(call(), message)
     lib.binhdan_request_init(NULL)
     lib.binhdan_event_free(NULL)
     lib.binhdan_set_log_sink(NULL, NULL)
 
 
-def test_null_inputs_that_have_elements(shared_engine: Running) -> None:
+def test_null_arrays_with_a_count(shared_engine: Running) -> None:
     model, engine, queue = shared_engine.model, shared_engine.engine, shared_engine.queue
     count = ffi.new("size_t *")
     for size in [1, *HUGE]:
-        invalid(lib.binhdan_tokenize(model, NULL, size, 0, NULL, 0, count), "text")
-        invalid(lib.binhdan_tokenize_segments(model, NULL, size, 0, NULL, 0, count), "segments")
-        invalid(lib.binhdan_chat_tokenize(model, -1, NULL, size, 1, NULL, 0, count), "messages")
-        invalid(lib.binhdan_detokenize(model, NULL, size, 0, NULL, 0, count), "tokens")
-        invalid(lib.binhdan_normalize(NULL, size, NULL, 0, count), "text")
-        invalid(lib.binhdan_set_mask(engine, 1, NULL, size), "words")
+        check_invalid(lib.binhdan_tokenize(model, NULL, size, 0, NULL, 0, count), "text")
+        check_invalid(lib.binhdan_tokenize_segments(model, NULL, size, 0, NULL, 0, count), "segments")
+        check_invalid(lib.binhdan_chat_tokenize(model, -1, NULL, size, 1, NULL, 0, count), "messages")
+        check_invalid(lib.binhdan_detokenize(model, NULL, size, 0, NULL, 0, count), "tokens")
+        check_invalid(lib.binhdan_normalize(NULL, size, NULL, 0, count), "text")
+        check_invalid(lib.binhdan_set_mask(engine, 1, NULL, size), "words")
         for array in ["tokens", "logit_bias", "stop"]:
             wrong = request(prompt(model))
             setattr(wrong, array, NULL)
             setattr(wrong, f"n_{array}", size)
-            invalid(lib.binhdan_submit(engine, queue, wrong, ffi.new("uint64_t *")), array)
+            check_invalid(lib.binhdan_submit(engine, queue, wrong, ffi.new("uint64_t *")), array)
     message = ffi.new("binhdan_message *")
-    invalid(lib.binhdan_chat_tokenize(model, -1, message, 1, 1, NULL, 0, count), "role")
+    check_invalid(lib.binhdan_chat_tokenize(model, -1, message, 1, 1, NULL, 0, count), "role")
 
 
 @pytest.mark.parametrize("size", HUGE)
-def test_counts_that_cannot_be(shared_engine: Running, size: int) -> None:
-    """With a pointer to something: refused before anything is read."""
+def test_impossible_counts(shared_engine: Running, size: int) -> None:
+    """The pointer is valid, but the count is not: rejected before any element is read."""
     model, engine, queue = shared_engine.model, shared_engine.engine, shared_engine.queue
     count, out = ffi.new("size_t *"), ffi.new("uint64_t *")
-    some = ffi.new("char[]", 64)
+    memory = ffi.new("char[]", 64)
     statuses = [
-        lib.binhdan_detokenize(model, ffi.cast("int32_t *", some), size, 0, NULL, 0, count),
-        lib.binhdan_tokenize_segments(model, ffi.cast("binhdan_segment *", some), size, 0, NULL, 0, count),
-        lib.binhdan_chat_tokenize(model, -1, ffi.cast("binhdan_message *", some), size, 1, NULL, 0, count),
-        lib.binhdan_set_mask(engine, 1, ffi.cast("uint32_t *", some), size),
+        lib.binhdan_detokenize(model, ffi.cast("int32_t *", memory), size, 0, NULL, 0, count),
+        lib.binhdan_tokenize_segments(model, ffi.cast("binhdan_segment *", memory), size, 0, NULL, 0, count),
+        lib.binhdan_chat_tokenize(model, -1, ffi.cast("binhdan_message *", memory), size, 1, NULL, 0, count),
+        lib.binhdan_set_mask(engine, 1, ffi.cast("uint32_t *", memory), size),
     ]
     kinds = {"tokens": "int32_t", "logit_bias": "binhdan_token_value", "stop": "binhdan_text"}
     for array, kind in kinds.items():
         wrong = request(prompt(model))
-        setattr(wrong, array, ffi.cast(f"{kind} *", some))
+        setattr(wrong, array, ffi.cast(f"{kind} *", memory))
         setattr(wrong, f"n_{array}", size)
         statuses.append(lib.binhdan_submit(engine, queue, wrong, out))
     assert statuses == [lib.BINHDAN_INVALID_ARGUMENT] * len(statuses)
@@ -123,26 +123,26 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     }
     for field, values in ranges.items():
         for value in values:
-            invalid(lib.binhdan_submit(engine, queue, request(tokens, **{field: value}), out), field)
+            check_invalid(lib.binhdan_submit(engine, queue, request(tokens, **{field: value}), out), field)
     for token in [-1, beyond, 2**31 - 1]:
         wrong = request(ffi.new("int32_t[]", [1, token]))
-        invalid(lib.binhdan_submit(engine, queue, wrong, out), "tokens[1]")
+        check_invalid(lib.binhdan_submit(engine, queue, wrong, out), "tokens[1]")
         bias = ffi.new("binhdan_token_value[]", [(token, 1.0)])
         wrong = request(tokens, logit_bias=bias, n_logit_bias=1)
-        invalid(lib.binhdan_submit(engine, queue, wrong, out), "logit_bias")
-        invalid(lib.binhdan_token_role(model, token, number), "token")
+        check_invalid(lib.binhdan_submit(engine, queue, wrong, out), "logit_bias")
+        check_invalid(lib.binhdan_token_role(model, token, number), "token")
         alone = ffi.new("int32_t[]", [token])
-        invalid(lib.binhdan_detokenize(model, alone, 1, 0, NULL, 0, count), "tokens[0]")
-    invalid(lib.binhdan_submit(engine, queue, request(ffi.new("int32_t[]", 0)), out), "tokens")
+        check_invalid(lib.binhdan_detokenize(model, alone, 1, 0, NULL, 0, count), "tokens[0]")
+    check_invalid(lib.binhdan_submit(engine, queue, request(ffi.new("int32_t[]", 0)), out), "tokens")
     for flags in [4, 2**31]:
-        invalid(lib.binhdan_tokenize(model, b"a", 1, flags, NULL, 0, count), "flags")
-        invalid(lib.binhdan_detokenize(model, tokens, 1, flags, NULL, 0, count), "flags")
+        check_invalid(lib.binhdan_tokenize(model, b"a", 1, flags, NULL, 0, count), "flags")
+        check_invalid(lib.binhdan_detokenize(model, tokens, 1, flags, NULL, 0, count), "flags")
     role, content = ffi.new("char[]", b"robot"), ffi.new("char[]", b"a")
     message = ffi.new("binhdan_message *", {"role": role, "content": content, "size": 1})
-    invalid(lib.binhdan_chat_tokenize(model, -1, message, 1, 1, NULL, 0, count), "robot")
+    check_invalid(lib.binhdan_chat_tokenize(model, -1, message, 1, 1, NULL, 0, count), "robot")
     message.role = user = ffi.new("char[]", b"user")
     for family in [-2, 4, 2**31 - 1]:
-        invalid(lib.binhdan_chat_tokenize(model, family, message, 1, 1, NULL, 0, count), "family")
+        check_invalid(lib.binhdan_chat_tokenize(model, family, message, 1, 1, NULL, 0, count), "family")
     assert user
 
 
@@ -167,18 +167,18 @@ def test_options_out_of_range(shared_engine: Running) -> None:
     }.items():
         for value in values:
             options = struct("binhdan_engine_options", **{field: value})
-            invalid(lib.binhdan_engine_create(shared_engine.model, options, out), field)
+            check_invalid(lib.binhdan_engine_create(shared_engine.model, options, out), field)
     for threads in [-1, 2**31 - 1]:
         options = struct("binhdan_model_options", threads=threads)
-        invalid(lib.binhdan_model_open(str(MODEL).encode(), options, out), "threads")
-        invalid(lib.binhdan_measure_bandwidth(threads, ffi.new("double *")), "threads")
+        check_invalid(lib.binhdan_model_open(str(MODEL).encode(), options, out), "threads")
+        check_invalid(lib.binhdan_measure_bandwidth(threads, ffi.new("double *")), "threads")
     isa = ffi.new("char[]", b"abacus")
     options = struct("binhdan_model_options", isa=isa)
-    invalid(lib.binhdan_model_open(str(MODEL).encode(), options, out), "abacus")
+    check_invalid(lib.binhdan_model_open(str(MODEL).encode(), options, out), "abacus")
 
 
 @pytest.mark.parametrize("size", [0, 3, 2**16 + 1, 2**32 - 1])
-def test_struct_sizes_that_cannot_be(shared_engine: Running, size: int) -> None:
+def test_invalid_struct_sizes(shared_engine: Running, size: int) -> None:
     model, engine, queue = shared_engine.model, shared_engine.engine, shared_engine.queue
     out = ffi.new("uint64_t *")
     calls: dict[str, Callable[[Any], int]] = {
@@ -189,11 +189,11 @@ def test_struct_sizes_that_cannot_be(shared_engine: Running, size: int) -> None:
         "binhdan_request": lambda s: lib.binhdan_submit(engine, queue, s, out),
     }
     for name, call in calls.items():
-        invalid(call(struct(name, struct_size=size)), f"{name}.struct_size")
+        check_invalid(call(struct(name, struct_size=size)), f"{name}.struct_size")
 
 
 def test_a_struct_of_a_later_version(shared_engine: Running) -> None:
-    """Longer than ours: what we do not know is neither read nor written."""
+    """The struct is longer than this version's: fields past the known ones are neither read nor written."""
     calls: dict[str, Callable[[Any], int]] = {
         "binhdan_model_info": lambda s: lib.binhdan_model_describe(shared_engine.model, s),
         "binhdan_engine_info": lambda s: lib.binhdan_engine_describe(shared_engine.engine, s),
@@ -217,7 +217,7 @@ def test_a_struct_of_a_later_version(shared_engine: Running) -> None:
 
 
 def test_a_struct_of_an_earlier_version(shared_engine: Running) -> None:
-    """Shorter than ours: the rest is not touched when we write, and has its default when we read."""
+    """The struct is shorter than this version's: missing fields are not written, and read as defaults."""
     known = ffi.sizeof("binhdan_model_info")
     memory = ffi.new("char[]", b"\xaa" * known)
     info = ffi.cast("binhdan_model_info *", memory)
@@ -233,7 +233,7 @@ def test_a_struct_of_an_earlier_version(shared_engine: Running) -> None:
     assert list(events_of(shared_engine.queue))[-1].answer_tokens == 3
 
 
-def test_too_small_says_what_is_needed(shared_engine: Running) -> None:
+def test_too_small_reports_the_needed_size(shared_engine: Running) -> None:
     model = shared_engine.model
     text = "Thủ đô của Việt Nam là gì?".encode()
     tokens = prompt(model)
@@ -262,10 +262,10 @@ def test_too_small_says_what_is_needed(shared_engine: Running) -> None:
         size[0] = 0
         check(call(buffer, needed, size))
         assert size[0] == needed and any(bytes(ffi.buffer(buffer))), name
-        invalid(call(NULL, needed, size), "buffer")
+        check_invalid(call(NULL, needed, size), "buffer")
 
 
-def test_nothing_in_nothing_out(shared_engine: Running) -> None:
+def test_empty_input_has_empty_output(shared_engine: Running) -> None:
     size = ffi.new("size_t *", 7)
     check(lib.binhdan_normalize(NULL, 0, NULL, 0, size))
     assert size[0] == 0
@@ -279,11 +279,11 @@ def test_outputs_are_written_on_success_only(shared_engine: Running) -> None:
     assert "/no/such/file.gguf" in last_error()
     assert lib.binhdan_engine_create(0, NULL, out) == lib.BINHDAN_INVALID_HANDLE
     wrong = request(prompt(shared_engine.model), top_p=5.0)
-    invalid(lib.binhdan_submit(shared_engine.engine, shared_engine.queue, wrong, out), "top_p")
+    check_invalid(lib.binhdan_submit(shared_engine.engine, shared_engine.queue, wrong, out), "top_p")
     assert out[0] == 77
 
 
-def test_metadata_that_is_not_there(shared_engine: Running) -> None:
+def test_missing_metadata(shared_engine: Running) -> None:
     for key in [b"no.such.key", b"", b"general.file_type"]:
         status = lib.binhdan_model_metadata(shared_engine.model, key, NULL, 0, ffi.new("size_t *"))
         assert status == lib.BINHDAN_NOT_FOUND
@@ -291,7 +291,7 @@ def test_metadata_that_is_not_there(shared_engine: Running) -> None:
 
 def test_the_last_error_belongs_to_its_thread() -> None:
     assert lib.binhdan_model_close(0) == lib.BINHDAN_INVALID_HANDLE
-    mine = last_error()
+    own = last_error()
     others: list[str] = []
 
     def fail() -> None:
@@ -303,15 +303,15 @@ def test_the_last_error_belongs_to_its_thread() -> None:
     thread.start()
     thread.join()
     assert others[0] == "" and "engine" in others[1]
-    assert last_error() == mine and "model" in mine
+    assert last_error() == own and "model" in own
 
 
-def test_log_sink_gets_messages() -> None:
-    got: list[tuple[int, str]] = []
+def test_the_log_sink_receives_messages() -> None:
+    messages: list[tuple[int, str]] = []
 
     @ffi.callback("void(void *, int32_t, const char *)")  # type: ignore[untyped-decorator]
     def sink(_user: Any, level: int, message: Any) -> None:
-        got.append((level, ffi.string(message).decode()))
+        messages.append((level, ffi.string(message).decode()))
 
     out = ffi.new("uint64_t *")
     lib.binhdan_set_log_sink(sink, NULL)
@@ -320,10 +320,10 @@ def test_log_sink_gets_messages() -> None:
     finally:
         lib.binhdan_set_log_sink(NULL, NULL)
     check(lib.binhdan_model_close(out[0]))
-    assert any(level == 1 and MODEL.name in message for level, message in got)
-    engine_count = len(got)
+    assert any(level == 1 and MODEL.name in message for level, message in messages)
+    count = len(messages)
     assert lib.binhdan_model_close(out[0]) == lib.BINHDAN_INVALID_HANDLE
-    assert len(got) == engine_count
+    assert len(messages) == count
 
 
 def test_a_queue_of_another_engine(shared_engine: Running) -> None:
@@ -331,5 +331,5 @@ def test_a_queue_of_another_engine(shared_engine: Running) -> None:
     status = lib.binhdan_submit(
         other, shared_engine.queue, request(prompt(shared_engine.model)), ffi.new("uint64_t *")
     )
-    invalid(status, "queue")
+    check_invalid(status, "queue")
     check(lib.binhdan_engine_close(other))

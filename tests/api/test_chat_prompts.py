@@ -139,7 +139,7 @@ class Family:
     template: str | None
     vocabulary: VocabularyKind = "gpt2"
     specials: tuple[str, str, str] = SPECIALS
-    tools: bool = True  # the template has tool messages
+    tools: bool = True  # the template supports tool messages
 
 
 FAMILIES = {
@@ -177,10 +177,10 @@ CONVERSATIONS: dict[str, list[tuple[str, str]]] = {
 def family(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:
-    one = FAMILIES[request.param]
+    family = FAMILIES[request.param]
     path = tmp_path_factory.mktemp("chat") / "model.gguf"
-    shape = SMALL if one.vocabulary == "gpt2" else replace(SMALL, vocabulary=one.vocabulary)
-    yield request.param, write_gguf(path, shape, chat_template=one.template, specials=one.specials)
+    shape = SMALL if family.vocabulary == "gpt2" else replace(SMALL, vocabulary=family.vocabulary)
+    yield request.param, write_gguf(path, shape, chat_template=family.template, specials=family.specials)
 
 
 def c_tokens(path: Path, messages: list[tuple[str, str]], add_generation_prompt: bool) -> list[int]:
@@ -207,11 +207,11 @@ def c_tokens(path: Path, messages: list[tuple[str, str]], add_generation_prompt:
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
-def test_c_and_python_make_the_same_prompt(family: tuple[str, Path], conversation: str) -> None:
+def test_c_and_python_build_the_same_prompt(family: tuple[str, Path], conversation: str) -> None:
     name, path = family
     turns = CONVERSATIONS[conversation]
     if conversation == "tools" and not FAMILIES[name].tools:
-        pytest.skip("the template refuses tool messages")
+        pytest.skip("the template rejects tool messages")
     messages: list[Message] = [{"role": role, "content": content} for role, content in turns]  # type: ignore[typeddict-item]
     with binhdan.load(path, threads=1) as model:
         for add_generation_prompt in (True, False):

@@ -1,4 +1,4 @@
-"""A model file that changes under an open map: an error, never a crash. In processes of their own."""
+"""A model file that changes while it is mapped causes an error, never a crash. Tests use child processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ text = ffi.new("char[]", 1 << 16)
 for key in [b"general.architecture", b"tokenizer.ggml.model", b"general.name"]:
     status = lib.binhdan_model_metadata(running.model, key, text, 1 << 16, needed)
     assert status in (lib.BINHDAN_OK, lib.BINHDAN_NOT_FOUND, lib.BINHDAN_IO), (status, last_error())
-    assert status != lib.BINHDAN_OK or text[0] != b"\\0", "zeros of a lost page were taken for metadata"
+    assert status != lib.BINHDAN_OK or text[0] != b"\\0", "expected metadata or BINHDAN_IO, got zeros"
 assert prompt(running.model) != ffi.NULL
 running.submit(tokens)
 events = list(events_of(running.queue))
@@ -44,19 +44,18 @@ running.close()
 
 WHILE_OPENING = """
 whole = path.read_bytes()
-opened_whole = 0
 for round in range(12):
     path.write_bytes(whole)
-    def cut():
+    def truncate():
         time.sleep(0.004 * round)
         os.truncate(path, size // 3)
-    thread = threading.Thread(target=cut)
+    thread = threading.Thread(target=truncate)
     thread.start()
     out = ffi.new("uint64_t *")
     status = lib.binhdan_model_open(str(path).encode(), ffi.NULL, out)
     thread.join()
     assert status in (lib.BINHDAN_OK, lib.BINHDAN_IO, lib.BINHDAN_BAD_FORMAT), (status, last_error())
-    if status == lib.BINHDAN_OK:  # all was read before the cut
+    if status == lib.BINHDAN_OK:  # the whole file was read before the truncation
         running = Running(out[0], create_engine(out[0]), 0)
         running.queue = create_queue(running.engine)
         running.submit()

@@ -1,4 +1,4 @@
-"""Handles: closed in any order, twice, used afterwards, and after fork."""
+"""Handles: closed in any order, closed twice, used after close, and used after fork."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_closing_in_any_order(order: tuple[str, ...], busy: bool) -> None:
         assert getattr(lib, f"binhdan_{name}_close")(getattr(running, name)) == lib.BINHDAN_INVALID_HANDLE
 
 
-def test_an_engine_outlives_the_model_s_handle(own_engine: Running) -> None:
+def test_an_engine_outlives_the_model_handle(own_engine: Running) -> None:
     tokens = prompt(own_engine.model)
     check(lib.binhdan_model_close(own_engine.model))
     own_engine.submit(tokens)
@@ -103,17 +103,17 @@ def statuses_of_waiting_readers(closed: str) -> list[int]:
 
 
 @pytest.mark.parametrize("closed", ["queue", "engine"])
-def test_closing_wakes_a_waiting_reader(closed: str) -> None:
+def test_closing_unblocks_waiting_readers(closed: str) -> None:
     for _ in range(20):
         statuses = statuses_of_waiting_readers(closed)
         assert len(statuses) == 3
-        if lib.BINHDAN_INVALID_HANDLE not in statuses:  # else a reader was not there yet on a busy machine
+        if lib.BINHDAN_INVALID_HANDLE not in statuses:  # otherwise, a reader had not started to wait yet
             break
     assert statuses == [lib.BINHDAN_CLOSED] * 3
 
 
 @pytest.mark.parametrize("kind", ["never", "closed", "another kind"])
-def test_handles_that_are_none(shared_engine: Running, kind: str) -> None:
+def test_invalid_handles(shared_engine: Running, kind: str) -> None:
     model = open_model() if kind == "closed" else 0
     engine, queue = 12345, 2**64 - 1
     if kind == "closed":
@@ -167,13 +167,13 @@ def test_threads_end_with_their_engines() -> None:
         return len(list(Path("/proc/self/task").iterdir()))
 
     if not Path("/proc/self/task").is_dir():
-        pytest.skip("no /proc to count threads in")
+        pytest.skip("needs /proc to count threads")
     before = threads()
     for _ in range(5):
         running = Running.start(threads=3)
         running.submit()
         running.close()
-    deadline = time.monotonic() + 30  # one that was joined may be listed a moment longer
+    deadline = time.monotonic() + 30  # Linux may list a joined thread for a moment
     while threads() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threads() <= before
@@ -207,7 +207,7 @@ if child == 0:
     own.submit()
     assert answer(own.queue) == ANSWER
     own.close()
-    sys.exit(0)  # cleanly: destructors run, nothing hangs
+    sys.exit(0)  # runs destructors, which must not hang
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
 tail = [event.text for event in events_of(running.queue)]
@@ -218,8 +218,8 @@ running.close()
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_after_fork_the_child_gets_errors_and_the_parent_goes_on() -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_after_fork_the_child_gets_errors_and_the_parent_continues() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", FORK],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What callers have compiled into their programs: values of enums and the order of structs' fields."""
+"""The parts of the ABI that compiled callers depend on: values of enums and the order of struct fields."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PINNED = {
     "BINHDAN_FINISH_ERROR": 5,
 }
 
-# Later versions add fields at the end: what is here stays first, in this order.
+# Later versions may only append fields: these stay first, in this order.
 FIRST_FIELDS = {
     "binhdan_model_options": "struct_size threads isa",
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
@@ -65,7 +65,7 @@ FIRST_FIELDS = {
     "n_stop cache_salt",
     "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
     "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens",
-    # These have no struct_size: they can never grow.
+    # Structs without struct_size can never grow.
     "binhdan_segment": "text size markup",
     "binhdan_message": "role content size",
     "binhdan_token_value": "token value",
@@ -99,5 +99,5 @@ def test_status_names() -> None:
         assert ffi.string(lib.binhdan_status_name(unknown)) == b"UNKNOWN"
 
 
-def test_version_is_the_package_s() -> None:
+def test_version_equals_the_package_version() -> None:
     assert ffi.string(lib.binhdan_version()).decode() == binhdan.__version__

@@ -1,4 +1,4 @@
-"""Requests through the C ABI: events, cancelling, masks, steps by hand."""
+"""Requests through the C ABI: events, cancellation, masks, manual steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from api.abi import (
 NULL = ffi.NULL
 
 
-def test_an_answer_with_its_events(shared_engine: Running) -> None:
+def test_events_of_an_answer(shared_engine: Running) -> None:
     id = shared_engine.submit()
     events = list(events_of(shared_engine.queue))
     assert {event.request for event in events} == {id}
@@ -35,7 +35,7 @@ def test_an_answer_with_its_events(shared_engine: Running) -> None:
     assert events[-1].answer_tokens == len(events) - 1
 
 
-def test_the_fields_of_the_last_event(shared_engine: Running) -> None:
+def test_fields_of_the_last_event(shared_engine: Running) -> None:
     tokens = prompt(shared_engine.model)
     submit(shared_engine.engine, shared_engine.queue, tokens, max_tokens=2)
     out = ffi.new("binhdan_event **")
@@ -86,7 +86,7 @@ def test_a_stop_text_across_tokens(shared_engine: Running) -> None:
     assert events[-1].finish == lib.BINHDAN_FINISH_STOP
 
 
-def test_submit_keeps_no_pointer_of_the_caller(stepped_engine: Running) -> None:
+def test_submit_copies_all_of_its_input(stepped_engine: Running) -> None:
     tokens = prompt(stepped_engine.model)
     stop = bytearray("thủ".encode())
     stops = ffi.new("binhdan_text[]", [(ffi.from_buffer(stop), len(stop))])
@@ -105,7 +105,7 @@ def run(running: Running) -> None:
         check(lib.binhdan_engine_step(running.engine, busy))
 
 
-def test_steps_by_hand(stepped_engine: Running) -> None:
+def test_manual_steps(stepped_engine: Running) -> None:
     stepped_engine.submit()
     assert next_event(stepped_engine.queue, 20) is None
     busy = ffi.new("int32_t *")
@@ -121,7 +121,7 @@ def test_an_engine_with_a_thread_cannot_be_stepped(shared_engine: Running) -> No
     assert status == lib.BINHDAN_INVALID_ARGUMENT and "MANUAL_STEP" in last_error()
 
 
-def test_too_many_requests_wait(stepped_engine: Running) -> None:
+def test_submit_fails_when_max_waiting_is_reached(stepped_engine: Running) -> None:
     for _ in range(2):
         stepped_engine.submit()
     out = ffi.new("uint64_t *")
@@ -132,7 +132,7 @@ def test_too_many_requests_wait(stepped_engine: Running) -> None:
 
 
 def test_cancel(shared_engine: Running) -> None:
-    id = shared_engine.submit(flags=lib.BINHDAN_USE_MASK)  # it goes no further than its masks
+    id = shared_engine.submit(flags=lib.BINHDAN_USE_MASK)  # pauses before each token until it has a mask
     words = ffi.new("uint32_t[]", [2**32 - 1] * 256)
     check(lib.binhdan_set_mask(shared_engine.engine, id, words, len(words)))
     assert next_event(shared_engine.queue)
@@ -153,7 +153,7 @@ def test_a_full_context() -> None:
     running.close()
 
 
-def test_the_descriptor_follows_the_events(shared_engine: Running) -> None:
+def test_the_descriptor_is_readable_while_the_queue_has_events(shared_engine: Running) -> None:
     fd = ffi.new("int32_t *")
     check(lib.binhdan_queue_fd(shared_engine.queue, fd))
 
@@ -175,7 +175,7 @@ def mask_of(*tokens: int) -> Any:
 
 
 def test_masks(own_engine: Running) -> None:
-    """Each token takes one mask, and who waits for one does not hold up the others."""
+    """Each token consumes one mask; a request that waits for a mask does not delay others."""
     id = own_engine.submit(flags=lib.BINHDAN_USE_MASK)
     assert next_event(own_engine.queue, 100) is None
     other = own_engine.submit(max_tokens=3)
@@ -201,7 +201,7 @@ def test_masks_for_requests_without_masks(stepped_engine: Running) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
-def test_the_same_seed_gives_the_same_answer(shared_engine: Running, temperature: float) -> None:
+def test_the_same_seed_generates_the_same_answer(shared_engine: Running, temperature: float) -> None:
     def sample(seed: int) -> list[int]:
         fields = {"temperature": temperature, "seed": seed, "max_tokens": 24, "flags": lib.BINHDAN_IGNORE_EOS}
         shared_engine.submit(**fields)

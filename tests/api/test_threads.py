@@ -1,4 +1,4 @@
-"""Every function from any thread at any time."""
+"""Every function may be called from any thread at any time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from api.hammer import WANTED
+from api.stress import REQUIRED
 
 
-def hammer(seconds: float, seed: int) -> str:
+def stress(seconds: float, seed: int) -> str:
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "api.hammer", str(seconds), str(seed)],
+        [sys.executable, "-X", "faulthandler", "-m", "api.stress", str(seconds), str(seed)],
         capture_output=True,
         text=True,
         timeout=seconds + 120,
@@ -23,12 +23,12 @@ def hammer(seconds: float, seed: int) -> str:
     return done.stdout
 
 
-def test_hammer() -> None:
-    counts = hammer(1.5, 1)
-    assert all(call in counts for call in WANTED)
+def test_random_calls() -> None:
+    counts = stress(1.5, 1)
+    assert all(call in counts for call in REQUIRED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 14))
-def test_hammer_longer(seed: int) -> None:
-    hammer(15, seed)
+def test_random_calls_for_longer(seed: int) -> None:
+    stress(15, seed)

@@ -1,5 +1,5 @@
-// The whole test framework of the C++ tests: TEST registers, CHECK reports and goes on, CHECK_FAILS wants an
-// Error.
+// The test framework of the C++ tests: TEST registers a test, CHECK reports a false condition and continues,
+// CHECK_FAILS expects an Error.
 #pragma once
 #include <cstdio>
 #include <cstring>
@@ -21,9 +21,9 @@ inline int failures = 0;
 struct Register {
   Register(const char* name, void (*run)()) { cases().push_back({name, run}); }
 };
-inline void report(const char* file, int line, const std::string& what) {
+inline void report(const char* file, int line, const std::string& message) {
   ++failures;
-  std::fprintf(stderr, "%s:%d: %s\n", file, line, what.c_str());
+  std::fprintf(stderr, "%s:%d: %s\n", file, line, message.c_str());
 }
 }  // namespace check
 
@@ -37,17 +37,17 @@ inline void report(const char* file, int line, const std::string& what) {
     if (!(condition)) check::report(__FILE__, __LINE__, "CHECK(" #condition ") failed"); \
   } while (0)
 
-// The expression must throw binhdan::Error whose message holds `text`.
-#define CHECK_FAILS(expression, text)                                                     \
-  do {                                                                                    \
-    try {                                                                                 \
-      (void)(expression);                                                                 \
-      check::report(__FILE__, __LINE__, #expression " did not fail");                     \
-    } catch (const binhdan::Error& error) {                                               \
-      if (std::string(error.what()).find(text) == std::string::npos)                      \
-        check::report(__FILE__, __LINE__,                                                 \
-                      std::string("got message: ") + error.what() + ", wanted: " + text); \
-    }                                                                                     \
+// The expression must throw a binhdan::Error whose message contains `text`.
+#define CHECK_FAILS(expression, text)                                                                \
+  do {                                                                                               \
+    try {                                                                                            \
+      (void)(expression);                                                                            \
+      check::report(__FILE__, __LINE__, #expression ": expected an Error, got none");                \
+    } catch (const binhdan::Error& error) {                                                          \
+      if (std::string(error.what()).find(text) == std::string::npos)                                 \
+        check::report(__FILE__, __LINE__,                                                            \
+                      std::string("expected an error with \"") + text + "\", got: " + error.what()); \
+    }                                                                                                \
   } while (0)
 
 #ifndef CHECK_NO_MAIN

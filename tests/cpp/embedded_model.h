@@ -16,7 +16,7 @@ inline std::shared_ptr<const binhdan::model::Model> embedded_model(const std::st
   return model;
 }
 
-// `n` tokens that depend on `seed` alone.
+// `n` tokens that depend only on `seed`.
 inline std::vector<binhdan::text::Token> some_tokens(size_t n, uint32_t seed = 1) {
   std::vector<binhdan::text::Token> tokens;
   uint32_t state = seed * 2654435761u + 12345;

@@ -1,4 +1,4 @@
-// Requests to an engine on the embedded model, and what came back.
+// Sends requests to an engine that runs the embedded model, and collects the events.
 #pragma once
 #include <map>
 #include <string>
@@ -37,24 +37,24 @@ struct Result {
   Event last{};
 };
 
-// Reads events until every request in `ids` has ended.
+// Reads events until every request in `ids` has finished.
 inline std::map<uint64_t, Result> wait_for(EventQueue& queue, const std::vector<uint64_t>& ids) {
   std::map<uint64_t, Result> results;
-  size_t ended = 0;
-  while (ended < ids.size()) {
+  size_t finished = 0;
+  while (finished < ids.size()) {
     const auto event = queue.next(20000);
     if (!event) {
-      check::report(__FILE__, __LINE__, "no event in 20 s");
+      check::report(__FILE__, __LINE__, "expected an event within 20 s, got none");
       break;
     }
     Result& result = results[event->request];
-    CHECK(result.finish == Event::Finish::none);  // nothing comes after the last event
+    CHECK(result.finish == Event::Finish::none);  // the finished event is the last one
     result.text += event->text;
     if (event->kind == Event::Kind::token) result.tokens.push_back(event->token);
     if (event->kind == Event::Kind::finished) {
       result.finish = event->finish;
       result.last = *event;
-      ++ended;
+      ++finished;
     }
   }
   return results;

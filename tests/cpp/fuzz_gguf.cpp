@@ -1,4 +1,4 @@
-// libFuzzer: any bytes give a GGUF file or an Error. Reads everything from the file.
+// libFuzzer: parsing any bytes returns a file or throws Error. Then reads all keys and tensors of the file.
 //   cmake -S . -B build -DCMAKE_CXX_COMPILER=clang++ -DBINHDAN_TESTS=ON -DBINHDAN_FUZZ=ON
 //     -DBINHDAN_SANITIZE=address,undefined
 //   build/tests/cpp/fuzz_gguf -max_total_time=60 [CORPUS_FOLDER]
@@ -16,7 +16,7 @@ using namespace binhdan;
 
 namespace {
 
-// A typed read may throw Error and nothing else.
+// A typed read may throw Error, but no other exception.
 template <typename F>
 void allow_error(F read) {
   try {

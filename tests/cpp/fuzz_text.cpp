@@ -1,4 +1,4 @@
-// Random bytes through both vocabulary models: no crash, and decoding returns the same bytes.
+// libFuzzer: both vocabulary models encode any bytes without a crash, and decoding returns the same bytes.
 #include <cstdlib>
 
 #include "text/unicode.h"
@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   for (const bool markup : {false, true}) {
     for (const Tokenizer& tokenizer : byte_level) check(tokenizer, text, markup);
-    if (text.find("▁") == std::string_view::npos) check(spm, text, markup);  // U+2581 becomes a space there
+    if (text.find("▁") == std::string_view::npos) check(spm, text, markup);  // spm decodes U+2581 as a space
   }
   const std::string composed = nfc(text);
   require(nfc(composed) == composed);

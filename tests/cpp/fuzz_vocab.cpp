@@ -1,11 +1,11 @@
-// Vocabularies with random changes: they give an Error or a working tokenizer, never a crash.
+// libFuzzer: a vocabulary with random changes causes an Error or yields a working tokenizer, never a crash.
 #include "base/error.h"
 #include "text/chat.h"
 #include "tiny_vocab.h"
 
 using namespace binhdan::text;
 
-// The input is a list of changes, 3 bytes each: where (16 bits) and the new byte.
+// The input is a list of changes of 3 bytes each: a 16-bit position and the new byte.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<std::byte> whole[] = {byte_spec("qwen2").write(), byte_spec("llama-bpe").write(),
                                                  spm_spec().write()};

@@ -1,4 +1,4 @@
-// Writes the bytes of a GGUF file piece by piece, right or wrong as the test wants.
+// Builds the bytes of a GGUF file from its parts, valid or not.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -51,9 +51,10 @@ class GgufBuilder {
     return *this;
   }
 
-  // Valid until the builder changes or ends.
+  // Valid until the builder changes or is destroyed.
   std::span<const std::byte> bytes() const { return std::as_bytes(std::span(data_.data(), data_.size())); }
-  // A copy, exactly as long as the file, so that sanitizers see a read past its end.
+  // A copy of the first `size` bytes. Its allocation has this size, so that sanitizers detect reads past its
+  // end.
   std::vector<std::byte> copy(std::size_t size) const { return {bytes().begin(), bytes().begin() + size}; }
   std::size_t size() const { return data_.size(); }
 

@@ -1,4 +1,4 @@
-// Random data for the kernel tests: the same on every machine, with valid blocks and finite scales.
+// Random data for the kernel tests: valid blocks with finite scales, the same on every machine.
 #pragma once
 #include <cstring>
 #include <random>
@@ -14,7 +14,7 @@ using namespace binhdan;
 
 using Random = std::mt19937;
 
-// Approximately N(0, 1). Not std::normal_distribution, whose numbers differ between standard libraries.
+// Approximately N(0, 1). std::normal_distribution would differ between standard libraries.
 inline float gauss(Random& random) {
   double sum = 0;
   for (int i = 0; i < 12; ++i) sum += random() / 4294967296.0;
@@ -115,8 +115,7 @@ class Weights {
     kernel.pack(packed_.as(), file_.data(), rows, cols, 0, rows);
   }
   const void* data() const { return kernel_.pack ? packed_.as<const void>() : file_.data(); }
-  // The data from a row on, a multiple of panel_rows: rows of panels, like rows of file blocks, are
-  // contiguous.
+  // The data from `row` on, a multiple of panel_rows. Panels, like rows of file blocks, are contiguous.
   const void* data(int64_t row) const {
     const size_t offset = kernel_.packed_size ? kernel_.packed_size(row, cols_)
                                               : row_bytes(kernel_.type, static_cast<uint64_t>(cols_)) *
@@ -157,11 +156,11 @@ class Activations {
     return buffer_.as() + layout_.offset(row, column / 32 * 32);
   }
   size_t stride() const { return layout_.stride; }
-  Activations some(int64_t first, int64_t m) const {
+  Activations slice(int64_t first, int64_t m) const {
     return {table_, layout_.format, {x_.begin() + first * cols_, x_.begin() + (first + m) * cols_}, m};
   }
   int64_t m() const { return m_; }
-  // The value, after rounding to the format, that the kernel multiplies.
+  // The value that the kernel multiplies: x rounded to the format.
   double value(int64_t i, int64_t column) const {
     const std::byte* element = at(i, column);
     if (layout_.format == Activation::f32) return reinterpret_cast<const float*>(element)[column % 32];

@@ -1,4 +1,4 @@
-// Whether this program is built with a sanitizer, in the words of GCC or Clang.
+// Whether this program is built with a sanitizer of GCC or Clang.
 #pragma once
 
 #if defined(__has_feature)

@@ -1,4 +1,4 @@
-// A folder of the test's own, gone with it.
+// A new folder for one test; the destructor removes it.
 #pragma once
 #include <filesystem>
 #include <fstream>
@@ -10,9 +10,9 @@
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    static int made = 0;
+    static int count = 0;
     path_ = std::filesystem::temp_directory_path() /
-            ("binhdan-test-" + std::to_string(binhdan::process_id()) + "-" + std::to_string(made++));
+            ("binhdan-test-" + std::to_string(binhdan::process_id()) + "-" + std::to_string(count++));
     std::filesystem::create_directories(path_);
   }
   ~TemporaryFolder() { std::filesystem::remove_all(path_); }
@@ -20,7 +20,7 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  // Writes a file, and the folders above it, and returns its path.
+  // Writes a file, creates its parent folders, and returns its path.
   std::string write(const std::string& name, std::span<const std::byte> bytes) const {
     const std::filesystem::path path = path_ / name;
     std::filesystem::create_directories(path.parent_path());

@@ -54,7 +54,7 @@ TEST(half_decodes_every_pattern) {
   CHECK(wrong == 0);
 }
 
-TEST(half_encodes_what_it_decoded) {
+TEST(half_round_trips) {
   int wrong = 0;
   for (uint32_t h = 0; h < 65536; ++h) {
     const float value = f16_to_f32(static_cast<uint16_t>(h));
@@ -64,8 +64,8 @@ TEST(half_encodes_what_it_decoded) {
   CHECK(wrong == 0);
 }
 
-// Between two neighbours a and b everything below the middle goes to a, above it to b, the middle to the
-// even.
+// Between two adjacent halves, values below the middle round down, values above it round up, and the middle
+// rounds to the even one.
 TEST(half_rounds_to_nearest_even) {
   int wrong = 0;
   for (uint32_t h = 0; h < 0x7c00; ++h) {
@@ -98,7 +98,7 @@ TEST(bf16_is_the_upper_half_of_a_float) {
   CHECK(wrong == 0);
 }
 
-TEST(checked_arithmetic_refuses_overflow) {
+TEST(checked_arithmetic_rejects_overflow) {
   constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
   CHECK(checked_add(kMax - 1, 1, "sum") == kMax);
   CHECK_FAILS(checked_add(kMax, 1, "bytes of x"), "bytes of x");
@@ -112,7 +112,7 @@ TEST(checked_arithmetic_refuses_overflow) {
   CHECK_FAILS(checked_align(kMax, 32, "start"), "start");
 }
 
-TEST(row_bytes_needs_whole_blocks) {
+TEST(row_bytes_requires_whole_blocks) {
   CHECK(row_bytes(DType::q4_0, 64) == 36);
   CHECK(row_bytes(DType::f16, 3) == 6);
   CHECK_FAILS(row_bytes(DType::q4_k, 255), "rows of Q4_K: expected a multiple of 256");
@@ -155,7 +155,7 @@ TEST(quoted_names_are_one_short_printable_line) {
 
 // ---- the machine -------------------------------------------------------------------------------------
 
-TEST(cpu_features_imply_each_other) {
+TEST(cpu_features_are_consistent) {
   const CpuFeatures& cpu = cpu_features();
   CHECK(!cpu.avx512 || cpu.avx2);
   CHECK(!cpu.amx || cpu.avx512);
@@ -191,7 +191,7 @@ TEST(reads_the_quota_of_cgroup_v2) {
   root.write("sys/fs/cgroup/user.slice/app.scope/cpu.max", "250000 100000\n");
   CHECK(cgroup_cores(root / "") == 3);  // rounded up
   root.write("sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n");
-  CHECK(cgroup_cores(root / "") == 2);  // a parent's limit holds too
+  CHECK(cgroup_cores(root / "") == 2);  // a parent's limit applies too
   root.write("sys/fs/cgroup/cpu.max", "10000 100000\n");
   CHECK(cgroup_cores(root / "") == 1);
 }
@@ -202,13 +202,13 @@ TEST(reads_the_quota_of_cgroup_v1) {
   root.write("sys/fs/cgroup/cpu,cpuacct/docker/ab/cpu.cfs_quota_us", "-1\n");
   root.write("sys/fs/cgroup/cpu,cpuacct/docker/ab/cpu.cfs_period_us", "100000\n");
   CHECK(cgroup_cores(root / "") == 0);
-  // Inside a container the host's path is not there; the mount itself is the container's group.
+  // In a container the host's path does not exist; the mount itself is the container's group.
   root.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "400000\n");
   root.write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   CHECK(cgroup_cores(root / "") == 4);
 }
 
-TEST(odd_cgroup_files_are_no_limit) {
+TEST(invalid_cgroup_files_set_no_limit) {
   const TemporaryFolder root;
   root.write("proc/self/cgroup", "garbage\n:\n0::\n0::no-slash\n7:cpu:/../..\n");
   for (const char* text :

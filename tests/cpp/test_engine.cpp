@@ -1,10 +1,10 @@
-// The engine: requests wait, run together and end.
+// The engine: requests wait, run in one batch and finish.
 #include <atomic>
 #include <thread>
 
 #include "engine_calls.h"
 
-TEST(answers_together_equal_answers_alone) {
+TEST(batched_answers_equal_single_answers) {
   EngineOptions o = options();
   o.max_sequences = 3;
   o.prefill_chunk = 16;
@@ -15,19 +15,19 @@ TEST(answers_together_equal_answers_alone) {
     ids.push_back(engine.submit(request(seed, 12, 10 * seed), queue));
   auto results = wait_for(*queue, ids);
   for (uint32_t seed = 1; seed <= 7; ++seed) {
-    const Result& together = results[ids[seed - 1]];
+    const Result& batched = results[ids[seed - 1]];
     const Result alone = run_alone(request(seed, 12, 10 * seed), options(1));
-    CHECK(together.finish == Event::Finish::length);
-    CHECK(together.tokens.size() == 12);
-    CHECK(together.tokens == alone.tokens);
-    CHECK(together.text == alone.text);
-    CHECK(together.last.prompt_tokens == static_cast<int32_t>(10 * seed));
-    CHECK(together.last.answer_tokens == 12);
+    CHECK(batched.finish == Event::Finish::length);
+    CHECK(batched.tokens.size() == 12);
+    CHECK(batched.tokens == alone.tokens);
+    CHECK(batched.text == alone.text);
+    CHECK(batched.last.prompt_tokens == static_cast<int32_t>(10 * seed));
+    CHECK(batched.last.answer_tokens == 12);
   }
   CHECK(engine.info().running == 0 && engine.info().waiting == 0);
 }
 
-TEST(a_seed_gives_the_same_text_and_another_gives_another) {
+TEST(answers_depend_on_the_seed) {
   Request r = request(1, 24);
   r.sampling.temperature = 1.5f;
   r.sampling.seed = 7;
@@ -42,14 +42,14 @@ TEST(a_full_context_ends_the_answer) {
   o.context = 32;
   const Result result = run_alone(request(1, -1, 20), o);
   CHECK(result.finish == Event::Finish::context);
-  CHECK(result.tokens.size() == 13);  // the last needs no place of its own
+  CHECK(result.tokens.size() == 13);  // the last token needs no KV position
   CHECK(run_alone(request(1, -1, 32), o).tokens.size() == 1);
   Engine engine(embedded_model(), o);
   CHECK_FAILS(engine.submit(request(1, 1, 33), engine.make_queue()),
               "the prompt has 33 tokens, but the context holds 32");
 }
 
-TEST(bad_requests_are_refused_by_submit) {
+TEST(submit_rejects_invalid_requests) {
   Engine engine(embedded_model(), options());
   const auto queue = engine.make_queue();
   Request r = request(1, 4);
@@ -64,7 +64,7 @@ TEST(bad_requests_are_refused_by_submit) {
   CHECK_FAILS(engine.submit(r, queue), "temperature");
 }
 
-TEST(waiting_is_bounded) {
+TEST(the_number_of_waiting_requests_is_bounded) {
   EngineOptions o = options();
   o.max_sequences = 1;
   o.max_waiting = 2;
@@ -80,38 +80,38 @@ TEST(waiting_is_bounded) {
   CHECK(engine.info().waiting == 1);
 }
 
-TEST(cancelling_waiting_and_running_requests) {
+TEST(cancel_ends_waiting_and_running_requests) {
   EngineOptions o = options();
   o.max_sequences = 1;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   Request masked = request(1, -1);
-  masked.use_mask = true;  // it goes no further than its masks
+  masked.use_mask = true;  // pauses before each token until it has a mask
   const uint64_t running = engine.submit(masked, queue), waiting = engine.submit(request(2, -1), queue);
   engine.set_mask(running, std::vector<uint32_t>(256, ~0u));
-  const auto event = queue->next(20000);  // it surely runs
+  const auto event = queue->next(20000);  // the request is running
   CHECK(event && event->kind == Event::Kind::token);
   engine.cancel(waiting);
   engine.cancel(running);
   auto results = wait_for(*queue, {running, waiting});
   CHECK(results[running].finish == Event::Finish::cancelled);
   CHECK(results[waiting].finish == Event::Finish::cancelled);
-  engine.cancel(running);  // late: no error
+  engine.cancel(running);  // finished already: no error
   engine.cancel(987654321);
 }
 
 TEST(closing_a_queue_cancels_its_requests) {
   Engine engine(embedded_model(), options());
-  const auto left = engine.make_queue(), kept = engine.make_queue();
-  engine.submit(request(1, -1), left);
+  const auto dropped = engine.make_queue(), kept = engine.make_queue();
+  engine.submit(request(1, -1), dropped);
   const uint64_t id = engine.submit(request(2, 40), kept);
-  engine.drop_queue(left);
+  engine.drop_queue(dropped);
   CHECK(wait_for(*kept, {id})[id].finish == Event::Finish::length);
-  CHECK_FAILS(left->next(0), "closed");
-  CHECK_FAILS(engine.submit(request(3, -1), left), "the queue is closed");
+  CHECK_FAILS(dropped->next(0), "closed");
+  CHECK_FAILS(engine.submit(request(3, -1), dropped), "the queue is closed");
 }
 
-TEST(stopping_ends_everything_with_events) {
+TEST(stop_cancels_all_requests_and_sends_their_events) {
   std::shared_ptr<EventQueue> queue;
   std::vector<uint64_t> ids;
   {
@@ -121,7 +121,7 @@ TEST(stopping_ends_everything_with_events) {
     queue = engine.make_queue();
     for (uint32_t seed = 1; seed <= 4; ++seed) {
       Request r = request(seed, -1, 200);
-      r.use_mask = true;  // none ends by itself
+      r.use_mask = true;  // does not finish without masks
       ids.push_back(engine.submit(r, queue));
     }
     engine.stop();
@@ -141,7 +141,7 @@ TEST(a_request_waits_for_its_mask_while_others_run) {
   const uint64_t other = engine.submit(request(2, 30), queue);
   CHECK(wait_for(*queue, {other})[other].tokens.size() == 30);
   CHECK(!masked_queue->next(0));
-  // Each token takes one mask, which allows exactly one token here.
+  // Each token consumes one mask. These masks allow exactly one token.
   for (const text::Token only : {100, 200, 300}) {
     std::vector<uint32_t> words(256);
     words[static_cast<size_t>(only / 32)] = 1u << only % 32;
@@ -153,7 +153,7 @@ TEST(a_request_waits_for_its_mask_while_others_run) {
   CHECK(end && end->finish == Event::Finish::length);
 }
 
-TEST(a_mask_that_allows_nothing_ends_the_answer) {
+TEST(a_mask_that_allows_no_token_ends_the_answer) {
   Engine engine(embedded_model(), options());
   const auto queue = engine.make_queue();
   Request r = request(1, 3);
@@ -161,14 +161,14 @@ TEST(a_mask_that_allows_nothing_ends_the_answer) {
   const uint64_t id = engine.submit(r, queue);
   engine.set_mask(id, {});
   CHECK(wait_for(*queue, {id})[id].finish == Event::Finish::stop);
-  engine.set_mask(id, {});  // too late: no error
+  engine.set_mask(id, {});  // finished already: no error
   r.use_mask = false;
   r.max_tokens = -1;
   const uint64_t plain = engine.submit(r, queue);
   CHECK_FAILS(engine.set_mask(plain, {}), "USE_MASK");
 }
 
-TEST(embeddings_have_length_one_and_do_not_depend_on_chunks) {
+TEST(embeddings_have_unit_length_and_do_not_depend_on_chunks) {
   std::vector<std::vector<float>> values;
   for (const int64_t chunk : {256, 7}) {
     EngineOptions o = options();
@@ -190,7 +190,7 @@ TEST(embeddings_have_length_one_and_do_not_depend_on_chunks) {
   CHECK(norm > 0.999999 && norm < 1.000001);
 }
 
-TEST(stop_texts_end_an_answer_before_them) {
+TEST(an_answer_ends_before_a_stop_text) {
   const Result whole = run_alone(request(3, 30), options());
   Request r = request(3, 30);
   const size_t at = whole.text.size() / 2;
@@ -202,12 +202,12 @@ TEST(stop_texts_end_an_answer_before_them) {
   CHECK(stopped.text == whole.text.substr(0, whole.text.find(r.stops[0])));
 }
 
-// Mainly for ThreadSanitizer: concurrent calls of every kind lose no event.
-TEST(many_callers_at_once) {
+// Mainly for ThreadSanitizer: calls of every kind from several threads.
+TEST(concurrent_callers_lose_no_event) {
   EngineOptions o = options();
   o.max_sequences = 4;
   Engine engine(embedded_model(), o);
-  std::atomic<int> ended{0};
+  std::atomic<int> finished{0};
   std::vector<std::thread> callers;
   for (uint32_t caller = 0; caller < 4; ++caller)
     callers.emplace_back([&, caller] {
@@ -222,9 +222,9 @@ TEST(many_callers_at_once) {
             if (event->kind == Event::Kind::finished) break;
         }
         engine.info();
-        ++ended;
+        ++finished;
       }
     });
   for (std::thread& caller : callers) caller.join();
-  CHECK(ended == 24);
+  CHECK(finished == 24);
 }

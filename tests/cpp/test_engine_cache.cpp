@@ -51,7 +51,7 @@ TEST(a_cached_prompt_is_not_computed_again) {
   CHECK(run(engine, next).last.cached_tokens == 256);
 }
 
-TEST(prompts_may_differ_within_a_page) {
+TEST(a_prompt_reuses_the_start_of_a_page) {
   const TemporaryFolder root;
   const EngineOptions o = with_folder(root);
   const Request first = request(1, 5, 200);
@@ -77,10 +77,10 @@ TEST(prompts_may_differ_within_a_page) {
   Engine again(embedded_model(), o);
   const Result result = run(again, second);
   CHECK(result.last.cached_tokens == 100 && result.tokens == want);
-  CHECK(idle_info(again).cache_bytes == 3 * page_bytes());  // the first page of `first`, and two of its own
+  CHECK(idle_info(again).cache_bytes == 3 * page_bytes());  // the first page of `first`, and two new pages
 }
 
-TEST(nothing_is_shared_with_another_salt_or_with_no_cache) {
+TEST(no_page_is_shared_between_salts_or_without_cache) {
   Engine engine(embedded_model(), long_options());
   Request r = request(1, 5, 200);
   const Result first = run(engine, r);
@@ -97,7 +97,7 @@ TEST(nothing_is_shared_with_another_salt_or_with_no_cache) {
   CHECK(run(without, request(1, 5, 200)).last.cached_tokens == 0 && idle_info(without).cache_bytes == 0);
 }
 
-TEST(a_restart_finds_pages_on_disk) {
+TEST(pages_on_disk_are_found_after_a_restart) {
   const TemporaryFolder root;
   EngineOptions o = with_folder(root);
   const Request r = request(1, 5, 200);
@@ -109,12 +109,12 @@ TEST(a_restart_finds_pages_on_disk) {
   Engine again(embedded_model(), o);
   const Result result = run(again, r);
   CHECK(result.last.cached_tokens == 192 && result.tokens == want);
-  o.deterministic = true;  // another arithmetic
+  o.deterministic = true;  // another numeric class for prefill rows
   Engine other(embedded_model(), o);
   CHECK(run(other, r).last.cached_tokens == 0);
 }
 
-TEST(pages_on_disk_are_of_one_type) {
+TEST(pages_on_disk_are_separate_for_each_kv_type) {
   const TemporaryFolder root;
   EngineOptions o = with_folder(root);
   const Request r = request(1, 5, 200);
@@ -132,7 +132,7 @@ TEST(pages_on_disk_are_of_one_type) {
     }
 }
 
-TEST(q8_0_holds_nearly_twice_the_tokens) {
+TEST(q8_0_fits_nearly_twice_the_tokens) {
   EngineOptions o = long_options();
   o.max_kv_bytes = 8 * page_bytes();
   Engine wide(embedded_model(), o);
@@ -140,13 +140,13 @@ TEST(q8_0_holds_nearly_twice_the_tokens) {
   o.kv_type = KvType::q8_0;
   Engine narrow(embedded_model(), o);
   CHECK(narrow.info().options.context == 15 * kKvPageTokens);
-  // A conversation uses its own pages again, and its answer is what it would be without them.
+  // The same request again reuses its pages and generates the same answer.
   Request r = request(1, 100, 300);
   const Result first = run(narrow, r), again = run(narrow, r);
   CHECK(first.last.cached_tokens == 0 && again.last.cached_tokens == 299 && again.tokens == first.tokens);
 }
 
-TEST(requests_that_come_together_compute_what_they_share_once) {
+TEST(concurrent_requests_compute_shared_pages_once) {
   EngineOptions o = long_options();
   o.prefill_chunk = 128;
   Engine engine(embedded_model(), o);
@@ -168,7 +168,7 @@ TEST(requests_that_come_together_compute_what_they_share_once) {
   CHECK(cached == 3 * 256);
 }
 
-TEST(keys_and_values_stay_within_their_memory) {
+TEST(keys_and_values_stay_within_max_kv_bytes) {
   EngineOptions o = long_options();
   o.max_kv_bytes = 5 * page_bytes();
   Engine engine(embedded_model(), o);
@@ -183,11 +183,11 @@ TEST(keys_and_values_stay_within_their_memory) {
   for (uint32_t i = 0; i < 8; ++i)
     ids.push_back(engine.submit(request(i, 40, 150), queue));  // three pages each
   std::atomic<bool> done{false};
-  uint64_t most = 0;
+  uint64_t max_seen = 0;
   std::thread watch([&] {
     do {
       const auto info = engine.info();
-      most = std::max(most, info.kv_bytes + info.cache_bytes);
+      max_seen = std::max(max_seen, info.kv_bytes + info.cache_bytes);
       std::this_thread::yield();
     } while (!done);
   });
@@ -195,17 +195,17 @@ TEST(keys_and_values_stay_within_their_memory) {
   done = true;
   watch.join();
   for (const uint64_t id : ids) CHECK(results[id].finish == Event::Finish::length);
-  CHECK(most > 0 && most <= o.max_kv_bytes);
+  CHECK(max_seen > 0 && max_seen <= o.max_kv_bytes);
 }
 
-TEST(a_long_prompt_leaves_the_others_their_tokens) {
+TEST(decoding_continues_during_a_long_prefill) {
   EngineOptions o = long_options();
   o.manual_step = true;
   o.max_decode_stall_ns = 1;
   Engine engine(embedded_model(), o);
   const auto queue = engine.make_queue();
   const uint64_t first = engine.submit(request(1, -1, 100), queue);
-  engine.step();  // its prompt
+  engine.step();  // the prefill of the first request
   const uint64_t second = engine.submit(request(2, 1, 320), queue);
   int steps = 0, tokens = 0;
   for (bool ended = false; !ended && steps < 100; ++steps) {
@@ -215,6 +215,6 @@ TEST(a_long_prompt_leaves_the_others_their_tokens) {
       ended |= event->request == second && event->kind == Event::Kind::finished;
     }
   }
-  CHECK(steps == 10);  // 320 tokens by the least that a batch takes, 32
+  CHECK(steps == 10);  // 320 prompt tokens, in batches of the minimum of 32
   CHECK(tokens >= steps);
 }

@@ -31,7 +31,7 @@ bool readable(int fd, int timeout_ms = 0) {
 
 }  // namespace
 
-TEST(events_come_in_order_and_with_their_contents) {
+TEST(events_keep_their_order_and_contents) {
   EventQueue queue;
   Event first = token_event(7, 3);
   first.text = "thủ đô";
@@ -45,7 +45,7 @@ TEST(events_come_in_order_and_with_their_contents) {
   CHECK(queue.next(5) == nullptr);
 }
 
-TEST(end_lets_the_rest_be_read) {
+TEST(events_can_be_read_after_end) {
   EventQueue queue;
   queue.push(token_event(1, 1));
   queue.end();
@@ -55,7 +55,7 @@ TEST(end_lets_the_rest_be_read) {
   CHECK_FAILS(queue.next(-1), "engine is closed");
 }
 
-TEST(close_drops_what_waits) {
+TEST(close_drops_unread_events) {
   EventQueue queue;
   queue.push(token_event(1, 1));
   queue.close();
@@ -64,7 +64,7 @@ TEST(close_drops_what_waits) {
   CHECK_FAILS(queue.next(0), "queue is closed");
 }
 
-TEST(descriptor_is_readable_exactly_while_something_waits) {
+TEST(descriptor_is_readable_while_the_queue_has_events) {
   EventQueue queue;
   queue.push(token_event(1, 1));
   const int fd = queue.fd();
@@ -82,7 +82,7 @@ TEST(descriptor_is_readable_exactly_while_something_waits) {
   CHECK(readable(fd));
 }
 
-TEST(descriptor_made_late_or_closed_is_readable) {
+TEST(descriptor_is_readable_after_end_and_close) {
   EventQueue ended, closed;
   ended.end();
   CHECK(readable(ended.fd()));
@@ -93,7 +93,7 @@ TEST(descriptor_made_late_or_closed_is_readable) {
   closer.join();
 }
 
-TEST(close_wakes_every_reader) {
+TEST(close_unblocks_every_reader) {
   EventQueue queue;
   std::atomic<int> failed = 0;
   std::vector<std::thread> readers;
@@ -110,7 +110,7 @@ TEST(close_wakes_every_reader) {
   CHECK(failed == 4);
 }
 
-TEST(many_writers_and_readers_lose_nothing) {
+TEST(concurrent_writers_and_readers_lose_no_event) {
   constexpr int kWriters = 4, kReaders = 4, kEvents = 2000;
   EventQueue queue;
   std::vector<std::thread> readers, writers;
@@ -119,7 +119,7 @@ TEST(many_writers_and_readers_lose_nothing) {
   for (int r = 0; r < kReaders; ++r)
     readers.emplace_back([&, r] {
       try {
-        while (true)  // waits of every kind, and the descriptor's
+        while (true)  // each reader waits in another way; the last one polls the descriptor
           if (r == 3) {
             readable(queue.fd(), 1000);
             if (auto event = queue.next(0)) read[r].push_back(*event);
@@ -145,9 +145,9 @@ TEST(many_writers_and_readers_lose_nothing) {
       auto& seen = times[event.request];
       seen.resize(kEvents);
       ++seen[event.token];
-      const auto [place, first] = last.try_emplace(event.request, -1);
-      CHECK(event.token > place->second);  // one reader sees one writer's events in order
-      place->second = event.token;
+      const auto [entry, added] = last.try_emplace(event.request, -1);
+      CHECK(event.token > entry->second);  // a reader gets the events of one writer in order
+      entry->second = event.token;
     }
   }
   CHECK(times.size() == kWriters);

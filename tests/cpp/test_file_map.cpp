@@ -46,7 +46,7 @@ TEST(maps_a_file) {
   CHECK(count_x(map) == kBytes);
 }
 
-TEST(rejects_what_is_not_a_file) {
+TEST(rejects_paths_that_are_not_regular_files) {
   const TemporaryFolder folder;
   CHECK_FAILS(FileMap(folder / "none"), "none: ");
   CHECK_FAILS(FileMap(folder / "."), "expected a file, got a directory");
@@ -67,7 +67,7 @@ TEST(truncation_while_mapped_is_an_error_not_a_crash) {
   const FileMap map(path);
   CHECK(count_x(map) == kBytes);
   CHECK(truncate(path.c_str(), 100'000) == 0);
-  CHECK(count_x(map) == 100'000);  // zeros where the file was
+  CHECK(count_x(map) == 100'000);  // the truncated part reads as zeros
   CHECK_FAILS(map.check_intact(), "the file was truncated while it was in use");
   const FileMap again(path);
   again.check_intact();
@@ -81,7 +81,7 @@ TEST(truncation_of_unread_pages_is_detected) {
   CHECK_FAILS(map.check_intact(), "truncated");
 }
 
-TEST(a_file_that_shrank_and_grew_again_is_not_trusted) {
+TEST(truncation_is_detected_after_the_file_grew_again) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const FileMap map(path);
@@ -113,7 +113,7 @@ TEST(only_the_truncated_map_is_marked_even_with_many_threads) {
   }
 }
 
-TEST(slots_come_back) {
+TEST(slots_are_reused) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   for (int i = 0; i < 3000; ++i) FileMap{path};
@@ -121,37 +121,37 @@ TEST(slots_come_back) {
   try {
     for (int i = 0; i < 3000; ++i) maps.push_back(std::make_unique<FileMap>(path));
     CHECK(false);
-  } catch (const Error& error) {  // no more slots, or no more descriptors
+  } catch (const Error& error) {  // out of slots or out of descriptors
     CHECK(error.code() == Code::too_large || error.code() == Code::io);
   }
 }
 
 // Sanitizers install their own handlers.
 #if !BINHDAN_ASAN && !BINHDAN_TSAN
-TEST(a_bus_error_elsewhere_still_kills) {
+TEST(a_bus_error_outside_of_maps_kills_the_process) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const pid_t child = fork();
   if (child == 0) {
-    const FileMap ours(path);
+    const FileMap map(path);
     std::FILE* file = std::fopen((folder / "other").c_str(), "w+");
     void* other = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fileno(file), 0);
-    _exit(*static_cast<volatile char*>(other));  // past the end of an empty file that is not ours
+    _exit(*static_cast<volatile char*>(other));  // past the end of a file that no FileMap covers
   }
   int status = 0;
   CHECK(waitpid(child, &status, 0) == child);
   CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
-volatile sig_atomic_t passed_on = 0;
+volatile sig_atomic_t forwarded = 0;
 
-TEST(the_previous_handler_gets_other_faults) {
+TEST(other_faults_are_forwarded_to_the_previous_handler) {
   const TemporaryFolder folder;
   const std::string path = written(folder);
   const pid_t child = fork();
   if (child == 0) {
-    // In a child, because the handler of this process is installed once.
-    execl("/proc/self/exe", "test_file_map", "child_with_a_handler_of_its_own", static_cast<char*>(nullptr));
+    // In a new process, because a process installs the handler only once.
+    execl("/proc/self/exe", "test_file_map", "child_with_its_own_handler", static_cast<char*>(nullptr));
     _exit(9);
   }
   int status = 0;
@@ -159,13 +159,13 @@ TEST(the_previous_handler_gets_other_faults) {
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-TEST(child_with_a_handler_of_its_own) {
-  signal(SIGBUS, [](int) { passed_on = 1; });
+TEST(child_with_its_own_handler) {
+  signal(SIGBUS, [](int) { forwarded = 1; });
   const TemporaryFolder folder;
   const FileMap map(written(folder));
   raise(SIGBUS);
-  // In the whole program other tests have installed our handler before, and theirs is then simply replaced.
-  CHECK(passed_on == 1);
+  // When all tests run in one process, the guard's handler is installed already, and signal() replaces it.
+  CHECK(forwarded == 1);
   signal(SIGBUS, SIG_DFL);
 }
 #endif

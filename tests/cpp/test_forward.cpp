@@ -37,8 +37,8 @@ Bits last_logits(const model::Model& m, const std::vector<text::Token>& prompt, 
 
 }  // namespace
 
-// 600 positions cross many pages and one border of attention splits; the portable table, slow under
-// sanitizers, crosses one page.
+// 600 positions cross many pages and one border of attention splits. The scalar table is slow under
+// sanitizers, so its prompt crosses only one page.
 TEST(bits_do_not_depend_on_threads_or_chunks) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
@@ -55,22 +55,22 @@ TEST(bits_do_not_depend_on_threads_or_chunks) {
   }
 }
 
-TEST(the_type_of_keys_and_values_matters_little) {
+TEST(q8_0_keys_and_values_change_logits_little) {
   const auto m = embedded_model();
   const auto prompt = some_tokens(200);
   const Bits exact = last_logits(*m, prompt, 1, 200),
-             near = last_logits(*m, prompt, 1, 200, false, KvType::q8_0);
-  CHECK(!same(exact, near));
+             rounded = last_logits(*m, prompt, 1, 200, false, KvType::q8_0);
+  CHECK(!same(exact, rounded));
   double error = 0, size = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
-    error += (near[i] - exact[i]) * (near[i] - exact[i]);
+    error += (rounded[i] - exact[i]) * (rounded[i] - exact[i]);
     size += exact[i] * exact[i];
   }
   CHECK(error < 1e-3 * size);
 }
 
-// Pages that another sequence computed in a shared batch give the same bits as own pages.
-TEST(pages_of_another_sequence_give_the_same_bits) {
+// A sequence may adopt pages that another sequence computed in a batch: bits equal those with own pages.
+TEST(adopted_pages_keep_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -79,12 +79,12 @@ TEST(pages_of_another_sequence_give_the_same_bits) {
     for (const KvType type : kKvAll) {
       const Bits want = last_logits(*m, prompt, 1, prompt.size(), false, type);
       model::Forward forward(*m, 2);
-      model::SequenceState first(m->config, type), company(m->config, type), second(m->config, type);
+      model::SequenceState first(m->config, type), batched(m->config, type), second(m->config, type);
       first.reserve(static_cast<int64_t>(shared));
-      company.reserve(20);
-      const Chunk together[] = {{&company, other, Outputs::none, false},
-                                {&first, std::span(prompt).first(shared), Outputs::none, false}};
-      forward.run(together);
+      batched.reserve(20);
+      const Chunk chunks[] = {{&batched, other, Outputs::none, false},
+                              {&first, std::span(prompt).first(shared), Outputs::none, false}};
+      forward.run(chunks);
       std::vector<model::KvPage> pages;
       for (size_t i = 0; i < shared_pages; ++i) pages.push_back(first.page(i));
       second.adopt(pages);
@@ -97,8 +97,8 @@ TEST(pages_of_another_sequence_give_the_same_bits) {
   }
 }
 
-// The other prompt's positions after the common start have no effect.
-TEST(the_start_of_another_sequences_page_gives_the_same_bits) {
+// Positions of the other prompt after the common start have no effect.
+TEST(the_adopted_start_of_a_page_keeps_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -139,7 +139,7 @@ TEST(a_batch_has_one_type_of_keys_and_values) {
   CHECK(a.length() == 0 && b.length() == 0);
 }
 
-TEST(token_by_token_equals_one_chunk_when_a_table_has_one_class) {
+TEST(single_tokens_equal_one_chunk_if_a_table_has_one_class) {
   const auto m = embedded_model();
   if (!m->weights.output.kernel->one_class) return;
   const auto prompt = some_tokens(70);
@@ -180,14 +180,14 @@ TEST(all_logits_and_hidden_states_of_a_mixed_batch) {
     model::Forward alone(*m, 1);
     CHECK(same(got, last_logits(*m, prefix, 1, prefix.size())));
   }
-  // A final norm with weights near one: hidden states are of unit scale, and no two rows are alike.
+  // The hidden states of two rows differ.
   const auto first = forward.hidden(0, 0), last = forward.hidden(0, 8);
   CHECK(first.size() == static_cast<size_t>(m->config.dim));
   CHECK(std::memcmp(first.data(), last.data(), first.size_bytes()) != 0);
 }
 
-// A forced table is used even when another one is faster.
-TEST(a_forced_table_is_the_one_that_runs) {
+// The table with the given name is used even when another one is faster.
+TEST(the_named_table_is_used) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -196,7 +196,7 @@ TEST(a_forced_table_is_the_one_that_runs) {
   }
 }
 
-TEST(a_profile_counts_what_was_read_and_computed) {
+TEST(a_profile_counts_bytes_and_multiply_adds) {
   for (const KvType type : kKvAll) {
     const auto m = embedded_model();
     const auto prompt = some_tokens(20);

@@ -26,7 +26,7 @@ bool has(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST(json_puts_commas_and_escapes) {
+TEST(json_writes_commas_and_escapes) {
   JsonWriter out;
   out.begin_object().field("a", 1).field("b", true).key("c").begin_array().value("x").null().begin_object();
   out.end_object().end_array().field("d", 0.5).field("e", 1e-6f).end_object();
@@ -41,7 +41,7 @@ TEST(json_puts_commas_and_escapes) {
   CHECK(JsonWriter().value(int64_t{-5}).text() == "-5");
 }
 
-TEST(describes_a_model_that_cannot_be_run) {
+TEST(describes_an_unsupported_model) {
   Builder b(2, 9);
   b.key("general.architecture", "mamba9").key("general.name", "thử");
   b.key("mamba9.block_count", ValueType::u32, uint32_t{4});
@@ -63,10 +63,10 @@ TEST(describes_a_model_that_cannot_be_run) {
   CHECK(has(json, R"("tensors":[{"name":"w","type":"F32","shape":[4,2],"bytes":32})"));
 }
 
-TEST(odd_values_read_as_absent) {
-  const std::string nothing = describe(Builder(0, 0));
-  CHECK(has(nothing, R"("architecture":null,"name":null,"parameters":0,"context":null)"));
-  CHECK(has(nothing, R"("tokenizer":null,"types":[],"metadata":{},"tensors":[])"));
+TEST(invalid_values_count_as_absent) {
+  const std::string empty = describe(Builder(0, 0));
+  CHECK(has(empty, R"("architecture":null,"name":null,"parameters":0,"context":null)"));
+  CHECK(has(empty, R"("tokenizer":null,"types":[],"metadata":{},"tensors":[])"));
   Builder b(0, 6);
   b.key("general.architecture", "x").key("x.block_count", ValueType::u64, ~uint64_t{0});
   b.key("x.attention.head_count", ValueType::u64, ~uint64_t{0});
@@ -77,7 +77,7 @@ TEST(odd_values_read_as_absent) {
   CHECK(has(json, R"("tokenizer":null)"));
 }
 
-TEST(long_metadata_is_cut_but_chat_templates_are_whole) {
+TEST(long_metadata_is_truncated_except_chat_templates) {
   std::string vietnamese;
   for (int i = 0; i < 1000; ++i) vietnamese += "ệ";
   Builder b(0, 3);

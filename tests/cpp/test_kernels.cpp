@@ -1,5 +1,5 @@
-// The kernel tables and their matrix products. Every table that this machine runs is compared with the
-// codecs, with a product in double, and with itself in other shapes.
+// The kernel tables and their matrix products. Every table that this machine supports is compared with the
+// codecs, with a product in double, and with itself for other shapes.
 #include <algorithm>
 #include <cmath>
 
@@ -12,11 +12,11 @@ namespace {
 
 // Float32 rounding of a sum of up to 1,024 products, relative to sum |w x|.
 constexpr double kSumTolerance = 4e-6;
-// Weights with a minimum are rounded to float32 and then to bf16. A few in some hundred weights are near the
-// middle of two bf16 and are rounded differently than in one step, by 2^-8 relative.
+// Weights with a minimum are rounded to float32 and then to bf16. For a few per hundred weights, near the
+// middle of two bf16, this differs from rounding once, by 2^-8 relative.
 constexpr double kTieTolerance = 1e-4;
 
-std::string where(const KernelTable& table, DType type) {
+std::string label(const KernelTable& table, DType type) {
   return std::string(table.isa) + " " + dtype_info(type).name;
 }
 
@@ -41,7 +41,7 @@ bool has_minimums(DType type) {
 
 }  // namespace
 
-TEST(tables_are_listed_named_and_forced) {
+TEST(tables_are_listed_and_selected_by_name) {
   CHECK(compiled_tables().size() >= 1);
   CHECK(compiled_tables()[0] == &kScalarTable);
   CHECK(&select_table("scalar") == &kScalarTable);
@@ -56,19 +56,20 @@ TEST(tables_are_complete) {
   for_each_kernel([](const KernelTable& table, DType type) {
     const MatmulKernel& k = kernel(table, type);
     expect(k.type == type && k.gemv && k.gemm && k.get_row && k.panel_rows >= 1,
-           where(table, type) + ": incomplete");
-    expect(!k.pack == !k.packed_size, where(table, type) + ": pack and packed_size go together");
-    expect(k.gemv_input != Activation::bf16, where(table, type) + ": gemv must not read bf16");
+           label(table, type) + ": incomplete");
+    expect(!k.pack == !k.packed_size,
+           label(table, type) + ": expected both pack and packed_size, or neither");
+    expect(k.gemv_input != Activation::bf16, label(table, type) + ": gemv must not read bf16");
     expect(k.one_class == (k.gemv_input == k.gemm_input),
-           where(table, type) + ": one_class and the formats disagree");
+           label(table, type) + ": one_class and the formats disagree");
     expect(table.quantize[static_cast<int>(k.gemv_input)] && table.quantize[static_cast<int>(k.gemm_input)],
-           where(table, type) + ": the table does not prepare its activations");
+           label(table, type) + ": the table has no quantize function for the activations");
   });
   for (const KernelTable* table : supported_tables()) {
     CHECK(table->rms_norm && table->rope && table->silu_mul && table->add && table->scale && table->to_f16);
     for (const AttentionKernel& k : table->attention)
       CHECK(k.decode && k.prefill && k.store_key && k.store_value);
-    CHECK(table->matmul[4].gemv == nullptr);  // 4 was a type once
+    CHECK(table->matmul[4].gemv == nullptr);  // 4 is a removed type of GGUF
   }
 }
 
@@ -81,12 +82,12 @@ TEST(get_row_returns_the_bits_of_decode_row) {
     std::vector<float> got(static_cast<size_t>(cols));
     for (int64_t row = 0; row < rows; ++row) {
       w.kernel().get_row(got.data(), w.data(), rows, cols, row);
-      expect(same_bits(got.data(), want.data() + row * cols, cols), where(table, type) + ": get_row");
+      expect(same_bits(got.data(), want.data() + row * cols, cols), label(table, type) + ": get_row");
     }
   });
 }
 
-TEST(packing_in_parts_equals_packing_at_once) {
+TEST(packing_in_parts_equals_one_call_of_pack) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(2);
     const int64_t rows = 53, cols = columns(type);
@@ -97,12 +98,12 @@ TEST(packing_in_parts_equals_packing_at_once) {
     std::memset(parts.as(), 0xee, size);
     for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{32, 48}, {48, 53}, {0, 32}})
       w.kernel().pack(parts.as(), w.file().data(), rows, cols, begin, end);
-    expect(std::memcmp(parts.as(), w.data(), size) == 0, where(table, type) + ": parts differ");
+    expect(std::memcmp(parts.as(), w.data(), size) == 0, label(table, type) + ": parts differ");
 
     std::vector<std::byte> padded = w.file();
     padded.resize(padded.size() / rows * 64);
     const Weights whole(w.kernel(), padded, 64, cols);
-    expect(std::memcmp(whole.data(), w.data(), size) == 0, where(table, type) + ": the tail is not zero");
+    expect(std::memcmp(whole.data(), w.data(), size) == 0, label(table, type) + ": the tail is not zero");
   });
 }
 
@@ -129,21 +130,20 @@ TEST(products_agree_with_double) {
             magnitude += std::fabs(product);
           }
           const double error = std::fabs(got[static_cast<size_t>(i * rows + r)] - sum);
-          expect(error <= tolerance * magnitude, where(table, type) + ": off by " + std::to_string(error));
+          expect(error <= tolerance * magnitude, label(table, type) + ": off by " + std::to_string(error));
         }
     }
   });
 }
 
-// With scales and minimums of 1 every float in a q8 product is an integer below 2^24, so results must be
-// exact.
+// With scales and minimums of 1, every float in a q8 product is an integer below 2^24, so results are exact.
 TEST(integer_parts_are_exact) {
   for_each_kernel([](const KernelTable& table, DType type) {
     if (kernel(table, type).gemv_input != Activation::q8) return;
     Random random(4);
     const int64_t rows = 35, cols = columns(type), m = 7;
     std::vector<std::byte> file = random_weights(random, type, rows, cols);
-    // A block of -128 in Q8_0: 128 is not an int8, and two products nearly fill 16 bits.
+    // A Q8_0 block of -128: its absolute value is no int8, and sums of two products nearly overflow int16.
     std::fill_n(file.begin(), dtype_info(type).block_bytes,
                 type == DType::q8_0 ? std::byte{0x80} : std::byte{0});
     set_scales_to_one(type, file);
@@ -159,13 +159,13 @@ TEST(integer_parts_are_exact) {
         float want = 0;
         for (int64_t c = 0; c < cols; ++c)
           want += weights[static_cast<size_t>(r * cols + c)] * x[static_cast<size_t>(i * cols + c)];
-        expect(got[static_cast<size_t>(i * rows + r)] == want, where(table, type) + ": integer product");
+        expect(got[static_cast<size_t>(i * rows + r)] == want, label(table, type) + ": integer product");
       }
   });
 }
 
-// All kernels except scalar's fuse the same products with the same additions (kernels.h).
-TEST(faster_kernels_agree_bit_for_bit) {
+// All kernels except those of the scalar table fuse the same products with the same additions (kernels.h).
+TEST(kernels_with_q8_activations_agree_bit_for_bit) {
   constexpr int64_t rows = 37, m = 19;
   for (const DTypeInfo& info : all_dtypes()) {
     Random random(8);
@@ -181,13 +181,13 @@ TEST(faster_kernels_agree_bit_for_bit) {
         const Weights w(k, file, rows, cols);
         const std::vector<float> got = multiply(w, gemm, Activations(*table, Activation::q8, x, m));
         if (first.empty()) first = got;
-        expect(got == first, where(*table, info.type) + ": differs from a previous table");
+        expect(got == first, label(*table, info.type) + ": differs from a previous table");
       }
     }
   }
 }
 
-TEST(a_result_depends_on_its_rows_alone) {
+TEST(a_result_depends_only_on_its_rows) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(5);
     const int64_t rows = 53, cols = columns(type), max_m = 17;  // more than the rows of a tile
@@ -203,25 +203,25 @@ TEST(a_result_depends_on_its_rows_alone) {
                             int64_t end) {
         for (int64_t i = 0; i < m; ++i)
           for (int64_t r = 0; r < rows; ++r) {
-            const float* wanted =
+            const float* expected =
                 r >= begin && r < end ? &want[static_cast<size_t>((first + i) * rows + r)] : &kUntouched;
-            if (!same_bits(&got[static_cast<size_t>(i * rows + r)], wanted, 1)) return false;
+            if (!same_bits(&got[static_cast<size_t>(i * rows + r)], expected, 1)) return false;
           }
         return true;
       };
       for (int64_t m = 1; m <= max_m; ++m)
         for (int64_t first = 0; first + m <= max_m; first += 4)
-          expect(same(multiply(w, gemm, a.some(first, m)), first, m, 0, rows),
-                 where(table, type) + ": m = " + std::to_string(m) + " changes bits");
+          expect(same(multiply(w, gemm, a.slice(first, m)), first, m, 0, rows),
+                 label(table, type) + ": m = " + std::to_string(m) + " changes bits");
       using Part = std::pair<int64_t, int64_t>;
       for (const auto& [begin, end] : {Part{0, 16}, Part{16, 48}, Part{48, 53}, Part{16, 41}, Part{32, 32}})
         expect(same(multiply(w, gemm, a, begin, end), 0, max_m, begin, end),
-               where(table, type) + ": a part of the rows changes bits or writes outside");
+               label(table, type) + ": a part of the rows changes bits or writes outside of them");
     }
   });
 }
 
-// gemm kernels split long batches and long rows of weights: these sizes are split.
+// Sizes for which gemm kernels split the batch and the rows of weights.
 TEST(prefill_rows_do_not_depend_on_the_batch) {
   for_each_kernel([](const KernelTable& table, DType type) {
     if (kernel(table, type).gemm_input != Activation::bf16) return;
@@ -232,9 +232,9 @@ TEST(prefill_rows_do_not_depend_on_the_batch) {
       const Activations a(table, Activation::bf16, gauss_vector(random, max_m * cols), max_m);
       const std::vector<float> want = multiply(w, true, a);
       const auto check = [&](int64_t first, int64_t m) {
-        const std::vector<float> got = multiply(w, true, a.some(first, m));
+        const std::vector<float> got = multiply(w, true, a.slice(first, m));
         expect(same_bits(got.data(), want.data() + first * rows, m * rows),
-               where(table, type) + ": rows of a batch of " + std::to_string(m));
+               label(table, type) + ": rows of a batch of " + std::to_string(m));
       };
       for (int64_t m = 1; m <= 70; ++m) check(m * 7, m);
       check(88, 512);
@@ -242,8 +242,8 @@ TEST(prefill_rows_do_not_depend_on_the_batch) {
   });
 }
 
-// Any content of a file, including infinite and NaN scales.
-TEST(any_bytes_can_be_multiplied) {
+// Any bytes of a file, including infinite and NaN scales.
+TEST(weights_of_any_bytes_can_be_multiplied) {
   for_each_kernel([](const KernelTable& table, DType type) {
     Random random(10);
     const int64_t rows = 35, cols = columns(type), m = 3, batch = 13;
@@ -254,8 +254,8 @@ TEST(any_bytes_can_be_multiplied) {
     for (bool gemm : {false, true}) {
       const Activations a(table, gemm ? w.kernel().gemm_input : w.kernel().gemv_input, x, batch);
       for (const int64_t count : {m, batch})
-        for (const float v : multiply(w, gemm, a.some(0, count)))
-          expect(!same_bits(&v, &kUntouched, 1), where(table, type) + ": a result is missing");
+        for (const float v : multiply(w, gemm, a.slice(0, count)))
+          expect(!same_bits(&v, &kUntouched, 1), label(table, type) + ": a result is missing");
     }
   });
 }
@@ -269,9 +269,9 @@ TEST(products_with_zero_weights_or_activations_are_zero) {
     const Weights weights(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
     const std::vector<float> x = gauss_vector(random, m * cols), none(static_cast<size_t>(m * cols));
     for (const float v : multiply(zeros, true, Activations(table, zeros.kernel().gemm_input, x, m)))
-      expect(v == 0.0f, where(table, type) + ": zero weights");
+      expect(v == 0.0f, label(table, type) + ": zero weights");
     for (const float v : multiply(weights, false, Activations(table, weights.kernel().gemv_input, none, m)))
-      expect(v == 0.0f, where(table, type) + ": zero activations");
+      expect(v == 0.0f, label(table, type) + ": zero activations");
   });
 }
 
@@ -284,9 +284,9 @@ TEST(nan_activations_reach_the_output) {
     x[static_cast<size_t>(cols - 1)] = NAN;
     const std::vector<float> out = multiply(w, true, Activations(table, w.kernel().gemm_input, x, 2));
     for (int64_t r = 0; r < rows; ++r) {
-      expect(std::isnan(out[static_cast<size_t>(r)]), where(table, type) + ": the NaN is lost");
+      expect(std::isnan(out[static_cast<size_t>(r)]), label(table, type) + ": the NaN is lost");
       expect(std::isfinite(out[static_cast<size_t>(rows + r)]),
-             where(table, type) + ": the NaN reached another row");
+             label(table, type) + ": the NaN reached another row");
     }
   });
 }

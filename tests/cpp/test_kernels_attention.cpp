@@ -1,6 +1,6 @@
-// Attention over one split, with both types of pages and both numeric classes of every table that this
-// machine runs, compared with double. The bits of a row must depend only on the row and the positions that it
-// sees.
+// Attention over one split, with both types of KV pages and both numeric classes of every table that this
+// machine supports, compared with double. The bits of a row must depend only on the row and the positions
+// that it attends to.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -20,14 +20,14 @@ const AttentionKernel& kernels(const KernelTable& table, KvType type) {
   return table.attention[static_cast<size_t>(type)];
 }
 
-// Keys and values of one KV head that pages of the type store exactly.
+// Keys and values of one KV head. Pages of this type store them exactly.
 struct Kv {
   KvType type;
   int64_t tokens, dim;
   std::vector<float> k, v;
 };
 
-// Makes x quants times a float16. One quant is 127 or -127, so that the block is stored with the same scale.
+// Changes x to a float16 scale times integers, one of them 127 or -127, so that store_key chooses this scale.
 void make_block_exact(Random& random, float* x, int64_t n) {
   const float scale = f16_to_f32(f32_to_f16(0.02f + std::fabs(gauss(random)) * 0.01f));
   for (int64_t i = 0; i < n; ++i) x[i] = scale * std::round(std::clamp(x[i] * 40, -127.0f, 127.0f));
@@ -79,7 +79,7 @@ class Pages {
   std::vector<const void*> data_;
 };
 
-// Queries of `rows` positions with `heads` heads; the first row sees `visible` positions.
+// Queries of `rows` positions with `heads` heads. The first row attends to `visible` positions.
 struct Queries {
   int64_t rows, heads, visible;
   std::vector<float> q;
@@ -155,7 +155,7 @@ Queries random_queries(Random& random, int64_t rows, int64_t heads, int64_t visi
   return queries;
 }
 
-// Calls test for both numeric classes of every table; `bf16` is true if the table computes in bfloat16.
+// Calls `test` for both numeric classes of every table; `bf16`: the table computes in bfloat16.
 template <typename F>
 void for_each_class(KvType type, F&& test) {
   for (const KernelTable* table : supported_tables()) {
@@ -183,7 +183,8 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
     const auto query = static_cast<size_t>(r);
     if (queries.visible + r / queries.heads <= 0) {
-      expect(got.m[query] == -INFINITY && got.l[query] == 0, table, name(queries, kv) + ", unseen");
+      expect(got.m[query] == -INFINITY && got.l[query] == 0, table,
+             name(queries, kv) + ", no visible position");
       continue;
     }
     const Oracle want(kv, queries, r, bf16);
@@ -231,7 +232,7 @@ TEST(attention_of_several_rows_is_causal) {
     }
 }
 
-TEST(attention_of_a_query_does_not_depend_on_other_queries_of_the_call) {
+TEST(attention_of_a_query_does_not_depend_on_other_queries) {
   Random random(3);
   for (const KvType type : kTypes)
     for (const int64_t visible : {-3, 50, 500}) {
@@ -254,7 +255,7 @@ TEST(attention_of_a_query_does_not_depend_on_other_queries_of_the_call) {
     }
 }
 
-// Scores are far apart, and the largest score moves from page to page.
+// Scores differ widely, and the maximum changes from page to page.
 TEST(attention_handles_large_scores) {
   Random random(4);
   for (const KvType type : kTypes) {
@@ -270,7 +271,7 @@ TEST(attention_handles_large_scores) {
   }
 }
 
-TEST(nan_that_a_row_sees_reaches_its_output) {
+TEST(nan_of_a_visible_position_reaches_the_output) {
   Random random(5);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const KvType type : kTypes) {
@@ -315,7 +316,8 @@ TEST(q8_0_errors_are_at_most_half_of_the_scale) {
         float top = 0;
         for (int64_t i = begin; i < std::min(begin + kKvBlock, dim); ++i)
           top = std::max(top, std::fabs(x[static_cast<size_t>(i)]));
-        CHECK(f16_to_f32(scale) * 127 >= top * (1 - 1e-7f));  // the smallest such float16
+        CHECK(f16_to_f32(scale) * 127 >=
+              top * (1 - 1e-7f));  // the smallest float16 scale that covers the block
         CHECK(top == 0 ? scale == 0 : f16_to_f32(static_cast<uint16_t>(scale - 1)) * 127 < top);
         const int8_t quant = page.keys[d * kKvPageTokens + token];
         const float exact = d < dim ? x[static_cast<size_t>(d)] : 0.0f, near = f16_to_f32(scale) * quant;
@@ -346,7 +348,7 @@ TEST(q8_0_positions_are_independent) {
     expect(std::memcmp(want.as(), page_of(*table, true).as(), bytes) == 0, *table, "page of q8_0");
 }
 
-TEST(q8_0_keeps_non_finite_values_visible) {
+TEST(q8_0_blocks_with_non_finite_values_decode_to_non_finite) {
   const int64_t dim = 64;
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   for (const float fault :

@@ -1,5 +1,5 @@
 // Quantization of activations, norm, RoPE, SiLU and element-wise kernels of every table that this machine
-// runs, compared with double, or bit for bit where the operation rounds once.
+// supports, compared with double, or bit for bit where an operation rounds once.
 #include <cmath>
 #include <limits>
 
@@ -10,8 +10,7 @@ using namespace kernel_fixture;
 
 namespace {
 
-constexpr int64_t kSizes[] = {1,  7,  8,   31,
-                              32, 64, 100, 896};  // including sizes that are no multiple of a vector
+constexpr int64_t kSizes[] = {1, 7, 8, 31, 32, 64, 100, 896};  // some are no multiple of a vector
 
 void expect(bool ok, const KernelTable& table, const std::string& what) {
   if (!ok) check::report(table.isa, 0, what);
@@ -21,7 +20,7 @@ bool close(double got, double want, double relative, double absolute = 0) {
   return std::fabs(got - want) <= relative * std::fabs(want) + absolute;
 }
 
-std::vector<float> with_faults(Random& random) {
+std::vector<float> extreme_values(Random& random) {
   std::vector<float> x = gauss_vector(random, 32 * 12);
   for (int j = 0; j < 32; ++j) {
     x[static_cast<size_t>(j)] = 0;
@@ -45,10 +44,9 @@ std::vector<float> with_faults(Random& random) {
 TEST(quantized_activations_have_the_same_bits_on_every_table) {
   Random random(1);
   constexpr size_t kBlocks = 12 + 11;
-  std::vector<float> x = with_faults(random);
-  const std::vector<float> usual =
-      gauss_vector(random, 32 * 11);  // blocks that tables may process four at a time
-  x.insert(x.end(), usual.begin(), usual.end());
+  std::vector<float> x = extreme_values(random);
+  const std::vector<float> normal = gauss_vector(random, 32 * 11);  // tables may process four blocks at once
+  x.insert(x.end(), normal.begin(), normal.end());
   std::vector<BlockQ8A> want(kBlocks), got(kBlocks);
   kScalarTable.quantize[1](want.data(), x.data(), 32 * kBlocks);
   for (const KernelTable* table : supported_tables()) {
@@ -65,9 +63,9 @@ TEST(quantized_activations_have_the_same_bits_on_every_table) {
   }
 }
 
-TEST(quantized_activations_are_the_nearest) {
+TEST(quantized_activations_round_to_nearest) {
   Random random(2);
-  const std::vector<float> x = with_faults(random);
+  const std::vector<float> x = extreme_values(random);
   std::vector<BlockQ8A> blocks(12);
   kScalarTable.quantize[1](blocks.data(), x.data(), 32 * 12);
   CHECK(blocks[0].d == 0.0f && blocks[0].sum[0] == 0);

@@ -1,4 +1,4 @@
-// Pages on disk: found after a restart, and rejected when any part is wrong.
+// Pages on disk are found after a restart, and rejected when any part is damaged.
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kPageBytes = 4096, kIdentity = 11, kPlenty = 1 << 20;
+constexpr uint64_t kPageBytes = 4096, kIdentity = 11, kMaxBytes = 1 << 20;
 
 std::vector<text::Token> tokens(int seed = 1) {
   std::vector<text::Token> all;
@@ -45,17 +45,17 @@ std::vector<fs::path> files(const fs::path& folder) {
 
 }  // namespace
 
-TEST(pages_are_there_after_a_restart) {
+TEST(pages_are_found_after_a_restart) {
   const TemporaryFolder root;
   const std::string folder = root / "deep/cache";
   {
-    PageStore store(folder, kIdentity, kPageBytes, kPlenty);
+    PageStore store(folder, kIdentity, kPageBytes, kMaxBytes);
     store.save(chain(), 0, page(0));
     store.save(chain(), 1, page(1));
-    store.save(chain(), 1, page(1));  // known already
+    store.save(chain(), 1, page(1));  // saved already
     CHECK(!store.load(chain(), 2));
   }
-  PageStore store(folder, kIdentity, kPageBytes, kPlenty);
+  PageStore store(folder, kIdentity, kPageBytes, kMaxBytes);
   CHECK(files(folder).size() == 2 && store.bytes() > 2 * kPageBytes);
   CHECK(holds(store.load(chain(), 0), page(0)) && holds(store.load(chain(), 1), page(1)));
 #ifndef _WIN32
@@ -63,23 +63,23 @@ TEST(pages_are_there_after_a_restart) {
 #endif
 }
 
-TEST(a_page_that_begins_alike_is_found_after_a_restart) {
+TEST(a_page_with_a_common_prefix_is_found_after_a_restart) {
   const TemporaryFolder root;
   {
-    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
     for (size_t i = 0; i < 3; ++i) store.save(chain(), i, page(static_cast<int>(i)));
   }
-  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
-  auto parted = tokens();
-  parted[static_cast<size_t>(kKvPageTokens) + 20] += 1;
-  const TokenChain other(5, parted);
-  const auto next = std::span(parted).subspan(static_cast<size_t>(kKvPageTokens));
+  PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
+  auto changed = tokens();
+  changed[static_cast<size_t>(kKvPageTokens) + 20] += 1;
+  const TokenChain other(5, changed);
+  const auto next = std::span(changed).subspan(static_cast<size_t>(kKvPageTokens));
   const auto start = store.load_start(other, 1, next, 8);
   CHECK(start.tokens == 20 && holds(start.page, page(1)));
   CHECK(!store.load_start(other, 1, next, 21).page);
   CHECK(!store.load_start(other, 0, next, 8).page);
-  CHECK(!store.load_start(TokenChain(6, parted), 1, next, 8).page);
-  CHECK(store.load_start(other, 0, parted, 8).tokens == static_cast<size_t>(kKvPageTokens));
+  CHECK(!store.load_start(TokenChain(6, changed), 1, next, 8).page);
+  CHECK(store.load_start(other, 0, changed, 8).tokens == static_cast<size_t>(kKvPageTokens));
   // A damaged page is not found, and its file is deleted.
   for (const fs::path& file : files(root / ""))
     std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(1000).put('\x5a');
@@ -88,17 +88,17 @@ TEST(a_page_that_begins_alike_is_found_after_a_restart) {
   CHECK(!store.load_start(other, 1, next, 8).page && !store.load(chain(), 1));
 }
 
-TEST(files_with_names_of_others_harm_nothing) {
+TEST(renamed_files_are_harmless) {
   const TemporaryFolder root;
   {
-    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
     store.save(chain(), 1, page(1));
   }
   const fs::path file = files(root / "").front();
   const std::string name = file.filename().string();
   fs::copy_file(file, fs::path(root / "") / (std::string(16, '0') + name.substr(16)));
   fs::copy_file(file, fs::path(root / "") / (name.substr(0, 17) + std::string(16, '0') + ".kv"));
-  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
   const auto all = tokens();
   for (int i = 0; i < 3; ++i) {
     store.load(chain(), 1);
@@ -111,18 +111,18 @@ TEST(files_with_names_of_others_harm_nothing) {
 
 TEST(pages_of_another_model_salt_or_text_are_not_found) {
   const TemporaryFolder root;
-  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
   store.save(chain(), 0, page(0));
   CHECK(!store.load(chain(6), 0) && !store.load(chain(5, 2), 0));
-  PageStore other(root / "", kIdentity + 1, kPageBytes, kPlenty);
+  PageStore other(root / "", kIdentity + 1, kPageBytes, kMaxBytes);
   CHECK(!other.load(chain(), 0));
   CHECK(store.load(chain(), 0));
 }
 
-TEST(damaged_pages_are_not_found_and_deleted) {
+TEST(damaged_pages_are_deleted) {
   const TemporaryFolder root;
   for (const size_t where : {size_t{0}, size_t{9}, size_t{50}, size_t{70}, size_t{400}, kPageBytes + 300}) {
-    PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+    PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
     store.save(chain(), 0, page(0));
     const fs::path file = files(root / "").front();
     std::fstream(file, std::ios::in | std::ios::out | std::ios::binary)
@@ -131,16 +131,16 @@ TEST(damaged_pages_are_not_found_and_deleted) {
     CHECK(!store.load(chain(), 0));
     CHECK(files(root / "").empty() && store.bytes() == 0);
   }
-  PageStore store(root / "", kIdentity, kPageBytes, kPlenty);
+  PageStore store(root / "", kIdentity, kPageBytes, kMaxBytes);
   store.save(chain(), 0, page(0));
   fs::resize_file(files(root / "").front(), 100);
   CHECK(!store.load(chain(), 0));
   store.save(chain(), 0, page(0));
-  fs::remove(files(root / "").front());  // by somebody else
+  fs::remove(files(root / "").front());  // as another process may do
   CHECK(!store.load(chain(), 0));
 }
 
-TEST(the_folder_keeps_its_size_and_what_was_used_last) {
+TEST(the_folder_keeps_the_most_recently_used_pages_up_to_max_bytes) {
   const TemporaryFolder root;
   PageStore store(root / "", kIdentity, kPageBytes, 2 * (kPageBytes + 500));
   store.save(chain(1), 0, page(1));
@@ -157,9 +157,9 @@ TEST(the_folder_keeps_its_size_and_what_was_used_last) {
 TEST(an_unusable_folder_is_an_error_and_partial_files_are_deleted) {
   const TemporaryFolder root;
   root.write("file", "x");
-  CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kPlenty), "cannot use");
+  CHECK_FAILS(PageStore(root / "file", kIdentity, kPageBytes, kMaxBytes), "cannot use");
   root.write("cache/0123456789abcdef.77.partial", "half a page");
-  root.write("cache/notes.txt", "somebody's");
-  PageStore store(root / "cache", kIdentity, kPageBytes, kPlenty);
+  root.write("cache/notes.txt", "not a page");
+  PageStore store(root / "cache", kIdentity, kPageBytes, kMaxBytes);
   CHECK(files(root / "cache").size() == 1 && store.bytes() == 0);
 }

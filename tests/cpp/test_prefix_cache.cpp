@@ -1,4 +1,5 @@
-// The prefix cache: pages are found by their tokens, never shared between salts, and evicted in order of use.
+// The prefix cache finds pages by their tokens, shares none between salts, and evicts the least recently
+// used.
 #include <cstring>
 
 #include "check.h"
@@ -24,8 +25,8 @@ KvPage page() {
   return std::make_shared<Buffer>(kPageBytes);
 }
 
-// The pages as the cache kept them.
-std::vector<KvPage> keep(PrefixCache& cache, const TokenChain& chain, size_t count) {
+// Adds `count` pages of the chain and returns the pages that the cache holds.
+std::vector<KvPage> add_pages(PrefixCache& cache, const TokenChain& chain, size_t count) {
   std::vector<KvPage> pages;
   for (size_t i = 0; i < count; ++i) {
     pages.push_back(page());
@@ -50,26 +51,26 @@ TEST(a_chain_hashes_whole_pages) {
   CHECK(TokenChain(0, other).hash(1) != chain.hash(1));
 }
 
-TEST(pages_are_found_again_from_the_first_on) {
+TEST(pages_are_found_up_to_the_first_missing_one) {
   PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(7, tokens(4, 1, 10));
-  const auto kept = keep(cache, chain, 3);
+  const auto kept = add_pages(cache, chain, 3);
   CHECK(cache.bytes() == 3 * kPageBytes);
   CHECK(cache.find(chain, 0, 9) == kept);
   CHECK(cache.find(chain, 0, 2).size() == 2);
   CHECK(cache.find(chain, 1, 9).size() == 2 && cache.find(chain, 1, 9)[0] == kept[1]);
-  auto parted = tokens(4);
-  parted[static_cast<size_t>(kKvPageTokens)] += 1;  // in the second page
-  CHECK(cache.find(TokenChain(7, parted), 0, 9).size() == 1);
+  auto changed = tokens(4);
+  changed[static_cast<size_t>(kKvPageTokens)] += 1;  // in the second page
+  CHECK(cache.find(TokenChain(7, changed), 0, 9).size() == 1);
   CHECK(cache.find(TokenChain(8, tokens(4)), 0, 9).empty());
 }
 
-TEST(a_page_is_kept_once_and_only_behind_its_parent) {
+TEST(a_page_is_stored_once_and_requires_its_parent) {
   PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(0, tokens(3));
   KvPage second = page();
   CHECK(!cache.add(chain, 1, second) && cache.bytes() == 0);
-  const auto kept = keep(cache, chain, 2);
+  const auto kept = add_pages(cache, chain, 2);
   KvPage again = page();
   CHECK(cache.add(chain, 1, again) && again == kept[1]);
   CHECK(cache.bytes() == 2 * kPageBytes);
@@ -77,39 +78,39 @@ TEST(a_page_is_kept_once_and_only_behind_its_parent) {
 
 TEST(pages_are_evicted_by_last_use_children_first_and_never_while_held) {
   PrefixCache cache(kPageBytes, nullptr);
-  const TokenChain old(0, tokens(2, 1)), young(0, tokens(2, 2));
-  keep(cache, old, 2);
-  keep(cache, young, 2);
-  const auto held = cache.find(old, 0, 1);  // its first page: used last, and in use
+  const TokenChain older(0, tokens(2, 1)), newer(0, tokens(2, 2));
+  add_pages(cache, older, 2);
+  add_pages(cache, newer, 2);
+  const auto held = cache.find(older, 0, 1);  // the first page: most recently used, and in use
   CHECK(cache.evict(1) == kPageBytes);
-  CHECK(cache.find(old, 0, 9).size() == 1);  // the oldest leaf went
+  CHECK(cache.find(older, 0, 9).size() == 1);  // the least recently used leaf was evicted
   CHECK(cache.evict(10 * kPageBytes) == 2 * kPageBytes);
-  CHECK(cache.find(old, 0, 9) == held && cache.find(young, 0, 9).empty());
+  CHECK(cache.find(older, 0, 9) == held && cache.find(newer, 0, 9).empty());
   CHECK(cache.bytes() == kPageBytes && cache.evict(1) == 0);
 }
 
-TEST(a_prompt_that_differs_within_a_page_gets_a_copy_of_its_start) {
+TEST(a_prompt_that_differs_within_a_page_copies_its_start) {
   PrefixCache cache(kPageBytes, nullptr);
   const TokenChain chain(3, tokens(2));
-  const auto kept = keep(cache, chain, 2);
+  const auto kept = add_pages(cache, chain, 2);
   std::memset(kept[1]->as(), 7, kPageBytes);
-  auto parted = tokens(2);
-  parted[static_cast<size_t>(kKvPageTokens) + 40] += 1;
-  const TokenChain other(3, parted);
-  const auto next = std::span(parted).subspan(static_cast<size_t>(kKvPageTokens));
+  auto changed = tokens(2);
+  changed[static_cast<size_t>(kKvPageTokens) + 40] += 1;
+  const TokenChain other(3, changed);
+  const auto next = std::span(changed).subspan(static_cast<size_t>(kKvPageTokens));
   const auto start = cache.fetch_start(other, 1, next);
   CHECK(start.tokens == 40 && start.page && start.page != kept[1]);
   CHECK(std::memcmp(start.page->as(), kept[1]->as(), kPageBytes) == 0);
   CHECK(cache.fetch_start(other, 1, next.first(30)).tokens == 30);
   CHECK(!cache.fetch_start(other, 1, next.first(PrefixCache::kMinStart - 1)).page);
-  CHECK(!cache.fetch_start(other, 0, next).page);  // it stands behind a page
-  CHECK(cache.fetch_start(other, 0, parted).tokens == static_cast<size_t>(kKvPageTokens));
-  CHECK(!cache.fetch_start(TokenChain(4, parted), 0, parted).page);
-  // The longest of several, and none of the evicted ones.
-  auto nearer = parted;
-  nearer.back() += 1;
-  const TokenChain third(3, nearer);
-  keep(cache, third, 2);
+  CHECK(!cache.fetch_start(other, 0, next).page);  // the page has a parent
+  CHECK(cache.fetch_start(other, 0, changed).tokens == static_cast<size_t>(kKvPageTokens));
+  CHECK(!cache.fetch_start(TokenChain(4, changed), 0, changed).page);
+  // Chooses the longest prefix, and no evicted page.
+  auto similar = changed;
+  similar.back() += 1;
+  const TokenChain third(3, similar);
+  add_pages(cache, third, 2);
   CHECK(cache.fetch_start(other, 1, next).tokens == static_cast<size_t>(kKvPageTokens) - 1);
   CHECK(cache.find(chain, 0, 2).size() == 2 && cache.evict(1) == kPageBytes);
   CHECK(cache.fetch_start(other, 1, next).tokens == 40);

@@ -33,7 +33,7 @@ std::vector<double> softmax(const std::vector<float>& logits, double temperature
   return p;
 }
 
-// Keeps the entries that `keep` likes and scales the rest to 1.
+// Keeps the entries for which keep(i) is true, and scales their sum to 1.
 std::vector<double> only(std::vector<double> p, const std::function<bool(std::size_t)>& keep) {
   for (std::size_t i = 0; i < p.size(); ++i)
     if (!keep(i)) p[i] = 0;
@@ -42,8 +42,8 @@ std::vector<double> only(std::vector<double> p, const std::function<bool(std::si
   return p;
 }
 
-// Draws 5,000 tokens and compares their counts with `p` by Pearson's chi-square. The seed is fixed, so a
-// pass stays a pass; the bound is passed by 99.99 % of seeds (Wilson & Hilferty 1931).
+// Draws 5,000 tokens and compares their counts with `p` by Pearson's chi-square test. The seed is fixed, so
+// the result is deterministic. 99.99 % of seeds stay below the bound (Wilson & Hilferty 1931).
 bool draws_from(const SamplingParams& params, const std::vector<float>& logits, const std::vector<double>& p,
                 const std::vector<uint32_t>& mask = {}) {
   constexpr int kDraws = 5000;
@@ -55,7 +55,7 @@ bool draws_from(const SamplingParams& params, const std::vector<float>& logits, 
     ++counts[sampler.sample(work, mask).token];
   }
   double statistic = 0;
-  int cells = 0;
+  int categories = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
     if (p[i] == 0) {
       if (counts[i] != 0) return false;
@@ -63,20 +63,20 @@ bool draws_from(const SamplingParams& params, const std::vector<float>& logits, 
     }
     const double expected = p[i] * kDraws;
     statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
-    ++cells;
+    ++categories;
   }
-  const double k = std::max(cells - 1, 1);
+  const double k = std::max(categories - 1, 1);
   return statistic < k * std::pow(1 - 2 / (9 * k) + 3.72 * std::sqrt(2 / (9 * k)), 3);
 }
 
 const std::vector<float> kLogits = {1.0f, 2.0f, 0.5f, -1.0f, 2.5f, 0.0f, 1.5f, -0.5f};
-const std::vector<std::size_t> kOrder = {4, 1, 6, 0, 2, 5, 7, 3};  // of kLogits, best first
+const std::vector<std::size_t> kOrder = {4, 1, 6, 0, 2, 5, 7, 3};  // of kLogits, highest first
 
 bool among_best(std::size_t token, std::size_t n) {
   return std::find(kOrder.begin(), kOrder.begin() + n, token) != kOrder.begin() + n;
 }
 
-// A big vocabulary's logits, the same on every machine.
+// Logits of a large vocabulary, the same on every machine.
 std::vector<float> many_logits(std::size_t n, uint32_t state = 1) {
   std::vector<float> logits(n);
   for (float& logit : logits) {
@@ -92,7 +92,7 @@ std::vector<float> many_logits(std::size_t n, uint32_t state = 1) {
 
 }  // namespace
 
-TEST(greedy_takes_the_best_and_ties_go_to_the_smaller_id) {
+TEST(greedy_takes_the_highest_logit_and_the_smallest_id_of_ties) {
   CHECK(sample_once({}, kLogits).token == 4);
   CHECK(sample_once({}, {1, 3, 3, 2}).token == 1);
   std::vector<float> logits = many_logits(151936);
@@ -100,7 +100,7 @@ TEST(greedy_takes_the_best_and_ties_go_to_the_smaller_id) {
   CHECK(sample_once({}, logits).token == 777);
 }
 
-TEST(logits_that_are_not_numbers) {
+TEST(nan_and_infinite_logits) {
   SamplingParams warm{.temperature = 1};
   for (const SamplingParams& params :
        {SamplingParams{}, warm, SamplingParams{.temperature = 1, .top_k = 3}}) {
@@ -125,10 +125,11 @@ TEST(extreme_temperatures) {
 TEST(temperature_draws_from_the_softmax) {
   for (const float temperature : {0.5f, 1.0f, 2.0f})
     CHECK(draws_from({.temperature = temperature, .seed = 11}, kLogits, softmax(kLogits, temperature)));
-  CHECK(!draws_from({.temperature = 1.2f, .seed = 11}, kLogits, softmax(kLogits)));  // the test can fail
+  CHECK(!draws_from({.temperature = 1.2f, .seed = 11}, kLogits,
+                    softmax(kLogits)));  // shows that draws_from() can fail
 }
 
-TEST(top_k_draws_from_the_k_best) {
+TEST(top_k_draws_from_the_k_highest) {
   for (const int32_t k : {1, 3, 8, 1000}) {
     const auto p = only(softmax(kLogits), [&](std::size_t i) { return among_best(i, std::min(k, 8)); });
     CHECK(draws_from({.temperature = 1, .top_k = k}, kLogits, p));
@@ -136,7 +137,7 @@ TEST(top_k_draws_from_the_k_best) {
   CHECK(draws_from({.temperature = 1, .top_k = 2}, {5, 7, 5, 5}, softmax({5, 7, -kInf, -kInf})));  // ties
 }
 
-TEST(top_p_draws_from_the_fewest_that_hold_p) {
+TEST(top_p_draws_from_the_smallest_set_with_probability_p) {
   const auto p = softmax(kLogits);
   for (const float top_p : {0.0f, 0.3f, 0.6f, 0.9f, 0.999f}) {
     std::size_t n = 0;
@@ -146,20 +147,21 @@ TEST(top_p_draws_from_the_fewest_that_hold_p) {
   }
 }
 
-TEST(top_p_looks_at_what_top_k_left) {
-  // Of the two best, the first holds 0.62: enough for 0.6, though it is less than half of the whole.
+TEST(top_p_applies_after_top_k) {
+  // Of the two highest, the first has probability 0.62, which is enough for 0.6. Without top_k it has less
+  // than 0.5.
   CHECK(draws_from({.temperature = 1, .top_k = 2, .top_p = 0.6f}, kLogits, {0, 0, 0, 0, 1, 0, 0, 0}));
 }
 
-TEST(min_p_draws_from_those_near_the_best) {
+TEST(min_p_draws_from_tokens_near_the_highest) {
   const auto p = softmax(kLogits);
   for (const float min_p : {0.05f, 0.3f, 1.0f})
     CHECK(draws_from({.temperature = 1, .min_p = min_p}, kLogits,
                      only(p, [&](std::size_t i) { return p[i] >= min_p * p[4]; })));
 }
 
-TEST(top_p_of_a_big_flat_vocabulary) {
-  // Needs several blocks of sorting. Compared with a full sort.
+TEST(top_p_of_a_large_flat_distribution) {
+  // The sampler must sort several blocks. The expected set is from a full sort.
   const std::vector<float> logits = many_logits(5000);
   const auto p = softmax(logits, 20);
   std::vector<Token> order(logits.size());
@@ -184,7 +186,7 @@ TEST(top_p_of_a_big_flat_vocabulary) {
   CHECK(std::count(drawn.begin(), drawn.end(), true) > count * 9 / 10);
 }
 
-TEST(repetition_penalty_divides_or_multiplies_what_was_seen) {
+TEST(repetition_penalty_lowers_logits_of_seen_tokens) {
   Sampler sampler({.repetition_penalty = 2}, 4);
   sampler.accept_prompt(std::vector<Token>{0, 1, 1});
   sampler.accept(3);
@@ -193,7 +195,7 @@ TEST(repetition_penalty_divides_or_multiplies_what_was_seen) {
   CHECK((logits == std::vector<float>{2, -2, 3, 2.5f}));
 }
 
-TEST(presence_and_frequency_look_at_the_answer_only) {
+TEST(presence_and_frequency_penalties_count_answer_tokens_only) {
   Sampler sampler({.presence_penalty = 0.5f, .frequency_penalty = 0.25f}, 3);
   sampler.accept_prompt(std::vector<Token>{0, 0});
   sampler.accept(1);
@@ -204,7 +206,7 @@ TEST(presence_and_frequency_look_at_the_answer_only) {
   CHECK((logits == std::vector<float>{1, 0, 0.25f}));
 }
 
-TEST(bias_comes_before_penalties) {
+TEST(bias_is_applied_before_penalties) {
   Sampler sampler({.repetition_penalty = 2, .logit_bias = {{1, 100}, {2, -100}}}, 3);
   sampler.accept(1);
   std::vector<float> logits = {1, -2, 3};
@@ -212,7 +214,7 @@ TEST(bias_comes_before_penalties) {
   CHECK((logits == std::vector<float>{1, 49, -97}));
 }
 
-TEST(mask_allows_its_bits_only) {
+TEST(mask_allows_only_tokens_of_set_bits) {
   const std::vector<uint32_t> mask = {1u << 2 | 1u << 6};
   CHECK(sample_once({}, kLogits, mask).token == 6);
   CHECK(sample_once({}, kLogits, {0}).token == -1);
@@ -224,11 +226,11 @@ TEST(mask_allows_its_bits_only) {
   CHECK(sample_once({}, logits, {~0u, ~0u, ~0u, ~0u}).token == 70);
   CHECK(sample_once({}, logits, {0, 0, 1u << 7}).token == 71);
   CHECK(sample_once({}, logits, {1u << 31}).token == 31);  // shorter than the vocabulary
-  // The mask forces a token that penalties put very low.
+  // The mask forces a token with a very low logit.
   CHECK(sample_once({.temperature = 0.1f, .logit_bias = {{3, -100}}}, kLogits, {1u << 3}).token == 3);
 }
 
-TEST(log_probabilities_are_the_model_s_own) {
+TEST(log_probabilities_are_those_of_the_model) {
   const auto p = softmax(kLogits);
   const auto near = [&](float logprob, std::size_t token) {
     return std::abs(logprob - std::log(p[token])) < 1e-6;
@@ -248,7 +250,7 @@ TEST(log_probabilities_are_the_model_s_own) {
   CHECK(sample_once({}, kLogits).logprob == 0);
 }
 
-TEST(log_probabilities_of_a_big_vocabulary) {
+TEST(log_probabilities_of_a_large_vocabulary) {
   const std::vector<float> logits = many_logits(151936);
   const auto p = softmax(logits);
   const Choice choice = sample_once({.top_logprobs = 20}, logits);
@@ -258,7 +260,7 @@ TEST(log_probabilities_of_a_big_vocabulary) {
                        [](const auto& a, const auto& b) { return a.second < b.second; }));
 }
 
-TEST(the_same_seed_gives_the_same_tokens) {
+TEST(the_same_seed_draws_the_same_tokens) {
   const std::vector<float> logits = many_logits(5000);
   const auto tokens = [&](uint64_t seed) {
     Sampler sampler(
@@ -278,8 +280,7 @@ TEST(the_same_seed_gives_the_same_tokens) {
 }
 
 TEST(the_random_numbers_are_pinned) {
-  // xoshiro256** seeded by splitmix64(42), as computed from the authors' definition: the same on every
-  // machine.
+  // Expected values: xoshiro256** seeded by splitmix64(42), computed from the authors' definition.
   Sampler sampler({.temperature = 1, .seed = 42}, 1000);
   std::vector<Token> tokens;
   for (int i = 0; i < 6; ++i) {
@@ -289,7 +290,7 @@ TEST(the_random_numbers_are_pinned) {
   CHECK((tokens == std::vector<Token>{83, 378, 680, 924, 991, 769}));
 }
 
-TEST(check_names_the_field) {
+TEST(errors_of_check_name_the_field) {
   const auto check = [](const SamplingParams& params) { params.check(100); };
   check({.temperature = 2,
          .top_k = 40,

@@ -31,7 +31,7 @@ std::vector<std::string> bytes_of(const std::string& text) {
   return pieces;
 }
 
-// Straight from the definition: the shortest beginning of the text that ends with a stop text.
+// The definition: finds the shortest prefix of the text that ends with a stop text.
 Answer expected(const std::vector<std::string>& stops, const std::string& text) {
   for (std::size_t end = 1; end <= text.size(); ++end) {
     const std::string read = text.substr(0, end);
@@ -45,7 +45,7 @@ Answer expected(const std::vector<std::string>& stops, const std::string& text) 
 
 }  // namespace
 
-TEST(no_stops_holds_nothing_back) {
+TEST(without_stop_texts_no_text_is_held_back) {
   StopMatcher matcher({"", ""});
   CHECK(matcher.push("Hà Nội") == "Hà Nội");
   CHECK(matcher.push("") == "");
@@ -53,7 +53,7 @@ TEST(no_stops_holds_nothing_back) {
   CHECK(!matcher.stopped());
 }
 
-TEST(holds_back_only_what_may_be_a_beginning) {
+TEST(holds_back_only_possible_starts_of_stop_texts) {
   StopMatcher matcher({"###", "Người dùng:"});
   CHECK(matcher.push("Xin chào #") == "Xin chào ");
   CHECK(matcher.push("1 ") == "#1 ");
@@ -64,14 +64,14 @@ TEST(holds_back_only_what_may_be_a_beginning) {
   CHECK(!matcher.stopped());
 }
 
-TEST(stops_across_pieces) {
+TEST(stop_texts_may_span_pieces) {
   CHECK((answer({"Người dùng:"}, {"Vâng ạ.\nNg", "ười", " dù", "ng", ": còn gì"}) ==
          Answer{"Vâng ạ.\n", true}));
   CHECK((answer({"\n\n"}, {"một\n", "hai\n", "\nba"}) == Answer{"một\nhai", true}));
   CHECK((answer({"a"}, {"a"}) == Answer{"", true}));
 }
 
-TEST(after_the_stop_nothing_comes) {
+TEST(no_text_follows_a_stop_text) {
   StopMatcher matcher({"hết"});
   CHECK(matcher.push("đã hết rồi") == "đã ");
   CHECK(matcher.stopped());
@@ -79,32 +79,33 @@ TEST(after_the_stop_nothing_comes) {
   CHECK(matcher.finish() == "");
 }
 
-TEST(the_stop_that_is_complete_first_wins) {
+TEST(the_stop_text_that_completes_first_ends_the_answer) {
   CHECK((answer({"bcde", "cd"}, {"abcdef"}) == Answer{"ab", true}));
-  CHECK((answer({"cd", "abcd"}, {"xabcdef"}) == Answer{"x", true}));  // both end here: the longer one
+  CHECK((answer({"cd", "abcd"}, {"xabcdef"}) ==
+         Answer{"x", true}));  // both complete at the same byte: the longer one counts
 }
 
-TEST(a_stop_that_overlaps_itself) {
+TEST(a_stop_text_may_overlap_itself) {
   CHECK((answer({"aab"}, {"aaaa", "ab"}) == Answer{"aaa", true}));
   CHECK((answer({"abab!"}, bytes_of("ababab!")) == Answer{"ab", true}));
 }
 
-TEST(whole_characters_stay_whole) {
+TEST(characters_are_not_split) {
   // ế, ề and ệ share two of their three bytes.
   const std::string tokens[] = {"ti", "ề", "n v", "ệ", " đ", "ế", "n"};
   StopMatcher matcher({"ến"});
   std::string all;
   for (const std::string& token : tokens) {
-    const std::string free = matcher.push(token);
-    CHECK(free.empty() || (free[0] & 0xC0) != 0x80);
-    CHECK(free == token || token == "ế" || token == "n");
-    all += free;
+    const std::string released = matcher.push(token);
+    CHECK(released.empty() || (released[0] & 0xC0) != 0x80);
+    CHECK(released == token || token == "ế" || token == "n");
+    all += released;
   }
   CHECK(matcher.stopped());
   CHECK(all == "tiền vệ đ");
 }
 
-TEST(equals_the_definition_however_the_text_is_cut) {
+TEST(equals_the_definition_for_any_pieces) {
   uint32_t state = 1;
   const auto random = [&](uint32_t below) {
     state = state * 1664525 + 1013904223;
@@ -129,7 +130,7 @@ TEST(equals_the_definition_however_the_text_is_cut) {
 }
 
 TEST(long_repetitive_text_takes_linear_time) {
-  // 64 stops that nearly match everywhere: a matcher that looks at its held text again would take minutes.
+  // 64 stop texts that nearly match everywhere: a matcher that rescans the held text would need minutes.
   std::vector<std::string> stops;
   for (int i = 0; i < 64; ++i) stops.push_back(std::string(1000 + i, 'a') + "b");
   StopMatcher matcher(stops);

@@ -1,4 +1,5 @@
-// Tokenizers compared with simple quadratic ones, and their contract for special tokens, bytes and time.
+// Tokenizers, compared with simple quadratic ones; their handling of special tokens, any bytes and long
+// texts.
 #include <algorithm>
 #include <ctime>
 #include <limits>
@@ -25,13 +26,13 @@ std::vector<std::string> words(const char* pre, std::string_view text) {
   return out;
 }
 
-std::string random_text(std::mt19937& random, const std::vector<std::string>& parts, size_t most) {
+std::string random_text(std::mt19937& random, const std::vector<std::string>& parts, size_t max_parts) {
   std::string text;
-  for (size_t n = random() % (most + 1); n > 0; --n) text += parts[random() % parts.size()];
+  for (size_t n = random() % (max_parts + 1); n > 0; --n) text += parts[random() % parts.size()];
   return text;
 }
 
-// Merges the cheapest pair, leftmost first, until none is left: the definition, in O(n^2).
+// The definition of BPE, in O(n^2): merges the pair of lowest cost, the leftmost of ties, until none is left.
 template <typename Cost>
 std::vector<std::string> merge_slowly(std::vector<std::string> pieces, Cost cost) {
   while (true) {
@@ -140,19 +141,19 @@ TEST(decode_inverts_encode) {
   }
 }
 
-TEST(whole_words_may_skip_merges) {
+TEST(llama3_words_in_the_vocabulary_skip_merges) {
   VocabSpec spec = byte_spec("llama-bpe");
   const Token whole = spec.add(spell(" zq"), TokenKind::normal);
   const Token control = spec.add("zq", TokenKind::control);
   const Tokenizer llama3 = spec.tokenizer();
   CHECK((llama3.encode(" zq", false, false) == Tokens{whole}));
-  CHECK((llama3.encode("zq", false, false) == Tokens{'z', 'q'}));  // a control token is no word
+  CHECK((llama3.encode("zq", false, false) == Tokens{'z', 'q'}));  // a control token is not a word
   CHECK((llama3.encode("zq", false, true) == Tokens{control}));
   spec.strings["tokenizer.ggml.pre"] = "qwen2";
   CHECK((spec.tokenizer().encode(" zq", false, false) == Tokens{' ', 'z', 'q'}));
 }
 
-TEST(control_tokens_come_from_markup_only) {
+TEST(control_tokens_are_parsed_in_markup_only) {
   for (const VocabSpec& base : {byte_spec(), spm_spec()}) {
     VocabSpec spec = base;
     if (spec.scores) spec.add("<|im_start|>", TokenKind::control, -100);
@@ -174,7 +175,7 @@ TEST(control_tokens_come_from_markup_only) {
   }
 }
 
-TEST(plain_text_is_joined_at_borders) {
+TEST(plain_text_of_adjacent_segments_is_joined) {
   const Tokenizer tokenizer = byte_spec().tokenizer();
   const std::vector<Segment> segments = {{"a", true}, {"a", false}, {"", false}, {"ab", true}, {"ab", false}};
   CHECK(tokenizer.encode(segments, false) == tokenizer.encode("aaabab", false, false));
@@ -193,7 +194,7 @@ TEST(user_defined_tokens_are_always_found) {
   CHECK(tokenizer.decode(Tokens{think}) == "<think>");
 }
 
-TEST(bos_and_eos_where_the_vocabulary_asks) {
+TEST(bos_and_eos_as_the_vocabulary_specifies) {
   VocabSpec spec = byte_spec();
   spec.bools = {{"tokenizer.ggml.add_bos_token", true}, {"tokenizer.ggml.add_eos_token", true}};
   const Tokenizer tokenizer = spec.tokenizer();
@@ -203,7 +204,7 @@ TEST(bos_and_eos_where_the_vocabulary_asks) {
   CHECK((tokenizer.encode("n", false, false) == Tokens{'n'}));
 }
 
-TEST(spm_puts_a_space_before_text) {
+TEST(spm_adds_a_space_before_text) {
   const Tokenizer tokenizer = spm_spec().tokenizer();
   const Vocab& vocab = tokenizer.vocab();
   const Token bos = 1, think = *vocab.find("<think>"), space_a = *vocab.find("▁a"), a = *vocab.find("a");
@@ -228,13 +229,13 @@ TEST(bytes_without_a_token) {
   CHECK((spec.tokenizer().encode("n\xFFn", false, false) == Tokens{'n', unknown, 'n'}));
 }
 
-TEST(merges_never_make_control_tokens) {
+TEST(merges_never_produce_control_tokens) {
   VocabSpec spec = byte_spec();
   spec.kinds[static_cast<size_t>(*spec.read().find("aa"))] = static_cast<int32_t>(TokenKind::control);
   CHECK((spec.tokenizer().encode("aa", false, false) == Tokens{'a', 'a'}));
 }
 
-TEST(pieces) {
+TEST(piece_returns_the_bytes_of_a_token) {
   const Tokenizer bytes = byte_spec().tokenizer(), spm = spm_spec().tokenizer();
   CHECK(bytes.piece(0xE1) == "\xE1" && bytes.piece(*bytes.vocab().find(spell(" a"))) == " a");
   CHECK(bytes.piece(*bytes.vocab().bos).empty() && bytes.piece(*bytes.vocab().bos, true) == "<|endoftext|>");
@@ -255,7 +256,7 @@ TEST(stream_holds_back_unfinished_characters) {
   CHECK(decoder.finish() == "\uFFFD" && decoder.finish().empty());
 }
 
-TEST(stream_of_any_tokens_is_what_python_decodes) {
+TEST(stream_of_any_tokens_equals_decoding_with_replacement) {
   std::mt19937 random(4);
   for (const VocabSpec& spec : {byte_spec(), spm_spec()}) {
     const Tokenizer tokenizer = spec.tokenizer();
@@ -280,7 +281,7 @@ TEST(stream_after_text_keeps_its_space) {
   CHECK(StreamDecoder(tokenizer, space_a).push(space_a) == " a");
 }
 
-// Processor time of a round trip: waiting for other programs does not count.
+// Processor time of a round trip, without the time of other programs.
 double round_trip_seconds(const Tokenizer& tokenizer, const char* unit, size_t size) {
   std::string text;
   while (text.size() < size) text += unit;
@@ -289,7 +290,7 @@ double round_trip_seconds(const Tokenizer& tokenizer, const char* unit, size_t s
   return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
-// Four times the text: four times as long where it is linear, sixteen times where it is quadratic.
+// Four times the text needs four times the time if linear, and sixteen times if quadratic.
 TEST(long_texts_take_linear_time) {
   VocabSpec many = byte_spec();
   for (int n = 2; n < 1500; ++n)

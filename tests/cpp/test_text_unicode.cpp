@@ -33,7 +33,7 @@ TEST(prefixes_end_at_characters) {
 }
 
 // Expected values: bytes.decode("utf-8", errors="replace") of Python 3.
-TEST(what_is_no_utf8_is_replaced_as_in_python) {
+TEST(invalid_utf8_is_replaced_as_in_python) {
   CHECK(replace_invalid("ệ\xE1\xBBz") == "ệ\uFFFDz");
   CHECK(replace_invalid("\xF0\x9F\xA6") == "\uFFFD");
   CHECK(replace_invalid("\xED\xA0\x80") == "\uFFFD\uFFFD\uFFFD");
@@ -41,7 +41,7 @@ TEST(what_is_no_utf8_is_replaced_as_in_python) {
   CHECK(replace_invalid("\xC0\xFF\x80") == "\uFFFD\uFFFD\uFFFD");
 }
 
-TEST(classes) {
+TEST(character_classes) {
   CHECK(is_letter(U'z') && is_letter(U'Đ') && is_letter(U'ệ') && is_letter(U'工') && is_letter(0x323AF));
   CHECK(!is_letter(U'`') && !is_letter(U'{') && !is_letter(U'1') && !is_letter(0x301) &&
         !is_letter(kReplacement));

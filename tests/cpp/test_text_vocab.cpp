@@ -5,7 +5,7 @@
 
 using namespace binhdan::text;
 
-TEST(vocabulary_is_read) {
+TEST(reads_a_vocabulary) {
   VocabSpec spec = byte_spec();
   spec.strings["tokenizer.chat_template"] = "{{ x }}";
   const Vocab vocab = spec.read();
@@ -30,11 +30,11 @@ TEST(defaults_follow_the_model) {
   spec.bools = {{"tokenizer.ggml.add_bos_token", false},
                 {"tokenizer.ggml.add_eos_token", true},
                 {"tokenizer.ggml.add_space_prefix", false}};
-  const Vocab said = spec.read();
-  CHECK(!said.add_bos && said.add_eos && !said.add_space_prefix);
+  const Vocab explicit_keys = spec.read();
+  CHECK(!explicit_keys.add_bos && explicit_keys.add_eos && !explicit_keys.add_space_prefix);
 }
 
-TEST(markers_that_a_converter_left_user_defined_are_control) {
+TEST(user_defined_turn_markers_become_control_tokens) {
   VocabSpec spec = byte_spec();
   for (int32_t& kind : spec.kinds)
     if (kind == static_cast<int32_t>(TokenKind::control))
@@ -43,7 +43,7 @@ TEST(markers_that_a_converter_left_user_defined_are_control) {
   CHECK(vocab.is_special(*vocab.find("<|im_start|>")) && vocab.is_special(*vocab.find("<|im_end|>")));
 }
 
-TEST(hostile_vocabularies_fail_by_key) {
+TEST(errors_of_invalid_vocabularies_name_the_key) {
   const auto broken = [](VocabSpec spec, auto change) {
     change(spec);
     return [spec] { return spec.read(); };
@@ -79,7 +79,7 @@ TEST(hostile_vocabularies_fail_by_key) {
   CHECK_FAILS(Tokenizer(byte_spec("klingon").read()), "'klingon'");
 }
 
-TEST(special_tokens_of_absurd_length_fail) {
+TEST(rejects_special_tokens_that_are_too_long) {
   VocabSpec spec = byte_spec();
   spec.add(std::string(5 << 20, 'x'), TokenKind::control);
   CHECK_FAILS(spec.tokenizer(), "tokenizer.ggml.tokens");

@@ -39,9 +39,9 @@ TEST(rank_0_is_the_caller) {
   CHECK(first == std::this_thread::get_id());
 }
 
-// Plain ints, so that ThreadSanitizer reports missing synchronization between run(), the ranks and its
-// return.
-TEST(many_tiny_runs_lose_no_notification) {
+// The counts are plain ints, so that ThreadSanitizer reports missing synchronization between the caller of
+// run() and the ranks.
+TEST(many_short_runs_lose_no_notification) {
   ThreadPool pool(4);
   std::vector<int> counts(4);
   for (int i = 0; i < 3000; ++i) {
@@ -51,7 +51,7 @@ TEST(many_tiny_runs_lose_no_notification) {
   CHECK(counts == std::vector<int>(4, 3000));
 }
 
-// Each rank reads in a round what the others have written in it.
+// In each round, every rank reads the values that the other ranks wrote in that round.
 TEST(sync_orders_memory) {
   constexpr int kThreads = 4, kRounds = 2000;
   ThreadPool pool(kThreads);
@@ -68,7 +68,7 @@ TEST(sync_orders_memory) {
   CHECK(sums == std::vector<int>(kThreads, kRounds));
 }
 
-TEST(share_covers_everything_once) {
+TEST(share_covers_every_item_once) {
   for (const int threads : {1, 2, 3, 7}) {
     ThreadPool pool(threads);
     for (const int64_t grain : {1, 16}) {
@@ -110,7 +110,7 @@ TEST(run_rethrows_and_the_pool_stays_usable) {
   CHECK(ran == 3);
 }
 
-TEST(a_throwing_rank_releases_those_in_sync) {
+TEST(a_rank_that_throws_unblocks_ranks_in_sync) {
   ThreadPool pool(4);
   for (int i = 0; i < 200; ++i) {
     std::atomic<int> passed{0};
@@ -131,7 +131,7 @@ TEST(a_throwing_rank_releases_those_in_sync) {
   }
 }
 
-TEST(a_nested_run_is_refused) {
+TEST(rejects_a_nested_run) {
   ThreadPool pool(2);
   CHECK_FAILS(pool.run([&](Team& team) {
     if (team.rank() == 0) pool.run([](Team&) {});
@@ -141,7 +141,7 @@ TEST(a_nested_run_is_refused) {
 }
 
 #ifndef _WIN32
-// ThreadSanitizer does not follow a fork with threads.
+// ThreadSanitizer does not support fork() in a process with threads.
 #if !BINHDAN_TSAN
 TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
   auto* pool = new ThreadPool(4);
@@ -168,8 +168,8 @@ TEST(a_forked_child_gets_an_error_and_can_destroy_the_pool) {
 #endif
 #endif
 
-// Many calls with barriers between them: the counters of one call must not disturb the next.
-TEST(distribute_passes_every_item_to_one_rank) {
+// Many calls with barriers between them: the counters of one call must not affect the next call.
+TEST(distribute_assigns_every_item_to_one_rank) {
   for (const int threads : {1, 2, 5}) {
     ThreadPool pool(threads);
     for (const int64_t count : {0, 1, 7, 64, 1000}) {
@@ -190,16 +190,16 @@ TEST(distribute_passes_every_item_to_one_rank) {
   }
 }
 
-TEST(distribute_passes_the_rest_of_a_slow_rank_to_others) {
+TEST(distribute_assigns_the_rest_of_a_slow_rank_to_others) {
   ThreadPool pool(2);
   std::vector<int64_t> items(2);
-  std::atomic<bool> stuck{false}, rest_done{false};
+  std::atomic<bool> blocked{false}, rest_done{false};
   pool.run([&](Team& team) {
     const auto rank = static_cast<std::size_t>(team.rank());
     team.distribute(100, 1, 1, [&](int64_t begin, int64_t end) {
       items[rank] += end - begin;
-      if (team.rank() == 0) stuck = true;  // in its first piece
-      while (team.rank() == 0 ? !rest_done : !stuck) std::this_thread::yield();
+      if (team.rank() == 0) blocked = true;  // in its first piece
+      while (team.rank() == 0 ? !rest_done : !blocked) std::this_thread::yield();
     });
     if (team.rank() == 1) rest_done = true;
   });

@@ -1,4 +1,4 @@
-// Small vocabularies as GGUF bytes, so that the tests read them the way a model file is read.
+// Small vocabularies as GGUF bytes, so that tests read them like a model file.
 #pragma once
 #include <cstdio>
 #include <map>
@@ -12,7 +12,7 @@
 #include "gguf_builder.h"
 #include "text/tokenizer.h"
 
-// The keys of a vocabulary; write() makes a GGUF v3 file without tensors of what is there.
+// The keys of a vocabulary; write() returns a GGUF v3 file with these keys and no tensors.
 struct VocabSpec {
   std::map<std::string, std::string> strings;
   std::map<std::string, uint32_t> numbers;
@@ -56,7 +56,7 @@ inline std::vector<std::byte> VocabSpec::write() const {
   return {file.bytes().begin(), file.bytes().end()};
 }
 
-// Bytes in the alphabet of byte-level vocabularies, written out apart from the library's own table.
+// Converts bytes to the alphabet of byte-level vocabularies, independently of the library's table.
 inline std::string spell(std::string_view bytes) {
   std::string out;
   for (const char c : bytes) {

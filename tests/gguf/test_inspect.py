@@ -1,4 +1,4 @@
-"""What binhdan_inspect says of files that the gguf package wrote."""
+"""binhdan_inspect describes files that the gguf package wrote."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTEGERS = {
     GGUF.UINT64: (0, 2**64 - 1),
     GGUF.INT64: (-(2**63), 2**63 - 1),
 }
-# Surrogates are not UTF-8; the writer takes "GGUF.*" and general.architecture for itself.
+# Surrogates are not UTF-8; the writer itself sets "GGUF.*" and general.architecture.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 KEYS = TEXT.filter(lambda key: key and not key.startswith(("GGUF.", "general.", "split.", "tokenizer.")))
 
@@ -47,17 +47,17 @@ SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 def same(got: Any, expected: Any) -> bool:
     if isinstance(expected, float) and not math.isfinite(expected):
-        return got is None  # JSON has no word for it
+        return got is None  # JSON cannot express it
     return bool(got == expected and type(got) is type(expected))
 
 
 @given(values=st.dictionaries(KEYS, SCALARS, max_size=8), shapes=st.lists(SHAPES, max_size=4))
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_reads_what_another_program_wrote(
+def test_reads_files_of_gguf_py(
     tmp_path: Path, values: dict[str, tuple[gguf.GGUFValueType, Any]], shapes: list[list[int]]
 ) -> None:
     path = tmp_path / "written.gguf"
-    writer = gguf.GGUFWriter(path, "unheard-of")
+    writer = gguf.GGUFWriter(path, "unknown-arch")
     for key, (kind, value) in values.items():
         writer.add_key_value(key, value, kind)
     for number, shape in enumerate(shapes):
@@ -66,8 +66,8 @@ def test_reads_what_another_program_wrote(
 
     described = inspect(path)
     assert described is not None
-    assert described["architecture"] == "unheard-of"
-    assert described["supported"] is False and "unheard-of" in described["reason"]
+    assert described["architecture"] == "unknown-arch"
+    assert described["supported"] is False and "unknown-arch" in described["reason"]
     assert described["file_bytes"] == path.stat().st_size
     assert described["metadata"].keys() == values.keys() | {"general.architecture"}
     for key, (kind, value) in values.items():
@@ -83,7 +83,7 @@ def test_reads_what_another_program_wrote(
 
 
 @pytest.mark.parametrize("element", ["numbers", "texts"])
-def test_short_arrays_are_written_out_and_long_ones_counted(tmp_path: Path, element: str) -> None:
+def test_short_arrays_are_listed_and_long_ones_counted(tmp_path: Path, element: str) -> None:
     path = tmp_path / "arrays.gguf"
     make: dict[str, Any] = {"numbers": list(range(16)), "texts": [f"chữ {i}" for i in range(16)]}
     writer = gguf.GGUFWriter(path, "x")

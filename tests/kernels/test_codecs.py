@@ -1,4 +1,4 @@
-"""Block codecs compared with gguf-py bit for bit: decoding of all types, encoding of those that it writes."""
+"""Block codecs, compared with gguf-py bit for bit: all types decode; the types in WRITTEN encode."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def gguf_encode(name: str, values: Array) -> Array:
 
 
 def same_bits(got: Array, want: Array) -> bool:
-    """Equal bits; any NaN equals any other NaN."""
+    """Whether the bits are equal; any NaN equals any other NaN."""
     both_nan = np.isnan(got) & np.isnan(want)
     return got.shape == want.shape and bool(np.all((got.view(np.uint32) == want.view(np.uint32)) | both_nan))
 
@@ -56,7 +56,7 @@ def test_types_and_block_sizes_equal_those_of_gguf() -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_random_blocks_decode_to_the_same_bits(name: str) -> None:
-    """Random bytes include every kind of scale: subnormal, infinite, NaN, of both signs."""
+    """Random bytes contain scales of every kind: subnormal, infinite and NaN, of both signs."""
     rng = np.random.default_rng(7)
     check_decode(name, rng.integers(0, 256, 4000 * TYPES[name][1], dtype=np.uint8))
 
@@ -84,7 +84,8 @@ def test_every_scale_decodes_to_the_same_bits(name: str) -> None:
 def check_encode(name: str, values: Array) -> None:
     got = _native.encode(name, values)
     want = gguf_encode(name, values)
-    if TYPES[name][0] == 32:  # if 1 / scale overflows, gguf-py's quants are arbitrary; ours decode to 0
+    # When 1 / scale overflows, gguf-py's quants are arbitrary, and binhdan's quants decode to 0.
+    if TYPES[name][0] == 32:
         top = np.abs(values).max(axis=1)
         tiny = (top > 0) & (top < 127 * 2.0**-126)
         assert not _native.decode(name, got[tiny], 32 * int(tiny.sum())).any()
@@ -124,7 +125,7 @@ def test_encoding_keeps_the_leading_axes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_0"])
 def test_rounding_is_to_the_nearest(name: str) -> None:
-    """Half a step, and a whole one at the end of Q4_0's range that has no mirror image."""
+    """The error is at most half a step; for Q4_0 a whole step, because its quants are -8 to 7."""
     values = np.random.default_rng(11).standard_normal((200, 32)).astype(np.float32)
     top = np.abs(values).max(axis=1, keepdims=True)
     step = top / 127 if name == "Q8_0" else top / 8
@@ -157,5 +158,5 @@ def test_mismatched_arguments_raise_value_errors() -> None:
         _native.decode("Q8_0", blocks[:, ::2], 64)
     with pytest.raises(ValueError, match="multiple of 32 elements, got 33"):
         _native.encode("Q8_0", np.zeros((2, 33), np.float32))
-    with pytest.raises(ValueError, match="binhdan writes F32, F16, BF16, Q8_0, Q4_0"):
+    with pytest.raises(ValueError, match="expected one of F32, F16, BF16, Q8_0, Q4_0"):
         _native.encode("Q4_K", np.zeros((1, 256), np.float32))

@@ -1,4 +1,4 @@
-"""Every kernel table that this machine runs, compared with float64 numpy."""
+"""Every kernel table that this machine supports, compared with float64 numpy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ISAS = _native.isas()
 FLOAT_TYPES = {"F32", "F16", "BF16"}
 # Rounding of a float32 sum of up to 1,024 products, relative to the sum of their magnitudes.
 SUM_TOLERANCE = 4e-6
-# The same if weights become bfloat16. Weights of the types below are first rounded to float32, so a few near
-# the middle of two bfloat16 are rounded differently than in one step.
+# The same when kernels round weights to bfloat16. Weights of TWICE_ROUNDED types are first rounded to
+# float32, which changes the result for a few weights near the middle of two bfloat16.
 TIE_TOLERANCE = 1e-4
 TWICE_ROUNDED = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K", "IQ4_XS"}
 
@@ -31,7 +31,7 @@ def bfloat16(x: Array) -> Array:
 
 
 def random_weights(name: str, rows: int, cols: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """File blocks (rows, bytes) and what they decode to, float64 (rows, cols). Scales are finite."""
+    """File blocks (rows, bytes) with finite scales, and their decoded values, float64 (rows, cols)."""
     elements, size = TYPES[name]
     if elements == 1:
         blocks = _native.encode(name, rng.standard_normal((rows, cols)))
@@ -127,8 +127,8 @@ def test_rope(isa: str, dim: int, neox: bool) -> None:
     angles = 1000 * 10000.0 ** (-np.arange(0, dim, 2) / dim)
     cos_sin = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     pairs = x.reshape(2, -1).T if neox else x.reshape(-1, 2)
-    turned = (pairs[:, 0] + 1j * pairs[:, 1]) * (cos_sin[:, 0] + 1j * cos_sin[:, 1].astype(np.float64))
-    want = np.stack([turned.real, turned.imag], axis=0 if neox else 1).ravel()
+    rotated = (pairs[:, 0] + 1j * pairs[:, 1]) * (cos_sin[:, 0] + 1j * cos_sin[:, 1].astype(np.float64))
+    want = np.stack([rotated.real, rotated.imag], axis=0 if neox else 1).ravel()
     np.testing.assert_allclose(_native.rope(isa, x, cos_sin, neox), want, atol=1e-6)
 
 
@@ -150,7 +150,7 @@ def test_attention(isa: str, dim: int, tokens: int) -> None:
     k, v = rng.standard_normal((2, tokens, dim)).astype(np.float16).astype(np.float32)
     got = _native.attention(isa, q, k, v)
     tolerance = 2e-5
-    if isa == "amx":  # keys, values and queries in bfloat16; weights rounded to it
+    if isa == "amx":  # queries, keys, values and softmax weights are rounded to bfloat16
         q, k, v = (bfloat16(q * np.float32(np.log2(np.e))) * np.log(2), bfloat16(k), bfloat16(v))
         tolerance = 2**-8
     scores = q.astype(np.float64) @ k.T.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Models around a vocabulary: the tokenizer of any GGUF file, over weights that are all zero."""
+"""Tiny models with the tokenizer of any GGUF file; all weights are zero."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 1
 
 
 def keys_of(file: bytes) -> dict[str, bytes]:
-    """The metadata of a GGUF file, each key with its value as it is written there."""
+    """The metadata of a GGUF file: for each key, the bytes of its whole entry."""
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(file[at : at + size], "little")
@@ -47,9 +47,11 @@ def keys_of(file: bytes) -> dict[str, bytes]:
     return keys
 
 
-def write_around(vocabulary: Path, path: Path) -> Path:
-    """A llama of one small layer with the tokenizer of `vocabulary`. Its keys are put in as bytes behind the
-    header: gguf-py takes a minute to copy the strings."""
+def write_model(vocabulary: Path, path: Path) -> Path:
+    """Writes a llama model of one small layer with the tokenizer of `vocabulary`.
+
+    The tokenizer's keys are inserted as raw bytes after the header: gguf-py needs a minute to copy them.
+    """
     keys = {
         name: raw for name, raw in keys_of(vocabulary.read_bytes()).items() if name.startswith("tokenizer.")
     }
@@ -75,7 +77,7 @@ def write_around(vocabulary: Path, path: Path) -> Path:
     written = path.read_bytes()
     magic, version, tensors, count = _HEADER.unpack_from(written)
     inserted = b"".join(keys.values())
-    filler = -(len(inserted) + 24) % gguf.GGUF_DEFAULT_ALIGNMENT  # the tensors must stay aligned
+    filler = -(len(inserted) + 24) % gguf.GGUF_DEFAULT_ALIGNMENT  # keeps the tensors aligned
     inserted += struct.pack(f"<Q4sIQ{filler}x", 4, b"fill", _STRING, filler)
     header = _HEADER.pack(magic, version, tensors, count + len(keys) + 1)
     path.write_bytes(header + inserted + written[_HEADER.size :])
@@ -84,11 +86,11 @@ def write_around(vocabulary: Path, path: Path) -> Path:
 
 @pytest.fixture
 def vocabulary_model(tmp_path: Path) -> Iterator[Callable[[Path], binhdan.Model]]:
-    """Opens a model with the vocabulary of a GGUF file."""
+    """A function that opens a model with the vocabulary of a GGUF file."""
     opened: list[binhdan.Model] = []
 
     def make(vocabulary: Path) -> binhdan.Model:
-        opened.append(binhdan.load(write_around(vocabulary, tmp_path / "model.gguf"), threads=1))
+        opened.append(binhdan.load(write_model(vocabulary, tmp_path / "model.gguf"), threads=1))
         return opened[-1]
 
     yield make
@@ -100,7 +102,7 @@ def vocabulary_model(tmp_path: Path) -> Iterator[Callable[[Path], binhdan.Model]
 def tiny_model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[binhdan.Model]:
-    """Byte-level BPE and SentencePiece-style BPE, with 256 bytes and some Vietnamese."""
+    """A model with a byte-level or SentencePiece-style BPE of 256 bytes and some Vietnamese tokens."""
     path = tmp_path_factory.mktemp("tiny") / "model.gguf"
     with binhdan.load(write_gguf(path, Shape(vocabulary=request.param)), threads=1) as model:
         yield model

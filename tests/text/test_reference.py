@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer against Hugging Face's on the checkpoint that it was made from."""
+"""The embedded model's tokenizer, compared with the Hugging Face tokenizer of its checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HOSTILE = [
 
 def random_texts(count: int) -> list[str]:
     rng = random.Random(1)
-    # Private and unassigned characters are left out: versions of Unicode differ there.
+    # Without private and unassigned characters, in which versions of Unicode differ.
     known = [chr(c) for c in range(0x11000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
     texts = []
     for _ in range(count):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import binhdan
 
-# Pieces that pre-tokenizers and special tokens care about, among whatever hypothesis likes.
+# Pieces that pre-tokenizers and special tokens treat specially; mixed with arbitrary text.
 _PIECES = [
     *(
         "'s",
@@ -30,8 +30,8 @@ _PIECES = [
 _TEXTS = st.lists(st.sampled_from(_PIECES) | st.text(max_size=8), max_size=12).map("".join)
 
 
-def controls(model: binhdan.Model, tokens: list[int]) -> list[int]:
-    """The tokens that are written only with special=True."""
+def control_tokens(model: binhdan.Model, tokens: list[int]) -> list[int]:
+    """The tokens that detokenize to text only with special=True."""
     return [token for token in tokens if not model.detokenize_bytes([token])]
 
 
@@ -40,7 +40,7 @@ def controls(model: binhdan.Model, tokens: list[int]) -> list[int]:
 def test_text(model: binhdan.Model, text: str) -> None:
     tokens = model.tokenize(text)
     assert model.detokenize(tokens) == text
-    assert controls(model, tokens) == []
+    assert control_tokens(model, tokens) == []
 
 
 @settings(deadline=None)
@@ -52,7 +52,7 @@ def test_bytes(model: binhdan.Model, data: bytes) -> None:
 @settings(deadline=None)
 @given(text=_TEXTS)
 def test_tiny_vocabularies(tiny_model: binhdan.Model, text: str) -> None:
-    text = text.replace("\u2581", "_")  # SentencePiece's own sign for a space
+    text = text.replace("\u2581", "_")  # SentencePiece writes a space as U+2581
     assert tiny_model.detokenize(tiny_model.tokenize(text)) == text
 
 
@@ -61,7 +61,7 @@ def test_tiny_vocabularies(tiny_model: binhdan.Model, text: str) -> None:
 def test_control_tokens_parsed_on_demand(model: binhdan.Model, text: str) -> None:
     tokens = model.tokenize(text, parse_special=True)
     assert model.detokenize(tokens, special=True) == text
-    assert len(controls(model, tokens)) == sum(
+    assert len(control_tokens(model, tokens)) == sum(
         text.count(marker) for marker in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
     )
 
@@ -69,6 +69,6 @@ def test_control_tokens_parsed_on_demand(model: binhdan.Model, text: str) -> Non
 @settings(deadline=None)
 @given(content=_TEXTS)
 def test_content_never_becomes_control(model: binhdan.Model, content: str) -> None:
-    """Whatever a user writes, a conversation has the control tokens of its turns and no more."""
+    """A conversation has the control tokens of its turns, and no others for any content."""
     tokens = model.chat_tokens([{"role": "user", "content": content}])
-    assert len(controls(model, tokens)) == 3  # <|im_start|>user … <|im_end|>, <|im_start|>assistant
+    assert len(control_tokens(model, tokens)) == 3  # <|im_start|>user … <|im_end|>, <|im_start|>assistant

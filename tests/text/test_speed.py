@@ -1,4 +1,4 @@
-"""Long texts without structure: what is quadratic does not end within a test's patience."""
+"""Long repetitive texts: a quadratic algorithm would exceed the time limit."""
 
 from __future__ import annotations
 

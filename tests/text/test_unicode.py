@@ -1,4 +1,4 @@
-"""NFC in the core against Python's."""
+"""NFC of the core, compared with Python's unicodedata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def core_nfc(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def assigned() -> list[str]:
-    """What this Python knows: the core's tables are of a newer Unicode, which never changes assigned ones."""
+    """The characters that Python's Unicode assigns; the newer Unicode of the core does not change them."""
     return [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
 
 

@@ -1,4 +1,4 @@
-"""The vocabularies and expected tokens that llama.cpp publishes with its own tests."""
+"""The vocabularies and expected tokens of llama.cpp's own tests."""
 
 from __future__ import annotations
 
