@@ -200,10 +200,6 @@ def load_tariff(name_or_path: str | Path) -> Tariff:
     return _load(Tariff, name_or_path, TARIFFS)
 
 
-def board_names() -> list[str]:
-    return sorted(path.stem for path in BOARDS.glob("*.toml"))
-
-
 def tariff_names() -> list[str]:
     return sorted(path.stem for path in TARIFFS.glob("*.toml"))
 

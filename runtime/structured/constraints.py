@@ -98,18 +98,18 @@ def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False)
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):
-        raise _invalid(f"JSON schema: expected an object, got {_json_type(schema)}", param)
+        raise invalid(f"JSON schema: expected an object, got {_json_type(schema)}", param)
     for values, (value, depth) in enumerate(_walk(schema)):
         if depth > MAX_SCHEMA_DEPTH:
-            raise _invalid(f"JSON schema: expected a depth of up to {MAX_SCHEMA_DEPTH}, got more", param)
+            raise invalid(f"JSON schema: expected a depth of up to {MAX_SCHEMA_DEPTH}, got more", param)
         if values >= MAX_SCHEMA_VALUES:
-            raise _invalid(f"JSON schema: expected up to {MAX_SCHEMA_VALUES:,} values, got more", param)
+            raise invalid(f"JSON schema: expected up to {MAX_SCHEMA_VALUES:,} values, got more", param)
         if isinstance(value, dict) and len(value) > MAX_PROPERTIES:
-            raise _invalid(
+            raise invalid(
                 f"JSON schema: expected objects of up to {MAX_PROPERTIES:,} members, got more", param
             )
     if len(_dump(schema, param)) > MAX_SCHEMA_BYTES:
-        raise _invalid(f"JSON schema: expected up to {MAX_SCHEMA_BYTES:,} bytes, got more", param)
+        raise invalid(f"JSON schema: expected up to {MAX_SCHEMA_BYTES:,} bytes, got more", param)
     return {
         "name": name,
         "json_schema": _prepared(schema, param) | {"x-guidance": _JSON | {"lenient": lenient}},
@@ -126,7 +126,7 @@ def regex(pattern: Any, param: str = "regex") -> Spec:
 
     text = _text(pattern, MAX_REGEX, "regular expression", param)
     if (len(text) - len(text.rstrip("\\"))) % 2:
-        raise _invalid("regular expression: expected a character after the final backslash", param)
+        raise invalid("regular expression: expected a character after the final backslash", param)
     lark = f"start: /{llguidance.regex_to_lark(text, 'd')}/"
     return Spec(({"name": "answer", "lark_grammar": lark},), param)
 
@@ -188,7 +188,7 @@ class Constraints:
                 message, param = result, spec.params.get(one["name"], param)
                 break
         what = "JSON schema" if "json_schema" in spec.grammars[-1] else param
-        return _invalid(f"{what}: {_explain(message)}", param)
+        return invalid(f"{what}: {_explain(message)}", param)
 
     def close(self) -> None:
         """Ends the trial process, unless it is shared."""
@@ -367,7 +367,7 @@ def _prepared(schema: Any, param: str) -> Any:
         else:
             large = isinstance(value, int) and value * _BOUNDS.get(key, 0) < -_MAX_INTEGER
         if large:
-            raise _invalid(
+            raise invalid(
                 f"JSON schema: expected integers within ± (2^53 - 1), got a larger one at {key!r}", param
             )
         if key in _BOUNDS and isinstance(value, int):
@@ -388,22 +388,22 @@ def _dump(schema: dict[str, Any], param: str) -> bytes:
     try:
         return json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        raise _invalid("JSON schema: expected Unicode text, got a lone surrogate", param) from None
+        raise invalid("JSON schema: expected Unicode text, got a lone surrogate", param) from None
     except (TypeError, ValueError):
-        raise _invalid("JSON schema: expected JSON values only", param) from None
+        raise invalid("JSON schema: expected JSON values only", param) from None
 
 
 def _text(text: Any, max_characters: int, what: str, param: str) -> str:
     if not isinstance(text, str):
-        raise _invalid(f"{what}: expected a string, got {_json_type(text)}", param)
+        raise invalid(f"{what}: expected a string, got {_json_type(text)}", param)
     if not text.strip():
-        raise _invalid(f"{what}: expected text, got an empty string", param)
+        raise invalid(f"{what}: expected text, got an empty string", param)
     if len(text) > max_characters:
-        raise _invalid(f"{what}: expected up to {max_characters:,} characters, got {len(text):,}", param)
+        raise invalid(f"{what}: expected up to {max_characters:,} characters, got {len(text):,}", param)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _invalid(f"{what}: expected Unicode text, got a lone surrogate", param) from None
+        raise invalid(f"{what}: expected Unicode text, got a lone surrogate", param) from None
     return text
 
 
@@ -435,5 +435,6 @@ def _explain(message: str) -> str:
     return message if len(message) <= 300 else message[:300] + "…"
 
 
-def _invalid(message: str, param: str) -> InvalidArgumentError:
+def invalid(message: str, param: str) -> InvalidArgumentError:
+    """The error of a constraint or tool. `param`: the request field."""
     return InvalidArgumentError(message, param=param)

@@ -22,8 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from binhdan.runtime.errors import InvalidArgumentError
-from binhdan.runtime.structured.constraints import Spec, schema_grammar
+from binhdan.runtime.structured.constraints import Spec, invalid, schema_grammar
 from binhdan.runtime.structured.tool_format import HERMES, ToolFormat, grammar, known_format
 from binhdan.runtime.structured.tool_parser import ToolCallParser
 
@@ -183,48 +182,46 @@ def _functions(tools: Any) -> tuple[Function, ...]:
     if tools is None:
         return ()
     if not isinstance(tools, list):
-        raise _invalid("tools: expected a list of functions", "tools")
+        raise invalid("tools: expected a list of functions", "tools")
     if len(tools) > MAX_TOOLS:
-        raise _invalid(f"tools: expected up to {MAX_TOOLS}, got {len(tools)}", "tools")
+        raise invalid(f"tools: expected up to {MAX_TOOLS}, got {len(tools)}", "tools")
     functions = tuple(_function(tool, f"tools[{i}]") for i, tool in enumerate(tools))
     for i, function in enumerate(functions):
         if any(other.name == function.name for other in functions[:i]):
-            raise _invalid(
+            raise invalid(
                 f"tools: expected unique function names, got {function.name!r} twice", f"tools[{i}]"
             )
     if (
         sum(len(_json(function.to_json()).encode("utf-8", "replace")) for function in functions)
         > MAX_TOOLS_BYTES
     ):
-        raise _invalid(f"tools: expected up to {MAX_TOOLS_BYTES:,} bytes in total, got more", "tools")
+        raise invalid(f"tools: expected up to {MAX_TOOLS_BYTES:,} bytes in total, got more", "tools")
     return functions
 
 
 def _function(tool: Any, param: str) -> Function:
     if not isinstance(tool, Mapping) or tool.get("type") != "function":
-        raise _invalid('a tool: expected an object with "type": "function"', param)
+        raise invalid('a tool: expected an object with "type": "function"', param)
     function = tool
     if "function" in tool:  # without it, the flat form of the Responses API
         function, param = tool["function"], f"{param}.function"
     if not isinstance(function, Mapping):
-        raise _invalid("a tool's function: expected an object with name and parameters", param)
+        raise invalid("a tool's function: expected an object with name and parameters", param)
     name, description = function.get("name"), function.get("description")
     parameters, strict = function.get("parameters"), function.get("strict")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise _invalid(
+        raise invalid(
             "a function's name: expected 1 to 64 characters of a-z, A-Z, 0-9, _ and -", f"{param}.name"
         )
     if not isinstance(description, str | None):
-        raise _invalid("a function's description: expected a string", f"{param}.description")
+        raise invalid("a function's description: expected a string", f"{param}.description")
     if not isinstance(strict, bool | None):
-        raise _invalid("a function's strict: expected true or false", f"{param}.strict")
+        raise invalid("a function's strict: expected true or false", f"{param}.strict")
     if parameters is not None:
         if not isinstance(parameters, dict):
-            raise _invalid(
-                "a function's parameters: expected a JSON schema, an object", f"{param}.parameters"
-            )
+            raise invalid("a function's parameters: expected a JSON schema, an object", f"{param}.parameters")
         if parameters.get("type", "object") != "object":
-            raise _invalid('a function\'s parameters: expected "type": "object"', f"{param}.parameters")
+            raise invalid('a function\'s parameters: expected "type": "object"', f"{param}.parameters")
         schema_grammar("", parameters, f"{param}.parameters")  # checks its size before further work
     return Function(name, description or "", parameters, bool(strict), f"{param}.parameters")
 
@@ -236,7 +233,7 @@ def _choice(
     param = "tool_choice"
     if not functions:
         if choice not in (None, "none", "auto"):
-            raise _invalid('tool_choice: expected "none" or "auto" in a request without tools', param)
+            raise invalid('tool_choice: expected "none" or "auto" in a request without tools', param)
         return "none", None
     if choice is None:
         return "auto", None
@@ -247,8 +244,8 @@ def _choice(
         name = function.get("name") if isinstance(function, Mapping) else None
         if any(function.name == name for function in functions):
             return "required", name
-        raise _invalid("tool_choice: expected the name of one of the tools", param)
-    raise _invalid(
+        raise invalid("tool_choice: expected the name of one of the tools", param)
+    raise invalid(
         'tool_choice: expected "none", "auto", "required" or an object that names a function', param
     )
 
@@ -270,14 +267,14 @@ def _with_arguments(message: Mapping[str, Any], i: int) -> dict[str, Any]:
         return {key: value for key, value in message.items() if key != "tool_calls"}
     param = f"messages[{i}].tool_calls"
     if not isinstance(calls, Sequence) or message.get("role") != "assistant":
-        raise _invalid("tool_calls: expected a list, in an assistant message", param)
+        raise invalid("tool_calls: expected a list, in an assistant message", param)
     return {**message, "tool_calls": [_call(call, param) for call in calls]}
 
 
 def _call(call: Any, param: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise _invalid("a tool call: expected a function with name and arguments", param)
+        raise invalid("a tool call: expected a function with name and arguments", param)
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         with suppress(ValueError, RecursionError):  # invalid JSON of a model stays as it is
@@ -287,7 +284,3 @@ def _call(call: Any, param: str) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _invalid(message: str, param: str) -> InvalidArgumentError:
-    return InvalidArgumentError(message, param=param)

@@ -24,7 +24,7 @@ export function statsOf(usage, clock) {
 }
 
 /** Returns tokens per second from the first token to the last; null for an answer that is too short. */
-export function speedOf({ tokens, decodeMs, clockMs }) {
+function speedOf({ tokens, decodeMs, clockMs }) {
   const ms = positive(decodeMs) ?? positive(clockMs);
   return tokens > 1 && ms > 0 ? ((tokens - 1) * 1000) / ms : null;
 }

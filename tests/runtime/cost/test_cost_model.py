@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from binhdan.runtime.cost.cost_model import MONTH, YEAR, CostModel
 from binhdan.runtime.cost.figures import (
+    BOARDS,
     Board,
     Figure,
     Money,
     Tariff,
-    board_names,
     load_board,
     load_tariff,
     tariff_names,
@@ -189,7 +189,7 @@ def test_assumptions_lists_assumed_figures() -> None:
     assert "base_kwh_per_month" in [name for name, _, _ in CostModel().assumptions()]
 
 
-@pytest.mark.parametrize("name", board_names())
+@pytest.mark.parametrize("name", sorted(path.stem for path in BOARDS.glob("*.toml")))
 def test_every_board_has_a_plausible_cost(name: str) -> None:
     for tariff in tariff_names():
         cost = CostModel(board=load_board(name), tariff=load_tariff(tariff)).answer(10.0)
