@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,13 +20,6 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 from binhdan.runtime.client import hub
@@ -42,8 +36,10 @@ _UNITS = {"": 1, "b": 1} | {
     for infix, base in (("", 1000), ("i", 1024))
 }
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.IGNORECASE)
-_KEY_LINE = "expected NAME KEY, then optionally tokens_per_minute=N, concurrent=N, admin=true"
+_KEY_LINE = "expected NAME KEY, then optionally tokens_per_minute=N, max_concurrent=N, admin=true"
 _EMBEDDED = "embedded"
+_ENVIRONMENT = "the environment"  # layers, in messages
+_CHANGES = "the command line"
 
 
 def parse_size(value: Any) -> Any:
@@ -76,7 +72,7 @@ class KeyConfig(BaseModel):
 
     key: Annotated[SecretStr, Field(min_length=8)]
     tokens_per_minute: Count | None = None  # None: the server's setting
-    concurrent: Count | None = None
+    max_concurrent: Count | None = None
     admin: bool = False  # /v1/cost shows the costs of all keys
 
     @field_validator("key")
@@ -110,30 +106,31 @@ class ServerConfig(BaseModel):
     prefix_cache_dir: Path | None = None  # keeps the prefix cache across restarts; None: memory only
     max_prefix_cache_dir_bytes: Size | None = None  # None: 4 GiB
     deterministic: bool = False
-    model_memory_bytes: Size | None = None  # of all loaded models together; None: no limit
+    max_model_memory_bytes: Size | None = None  # of all loaded models together; None: no limit
     idle_unload: Seconds | None = None  # unload a model that is unused for so long; None: never
 
     keys: dict[str, KeyConfig] = {}
     tokens_per_minute: Count | None = None  # of each key without a limit of its own
-    concurrent: Count | None = None  # running requests of each key without a limit of its own
+    max_concurrent: Count | None = None  # running requests of each key without a limit of its own
     allowed_hosts: Names = ()  # more names for the Host header; "*.example.vn"; "*" allows any
     cors_origins: Names = ()  # "https://example.vn"; "*" allows any
     metrics_open: bool = False  # /metrics needs no key
 
-    body_bytes: Size = 4 << 20  # limit of one body
-    buffered_bytes: Size = 256 << 20  # limit of all incomplete bodies together
-    json_depth: Count = 64
-    json_values: Count = 100_000  # in one body
-    header_bytes: Size = 32 << 10
+    max_body_bytes: Size = 4 << 20  # of one body
+    max_buffered_bytes: Size = 256 << 20  # of all incomplete bodies together
+    max_json_depth: Count = 64
+    max_json_values: Count = 100_000  # in one body
+    max_header_bytes: Size = 32 << 10
     header_seconds: Seconds = 10.0  # to receive the headers of a request
     read_seconds: Seconds = 60.0  # to receive its body
     write_seconds: Seconds = 60.0  # for a client to read what waits to be sent
-    keep_alive_seconds: Seconds = 75.0  # above the usual 60 of proxies: a proxy must not reuse a closing one
+    # Longer than the usual 60 s of proxies, so that a proxy does not reuse a connection while it closes.
+    keep_alive_seconds: Seconds = 75.0
     max_connections: Count = 512
     drain_seconds: Seconds = 30.0  # for running requests to end after SIGTERM
 
-    prompt_tokens: Count | None = None  # limit of a prompt; None: the context
-    answer_tokens: Count | None = None  # limit of an answer; None: the context
+    max_prompt_tokens: Count | None = None  # of a prompt; None: the context
+    max_answer_tokens: Count | None = None  # of an answer; None: the context
     max_choices: Count = 16  # answers to one prompt, `n`
 
     ledger: Path | None = None  # SQLite file of the ledger; None: in memory
@@ -200,11 +197,12 @@ class ServerConfig(BaseModel):
 
     def keyring(self) -> Keyring:
         """The API keys with their limits. Raises InvalidArgumentError for two equal keys."""
-        default = KeyLimits(self.tokens_per_minute, self.concurrent)
+        default = KeyLimits(self.tokens_per_minute, self.max_concurrent)
         keys = []
         for name, key in self.keys.items():
             limits = KeyLimits(
-                key.tokens_per_minute or default.tokens_per_minute, key.concurrent or default.concurrent
+                key.tokens_per_minute or default.tokens_per_minute,
+                key.max_concurrent or default.max_concurrent,
             )
             keys.append(Key(name, key.key.get_secret_value(), limits, key.admin))
         return Keyring(keys, default)
@@ -234,36 +232,24 @@ def load(
 ) -> ServerConfig:
     """The settings from a TOML file, from variables such as BINHDAN_PORT in `environ`, and from `changes`.
 
-    Later layers override earlier ones, except API keys, which add up. In addition to the fields of
-    ServerConfig, each layer may have `api_key` (one or several lines) and `api_key_file` (one or several
-    paths). Raises InvalidArgumentError, which names the setting, and FileReadError.
+    A setting of a later layer replaces that of an earlier one; API keys of all layers add up. In addition to
+    the fields of ServerConfig, each layer may have `api_key` (one or several lines) and `api_key_file` (one
+    or several paths). Raises InvalidArgumentError, which names the setting, and FileReadError.
     """
-    in_file = {} if file is None else _parse_toml(Path(file))
-    in_environ = {name.lower(): value.strip() for name, value in (environ or {}).items()}
-    in_changes = dict(changes or {})
-    keys = _collect_keys(in_file, _environment_keys(in_environ), in_changes)
-
-    class Layers(BaseSettings, ServerConfig):
-        model_config = SettingsConfigDict(env_prefix=_PREFIX, enable_decoding=False)
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            environment = EnvSettingsSource(settings_cls)
-            # Empty variables count as unset: templates of container files often have them.
-            environment.env_vars = {name: value for name, value in in_environ.items() if value}
-            return init_settings, environment, InitSettingsSource(settings_cls, in_file)
-
+    layers = [
+        ("", {}) if file is None else (Path(file).name, _parse_toml(Path(file))),
+        (_ENVIRONMENT, _from_environment(environ or {})),
+        (_CHANGES, dict(changes or {})),
+    ]
+    origins = {name: layer for layer, settings in layers for name in settings}
+    keys, key_origins = _collect_keys(layers)
+    merged: dict[str, Any] = {}
+    for _, settings in layers:
+        merged |= settings  # a table replaces the table of an earlier layer
     try:
-        config = Layers(**in_changes, keys=keys)
+        config = ServerConfig.model_validate(merged | {"keys": keys})
     except ValidationError as error:
-        raise InvalidArgumentError(_message(error)) from None
+        raise InvalidArgumentError(_message(error, origins, key_origins)) from None
     config.keyring()
     return config
 
@@ -299,6 +285,19 @@ def _name_and_source(text: Any) -> tuple[str, str | None]:
     return name or model_name(source), source
 
 
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings from the variables BINHDAN_NAME. Empty variables count as unset: templates of container
+    files often have them."""
+    names = (ServerConfig.model_fields.keys() - {"keys"}) | {"api_key", "api_key_file"}
+    values = {name: environ.get(_variable(name), "").strip() for name in sorted(names)}
+    return {name: value for name, value in values.items() if value}
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return _PREFIX + name.upper()
+
+
 def _parse_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_read(path))
@@ -320,79 +319,87 @@ def _read(path: Path) -> str:
 # ---- API keys ----------------------------------------------------------------------------------------------
 
 
-def _collect_keys(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Removes the API keys from all layers and returns them together: name -> fields of KeyConfig."""
-    keys: dict[str, Any] = {}
-    try:
-        for layer in layers:
-            _add_keys(keys, layer.pop("keys", {}))
-            _add_keys(keys, _from_lines(layer.pop("api_key", ()), len(keys)))
-            for path in _paths(layer.pop("api_key_file", ())):
-                _add_keys(keys, _from_key_file(path, len(keys)))
-    except ValueError as error:
-        raise InvalidArgumentError(f"API keys: {error}") from None
-    return keys
+def _collect_keys(layers: Sequence[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Removes the API keys from all layers. Returns name -> fields of KeyConfig, and name -> where it is.
 
-
-def _environment_keys(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {name: f"{_PREFIX}{name}".lower() for name in ("api_key", "api_key_file")}
-    return {name: environ[variable] for name, variable in names.items() if environ.get(variable)}
-
-
-def _add_keys(keys: dict[str, Any], more: Any) -> None:
-    if not isinstance(more, Mapping):
-        raise ValueError("expected tables [keys.NAME]")
-    for name, key in more.items():
-        if name in keys:
-            raise ValueError(f"two keys have the name {name}")
-        keys[name] = key
-
-
-def _from_key_file(path: Path, known: int) -> dict[str, Any]:
-    """The keys of a TOML file with a table [NAME] for each, or of a file with one key per line."""
-    if path.suffix.lower() == ".toml":
-        return _parse_toml(path)
-    return _from_lines(_read(path), known)
-
-
-def _from_lines(text: Any, known: int) -> dict[str, Any]:
-    """The keys of lines "KEY" or "NAME KEY tokens_per_minute=N concurrent=N". "#" starts a comment line.
-
-    A key without a name is called keyN; `known` is the number of keys before these lines.
+    `layers`: pairs of a name for messages and settings.
     """
     keys: dict[str, Any] = {}
-    lines = (text if isinstance(text, str) else "\n".join(text)).splitlines()
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        if len(words) == 1:
-            words = [f"key{known + len(keys) + 1}", *words]
-        name, key, *limits = words
-        pairs = [limit.partition("=") for limit in limits]
-        if any(
-            limit not in ("tokens_per_minute", "concurrent", "admin") or not value
-            for limit, _, value in pairs
-        ):
-            raise ValueError(f"line {number}: {_KEY_LINE}")
+    origins: dict[str, str] = {}
+
+    def add(name: str, key: Any, origin: str) -> None:
         if name in keys:
-            raise ValueError(f"line {number}: two keys have the name {name}")
-        keys[name] = {"key": key} | {limit: value for limit, _, value in pairs}
-    return keys
+            raise InvalidArgumentError(
+                f"API keys: {origin}: two keys have the name {name}, the other one in {origins[name]}; "
+                "rename one of them"
+            )
+        keys[name], origins[name] = key, origin
+
+    def add_lines(text: str, origin: str) -> None:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                place = f"{origin}, line {number}"
+                add(*_from_line(line, f"key{len(keys) + 1}", place), place)
+
+    for layer, settings in layers:
+        tables = settings.pop("keys", {})
+        if not isinstance(tables, Mapping):
+            raise InvalidArgumentError(f"API keys: {layer}: expected tables [keys.NAME]")
+        for name, key in tables.items():
+            add(name, key, layer)
+        add_lines("\n".join(_texts(settings.pop("api_key", ()), layer, "api_key")), layer)
+        for path in map(Path, _texts(settings.pop("api_key_file", ()), layer, "api_key_file")):
+            if path.suffix.lower() == ".toml":  # a table [NAME] for each key
+                for name, key in _parse_toml(path).items():
+                    add(name, key, path.name)
+            else:
+                add_lines(_read(path), path.name)
+    return keys, origins
 
 
-def _paths(value: Any) -> list[Path]:
-    return [Path(value)] if isinstance(value, str | os.PathLike) else [Path(one) for one in value]
+def _from_line(line: str, default_name: str, place: str) -> tuple[str, dict[str, Any]]:
+    """Name and fields of the key in a line "KEY" or "NAME KEY tokens_per_minute=N max_concurrent=N"."""
+    words = line.split()
+    if len(words) == 1:
+        words = [default_name, *words]
+    name, key, *limits = words
+    fields = {"key": key}
+    for number, limit in enumerate(limits, 3):
+        field, _, value = limit.partition("=")
+        if field not in ("tokens_per_minute", "max_concurrent", "admin") or not value:
+            # The message does not repeat the word, which may be a part of a key.
+            raise InvalidArgumentError(f"API keys: {place}: {_KEY_LINE}; word {number} is none of these")
+        fields[field] = value
+    return name, fields
 
 
-def _message(error: ValidationError) -> str:
-    """All errors in one line. Without the values, because they may be API keys."""
+def _texts(value: Any, layer: str, setting: str) -> list[str]:
+    """The texts of a setting that is a text, a path, or a list of them."""
+    values = [value] if isinstance(value, str | os.PathLike) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str | os.PathLike) for one in values):
+        raise InvalidArgumentError(f"{setting}: {layer}: expected a text, or a list of texts")
+    return [os.fspath(one) for one in values]
+
+
+def _message(error: ValidationError, origins: Mapping[str, str], key_origins: Mapping[str, str]) -> str:
+    """All errors in one line, each with the place of the setting. Without the values, because they may be API
+    keys."""
     parts = []
     for one in error.errors(include_input=False, include_url=False, include_context=False):
-        name = ".".join(str(part) for part in one["loc"])
+        location = [str(part) for part in one["loc"]]
+        name, place = ".".join(location), ""
+        if location:
+            in_key = location[0] == "keys" and len(location) > 1
+            place = key_origins.get(location[1], "") if in_key else origins.get(location[0], "")
+            if place == _ENVIRONMENT:
+                place = f"the variable {_variable(location[0])}"
         if one["type"] == "extra_forbidden":
-            parts.append(f"there is no setting {name}")
+            known = KeyConfig if location[0] == "keys" else ServerConfig
+            near = difflib.get_close_matches(location[-1], known.model_fields, 1)
+            hint = f"; the nearest name is {near[0]}" if near else ""
+            parts.append(f"there is no setting {name}{f' ({place})' if place else ''}{hint}")
         else:
             message = one["msg"].removeprefix("Value error, ")
-            parts.append(f"{name}: {message}" if name else message)
+            where = f"{name} ({place})" if place else name
+            parts.append(f"{where}: {message}" if name else message)
     return "; ".join(parts)

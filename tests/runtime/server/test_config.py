@@ -47,7 +47,7 @@ def test_settings_of_all_types_from_the_environment() -> None:
         "BINHDAN_IDLE_UNLOAD": "1.5",
         "BINHDAN_ALLOWED_HOSTS": "a.vn, *.b.vn",
         "BINHDAN_MODELS": "a=x.gguf,embedded",
-        "BINHDAN_BODY_BYTES": "1 MB",
+        "BINHDAN_MAX_BODY_BYTES": "1 MB",
         "BINHDAN_LEDGER": "bill.db",
         "BINHDAN_API_KEY": KEY,
     }
@@ -55,8 +55,22 @@ def test_settings_of_all_types_from_the_environment() -> None:
     assert config.deterministic and not config.page and config.idle_unload == 1.5
     assert config.allowed_hosts == ("a.vn", "*.b.vn")
     assert config.models == {"a": "x.gguf", embedded_model().stem: None}
-    assert config.body_bytes == 1_000_000 and config.ledger == Path("bill.db")
+    assert config.max_body_bytes == 1_000_000 and config.ledger == Path("bill.db")
     assert config.keyring().names == ["key1"]
+
+
+def test_the_names_of_variables_match_exactly() -> None:
+    environ = {"binhdan_port": "1", "Binhdan_Threads": "2", "BINHDAN_port": "3", "PORT": "4", "BINHDAN_": "5"}
+    config = load(environ=environ)
+    assert (config.port, config.threads) == (8080, None)
+    assert not load(environ={"binhdan_api_key": KEY}).keyring().required
+
+
+def test_a_table_replaces_the_table_of_an_earlier_layer(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('[models]\na = "x.gguf"\nb = "y.gguf"\n')
+    assert load(file, {}, {"models": {"c": "z.gguf"}}).models == {"c": "z.gguf"}
+    assert load(file, {"BINHDAN_MODELS": "d=w.gguf"}).models == {"d": "w.gguf"}
 
 
 # ---- refused settings --------------------------------------------------------------------------------------
@@ -70,6 +84,26 @@ def test_the_message_names_unknown_settings(tmp_path: Path, name: str) -> None:
         out.write({"prot": "prot = 1", "models.x.y": '[models.x]\ny = "z"', "keys.a.kee": "kee = 1"}[name])
     message = refusal({}, file=file)
     assert name.removesuffix(".y") in message and str(tmp_path) not in message
+
+
+@pytest.mark.parametrize("name", ["_env_file", "_secrets_dir", "_case_sensitive", "model_config"])
+def test_names_that_are_not_settings(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text("BINHDAN_PORT=1\n")
+    assert f"there is no setting {name}" in refusal({name: tmp_path / ".env"})
+
+
+def test_messages_name_the_place_of_a_setting(tmp_path: Path) -> None:
+    file, keys = tmp_path / "serve.toml", tmp_path / "keys"
+    file.write_text(f'prot = 1\n[keys.lan]\nkey = "{KEY}"\nadmn = true\n')
+    message = refusal({"port": -1}, file=file, environ={"BINHDAN_THREADS": "many"})
+    assert "there is no setting prot (serve.toml); the nearest name is port" in message
+    assert "there is no setting keys.lan.admn (serve.toml); the nearest name is admin" in message
+    assert "port (the command line): " in message
+    assert "threads (the variable BINHDAN_THREADS): " in message
+    file.write_text(f'[keys.lan]\nkey = "{KEY}"\n')
+    keys.write_text(f"# keys\nlan {KEY}2\n")
+    message = refusal({"api_key_file": [keys]}, file=file)
+    assert "keys, line 2: two keys have the name lan, the other one in serve.toml" in message
 
 
 @pytest.mark.parametrize(
@@ -88,10 +122,12 @@ def test_the_message_names_unknown_settings(tmp_path: Path, name: str) -> None:
         ({"api_key": ["short"]}, "keys.key1.key"),
         ({"api_key": ["lan chìa-khóa-của-tôi"]}, "visible ASCII"),
         ({"api_key": [f"lan {KEY} requests=3"]}, "tokens_per_minute=N"),
-        ({"api_key": [f"lan {KEY} concurrent=many"]}, "keys.lan.concurrent"),
+        ({"api_key": [f"lan {KEY} max_concurrent=many"]}, "keys.lan.max_concurrent"),
         ({"api_key": [f"lan {KEY}", f"lan {KEY}x"]}, "the name lan"),
         ({"api_key": [f"lan {KEY}", f"mai {KEY}"]}, "the same API key"),
         ({"keys": [KEY]}, "[keys.NAME]"),
+        ({"api_key": 3}, "api_key: the command line: expected a text"),
+        ({"api_key_file": [3]}, "api_key_file: the command line: expected a text"),
     ],
 )
 def test_bad_values(changes: dict[str, Any], expected: str) -> None:
@@ -146,8 +182,8 @@ def test_the_default_model_comes_first() -> None:
 
 def test_keys_of_all_layers_add_up(tmp_path: Path) -> None:
     lines, tables, file = tmp_path / "keys", tmp_path / "keys.toml", tmp_path / "serve.toml"
-    lines.write_text(f"# name key limits\n\nlan {KEY}1 tokens_per_minute=100 concurrent=2\n{KEY}2\n")
-    tables.write_text(f'[mai]\nkey = "{KEY}3"\nconcurrent = 5\n')
+    lines.write_text(f"# name key limits\n\nlan {KEY}1 tokens_per_minute=100 max_concurrent=2\n{KEY}2\n")
+    tables.write_text(f'[mai]\nkey = "{KEY}3"\nmax_concurrent = 5\n')
     file.write_text(f'tokens_per_minute = 7\napi_key_file = "{lines}"\n[keys.hoa]\nkey = "{KEY}4"\n')
     config = load(file, {"BINHDAN_API_KEY_FILE": str(tables)}, {"api_key": [f"{KEY}5"]})
     ring = config.keyring()
