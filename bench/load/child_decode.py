@@ -47,7 +47,7 @@ def main(work: Work) -> list[Decoded]:
 
 
 def decode(model: Model, prompts: Sequence[str], answer_tokens: int) -> Decoded:
-    library, engine = model.connection()
+    library, engine = model.native_handles()
     options = GenerationOptions(max_tokens=answer_tokens, ignore_eos=True)
     queue = library.create_queue(engine)
     start = perf_counter()

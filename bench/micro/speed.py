@@ -54,7 +54,7 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
             f"prompt {prompt} and decode {decode} need a context of {prompt + decode - 1}, "
             f"the model has {model.context}"
         )
-    threads = model.load_report()["threads"]
+    threads = model.engine_info()["threads"]
     core = library.library()
     before = core.measure_bandwidth(threads)
     answers = [_answer(model, prompt, decode, seed=run) for run in range(runs + 1)][1:]

@@ -33,7 +33,7 @@ def restore(
         typer.Argument(help="Text in UTF-8; none reads standard input.", show_default=False),
     ] = None,
     model: shared.Model = None,
-    together: Annotated[int, typer.Option(help="Parts of the text that share a batch.")] = 16,
+    max_concurrent: Annotated[int, typer.Option(help="Max parts of the text in one batch.")] = 16,
     threads: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads. [default: the usable cores; 1 for the embedded model]"),
@@ -55,11 +55,11 @@ def restore(
     # For a model as small as the embedded one, Python needs as much time for the masks as the engine for the
     # tokens, and a second thread of the engine competes with it.
     threads = threads or (1 if model is None else None)
-    with load(model, threads=threads, max_sequences=max(together, 1)) as loaded:
+    with load(model, threads=threads, max_sequences=max(max_concurrent, 1)) as loaded:
 
         async def run() -> None:
             nonlocal begin, count
-            restorer = Restorer(loaded, together)
+            restorer = Restorer(loaded, max_concurrent)
             begin = time.monotonic()
             async for line in restorer.lines(_lines(files)):
                 sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))

@@ -71,11 +71,9 @@ def serve(
         bool | None,
         typer.Option("--deterministic", help="Other requests do not change an answer; slower."),
     ] = None,
-    model_memory_bytes: Annotated[
+    max_model_memory_bytes: Annotated[
         str | None,
-        typer.Option(
-            "--model-memory", metavar="SIZE", help="Max memory of all loaded models. [default: no limit]"
-        ),
+        typer.Option(metavar="SIZE", help="Max memory of all loaded models. [default: no limit]"),
     ] = None,
     idle_unload: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Unload a model after this time without requests.")
@@ -91,25 +89,25 @@ def serve(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Lines NAME KEY [tokens_per_minute=N] [concurrent=N], or TOML with tables [NAME].",
+            help="Lines NAME KEY [tokens_per_minute=N] [max_concurrent=N], or TOML with tables [NAME].",
         ),
     ] = None,
     tokens_per_minute: Annotated[
         int | None, typer.Option(help="Max tokens of prompts and answers per key. [default: no limit]")
     ] = None,
-    concurrent: Annotated[
+    max_concurrent: Annotated[
         int | None, typer.Option(help="Max running requests per key. [default: no limit]")
     ] = None,
-    prompt_tokens: Annotated[
+    max_prompt_tokens: Annotated[
         int | None, typer.Option(help="Max tokens of a prompt. [default: the context]")
     ] = None,
-    answer_tokens: Annotated[
+    max_answer_tokens: Annotated[
         int | None, typer.Option(help="Max tokens of an answer. [default: the context]")
     ] = None,
     max_choices: Annotated[
         int | None, typer.Option(help="Max answers to one prompt, n. [default: 16]")
     ] = None,
-    body_bytes: Annotated[
+    max_body_bytes: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Max size of a request body. [default: 4MiB]")
     ] = None,
     max_connections: Annotated[int | None, typer.Option(help="Max open connections. [default: 512]")] = None,
@@ -182,8 +180,8 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
     """uvicorn's configuration, with the limits of connections."""
     limits = ConnectionLimits(
         max_connections=config.max_connections,
-        header_bytes=config.header_bytes,
-        body_bytes=config.body_bytes,
+        max_header_bytes=config.max_header_bytes,
+        max_body_bytes=config.max_body_bytes,
         header_seconds=config.header_seconds,
         write_seconds=config.write_seconds,
     )

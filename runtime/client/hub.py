@@ -88,7 +88,10 @@ def choose(names: Iterable[str], repo: str, wanted: str | None) -> list[str]:
     """The files of one model in a repository: one file, or all parts of a split model in order."""
     models = _models(names)
     if not models:
-        raise ModelNotFoundError(f"{repo} contains no GGUF model file")
+        raise ModelNotFoundError(
+            f"{repo} contains no GGUF model file; pull a repository that has one, often named …-GGUF, or "
+            "convert a downloaded checkpoint with: binhdan quantize"
+        )
     if wanted is not None:
         fits = [title for title, parts in models.items() if wanted in (title, *parts)]
         fits = fits or [title for title in models if _mentions(title, wanted)]

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Unpack, overload
 
 from binhdan.runtime.client.request import AnswerBuilder, Request, TokenMask
-from binhdan.runtime.client.stream import AsyncStream, Start, Stream, async_events, events
+from binhdan.runtime.client.stream import AsyncStream, Stream, SubmitRequest, async_events, events
 from binhdan.runtime.errors import BinhdanError, InvalidArgumentError, ModelNotFoundError
 from binhdan.runtime.ffi import Library, library
 from binhdan.runtime.options import GenerationChanges, GenerationOptions, KvType, LoadOptions, with_changes
@@ -55,7 +55,9 @@ def find_model(path_or_id: PathLike | None) -> Path:
 
     if isinstance(path_or_id, str) and hub.is_id(name):
         return hub.find(name)
-    raise ModelNotFoundError(f"no such file: {name}")
+    raise ModelNotFoundError(
+        f"no such file: {name}; expected the path of a GGUF file, or org/name after: binhdan pull org/name"
+    )
 
 
 def load(
@@ -294,11 +296,11 @@ class Model:
         """A string of the file's metadata, such as "general.license", or None."""
         return self._library.metadata(self._handle, key)
 
-    def load_report(self) -> dict[str, int]:
+    def engine_info(self) -> dict[str, int]:
         """The current state of the engine: the fields of binhdan_engine_info in binhdan.h."""
         return self._library.describe_engine(self._engine)
 
-    def connection(self) -> tuple[Library, int]:
+    def native_handles(self) -> tuple[Library, int]:
         """The library and the handle of the engine, for code that submits requests itself."""
         return self._library, self._engine
 
@@ -334,10 +336,10 @@ class Model:
         )
 
     # ---- requests ------------------------------------------------------------------------------------------
-    # Each function checks the settings at once and returns what submits the request. Stream calls it at once,
-    # AsyncStream in a thread.
+    # Each function validates the settings and returns a SubmitRequest. Stream calls it in its constructor,
+    # AsyncStream later, in a worker thread.
 
-    def _ask(self, prompt: str, system: str | None, settings: Settings) -> Start:
+    def _ask(self, prompt: str, system: str | None, settings: Settings) -> SubmitRequest:
         return self._starter(lambda options: self._chat_prompt(_question(prompt, system), options), settings)
 
     def _chat(
@@ -346,18 +348,20 @@ class Model:
         tools: Tools | None,
         template_options: dict[str, Any] | None,
         settings: Settings,
-    ) -> Start:
+    ) -> SubmitRequest:
         return self._starter(
             lambda options: self._chat_prompt(messages, options, tools, template_options), settings
         )
 
-    def _complete(self, prompt: str | Sequence[int], settings: Settings) -> Start:
+    def _complete(self, prompt: str | Sequence[int], settings: Settings) -> SubmitRequest:
         return self._starter(
             lambda _: self.tokenizer.text_prompt(prompt) if isinstance(prompt, str) else Prompt(prompt),
             settings,
         )
 
-    def _starter(self, make_prompt: Callable[[GenerationOptions], Prompt], settings: Settings) -> Start:
+    def _starter(
+        self, make_prompt: Callable[[GenerationOptions], Prompt], settings: Settings
+    ) -> SubmitRequest:
         changes: dict[str, Any] = {**settings}
         mask: TokenMask | None = changes.pop("mask", None)
         options = with_changes(changes.pop("options", None), changes)
@@ -403,7 +407,7 @@ class Model:
 
 def _question(prompt: str, system: str | None) -> list[Message]:
     if not prompt.strip():
-        raise InvalidArgumentError("the prompt is empty")
+        raise InvalidArgumentError("the prompt is empty; expected a text that is not blank")
     question: list[Message] = [{"role": "user", "content": prompt}]
     return [{"role": "system", "content": system}, *question] if system else question
 

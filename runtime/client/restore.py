@@ -65,22 +65,14 @@ def _bases() -> dict[str, str]:
 class Restorer:
     """Restores text with a model, many parts in one batch. For one event loop at a time.
 
-    `together`: max requests that run at the same time. Raises InvalidArgumentError if it is less than 1.
+    `max_concurrent`: requests that run at the same time. Raises InvalidArgumentError if it is less than 1.
     """
 
-    def __init__(self, model: Model, together: int = 16) -> None:
-        if together < 1:
-            raise InvalidArgumentError(f"together: expected at least 1, got {together}")
-        self._model, self._together = model, together
+    def __init__(self, model: Model, max_concurrent: int = 16) -> None:
+        if max_concurrent < 1:
+            raise InvalidArgumentError(f"max_concurrent: expected at least 1, got {max_concurrent}")
+        self._model, self._max_concurrent = model, max_concurrent
         self._masks = Masks(model)
-
-    def restore(self, text: str) -> str:
-        """`text` with diacritics. Must not be called from a running event loop."""
-
-        async def whole() -> str:
-            return "".join([line async for line in self.lines(text.splitlines(keepends=True))])
-
-        return asyncio.run(whole())
 
     async def lines(self, lines: Iterable[str] | AsyncIterator[str]) -> AsyncIterator[str]:
         """Each line with diacritics, in order, as soon as it and the lines before it are ready.
@@ -88,8 +80,8 @@ class Restorer:
         Reads only a few lines ahead. A line keeps its line end; its letters are composed (NFC). Raises
         BinhdanError if the model fails.
         """
-        limit = asyncio.Semaphore(self._together)
-        waiting: asyncio.Queue[asyncio.Task[str] | None] = asyncio.Queue(2 * self._together)
+        limit = asyncio.Semaphore(self._max_concurrent)
+        waiting: asyncio.Queue[asyncio.Task[str] | None] = asyncio.Queue(2 * self._max_concurrent)
 
         async def start() -> None:
             async for line in _each(lines):
@@ -176,7 +168,8 @@ class Masks:
         return mask
 
     def _find(self, text: str, begun: bytes) -> bytes:
-        """The tokens that continue `text`, whose first character has the bytes `begun` already."""
+        """The mask of the tokens that continue `text`. `begun`: bytes of its first character that the
+        answer already has."""
         found: list[int] = []
 
         def visit(node: _Node, position: int, begun: bytes) -> None:

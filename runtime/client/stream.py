@@ -20,7 +20,7 @@ _SLICE_MS = 50
 _MAX_EVENTS_PER_TURN = 16
 
 # Submits the request when it is called.
-Start = Callable[[], tuple[Request, AnswerBuilder]]
+SubmitRequest = Callable[[], tuple[Request, AnswerBuilder]]
 
 
 def events(request: Request) -> Iterator[Event]:
@@ -59,7 +59,7 @@ class Stream:
             print(piece, end="", flush=True)
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: SubmitRequest) -> None:
         self._request, self._builder = start()
         self._closed = False
 
@@ -98,7 +98,7 @@ class AsyncStream:
     it.
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: SubmitRequest) -> None:
         self._start = start
         self._started: tuple[Request, AnswerBuilder] | None = None
         self._closed = False
@@ -124,7 +124,9 @@ class AsyncStream:
         async for _ in self:
             pass
         if self._started is None:
-            raise ClosedError("the stream was closed before its request was submitted")
+            raise ClosedError(
+                "the stream was closed before its request was submitted; await the answer before close()"
+            )
         return self._started[1].answer()
 
     def __await__(self) -> Generator[object, None, Answer]:

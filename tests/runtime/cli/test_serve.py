@@ -187,7 +187,16 @@ def test_settings_reach_the_server(running: Any, tmp_path: Path) -> None:
     server = running(
         *("embedded", "--config", str(file), "--model", "small=embedded", "--default-model", "small"),
         *("--max-waiting", "8", "--max-kv-bytes", "64MiB", "--deterministic", "--no-page", "--open-metrics"),
-        *("--allowed-host", "a.vn", "--allowed-host", "b.vn", "--max-choices", "3", "--model-memory", "1GB"),
+        *(
+            "--allowed-host",
+            "a.vn",
+            "--allowed-host",
+            "b.vn",
+            "--max-choices",
+            "3",
+            "--max-model-memory-bytes",
+            "1GB",
+        ),
         env={"BINHDAN_MAX_WAITING": "7", "BINHDAN_MAX_SEQUENCES": "5"},
     )
     config = httpx.get(f"{server.url}/config").json()
@@ -196,7 +205,7 @@ def test_settings_reach_the_server(running: Any, tmp_path: Path) -> None:
     assert config["max_kv_bytes"] == 64 << 20 and config["max_prefix_cache_dir_bytes"] == 1 << 30
     assert config["deterministic"] and not config["page"] and config["metrics_open"]
     assert config["allowed_hosts"] == ["a.vn", "b.vn"] and config["max_choices"] == 3
-    assert config["model_memory_bytes"] == 10**9
+    assert config["max_model_memory_bytes"] == 10**9
     # Limits of connections apply too.
     with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as slow:
         slow.sendall(b"GET / HT")

@@ -18,7 +18,7 @@ async def idle(model: binhdan.Model) -> bool:
     """True once the engine has no requests; waits up to 10 seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        report = model.load_report()
+        report = model.engine_info()
         if report["running"] == report["waiting"] == 0:
             return True
         await asyncio.sleep(0.01)

@@ -19,9 +19,9 @@ def kept_bytes(model: binhdan.Model) -> int:
     """Bytes of the prefix cache after one long question, once the request has ended."""
     model.ask("xin chao " * 60, max_tokens=1)
     deadline = time.monotonic() + 30
-    while model.load_report()["running"] and time.monotonic() < deadline:
+    while model.engine_info()["running"] and time.monotonic() < deadline:
         time.sleep(0.01)
-    return model.load_report()["cache_bytes"]
+    return model.engine_info()["cache_bytes"]
 
 
 def test_the_same_memory_holds_nearly_twice_as_much() -> None:

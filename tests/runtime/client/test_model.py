@@ -27,7 +27,7 @@ def idle(model: binhdan.Model) -> bool:
     """True once the engine has no requests; waits up to 10 seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        report = model.load_report()
+        report = model.engine_info()
         if report["running"] == report["waiting"] == 0:
             return True
         time.sleep(0.01)

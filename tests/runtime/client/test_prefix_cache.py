@@ -30,7 +30,7 @@ def test_a_shared_system_prompt_is_cached(cached_model: binhdan.Model) -> None:
     assert second.prompt_tokens - 2 * PAGE <= second.cached_tokens < second.prompt_tokens
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:  # the engine frees the pages after the last event
-        report = cached_model.load_report()
+        report = cached_model.engine_info()
         if report["running"] == 0:
             break
         time.sleep(0.01)
@@ -60,7 +60,7 @@ def test_a_disabled_cache() -> None:
     with binhdan.load(threads=1, prefix_cache=False) as model:
         ask(model, "ha noi")
         assert ask(model, "ha noi").cached_tokens == 0
-        assert model.load_report()["cache_bytes"] == 0
+        assert model.engine_info()["cache_bytes"] == 0
 
 
 def test_a_folder_keeps_the_cache_over_a_restart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -26,6 +27,13 @@ COMMAND = [sys.executable, "-m", "binhdan", "restore"]
 @pytest.fixture(scope="module")
 def restorer(model: binhdan.Model) -> Restorer:
     return Restorer(model)
+
+
+def restore(restorer: Restorer, text: str) -> str:
+    async def whole() -> str:
+        return "".join([line async for line in restorer.lines(text.splitlines(keepends=True))])
+
+    return asyncio.run(whole())
 
 
 # ---- letters -----------------------------------------------------------------------------------------------
@@ -82,13 +90,13 @@ def test_the_right_answer_is_allowed(model: binhdan.Model) -> None:
 
 
 def test_diacritics_are_restored(restorer: Restorer) -> None:
-    assert restorer.restore(BARE) == MARKED
-    assert restorer.restore("Ha Noi la thu do.\r\n\n  viet nam \n") == "Hà Nội là thủ đô.\r\n\n  việt nam \n"
+    assert restore(restorer, BARE) == MARKED
+    assert restore(restorer, "Ha Noi la thu do.\r\n\n  viet nam \n") == "Hà Nội là thủ đô.\r\n\n  việt nam \n"
 
 
 def test_decomposed_letters_are_composed_and_nothing_else(restorer: Restorer) -> None:
     text = unicodedata.normalize("NFD", MARKED) + " \u212b \u2126"  # NFC would change Angstrom and Ohm
-    restored = restorer.restore(text)
+    restored = restore(restorer, text)
     assert strip_marks(restored) == strip_marks(MARKED) + " \u212b \u2126"
 
 
@@ -103,12 +111,12 @@ def test_decomposed_letters_are_composed_and_nothing_else(restorer: Restorer) ->
 )
 def test_only_diacritics_change(restorer: Restorer, pieces: list[str] | str) -> None:
     text = unicodedata.normalize("NFC", pieces if isinstance(pieces, str) else " ".join(pieces))
-    assert strip_marks(restorer.restore(text)) == strip_marks(text)
+    assert strip_marks(restore(restorer, text)) == strip_marks(text)
 
 
 def test_a_line_longer_than_any_context(restorer: Restorer) -> None:
     text = f"{BARE}. " * 300 + "a" * 500
-    restored = restorer.restore(text)
+    restored = restore(restorer, text)
     assert strip_marks(restored) == text and restored.count(MARKED) > 250
 
 
@@ -121,7 +129,7 @@ async def test_lines_are_in_order_and_not_delayed(model: binhdan.Model) -> None:
             given += 1
             yield f"{given} viet nam\n"
 
-    lines = Restorer(model, together=2).lines(endless())
+    lines = Restorer(model, max_concurrent=2).lines(endless())
     got = [await anext(lines) for _ in range(6)]
     assert [strip_marks(line) for line in got] == [f"{number} viet nam\n" for number in range(1, 7)]
     assert given < 6 + 10
@@ -195,7 +203,7 @@ def test_a_closed_output_pipe(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere.txt"], "nowhere.txt: No such file"),
-        (["--together", "0"], "at least 1"),
+        (["--max-concurrent", "0"], "at least 1"),
         (["/"], "/: Is a directory"),
     ],
 )
