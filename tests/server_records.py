@@ -38,7 +38,6 @@ def bill(**changes: Any) -> Bill:
         "energy_source": None,
         "cost_vnd": 0.25,
         "cost_basis": "by hand",
-        "machine_seconds": 1.1,
     }
     return Bill(**fields | changes)
 

@@ -44,7 +44,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     options = config.load_options()
     pool = ModelPool(
         {name: Source(path, options) for name, path in config.models.items()},
-        max_bytes=config.model_memory_bytes,
+        max_bytes=config.max_model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
     meter = find_meters().best
@@ -53,7 +53,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         config=config,
         pool=pool,
         limiter=Limiter(max_running=config.max_sequences + config.max_waiting),
-        metrics=Metrics(lambda: {one.name: one.model.load_report() for one in pool.loaded()}),
+        metrics=Metrics(lambda: {one.name: one.model.engine_info() for one in pool.loaded()}),
         biller=Biller(cost_model, meter),
         ledger=Ledger(config.ledger),
     )
@@ -92,8 +92,8 @@ def create_app(config: ServerConfig) -> FastAPI:
 
 
 async def _load_default(pool: ModelPool) -> None:
-    """Loads the default model, or stores the error in `pool.failed`, which ends the process: a server without
-    its default model cannot serve."""
+    """Loads the default model. On an error it sets `pool.failed`, and the process ends: a server without its
+    default model cannot serve."""
     try:
         await pool.start()
     except ApiError as error:

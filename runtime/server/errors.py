@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
 from typing import Any
 
 from starlette.responses import JSONResponse
+
+_FOLDERS = re.compile(r"(?<![\w.:/-])(?:/[^/\s:;,'\"]+)+/")  # of an absolute path without spaces
 
 
 class ApiError(Exception):
@@ -30,6 +34,18 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers)
+
+
+def quoted(text: str) -> str:
+    """Client input for a message: in quotes, on one line, at most 64 characters."""
+    return repr(text if len(text) <= 64 else text[:63] + "…")
+
+
+def without_paths(text: str, *known: str) -> str:
+    """`text` with each path replaced by its last name: the `known` ones, and absolute ones without spaces."""
+    for path in known:
+        text = text.replace(path, PurePath(path).name)
+    return _FOLDERS.sub("", text)
 
 
 def _encodable(text: str) -> str:

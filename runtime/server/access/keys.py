@@ -17,7 +17,7 @@ class KeyLimits:
     """Limits of one API key. None: no limit."""
 
     tokens_per_minute: int | None = None  # of prompts and answers together
-    concurrent: int | None = None  # running requests
+    max_concurrent: int | None = None  # running requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request, as far as the server needs to know it."""
+    """The sender of a request: the properties that the server uses."""
 
     name: str  # of the API key; "" on a server without keys
     salt: int  # 1 … 2^64 - 1; callers with different salts share nothing in the prefix cache
@@ -53,9 +53,11 @@ class Keyring:
             digest, caller = _digest(key.secret), Caller(key.name, _salt(key.secret), key.limits, key.admin)
             for other_digest, other in self._callers:
                 if other.name == caller.name:
-                    raise InvalidArgumentError(f"two API keys have the name {key.name}")
+                    raise InvalidArgumentError(f"two API keys have the name {key.name}; rename one of them")
                 if other_digest == digest:
-                    raise InvalidArgumentError(f"{other.name} and {key.name} have the same API key")
+                    raise InvalidArgumentError(
+                        f"{other.name} and {key.name} have the same API key; change one of them"
+                    )
             self._callers.append((digest, caller))
         #: The caller of requests without a key, where those are allowed.
         self.anonymous = Caller("", _salt(""), limits or KeyLimits(), admin=not self._callers)

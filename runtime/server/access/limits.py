@@ -1,10 +1,9 @@
 """Limits per caller: running requests, and tokens per minute. A request over a limit gets 429 and a
 Retry-After.
 
-Tokens use a token bucket that holds one minute's worth and fills steadily. Admission charges a request the
-most that it may use; its end refunds what it did not use. A request that may use more than the bucket holds
-needs a full bucket; if it uses more than that, the bucket goes below zero until the debt has flowed in. So no
-request is too large to be admitted at some time, and over time no caller exceeds its rate.
+Each caller has a balance with a capacity of one minute. Admission subtracts the maximum use; the end adds
+back the unused part. A request above the capacity needs a full balance and may make it negative. So every
+request is admitted at some time, and over time no caller exceeds its rate.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from binhdan.runtime.server.errors import ApiError
 class _Account:
     """The state of one caller."""
 
-    tokens: float  # in the bucket at `time`; below zero: debt
+    tokens: float  # the balance at `time`; may be negative
     time: float
     running: int = 0  # requests
 
@@ -70,20 +69,21 @@ class Limiter:
     async def admit(
         self, caller: Caller, prompt_tokens: int, answer_tokens: int = 0
     ) -> AsyncIterator[Admission]:
-        """Counts a request as running inside the context. `answer_tokens`: the most that it may generate.
+        """Counts a request as running inside the context. `answer_tokens`: the maximum that it may generate.
 
         Raises ApiError: 429 over a limit of the caller, 503 over the limit of the server.
         """
         if self._max_running is not None and self._running >= self._max_running:
             raise ApiError(
                 503,
-                f"the server has {self._max_running} requests, its limit; try again later",
+                f"the server has {self._running} running requests; its limit is {self._max_running}; "
+                "try again later",
                 type="server_error",
                 code="overloaded",
                 headers={"Retry-After": "1"},
             )
         account = self._account(caller)
-        limit = caller.limits.concurrent
+        limit = caller.limits.max_concurrent
         if limit is not None and account.running >= limit:
             message = f"this API key has {account.running} running requests; its limit is {limit}"
             raise _over_limit(message, 1, "requests")
@@ -114,7 +114,7 @@ class Limiter:
         return Admission(account, charge, capacity)
 
     def _account(self, caller: Caller) -> _Account:
-        """The account of a caller, with the tokens that have flowed in until now."""
+        """The account of a caller, with its balance of now."""
         now, capacity = self._clock(), caller.limits.tokens_per_minute or 0
         account = self._accounts.get(caller.name)
         if account is None:

@@ -13,7 +13,7 @@ times a scale when several models run. An answer is charged in proportion to its
 
 An answer that runs alone is charged for its whole duration. Under steady load the shares add up to the total.
 When an answer ends during the prefill of another, that prefill is not reported yet, and the answer that ends
-is charged slightly too much. Idle time is on no bill: the cost model adds it through the utilisation.
+is charged slightly too much. No bill includes idle time: the cost model adds it through the utilisation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from typing import Any
 
 from binhdan.runtime.cost.cost_model import CostModel
 from binhdan.runtime.energy import Meter
+from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.accounting.record import AnswerRecord
+from binhdan.runtime.server.errors import without_paths
 
 # Work of an answer token; a prompt token has 1. A decode step reads all weights for a few rows, so a token
 # takes longer than in prefill: on x86 about 8 times as long with one sequence, 3 times in a batch of 16. One
@@ -47,7 +49,6 @@ class Bill:
     energy_source: str | None
     cost_vnd: float | None
     cost_basis: str
-    machine_seconds: float  # the answer's share of the machine's time
 
     def usage(self) -> dict[str, Any]:
         """Returns the object `usage.binhdan` of an HTTP response."""
@@ -106,8 +107,8 @@ class Work:
 class Biller:
     """Makes bills. Use it and its Works in the thread of the event loop only.
 
-    Without a cost model the bills have no cost, without a meter no joules. After a meter has failed once it
-    is not read again; `lost` holds the reason.
+    Without a cost model the bills have no cost, without a meter no joules. After the meter has failed once,
+    it is not read again: the error is logged, and `meter_error` holds its message.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Biller:
         # Declared watts are part of the cost model, which names them in the basis of the cost.
         self._meter = meter if meter is not None and meter.measured else None
         self.clock = clock
-        self.lost: str | None = None
+        self.meter_error: str | None = None
         self.total_work = 0.0  # reported by all answers so far
         self.computed_fraction = 1.0  # of recent prompts, the part that the prefix cache did not hold
 
@@ -152,15 +153,16 @@ class Biller:
             energy_source=None if joules is None or self._meter is None else self._meter.source,
             cost_vnd=None if cost is None else cost.vnd,
             cost_basis="not computed: no cost model" if cost is None else cost.basis,
-            machine_seconds=seconds,
         )
 
     def read_joules(self) -> float | None:
         """Returns the meter's count, None without a meter or after it has failed."""
-        if self._meter is None or self.lost is not None:
+        if self._meter is None or self.meter_error is not None:
             return None
         try:
             return self._meter.read()
         except OSError as error:
-            self.lost = str(error)
+            self.meter_error = str(error)
+            fields = {"source": self._meter.source, "reason": without_paths(self.meter_error)}
+            logs.log.warning("meter failed; further answers have no joules", extra=fields)
             return None

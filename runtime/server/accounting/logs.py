@@ -1,7 +1,7 @@
 """Logs as JSON lines on standard error.
 
-A log contains no prompt, no answer, no API key and no path of a file. Of an exception it contains the type
-and the place where it was raised, but not the message, which can repeat what a user wrote.
+A log contains no prompt, no answer, no API key and no path of a file. Of the exception of a request it
+contains the type and the place where it was raised, but not the message, which can repeat what a user wrote.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
 
 def log_answer(record: AnswerRecord) -> None:
     """Logs all fields of a record in one line. Times are in milliseconds."""
-    facts = asdict(record)
+    fields = asdict(record)
     for field, name in (("queue", "queue"), ("prefill", "prompt"), ("decode", "decode"), ("total", "total")):
-        facts[f"{name}_ms"] = round(1000 * facts.pop(field), 3)
-    log.info("answer", extra=facts)
+        fields[f"{name}_ms"] = round(1000 * fields.pop(field), 3)
+    log.info("answer", extra=fields)
 
 
 class JsonFormatter(logging.Formatter):
@@ -89,16 +89,16 @@ class JsonFormatter(logging.Formatter):
 
 def _describe(error: BaseException) -> dict[str, Any]:
     """Describes an exception without its message. The `reason` of an OSError is the system's own text."""
-    facts: dict[str, Any] = {"type": type(error).__qualname__}
+    fields: dict[str, Any] = {"type": type(error).__qualname__}
     if isinstance(error, OSError) and error.strerror:
-        facts["reason"] = error.strerror
-    facts["at"] = _frames(error.__traceback__)
+        fields["reason"] = error.strerror
+    fields["at"] = _frames(error.__traceback__)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        facts["cause"] = type(cause).__qualname__
+        fields["cause"] = type(cause).__qualname__
     if isinstance(error, BaseExceptionGroup):
-        facts["of"] = [type(inner).__qualname__ for inner in error.exceptions[:_MAX_FRAMES]]
-    return facts
+        fields["of"] = [type(inner).__qualname__ for inner in error.exceptions[:_MAX_FRAMES]]
+    return fields
 
 
 def _frames(trace: TracebackType | None) -> list[str]:

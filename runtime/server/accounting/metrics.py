@@ -19,8 +19,8 @@ from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.accounting.bill import Bill
 from binhdan.runtime.server.accounting.record import AnswerRecord
 
-# Returns Model.load_report() of each loaded model, by the model's name.
-Loads = Callable[[], Mapping[str, Mapping[str, int]]]
+# Returns Model.engine_info() of each loaded model, by the model's name.
+EngineInfos = Callable[[], Mapping[str, Mapping[str, int]]]
 
 # Seconds. Six buckets per decade from 1 ms to 100 s, so a percentile has an error of at most a quarter.
 BUCKETS = (
@@ -31,34 +31,34 @@ BUCKETS = (
 # Only complete answers have an end-to-end time: that of a cancelled or failed one does not show the speed.
 _COMPLETE = frozenset({"stop", "length", "context", "tool_calls"})
 
-# Our name, vLLM's name, help text, and the value from a load report.
+# Our name, vLLM's name, help text, and the value from an engine info.
 _GAUGES: tuple[tuple[str, str | None, str, Callable[[Mapping[str, int]], float]], ...] = (
     (
         "requests_running",
         "num_requests_running",
         "Requests that the engine computes now.",
-        lambda load: load["running"],
+        lambda info: info["running"],
     ),
     (
         "requests_waiting",
         "num_requests_waiting",
         "Requests that wait to be scheduled.",
-        lambda load: load["waiting"],
+        lambda info: info["waiting"],
     ),
     (
         "kv_use_ratio",
         "kv_cache_usage_perc",
         "Part of the KV memory limit that running requests hold, 0 to 1.",
-        lambda load: load["kv_bytes"] / max(load["max_kv_bytes"], 1),
+        lambda info: info["kv_bytes"] / max(info["max_kv_bytes"], 1),
     ),
-    ("kv_bytes", None, "KV bytes that running requests hold.", lambda load: load["kv_bytes"]),
+    ("kv_bytes", None, "KV bytes that running requests hold.", lambda info: info["kv_bytes"]),
     (
         "kv_limit_bytes",
         None,
         "Limit of KV bytes, running requests and prefix cache together.",
-        lambda load: load["max_kv_bytes"],
+        lambda info: info["max_kv_bytes"],
     ),
-    ("prefix_cache_bytes", None, "KV bytes in the prefix cache.", lambda load: load["cache_bytes"]),
+    ("prefix_cache_bytes", None, "KV bytes in the prefix cache.", lambda info: info["cache_bytes"]),
 )
 
 # Our name -> vLLM's names. Like ours, vLLM's prefix_cache counters count tokens.
@@ -82,11 +82,11 @@ _FINISH_REASONS = {"context": "length", "cancelled": "abort", "tool_calls": "sto
 class Metrics:
     """The metrics of one server, in its own registry.
 
-    `loads` is called at each scrape, in the thread of `render`. Model names become labels, so records must
-    only contain names of the configuration.
+    `engine_infos` is called at each scrape, in the thread of `render`. Model names become labels, so records
+    must only contain names of the configuration.
     """
 
-    def __init__(self, loads: Loads = dict) -> None:
+    def __init__(self, engine_infos: EngineInfos = dict) -> None:
         own = CollectorRegistry()
         self._ttft = _histogram(own, "time_to_first_token", "TTFT: from submit to the first token.")
         self._tpot = _histogram(
@@ -105,7 +105,7 @@ class Metrics:
         self._refusals = _counter(own, "refusals", "Rejected requests by reason.", "reason")
         self._registry = CollectorRegistry()
         self._registry.register(_WithAliases(own))
-        self._registry.register(_Loads(loads))
+        self._registry.register(_EngineGauges(engine_infos))
         ProcessCollector(registry=self._registry)
 
     def observe(self, record: AnswerRecord, bill: Bill | None = None) -> None:
@@ -146,19 +146,19 @@ def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) ->
     return Counter(f"binhdan_{name}", text, labels, registry=registry)
 
 
-class _Loads(Collector):
+class _EngineGauges(Collector):
     """The gauges. If a model is closed during a scrape, that scrape has no gauges."""
 
-    def __init__(self, loads: Loads) -> None:
-        self._loads = loads
+    def __init__(self, engine_infos: EngineInfos) -> None:
+        self._engine_infos = engine_infos
 
     def collect(self) -> Iterator[Metric]:
         try:
-            loads = self._loads()
+            infos = self._engine_infos()
         except BinhdanError:
             return
         loaded = GaugeMetricFamily("binhdan_models_loaded", "Models in memory.")
-        loaded.add_metric([], len(loads))
+        loaded.add_metric([], len(infos))
         yield loaded
         for name, vllm_name, text, value in _GAUGES:
             names = [(f"binhdan_{name}", "model")]
@@ -166,8 +166,8 @@ class _Loads(Collector):
                 names.append((f"vllm:{vllm_name}", "model_name"))
             for full_name, label in names:
                 gauge = GaugeMetricFamily(full_name, text, labels=[label])
-                for model, load in loads.items():
-                    gauge.add_metric([model], value(load))
+                for model, info in infos.items():
+                    gauge.add_metric([model], value(info))
                 yield gauge
 
 

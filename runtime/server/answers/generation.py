@@ -18,8 +18,8 @@ from binhdan.runtime.server.models.dispatcher import Dispatcher
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a request asks of the engine: its prompts, and what all its answers share.
+class GenerationPlan:
+    """The prompts of a request, and the settings that all its answers share.
 
     `new_mask` makes the token mask of one answer; None: no constraint. Requests with different `cache_salt`
     share nothing in the prefix cache.
@@ -44,7 +44,9 @@ class Generation:
     Answer i * n + j is the j-th answer to prompt i. `work` counts what the engine has computed, for the bill.
     """
 
-    def __init__(self, dispatcher: Dispatcher, tokenizer: Tokenizer, plan: Plan, work: Work) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, tokenizer: Tokenizer, plan: GenerationPlan, work: Work
+    ) -> None:
         self._dispatcher = dispatcher
         self._work = work
         self._pieces: list[tuple[int, Piece]] = []  # not yet returned by `batches`
@@ -82,7 +84,7 @@ class Generation:
         return [builder.answer() for builder in self._builders]
 
     def answer(self, index: int) -> Answer:
-        """One answer: complete, or what there is of it so far."""
+        """One answer: complete, or the part that exists so far."""
         return self._builders[index].answer()
 
     def finished(self, index: int) -> bool:
@@ -104,7 +106,7 @@ class Generation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, tokenizer: Tokenizer, plan: Plan, prompt: Prompt, j: int) -> None:
+    def _start(self, tokenizer: Tokenizer, plan: GenerationPlan, prompt: Prompt, j: int) -> None:
         options = plan.options
         if options.seed is not None and j:  # with one seed for all, the n answers would be equal
             options = replace(options, seed=(options.seed + j) % 2**64)

@@ -13,11 +13,12 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
+from binhdan.runtime.errors import TooLargeError
 from binhdan.runtime.results import Answer
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.accounting.bill import Bill
 from binhdan.runtime.server.accounting.record import AnswerRecord
-from binhdan.runtime.server.answers.generation import Generation, Plan
+from binhdan.runtime.server.answers.generation import Generation, GenerationPlan
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.sse import EventStream, Frames
@@ -30,8 +31,9 @@ class RequestHandler(Protocol):
     """The part of a request that depends on its endpoint. A route makes one from each validated body."""
 
     named_events: bool  # name the events of a stream, as /v1/responses does
+    prompt_param: str  # the request field that holds the prompt
 
-    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+    def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         """Runs in a worker thread, because a long prompt takes time to tokenize."""
 
     def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
@@ -55,12 +57,12 @@ async def respond(request: Request, model: str | None, handler: RequestHandler, 
 
 
 class RequestLifecycle:
-    """One request between its plan and its record. Use it in an `async with`: entering it loads the model,
-    plans, asks for admission and starts `generation`; leaving it cancels what still runs and closes the
-    record."""
+    """One request, from its plan to its record. Use it in an `async with`: entering it loads the model, makes
+    the plan, admits the request and starts `generation`; leaving it cancels the answers that still run and
+    closes the record."""
 
     loaded: LoadedModel
-    plan: Plan
+    plan: GenerationPlan
     generation: Generation
 
     def __init__(self, request: Request, model: str | None, handler: RequestHandler) -> None:
@@ -79,8 +81,11 @@ class RequestLifecycle:
     async def __aenter__(self) -> RequestLifecycle:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
-            plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
-            self.plan = self._within_limits(plan)
+            try:
+                plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
+            except TooLargeError as error:
+                raise self._too_long(str(error)) from error
+            self.plan = self._apply_server_limits(plan)
             admission = await stack.enter_async_context(
                 self._server.limiter.admit(self.caller, plan.prompt_tokens, self._max_answer_tokens())
             )
@@ -97,7 +102,7 @@ class RequestLifecycle:
         await self._stack.__aexit__(kind, error, trace)
 
     def answers(self) -> list[Answer]:
-        """All answers: complete, or what there is of them so far."""
+        """All answers: complete, or the parts that exist so far."""
         return [self.generation.answer(i) for i in range(len(self.generation))]
 
     def usage(self) -> dict[str, Any]:
@@ -142,7 +147,7 @@ class RequestLifecycle:
         return self._bill
 
     def _max_answer_tokens(self) -> int:
-        """The most tokens that all answers can have together."""
+        """The maximum number of tokens of all answers together."""
         total = 0
         for prompt in self.plan.prompts:
             left = max(0, self.loaded.model.context - len(prompt.tokens))
@@ -150,26 +155,26 @@ class RequestLifecycle:
             total += self.plan.n * (left if limit is None else min(left, limit))
         return total
 
-    def _within_limits(self, plan: Plan) -> Plan:
-        """The plan with max_tokens cut to the operator's limit. Raises ApiError for too many answers and for
-        a prompt that is too long."""
+    def _apply_server_limits(self, plan: GenerationPlan) -> GenerationPlan:
+        """The plan with max_tokens reduced to the server's limit. Raises ApiError for too many answers and
+        for a prompt that is too long."""
         config = self._server.config
         if plan.n > config.max_choices:
             raise ApiError(400, f"n: expected at most {config.max_choices}, got {plan.n}", param="n")
         context = self.loaded.model.context
-        limit = min(context, config.prompt_tokens or context)
+        limit = min(context, config.max_prompt_tokens or context)
         for prompt in plan.prompts:
             if len(prompt.tokens) > limit:
-                raise ApiError(
-                    400,
-                    f"expected a prompt of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it",
-                    code="context_length_exceeded",
-                    param="messages",
+                raise self._too_long(
+                    f"expected a prompt of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it"
                 )
-        maximum = config.answer_tokens
+        maximum = config.max_answer_tokens
         if maximum is None or (plan.options.max_tokens or maximum + 1) <= maximum:
             return plan
         return replace(plan, options=replace(plan.options, max_tokens=maximum))
+
+    def _too_long(self, message: str) -> ApiError:
+        return ApiError(400, message, code="context_length_exceeded", param=self._handler.prompt_param)
 
     def _close(self, settle: Callable[[int], None]) -> None:
         record = self.record()

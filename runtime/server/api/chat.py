@@ -14,7 +14,7 @@ from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.answers.deltas import DeltaBuilder, MessageBuilder
-from binhdan.runtime.server.answers.generation import Plan
+from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
@@ -34,10 +34,9 @@ from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames, TextFrames
 from binhdan.runtime.server.models.pool import LoadedModel
-from binhdan.runtime.structured.tools import ToolPlan, plan_tools
+from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
 MAX_MESSAGES = 4096
-MAX_TOOLS = 128
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -45,7 +44,7 @@ router = APIRouter(route_class=JsonRoute)
 # ---- schema ------------------------------------------------------------------------------------------------
 
 
-class TextPart(Body):
+class ContentPart(Body):
     type: Literal["text", "input_text", "output_text"]
     text: str
     annotations: list[Any] | None = None
@@ -66,7 +65,7 @@ class ToolCall(Body):
 
 class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
     name: Annotated[str | None, Field(max_length=256)] = None
@@ -155,6 +154,7 @@ class _ChatHandler:
     """Plans and answers one request."""
 
     named_events = False
+    prompt_param = "messages"
 
     def __init__(self, body: ChatBody) -> None:
         self._body = body
@@ -162,7 +162,7 @@ class _ChatHandler:
 
     # ---- plan
 
-    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+    def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body, tokenizer = self._body, loaded.model.tokenizer
         choice = body.tool_choice
         self._tools = plan_tools(
@@ -182,7 +182,7 @@ class _ChatHandler:
             tokenizer, body.messages, self._tools, body.thinking, body.chat_template_kwargs
         )
         logprobs = (body.top_logprobs or 0) if body.logprobs else None
-        return Plan(
+        return GenerationPlan(
             prompts=[prompt],
             options=body.generation(body.max_completion_tokens or body.max_tokens, logprobs, body.thinking),
             n=body.n or 1,

@@ -10,17 +10,26 @@ from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec
+from binhdan.runtime.server.errors import quoted
 from binhdan.runtime.structured.constraints import Spec
 
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_TOKENS = 1_000_000  # in one array of token ids
+MAX_TEXTS = 2048  # in one request
 
 JsonObject = dict[str, Any]
 ModelName = Annotated[str | None, Field(max_length=256)]  # None: the server's default model
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_TOKENS)]
+# A text or the tokens of one, or several of either.
+TextOrTokens = (
+    str
+    | TokenIds
+    | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS)]
+)
 TokenCount = Annotated[int | None, Field(ge=1, lt=2**31)]
 
 # binhdan's finish reason -> OpenAI's.
@@ -140,7 +149,7 @@ def to_prompt(tokenizer: Tokenizer, text: str | list[int]) -> Prompt:
     return tokenizer.text_prompt(text) if isinstance(text, str) else Prompt(text)
 
 
-def texts_of(value: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
+def texts_of(value: TextOrTokens) -> list[str | list[int]]:
     """A list of texts or token arrays, from a field that holds one of them or several."""
     if isinstance(value, str):
         return [value]
@@ -153,8 +162,14 @@ def _logit_bias(bias: dict[str, float]) -> dict[int, float]:
     result = {}
     for token, value in bias.items():
         if not token.isascii() or not token.isdigit() or len(token) > 9:
-            raise InvalidArgumentError('logit_bias: expected token ids, such as "42", as keys')
+            raise InvalidArgumentError(
+                f'logit_bias: expected token ids, such as "42", as keys, got {quoted(token)}',
+                param="logit_bias",
+            )
         if not -100 <= value <= 100:
-            raise InvalidArgumentError(f"logit_bias: expected values in -100 … 100, got {value}")
+            raise InvalidArgumentError(
+                f"logit_bias: expected values in -100 … 100, got {value} for token {token}",
+                param="logit_bias",
+            )
         result[int(token)] = value
     return result

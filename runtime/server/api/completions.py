@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers.generation import Plan
+from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import completion_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
@@ -19,8 +19,8 @@ from binhdan.runtime.server.api.common import (
     ModelName,
     ResponseFormat,
     Sampling,
+    TextOrTokens,
     TokenCount,
-    TokenIds,
     texts_of,
     to_prompt,
 )
@@ -36,18 +36,20 @@ router = APIRouter(route_class=JsonRoute)
 
 class CompletionBody(Sampling, Ignored):
     model: ModelName = None
-    prompt: (
-        str
-        | TokenIds
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-    )
+    prompt: TextOrTokens
     max_tokens: TokenCount = 16  # OpenAI's default
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: bool = False
     best_of: Annotated[int | None, Field(ge=1, le=1)] = None  # more would compute answers and drop them
     suffix: None = None
     response_format: ResponseFormat | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _few_prompts(cls, prompt: TextOrTokens) -> TextOrTokens:
+        if (count := len(texts_of(prompt))) > MAX_PROMPTS:
+            raise ValueError(f"expected at most {MAX_PROMPTS} prompts, got {count}")
+        return prompt
 
 
 @router.post("/v1/completions")
@@ -64,16 +66,17 @@ class _CompletionHandler:
     """Plans and answers one request."""
 
     named_events = False
+    prompt_param = "prompt"
 
     def __init__(self, body: CompletionBody) -> None:
         self._body = body
         self._texts = texts_of(body.prompt)
 
-    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+    def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body = self._body
         prompts = [to_prompt(loaded.model.tokenizer, text) for text in self._texts]
         spec = None if body.response_format is None else body.response_format.spec()
-        return Plan(
+        return GenerationPlan(
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,

@@ -19,13 +19,12 @@ from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.server.accounting.record import AnswerRecord
 from binhdan.runtime.server.answers.generation import embed
 from binhdan.runtime.server.answers.lifecycle import until_disconnect
-from binhdan.runtime.server.api.common import Body, ModelName, TokenIds, texts_of, to_prompt
+from binhdan.runtime.server.api.common import Body, ModelName, TextOrTokens, texts_of, to_prompt
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
 
-MAX_INPUTS = 2048
 _BATCH = 16  # texts in the engine at a time, so that one request cannot fill its queue
 
 router = APIRouter(route_class=JsonRoute)
@@ -33,12 +32,7 @@ router = APIRouter(route_class=JsonRoute)
 
 class EmbeddingBody(Body):
     model: ModelName = None
-    input: (
-        str
-        | TokenIds
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
-    )
+    input: TextOrTokens
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int | None, Field(ge=1)] = None
     user: str | None = None

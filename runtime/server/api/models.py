@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from binhdan.runtime.server.context import Server, server_of
-from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter()
 
@@ -24,8 +23,7 @@ async def get_model(request: Request, name: str) -> dict[str, Any]:
     """One model."""
     server = server_of(request)
     if name not in server.pool.names:
-        known = ", ".join(server.pool.names)
-        raise ApiError(404, f"model: unknown name; there is: {known}", code="model_not_found", param="model")
+        raise server.pool.unknown(name)
     return _describe(server, name)
 
 

@@ -12,11 +12,11 @@ from pydantic import Field, model_validator
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.results import Answer
 from binhdan.runtime.server.access.keys import Caller
-from binhdan.runtime.server.answers.generation import Plan
+from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec, mask_factory
-from binhdan.runtime.server.api.chat import MAX_MESSAGES, ChatMessage, TextPart, render_prompt
+from binhdan.runtime.server.api.chat import MAX_MESSAGES, ChatMessage, ContentPart, render_prompt
 from binhdan.runtime.server.api.common import (
     Body,
     Ignored,
@@ -44,7 +44,7 @@ class InputItem(Body):
 
     type: Literal["message", "reasoning"] = "message"
     role: Literal["system", "developer", "user", "assistant"] = "user"
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
     id: str | None = None
     status: str | None = None
     summary: list[Any] | None = None
@@ -169,18 +169,19 @@ class _ResponseHandler:
     """Plans and answers one request: as a response object, or as the events that build it."""
 
     named_events = True
+    prompt_param = "input"
 
     def __init__(self, body: ResponseBody) -> None:
         self._body = body
 
     # ---- plan
 
-    def plan(self, loaded: LoadedModel, caller: Caller) -> Plan:
+    def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body, tokenizer = self._body, loaded.model.tokenizer
         spec, options = body.text.format.spec(), body.generation()
         no_tools = plan_tools(tokenizer.chat_template_source)
         prompt = render_prompt(tokenizer, body.messages(), no_tools, options.thinking)
-        return Plan(
+        return GenerationPlan(
             prompts=[prompt],
             options=options,
             new_mask=mask_factory(loaded, spec, prompt),

@@ -27,8 +27,8 @@ class ConnectionLimits:
     """Sizes in bytes, times in seconds."""
 
     max_connections: int = 512
-    header_bytes: int = 32 << 10
-    body_bytes: int = 4 << 20
+    max_header_bytes: int = 32 << 10
+    max_body_bytes: int = 4 << 20
     header_seconds: float = 10.0  # from the first byte of a request to the end of its headers
     write_seconds: float = 60.0  # for a client to read what waits to be sent
 
@@ -55,7 +55,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
-            self._refuse(_error(503, "the server has too many connections; try again later", "overloaded"))
+            message = f"the server has {self.limits.max_connections} connections, its limit; try again later"
+            self._refuse(_error(503, message, "overloaded"))
         else:
             self._start_read_timer()
 
@@ -79,11 +80,12 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             # The callbacks see only complete lines; these limits also count incomplete ones.
             if self._in_body:
-                # Honest chunked bodies have less overhead than data.
-                if self._received > 2 * self.limits.body_bytes + self.limits.header_bytes:
-                    self._refuse(_error(413, "the body is too large", "request_too_large"))
-            elif self._received > self.limits.header_bytes:
-                self._refuse(_headers_too_large())
+                # In the chunked bodies of usual clients, the framing is smaller than the data.
+                if self._received > 2 * self.limits.max_body_bytes + self.limits.max_header_bytes:
+                    message = f"expected a body of at most {self.limits.max_body_bytes:,} bytes"
+                    self._refuse(_error(413, message, "request_too_large"))
+            elif self._received > self.limits.max_header_bytes:
+                self._refuse(self._headers_too_large())
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -143,8 +145,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _count_header(self, *parts: bytes) -> None:
         self._header_bytes += sum(map(len, parts))
-        if self._header_bytes > self.limits.header_bytes or len(self.headers) > _MAX_HEADERS:
-            self._stop_parser(_headers_too_large())
+        if self._header_bytes > self.limits.max_header_bytes or len(self.headers) > _MAX_HEADERS:
+            self._stop_parser(self._headers_too_large())
+
+    def _headers_too_large(self) -> ApiError:
+        message = (
+            f"expected at most {_MAX_HEADERS} headers and {self.limits.max_header_bytes:,} bytes of them"
+        )
+        return _error(431, message, "headers_too_large")
 
     def _stop_parser(self, refusal: ApiError) -> None:
         """Stops the parser from one of its callbacks; `data_received` then refuses the request."""
@@ -210,7 +218,3 @@ class LimitedProtocol(HttpToolsProtocol):
 def _error(status: int, message: str, code: str) -> ApiError:
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return ApiError(status, message, type=kind, code=code)
-
-
-def _headers_too_large() -> ApiError:
-    return _error(431, "the headers are too large", "headers_too_large")

@@ -6,11 +6,13 @@ A message says what was expected and what the client sent. It never contains a p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from difflib import SequenceMatcher
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from binhdan.runtime.errors import (
@@ -35,11 +37,13 @@ def install_handlers(app: FastAPI) -> None:
 
 
 async def _respond(request: Request, error: Exception) -> JSONResponse:
-    return as_api_error(error, request.scope.get("state", {}).get("request_id", "")).response()
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return as_api_error(error, request_id, field and field.field_info.annotation).response()
 
 
-def as_api_error(error: Exception, request_id: str = "") -> ApiError:
-    """The ApiError for any exception.
+def as_api_error(error: Exception, request_id: str = "", body_type: Any = None) -> ApiError:
+    """The ApiError for any exception. `body_type`: the type of the request's body, if it is known.
 
     An exception that is the server's fault is logged; its message only refers to the log by the request id.
     """
@@ -47,7 +51,7 @@ def as_api_error(error: Exception, request_id: str = "") -> ApiError:
         case ApiError():
             return error
         case RequestValidationError():
-            return invalid_request(error.errors(), error.body)
+            return invalid_request(error.errors(), error.body, body_type)
         case HTTPException():
             return _http_error(error)
         case BinhdanError():
@@ -63,10 +67,11 @@ def as_api_error(error: Exception, request_id: str = "") -> ApiError:
     return answer
 
 
-def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
+def invalid_request(errors: Sequence[Any], body: Any = None, body_type: Any = None) -> ApiError:
     """The first of pydantic's errors, with the field named as OpenAI does: "messages[0].role".
 
-    `body` is the parsed value that pydantic validated. A body that is not JSON is 400, like other errors.
+    `body` is the parsed value that pydantic validated as a `body_type`. A body that is not JSON is 400, like
+    other errors.
     """
     first = errors[0]
     source, *location = first["loc"] or ("body",)
@@ -78,8 +83,11 @@ def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
     if first["type"] == "json_invalid":
         message = f"the body is not valid JSON: {first.get('ctx', {}).get('error', message)}"
         param = ""
+    if first["type"] == "extra_forbidden":
+        names = _field_names(body_type, location)
+        message = f"unknown field; expected one of {', '.join(names)}" if names else "unknown field"
     if param:
-        message = f"{param}: {message}"
+        message = f"{_short(param, 100)}: {message}"
     if len(errors) > 1:
         message += f" (and {len(errors) - 1} more)"
     return ApiError(400, _short(message), param=_short(param) or None)
@@ -100,8 +108,34 @@ def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
     return name.removeprefix(".")
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
+def _field_names(body_type: Any, location: Sequence[str | int]) -> list[str]:
+    """The names of the fields of the object in `body_type` that contains the last part of `location`, the
+    name most similar to it first."""
+    models = _models(body_type)
+    for part in location[:-1]:
+        inner = [
+            model
+            for outer in models
+            for name, field in outer.model_fields.items()
+            if part in (name, field.alias)
+            for model in _models(field.annotation)
+        ]
+        # Other parts are indexes, or name the branch of a union by its model.
+        models = inner or [model for model in models if model.__name__ == part] or models
+    unknown = str(location[-1])[:64] if location else ""
+    names = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    return sorted(names, key=lambda name: (-SequenceMatcher(None, name, unknown).ratio(), name))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in a type, such as those of a union or a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _short(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
+    return text if len(text) <= max_characters else text[: max_characters - 1] + "…"
 
 
 def _http_error(error: HTTPException) -> ApiError:
@@ -109,7 +143,12 @@ def _http_error(error: HTTPException) -> ApiError:
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
-            return ApiError(404, "this path does not exist", code="not_found", headers=headers)
+            return ApiError(
+                404,
+                "this path does not exist; /openapi.json lists the paths",
+                code="not_found",
+                headers=headers,
+            )
         case 405:
             allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
             message = f"this path does not support this method{allowed}"
@@ -128,12 +167,17 @@ def _engine_error(error: BinhdanError) -> ApiError | None:
             return ApiError(400, str(error), param=error.param)
         case ModelNotFoundError():  # its own message has a path
             return ApiError(
-                404, "the file of this model does not exist", code="model_not_found", param="model"
+                404,
+                "the file of this model does not exist on the server; use another model",
+                code="model_not_found",
+                param="model",
             )
         case BusyError():
             return _unavailable("the server's queue is full; try again later", "overloaded")
         case OutOfMemoryError():
-            return _unavailable("there is not enough memory for this request", "out_of_memory")
+            return _unavailable(
+                "there is not enough memory for this request; shorten it, or try again later", "out_of_memory"
+            )
         case ClosedError():
             return _unavailable("the model was unloaded during the request; try again", "unloaded")
         case _:

@@ -171,13 +171,15 @@ class Gateway:
         # This also stops pages of other sites: for this content type a browser sends a CORS preflight first.
         if not _JSON.fullmatch(headers.get("content-type", "").strip()):
             raise ApiError(415, "expected Content-Type: application/json", code="unsupported_media_type")
-        if int(headers.get("content-length", 0)) > self._config.body_bytes:
+        if int(headers.get("content-length", 0)) > self._config.max_body_bytes:
             raise self._too_large()
         body = await self._read(receive)
         if body is None:
             return None
         if body:
-            value = parse_json(body, depth=self._config.json_depth, values=self._config.json_values)
+            value = parse_json(
+                body, max_depth=self._config.max_json_depth, max_values=self._config.max_json_values
+            )
             store_json(scope, value)
         return _replay(body, receive)
 
@@ -190,9 +192,9 @@ class Gateway:
                     if message["type"] == "http.disconnect":
                         return None
                     chunk, more = message.get("body", b""), message.get("more_body", False)
-                    if len(body) + len(chunk) > self._config.body_bytes:
+                    if len(body) + len(chunk) > self._config.max_body_bytes:
                         raise self._too_large()
-                    if self._receiving + len(chunk) > self._config.buffered_bytes:
+                    if self._receiving + len(chunk) > self._config.max_buffered_bytes:
                         raise ApiError(
                             503,
                             "the server is receiving too many large requests; try again later",
@@ -215,7 +217,7 @@ class Gateway:
 
     def _too_large(self) -> ApiError:
         return ApiError(
-            413, f"expected a body of at most {self._config.body_bytes:,} bytes", code="request_too_large"
+            413, f"expected a body of at most {self._config.max_body_bytes:,} bytes", code="request_too_large"
         )
 
 
@@ -235,7 +237,9 @@ class _AllowedHosts:
         """The error for a request with these Host headers; None if it is allowed."""
         match = _HOST.fullmatch(values[0].strip().lower()) if len(values) == 1 else None
         if match is None:
-            return ApiError(400, "expected one Host header with a name and a port", code="bad_host")
+            got = "" if len(values) == 1 else f", got {len(values)}"
+            message = f"expected one Host header with a name and optionally a port{got}"
+            return ApiError(400, message, code="bad_host")
         host = (match[1] or match[2]).removesuffix(".")
         if self._any or host in self._names or (self._suffixes and host.endswith(self._suffixes)):
             return None
@@ -296,7 +300,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     """Logs one line per request. It has the pattern of the route, not the path, which is client input."""
     route = getattr(scope.get("route"), "path", "")
     state = scope["state"]
-    facts = {
+    fields = {
         "method": scope["method"],
         "route": route,
         "status": status,  # 0: the client disconnected before the response
@@ -304,5 +308,5 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "key": state["caller"].name,
     }
     if state["traceparent"]:
-        facts["trace_id"] = state["traceparent"].split("-")[1]
-    (logs.log.debug if route in _QUIET else logs.log.info)("request", extra=facts)
+        fields["trace_id"] = state["traceparent"].split("-")[1]
+    (logs.log.debug if route in _QUIET else logs.log.info)("request", extra=fields)

@@ -22,7 +22,7 @@ Frames = AsyncIterator[list[dict[str, Any] | bytes]]
 _KEEP_ALIVE_SECONDS = 15.0  # without an event for so long, send a comment: proxies close silent connections
 _WRITE_SECONDS = 60.0  # a client that reads nothing for so long is treated as gone
 _DONE = b"data: [DONE]\n\n"
-_COMMENT = b": still at work\n\n"
+_COMMENT = b": keep-alive\n\n"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _MARK = "\0"
 
@@ -66,7 +66,8 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
-            sender = asyncio.create_task(self._send_all(send))
+            request_id = scope.get("state", {}).get("request_id", "")
+            sender = asyncio.create_task(self._send_all(send, request_id))
             watcher = asyncio.create_task(_disconnected(receive))
             try:
                 while not sender.done() and not watcher.done():
@@ -83,13 +84,13 @@ class EventStream(Response):
                     task.cancel()
                 await asyncio.gather(sender, watcher, return_exceptions=True)
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, request_id: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async for values in self._frames:
                 await self._send(send, b"".join(map(self._encode, values)))
         except (ApiError, BinhdanError) as error:  # the status has been sent: the error becomes an event
-            await self._send(send, self._encode(as_api_error(error).body))
+            await self._send(send, self._encode(as_api_error(error, request_id).body))
         await send({"type": "http.response.body", "body": b"" if self._named else _DONE})
 
     async def _send(self, send: Send, body: bytes) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from binhdan.runtime.client.model import Model
 from binhdan.runtime.client.request import TokenMask
-from binhdan.runtime.errors import BinhdanError, UnsupportedError
+from binhdan.runtime.errors import BinhdanError, ClosedError, UnsupportedError
 from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 
@@ -29,7 +29,7 @@ class Dispatcher:
     and close it before the model."""
 
     def __init__(self, model: Model) -> None:
-        self._library, self._engine = model.connection()
+        self._library, self._engine = model.native_handles()
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[int, Handler] = {}
         self._masks: dict[int, _MaskedRequest] = {}
@@ -95,7 +95,7 @@ class Dispatcher:
         self._drain()
         with suppress(BinhdanError):
             self._library.close_queue(self._queue)
-        error = BinhdanError("the server is closing this model")
+        error = ClosedError("the server is closing this model")
         for number, handler in list(self._handlers.items()):
             self._forget(number)
             handler(error)

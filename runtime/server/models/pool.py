@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.options import LoadOptions
-from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.errors import ApiError, quoted, without_paths
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.grammar_trial import GrammarTrial
@@ -30,6 +31,13 @@ class Source:
     def min_bytes(self) -> int:
         """A lower bound of its memory: the size of its file. Raises ModelNotFoundError."""
         return find_model(self.path_or_id).stat().st_size
+
+    def paths(self) -> list[str]:
+        """The paths of its file that an error message may contain."""
+        known = [self.path_or_id] if self.path_or_id and not hub.is_id(self.path_or_id) else []
+        with suppress(BinhdanError, OSError):
+            known.append(str(find_model(self.path_or_id)))
+        return known
 
     def load(self) -> Model:
         model = Model(find_model(self.path_or_id), self.options)
@@ -50,12 +58,12 @@ class LoadedModel:
 
     @property
     def bytes(self) -> int:
-        """The most memory that it uses: weights, keys and values."""
+        """The maximum memory that it uses: weights, keys and values."""
         return _bytes(self.model)
 
 
 def _bytes(model: Model) -> int:
-    return model.info.weight_bytes + model.load_report()["max_kv_bytes"]
+    return model.info.weight_bytes + model.engine_info()["max_kv_bytes"]
 
 
 @dataclass(slots=True)
@@ -102,6 +110,11 @@ class ModelPool:
     def default(self) -> str:
         return next(iter(self._slots))
 
+    def unknown(self, name: str) -> ApiError:
+        """The error for a model that this server does not have."""
+        message = f"model: expected one of {', '.join(self._slots)}, got {quoted(name)}"
+        return ApiError(404, message, code="model_not_found", param="model")
+
     def loaded(self) -> list[LoadedModel]:
         """The models in memory now."""
         return [slot.loaded for slot in self._slots.values() if slot.loaded is not None]
@@ -121,10 +134,7 @@ class ModelPool:
         """
         slot = self._slots.get(name or self.default)
         if slot is None:
-            known = ", ".join(self._slots)
-            raise ApiError(
-                404, f"model: unknown name; there is: {known}", code="model_not_found", param="model"
-            )
+            raise self.unknown(name or "")
         if self.draining:
             raise ApiError(503, "the server is shutting down", type="server_error", code="shutting_down")
         slot.users += 1
@@ -154,7 +164,8 @@ class ModelPool:
                 await self._free(await asyncio.to_thread(slot.source.min_bytes))
                 model = await asyncio.to_thread(slot.source.load)
             except (BinhdanError, OSError) as error:
-                _log.error("model not loaded", extra={"model": name, "reason": type(error).__name__})
+                reason = f"{type(error).__name__}: {without_paths(str(error), *slot.source.paths())}"
+                _log.error("model not loaded", extra={"model": name, "reason": reason})
                 raise ApiError(
                     503,
                     "the server could not load this model; its log has the reason",
@@ -176,6 +187,15 @@ class ModelPool:
         """Unloads unused models, the least recently used first, until `needed` bytes fit. Raises ApiError."""
         if self._max_bytes is None:
             return
+        if needed > self._max_bytes:
+            raise ApiError(
+                503,
+                f"this model needs {needed:,} bytes of memory, and the limit of this server is "
+                f"{self._max_bytes:,} bytes; its operator can raise max_model_memory_bytes or lower "
+                "max_kv_bytes",
+                type="server_error",
+                code="insufficient_memory",
+            )
         while sum(loaded.bytes for loaded in self.loaded()) + needed > self._max_bytes:
             idle = [slot for slot in self._slots.values() if slot.loaded is not None and not slot.users]
             if not idle:
@@ -183,7 +203,7 @@ class ModelPool:
                     503,
                     "not enough memory for this model while other models are in use; try again later",
                     type="server_error",
-                    code="no_room",
+                    code="insufficient_memory",
                     headers={"Retry-After": "5"},
                 )
             await self._unload(min(idle, key=lambda slot: slot.last_use))

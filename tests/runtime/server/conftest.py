@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import openai
 import pytest
 from uvicorn_thread import running
 
@@ -22,3 +23,10 @@ def serve() -> Iterator[Callable[..., str]]:
             return stack.enter_context(running(app, **options))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[openai.OpenAI]:
+    """OpenAI's client. The test module defines `url`, the base URL of its server."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client

@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,14 +68,6 @@ def check_person(person: Any) -> None:
     assert len(person.get("điểm", [])) <= 3 and all(mark * 2 % 1 == 0 for mark in person.get("điểm", []))
     assert 1 <= len(person["bạn"]) <= 2
     assert all(friend is None or re.fullmatch("[A-ZĐ][a-zà-ỹ]{1,6}", friend) for friend in person["bạn"])
-
-
-@pytest.fixture(scope="module")
-def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    constraints = Constraints(model)
-    constraints.prepare()
-    yield constraints
-    constraints.close()
 
 
 # ---- answers satisfy the constraint ------------------------------------------------------------------------

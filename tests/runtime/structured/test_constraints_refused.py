@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,13 +25,6 @@ from binhdan.runtime.structured.constraints import (
 )
 
 PHONE = r"(?:\+84|0)(?:3|5|7|8|9)\d{8}"
-
-
-@pytest.fixture(scope="module")
-def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    constraints = Constraints(model)
-    yield constraints
-    constraints.close()
 
 
 def refusal(constraints: Constraints, spec: Spec) -> str:
@@ -243,9 +235,9 @@ def test_a_mask_that_costs_too_much_ends_its_request(model: binhdan.Model, const
     good = constraints.compile(regex(PHONE)).mask()
     assert re.fullmatch(PHONE, model.ask("Số?", mask=good).text)
     deadline = time.monotonic() + 10
-    while model.load_report()["running"] and time.monotonic() < deadline:
+    while model.engine_info()["running"] and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert model.load_report()["running"] == 0
+    assert model.engine_info()["running"] == 0
 
 
 KEYWORDS = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -85,13 +84,6 @@ def parse(plan: ToolPlan, answer: str) -> tuple[str, list[tuple[str, Any]]]:
         else:
             arguments[part.index] += part.text
     return text, [(name, json.loads(value)) for name, value in zip(names, arguments, strict=True)]
-
-
-@pytest.fixture(scope="module")
-def constraints(model: binhdan.Model) -> Iterator[Constraints]:
-    constraints = Constraints(model)
-    yield constraints
-    constraints.close()
 
 
 # ---- constrained calls -------------------------------------------------------------------------------------

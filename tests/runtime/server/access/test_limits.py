@@ -22,8 +22,10 @@ class Clock:
         return self.now
 
 
-def caller(name: str = "lan", tokens_per_minute: int | None = None, concurrent: int | None = None) -> Caller:
-    return Caller(name, 1, KeyLimits(tokens_per_minute, concurrent))
+def caller(
+    name: str = "lan", tokens_per_minute: int | None = None, max_concurrent: int | None = None
+) -> Caller:
+    return Caller(name, 1, KeyLimits(tokens_per_minute, max_concurrent))
 
 
 async def spend(limiter: Limiter, key: Caller, prompt: int, answer: int = 0, used: int | None = None) -> None:
@@ -44,19 +46,19 @@ async def refusal(limiter: Limiter, key: Caller, prompt: int = 0, answer: int = 
 
 async def test_concurrent_requests() -> None:
     limiter = Limiter()
-    key = caller(concurrent=2)
+    key = caller(max_concurrent=2)
     async with limiter.admit(key, 1), limiter.admit(key, 1):
         status, wait, error = await refusal(limiter, key)
         assert status == 429 and wait >= 1
         assert error["code"] == "rate_limit_exceeded" and error["type"] == "requests"
-        await spend(limiter, caller("mai", concurrent=2), 1)
+        await spend(limiter, caller("mai", max_concurrent=2), 1)
         assert limiter.running == 2
     await spend(limiter, key, 1)
     assert limiter.running == 0
 
 
 async def test_errors_and_cancellation_end_the_admission() -> None:
-    limiter, key = Limiter(), caller(tokens_per_minute=100, concurrent=1)
+    limiter, key = Limiter(), caller(tokens_per_minute=100, max_concurrent=1)
     with pytest.raises(RuntimeError):
         async with limiter.admit(key, 50, 50):
             raise RuntimeError
@@ -145,7 +147,7 @@ RATE = 120  # tokens a minute: 2 a second
 )
 async def test_any_sequence(steps: list[tuple[str, int]]) -> None:
     clock = Clock()
-    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE, concurrent=3)
+    limiter, key = Limiter(clock=clock), caller(tokens_per_minute=RATE, max_concurrent=3)
     running: list[tuple[Any, Admission, int]] = []
     used, excess, started = 0, 0, clock.now
     for step, number in steps:

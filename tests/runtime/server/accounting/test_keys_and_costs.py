@@ -12,7 +12,7 @@ from serving import QUESTION, serving
 
 KEYS: dict[str, Any] = {
     "an": {"key": "an-key-123456"},
-    "bình": {"key": "binh-key-123456", "concurrent": 1, "tokens_per_minute": 400},
+    "bình": {"key": "binh-key-123456", "max_concurrent": 1, "tokens_per_minute": 400},
     "chủ": {"key": "chu-key-123456", "admin": True},
 }
 LONG = "Bạn là trợ lý của cửa hàng sách. " * 30

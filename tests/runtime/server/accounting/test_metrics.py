@@ -111,7 +111,7 @@ def test_gauges_are_read_at_each_scrape() -> None:
 
 
 def test_gauges_of_a_real_engine(model: binhdan.Model) -> None:
-    metrics = Metrics(lambda: {"tiny-vi": model.load_report()})
+    metrics = Metrics(lambda: {"tiny-vi": model.engine_info()})
     # The engine waits for each mask, so the request runs until this test reads all tokens.
     with model.ask("them dau: ha noi", stream=True, ignore_eos=True, mask=every_token(model)) as stream:
         pieces = iter(stream)  # keep a reference: its end cancels the request

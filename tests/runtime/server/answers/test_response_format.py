@@ -49,10 +49,9 @@ class Place(pydantic.BaseModel):
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[openai.OpenAI]:
+def url() -> Iterator[str]:
     with serving(models={"a": None}) as url:
-        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            yield client
+        yield url
 
 
 def ask(client: openai.OpenAI, response_format: Any, **more: Any) -> str:
@@ -175,4 +174,30 @@ def test_calls_and_results_in_earlier_messages(client: openai.OpenAI) -> None:
 def test_invalid_formats_name_the_field(client: openai.OpenAI, response_format: Any, word: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, response_format)
-    assert word in caught.value.message and (caught.value.param or "").startswith("response_format")
+    assert (
+        caught.value.status_code == 400
+        and word in caught.value.message
+        and (caught.value.param or "").startswith("response_format")
+    )
+
+
+def test_an_invalid_schema_and_invalid_tools(client: openai.OpenAI) -> None:
+    function: Any = {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"x": {"type": "chữ"}}},
+    }
+    tools: Any = [{"type": "function", "function": function}]
+    requests: list[tuple[dict[str, Any], str]] = [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "chữ"}}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"tools": tools}, "tools[0].function.parameters"),
+        ({"tools": tools, "tool_choice": "required"}, "tools[0].function.parameters"),
+        ({"tools": [TOOLS[0], TOOLS[0]]}, "tools[1]"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+    ]
+    for request, param in requests:
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="a", messages=MESSAGES, **request)
+        assert (caught.value.status_code, caught.value.param) == (400, param)

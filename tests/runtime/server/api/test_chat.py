@@ -21,12 +21,6 @@ def url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
 async def async_client(url: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
@@ -158,7 +152,7 @@ def test_content_parts_and_the_developer_role(client: openai.OpenAI) -> None:
         ({"temprature": 1}, "temprature"),
         ({"n": 999}, "n"),
         ({"stop": [""]}, "stop"),
-        ({"logit_bias": {"a": 1}}, None),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, None),
         ({"max_tokens": 0}, "max_tokens"),
@@ -182,13 +176,24 @@ def test_messages_sent_back_unchanged(client: openai.OpenAI) -> None:
 def test_a_prompt_that_is_too_long(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="tí-hon", messages=[{"role": "user", "content": "dài " * 5000}])
-    assert caught.value.code == "context_length_exceeded"
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
 
 
 def test_an_unknown_model(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(model="gpt-99", messages=MESSAGES)
     assert caught.value.code == "model_not_found"
+    assert "expected one of tí-hon, got 'gpt-99'" in caught.value.message
+
+
+def test_an_unknown_field_of_a_message(url: str) -> None:
+    for message, name in (({"rle": "user"}, "role"), ({"content": [{"type": "text", "txt": "x"}]}, "text")):
+        body = {"messages": [{"role": "user", "content": "x"} | message]}
+        error = httpx.post(f"{url}/v1/chat/completions", json=body).json()["error"]
+        assert error["param"].startswith("messages[0].")
+        assert len(error["message"]) <= 300
+        if name == "role":
+            assert f"unknown field; expected one of {name}, " in error["message"]
 
 
 def test_a_disconnect_ends_the_request(url: str) -> None:

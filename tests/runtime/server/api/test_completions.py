@@ -22,12 +22,6 @@ def url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def test_the_same_answer_as_in_process(client: openai.OpenAI, model: binhdan.Model) -> None:
     want = model.complete(PROMPT, max_tokens=2)
     answer = client.completions.create(model="a", prompt=PROMPT, max_tokens=2)
@@ -103,6 +97,13 @@ def test_tokenize_and_detokenize(url: str, text: str, model: binhdan.Model) -> N
     assert tokens == {"tokens": model.tokenize(text), "count": len(model.tokenize(text))}
     back = httpx.post(f"{url}/detokenize", json={"tokens": tokens["tokens"]}).json()
     assert back == {"content": text}
+
+
+def test_a_prompt_that_is_too_long_and_too_many_prompts(url: str) -> None:
+    for prompt in ("dài " * 50_000, ["a"] * 65):
+        answer = httpx.post(f"{url}/v1/completions", json={"prompt": prompt})
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt"
+    assert "expected at most 64 prompts, got 65" in answer.json()["error"]["message"]
 
 
 def test_invalid_tokens(url: str) -> None:

@@ -10,10 +10,9 @@ from serving import ANSWER, QUESTION, serving
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[openai.OpenAI]:
+def url() -> Iterator[str]:
     with serving(models={"a": None}) as url:
-        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            yield client
+        yield url
 
 
 def test_text_in_text_out(client: openai.OpenAI) -> None:
@@ -50,3 +49,9 @@ def test_unsupported_fields_are_refused(client: openai.OpenAI, field: str, value
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model="a", input="a", extra_body={field: value})
     assert caught.value.param == field and caught.value.code == "unsupported_parameter"
+
+
+def test_an_input_that_is_too_long(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="a", input="dài " * 50_000)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")

@@ -133,7 +133,7 @@ def test_a_few_pipelined_requests(start: Start, clients: Connect) -> None:
 
 
 def test_large_bodies_and_responses(start: Start) -> None:
-    host, port = start(body_bytes=4 << 20)
+    host, port = start(max_body_bytes=4 << 20)
     with httpx.Client(base_url=f"http://{host}:{port}") as client:
         assert client.post("/read", content=b"x" * (4 << 20)).text == str(4 << 20)
         chunks = (b"x" * 1000 for _ in range(4000))
@@ -197,7 +197,7 @@ def test_headers_that_arrive_too_slowly(start: Start, clients: Connect) -> None:
 )
 @pytest.mark.parametrize("pieces", [1, 50])
 def test_headers_that_are_too_large(start: Start, clients: Connect, data: bytes, pieces: int) -> None:
-    address = start(header_bytes=4000)
+    address = start(max_header_bytes=4000)
     size = -(-len(data) // pieces)
     client = clients(address)
     try:
@@ -243,7 +243,7 @@ def test_upgrades_are_ignored(start: Start, clients: Connect, caplog: Any) -> No
 
 def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
     """After an early response, the rest of the body is dropped, for a limited time."""
-    address = start(header_seconds=1.5, body_bytes=10_000, keep_alive=1.5)
+    address = start(header_seconds=1.5, max_body_bytes=10_000, keep_alive=1.5)
     client = clients(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n")
     assert client.answer().startswith(b"HTTP/1.1 200 ")
     client.send(b"x" * 3000)
@@ -268,7 +268,7 @@ def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
 
 def test_the_rest_of_a_refused_body_that_is_too_large(start: Start, clients: Connect) -> None:
     client = clients(
-        start(body_bytes=10_000), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
+        start(max_body_bytes=10_000), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
     )
     client.answer()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -283,7 +283,7 @@ def test_the_rest_of_a_refused_body_that_is_too_large(start: Start, clients: Con
     ids=["extension", "tiny chunks", "trailer"],
 )
 def test_chunks_that_are_all_overhead(start: Start, clients: Connect, chunk: bytes) -> None:
-    address = start(body_bytes=10_000)
+    address = start(max_body_bytes=10_000)
     client = clients(address, b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     try:
         for i in range(0, len(chunk), 5000):

@@ -132,7 +132,11 @@ def test_internal_errors_show_only_the_request_id() -> None:
             "valid string (and 1 more)",
         ),
         ({"messages": [], "temperature": 3}, "temperature", "less than or equal to 2"),
-        ({"messages": [], "tempature": 3}, "tempature", "not permitted"),
+        (
+            {"messages": [], "tempature": 3},
+            "tempature",
+            "unknown field; expected one of temperature, messages",
+        ),
         ({"messages": [], "x" * 5000: 3}, None, "…"),
         ([], None, "valid dictionary"),
     ],

@@ -295,7 +295,7 @@ def test_content_types(serve: Callable[..., str], kind: str) -> None:
 
 
 def test_bodies_that_are_not_json(serve: Callable[..., str]) -> None:
-    site = Site(serve, json_depth=3, json_values=5)
+    site = Site(serve, max_json_depth=3, max_json_values=5)
     own = {"Content-Type": "application/json"}
     for kind in ("", "text/json", "application/json; charset=utf-16", "application/jsonp", "json"):
         answer = site.client.post("/v1/echo", content=b"[1]", headers={"Content-Type": kind})
@@ -308,7 +308,7 @@ def test_bodies_that_are_not_json(serve: Callable[..., str]) -> None:
 
 
 def test_bodies_that_are_too_large(serve: Callable[..., str]) -> None:
-    site = Site(serve, body_bytes=1000)
+    site = Site(serve, max_body_bytes=1000)
     fits, large = ["x" * 996], ["x" * 997]
     assert site.client.post("/v1/echo", json=fits).json() == fits
     error_of(site.client.post("/v1/echo", json=large), 413, "request_too_large")
@@ -320,7 +320,7 @@ def test_bodies_that_are_too_large(serve: Callable[..., str]) -> None:
 
 
 def test_the_limit_of_all_bodies_together(serve: Callable[..., str]) -> None:
-    site = Site(serve, buffered_bytes=1500)
+    site = Site(serve, max_buffered_bytes=1500)
     with socket.create_connection(site.address) as waiting:
         waiting.sendall(post(1200, b"[" + b" " * 999, "Connection: close"))
         time.sleep(0.2)
@@ -345,8 +345,8 @@ def test_clients_that_disconnect_during_the_body(
     serve: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "binhdan.server")
-    site = Site(serve, buffered_bytes=1500)
-    for gone in range(1, 4):  # its part of buffered_bytes is free again
+    site = Site(serve, max_buffered_bytes=1500)
+    for gone in range(1, 4):  # its part of max_buffered_bytes is free again
         with socket.create_connection(site.address) as connection:
             connection.sendall(post(1400, b"x" * 1000))
             time.sleep(0.05)

@@ -21,7 +21,7 @@ MIB = 1 << 20
 def complaint(body: bytes, depth: int = DEPTH, values: int = VALUES) -> str | None:
     """The error message for a body; None if it is valid, and its value then is that of Python's parser."""
     try:
-        value = parse_json(body, depth=depth, values=values)
+        value = parse_json(body, max_depth=depth, max_values=values)
     except ApiError as error:
         assert error.status == 400
         return str(error)
@@ -46,14 +46,15 @@ def complaint(body: bytes, depth: int = DEPTH, values: int = VALUES) -> str | No
         (b'{"a": NaN}', "NaN"),
         (b"[-Infinity]", "-Infinity"),
         (b"[1e999]", "range of a double"),
+        (b'["1e999", 1e999]', "number at character 10 is outside the range of a double"),
         (b'{"a": 1, "b": {"a": 2}}', None),
         (b'{"a": 1, "a": 2}', "same name twice"),
-        (b'{"a": 1, "\\u0061": 2}', "same name twice"),
+        (b'{"a": 1, "\\u0061": 2}', "same name twice, for its members 1 and 2"),
         (b'["\\ud83d\\ude00"]', None),
-        (b'["\\ud83d"]', "surrogate"),
+        (b'["\\ud83d"]', "lone surrogate U+D83D"),
         (b'{"\\udc00": 1}', "surrogate"),
-        (b"[" + b"9" * 5000 + b"]", "too long"),
-        (b'["\xff"]', "UTF-8"),
+        (b"[" + b"9" * 5000 + b"]", "number at character 1 is too long: expected at most 4,300 digits"),
+        (b'["\xff"]', "UTF-8, got another byte at byte 2"),
         ("[1]".encode("utf-16"), "UTF-8"),
         ("[1]".encode("utf-32-le"), "UTF-8"),
         (b"\xef\xbb\xbf[1]", "Expecting value at character 0"),

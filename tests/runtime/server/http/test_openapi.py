@@ -15,7 +15,7 @@ from serving import serving
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(models={"a": None}, context=256, answer_tokens=8) as url:
+    with serving(models={"a": None}, context=256, max_answer_tokens=8) as url:
         yield url
 
 

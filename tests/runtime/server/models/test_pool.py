@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from binhdan.runtime.client.model import find_model
+from binhdan.runtime.errors import ClosedError
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.server.accounting.bill import Biller
-from binhdan.runtime.server.answers.generation import Generation, Plan, embed
+from binhdan.runtime.server.answers.generation import Generation, GenerationPlan, embed
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.errors import as_api_error
 from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
 
 OPTIONS = LoadOptions(threads=1, max_kv_bytes=4 << 20)
@@ -30,7 +33,7 @@ async def pool_of(*names: str, source: Source | None = None, **limits: Any) -> A
 
 def generation(loaded: LoadedModel, text: str = "xin chào", **options: Any) -> Generation:
     tokenizer = loaded.model.tokenizer
-    plan = Plan([tokenizer.text_prompt(text)], GenerationOptions(**options))
+    plan = GenerationPlan([tokenizer.text_prompt(text)], GenerationOptions(**options))
     return Generation(loaded.dispatcher, tokenizer, plan, Biller().begin())
 
 
@@ -54,7 +57,7 @@ async def test_ready_after_the_default_model() -> None:
 
 async def test_an_unknown_name() -> None:
     async with pool_of("a") as pool:
-        with pytest.raises(ApiError, match="there is: a") as caught:
+        with pytest.raises(ApiError, match="expected one of a, ") as caught:
             async with pool.use("b"):
                 pass
         assert caught.value.status == 404
@@ -74,6 +77,20 @@ async def test_the_least_recently_used_model_is_unloaded() -> None:
                 async with pool.use("b"):
                     pass
         assert caught.value.status == 503 and "Retry-After" in caught.value.headers
+        assert caught.value.body["error"]["code"] == "insufficient_memory"
+
+
+async def test_a_model_above_the_memory_limit() -> None:
+    file_bytes = find_model(None).stat().st_size
+    async with pool_of("a") as pool:
+        async with pool.use("a") as loaded:
+            bytes_in_memory = loaded.bytes
+    for limit, needed in ((file_bytes - 1, file_bytes), (bytes_in_memory - 1, bytes_in_memory)):
+        async with pool_of("a", max_bytes=limit) as pool:
+            with pytest.raises(ApiError, match=f"needs {needed:,} bytes .* is {limit:,} bytes") as caught:
+                await pool.start()
+            assert caught.value.status == 503 and not caught.value.headers and not pool.loaded()
+            assert caught.value.body["error"]["code"] == "insufficient_memory"
 
 
 async def test_idle_models_are_unloaded_and_load_again() -> None:
@@ -94,7 +111,9 @@ async def test_idle_models_are_unloaded_and_load_again() -> None:
                 assert (await answers.answers())[0].text == first
 
 
-async def test_the_error_of_loading_contains_no_path(tmp_path: Path) -> None:
+async def test_the_error_of_loading_is_logged_without_its_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "hỏng.gguf").write_bytes(b"GGUF")
     for path in (tmp_path / "hỏng.gguf", tmp_path / "không có.gguf"):
         async with pool_of("a", source=Source(str(path), OPTIONS)) as pool:
@@ -102,6 +121,8 @@ async def test_the_error_of_loading_contains_no_path(tmp_path: Path) -> None:
                 await pool.start()
             assert caught.value.status == 503 and path.name not in str(caught.value)
             assert not pool.ready
+            reason = vars(caplog.records[-1])["reason"]
+            assert path.name in reason and str(tmp_path) not in reason and tmp_path.name not in reason
 
 
 async def test_closing_ends_running_requests_with_an_error() -> None:
@@ -110,9 +131,11 @@ async def test_closing_ends_running_requests_with_an_error() -> None:
             with generation(loaded, max_tokens=2000, ignore_eos=True) as answers:
                 await anext(answers.batches())
                 closing = asyncio.create_task(pool.close())
-                with pytest.raises(Exception, match="closing"):
+                with pytest.raises(ClosedError, match="closing") as ended:
                     await answers.answers()
                 await closing
+                error = as_api_error(ended.value)
+                assert (error.status, error.body["error"]["code"]) == (503, "unloaded")
         with pytest.raises(ApiError, match="shutting down"):
             async with pool.use("a"):
                 pass
@@ -124,7 +147,7 @@ async def test_leaving_a_generation_cancels_it() -> None:
             await anext(answers.batches())
         assert len(loaded.dispatcher) == 0
         for _ in range(200):
-            if not loaded.model.load_report()["running"]:
+            if not loaded.model.engine_info()["running"]:
                 return
             await asyncio.sleep(0.01)
         pytest.fail("the engine still runs the request")
@@ -142,7 +165,7 @@ async def test_one_mask_per_token() -> None:
             return bytes(bits)
 
         options = GenerationOptions(max_tokens=50)
-        plan = Plan([tokenizer.text_prompt("a")], options, n=3, new_mask=lambda: only)
+        plan = GenerationPlan([tokenizer.text_prompt("a")], options, n=3, new_mask=lambda: only)
         with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             texts = [(answer.text, answer.finish_reason) for answer in await answers.answers()]
         assert texts == [("xin chào bạn", "stop")] * 3
@@ -150,7 +173,7 @@ async def test_one_mask_per_token() -> None:
         def broken(tokens: list[int]) -> bytes:
             raise RuntimeError("đứt")
 
-        plan = Plan([tokenizer.text_prompt("a")], options, new_mask=lambda: broken)
+        plan = GenerationPlan([tokenizer.text_prompt("a")], options, new_mask=lambda: broken)
         with Generation(loaded.dispatcher, tokenizer, plan, Biller().begin()) as answers:
             with pytest.raises(Exception, match="constraint failed"):
                 await answers.answers()
