@@ -102,7 +102,7 @@ def make(
             ),
             peaks={"f32": 120.0, "q8": 400.0},
         ),
-        pins=result.Pins(
+        identity=result.RunIdentity(
             engine="binhdan 0.1.0",
             engine_sha256="d" * 64,
             compiler="GNU 12.2.0",

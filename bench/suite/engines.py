@@ -1,7 +1,7 @@
 """The engines that the suite measures: binhdan in this process, a server, or llama.cpp in this process.
 
-`ask` does no work after the last token while the clock runs: the caller calls the returned function later to
-read the timed answer.
+`ask` stops the clock at the last token and returns a function. The caller calls this function after the
+trial, to read the timed answer.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_only_common_cases_with_equal_texts_are_compared() -> None:
     b = bench_results.make("b", workloads=("short",), users=(1, 2))
     assert compare([a, b]).cases == ["short, 1 user, cold"]
     other = a.model_copy(
-        update={"pins": a.pins.model_copy(update={"workloads": {"short": "0", "chats": "0"}})}
+        update={"identity": a.identity.model_copy(update={"workloads": {"short": "0", "chats": "0"}})}
     )
     with pytest.raises(binhdan.InvalidArgumentError, match="no case in common"):
         compare([a, other])
