@@ -106,7 +106,12 @@ class InProcess:
         question: Question, due: float, first: float, ended: float, answer: Answer | None, error: str | None
     ) -> TimedAnswer:
         if answer is None:
-            return TimedAnswer(due=due, first=first, ended=ended, error=error or "no answer")
+            return TimedAnswer(
+                due=due,
+                first=first,
+                ended=ended,
+                error=error or f"expected {question.tokens} answer tokens, got none",
+            )
         if answer.answer_tokens != question.tokens:
             error = (
                 f"expected {question.tokens} answer tokens, got {answer.answer_tokens} "
