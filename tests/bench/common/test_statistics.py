@@ -7,6 +7,7 @@ from statistics import quantiles
 
 import numpy as np
 import pytest
+from bench_results import half_width
 
 from binhdan.bench.common import statistics
 from binhdan.bench.common.statistics import Estimate
@@ -83,8 +84,7 @@ def test_pairs_cancel_shared_disturbances() -> None:
     paired = statistics.ratio(list(ours), list(theirs), paired=True)
     alone = statistics.ratio(list(ours), list(theirs), paired=False)
     assert paired.value == pytest.approx(2, rel=0.02) and paired.value == pytest.approx(alone.value)
-    half_widths = [(one.high - one.low) / 2 / one.value for one in (paired, alone)]
-    assert half_widths[0] < 0.02 < 0.2 < half_widths[1]
+    assert half_width(paired) < 0.02 < 0.2 < half_width(alone)
     assert not paired.contains(1)
 
 

@@ -271,9 +271,9 @@ def test_comparison_of_our_server_with_a_running_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["load", "http://127.0.0.1:1"], "cannot connect to 127.0.0.1:1"),
-        (["load", "localhost"], "expected a URL"),
-        (["load", "http://127.0.0.1:1", "--rate", "0"], "rate above 0"),
+        (["run", "http://127.0.0.1:1"], "cannot connect to 127.0.0.1:1"),
+        (["run", "localhost"], "expected a URL"),
+        (["run", "http://127.0.0.1:1", "--rate", "0"], "rate above 0"),
         (["compare", "-m", "/nowhere.gguf"], "no such file"),
         (["soak", "--requests", "1"], "at least 10 requests"),
     ],
