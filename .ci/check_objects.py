@@ -24,10 +24,16 @@ def defined_symbols(path: Path) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in symbols if match]
 
 
+def table_name(folder: str) -> str:
+    """The variable that holds the kernel table of a folder: kNeonDotprodTable for neon_dotprod."""
+    return "k" + "".join(word.capitalize() for word in folder.split("_")) + "Table"
+
+
 def faults(path: Path, isa: str) -> list[str]:
-    """A message for every symbol that an object file of an instruction set must not define."""
+    """A message for every symbol that an object file of an instruction set must not define. `isa`: its folder
+    and namespace."""
     # For specializations of templates, nm writes the return type before the name.
-    own = re.compile(rf"([\w ]+ )?binhdan::({isa}::|k{isa.capitalize()}Table\b)")
+    own = re.compile(rf"([\w ]+ )?binhdan::({isa}::|{table_name(isa)}\b)")
     found = []
     for kind, name in defined_symbols(path):
         if name.startswith(NO_CODE):
@@ -35,7 +41,10 @@ def faults(path: Path, isa: str) -> list[str]:
         if kind not in DEFINED_ONCE:
             found.append(f"{path}: weak or shared symbol ({kind}): {name}")
         elif kind.isupper() and not own.match(name):
-            found.append(f"{path}: global symbol outside binhdan::{isa}:: ({kind}): {name}")
+            found.append(
+                f"{path}: global symbol, expected it in binhdan::{isa}:: or named {table_name(isa)} "
+                f"({kind}): {name}"
+            )
     return found
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import binhdan
+from binhdan.bench.common.options import Isa, Json, JsonArray, Model, Threads
 from binhdan.bench.common.output import progress, to_json
-from binhdan.bench.load.cli import app as serving
+from binhdan.bench.load.cli import app as load
 from binhdan.bench.plan.cli import plan
 from binhdan.bench.suite import cli as suite
 from binhdan.bench.suite import cli_results as results
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
     from binhdan.bench.micro.case import Case
 
 app = typer.Typer(help="Measure this machine.", add_completion=False, rich_markup_mode=None)
-app.add_typer(serving, name="serve")
+app.add_typer(load, name="load")
 app.command("run")(suite.run)
 for command in (results.report, results.compare, results.history, results.aa, results.ab, results.gate):
     app.command()(command)
 app.command()(plan)
-
-_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
-_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -38,12 +36,12 @@ def bench(context: typer.Context) -> None:
 
 @app.command()
 def speed(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 512,
     decode: Annotated[int, typer.Option(help="Tokens of the answer.")] = 64,
     runs: Annotated[int, typer.Option(help="Counted answers, after one warm-up answer.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure prompt and decode speed, and the share of the memory bandwidth that decode reaches."""
     from binhdan.bench.micro.speed import measure
@@ -60,7 +58,7 @@ def peers(
         list[str] | None,
         typer.Option("--model", "-m", help="GGUF file; repeatable. Default: the embedded model."),
     ] = None,
-    threads: _Threads = None,
+    threads: Threads = None,
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0: no prompt.")] = 512,
     decode: Annotated[int, typer.Option(help="Decode steps; 0: no decode.")] = 128,
     depth: Annotated[int, typer.Option(help="Tokens before both; not timed.")] = 0,
@@ -111,15 +109,15 @@ def peers(
 
 @app.command()
 def profile(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt; 0: no prompt.")] = 512,
     decode: Annotated[int, typer.Option(help="Decode steps; 0: no decode.")] = 64,
     depth: Annotated[int, typer.Option(help="Tokens before both.")] = 0,
     sequences: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
-    isa: Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")] = None,
+    isa: Isa = None,
     kv_type: Annotated[KvType, typer.Option(help="Number format of keys and values.")] = "f16",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure the time of each operation, and how close each is to the limits of the machine."""
     from binhdan.bench.micro.profile import profile
@@ -139,7 +137,7 @@ def hot_paths(
         str | None,
         typer.Option(help="Python interpreter with an older build; fail when this build is slower."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: JsonArray = False,
 ) -> None:
     """Measure the code that every request runs (tokenizer, sampler, kernels, HTTP), or compare two builds."""
     from binhdan.bench.micro.hot_paths import measure
@@ -159,7 +157,7 @@ def kernels(
         str, typer.Option("-k", help='Only kernels that match, such as "avx2 and Q4_0 and decode".')
     ] = "",
     seconds: Annotated[float, typer.Option(help="Seconds per kernel.")] = 0.2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: JsonArray = False,
 ) -> None:
     """Measure the matrix kernels by table, weight type and shape, on one thread (needs 'binhdan[bench]')."""
     from binhdan.bench.micro.kernels import measure

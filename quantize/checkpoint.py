@@ -64,8 +64,10 @@ def parse_json(raw: bytes, name: str) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=unique)
         if "\\ud" in text or "\\uD" in text:  # encode() fails for an unpaired surrogate
             json.dumps(value, ensure_ascii=False).encode()
-    except (RecursionError, MemoryError):
-        raise CheckpointError(f"{name}: nested too deeply") from None
+    except RecursionError:
+        raise CheckpointError(f"{name}: objects and arrays are nested too deeply") from None
+    except MemoryError:
+        raise CheckpointError(f"{name}: not enough memory to parse {len(raw):,} bytes of JSON") from None
     except CheckpointError:
         raise
     except ValueError as error:

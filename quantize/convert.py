@@ -37,7 +37,7 @@ _F16_LIMIT: Final = 65520.0  # the smallest value that F16 rounds to inf
 
 
 class OutputType(StrEnum):
-    """The type of the matrices."""
+    """The choices of `--type`. The choice decides the type of every tensor: see _choose_type."""
 
     Q8_0 = "q8_0"
     Q4_0 = "q4_0"
@@ -46,12 +46,21 @@ class OutputType(StrEnum):
     F32 = "f32"
 
 
+# The key general.file_type.
 _FILE_TYPES: Final = {
     OutputType.Q8_0: LlamaFileType.MOSTLY_Q8_0,
     OutputType.Q4_0: LlamaFileType.MOSTLY_Q4_0,
     OutputType.F16: LlamaFileType.MOSTLY_F16,
     OutputType.BF16: LlamaFileType.MOSTLY_BF16,
     OutputType.F32: LlamaFileType.ALL_F32,
+}
+# The tensor type of the matrices. _choose_type lists the exceptions.
+_MATRIX_TYPES: Final = {
+    OutputType.Q8_0: GGMLQuantizationType.Q8_0,
+    OutputType.Q4_0: GGMLQuantizationType.Q4_0,
+    OutputType.F16: GGMLQuantizationType.F16,
+    OutputType.BF16: GGMLQuantizationType.BF16,
+    OutputType.F32: GGMLQuantizationType.F32,
 }
 
 
@@ -102,7 +111,7 @@ Progress = Callable[[int, int], None]  # (bytes written, total bytes)
 def convert(
     source: Path,
     output: Path,
-    kind: OutputType,
+    output_type: OutputType,
     *,
     name: str | None = None,
     license: str | None = None,
@@ -118,12 +127,12 @@ def convert(
     if output.exists() and not force:
         raise FileExistsError(f"{output} exists; use --force to overwrite it")
     checkpoint = open_checkpoint(source)
-    plan = make_plan(checkpoint, kind)
+    plan = make_plan(checkpoint, output_type)
     _check_free_space(output, sum(tensor.nbytes for tensor in plan.tensors))
     with _atomic_write(output) as temporary:
         writer = GGUFWriter(temporary, plan.architecture.name)
         try:
-            _write_metadata(writer, plan, kind, name or _text(source.resolve().name), license)
+            _write_metadata(writer, plan, output_type, name or _text(source.resolve().name), license)
             _write_tensors(writer, plan, progress or (lambda done, total: None))
         finally:
             writer.close()
@@ -145,7 +154,7 @@ def convert(
 # ---- the plan ----------------------------------------------------------------------------------------------
 
 
-def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
+def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
     """Checks every tensor name, shape and type. Raises CheckpointError."""
     architecture = find_architecture(checkpoint.config)
     hp = read_hyperparameters(checkpoint.config)
@@ -163,19 +172,21 @@ def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
             raise CheckpointError(
                 f"{tensor.file}: tensor {tensor.name}: config.json requires shape {expected}, got {got}"
             )
-        type, reason = _choose_type(weight, tensor.shape, kind, hp)
+        tensor_type, reason = _choose_type(weight, tensor.shape, output_type, hp)
         if reason:
             fallbacks[weight.target] = reason
         tensor.check_readable()
         heads = getattr(hp, weight.rope_heads) if weight.rope_heads else None
-        encode = partial(encode_tensor, tensor, type, heads)
-        tensors.append(OutputTensor(weight.target, type, tensor.shape, encode))
+        encode = partial(encode_tensor, tensor, tensor_type, heads)
+        tensors.append(OutputTensor(weight.target, tensor_type, tensor.shape, encode))
     if hp.tied:
         stored.pop("lm_head.weight", None)  # a copy of the token embedding
     unknown = [name for name in stored if not name.endswith(IGNORED_SUFFIXES)]
     if unknown:
+        others = f" ({len(unknown) - 1} other tensors are not either)" if len(unknown) > 1 else ""
         raise CheckpointError(
             f"{checkpoint.folder}: tensor {unknown[0]!r} is not part of architecture {architecture.name!r}"
+            f"{others}; expected a checkpoint without extensions of the architecture"
         )
     if hp.rope_scaling and hp.rope_scaling.kind == "llama3":
         factors = llama3_frequency_factors(hp, hp.rope_scaling)
@@ -189,12 +200,12 @@ def make_plan(checkpoint: Checkpoint, kind: OutputType) -> Plan:
 
 
 def _choose_type(
-    weight: Weight, shape: tuple[int, ...], kind: OutputType, hp: Hyperparameters
+    weight: Weight, shape: tuple[int, ...], output_type: OutputType, hp: Hyperparameters
 ) -> tuple[GGMLQuantizationType, str]:
     """Returns a tensor's type, and the reason if it is a fallback for the requested one (else "")."""
     if len(shape) == 1:
         return GGMLQuantizationType.F32, ""
-    requested = GGMLQuantizationType[kind.name]
+    requested = _MATRIX_TYPES[output_type]
     block = GGML_QUANT_SIZES[requested][0]
     if shape[-1] % block:
         return GGMLQuantizationType.F16, f"F16: row length {shape[-1]} is not a multiple of {block}"
@@ -205,14 +216,14 @@ def _choose_type(
 
 
 def encode_tensor(
-    tensor: StoredTensor, kind: GGMLQuantizationType, rope_heads: int | None = None
+    tensor: StoredTensor, tensor_type: GGMLQuantizationType, rope_heads: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Returns the bytes of a tensor in a GGUF type, (rows * bytes of a row,).
+    """Returns the bytes of a tensor in a tensor type of GGUF, (rows * bytes of a row,).
 
     With ``rope_heads``, reorders the rows of so many heads for interleaved RoPE. Raises CheckpointError for
     inf, NaN and values out of the range of F16.
     """
-    block, block_bytes = GGML_QUANT_SIZES[kind]
+    block, block_bytes = GGML_QUANT_SIZES[tensor_type]
     out = np.empty((tensor.rows, tensor.columns * block_bytes // block), np.uint8)
     unit = tensor.rows // rope_heads if rope_heads else 1  # rows to read together
     step = max(1, _CHUNK_VALUES // (unit * tensor.columns)) * unit
@@ -221,11 +232,11 @@ def encode_tensor(
         values = tensor.read(begin, end)
         if rope_heads:
             values = interleave_rope_rows(values, (end - begin) // unit)
-        if kind is GGMLQuantizationType.F16 and (peak := np.abs(values).max()) >= _F16_LIMIT:
+        if tensor_type is GGMLQuantizationType.F16 and (peak := np.abs(values).max()) >= _F16_LIMIT:
             raise CheckpointError(
                 f"{tensor.file}: tensor {tensor.name}: {peak:g} is too large for F16; use --type bf16"
             )
-        out[begin:end] = _native.encode(kind.name, values.ravel()).reshape(end - begin, -1)
+        out[begin:end] = _native.encode(tensor_type.name, values.ravel()).reshape(end - begin, -1)
     return out.reshape(-1)
 
 
@@ -237,7 +248,9 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _write_metadata(writer: GGUFWriter, plan: Plan, kind: OutputType, name: str, license: str | None) -> None:
+def _write_metadata(
+    writer: GGUFWriter, plan: Plan, output_type: OutputType, name: str, license: str | None
+) -> None:
     hp = plan.hyperparameters
     writer.add_type("model")
     writer.add_name(name)
@@ -245,7 +258,7 @@ def _write_metadata(writer: GGUFWriter, plan: Plan, kind: OutputType, name: str,
     writer.add_size_label(size_label(parameters, parameters, 0, 0))
     if license:
         writer.add_license(license)
-    writer.add_file_type(_FILE_TYPES[kind])
+    writer.add_file_type(_FILE_TYPES[output_type])
     writer.add_quantization_version(2)
     writer.add_block_count(hp.layers)
     writer.add_context_length(hp.context)
@@ -332,7 +345,7 @@ def _check_free_space(output: Path, size: int) -> None:
 
 @contextmanager
 def _atomic_write(output: Path) -> Iterator[Path]:
-    """Yields a temporary file beside ``output``, then renames it to ``output``; deletes it on an error."""
+    """Yields a temporary file in the same folder, then renames it to ``output``; deletes it on an error."""
     handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".partial", dir=output.resolve().parent)
     os.close(handle)
     temporary = Path(name)

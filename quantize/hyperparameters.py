@@ -124,7 +124,9 @@ def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
     context = c.integer("max_position_embeddings", 1, 1 << 30)
     found = [c.values[key] for key in ("rope_parameters", "rope_scaling") if c.values.get(key) is not None]
     if not all(isinstance(values, dict) for values in found):
-        raise CheckpointError("config.json: expected rope_parameters and rope_scaling to be objects")
+        raise CheckpointError(
+            f"config.json: expected rope_parameters and rope_scaling to be objects, got {str(found)[:80]}"
+        )
     rope = _Config(found[0] if found else {}, "config.json: " + ("rope_parameters" if found else "rope"))
     base = rope.number("rope_theta") if "rope_theta" in rope.values else c.number("rope_theta", 10000.0)
     kind = rope.values.get("rope_type", rope.values.get("type", "default"))
@@ -136,8 +138,12 @@ def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
         )
     factor = rope.number("factor")
     original = rope.integer("original_max_position_embeddings", 1, 1 << 30, context)
-    if kind == "yarn" and any(rope.values.get(key) for key in ("mscale", "mscale_all_dim")):
-        raise CheckpointError(f"{rope.name}: mscale is not supported")
+    for key in ("mscale", "mscale_all_dim"):
+        if kind == "yarn" and rope.values.get(key):
+            raise CheckpointError(
+                f"{rope.name}: {key}: expected none or 0, got {str(rope.values[key])[:80]!r}; "
+                "only attention_factor is supported"
+            )
     scaling = RopeScaling(
         kind=kind,
         factor=factor,
@@ -151,7 +157,10 @@ def _read_rope(c: _Config) -> tuple[float, RopeScaling | None, int]:
         high_freq_factor=rope.number("high_freq_factor", 4.0),
     )
     if kind == "llama3" and scaling.low_freq_factor >= scaling.high_freq_factor:
-        raise CheckpointError(f"{rope.name}: expected low_freq_factor below high_freq_factor")
+        raise CheckpointError(
+            f"{rope.name}: expected low_freq_factor below high_freq_factor, "
+            f"got {scaling.low_freq_factor:g} and {scaling.high_freq_factor:g}"
+        )
     return base, scaling, context
 
 

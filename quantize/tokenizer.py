@@ -75,7 +75,11 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
         part.get("type") == "ByteLevel" for part in _parts(spec, "pre_tokenizer", "pretokenizers")
     )
     if not byte_level and bpe.get("byte_fallback") is not True:
-        raise CheckpointError("tokenizer.json: expected a byte-level BPE or a BPE with byte_fallback")
+        raise CheckpointError(
+            "tokenizer.json: expected a byte-level BPE or a BPE with byte_fallback, "
+            f"got pre_tokenizer {str(spec.get('pre_tokenizer'))[:80]} "
+            f"and byte_fallback {str(bpe.get('byte_fallback'))[:80]}"
+        )
     notes: list[str] = []
     tokens, kinds = _tokens(spec, bpe, size)
     pairs = _merges(bpe)
@@ -125,7 +129,9 @@ def _parts(spec: dict[str, Any], key: str, list_key: str) -> list[dict[str, Any]
     value = _object(spec, key)
     steps = value.get(list_key) if value.get("type") == "Sequence" else [value]
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise CheckpointError(f"tokenizer.json: {key}.{list_key}: expected a list of objects")
+        raise CheckpointError(
+            f"tokenizer.json: {key}.{list_key}: expected a list of objects, got {str(steps)[:80]!r}"
+        )
     return steps
 
 
@@ -148,7 +154,9 @@ def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[
         assign(text, token, "vocab:")
     added = spec.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
-        raise CheckpointError("tokenizer.json: added_tokens: expected a list of objects")
+        raise CheckpointError(
+            f"tokenizer.json: added_tokens: expected a list of objects, got {str(added)[:80]!r}"
+        )
     for entry in added:
         token = assign(entry.get("content"), entry.get("id"), "added token")
         kinds[token] = TokenKind.CONTROL if entry.get("special") is True else TokenKind.USER_DEFINED
@@ -166,7 +174,7 @@ def _tokens(spec: dict[str, Any], bpe: dict[str, Any], size: int) -> tuple[list[
 def _merges(bpe: dict[str, Any]) -> list[tuple[str, str]]:
     merges = bpe.get("merges")
     if not isinstance(merges, list):
-        raise CheckpointError("tokenizer.json: model.merges: expected a list")
+        raise CheckpointError(f"tokenizer.json: model.merges: expected a list, got {type(merges).__name__}")
     vocab = _object(bpe, "vocab")
     pairs = []
     for rank, merge in enumerate(merges):
@@ -176,9 +184,14 @@ def _merges(bpe: dict[str, Any]) -> list[tuple[str, str]]:
                 f"tokenizer.json: merge {rank}: expected two tokens, got {str(merge)[:80]!r}"
             )
         left, right = parts
-        if " " in left + right or any(text not in vocab for text in (left, right, left + right)):
+        if " " in left + right:
             raise CheckpointError(
-                f"tokenizer.json: merge {rank}: {left!r} + {right!r} is not in the vocabulary"
+                f"tokenizer.json: merge {rank}: expected tokens without a space, got {left!r} and {right!r}: "
+                "GGUF separates the two tokens of a merge by a space"
+            )
+        if missing := [text for text in (left, right, left + right) if text not in vocab]:
+            raise CheckpointError(
+                f"tokenizer.json: merge {rank}, {left!r} + {right!r}: {missing[0]!r} is not in the vocabulary"
             )
         pairs.append((left, right))
     return pairs
@@ -188,7 +201,10 @@ def _pre_tokenizer(spec: dict[str, Any]) -> str:
     """Returns the GGUF name of a byte-level BPE's pre-tokenizer."""
     parts = _parts(spec, "pre_tokenizer", "pretokenizers")
     if any(part.get("add_prefix_space") is True for part in parts):
-        raise CheckpointError("tokenizer.json: pre_tokenizer: add_prefix_space is not supported")
+        raise CheckpointError(
+            "tokenizer.json: pre_tokenizer: add_prefix_space: expected false, got true: "
+            "GGUF cannot store it for a byte-level BPE"
+        )
     *splits, last = parts
     if not splits and last.get("use_regex", True) is True:
         return "gpt-2"
@@ -291,7 +307,7 @@ def _ids(value: Any, size: int) -> list[int]:
 def _add_other_ends(
     checkpoint: Checkpoint, tokens: list[str], special_ids: dict[str, int], notes: list[str]
 ) -> None:
-    """Stores an end token that runtimes do not recognize by its text under the key of eot."""
+    """Stores the first end token that runtimes do not recognize by its text, under the key eot."""
     ends = _ids(checkpoint.generation_config.get("eos_token_id"), len(tokens))
     ends += _ids(checkpoint.config.get("eos_token_id"), len(tokens))
     others = [t for t in dict.fromkeys(ends) if t != special_ids.get("eos") and tokens[t] not in _KNOWN_ENDS]

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from binhdan.bench.common.machine import Machine
+from binhdan.bench.common.statistics import Estimate
 from binhdan.bench.suite import result
 from binhdan.bench.suite.disturbance import findings
 from binhdan.bench.suite.summary import case_result
 
 TEXTS = {"short": "a" * 64, "chats": "b" * 64, "documents": "c" * 64}
+
+
+def half_width(estimate: Estimate) -> float:
+    """Half of the interval's width, as a share of the value."""
+    return (estimate.high - estimate.low) / 2 / estimate.value
 
 
 def trials(seconds: float, count: int = 10, noise: float = 0.02, seed: int = 0) -> list[result.Trial]:
@@ -102,7 +108,7 @@ def make(
             ),
             peaks={"f32": 120.0, "q8": 400.0},
         ),
-        pins=result.Pins(
+        identity=result.RunIdentity(
             engine="binhdan 0.1.0",
             engine_sha256="d" * 64,
             compiler="GNU 12.2.0",

@@ -29,11 +29,6 @@ class Estimate:
     low: float
     high: float
 
-    @property
-    def half_width(self) -> float:
-        """Half of the interval's width, as a share of the value; infinite for a value of 0."""
-        return (self.high - self.low) / 2 / abs(self.value) if self.value else math.inf
-
     def contains(self, value: float) -> bool:
         return self.low <= value <= self.high
 
@@ -54,24 +49,30 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """Percentiles, interpolated between neighbouring values."""
+class Percentiles:
+    """The median, the 95th and the 99th percentile, interpolated between neighbouring values."""
 
     p50: float
     p95: float
     p99: float
 
     @staticmethod
-    def of(values: Sequence[float]) -> Tail:
+    def of(values: Sequence[float]) -> Percentiles:
         """Raises ValueError for no values."""
         _check_any(values)
-        return Tail(*np.quantile(np.asarray(values, dtype=np.float64), (0.5, 0.95, 0.99)).tolist())
+        return Percentiles(*np.quantile(np.asarray(values, dtype=np.float64), (0.5, 0.95, 0.99)).tolist())
 
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Interpolated between neighbouring values. Raises ValueError for no values."""
     _check_any(values)
     return float(np.quantile(np.asarray(values, dtype=np.float64), share))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Of positive values. Raises ValueError for no values."""
+    _check_any(values)
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
 def quantile(runs: Sequence[Sequence[float]], share: float = 0.5, *, seed: int = 0) -> Estimate:

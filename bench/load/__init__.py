@@ -1,1 +1,1 @@
-"""`binhdan bench serve …`: servers under load, ours and others, over HTTP."""
+"""`binhdan bench load …`: servers under load, ours and others, over HTTP."""

@@ -1,4 +1,4 @@
-"""`binhdan bench serve …`."""
+"""`binhdan bench load …`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from binhdan.bench.common.options import Json, JsonArray, Model, ServerKey, Threads
 from binhdan.bench.common.output import progress, to_json
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ app = typer.Typer(
     help="Measures servers under load: binhdan, and others for comparison.",
 )
 
-_Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A GGUF file. Default: the embedded model.")
-]
-_Threads = Annotated[int | None, typer.Option(help="Default: all cores that this process may use.")]
 _Options = Annotated[str, typer.Option(help="Additional options of binhdan serve, in one text.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _System = Annotated[int, typer.Option(help="Tokens in the system prompt, which all chats share; 0: none.")]
 _Question = Annotated[int, typer.Option(help="Tokens in a question.")]
 _Answer = Annotated[int, typer.Option(help="Tokens in an answer.")]
@@ -44,13 +40,9 @@ _Rates = Annotated[
 ]
 _Total = Annotated[int, typer.Option(help="Requests of an open loop.")]
 _Seed = Annotated[int, typer.Option(help="Seed of the random words and times.")]
-_Key = Annotated[
-    str | None,
-    typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="API key of the server, if it requires one."),
-]
 
 
-@app.command()
+@app.command("run")
 def load(
     url: Annotated[str, typer.Argument(help="A server with OpenAI's API, such as http://127.0.0.1:8080.")],
     users: _Users = None,
@@ -61,8 +53,8 @@ def load(
     question: _Question = 64,
     answer: _Answer = 128,
     seed: _Seed = 0,
-    api_key: _Key = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    api_key: ServerKey = None,
+    as_json: JsonArray = False,
 ) -> None:
     """Send Vietnamese chats to a running server; print its speed and tail latencies."""
     from binhdan.bench.load.chat_client import ChatClient
@@ -85,8 +77,8 @@ def load(
 
 @app.command()
 def compare(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     llama_servers: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,8 +101,8 @@ def compare(
     answer: _Answer = 128,
     seed: _Seed = 0,
     options: _Options = "",
-    api_key: _Key = None,
-    as_json: _Json = False,
+    api_key: ServerKey = None,
+    as_json: Json = False,
 ) -> None:
     """Compare binhdan's server with others: same file, chats and threads, in turns, one server at a time."""
     from binhdan.bench.load import servers
@@ -144,15 +136,15 @@ def compare(
 
 @app.command()
 def overhead(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     batches: Annotated[
         list[int] | None, typer.Option("--batch", help="Concurrent answers; repeat it for several batches.")
     ] = None,
     answer: _Answer = 256,
     rounds: Annotated[int, typer.Option(help="Runs in process and through the server, in turns.")] = 5,
     options: _Options = "",
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure the overhead of HTTP and Python: decoding in process and through the server."""
     from binhdan.bench.load.server_overhead import measure
@@ -174,13 +166,13 @@ def overhead(
 
 @app.command()
 def prefix(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     tokens: Annotated[int, typer.Option(help="Tokens in the prefix.")] = 1000,
     runs: Annotated[int, typer.Option(help="Number of prefixes.")] = 5,
     kill: Annotated[bool, typer.Option("--kill", help="End the first server by SIGKILL.")] = False,
     options: _Options = "",
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure TTFT with a cached prefix, and after a restart with a prefix cache folder."""
     from binhdan.bench.load.prefix_reuse import measure
@@ -197,8 +189,8 @@ def prefix(
 
 @app.command()
 def soak(
-    model: _Model = None,
-    threads: _Threads = None,
+    model: Model = None,
+    threads: Threads = None,
     requests: Annotated[
         int, typer.Option(help="Number of requests; a third of them are cancelled or broken.")
     ] = 10_000,
@@ -208,7 +200,7 @@ def soak(
     ] = True,
     seed: _Seed = 0,
     options: _Options = "",
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Send many short requests, valid and broken. Fails if an answer is lost, stuck or, in deterministic
     mode, different."""

@@ -19,7 +19,7 @@ from binhdan.bench.load.generator import Load, run_load
 from binhdan.bench.load.prompts import Chats, Sizes, calibrate
 from binhdan.bench.load.servers import Server
 
-SCHEMA = "binhdan.bench.serve.compare/1"
+SCHEMA = "binhdan.bench.load.compare/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from statistics import median
 
 import binhdan
 from binhdan.bench.common.arrivals import Arrivals, send_all
-from binhdan.bench.common.statistics import Tail
+from binhdan.bench.common.statistics import Percentiles
 from binhdan.bench.load.chat_client import Call, ChatClient, Reply
 from binhdan.bench.load.prompts import Chats, Sizes
 
@@ -27,9 +27,9 @@ class Load:
     short_answers: int  # with fewer tokens than requested
     tokens_per_s: float  # of all answers together
     requests_per_min: float
-    ttft_s: Tail | None = None  # from the time at which a request was due; None: no complete answer
-    tpot_s: Tail | None = None
-    end_to_end_s: Tail | None = None
+    ttft_s: Percentiles | None = None  # from the time at which a request was due; None: no complete answer
+    tpot_s: Percentiles | None = None
+    end_to_end_s: Percentiles | None = None
     prompt_tokens: float | None = None  # medians; None: the server does not report them
     cached_tokens: float | None = None
     answer_tokens: float | None = None
@@ -80,9 +80,9 @@ def summarize(replies: Sequence[Reply], arrivals: Arrivals, sizes: Sizes, second
         short_answers=sum(count < sizes.answer for count in counts),
         tokens_per_s=sum(counts) / seconds,
         requests_per_min=60 * len(complete) / seconds,
-        ttft_s=_tail(ttfts),
-        tpot_s=_tail([one.tpot for one in complete]),
-        end_to_end_s=_tail([one.seconds for one in complete]),
+        ttft_s=_percentiles(ttfts),
+        tpot_s=_percentiles([one.tpot for one in complete]),
+        end_to_end_s=_percentiles([one.seconds for one in complete]),
         prompt_tokens=_median([one.prompt_tokens for one in complete]),
         cached_tokens=_median([one.cached_tokens for one in complete]),
         answer_tokens=_median(counts),
@@ -90,9 +90,9 @@ def summarize(replies: Sequence[Reply], arrivals: Arrivals, sizes: Sizes, second
     )
 
 
-def _tail(values: Sequence[float | None]) -> Tail | None:
+def _percentiles(values: Sequence[float | None]) -> Percentiles | None:
     present = [value for value in values if value is not None]
-    return Tail.of(present) if present else None
+    return Percentiles.of(present) if present else None
 
 
 def _median(values: Sequence[int | None]) -> float | None:

@@ -21,7 +21,7 @@ from binhdan.bench.load.event_loop import run_loop
 from binhdan.bench.load.prompts import Chats, Sizes, calibrate
 from binhdan.bench.load.servers import binhdan_server
 
-SCHEMA = "binhdan.bench.serve.prefix/1"
+SCHEMA = "binhdan.bench.load.prefix/2"
 _QUESTION_TOKENS = 16
 _ANSWER_TOKENS = 8
 _WRITE_SECONDS = 1.0  # for writing prefixes before SIGKILL; after SIGTERM the server writes them itself

@@ -27,7 +27,7 @@ from binhdan.bench.load.event_loop import run_loop
 from binhdan.bench.load.prompts import words
 from binhdan.bench.load.servers import binhdan_server
 
-SCHEMA = "binhdan.bench.serve.overhead/1"
+SCHEMA = "binhdan.bench.load.overhead/2"
 _PROMPT_WORDS = 24
 _TIMEOUT_SECONDS = 600.0
 

@@ -27,7 +27,7 @@ from binhdan.bench.load.http_client import HttpError
 from binhdan.bench.load.prompts import words
 from binhdan.bench.load.servers import Child, binhdan_server
 
-SCHEMA = "binhdan.bench.serve.soak/1"
+SCHEMA = "binhdan.bench.load.soak/2"
 _QUESTIONS = 48
 _TIMEOUT_SECONDS = 120.0  # a request that takes longer is stuck
 _SETTLE_SECONDS = 15.0  # for the server's gauges to reach 0 after the last request

@@ -9,7 +9,7 @@ from binhdan.bench.common.statistics import Spread
 from binhdan.bench.common.tables import columns, machine_line, named_values, spread_text
 
 if TYPE_CHECKING:
-    from binhdan.bench.common.statistics import Tail
+    from binhdan.bench.common.statistics import Percentiles
     from binhdan.bench.load.compare import Comparison, Result
     from binhdan.bench.load.generator import Load
     from binhdan.bench.load.prefix_reuse import PrefixReuse, Ttft
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def load_table(load: Load) -> str:
     rows = [
         ["", "p50", "p95", "p99"],
-        ["TTFT", *_tail(load.ttft_s)],
-        ["TPOT", *_tail(load.tpot_s)],
-        ["complete answer", *_tail(load.end_to_end_s)],
+        ["TTFT", *_percentiles(load.ttft_s)],
+        ["TPOT", *_percentiles(load.tpot_s)],
+        ["complete answer", *_percentiles(load.end_to_end_s)],
     ]
     head = (
         f"{load.arrivals}: {load.answers} answers in {load.seconds:.1f} s, {_sizes(load.sizes)}\n"
@@ -159,12 +159,12 @@ def _sizes(sizes: Sizes) -> str:
     return f"system prompt of {sizes.system}, question of {sizes.question}, answer of {sizes.answer} tokens"
 
 
-def _tail(tail: Tail | None) -> list[str]:
-    if tail is None:
+def _percentiles(times: Percentiles | None) -> list[str]:
+    if times is None:
         return ["", "", ""]
     return [
         f"{value:,.3f} s" if value >= 1 else f"{value * 1e3:.2f} ms"
-        for value in (tail.p50, tail.p95, tail.p99)
+        for value in (times.p50, times.p95, times.p99)
     ]
 
 

@@ -16,7 +16,7 @@ def plan(
     result: Annotated[
         Path,
         typer.Option(
-            help="Measurements of one board: JSON of 'bench', 'bench serve load' or 'bench serve compare'."
+            help="Measurements of one board: JSON of 'bench', 'bench load run' or 'bench load compare'."
         ),
     ],
     users: Annotated[int, typer.Option(help="Number of users.")] = 100_000_000,

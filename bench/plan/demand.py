@@ -69,11 +69,6 @@ class Demand:
     def peak_rate(self) -> float:
         return max(self.rates())
 
-    @property
-    def peak_hour(self) -> int:
-        rates = self.rates()
-        return rates.index(max(rates))
-
     def rates(self) -> tuple[float, ...]:
         """Requests per second in each hour of the day."""
         return tuple(weight * self.mean_rate for weight in self.weights())

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import binhdan
+from binhdan.bench.common.ranges import check_range
 from binhdan.bench.common.statistics import Spread
 from binhdan.bench.plan.demand import DAY, VIETNAM, Demand
 from binhdan.bench.plan.service import MeasuredService
@@ -22,7 +23,7 @@ from binhdan.bench.plan.sizing import MAX_LOAD, Fleet, boards_needed
 from binhdan.runtime.cost.cost_model import MONTH, Cost, CostModel
 from binhdan.runtime.cost.figures import Tariff
 
-SCHEMA = "binhdan.bench.plan/1"
+SCHEMA = "binhdan.bench.plan/2"
 P95_S = 15.0  # limit of the latency of a complete answer
 SPREAD = 0.5
 SPARE = 0.05
@@ -46,13 +47,9 @@ class Scenario:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("p95_s", self.p95_s, 1e-3, 1e6),
-            ("spare", self.spare, 0.0, 10.0),
-            ("speed", self.speed, 1e-3, 1e3),
-        ):
-            if not low <= value <= high:
-                raise binhdan.InvalidArgumentError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+        check_range("p95_s", self.p95_s, 1e-3, 1e6)
+        check_range("spare", self.spare, 0.0, 10.0)
+        check_range("speed", self.speed, 1e-3, 1e3)
         self.fleet()
 
     def fleet(self) -> Fleet:

@@ -22,6 +22,9 @@ from binhdan.bench.common.files import read_whole
 
 MAX_CONCURRENCY = 4096
 _MAX_BYTES = 16 << 20
+_SUITE_SCHEMA = 2  # bench/suite/result.py
+_COMPARISON_SCHEMA = "binhdan.bench.load.compare/2"  # bench/load/compare.py
+_OLD_SCHEMAS = (1, "binhdan.bench.serve.compare/1")
 _POINTS = 100  # samples that represent a distribution of known percentiles
 
 
@@ -86,7 +89,7 @@ _Seconds = Annotated[float, Field(gt=0, le=1e9)]
 _Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
-class _Tail(_Part):
+class _Percentiles(_Part):
     p50: _Seconds
     p95: _Seconds
     p99: _Seconds
@@ -101,7 +104,7 @@ class _Load(_Part):
     seconds: _Seconds
     answers: _Count
     failures: dict[str, _Count]
-    end_to_end_s: _Tail | None
+    end_to_end_s: _Percentiles | None
     answer_tokens: float | None
 
 
@@ -148,19 +151,19 @@ class _Case(_Part):
         return f"{self.workload}, {self.prefix}"
 
 
-class _Pins(_Part):
+class _RunIdentity(_Part):
     engine: str
     model: str
 
 
 class _Suite(_Part):
     machine: _Machine
-    pins: _Pins
+    identity: _RunIdentity
     cases: list[_Case]
 
 
 def load_service(path: str | Path, pick: str | None = None) -> MeasuredService:
-    """Reads a result file: JSON of `binhdan bench`, `bench serve load` or `bench serve compare`.
+    """Reads a result file: JSON of `binhdan bench`, `bench load run` or `bench load compare`.
 
     `pick` is a server of a comparison (None: the first), or a workload of a suite's result, such as "short"
     or "short, warm" (None: the one with the most levels). Raises InvalidArgumentError for an invalid result,
@@ -184,12 +187,17 @@ def parse_service(data: object, pick: str | None = None) -> MeasuredService:
     schema = None
     if isinstance(data, dict):
         schema = data.get("schema_version", data.get("schema"))
-        if schema == "binhdan.bench.serve.compare/1":
+        if schema == _COMPARISON_SCHEMA:
             return _from_comparison(data, pick)
-        if schema == 2 and "cases" in data:
+        if schema == _SUITE_SCHEMA and "cases" in data:
             return _from_suite(data, pick)
+    if schema in _OLD_SCHEMAS:
+        raise binhdan.InvalidArgumentError(
+            f"expected schema {_SUITE_SCHEMA} of 'binhdan bench' or {_COMPARISON_SCHEMA!r}, "
+            f"got schema {str(schema)!r} of an older binhdan: measure again"
+        )
     raise binhdan.InvalidArgumentError(
-        "expected what 'binhdan bench', 'bench serve load --json' or 'bench serve compare --json' "
+        "expected what 'binhdan bench', 'bench load run --json' or 'bench load compare --json' "
         f"prints, got schema {str(schema)[:60]!r}"
     )
 
@@ -223,8 +231,8 @@ def _from_suite(data: object, pick: str | None) -> MeasuredService:
             )
     answers = sum(len(one.end_to_end_s) for one in trials)
     return MeasuredService(
-        server=f"{suite.pins.engine}, {name}",
-        model=suite.pins.model,
+        server=f"{suite.identity.engine}, {name}",
+        model=suite.identity.model,
         machine=_machine(suite.machine),
         answer_tokens=sum(one.answer_tokens for one in trials) / answers,
         levels=tuple(
@@ -268,8 +276,8 @@ def _service(server: str, model: str, machine: str, loads: Sequence[_Load]) -> M
     levels = []
     for users, group in groupby(closed, _users):
         runs = list(group)
-        tails = [load.end_to_end_s for load in runs if load.end_to_end_s is not None]
-        seconds = tuple(sorted(second for tail in tails for second in _samples(tail)))
+        latencies = [load.end_to_end_s for load in runs if load.end_to_end_s is not None]
+        seconds = tuple(sorted(second for one in latencies for second in _samples(one)))
         levels.append(Level(users, median(load.answers / load.seconds for load in runs), seconds))
     tokens = [load.answer_tokens for load in closed if load.answer_tokens is not None]
     return MeasuredService(
@@ -285,13 +293,19 @@ def _users(load: _Load) -> int:
     return load.arrivals.users or 0
 
 
-def _samples(tail: _Tail) -> list[float]:
+def _samples(known: _Percentiles) -> list[float]:
     """Latencies that have these percentiles. All latencies below the median are set to the median."""
-    if not tail.p50 <= tail.p95 <= tail.p99:
+    if not known.p50 <= known.p95 <= known.p99:
         raise binhdan.InvalidArgumentError(
-            f"expected ascending percentiles, got {tail.p50:g}, {tail.p95:g} and {tail.p99:g} s"
+            f"expected ascending percentiles, got {known.p50:g}, {known.p95:g} and {known.p99:g} s"
         )
-    points = [(0.0, tail.p50), (0.5, tail.p50), (0.95, tail.p95), (0.99, tail.p99), (1.0, tail.p99)]
+    points = [
+        (0.0, known.p50),
+        (0.5, known.p50),
+        (0.95, known.p95),
+        (0.99, known.p99),
+        (1.0, known.p99),
+    ]
     found = []
     for number in range(_POINTS):
         share = (number + 0.5) / _POINTS

@@ -20,7 +20,7 @@ import simpy
 
 import binhdan
 from binhdan.bench.common.arrivals import poisson_times
-from binhdan.bench.common.statistics import Tail
+from binhdan.bench.common.statistics import Percentiles
 
 WARM_UP = 0.2  # answers before the counted ones, as a share of the counted ones
 
@@ -70,20 +70,15 @@ class Pool:
                 f"got {self.boards} and {list(self.speeds[:9])}"
             )
 
-    @property
-    def max_rate(self) -> float:
-        """Answers per second of all boards together when every board is full."""
-        return self.boards * self.speeds[-1]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The result of a simulation. Times are in seconds, of the counted answers."""
 
     answers: int
-    wait: Tail
+    wait: Percentiles
     mean_wait: float
-    latency: Tail  # from arrival to end
+    latency: Percentiles  # from arrival to end
     mean_latency: float
     busy: float  # share of the boards' time in which they compute
     concurrency: float  # mean number of running answers on a board that computes
@@ -198,9 +193,9 @@ class _Simulation:
         seconds, busy, answer = end - start, busy_end - busy, answer_end - answer
         return Run(
             answers=len(self._latencies),
-            wait=Tail.of(self._waits),
+            wait=Percentiles.of(self._waits),
             mean_wait=fmean(self._waits),
-            latency=Tail.of(self._latencies),
+            latency=Percentiles.of(self._latencies),
             mean_latency=fmean(self._latencies),
             busy=busy / (seconds * len(self._boards)) if seconds else 0.0,
             concurrency=answer / busy if busy else 0.0,
@@ -246,4 +241,4 @@ class _Simulation:
 @lru_cache(maxsize=256)
 def _work_p95(work: Work) -> float:
     random = Random("p95")
-    return Tail.of([work.draw(random) for _ in range(20_000)]).p95
+    return Percentiles.of([work.draw(random) for _ in range(20_000)]).p95

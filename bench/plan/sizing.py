@@ -12,10 +12,11 @@ balancer over all boards would perform at least as well, because larger pools sm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import binhdan
+from binhdan.bench.common.ranges import check_range
 from binhdan.bench.common.statistics import Spread
 from binhdan.bench.plan.queueing import Batching
 from binhdan.bench.plan.simulate import Pool, Run, Work, simulate
@@ -40,15 +41,10 @@ class Fleet:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        ranges: Sequence[tuple[str, float, float, float]] = (
-            ("cell", self.cell, 1, 256),
-            ("answers", self.answers, 100, 1_000_000),
-            ("seeds", self.seeds, 1, 100),
-            ("max_load", self.max_load, 0.01, 0.98),
-        )
-        for name, value, low, high in ranges:
-            if not low <= value <= high:
-                raise binhdan.InvalidArgumentError(f"{name}: expected {low:g} to {high:,g}, got {value:g}")
+        check_range("cell", self.cell, 1, 256)
+        check_range("answers", self.answers, 100, 1_000_000)
+        check_range("seeds", self.seeds, 1, 100)
+        check_range("max_load", self.max_load, 0.01, 0.98)
 
     def runs(self, boards: int, rate: float) -> list[Run]:
         """Simulates one cell of a fleet of `boards` boards that gets `rate` requests per second in total."""

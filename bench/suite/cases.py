@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import binhdan
-from binhdan.bench.suite.result import Arrival, Prefix
+from binhdan.bench.suite.result import Arrival, Prefix, case_key
 from binhdan.bench.suite.workloads import NAMES
 
 USERS = (1, 2, 4, 8, 16)
@@ -38,8 +38,8 @@ class Case:
         return max(MIN_QUESTIONS, QUESTIONS_PER_USER * (self.arrival.users or 1))
 
     @property
-    def label(self) -> str:
-        return f"{self.workload}, {self.arrival.label}, {self.prefix}"
+    def key(self) -> str:
+        return case_key(self.workload, self.arrival, self.prefix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

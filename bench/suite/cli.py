@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,26 +9,23 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import binhdan
+from binhdan.bench.common.options import Isa, Model, ServerKey, Threads
+from binhdan.bench.common.output import progress_after
 
 if TYPE_CHECKING:
     from binhdan.bench.suite.result import Prefix
     from binhdan.runtime.cost.cost_model import CostModel
 
-_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
-_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
-
 
 def run(
-    model: _Model = None,
-    threads: _Threads = None,
-    isa: Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")] = None,
+    model: Model = None,
+    threads: Threads = None,
+    isa: Isa = None,
     url: Annotated[
         str | None,
         typer.Option(help="Measure a server with OpenAI's API, not this process."),
     ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="BINHDAN_BENCH_API_KEY", help="API key of the server.")
-    ] = None,
+    api_key: ServerKey = None,
     workloads: Annotated[
         list[str] | None,
         typer.Option("--workload", help="Name or .jsonl file; repeatable. Default: all six."),
@@ -94,7 +89,7 @@ def run(
         watts=watts,
         cost=_cost(board, tariff, utilisation),
     )
-    with _bars() as progress:
+    with progress_after("probe and warm-up") as progress:
         result = run_suite(options, progress)
     save_result(result, path)
     typer.echo(result.model_dump_json() if as_json else result_table(result))
@@ -106,35 +101,3 @@ def _cost(board: str, tariff: str, utilisation: float) -> CostModel:
     from binhdan.runtime.cost.figures import load_board, load_tariff
 
     return CostModel(board=load_board(board), tariff=load_tariff(tariff), utilisation=utilisation)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[int], Callable[[int, str], None]]]:
-    """A progress bar whose length is set later. It is drawn only between trials: a bar that refreshes itself
-    takes CPU time from the engine."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(
-        console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
-    ) as bar:
-
-        def make(total: int) -> Callable[[int, str], None]:
-            task = bar.add_task("", total=total)
-
-            def step(turn: int, name: str) -> None:
-                bar.update(task, description=f"round {turn + 1}: {name}")
-                bar.advance(task)
-                bar.refresh()
-
-            return step
-
-        waiting = bar.add_task("probe and warm-up", total=None)
-        bar.refresh()
-
-        def begin(total: int) -> Callable[[int, str], None]:
-            bar.remove_task(waiting)
-            return make(total)
-
-        yield begin

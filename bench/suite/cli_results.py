@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from binhdan.bench.common.files import write_whole
+from binhdan.bench.common.options import Isa, Json, Model, Threads
 from binhdan.bench.common.output import progress
 
 if TYPE_CHECKING:
     from binhdan.bench.suite.pairs import Pairs
 
 _Results = Annotated[list[Path], typer.Argument(metavar="A.json B.json …", help="Result files of bench run.")]
-_Model = Annotated[str | None, typer.Option("--model", "-m", help="GGUF file. Default: the embedded model.")]
-_Threads = Annotated[int | None, typer.Option(help="Default: the cores that this process may use.")]
-_Isa = Annotated[str | None, typer.Option(help="Kernel table. Default: the fastest.")]
 _Workloads = Annotated[
     list[str] | None,
     typer.Option("--workload", help="Name or .jsonl file; repeatable. Default: short chats documents."),
 ]
 _Users = Annotated[list[int] | None, typer.Option(help="Users at once; repeatable. Default: 1 and 4.")]
 _Rounds = Annotated[int, typer.Option(help="Trials of each case and engine, in turns.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _Python = Annotated[str, typer.Option("--python", help="New build: a Python interpreter that has binhdan.")]
 _Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Also write all figures to this JSON file.")
@@ -74,13 +71,13 @@ def history(
 
 
 def aa(
-    model: _Model = None,
-    threads: _Threads = None,
-    isa: _Isa = None,
+    model: Model = None,
+    threads: Threads = None,
+    isa: Isa = None,
     workloads: _Workloads = None,
     users: _Users = None,
     rounds: _Rounds = 20,
-    as_json: _Json = False,
+    as_json: Json = False,
     output: _Output = None,
 ) -> None:
     """Compare this build with itself, in turns: is the machine quiet enough to measure on?"""
@@ -101,13 +98,13 @@ def ab(
         typer.Argument(help="A Python that has binhdan, llama-cpp-python, or a server's URL."),
     ],
     b: Annotated[str, typer.Argument(help="Same kinds as A. Default: this build.")] = sys.executable,
-    model: _Model = None,
-    threads: _Threads = None,
-    isa: _Isa = None,
+    model: Model = None,
+    threads: Threads = None,
+    isa: Isa = None,
     workloads: _Workloads = None,
     users: _Users = None,
     rounds: _Rounds = 20,
-    as_json: _Json = False,
+    as_json: Json = False,
     output: _Output = None,
 ) -> None:
     """Compare two engines or builds, in turns: B's time over A's, and how often their answers agree."""
@@ -118,13 +115,13 @@ def ab(
 def gate(
     old: Annotated[str, typer.Argument(help="Old build: a Python interpreter that has binhdan.")],
     python: _Python = sys.executable,
-    model: _Model = None,
-    threads: _Threads = None,
-    isa: _Isa = None,
+    model: Model = None,
+    threads: Threads = None,
+    isa: Isa = None,
     workloads: _Workloads = None,
     users: _Users = None,
     rounds: _Rounds = 10,
-    as_json: _Json = False,
+    as_json: Json = False,
     output: _Output = None,
 ) -> None:
     """Compare two builds; fail when the new one's best trial is slower than the old one's worst."""

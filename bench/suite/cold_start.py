@@ -19,7 +19,7 @@ _TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class ColdStartTimes:
     """Seconds since the start of the process."""
 
     ready_s: float
@@ -28,7 +28,7 @@ class Start:
     peak_rss_bytes: int
 
 
-def main(start: float, model: str, options: Mapping[str, Any]) -> Start:
+def main(start: float, model: str, options: Mapping[str, Any]) -> ColdStartTimes:
     # Imported here: the import is part of the measured time.
     import binhdan
 
@@ -38,10 +38,10 @@ def main(start: float, model: str, options: Mapping[str, Any]) -> Start:
         for _ in stream:
             first = first or time.monotonic()
         ended = time.monotonic()
-        return Start(ready - start, first - start, ended - start, _peak_rss_bytes())
+        return ColdStartTimes(ready - start, first - start, ended - start, _peak_rss_bytes())
 
 
-def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
+def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[ColdStartTimes]:
     """`runs` processes, after one uncounted process that reads the file into the page cache.
 
     Raises EngineError.
@@ -53,12 +53,12 @@ def measure(model: Path, options: Mapping[str, Any], runs: int) -> list[Start]:
     for _ in range(runs + 1):
         command = [sys.executable, "-m", "binhdan.bench.suite.cold_start", repr(time.monotonic())]
         output, _ = run_child([*command, str(model), json.dumps(dict(options))])
-        starts.append(Start(**json.loads(output)))
+        starts.append(ColdStartTimes(**json.loads(output)))
     return starts[1:]
 
 
-def medians(starts: list[Start]) -> Start:
-    return Start(
+def medians(starts: list[ColdStartTimes]) -> ColdStartTimes:
+    return ColdStartTimes(
         ready_s=median(one.ready_s for one in starts),
         ttft_s=median(one.ttft_s for one in starts),
         answer_s=median(one.answer_s for one in starts),

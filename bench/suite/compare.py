@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import binhdan
 from binhdan.bench.common import statistics
-from binhdan.bench.common.statistics import Estimate
+from binhdan.bench.common.statistics import Estimate, geometric_mean
 from binhdan.bench.suite.result import CaseResult, Result
 
 
@@ -46,7 +45,7 @@ def compare(results: Sequence[Result]) -> Ranking:
             "and prefix, and complete answers in every trial"
         )
     times = [round_times(result, keys) for result in results]
-    order = sorted(range(len(results)), key=lambda i: _mean(times[i]))
+    order = sorted(range(len(results)), key=lambda i: geometric_mean(times[i]))
     best, ranked = order[0], list[Ranked]()
     leader, rank = best, 1
     for position, i in enumerate(order):
@@ -57,7 +56,7 @@ def compare(results: Sequence[Result]) -> Ranking:
             Ranked(
                 rank=rank,
                 result=results[i],
-                answer_s=_mean(times[i]),
+                answer_s=geometric_mean(times[i]),
                 ttft_s=_mean_over(cases, _ttft) or 0.0,
                 tokens_per_s=_mean_over(cases, lambda case: case.tokens_per_s) or 0.0,
                 vnd_per_1000=_per_1000(
@@ -76,7 +75,7 @@ def common_cases(results: Sequence[Result]) -> list[str]:
     found = []
     for case in results[0].cases:
         others = [result.case(case.key) for result in results]
-        texts = {result.pins.workloads.get(case.workload) for result in results}
+        texts = {result.identity.workloads.get(case.workload) for result in results}
         if case.arrival.kind == "closed" and len(texts) == 1 and all(map(_is_complete, others)):
             found.append(case.key)
     return found
@@ -87,7 +86,7 @@ def round_times(result: Result, keys: Sequence[str]) -> list[float]:
     cases = [case for key in keys if (case := result.case(key)) is not None]
     count = min(len(case.trials) for case in cases)
     return [
-        _mean([max(median(case.trials[round_].end_to_end_s), 1e-9) for case in cases])
+        geometric_mean([max(median(case.trials[round_].end_to_end_s), 1e-9) for case in cases])
         for round_ in range(count)
     ]
 
@@ -100,16 +99,11 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     return statistics.ratio(ours, theirs, paired=False)
 
 
-def _mean(values: Sequence[float]) -> float:
-    """Geometric mean."""
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
-
-
 def _mean_over(cases: Sequence[CaseResult], read: Callable[[CaseResult], float | None]) -> float | None:
     """Geometric mean over the cases; None when a case has no value."""
     values = [read(case) for case in cases]
     known = [value for value in values if value is not None and value > 0]
-    return _mean(known) if len(known) == len(values) else None
+    return geometric_mean(known) if len(known) == len(values) else None
 
 
 def _ttft(case: CaseResult) -> float | None:

@@ -30,7 +30,6 @@ _CPU = re.compile(r"^cpu(\d+)((?: \d+){8})", re.MULTILINE)
 class Snapshot:
     """Counters at one moment. CPU times are seconds of the cores that this process may use."""
 
-    when: float
     total: float | None
     busy: float | None  # includes the time of this process
     steal: float | None
@@ -47,7 +46,6 @@ def snapshot(root: Path = Path("/"), *, cores: Iterable[int] | None = None) -> S
     times = _processor_times(text_of(root / "proc/stat"), usable)
     own = os.times()
     return Snapshot(
-        when=time.monotonic(),
         total=times[0] if times else None,
         busy=times[1] if times else None,
         steal=times[2] if times else None,
@@ -86,15 +84,15 @@ class Monitor:
         self.cost += time.thread_time() - start
 
     def report(
-        self, *, noise: float | None = None, others_count: bool = True, meter: str | None = None
+        self, *, noise: float | None = None, count_others: bool = True, meter: str | None = None
     ) -> Disturbance:
-        """Disturbances since the first snapshot. `others_count` False: the engine runs in other processes,
-        so their CPU time is not counted as a disturbance. `meter`: why the meter failed."""
+        """Disturbances since the first snapshot. `count_others` False: the engine runs in other processes,
+        so their CPU time is no disturbance. `meter`: why the meter failed."""
         first, last = self._snapshots[0], self._snapshots[-1]
         total = _difference(first.total, last.total)
         steal = _share(_difference(first.steal, last.steal), total)
         others = None
-        if others_count and (busy := _difference(first.busy, last.busy)) is not None:
+        if count_others and (busy := _difference(first.busy, last.busy)) is not None:
             others = _share(max(busy - (last.own - first.own), 0.0), total)
         mhz = [one.mhz for one in self._snapshots[1:] if one.mhz is not None]
         third = max(len(mhz) // 3, 1)

@@ -1,7 +1,7 @@
 """The engines that the suite measures: binhdan in this process, a server, or llama.cpp in this process.
 
-`ask` does no work after the last token while the clock runs: the caller calls the returned function later to
-read the timed answer.
+`ask` stops the clock at the last token and returns a function. The caller calls this function after the
+trial, to read the timed answer.
 """
 
 from __future__ import annotations
@@ -106,7 +106,12 @@ class InProcess:
         question: Question, due: float, first: float, ended: float, answer: Answer | None, error: str | None
     ) -> TimedAnswer:
         if answer is None:
-            return TimedAnswer(due=due, first=first, ended=ended, error=error or "no answer")
+            return TimedAnswer(
+                due=due,
+                first=first,
+                ended=ended,
+                error=error or f"expected {question.tokens} answer tokens, got none",
+            )
         if answer.answer_tokens != question.tokens:
             error = (
                 f"expected {question.tokens} answer tokens, got {answer.answer_tokens} "

@@ -22,7 +22,7 @@ _RUNS = 3
 def measure(
     model: Path, *, threads: int, isa: str | None, gb_per_s: float, seconds: float
 ) -> tuple[list[ForwardPass], list[DepthPoint]]:
-    """Stops at the depth whose successor would not fit into `seconds`. Raises BinhdanError."""
+    """Measures ever deeper contexts until the next one would exceed `seconds`. Raises BinhdanError."""
     core = library()
     handle = core.open_model(str(model), LoadOptions(threads=threads, isa=isa))
     try:
@@ -32,8 +32,8 @@ def measure(
         end = time.monotonic() + seconds
         passes = []
         for sequences in _SEQUENCES:
-            taken = _native.profile(handle, threads, 0, _DECODE, 0, sequences)["decode"]
-            passes.append(_forward_pass(f"decode, {sequences} together", taken, _DECODE))
+            profile = _native.profile(handle, threads, 0, _DECODE, 0, sequences)["decode"]
+            passes.append(_forward_pass(f"decode, {sequences} together", profile, _DECODE))
         prompt = _native.profile(handle, threads, prompt_tokens, 0, 0, 1)["prompt"]
         passes.append(_forward_pass(f"prompt of {prompt_tokens}", prompt, 1))
         points: list[DepthPoint] = []
@@ -63,11 +63,11 @@ def depths(max_depth: int) -> Sequence[int]:
     return [*found, max_depth] if max_depth > 1.25 * found[-1] else found
 
 
-def _forward_pass(name: str, taken: Any, steps: int) -> ForwardPass:
-    ops = taken["ops"]
+def _forward_pass(name: str, profile: Any, steps: int) -> ForwardPass:
+    ops = profile["ops"]
     return ForwardPass(
         name=name,
-        seconds=taken["ns"] / 1e9 / steps,
+        seconds=profile["ns"] / 1e9 / steps,
         gigabytes=sum(op["bytes"] for op in ops) / 1e9 / steps,
         giga_operations=2 * sum(op["macs"] for op in ops) / 1e9 / steps,
     )

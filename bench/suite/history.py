@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from binhdan.bench.common.files import read_whole
-from binhdan.bench.suite.result import Result, Tail
+from binhdan.bench.suite.result import Percentiles, Result
 from binhdan.runtime.errors import BadFormatError, FileReadError
 
 _MAX_BYTES = 64 << 20
@@ -24,8 +24,8 @@ class _Record(BaseModel):
 class Figures(_Record):
     """Figures of one case."""
 
-    ttft_s: Tail
-    end_to_end_s: Tail
+    ttft_s: Percentiles
+    end_to_end_s: Percentiles
     tokens_per_s: float
 
 
@@ -63,12 +63,12 @@ def entry_of(result: Result) -> Entry:
         schema_version=result.schema_version,
         started=result.protocol.started,
         name=result.name,
-        commit=result.pins.commit,
-        engine=result.pins.engine,
-        engine_sha256=result.pins.engine_sha256,
-        isa=result.pins.isa,
-        model=result.pins.model,
-        model_sha256=result.pins.model_sha256,
+        commit=result.identity.commit,
+        engine=result.identity.engine,
+        engine_sha256=result.identity.engine_sha256,
+        isa=result.identity.isa,
+        model=result.identity.model,
+        model_sha256=result.identity.model_sha256,
         processor=result.machine.processor,
         cores=result.machine.cores,
         rounds=result.protocol.rounds,

@@ -80,7 +80,7 @@ class Measurement:
         step = self._progress(self.settings.rounds * len(chosen))
         for round_ in range(self.settings.rounds):
             for case in random.Random(f"{self.settings.seed} {round_}").sample(chosen, len(chosen)):
-                step(round_, case.label)
+                step(round_, case.key)
                 answers, seconds, energy = await self._trial(case, round_)
                 trials[case].append(trial_of(answers, seconds, energy))
             if self._monitor:

@@ -10,7 +10,6 @@ the URL of a server with OpenAI's API. All get the same texts and produce answer
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from binhdan.bench.suite.disturbance import Monitor
 from binhdan.bench.suite.engines import LLAMA_CPP_PYTHON
 from binhdan.bench.suite.measure import NO_PREFIX
 from binhdan.bench.suite.quality import Agreement, GreedyAnswer, agreement
-from binhdan.bench.suite.result import Arrival, Finding, Trial
+from binhdan.bench.suite.result import Arrival, Finding, Prefix, Trial, case_key
 
 # An A/A comparison with a wider interval shows that the machine is disturbed.
 MAX_HALF_WIDTH = 0.03
@@ -60,13 +59,13 @@ class PairedCase(_Record):
 
     workload: str
     users: int
-    prefix: str
+    prefix: Prefix
     a: dict[Metric, tuple[float, ...]]
     b: dict[Metric, tuple[float, ...]]
 
     @property
     def key(self) -> str:
-        return f"{self.workload}, {Arrival(kind='closed', users=self.users).label}, {self.prefix}"
+        return case_key(self.workload, Arrival(kind="closed", users=self.users), self.prefix)
 
 
 class Pairs(_Record):
@@ -90,7 +89,7 @@ class Pairs(_Record):
         """For each round the geometric mean over the cases."""
         columns = [getattr(case, side)[metric] for case in self.cases]
         rounds = zip(*columns, strict=True)
-        return [math.exp(math.fsum(math.log(max(x, 1e-9)) for x in row) / len(row)) for row in rounds]
+        return [statistics.geometric_mean([max(x, 1e-9) for x in row]) for row in rounds]
 
 
 def verdict(pairs: Pairs) -> list[Finding]:
@@ -150,7 +149,7 @@ def measure(
         monitor = Monitor()
         for round_ in range(job.settings.rounds):
             for index, case in enumerate(cases):
-                step(round_, case.label)
+                step(round_, case.key)
                 order = (0, 1) if (round_ + index) % 2 == 0 else (1, 0)
                 for side in order:
                     trials[case][side].append(engines[side].run_trial(case, round_))
@@ -171,7 +170,7 @@ def measure(
             b=engines[1].side,
             rounds=job.settings.rounds,
             cases=tuple(paired),
-            findings=monitor.report(others_count=False).findings,
+            findings=monitor.report(count_others=False).findings,
             agreement=agreement(*answers) if answers else None,
         )
 

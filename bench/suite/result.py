@@ -64,8 +64,8 @@ class Probe(_Record):
 # ---- what was run --------------------------------------------------------------------------------------
 
 
-class Pins(_Record):
-    """Versions, files and options. The same values are needed to repeat the figures."""
+class RunIdentity(_Record):
+    """Versions, files and options of a run. A run with the same values repeats the figures."""
 
     engine: str  # "binhdan 0.1.0", or the name that a server reports
     engine_sha256: str | None  # of the shared library
@@ -114,8 +114,13 @@ class Arrival(_Record):
         return f"{self.users} users" if self.users != 1 else "1 user"
 
 
-class Tail(_Record):
-    """Percentiles of all answers; `low` and `high` are the 95 % interval of the median."""
+def case_key(workload: str, arrival: Arrival, prefix: Prefix) -> str:
+    """The name of a case in tables and files: "short, 4 users, cold"."""
+    return f"{workload}, {arrival.label}, {prefix}"
+
+
+class Percentiles(_Record):
+    """Of all answers; `low` and `high` are the 95 % interval of the median."""
 
     p50: _Amount
     p95: _Amount
@@ -157,9 +162,9 @@ class CaseResult(_Record):
     arrival: Arrival
     prefix: Prefix
     trials: tuple[Trial, ...]
-    ttft_s: Tail | None  # None: no answer was complete
-    tpot_s: Tail | None
-    end_to_end_s: Tail | None
+    ttft_s: Percentiles | None  # None: no answer was complete
+    tpot_s: Percentiles | None
+    end_to_end_s: Percentiles | None
     tokens_per_s: _Amount  # of all answers together
     answers_per_min: _Amount
     failures: _Count
@@ -170,7 +175,7 @@ class CaseResult(_Record):
 
     @property
     def key(self) -> str:
-        return f"{self.workload}, {self.arrival.label}, {self.prefix}"
+        return case_key(self.workload, self.arrival, self.prefix)
 
 
 class LeftOut(_Record):
@@ -183,7 +188,7 @@ class LeftOut(_Record):
 
     @property
     def key(self) -> str:
-        return f"{self.workload}, {self.arrival.label}, {self.prefix}"
+        return case_key(self.workload, self.arrival, self.prefix)
 
 
 class ForwardPass(_Record):
@@ -320,7 +325,7 @@ class Result(_Record):
     name: str  # shown in tables
     machine: Machine
     probe: Probe
-    pins: Pins
+    identity: RunIdentity
     protocol: Protocol
     disturbance: Disturbance
     cases: tuple[CaseResult, ...]

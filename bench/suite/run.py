@@ -76,7 +76,7 @@ async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> resu
     settings = replace(options.settings, workloads=tuple(workloads))
     meter = DeclaredWatts(options.watts) if options.watts else find_meters().best
     idle = _idle(meter)
-    # The meter defines whether its joules are the whole machine's. Declared watts enter the cost too.
+    # Some meters measure the whole machine, others only the processor. Declared watts replace the board's.
     cost_model = options.cost and replace(
         options.cost, whole_meter=meter.whole if meter else True, watts=options.watts or options.cost.watts
     )
@@ -87,7 +87,7 @@ async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> resu
         subject = await stack.enter_async_context(
             _open_server(options) if options.url else _open_model(options, threads)
         )
-        isa = subject.pins["isa"] or _native.isas()[-1]
+        isa = subject.identity["isa"] or _native.isas()[-1]
         probed = probe(isa, threads)
         monitor = Monitor()
         measured = await Measurement(
@@ -105,8 +105,8 @@ async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> resu
                 energy = await _phase_energy(subject.engine, meter, idle, workloads)
             except MeterError as error:
                 failure = str(error)
-        disturbance = monitor.report(noise=measured.noise, others_count=options.url is None, meter=failure)
-        right = _quality(subject.model) if subject.model else None
+        disturbance = monitor.report(noise=measured.noise, count_others=options.url is None, meter=failure)
+        answers = _quality(subject.model) if subject.model else None
         peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF)) if subject.model else None
     starts, passes, by_depth = None, list[result.ForwardPass](), list[result.DepthPoint]()
     if options.url is None:
@@ -118,14 +118,16 @@ async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> resu
             gb_per_s=bandwidth,
             seconds=_FORWARD_PASSES_SECONDS,
         )
-        starts = _cold_starts(path, subject.pins["options"]) if options.cold_starts else None
+        starts = _cold_starts(path, subject.identity["options"]) if options.cold_starts else None
     # A command line with an API key is not recorded.
     command = " ".join(["binhdan", *sys.argv[1:]]) if options.api_key is None else "binhdan bench run"
     return result.Result(
-        name=options.name or _name(subject.pins),
+        name=options.name or _name(subject.identity),
         machine=this_machine(),
         probe=probed,
-        pins=result.Pins(workloads={name: one.sha256 for name, one in workloads.items()}, **subject.pins),
+        identity=result.RunIdentity(
+            workloads={name: one.sha256 for name, one in workloads.items()}, **subject.identity
+        ),
         protocol=result.Protocol(
             rounds=settings.rounds,
             warm_up_rounds=settings.warm_up_rounds,
@@ -146,7 +148,7 @@ async def _run(options: RunOptions, progress: Callable[[int], Progress]) -> resu
         peak_rss_bytes=peak,
         energy=energy,
         cost=cost_facts(cost_model, measured.cases, measured=_is_measured(meter)) if cost_model else None,
-        quality=right,
+        quality=answers,
     )
 
 
@@ -159,7 +161,7 @@ class Subject:
 
     engine: Engine
     model: Model | None
-    pins: Mapping[str, Any]
+    identity: Mapping[str, Any]
 
 
 @contextlib.asynccontextmanager
@@ -168,7 +170,7 @@ async def _open_model(options: RunOptions, threads: int) -> AsyncIterator[Subjec
     sequences = max((*options.settings.users, 8))
     load_options = LoadOptions(threads=threads, isa=options.isa, max_sequences=sequences)
     with Model(path, load_options) as model:
-        pins = {
+        identity = {
             "engine": f"binhdan {core.version()}",
             "engine_sha256": sha256_of(core.path),
             "compiler": _native.compiler,
@@ -182,7 +184,7 @@ async def _open_model(options: RunOptions, threads: int) -> AsyncIterator[Subjec
             "parameters": model.info.parameters,
             "context": model.context,
         }
-        yield Subject(InProcess(model), model, pins)
+        yield Subject(InProcess(model), model, identity)
 
 
 @contextlib.asynccontextmanager
@@ -190,13 +192,13 @@ async def _open_server(options: RunOptions) -> AsyncIterator[Subject]:
     assert options.url is not None
     async with ChatClient(options.url, api_key=options.api_key) as client:
         server = await Server.connect(client, options.model)
-        pins = dict.fromkeys(result.Pins.model_fields.keys() - {"workloads"}) | {
+        identity = dict.fromkeys(result.RunIdentity.model_fields.keys() - {"workloads"}) | {
             "engine": "OpenAI's API",
             "options": {},
             "url": options.url,
             "model": server.model,
         }
-        yield Subject(server, None, pins)
+        yield Subject(server, None, identity)
 
 
 # ---- parts of a run ------------------------------------------------------------------------------------
@@ -293,5 +295,5 @@ def _measuring_share(measured: Measured) -> float | None:
     return measured.measuring_seconds / measured.cpu_seconds if measured.cpu_seconds else None
 
 
-def _name(pins: Mapping[str, Any]) -> str:
-    return f"{pins['engine']} {pins['isa']}" if pins["isa"] else str(pins["url"])
+def _name(identity: Mapping[str, Any]) -> str:
+    return f"{identity['engine']} {identity['isa']}" if identity["isa"] else str(identity["url"])

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from binhdan.bench.common import statistics
 from binhdan.bench.suite.engines import TimedAnswer
-from binhdan.bench.suite.result import Arrival, CaseResult, Prefix, ResourceUse, Tail, Trial
+from binhdan.bench.suite.result import Arrival, CaseResult, Percentiles, Prefix, ResourceUse, Trial
 from binhdan.runtime.energy import Energy
 
 # Microseconds: smaller digits are noise, and would triple the size of the files.
@@ -62,9 +62,9 @@ def case_result(
         arrival=arrival,
         prefix=prefix,
         trials=tuple(trials),
-        ttft_s=_tail([trial.ttft_s for trial in trials], seed),
-        tpot_s=_tail([trial.tpot_s for trial in trials], seed),
-        end_to_end_s=_tail([trial.end_to_end_s for trial in trials], seed),
+        ttft_s=_percentiles([trial.ttft_s for trial in trials], seed),
+        tpot_s=_percentiles([trial.tpot_s for trial in trials], seed),
+        end_to_end_s=_percentiles([trial.end_to_end_s for trial in trials], seed),
         tokens_per_s=tokens / seconds if seconds else 0.0,
         answers_per_min=60 * answers / seconds if seconds else 0.0,
         failures=sum(trial.failures for trial in trials),
@@ -74,12 +74,12 @@ def case_result(
     )
 
 
-def _tail(trials: Sequence[Sequence[float]], seed: int) -> Tail | None:
+def _percentiles(trials: Sequence[Sequence[float]], seed: int) -> Percentiles | None:
     values = [value for trial in trials for value in trial]
     if not values:
         return None
     median = statistics.quantile(trials, 0.5, seed=seed)
-    return Tail(
+    return Percentiles(
         p50=median.value,
         p95=statistics.percentile(values, 0.95),
         p99=statistics.percentile(values, 0.99),

@@ -8,7 +8,7 @@ from binhdan.bench.common.tables import columns
 from binhdan.bench.suite.compare import Ranking
 from binhdan.bench.suite.history import Entry, same_series
 from binhdan.bench.suite.pairs import METRICS, Pairs, Side
-from binhdan.bench.suite.result import CaseResult, Disturbance, Energy, Result, Tail
+from binhdan.bench.suite.result import CaseResult, Disturbance, Energy, Percentiles, Result
 
 
 def result_table(result: Result) -> str:
@@ -28,7 +28,7 @@ def _head(result: Result) -> str:
     bandwidth = ", ".join(f"{one.gb_per_s:.1f} GB/s with {one.threads} threads" for one in probe.bandwidth)
     peaks = ", ".join(f"{name} {gops:,.0f}" for name, gops in probe.peaks.items())
     lines = [
-        f"{result.name}: {result.pins.model}",
+        f"{result.name}: {result.identity.model}",
         f"{machine.processor}, {machine.cores} usable cores, {machine.system}",
         f"memory {bandwidth}; GOPS {peaks}",
         f"{protocol.rounds} rounds after {protocol.warm_up_rounds} warm-up rounds, {protocol.seconds:.0f} s; "
@@ -43,9 +43,9 @@ def _cases(cases: Sequence[CaseResult]) -> str:
     rows += [
         [
             case.key,
-            *_tail(case.ttft_s),
+            *_percentiles(case.ttft_s),
             f"{case.tpot_s.p50 * 1e3:.2f}" if case.tpot_s else "",
-            *_tail(case.end_to_end_s),
+            *_percentiles(case.end_to_end_s),
             f"{case.tokens_per_s:,.0f}",
             f"{case.per_1000_characters.seconds:.2f}" if case.per_1000_characters else "",
             _number(case.per_answer.vnd if case.per_answer else None, 1000),
@@ -62,8 +62,8 @@ def _without_empty_columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[row[i] for i in filled] for row in rows]
 
 
-def _tail(tail: Tail | None) -> list[str]:
-    return [f"{value * 1e3:,.1f}" for value in (tail.p50, tail.p95, tail.p99)] if tail else ["", "", ""]
+def _percentiles(times: Percentiles | None) -> list[str]:
+    return [f"{value * 1e3:,.1f}" for value in (times.p50, times.p95, times.p99)] if times else ["", "", ""]
 
 
 def _number(value: float | None, times: float) -> str:
@@ -75,8 +75,8 @@ def _facts(result: Result) -> str:
     if start := result.cold_start:
         seconds = f"ready after {start.ready_s:.2f} s, first token after {start.ttft_s:.2f} s"
         lines.append(f"cold start: {seconds}, peak memory {start.peak_rss_bytes / 1e6:,.0f} MB")
-    if right := result.quality:
-        lines.append(f"diacritics: {right.share:.1%} of {right.syllables} syllables restored")
+    if quality := result.quality:
+        lines.append(f"diacritics: {quality.share:.1%} of {quality.syllables} syllables restored")
     lines.append(_energy(result.energy))
     if result.cost:
         lines.append(f"cost: {result.cost.basis}")
@@ -120,7 +120,7 @@ def ranking_table(ranking: Ranking) -> str:
             ]
         )
     machines = [f"{one.result.name}: {_setup(one.result)}" for one in ranking.ranked]
-    models = {one.result.pins.model_sha256 for one in ranking.ranked}
+    models = {one.result.identity.model_sha256 for one in ranking.ranked}
     note = ["the model files differ: compare the quality of the answers too"] if len(models) > 1 else []
     over = (
         f"geometric means over the {len(ranking.cases)} common cases; "
@@ -131,7 +131,7 @@ def ranking_table(ranking: Ranking) -> str:
 
 def _setup(result: Result) -> str:
     quality = f", {result.quality.share:.1%} of syllables restored" if result.quality else ""
-    return f"{result.machine.processor}, {result.machine.cores} cores; {result.pins.model}{quality}"
+    return f"{result.machine.processor}, {result.machine.cores} cores; {result.identity.model}{quality}"
 
 
 def pairs_table(pairs: Pairs) -> str:

@@ -95,11 +95,11 @@ class Turn:
         return len(self.messages) > 1
 
     def cold(self, number: int) -> list[Message]:
-        """Messages that no prefix cache can know: a unique number precedes the first one."""
+        """Messages that no prefix cache contains: a unique number precedes the first message."""
         return [_numbered(self.messages[0], number), *self.messages[1:]]
 
     def warm(self, number: int) -> list[Message]:
-        """Messages with a known prefix and a new question: a unique number precedes the question."""
+        """Messages with a cached prefix and a new question: a unique number precedes the question."""
         return [*self.messages[:-1], _numbered(self.messages[-1], number)]
 
 

@@ -45,9 +45,9 @@ def test_the_two_commands_and_the_first_answer(readme: str) -> None:
     assert done.stdout.strip() == answer[1]
 
 
-SERVE = "serve (?:load|compare|overhead|prefix|soak)"
+LOAD = "load (?:run|compare|overhead|prefix|soak)"
 NAME = "[a-z]+(?:-[a-z]+)*"
-COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{SERVE}\b|{NAME}))((?: [^`\n|]*)?)", re.MULTILINE)
+COMMAND = re.compile(rf"(?:^|`|&& )binhdan ((?:bench )?(?:{LOAD}\b|{NAME}))((?: [^`\n|]*)?)", re.MULTILINE)
 BENCH = {"bench peers", "bench profile"}
 RESULTS = ["run", "report", "compare", "history"]
 SUITE = {"bench", *(f"bench {name}" for name in [*RESULTS, "aa", "ab", "gate", "hot-paths", "plan"])}

@@ -31,14 +31,14 @@ from binhdan.quantize.checkpoint import CheckpointError
 from binhdan.quantize.convert import OutputType, convert
 
 
-@pytest.mark.parametrize("kind", list(OutputType))
+@pytest.mark.parametrize("output_type", list(OutputType))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_values_equal_those_of_the_reference_encoder(
-    architecture: str, kind: OutputType, tmp_path: Path
+    architecture: str, output_type: OutputType, tmp_path: Path
 ) -> None:
     shape = replace(SMALL, architecture=architecture)
     out = tmp_path / "out.gguf"
-    summary = convert(write_checkpoint(tmp_path / "in", shape), out, kind)
+    summary = convert(write_checkpoint(tmp_path / "in", shape), out, output_type)
     got, source = values_of(out), hf_tensors(shape)
     assert {name: value.shape for name, value in got.items()} == tensor_shapes(shape)
     np.testing.assert_array_equal(got["output_norm.weight"], source["model.norm.weight"])
@@ -52,7 +52,7 @@ def test_values_equal_those_of_the_reference_encoder(
         expected = gguf.dequantize(gguf.quantize(source[hf_name], written), written)
         np.testing.assert_array_equal(got[name], expected, err_msg=name)
     assert summary.bytes == out.stat().st_size
-    assert summary.types.keys() <= {kind.name, "F32", "Q8_0"}
+    assert summary.types.keys() <= {output_type.name, "F32", "Q8_0"}
 
 
 def test_query_and_key_rows_are_interleaved_for_llama_only(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_unsupported_tokenizers_are_rejected(change: dict[str, Any], message: st
     [
         (["a"], "expected two tokens"),
         ([["a", "☃"]], "is not in the vocabulary"),
+        ([["a b", "c"]], "expected tokens without a space"),
         ({}, "expected a list"),
         ([[1, 2]], "two tokens"),
     ],

@@ -1,4 +1,4 @@
-"""Result files from the `--json` output of `bench peers`, `bench profile` and `bench serve compare`."""
+"""Result files from the `--json` output of `bench peers`, `bench profile` and `bench load compare`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from binhdan.bench.common.machine import Machine
+from binhdan.bench.load import compare
 from binhdan.bench.suite.performance_page.results import FORMAT, to_text
 from binhdan.runtime.errors import InvalidArgumentError
 
@@ -25,13 +26,15 @@ def record(text: str, *, title: str, day: date, commands: list[str]) -> str:
         elif "limits" in output:
             kind, source, key, rows = "profile", output, "passes", _passes(output)
             conditions = []
-        else:
+        elif output["schema"] == compare.SCHEMA:
             kind, source, key, rows = "servers", output, "rows", _servers(output)
             conditions = [f"{source['rounds']} rounds", f"model {source['model']}", _sizes(source["sizes"])]
+        else:
+            raise ValueError(f"schema {output['schema']!r:.60}")
         machine = {one.name: source["machine"][one.name] for one in fields(Machine)}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidArgumentError(
-            "expected the --json output of 'bench peers', 'bench profile' or 'bench serve compare', "
+            "expected the --json output of 'bench peers', 'bench profile' or 'bench load compare', "
             f"got something else: {error!r}"
         ) from error
     head = {

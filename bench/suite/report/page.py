@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from binhdan.bench.suite.report import charts
-from binhdan.bench.suite.result import CaseResult, Energy, PhaseEnergy, Result, Tail
+from binhdan.bench.suite.result import CaseResult, Energy, Percentiles, PhaseEnergy, Result
 
 _FOLDER = Path(__file__).parent
 _LATENCIES = (
@@ -48,7 +48,7 @@ def page(result: Result) -> str:
         energy=_energy(result.energy) if result.energy else [],
         figures=_figures(result.cases),
         machine=_machine(result),
-        pins=_pins(result),
+        identity=_identity(result),
     )
 
 
@@ -84,13 +84,13 @@ def _glance(cases: Sequence[CaseResult]) -> Rows:
 
 
 def _figures(cases: Sequence[CaseResult]) -> Rows:
-    tails = [f"{name} p{share}" for name in ("TTFT", "TPOT", "answer") for share in (50, 95, 99)]
+    names = [f"{name} p{share}" for name in ("TTFT", "TPOT", "answer") for share in (50, 95, 99)]
     spent = ["s / token", "s / 1,000 chars", "s / answer", "J / token", "J / 1,000 chars", "J / answer"]
     head = [
         "workload",
         "arrival",
         "prefix",
-        *tails,
+        *names,
         "tokens/s",
         "answers/min",
         *spent,
@@ -103,8 +103,8 @@ def _figures(cases: Sequence[CaseResult]) -> Rows:
         rate = f" ({case.arrival.rate:.2f}/s)" if case.arrival.rate is not None else ""
         times = [
             f"{value * 1e3:,.2f}" if value is not None else ""
-            for tail in (case.ttft_s, case.tpot_s, case.end_to_end_s)
-            for value in ((tail.p50, tail.p95, tail.p99) if tail else (None, None, None))
+            for times in (case.ttft_s, case.tpot_s, case.end_to_end_s)
+            for value in ((times.p50, times.p95, times.p99) if times else (None, None, None))
         ]
         rows.append(
             [
@@ -193,20 +193,20 @@ def _machine(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def _pins(result: Result) -> list[tuple[str, str]]:
-    pins, protocol = result.pins, result.protocol
+def _identity(result: Result) -> list[tuple[str, str]]:
+    identity, protocol = result.identity, result.protocol
     rows = [
-        ("engine", pins.engine),
-        ("library, SHA-256", pins.engine_sha256 or ""),
-        ("compiler", pins.compiler or ""),
-        ("commit", pins.commit or ""),
-        ("kernels", pins.isa or ""),
-        ("options", ", ".join(f"{name}={value}" for name, value in pins.options.items())),
-        ("server", pins.url or ""),
-        ("model", pins.model),
-        ("model, SHA-256", pins.model_sha256 or ""),
-        ("parameters", f"{pins.parameters:,}" if pins.parameters else ""),
-        ("workloads, SHA-256", ", ".join(f"{name} {one[:12]}" for name, one in pins.workloads.items())),
+        ("engine", identity.engine),
+        ("library, SHA-256", identity.engine_sha256 or ""),
+        ("compiler", identity.compiler or ""),
+        ("commit", identity.commit or ""),
+        ("kernels", identity.isa or ""),
+        ("options", ", ".join(f"{name}={value}" for name, value in identity.options.items())),
+        ("server", identity.url or ""),
+        ("model", identity.model),
+        ("model, SHA-256", identity.model_sha256 or ""),
+        ("parameters", f"{identity.parameters:,}" if identity.parameters else ""),
+        ("workloads, SHA-256", ", ".join(f"{name} {one[:12]}" for name, one in identity.workloads.items())),
         ("rounds", f"{protocol.rounds} after {protocol.warm_up_rounds} warm-up rounds, seed {protocol.seed}"),
         ("duration", f"{protocol.seconds:.0f} s"),
         (
@@ -215,16 +215,16 @@ def _pins(result: Result) -> list[tuple[str, str]]:
         ),
         ("command", protocol.command),
     ]
-    if right := result.quality:
-        rows.append(("restored syllables", f"{right.share:.1%} of {right.syllables} syllables"))
-        rows.append(("answers, SHA-256", right.answers_sha256))
+    if quality := result.quality:
+        rows.append(("restored syllables", f"{quality.share:.1%} of {quality.syllables} syllables"))
+        rows.append(("answers, SHA-256", quality.answers_sha256))
     return [(name, value) for name, value in rows if value]
 
 
-def _interval(tail: Tail | None) -> str:
-    if tail is None:
+def _interval(times: Percentiles | None) -> str:
+    if times is None:
         return ""
-    return f"{tail.p50 * 1e3:,.2f} ({tail.low * 1e3:,.2f}–{tail.high * 1e3:,.2f})"
+    return f"{times.p50 * 1e3:,.2f} ({times.low * 1e3:,.2f}–{times.high * 1e3:,.2f})"
 
 
 def _number(value: float | None, times: float = 1.0) -> str:

@@ -234,16 +234,16 @@ def test_a_failure_of_the_first_server_is_an_error() -> None:
 
 
 def command(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "binhdan", "bench", "serve", *arguments]
+    words = [sys.executable, "-m", "binhdan", "bench", "load", *arguments]
     return subprocess.run(words, capture_output=True, text=True, timeout=timeout)
 
 
 def test_load_of_our_server() -> None:
     small = ["--requests", "1", "--system", "150", "--question", "16", "--answer", "8"]
     with servers.binhdan_server(threads=1).run() as server:
-        done = command("load", server.url, "--users", "2", "--rate", "20", "--total", "3", *small, "--json")
+        done = command("run", server.url, "--users", "2", "--rate", "20", "--total", "3", *small, "--json")
         assert done.returncode == 0, done.stderr
-        table = command("load", server.url, "--users", "1", *small)
+        table = command("run", server.url, "--users", "1", *small)
     closed, opened = json.loads(done.stdout)
     assert (
         closed["arrivals"] == {"users": 2, "requests": 1}
@@ -271,9 +271,9 @@ def test_comparison_of_our_server_with_a_running_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["load", "http://127.0.0.1:1"], "cannot connect to 127.0.0.1:1"),
-        (["load", "localhost"], "expected a URL"),
-        (["load", "http://127.0.0.1:1", "--rate", "0"], "rate above 0"),
+        (["run", "http://127.0.0.1:1"], "cannot connect to 127.0.0.1:1"),
+        (["run", "localhost"], "expected a URL"),
+        (["run", "http://127.0.0.1:1", "--rate", "0"], "rate above 0"),
         (["compare", "-m", "/nowhere.gguf"], "no such file"),
         (["soak", "--requests", "1"], "at least 10 requests"),
     ],
@@ -290,7 +290,7 @@ def test_the_server_ends_with_ctrl_c(tmp_path: Path) -> None:
         "-m",
         "binhdan",
         "bench",
-        "serve",
+        "load",
         "soak",
         "--requests",
         "100000",

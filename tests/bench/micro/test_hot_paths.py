@@ -11,7 +11,7 @@ import pytest
 
 import binhdan
 from binhdan import _native
-from binhdan.bench.micro import hot_paths
+from binhdan.bench.micro import hot_paths, hot_paths_suite
 from binhdan.bench.micro.hot_paths import HotPath
 from binhdan.bench.micro.tables import hot_paths_table
 
@@ -54,6 +54,16 @@ def test_this_build_against_itself() -> None:
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(binhdan.BinhdanError, match=message):
         hot_paths.measure(**({"select": "greedy", "seconds": 0.001} | arguments))  # type: ignore[arg-type]
+
+
+def test_only_an_older_build_may_lack_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hot_paths_suite.THIS_BUILD
+    monkeypatch.setitem(sys.modules, "binhdan.bench.load.servers", None)  # the import fails
+    with pytest.raises(ModuleNotFoundError):
+        hot_paths_suite.servers_module()
+    monkeypatch.setattr(hot_paths_suite, "THIS_BUILD", False)
+    with pytest.raises(pytest.skip.Exception):
+        hot_paths_suite.servers_module()
 
 
 @pytest.mark.slow

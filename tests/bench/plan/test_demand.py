@@ -18,7 +18,7 @@ def test_the_day_of_a_country() -> None:
     demand = Demand(users=100e6, answers_per_day=3)
     assert demand.mean_rate == pytest.approx(300e6 / DAY)
     assert sum(rate * 3600 for rate in demand.rates()) == pytest.approx(300e6)
-    assert demand.peak_rate == pytest.approx(2 * demand.mean_rate) and demand.peak_hour == 20
+    assert demand.peak_rate == pytest.approx(2 * demand.mean_rate) and demand.rates()[20] == demand.peak_rate
     unscaled = Demand(users=1, answers_per_day=1, peak_factor=None)
     assert unscaled.weights() == pytest.approx([24 * weight / sum(VIETNAM) for weight in VIETNAM])
     assert max(unscaled.weights()) == pytest.approx(1.72, abs=0.005)

@@ -45,7 +45,7 @@ def test_the_example() -> None:
 
 
 def test_a_real_servers_loads(tmp_path: Path) -> None:
-    """The output of 'bench serve load --json' is a valid input."""
+    """The output of 'bench load run --json' is a valid input."""
 
     async def measure(url: str) -> list[dict[str, Any]]:
         async with ChatClient(url) as client:
@@ -132,7 +132,7 @@ def case(workload: str, users: int | None, prefix: str, *trials: tuple[float, li
 SUITE = {
     "schema_version": 2,
     "machine": {"processor": "N100", "cores": 4},
-    "pins": {"engine": "binhdan 0.1.0", "model": "tiny.gguf"},
+    "identity": {"engine": "binhdan 0.1.0", "model": "tiny.gguf"},
     "cases": [
         case("short", 1, "cold", (8.0, [2.0, 6.0])),
         case("chats", 4, "warm", (10.0, [2.0] * 20), (10.0, [2.0] * 22), (10.0, [2.0] * 30)),
@@ -165,8 +165,18 @@ def test_a_result_of_the_suite() -> None:
         match="chats, warm: expected only complete answers in each trial, got 1 failures",
     ):
         parse_service(failed)
-    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '1'"):
+    with pytest.raises(binhdan.InvalidArgumentError, match="got schema '1' of an older binhdan"):
         parse_service(SUITE | {"schema_version": 1})
+    with pytest.raises(binhdan.InvalidArgumentError, match="compare/1' of an older binhdan: measure again"):
+        parse_service(COMPARISON | {"schema": "binhdan.bench.serve.compare/1"})
+
+
+def test_schemas_are_those_that_the_commands_write() -> None:
+    from binhdan.bench.load import compare
+    from binhdan.bench.plan import service
+    from binhdan.bench.suite import result
+
+    assert (service._COMPARISON_SCHEMA, service._SUITE_SCHEMA) == (compare.SCHEMA, result.SCHEMA_VERSION)
 
 
 def change(edit: Callable[[Any], object]) -> Any:

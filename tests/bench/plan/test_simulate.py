@@ -94,7 +94,7 @@ cases = st.fixed_dictionaries(
 @settings(max_examples=25)
 @given(case=cases)
 def test_no_request_is_lost(case: dict[str, Any]) -> None:
-    pool, rate = case["pool"], case["load"] * case["pool"].max_rate
+    pool, rate = case["pool"], case["load"] * case["pool"].boards * case["pool"].speeds[-1]
     run = simulate(pool, rate, case["work"], answers=300, seed=case["seed"])
     assert run.answers == 300
     assert run.arrived == run.finished + run.waiting + run.running

@@ -20,7 +20,6 @@ from binhdan.bench.suite.disturbance import Monitor, Snapshot, snapshot
 from binhdan.runtime.ffi import library
 
 CALM = Snapshot(
-    when=0.0,
     total=100.0,
     busy=20.0,
     steal=1.0,
@@ -76,11 +75,11 @@ def test_noise_of_the_rounds_counts() -> None:
 
 
 def test_a_server_process_does_not_count_as_other_process() -> None:
-    assert report(CALM, later(own=20.0), others_count=False) == []
+    assert report(CALM, later(own=20.0), count_others=False) == []
 
 
 def test_unknown_values_are_none() -> None:
-    blind = Snapshot(0.0, None, None, None, 0.0, None, None, None, None)
+    blind = Snapshot(None, None, None, 0.0, None, None, None, None)
     monitor = Monitor(lambda: blind, root=Path("/nowhere"))
     monitor.sample()
     facts = monitor.report()

@@ -159,7 +159,7 @@ def test_record_of_bench_profile(tmp_path: Path) -> None:
     assert "| operation | ms |" in table(results) and "| attention |" in table(results)
 
 
-def test_record_of_bench_serve_compare(tmp_path: Path) -> None:
+def test_record_of_bench_load_compare(tmp_path: Path) -> None:
     spread = Spread(280.0, 278.0, 283.5)
     first = Result(
         server="binhdan serve",

@@ -50,8 +50,8 @@ def test_a_small_run(small: object) -> None:
     assert small.cost and "20 W declared" in small.cost.basis and small.cost.case == one.key
     assert sum(small.cost.parts[one.key].values()) == pytest.approx(1000 * (one.per_answer.vnd or 0))
     assert small.quality and small.quality.syllables == 472
-    assert small.pins.model_sha256 and small.pins.workloads.keys() == {"short"}
-    assert small.pins.options["threads"] == 1 and small.speed_by_depth[0].depth == 0
+    assert small.identity.model_sha256 and small.identity.workloads.keys() == {"short"}
+    assert small.identity.options["threads"] == 1 and small.speed_by_depth[0].depth == 0
 
 
 def test_a_server_is_measured_over_http() -> None:
@@ -60,7 +60,7 @@ def test_a_server_is_measured_over_http() -> None:
         there = run(RunOptions(settings=settings, url=url, cost=None))
     (case,) = there.cases
     assert case.failures == 0 and case.end_to_end_s and all(one.answer_tokens for one in case.trials)
-    assert there.pins.url == url and there.pins.model and there.pins.model_sha256 is None
+    assert there.identity.url == url and there.identity.model and there.identity.model_sha256 is None
     assert there.cost is there.quality is there.cold_start is there.disturbance.others_share is None
     assert there.forward_passes == () and there.name == url
 
