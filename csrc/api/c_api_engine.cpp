@@ -12,10 +12,10 @@ namespace {
 
 constexpr int32_t kMaxSequences = 1024, kMaxWaiting = 1 << 20, kMaxChunk = 1 << 16;
 
-int32_t option(const char* name, int32_t value, int32_t otherwise, int32_t limit) {
+int32_t option(const char* name, int32_t value, int32_t default_value, int32_t limit) {
   if (value < 0 || value > limit)
     fail(Code::invalid_argument, name, ": expected 0 to ", limit, ", got ", value);
-  return value == 0 ? otherwise : value;
+  return value == 0 ? default_value : value;
 }
 
 engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {

@@ -74,7 +74,7 @@ struct MatmulKernel {
   DType type;
   int panel_rows;  // weight rows that are interleaved; rows are split in multiples of it
   Activation gemv_input, gemm_input;
-  bool one_class;  // gemv and gemm compute the same bits: callers may use either for any row
+  bool gemv_equals_gemm;  // gemv and gemm compute the same bits: callers may use either for any row
   // Bytes of the packed matrix; nullptr: the kernel reads file blocks (pack is nullptr too).
   size_t (*packed_size)(int64_t rows, int64_t cols);
   // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), to their offsets

@@ -10,11 +10,11 @@
 namespace binhdan::model {
 namespace {
 
-// Properties that the architecture's name implies; no key states them.
+// Properties that follow from the architecture's name: GGUF has no keys for them.
 struct Architecture {
   const char* name;
   bool rope_neox;
-  bool qkv_bias;
+  bool requires_qkv_bias;
   bool qk_norm;
 };
 constexpr Architecture kArchitectures[] = {
@@ -42,8 +42,8 @@ class Keys {
   uint64_t size(const char* key, uint64_t limit) const {
     return bounded(key, file_.get_uint(prefix_ + key), limit);
   }
-  uint64_t size(const char* key, uint64_t limit, uint64_t otherwise) const {
-    return bounded(key, file_.get_uint(prefix_ + key, otherwise), limit);
+  uint64_t size(const char* key, uint64_t limit, uint64_t default_value) const {
+    return bounded(key, file_.get_uint(prefix_ + key, default_value), limit);
   }
   // One value for all layers, or an array with one for each.
   std::vector<uint64_t> sizes(const char* key, uint64_t limit, uint64_t layers) const {
@@ -58,14 +58,14 @@ class Keys {
     for (const int64_t v : values) sizes.push_back(bounded(key, v < 0 ? 0 : static_cast<uint64_t>(v), limit));
     return sizes;
   }
-  double positive(const char* key, double otherwise) const {
-    const double value = file_.get_float(prefix_ + key, otherwise);
+  double positive(const char* key, double default_value) const {
+    const double value = file_.get_float(prefix_ + key, default_value);
     if (!(value > 0) || !std::isfinite(value))
       fail(Code::bad_format, prefix_, key, ": expected a positive number, got ", value);
     return value;
   }
-  std::string_view string(const char* key, std::string_view otherwise) const {
-    return file_.get_string(prefix_ + key, otherwise);
+  std::string_view string(const char* key, std::string_view default_value) const {
+    return file_.get_string(prefix_ + key, default_value);
   }
   bool has(const char* key) const { return file_.find(prefix_ + key) != nullptr; }
   const std::string& prefix() const { return prefix_; }
@@ -136,7 +136,7 @@ std::vector<LayerConfig> read_layers(const Keys& keys, const Architecture& archi
                       .kv_heads = static_cast<int64_t>(kv_heads[i]),
                       .head_dim = static_cast<int64_t>(head_dim),
                       .ffn = static_cast<int64_t>(ffn[i]),
-                      .qkv_bias = architecture.qkv_bias,
+                      .requires_qkv_bias = architecture.requires_qkv_bias,
                       .qk_norm = architecture.qk_norm});
   }
   return result;
