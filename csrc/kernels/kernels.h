@@ -20,8 +20,8 @@ namespace binhdan {
 
 // The arithmetic of each format, stated once so that tables can be compared:
 // - q8: in a block of 32 columns, an activation is d_a q_a (BlockQ8A: d and qs), and a weight is
-//   s_w value(quant) + m_w, where s_w = d or d scale, and m_w = m or -dmin min, are exact in float32. m_w is 0
-//   if the type has no minimums. panels.h has quants, values and scales. For each block, in column order,
+//   s_w value(quant) + m_w. Its scale s_w = d or d scale, and its minimum m_w = m or -dmin min (0 if the type
+//   has none), are exact in float32; panels.h has the types. For each block, in column order,
 //     acc += float(sum of value(quant) q_a) * (s_w d_a)         for each scale: two if a scale has 16 columns
 //     acc += m_w (d_a sum(q_a))                                 if the type has minimums
 //   d_a sum(q_a) is BlockQ8A::d_sum. If a scale has 16 columns, so does a minimum: first both scales are

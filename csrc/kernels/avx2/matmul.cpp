@@ -13,10 +13,10 @@
 // -128 does not fit in a byte.
 //
 // Overflow. vpmaddubsw adds two products of a group of four columns in a 16-bit lane. With u <= C and
-// |a| <= 127 the sum is at most 254 C. So 32767 / (254 C) groups fit in a 16-bit sum before vpmaddwd must widen
-// it to 32 bits: all 8 groups of a block up to 4 bits, 4 groups with 5 bits, 2 groups with 6 bits. For signed
-// types, one group may reach 2 * 128 * 127 = 32512, so each group is widened. No sum overflows: all integers
-// are exact.
+// |a| <= 127 the sum is at most 254 C. So 32767 / (254 C) groups fit in a 16-bit sum, before vpmaddwd must
+// widen it to 32 bits: all 8 groups of a block up to 4 bits, 4 groups with 5 bits, 2 groups with 6 bits. For
+// signed types, one group may reach 2 * 128 * 127 = 32512, so each group is widened. No sum overflows: all
+// integers are exact.
 //
 // Cost of 256 multiply-adds (8 rows of weights, a block of 32 columns), in instructions:
 //                                  4 bits   5 bits   6 bits,     signed
