@@ -62,7 +62,7 @@ Engine::~Engine() {
 std::shared_ptr<EventQueue> Engine::make_queue() {
   auto queue = std::make_shared<EventQueue>();
   const std::lock_guard lock(mutex_);
-  if (stopping_) fail(Code::closed, "the engine is closed");
+  if (stopping_) fail(Code::closed, "queue_create: the engine is closed; create a new engine");
   queues_.push_back(queue);
   return queue;
 }
@@ -86,8 +86,8 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
                                              options_.kv_type, std::move(queue));
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) fail(Code::closed, "the engine is closed");
-    if (sequence->queue()->closed()) fail(Code::closed, "the queue is closed");
+    if (stopping_) fail(Code::closed, "submit: the engine is closed; create a new engine");
+    if (sequence->queue()->closed()) fail(Code::closed, "submit: the queue is closed; create a new queue");
     if (std::cmp_greater_equal(waiting_.size(), options_.max_waiting))
       fail(Code::busy, "max_waiting: ", waiting_.size(), " requests are already waiting; retry later");
     waiting_.push_back(sequence);
@@ -114,8 +114,10 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
     if (found == by_id_.end()) return;  // the request has ended meanwhile
     Sequence& sequence = *found->second;
     if (!sequence.uses_mask())
-      fail(Code::invalid_argument, "set_mask: the request was not submitted with USE_MASK");
-    if (sequence.locked.mask) fail(Code::invalid_argument, "set_mask: the next token already has a mask");
+      fail(Code::invalid_argument, "set_mask: request ", id, " was not submitted with BINHDAN_USE_MASK");
+    if (sequence.locked.mask)
+      fail(Code::invalid_argument, "set_mask: the next token of request ", id,
+           " already has a mask; expected one call for each token");
     sequence.locked.mask.emplace(words.begin(), words.end());
   }
   work_arrived_.notify_one();
@@ -127,7 +129,7 @@ bool Engine::step() {
   const std::lock_guard stepping(step_mutex_);
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) fail(Code::closed, "the engine is closed");
+    if (stopping_) fail(Code::closed, "step: the engine is closed; create a new engine");
   }
   return run_step();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -33,6 +34,11 @@ File open_file(const fs::path& path, const char* mode) {
 #else
   return {std::fopen(path.c_str(), mode), std::fclose};
 #endif
+}
+
+// Of a C function that has just failed.
+std::error_code last_error() {
+  return {errno != 0 ? errno : EIO, std::generic_category()};
 }
 
 std::string hex(uint64_t value) {
@@ -170,21 +176,22 @@ PartialPage PageStore::load_partial(const TokenChain& chain, size_t index, std::
   return {std::move(page), tokens};
 }
 
-bool PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
+std::error_code PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
   const fs::path partial = folder_ / (hex(name.hash) + "." + std::to_string(process_id()) + kPartial);
   File file = open_file(partial, "wb");
-  if (!file) return false;
+  if (!file) return last_error();
   const auto tokens = chain.page(index);
   const Header header = header_of(chain.hash(index), chain.parent_hash(index), index, checksum(tokens, page));
-  bool whole = std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
-               std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
-               std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
-  whole = std::fclose(file.release()) == 0 && whole;
-  std::error_code error;
-  if (whole) fs::rename(partial, path_of(name), error);
-  if (whole && !error) return true;
-  fs::remove(partial, error);
-  return false;
+  bool written =
+      std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
+      std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
+      std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
+  std::error_code error = written ? std::error_code() : last_error();
+  if (std::fclose(file.release()) != 0 && !error) error = last_error();
+  if (!error) fs::rename(partial, path_of(name), error);
+  std::error_code ignored;
+  if (error) fs::remove(partial, ignored);
+  return error;
 }
 
 void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) {
@@ -193,10 +200,10 @@ void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) 
     return order_.splice(order_.end(), order_, found->second.order);
   if (file_bytes_ > max_bytes_) return;
   while (bytes() + file_bytes_ > max_bytes_) remove(order_.front());
-  if (write(name, chain, index, page))
-    add(name);
+  if (const std::error_code error = write(name, chain, index, page))
+    log(LogLevel::warning, "prefix cache: cannot write a page to ", folder_.string(), ": ", error.message());
   else
-    log(LogLevel::warning, "cannot write a page of the prefix cache to ", folder_.string());
+    add(name);
 }
 
 void PageStore::add(Name name) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 
 #include "engine/prefix_cache.h"
@@ -55,7 +56,8 @@ class PageStore {
   // open() reads header and tokens; read() reads keys and values and checks the checksum.
   std::optional<Opened> open(Name name) const;
   bool read(const Opened& opened, const Buffer& page) const;
-  bool write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const;
+  // Returns the error, if any; the page's file is then missing.
+  std::error_code write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const;
   void add(Name name);
   void mark_used(uint64_t hash);
   void remove(uint64_t hash);

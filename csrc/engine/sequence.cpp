@@ -16,7 +16,7 @@ void Request::check(const model::Model& model, int64_t context) const {
   if (prompt.empty()) fail(Code::invalid_argument, "tokens: expected at least one, got none");
   if (std::cmp_greater(prompt.size(), context))
     fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " tokens, but the context holds ",
-         context);
+         context, "; shorten the prompt, or create the engine with a larger context");
   for (size_t i = 0; i < prompt.size(); ++i)
     if (prompt[i] < 0 || prompt[i] >= model.config.vocabulary)
       fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ",
@@ -158,7 +158,8 @@ void Sequence::commit_token() {
   if (choice.token < 0) {
     if (request_.use_mask) return finish(Event::Finish::stop);
     return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
-                  "the model computed logits that are not numbers; its file is probably damaged");
+                  "the model computed logits that are not numbers. Its file is probably damaged: verify the "
+                  "SHA-256, or pull the model again");
   }
   if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
     return finish(Event::Finish::stop);

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/thread_pool.h"
+#include "base/utf8.h"
 #include "kernels/codec.h"
 
 namespace binhdan::model {
@@ -13,8 +14,8 @@ namespace binhdan::model {
 // Takes tensors from the file by name. pack_all() checks that all were taken, and packs the matrices.
 class Loader {
  public:
-  Loader(const gguf::File& file, const KernelTable& table, Weights& into)
-      : file_(file), table_(table), into_(into) {}
+  Loader(const gguf::File& file, const Config& config, const KernelTable& table, Weights& into)
+      : file_(file), architecture_(config.architecture), table_(table), into_(into) {}
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
@@ -74,10 +75,12 @@ class Loader {
 
   const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
-    if (!tensor) fail(Code::bad_format, "tensor ", name, " is missing");
+    if (!tensor)
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ", architecture_,
+           " requires it, with ", rows, " rows of ", cols, " columns");
     if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
-      fail(Code::bad_format, "tensor ", name, ": expected ", rows, " rows of ", cols, ", got ",
-           tensor->rows(), " of ", tensor->cols());
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "': expected ", rows, " rows of ", cols,
+           " columns, got ", tensor->rows(), " rows of ", tensor->cols());
     if (taken_.insert(name).second)
       into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
     return *tensor;
@@ -86,7 +89,8 @@ class Loader {
   void check_all_taken() const {
     for (const gguf::TensorInfo& tensor : file_.tensors())
       if (!taken_.contains(tensor.name))
-        fail(Code::unsupported, "tensor ", tensor.name, ": not a tensor of this architecture");
+        fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": architecture ",
+             architecture_, " has no tensor of this name");
   }
 
   // One buffer for all matrices, in the order in which the forward pass reads them.
@@ -123,6 +127,7 @@ class Loader {
   }
 
   const gguf::File& file_;
+  const std::string& architecture_;
   const KernelTable& table_;
   Weights& into_;
   std::vector<ToPack> to_pack_;
@@ -157,7 +162,7 @@ void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64
 Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
                       const std::function<void()>& run_on_caller) {
   Weights weights;
-  Loader loader(file, table, weights);
+  Loader loader(file, config, table, weights);
   loader.take_matrix(weights.embedding, "token_embd.weight", config.vocabulary, config.dim);
   weights.layers.resize(config.layers.size());
   for (size_t i = 0; i < config.layers.size(); ++i)

@@ -135,7 +135,7 @@ TEST(a_batch_has_one_type_of_keys_and_values) {
   b.reserve(1);
   const Chunk chunks[] = {{&a, token, Outputs::none, true}, {&b, token, Outputs::none, true}};
   model::Forward forward(*m, 1);
-  CHECK_FAILS(forward.run(chunks), "different types");
+  CHECK_FAILS(forward.run(chunks), "chunk 1 has another KV type than chunk 0");
   CHECK(a.length() == 0 && b.length() == 0);
 }
 
