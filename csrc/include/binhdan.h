@@ -152,11 +152,10 @@ BINHDAN_API int32_t binhdan_inspect(const char* path, char* json, size_t capacit
 /* ---- text ----------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_ADD_SPECIAL = 1, /* tokenize: add BOS and EOS as the vocabulary specifies */
-  BINHDAN_PARSE_SPECIAL =
-      2,                    /* tokenize: text such as "<|im_end|>" becomes the control token; never set it for
-                              * users' text */
-  BINHDAN_WRITE_SPECIAL = 2 /* detokenize: write the text of control tokens */
+  BINHDAN_ADD_SPECIAL = 1,   /* tokenize: add BOS and EOS as the vocabulary specifies */
+  BINHDAN_PARSE_SPECIAL = 2, /* tokenize: text such as "<|im_end|>" becomes the control token. Never set it
+                              * for users' text */
+  BINHDAN_WRITE_SPECIAL = 2  /* detokenize: write the text of control tokens */
 };
 
 typedef struct {

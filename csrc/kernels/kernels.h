@@ -144,7 +144,7 @@ struct AttentionKernel {
   void (*store_key)(void* page, int64_t head_dim, int64_t token, const float* k);
   void (*store_value)(void* page, int64_t head_dim, int64_t token, const float* v);
   void (*decode)(const AttentionArgs& args);
-  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` if the table has one class
+  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` if their bits are equal
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
 };
 

@@ -69,8 +69,8 @@ TEST(q8_0_keys_and_values_change_logits_little) {
   CHECK(error < 1e-3 * size);
 }
 
-// A sequence may adopt pages that another sequence computed in a batch: bits equal those with own pages.
-TEST(adopted_pages_keep_the_bits) {
+// A sequence may append pages that another sequence computed in a batch: bits equal those with own pages.
+TEST(shared_pages_keep_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -97,8 +97,8 @@ TEST(adopted_pages_keep_the_bits) {
   }
 }
 
-// Positions of the other prompt after the common start have no effect.
-TEST(the_adopted_start_of_a_page_keeps_the_bits) {
+// Positions of the other prompt after the common prefix have no effect.
+TEST(a_partial_page_keeps_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
