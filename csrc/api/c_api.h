@@ -79,7 +79,7 @@ inline void check_flags(uint32_t flags, std::initializer_list<Constant> known) {
   for (const Constant& flag : known) unknown &= ~static_cast<uint32_t>(flag.value);
   if (unknown == 0) return;
   for (const Constant& flag : known) names << (names.tellp() > 0 ? ", " : "") << flag;
-  fail(Code::invalid_argument, "flags: expected a combination of ", names.str(), ", got ", flags);
+  fail(Code::invalid_argument, "flags: expected 0 or a combination of ", names.str(), ", got ", flags);
 }
 
 // An array argument; NULL is allowed when it has no elements.
