@@ -189,7 +189,7 @@ class Library:
     def detokenize(self, model: int, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """`special` includes the text of control tokens."""
         c_tokens = self._int32s(tokens)
-        flags = self._flags(PARSE_SPECIAL=special)
+        flags = self._flags(WRITE_SPECIAL=special)
         return self._read_text(
             self._lib.binhdan_detokenize, model, c_tokens, len(tokens), flags, first=16 * len(tokens) + 256
         )
@@ -290,7 +290,9 @@ class Library:
             queue,
             tokens,
             kind=self._lib.BINHDAN_GENERATE,
-            flags=self._flags(IGNORE_EOS=options.ignore_eos, USE_MASK=masked, NO_CACHE=not use_cache),
+            flags=self._flags(
+                IGNORE_EOS=options.ignore_eos, USE_MASK=masked, SKIP_PREFIX_CACHE=not use_cache
+            ),
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             temperature=options.temperature,
             top_k=options.top_k,
@@ -335,7 +337,7 @@ class Library:
         request.tokens, request.n_tokens = c_tokens, len(tokens)
         for name, value in settings.items():
             setattr(request, name, value)
-        out = self._ffi.new("binhdan_id *")
+        out = self._ffi.new("binhdan_request_id *")
         self._check(self._lib.binhdan_submit(engine, queue, request, out))
         return int(out[0])
 

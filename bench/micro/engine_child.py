@@ -18,7 +18,7 @@ def time_case(case: Case, isa: str | None) -> Times:
     model = core.open_model(str(case.model), LoadOptions(threads=case.threads, isa=isa))
     passes = _native.profile(model, case.threads, case.prompt, case.decode, case.depth, case.sequences)
     return Times(
-        prompt=passes["prompt"]["ns"] / 1e9 if case.prompt else None,
+        prompt=passes["prefill"]["ns"] / 1e9 if case.prompt else None,
         decode=passes["decode"]["ns"] / 1e9 if case.decode else None,
         version=core.version(),
         instruction_sets=core.describe_model(model).isa,

@@ -84,7 +84,7 @@ def profile(case: Case, isa: str | None = None, kv_type: KvType = "f16") -> Prof
         isa=table,
         kv_type=kv_type,
         limits=limits,
-        prompt=_pass(passes["prompt"], 1, limits) if case.prompt else None,
+        prompt=_pass(passes["prefill"], 1, limits) if case.prompt else None,
         decode=_pass(passes["decode"], case.decode, limits) if case.decode else None,
     )
 

@@ -34,7 +34,7 @@ def measure(
         for sequences in _SEQUENCES:
             profile = _native.profile(handle, threads, 0, _DECODE, 0, sequences)["decode"]
             passes.append(_forward_pass(f"decode, {sequences} together", profile, _DECODE))
-        prompt = _native.profile(handle, threads, prompt_tokens, 0, 0, 1)["prompt"]
+        prompt = _native.profile(handle, threads, prompt_tokens, 0, 0, 1)["prefill"]
         passes.append(_forward_pass(f"prompt of {prompt_tokens}", prompt, 1))
         points: list[DepthPoint] = []
         for depth in depths(max_depth):
@@ -44,7 +44,7 @@ def measure(
             points.append(
                 DepthPoint(
                     depth=depth,
-                    prompt_tokens_per_s=_PROMPT * 1e9 / median(run["prompt"]["ns"] for run in runs),
+                    prompt_tokens_per_s=_PROMPT * 1e9 / median(run["prefill"]["ns"] for run in runs),
                     decode_tokens_per_s=_DECODE * 1e9 / median(run["decode"]["ns"] for run in runs),
                     decode_limit=gb_per_s * 1e9 / read,
                 )

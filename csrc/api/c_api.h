@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <new>
+#include <ostream>
 #include <span>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -56,6 +59,27 @@ template <typename T>
 T* require(T* pointer, const char* name) {
   if (!pointer) fail(Code::invalid_argument, name, ": expected a pointer, got NULL");
   return pointer;
+}
+
+// A constant of binhdan.h with its name, for messages.
+struct Constant {
+  int64_t value;
+  const char* name;
+};
+#define BINHDAN_CONSTANT(name) (binhdan::api::Constant{name, #name})
+
+inline std::ostream& operator<<(std::ostream& out, const Constant& constant) {
+  return out << constant.name << " (" << constant.value << ")";
+}
+
+// Throws Error if `flags` has bits that are not `known`.
+inline void check_flags(uint32_t flags, std::initializer_list<Constant> known) {
+  uint32_t unknown = flags;
+  std::ostringstream names;
+  for (const Constant& flag : known) unknown &= ~static_cast<uint32_t>(flag.value);
+  if (unknown == 0) return;
+  for (const Constant& flag : known) names << (names.tellp() > 0 ? ", " : "") << flag;
+  fail(Code::invalid_argument, "flags: expected 0 or a combination of ", names.str(), ", got ", flags);
 }
 
 // An array argument; NULL is allowed when it has no elements.

@@ -12,16 +12,15 @@ namespace {
 
 constexpr int32_t kMaxSequences = 1024, kMaxWaiting = 1 << 20, kMaxChunk = 1 << 16;
 
-int32_t option(const char* name, int32_t value, int32_t otherwise, int32_t limit) {
+int32_t option(const char* name, int32_t value, int32_t default_value, int32_t limit) {
   if (value < 0 || value > limit)
     fail(Code::invalid_argument, name, ": expected 0 to ", limit, ", got ", value);
-  return value == 0 ? otherwise : value;
+  return value == 0 ? default_value : value;
 }
 
 engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {
-  constexpr uint32_t kKnown = BINHDAN_MANUAL_STEP | BINHDAN_DETERMINISTIC | BINHDAN_NO_PREFIX_CACHE;
-  if (given.flags & ~kKnown)
-    fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  check_flags(given.flags, {BINHDAN_CONSTANT(BINHDAN_MANUAL_STEP), BINHDAN_CONSTANT(BINHDAN_DETERMINISTIC),
+                            BINHDAN_CONSTANT(BINHDAN_NO_PREFIX_CACHE)});
   const auto trained = static_cast<int32_t>(model.config.context);
   engine::EngineOptions options;
   options.threads = checked_threads(given.threads);
@@ -40,7 +39,8 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.max_cache_folder_bytes =
       given.max_cache_folder_bytes ? given.max_cache_folder_bytes : uint64_t{4} << 30;
   if (given.kv_type != BINHDAN_KV_F16 && given.kv_type != BINHDAN_KV_Q8_0)
-    fail(Code::invalid_argument, "kv_type: expected 0 or 1, got ", given.kv_type);
+    fail(Code::invalid_argument, "kv_type: expected ", BINHDAN_CONSTANT(BINHDAN_KV_F16), " or ",
+         BINHDAN_CONSTANT(BINHDAN_KV_Q8_0), ", got ", given.kv_type);
   options.kv_type = given.kv_type == BINHDAN_KV_Q8_0 ? KvType::q8_0 : KvType::f16;
   options.prefix_cache = !(given.flags & BINHDAN_NO_PREFIX_CACHE);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
@@ -49,11 +49,11 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
 }
 
 engine::Request engine_request(const binhdan_request& given) {
-  constexpr uint32_t kKnown = BINHDAN_IGNORE_EOS | BINHDAN_USE_MASK | BINHDAN_NO_CACHE;
-  if (given.flags & ~kKnown)
-    fail(Code::invalid_argument, "flags: expected bits of ", kKnown, ", got ", given.flags);
+  check_flags(given.flags, {BINHDAN_CONSTANT(BINHDAN_IGNORE_EOS), BINHDAN_CONSTANT(BINHDAN_USE_MASK),
+                            BINHDAN_CONSTANT(BINHDAN_SKIP_PREFIX_CACHE)});
   if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
-    fail(Code::invalid_argument, "kind: expected 0 or 1, got ", given.kind);
+    fail(Code::invalid_argument, "kind: expected ", BINHDAN_CONSTANT(BINHDAN_GENERATE), " or ",
+         BINHDAN_CONSTANT(BINHDAN_EMBED), ", got ", given.kind);
   engine::Request request;
   request.kind = given.kind == BINHDAN_EMBED ? engine::Request::Kind::embed : engine::Request::Kind::generate;
   const auto tokens = array(given.tokens, given.n_tokens, "tokens");
@@ -74,7 +74,7 @@ engine::Request engine_request(const binhdan_request& given) {
     request.stops.emplace_back(api::text(stop.text, stop.size, "stop.text"));
   request.ignore_eos = given.flags & BINHDAN_IGNORE_EOS;
   request.use_mask = given.flags & BINHDAN_USE_MASK;
-  request.use_cache = !(given.flags & BINHDAN_NO_CACHE);
+  request.use_cache = !(given.flags & BINHDAN_SKIP_PREFIX_CACHE);
   request.cache_salt = given.cache_salt;
   return request;
 }
@@ -207,7 +207,7 @@ void binhdan_request_init(binhdan_request* request) {
 }
 
 int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const binhdan_request* given,
-                       binhdan_id* id) {
+                       binhdan_request_id* id) {
   return guarded([&] {
     require(id, "id");
     binhdan_request defaults;
@@ -221,10 +221,11 @@ int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const 
   });
 }
 
-int32_t binhdan_cancel(binhdan_engine handle, binhdan_id id) {
+int32_t binhdan_cancel(binhdan_engine handle, binhdan_request_id id) {
   return guarded([&] { engines().get(handle, "engine")->cancel(id); });
 }
 
-int32_t binhdan_set_mask(binhdan_engine handle, binhdan_id id, const uint32_t* words, size_t n_words) {
+int32_t binhdan_set_mask(binhdan_engine handle, binhdan_request_id id, const uint32_t* words,
+                         size_t n_words) {
   return guarded([&] { engines().get(handle, "engine")->set_mask(id, array(words, n_words, "words")); });
 }

@@ -22,14 +22,9 @@ void copy_name(char* out, size_t capacity, std::string_view name) {
 text::ChatFamily chat_family(const model::Model& model, int32_t family) {
   if (family == BINHDAN_CHAT_AUTO) return text::detect_chat_family(model.tokenizer.vocab());
   if (family < BINHDAN_CHAT_PLAIN || family > BINHDAN_CHAT_LLAMA3)
-    fail(Code::invalid_argument, "family: expected -1 to 3, got ", family);
+    fail(Code::invalid_argument, "family: expected ", BINHDAN_CONSTANT(BINHDAN_CHAT_AUTO), " to ",
+         BINHDAN_CONSTANT(BINHDAN_CHAT_LLAMA3), ", got ", family);
   return static_cast<text::ChatFamily>(family);
-}
-
-constexpr uint32_t kTextFlags = BINHDAN_ADD_SPECIAL | BINHDAN_PARSE_SPECIAL;
-
-void check_flags(uint32_t flags, uint32_t known) {
-  if (flags & ~known) fail(Code::invalid_argument, "flags: expected bits of ", known, ", got ", flags);
 }
 
 }  // namespace
@@ -101,7 +96,7 @@ int32_t binhdan_inspect(const char* path, char* out, size_t capacity, size_t* si
 int32_t binhdan_tokenize(binhdan_model handle, const char* data, size_t data_size, uint32_t flags,
                          int32_t* tokens, size_t capacity, size_t* count) {
   return guarded([&] {
-    check_flags(flags, kTextFlags);
+    check_flags(flags, {BINHDAN_CONSTANT(BINHDAN_ADD_SPECIAL), BINHDAN_CONSTANT(BINHDAN_PARSE_SPECIAL)});
     const auto model = models().get(handle, "model");
     write_array<int32_t>(model->tokenizer.encode(api::text(data, data_size, "text"),
                                                  flags & BINHDAN_ADD_SPECIAL, flags & BINHDAN_PARSE_SPECIAL),
@@ -112,7 +107,7 @@ int32_t binhdan_tokenize(binhdan_model handle, const char* data, size_t data_siz
 int32_t binhdan_tokenize_segments(binhdan_model handle, const binhdan_segment* segments, size_t n_segments,
                                   uint32_t flags, int32_t* tokens, size_t capacity, size_t* count) {
   return guarded([&] {
-    check_flags(flags, BINHDAN_ADD_SPECIAL);
+    check_flags(flags, {BINHDAN_CONSTANT(BINHDAN_ADD_SPECIAL)});
     const auto model = models().get(handle, "model");
     std::vector<text::Segment> parts;
     for (const binhdan_segment& segment : array(segments, n_segments, "segments"))
@@ -140,14 +135,14 @@ int32_t binhdan_chat_tokenize(binhdan_model handle, int32_t family, const binhda
 int32_t binhdan_detokenize(binhdan_model handle, const int32_t* tokens, size_t n_tokens, uint32_t flags,
                            char* out, size_t capacity, size_t* size) {
   return guarded([&] {
-    check_flags(flags, BINHDAN_PARSE_SPECIAL);
+    check_flags(flags, {BINHDAN_CONSTANT(BINHDAN_WRITE_SPECIAL)});
     const auto model = models().get(handle, "model");
     const auto ids = array(tokens, n_tokens, "tokens");
     for (size_t i = 0; i < ids.size(); ++i)
       if (ids[i] < 0 || ids[i] >= model->config.vocabulary)
         fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model->config.vocabulary - 1,
              ", got ", ids[i]);
-    write_array<char>(model->tokenizer.decode(ids, flags & BINHDAN_PARSE_SPECIAL), out, capacity, size);
+    write_array<char>(model->tokenizer.decode(ids, flags & BINHDAN_WRITE_SPECIAL), out, capacity, size);
   });
 }
 

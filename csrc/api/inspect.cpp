@@ -180,6 +180,8 @@ void write_support(JsonWriter& out, const File& file) {
     model::Config::read(file);
   } catch (const Error& error) {
     reason = error.what();
+    const std::string place = file.path() + ": ";  // the caller passed this path
+    if (reason->starts_with(place)) reason->erase(0, place.size());
   }
   out.field("supported", !reason.has_value());
   write_optional(out, "reason", reason);

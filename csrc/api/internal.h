@@ -53,10 +53,10 @@ struct PassProfile {
   std::vector<OpProfile> ops;  // in the order of the forward pass
 };
 struct ForwardProfile {
-  PassProfile prompt, decode;
+  PassProfile prefill, decode;
 };
-// prompt: `prompt_tokens` of one sequence, in the engine's chunks. decode: `decode_tokens` steps of a batch
-// of `sequences` sequences. All start after `depth` positions of zeros; a warm-up runs first.
+// prefill: `prompt_tokens` tokens of one sequence, in the engine's chunks. decode: `decode_tokens` steps of a
+// batch of `sequences` sequences. All start after `depth` positions of zeros; a warm-up runs first.
 BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
                                       int64_t decode_tokens, int64_t depth, int64_t sequences,
                                       KvType kv_type);

@@ -28,7 +28,7 @@ class Workload {
     for (int64_t i = 0; i < sequences; ++i) states_.emplace_back(model.config, kv_type).advance_blank(depth);
   }
 
-  void prompt(std::span<const text::Token> tokens, int64_t chunk) {
+  void prefill(std::span<const text::Token> tokens, int64_t chunk) {
     for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
       const auto part = tokens.subspan(begin, std::min(static_cast<size_t>(chunk), tokens.size() - begin));
       const bool last = begin + part.size() == tokens.size();
@@ -58,8 +58,8 @@ class Workload {
 PassProfile to_pass_profile(const model::Profile& profile) {
   PassProfile pass{profile.ns, {}};
   for (size_t i = 0; i < profile.ops.size(); ++i) {
-    const model::OpCost& cost = profile.ops[i];
-    pass.ops.push_back({model::kOpNames[i], cost.calls, cost.ns, cost.bytes, cost.macs});
+    const model::OpStats& op = profile.ops[i];
+    pass.ops.push_back({model::kOpNames[i], op.calls, op.ns, op.bytes, op.macs});
   }
   return pass;
 }
@@ -78,12 +78,12 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
   const std::vector<text::Token> tokens(static_cast<size_t>(std::max<int64_t>(prompt_tokens, 1)), 0);
   const int64_t chunk = engine::EngineOptions{}.prefill_chunk;
   model::Forward forward(*model, threads);
-  model::Profile prompt, decode;
+  model::Profile prefill, decode;
   if (prompt_tokens > 0) {
-    Workload(forward, *model, 0, 1, kv_type).prompt(tokens, chunk);
+    Workload(forward, *model, 0, 1, kv_type).prefill(tokens, chunk);
     Workload measured(forward, *model, depth, 1, kv_type);
-    forward.set_profile(&prompt);
-    measured.prompt(tokens, chunk);
+    forward.set_profile(&prefill);
+    measured.prefill(tokens, chunk);
     forward.set_profile(nullptr);
   }
   if (decode_tokens > 0) {
@@ -93,7 +93,7 @@ ForwardProfile profile(uint64_t handle, int threads, int64_t prompt_tokens, int6
     forward.set_profile(&decode);
     for (int64_t i = 0; i < decode_tokens; ++i) measured.decode(token);
   }
-  return {to_pass_profile(prompt), to_pass_profile(decode)};
+  return {to_pass_profile(prefill), to_pass_profile(decode)};
 }
 
 double measure_peak(const std::string& isa, Activation format, int threads) {

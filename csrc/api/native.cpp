@@ -326,7 +326,7 @@ py::array_t<float> logits(uint64_t model, const Tokens& tokens, int threads, boo
   return py::array_t<float>({n, static_cast<py::ssize_t>(rows.size()) / n}, rows.data());
 }
 
-// {"prompt": {"ns", "ops": [{"name", "calls", "ns", "bytes", "macs"}]}, "decode": the same}
+// {"prefill": {"ns", "ops": [{"name", "calls", "ns", "bytes", "macs"}]}, "decode": the same}
 py::dict profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t decode_tokens, int64_t depth,
                  int64_t sequences, const std::string& kv_type) {
   using namespace py::literals;
@@ -343,7 +343,7 @@ py::dict profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t dec
                           "macs"_a = op.macs));
     return py::dict("ns"_a = pass.ns, "ops"_a = ops);
   };
-  return py::dict("prompt"_a = listed(measured.prompt), "decode"_a = listed(measured.decode));
+  return py::dict("prefill"_a = listed(measured.prefill), "decode"_a = listed(measured.decode));
 }
 
 py::dict peaks(const std::string& isa, int threads) {

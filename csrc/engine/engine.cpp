@@ -11,16 +11,19 @@
 
 namespace binhdan::engine {
 namespace {
-// Ids are unique in the process, so that a late cancel() never affects a request of another engine.
+// Ids are unique in the process, so that cancel() with the id of an ended request affects no other request,
+// also not in another engine.
 std::atomic<uint64_t> next_id{1};
-// A batch reads all weights, so a smaller budget of prompt tokens would waste memory bandwidth.
+// The least prompt tokens in a batch that has any, if so many are left. Every batch reads all weights, so
+// fewer tokens per batch would waste memory bandwidth.
 constexpr int64_t kMinPromptTokens = 32;
+
 uint64_t page_bytes(const model::Model& model, const EngineOptions& options) {
   return model::SequenceState(model.config, options.kv_type).page_bytes();
 }
 
-// Pages depend on the file (weights, tokenizer, positions), on the kernels' layout and arithmetic, and on the
-// type of keys and values.
+// The identity of the stored pages covers everything that their bytes depend on besides the tokens: the model
+// file, the kernel table (page layout and arithmetic), the numeric class of prompts, and the KV type.
 std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
   if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
   const std::string kernels = std::string(model.table->isa) +
@@ -31,7 +34,7 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOpt
                                      options.max_cache_folder_bytes);
 }
 
-// Reduces the context so that one sequence of maximum length fits.
+// If one full sequence does not fit, the context is reduced.
 EngineOptions within_memory(EngineOptions options, const model::Model& model) {
   const uint64_t bytes = page_bytes(model, options), pages = options.max_kv_bytes / bytes;
   if (pages == 0)
@@ -59,7 +62,7 @@ Engine::~Engine() {
 std::shared_ptr<EventQueue> Engine::make_queue() {
   auto queue = std::make_shared<EventQueue>();
   const std::lock_guard lock(mutex_);
-  if (stopping_) fail(Code::closed, "the engine is closed");
+  if (stopping_) fail(Code::closed, "queue_create: the engine is closed; create a new engine");
   queues_.push_back(queue);
   return queue;
 }
@@ -69,7 +72,7 @@ void Engine::drop_queue(const std::shared_ptr<EventQueue>& queue) {
   {
     const std::lock_guard lock(mutex_);
     for (auto& [id, sequence] : by_id_)
-      if (sequence->queue() == queue.get()) sequence->shared.cancelled = true;
+      if (sequence->queue() == queue.get()) sequence->locked.cancelled = true;
     std::erase(queues_, queue);
   }
   work_arrived_.notify_one();
@@ -83,8 +86,8 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
                                              options_.kv_type, std::move(queue));
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) fail(Code::closed, "the engine is closed");
-    if (sequence->queue()->closed()) fail(Code::closed, "the queue is closed");
+    if (stopping_) fail(Code::closed, "submit: the engine is closed; create a new engine");
+    if (sequence->queue()->closed()) fail(Code::closed, "submit: the queue is closed; create a new queue");
     if (std::cmp_greater_equal(waiting_.size(), options_.max_waiting))
       fail(Code::busy, "max_waiting: ", waiting_.size(), " requests are already waiting; retry later");
     waiting_.push_back(sequence);
@@ -99,7 +102,7 @@ void Engine::cancel(uint64_t id) {
     const std::lock_guard lock(mutex_);
     const auto found = by_id_.find(id);
     if (found == by_id_.end()) return;
-    found->second->shared.cancelled = true;
+    found->second->locked.cancelled = true;
   }
   work_arrived_.notify_one();
 }
@@ -111,9 +114,11 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
     if (found == by_id_.end()) return;  // the request has ended meanwhile
     Sequence& sequence = *found->second;
     if (!sequence.uses_mask())
-      fail(Code::invalid_argument, "set_mask: the request was not submitted with USE_MASK");
-    if (sequence.shared.mask) fail(Code::invalid_argument, "set_mask: the next token already has a mask");
-    sequence.shared.mask.emplace(words.begin(), words.end());
+      fail(Code::invalid_argument, "set_mask: request ", id, " was not submitted with BINHDAN_USE_MASK");
+    if (sequence.locked.mask)
+      fail(Code::invalid_argument, "set_mask: the next token of request ", id,
+           " already has a mask; expected one call for each token");
+    sequence.locked.mask.emplace(words.begin(), words.end());
   }
   work_arrived_.notify_one();
 }
@@ -124,9 +129,9 @@ bool Engine::step() {
   const std::lock_guard stepping(step_mutex_);
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) fail(Code::closed, "the engine is closed");
+    if (stopping_) fail(Code::closed, "step: the engine is closed; create a new engine");
   }
-  return work_once();
+  return run_step();
 }
 
 void Engine::loop() {
@@ -136,46 +141,46 @@ void Engine::loop() {
       work_arrived_.wait(lock, [this] { return stopping_ || runnable_locked(); });
       if (stopping_) return;
     }
-    work_once();
+    run_step();
   }
 }
 
-// Whether there is a request to admit, cancel, resume or compute.
+// Returns true if there is a request to admit, cancel, resume or compute.
 bool Engine::runnable_locked() const {
   if (!waiting_.empty() && running_count_ < options_.max_sequences && !out_of_kv_) return true;
   for (const auto& [id, sequence] : by_id_) {
-    if (sequence->shared.cancelled) return true;
-    if (sequence->shared.admitted &&
-        (sequence->phase() != Sequence::Phase::waiting_for_mask || sequence->shared.mask))
+    if (sequence->locked.cancelled) return true;
+    if (sequence->locked.admitted &&
+        (sequence->phase() != Sequence::Phase::waiting_for_mask || sequence->locked.mask))
       return true;
   }
   return false;
 }
 
-bool Engine::work_once() {
-  collect();
-  const std::vector<model::Chunk> chunks = plan();
+bool Engine::run_step() {
+  apply_caller_changes();
+  const std::vector<model::Chunk> chunks = plan_batch();
   if (!chunks.empty()) compute(chunks);
   retire_finished();
   const std::lock_guard lock(mutex_);
   return runnable_locked();
 }
 
-// Applies what callers did since the last batch: cancellations, new requests, masks.
-void Engine::collect() {
+// Applies the calls since the last batch: cancels, admits waiting requests, resumes sequences with masks.
+void Engine::apply_caller_changes() {
   std::vector<std::shared_ptr<Sequence>> cancelled;
   std::vector<std::pair<Sequence*, std::optional<std::vector<uint32_t>>>> resumed;
   {
     const std::lock_guard lock(mutex_);
-    const auto is_cancelled = [](const std::shared_ptr<Sequence>& s) { return s->shared.cancelled; };
+    const auto is_cancelled = [](const std::shared_ptr<Sequence>& s) { return s->locked.cancelled; };
     for (const auto& sequence : waiting_)
       if (is_cancelled(sequence)) cancelled.push_back(sequence);
     std::erase_if(waiting_, is_cancelled);
     out_of_kv_ = false;
     while (!waiting_.empty() && std::cmp_less(running_.size(), options_.max_sequences)) {
-      out_of_kv_ = !admit(*waiting_.front());
+      out_of_kv_ = !reserve_kv_for(*waiting_.front());
       if (out_of_kv_) break;
-      waiting_.front()->shared.admitted = true;
+      waiting_.front()->locked.admitted = true;
       running_.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
     }
@@ -183,8 +188,8 @@ void Engine::collect() {
     for (const auto& sequence : running_) {
       if (is_cancelled(sequence)) {
         cancelled.push_back(sequence);
-      } else if (sequence->phase() == Sequence::Phase::waiting_for_mask && sequence->shared.mask) {
-        resumed.emplace_back(sequence.get(), std::exchange(sequence->shared.mask, std::nullopt));
+      } else if (sequence->phase() == Sequence::Phase::waiting_for_mask && sequence->locked.mask) {
+        resumed.emplace_back(sequence.get(), std::exchange(sequence->locked.mask, std::nullopt));
       }
     }
     for (const auto& sequence : cancelled) by_id_.erase(sequence->id());
@@ -193,19 +198,21 @@ void Engine::collect() {
   for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
 }
 
-// Whether max_kv_bytes holds the keys and values of this sequence and all running ones at their maximum
-// length. The sequence keeps the pages that it shares with the cache.
-bool Engine::admit(Sequence& sequence) {
-  sequence.adopt(cache_);
-  uint64_t pages = sequence.max_pages() - sequence.shared_pages();
-  for (const auto& other : running_) pages += other->max_pages() - other->shared_pages();
+// Reserves KV memory for this sequence at its maximum length: evicts cached pages until all running sequences
+// and this one fit in max_kv_bytes. Returns false if they do not fit. The sequence first takes its cached
+// pages, which are then not evicted.
+bool Engine::reserve_kv_for(Sequence& sequence) {
+  sequence.take_pages_from(cache_);
+  uint64_t pages = sequence.max_pages() - sequence.cached_pages();
+  for (const auto& other : running_) pages += other->max_pages() - other->cached_pages();
   const uint64_t bytes = pages * cache_.page_bytes() + cache_.bytes();
   return bytes <= options_.max_kv_bytes ||
          cache_.evict(bytes - options_.max_kv_bytes) >= bytes - options_.max_kv_bytes;
 }
 
-// Prompt tokens for the next batch; while others decode, as many as take about max_decode_stall_ns.
-int64_t Engine::prompt_budget(bool decoding) const {
+// The maximum prompt tokens of the next batch. With decoding sequences, as many as take about
+// max_decode_stall_ns.
+int64_t Engine::prefill_budget(bool decoding) const {
   if (!decoding || ns_per_prompt_token_ <= 0) return options_.prefill_chunk;
   const double tokens = static_cast<double>(options_.max_decode_stall_ns) / ns_per_prompt_token_;
   if (tokens >= static_cast<double>(options_.prefill_chunk)) return options_.prefill_chunk;
@@ -213,7 +220,7 @@ int64_t Engine::prompt_budget(bool decoding) const {
 }
 
 // One token of every sequence that decodes, then prompt chunks up to the budget.
-std::vector<model::Chunk> Engine::plan() {
+std::vector<model::Chunk> Engine::plan_batch() {
   std::vector<model::Chunk> chunks;
   batch_.clear();
   const auto add = [&](Sequence& sequence, int64_t budget) {
@@ -221,20 +228,20 @@ std::vector<model::Chunk> Engine::plan() {
       chunks.push_back(sequence.next_chunk(budget, options_.deterministic));
       batch_.push_back(&sequence);
       return static_cast<int64_t>(chunks.back().tokens.size());
-    } catch (
-        const Error& error) {  // no memory for its keys and values: this request ends, the others continue
+    } catch (const Error& error) {
+      // No memory for its keys and values: this request ends, the others continue.
       sequence.finish(Event::Finish::error, static_cast<int32_t>(error.code()), error.what());
     }
     return int64_t{0};
   };
   for (const auto& sequence : running_)
     if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 1);
-  int64_t budget = prompt_budget(!chunks.empty());
-  std::unordered_set<uint64_t>
-      in_batch;  // pages that this batch computes: sequences that share one wait for it
+  int64_t budget = prefill_budget(!chunks.empty());
+  // Hashes of the pages that this batch computes. A sequence whose next page is among them waits for it.
+  std::unordered_set<uint64_t> in_batch;
   for (const auto& sequence : running_) {
     if (sequence->phase() != Sequence::Phase::prefill || budget <= 0) continue;
-    sequence->adopt(cache_);
+    sequence->take_pages_from(cache_);
     const auto next = sequence->pages_ahead(kKvPageTokens);
     if (!next.empty() && in_batch.contains(next.front())) continue;
     const auto ahead = sequence->pages_ahead(budget);
@@ -248,25 +255,24 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
   try {
     const int64_t start = now_ns();
     forward_.run(chunks);
-    measure(chunks, now_ns() - start);
-    std::vector<size_t> choosing;
+    update_prefill_speed(chunks, now_ns() - start);
+    std::vector<size_t> sampled;
     for (size_t i = 0; i < chunks.size(); ++i) {
       if (chunks[i].outputs == model::Outputs::all_hidden)
         for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
-          batch_[i]->take_hidden(forward_.hidden(i, row));
-      batch_[i]->share(cache_);
-      batch_[i]->chunk_done();
-      if (chunks[i].outputs == model::Outputs::last_logits) choosing.push_back(i);
+          batch_[i]->add_hidden(forward_.hidden(i, row));
+      batch_[i]->add_pages_to(cache_);
+      batch_[i]->advance();
+      if (chunks[i].outputs == model::Outputs::last_logits) sampled.push_back(i);
     }
     std::vector<std::optional<std::vector<uint32_t>>> masks;
     {
       const std::lock_guard lock(mutex_);
-      for (const size_t i : choosing) masks.push_back(std::exchange(batch_[i]->shared.mask, std::nullopt));
+      for (const size_t i : sampled) masks.push_back(std::exchange(batch_[i]->locked.mask, std::nullopt));
     }
-    forward_.parallel_for(choosing.size(), [&](size_t n) {
-      batch_[choosing[n]]->choose(forward_.logits(choosing[n]), masks[n]);
-    });
-    for (const size_t i : choosing) batch_[i]->take_choice();
+    forward_.parallel_for(
+        sampled.size(), [&](size_t n) { batch_[sampled[n]]->sample(forward_.logits(sampled[n]), masks[n]); });
+    for (const size_t i : sampled) batch_[i]->commit_token();
   } catch (const Error& error) {
     fail_batch(static_cast<int32_t>(error.code()), error.what());
   } catch (const std::exception& error) {
@@ -274,8 +280,8 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
   }
 }
 
-// Updates the time per prompt token, which includes the decoding in the same batches.
-void Engine::measure(std::span<const model::Chunk> chunks, int64_t ns) {
+// Updates the moving average of the time per prompt token. The time of a batch includes its decode rows.
+void Engine::update_prefill_speed(std::span<const model::Chunk> chunks, int64_t ns) {
   int64_t prompt = 0;
   for (size_t i = 0; i < chunks.size(); ++i)
     if (batch_[i]->phase() == Sequence::Phase::prefill)
@@ -291,7 +297,7 @@ void Engine::fail_batch(int32_t status, const std::string& message) {
 
 void Engine::retire_finished() {
   uint64_t own_pages = 0;
-  for (const auto& sequence : running_) own_pages += sequence->pages() - sequence->shared_pages();
+  for (const auto& sequence : running_) own_pages += sequence->pages() - sequence->cached_pages();
   const std::lock_guard lock(mutex_);
   std::erase_if(running_, [this](const std::shared_ptr<Sequence>& sequence) {
     if (sequence->phase() != Sequence::Phase::finished) return false;

@@ -27,8 +27,8 @@ struct EngineOptions {
   int32_t max_sequences = 8;
   int32_t max_waiting = 256;
   int64_t prefill_chunk = 512;  // maximum prompt tokens in a batch
-  int64_t max_decode_stall_ns =
-      250'000'000;                     // about how long prefill may extend a batch in which others decode
+  // Approximate limit of the time that prompt tokens add to a batch with decoding sequences.
+  int64_t max_decode_stall_ns = 250'000'000;
   uint64_t max_kv_bytes = UINT64_MAX;  // for keys and values, with the prefix cache
   KvType kv_type = KvType::f16;
   bool prefix_cache = true;
@@ -47,12 +47,12 @@ struct EngineInfo {
 
 class Engine {
  public:
-  // Reduces the context to what max_kv_bytes can hold. Throws Error when that is nothing, or when the threads
-  // or the cache folder cannot be created.
+  // If one full sequence does not fit in max_kv_bytes, the context is reduced. Throws Error when not even one
+  // KV page fits, or when the threads or the cache folder cannot be created.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
   ~Engine();  // stop()
 
-  // The queue ends with the engine.
+  // After stop(), the queue returns the events that are left in it, then throws Error(closed).
   std::shared_ptr<EventQueue> make_queue();
   // Closes the queue and cancels the requests whose events go to it.
   void drop_queue(const std::shared_ptr<EventQueue>& queue);
@@ -62,7 +62,8 @@ class Engine {
   void cancel(uint64_t id);
   // Throws Error(invalid_argument) when the request does not use masks or has one already.
   void set_mask(uint64_t id, std::span<const uint32_t> words);
-  // Computes one batch. Returns true while work is left that needs no caller. For manual_step only.
+  // Computes one batch. Returns true if another step() can make progress without a further call, such as
+  // set_mask(). For manual_step only.
   bool step();
   // Cancels all requests, which sends their last events. May be called twice and from any thread.
   void stop();
@@ -71,13 +72,13 @@ class Engine {
 
  private:
   void loop();
-  bool work_once();
-  void collect();
-  bool admit(Sequence& sequence);
-  std::vector<model::Chunk> plan();
-  int64_t prompt_budget(bool decoding) const;
+  bool run_step();
+  void apply_caller_changes();
+  bool reserve_kv_for(Sequence& sequence);
+  std::vector<model::Chunk> plan_batch();
+  int64_t prefill_budget(bool decoding) const;
   void compute(std::span<const model::Chunk> chunks);
-  void measure(std::span<const model::Chunk> chunks, int64_t ns);
+  void update_prefill_speed(std::span<const model::Chunk> chunks, int64_t ns);
   bool runnable_locked() const;
   void retire_finished();
   void fail_batch(int32_t status, const std::string& message);
@@ -86,7 +87,8 @@ class Engine {
   EngineOptions options_;
   model::Forward forward_;
 
-  mutable std::mutex mutex_;  // guards the fields up to the next heading
+  // ---- fields that mutex_ guards
+  mutable std::mutex mutex_;
   std::condition_variable work_arrived_;
   bool stopping_ = false;
   bool out_of_kv_ = false;  // the first waiting request needs KV pages of a running one
@@ -95,14 +97,15 @@ class Engine {
   std::vector<std::shared_ptr<EventQueue>> queues_;
   int32_t running_count_ = 0;
   uint64_t kv_bytes_ = 0, cache_bytes_ = 0;
-  // ---- end of the fields that mutex_ guards; the fields below belong to the stepping thread
-
+  // ---- fields of the stepping thread
   std::mutex step_mutex_;  // held during step(), so that stop() waits for it
   std::vector<std::shared_ptr<Sequence>> running_;
   std::vector<Sequence*> batch_;  // the sequence of each chunk
   PrefixCache cache_;
   double ns_per_prompt_token_ = 0;  // moving average; 0: not measured yet
-  std::thread thread_;
+  // ----
+
+  std::thread thread_;  // the stepping thread; none with manual_step
 };
 
 }  // namespace binhdan::engine

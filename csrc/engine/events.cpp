@@ -25,8 +25,9 @@ std::unique_ptr<Event> EventQueue::next(int32_t timeout_ms) {
   } else if (!arrived_.wait_for(lock, std::chrono::milliseconds(timeout_ms), ready)) {
     return nullptr;
   }
-  if (closed_) fail(Code::closed, "the queue is closed");
-  if (events_.empty()) fail(Code::closed, "the engine is closed and its last event was read");
+  if (closed_) fail(Code::closed, "queue_next: the queue is closed");
+  if (events_.empty())
+    fail(Code::closed, "queue_next: the engine is closed and all events of this queue were read");
   auto event = std::make_unique<Event>(std::move(events_.front()));
   events_.pop_front();
   if (wake_ && events_.empty() && !ended_) wake_->clear();

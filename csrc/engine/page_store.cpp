@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -21,7 +22,9 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'B', 'D', 'K', 'V', 'P', 'A', 'G', '1'};
 constexpr const char *kSuffix = ".kv", *kPartial = ".partial";
-constexpr size_t kMaxCandidates = 16;  // for load_start(): most prompts differ at the same token
+// load_partial() reads the tokens of at most this many files. Prompts with a common beginning usually differ
+// at the same token, so that the first files are as good as the others.
+constexpr size_t kMaxCandidates = 16;
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
@@ -31,6 +34,11 @@ File open_file(const fs::path& path, const char* mode) {
 #else
   return {std::fopen(path.c_str(), mode), std::fclose};
 #endif
+}
+
+// Of a C function that has just failed.
+std::error_code last_error() {
+  return {errno != 0 ? errno : EIO, std::generic_category()};
 }
 
 std::string hex(uint64_t value) {
@@ -56,7 +64,7 @@ std::optional<std::array<uint64_t, 2>> hashes_in(const fs::path& path) {
 
 struct PageStore::Header {
   std::array<char, 8> magic;
-  uint64_t identity, hash, hash_before, index, page_bytes, checksum, reserved;
+  uint64_t identity, hash, parent_hash, index, page_bytes, checksum, reserved;
 
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -90,25 +98,25 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page
   for (const auto& [time, hashes] : found) add({hashes[0], hashes[1]});
 }
 
-uint64_t PageStore::hashed(uint64_t chain_hash) const {
+uint64_t PageStore::with_identity(uint64_t chain_hash) const {
   return hash_bytes(std::as_bytes(std::span(&chain_hash, 1)), identity_);
 }
 
 PageStore::Name PageStore::name_of(const TokenChain& chain, size_t index) const {
-  return {hashed(chain.hash_before(index)), hashed(chain.hash(index))};
+  return {with_identity(chain.parent_hash(index)), with_identity(chain.hash(index))};
 }
 
 fs::path PageStore::path_of(Name name) const {
-  return folder_ / (hex(name.before) + "-" + hex(name.own) + kSuffix);
+  return folder_ / (hex(name.parent_hash) + "-" + hex(name.hash) + kSuffix);
 }
 
 uint64_t PageStore::checksum(std::span<const text::Token> tokens, const Buffer& page) const {
   return hash_bytes({page.as(), page_bytes_}, hash_bytes(std::as_bytes(tokens), identity_));
 }
 
-PageStore::Header PageStore::header_of(uint64_t hash, uint64_t hash_before, size_t index,
+PageStore::Header PageStore::header_of(uint64_t hash, uint64_t parent_hash, size_t index,
                                        uint64_t checksum) const {
-  return {kMagic, identity_, hash, hash_before, index, page_bytes_, checksum, 0};
+  return {kMagic, identity_, hash, parent_hash, index, page_bytes_, checksum, 0};
 }
 
 std::optional<PageStore::Opened> PageStore::open(Name name) const {
@@ -127,100 +135,102 @@ bool PageStore::read(const Opened& opened, const Buffer& page) const {
 
 model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
   const Name name = name_of(chain, index);
-  const auto found = known_.find(name.own);
-  if (found == known_.end() || found->second.before != name.before) return nullptr;
+  const auto found = entries_.find(name.hash);
+  if (found == entries_.end() || found->second.parent_hash != name.parent_hash) return nullptr;
   auto page = std::make_shared<Buffer>(page_bytes_);
   const auto opened = open(name);
   if (!opened || !std::ranges::equal(opened->tokens, chain.page(index)) ||
       opened->header !=
-          header_of(chain.hash(index), chain.hash_before(index), index, opened->header.checksum) ||
+          header_of(chain.hash(index), chain.parent_hash(index), index, opened->header.checksum) ||
       !read(*opened, *page)) {
-    drop(name.own);
+    remove(name.hash);
     return nullptr;
   }
-  use(name.own);
+  mark_used(name.hash);
   return page;
 }
 
-PageStart PageStore::load_start(const TokenChain& chain, size_t index, std::span<const text::Token> next,
-                                size_t min_tokens) {
-  const uint64_t hash_before = chain.hash_before(index), before = hashed(hash_before);
+PartialPage PageStore::load_partial(const TokenChain& chain, size_t index, std::span<const text::Token> next,
+                                    size_t min_tokens) {
+  const uint64_t parent_hash = chain.parent_hash(index), parent_name = with_identity(parent_hash);
   std::optional<Opened> best;
-  uint64_t best_own = 0;
+  uint64_t best_hash = 0;
   size_t tokens = 0, candidates = 0;
-  for (auto [at, end] = next_of_.equal_range(before); at != end && candidates < kMaxCandidates;
+  for (auto [at, end] = children_.equal_range(parent_name); at != end && candidates < kMaxCandidates;
        ++at, ++candidates) {
-    auto opened = open({before, at->second});
-    const size_t common = opened ? common_start(opened->tokens, next) : 0;
+    auto opened = open({parent_name, at->second});
+    const size_t common = opened ? common_prefix_length(opened->tokens, next) : 0;
     if (common < min_tokens || common <= tokens) continue;
     tokens = common;
     best = std::move(opened);
-    best_own = at->second;
+    best_hash = at->second;
   }
   if (!best) return {};
-  const Header expected = header_of(best->header.hash, hash_before, index, best->header.checksum);
+  const Header expected = header_of(best->header.hash, parent_hash, index, best->header.checksum);
   auto page = std::make_shared<Buffer>(page_bytes_);
   if (best->header != expected || !read(*best, *page)) {
-    drop(best_own);
+    remove(best_hash);
     return {};
   }
-  use(best_own);
+  mark_used(best_hash);
   return {std::move(page), tokens};
 }
 
-bool PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
-  const fs::path partial = folder_ / (hex(name.own) + "." + std::to_string(process_id()) + kPartial);
+std::error_code PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
+  const fs::path partial = folder_ / (hex(name.hash) + "." + std::to_string(process_id()) + kPartial);
   File file = open_file(partial, "wb");
-  if (!file) return false;
+  if (!file) return last_error();
   const auto tokens = chain.page(index);
-  const Header header = header_of(chain.hash(index), chain.hash_before(index), index, checksum(tokens, page));
-  bool whole = std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
-               std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
-               std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
-  whole = std::fclose(file.release()) == 0 && whole;
-  std::error_code error;
-  if (whole) fs::rename(partial, path_of(name), error);
-  if (whole && !error) return true;
-  fs::remove(partial, error);
-  return false;
+  const Header header = header_of(chain.hash(index), chain.parent_hash(index), index, checksum(tokens, page));
+  bool written =
+      std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
+      std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
+      std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
+  std::error_code error = written ? std::error_code() : last_error();
+  if (std::fclose(file.release()) != 0 && !error) error = last_error();
+  if (!error) fs::rename(partial, path_of(name), error);
+  std::error_code ignored;
+  if (error) fs::remove(partial, ignored);
+  return error;
 }
 
 void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) {
   const Name name = name_of(chain, index);
-  if (const auto found = known_.find(name.own); found != known_.end())
+  if (const auto found = entries_.find(name.hash); found != entries_.end())
     return order_.splice(order_.end(), order_, found->second.order);
   if (file_bytes_ > max_bytes_) return;
-  while (bytes() + file_bytes_ > max_bytes_) drop(order_.front());
-  if (write(name, chain, index, page))
-    add(name);
+  while (bytes() + file_bytes_ > max_bytes_) remove(order_.front());
+  if (const std::error_code error = write(name, chain, index, page))
+    log(LogLevel::warning, "prefix cache: cannot write a page to ", folder_.string(), ": ", error.message());
   else
-    log(LogLevel::warning, "cannot write a page of the prefix cache to ", folder_.string());
+    add(name);
 }
 
 void PageStore::add(Name name) {
-  const auto [at, added] = known_.try_emplace(name.own, Entry{name.before, order_.end()});
+  const auto [at, added] = entries_.try_emplace(name.hash, Entry{name.parent_hash, order_.end()});
   if (!added) return;
-  at->second.order = order_.insert(order_.end(), name.own);
-  next_of_.emplace(name.before, name.own);
+  at->second.order = order_.insert(order_.end(), name.hash);
+  children_.emplace(name.parent_hash, name.hash);
 }
 
-// The files' times keep the order of last use over a restart.
-void PageStore::use(uint64_t own) {
-  const Entry& entry = known_.at(own);
+// Sets the file's modification time: the constructor sorts by it, so that the order of last use survives a
+// restart.
+void PageStore::mark_used(uint64_t hash) {
+  const Entry& entry = entries_.at(hash);
   order_.splice(order_.end(), order_, entry.order);
   std::error_code ignored;
-  fs::last_write_time(path_of({entry.before, own}), fs::file_time_type::clock::now(), ignored);
+  fs::last_write_time(path_of({entry.parent_hash, hash}), fs::file_time_type::clock::now(), ignored);
 }
 
-void PageStore::drop(uint64_t own) {
-  const Entry entry = known_.at(own);
+void PageStore::remove(uint64_t hash) {
+  const Entry entry = entries_.at(hash);
   std::error_code ignored;
-  fs::remove(path_of({entry.before, own}), ignored);
+  fs::remove(path_of({entry.parent_hash, hash}), ignored);
   order_.erase(entry.order);
-  known_.erase(own);
-  auto at = next_of_.equal_range(entry.before).first;
-  while (at->second != own) ++at;
-  next_of_.erase(at);
+  entries_.erase(hash);
+  auto at = children_.equal_range(entry.parent_hash).first;
+  while (at->second != hash) ++at;
+  children_.erase(at);
 }
 
 }  // namespace binhdan::engine

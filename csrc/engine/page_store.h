@@ -1,6 +1,6 @@
-// KV pages in a folder, so that the prefix cache outlives a restart.
+// KV pages in a folder, so that the prefix cache survives a restart.
 //
-// A page is one file: a header that identifies its source, its tokens, its keys and values, and a checksum.
+// Each page is one file: a header (identity, hashes, checksum), the page's tokens, its keys and values.
 // The store ignores files that do not match: of another model, another kernel layout, or damaged. It writes
 // to a temporary name and renames; any file may be deleted at any time.
 #pragma once
@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 
 #include "engine/prefix_cache.h"
@@ -26,10 +27,10 @@ class PageStore {
   // nullptr when the page is missing or damaged. Throws Error(out_of_memory).
   model::KvPage load(const TokenChain& chain, size_t index);
   // Of the pages that follow the first `index` pages of the chain, the one with the longest common prefix
-  // with `next`, if it has at least `min_tokens` tokens. Looks at a few pages only. Throws
+  // with `next`, if it has at least `min_tokens` tokens. Compares a limited number of pages. Throws
   // Error(out_of_memory).
-  PageStart load_start(const TokenChain& chain, size_t index, std::span<const text::Token> next,
-                       size_t min_tokens);
+  PartialPage load_partial(const TokenChain& chain, size_t index, std::span<const text::Token> next,
+                           size_t min_tokens);
   // Writes the page, and deletes the least recently used ones beyond max_bytes. A failure to write is logged.
   void save(const TokenChain& chain, size_t index, const Buffer& page);
 
@@ -40,31 +41,32 @@ class PageStore {
   struct Opened;
   // Chain hashes mixed with the identity, because the folder may also hold pages of other models and layouts.
   struct Name {
-    uint64_t before, own;
+    uint64_t parent_hash, hash;
   };
   struct Entry {
-    uint64_t before;
+    uint64_t parent_hash;
     std::list<uint64_t>::iterator order;
   };
 
-  uint64_t hashed(uint64_t chain_hash) const;
+  uint64_t with_identity(uint64_t chain_hash) const;
   Name name_of(const TokenChain& chain, size_t index) const;
   std::filesystem::path path_of(Name name) const;
   uint64_t checksum(std::span<const text::Token> tokens, const Buffer& page) const;
-  Header header_of(uint64_t hash, uint64_t hash_before, size_t index, uint64_t checksum) const;
+  Header header_of(uint64_t hash, uint64_t parent_hash, size_t index, uint64_t checksum) const;
   // open() reads header and tokens; read() reads keys and values and checks the checksum.
   std::optional<Opened> open(Name name) const;
   bool read(const Opened& opened, const Buffer& page) const;
-  bool write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const;
+  // Returns the error, if any; the page's file is then missing.
+  std::error_code write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const;
   void add(Name name);
-  void use(uint64_t own);
-  void drop(uint64_t own);
+  void mark_used(uint64_t hash);
+  void remove(uint64_t hash);
 
   std::filesystem::path folder_;
   uint64_t identity_, page_bytes_, file_bytes_, max_bytes_;
-  std::list<uint64_t> order_;  // own names, the most recently used at the end
-  std::unordered_map<uint64_t, Entry> known_;
-  std::unordered_multimap<uint64_t, uint64_t> next_of_;  // own names by the name before them
+  std::list<uint64_t> order_;  // hashes in Names, the most recently used at the end
+  std::unordered_map<uint64_t, Entry> entries_;
+  std::unordered_multimap<uint64_t, uint64_t> children_;  // Name::hash by Name::parent_hash
 };
 
 }  // namespace binhdan::engine

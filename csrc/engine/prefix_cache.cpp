@@ -21,7 +21,7 @@ uint64_t mix(uint64_t hash, text::Token token) {
 
 }  // namespace
 
-size_t common_start(std::span<const text::Token> a, std::span<const text::Token> b) {
+size_t common_prefix_length(std::span<const text::Token> a, std::span<const text::Token> b) {
   return static_cast<size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
@@ -33,7 +33,7 @@ TokenChain::TokenChain(uint64_t salt, std::span<const text::Token> tokens) : sal
 void TokenChain::append(text::Token token) {
   tokens_.push_back(token);
   if (tokens_.size() % kPage != 0) return;
-  uint64_t hash = hash_before(pages());
+  uint64_t hash = parent_hash(pages());
   for (const text::Token each : page(pages())) hash = mix(hash, each);
   hashes_.push_back(hash);
 }
@@ -47,20 +47,20 @@ PrefixCache::PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store)
 
 PrefixCache::~PrefixCache() = default;
 
-PrefixCache::Node* PrefixCache::known(const TokenChain& chain, size_t index) {
+PrefixCache::Node* PrefixCache::lookup(const TokenChain& chain, size_t index) {
   const auto found = nodes_.find(chain.hash(index));
   if (found == nodes_.end()) return nullptr;
   Node& node = found->second;
-  const bool same = node.before == chain.hash_before(index) && node.root == (index == 0) &&
+  const bool same = node.parent_hash == chain.parent_hash(index) && node.root == (index == 0) &&
                     std::ranges::equal(node.tokens, chain.page(index));
   return same ? &node : nullptr;
 }
 
-std::vector<model::KvPage> PrefixCache::find(const TokenChain& chain, size_t first, size_t end) {
+std::vector<model::KvPage> PrefixCache::find_in_memory(const TokenChain& chain, size_t first, size_t end) {
   std::vector<model::KvPage> found;
   ++clock_;
   for (size_t index = 0; index < std::min(end, chain.pages()); ++index) {
-    Node* node = known(chain, index);
+    Node* node = lookup(chain, index);
     if (!node) break;
     node->last_use = clock_;
     if (index >= first) found.push_back(node->page);
@@ -68,30 +68,30 @@ std::vector<model::KvPage> PrefixCache::find(const TokenChain& chain, size_t fir
   return found;
 }
 
-std::vector<model::KvPage> PrefixCache::fetch(const TokenChain& chain, size_t first, size_t end) {
-  std::vector<model::KvPage> found = find(chain, first, end);
+std::vector<model::KvPage> PrefixCache::find_or_load(const TokenChain& chain, size_t first, size_t end) {
+  std::vector<model::KvPage> found = find_in_memory(chain, first, end);
   if (!store_) return found;
   for (size_t index = first + found.size(); index < std::min(end, chain.pages()); ++index) {
     model::KvPage page = store_->load(chain, index);
-    if (!page || !keep(chain, index, page)) break;
+    if (!page || !insert(chain, index, page)) break;
     found.push_back(std::move(page));
   }
   return found;
 }
 
-PageStart PrefixCache::fetch_start(const TokenChain& chain, size_t index, std::span<const text::Token> next) {
-  const uint64_t before = chain.hash_before(index);
-  if (index > 0 && !known(chain, index - 1)) return {};
+PartialPage PrefixCache::find_or_load_partial(const TokenChain& chain, size_t index,
+                                              std::span<const text::Token> next) {
+  if (index > 0 && !lookup(chain, index - 1)) return {};
   Node* best = nullptr;
-  size_t tokens = kMinStart - 1;
-  for (auto [at, end] = children_.equal_range(before); at != end; ++at) {
+  size_t tokens = kMinPartialTokens - 1;
+  for (auto [at, end] = children_.equal_range(chain.parent_hash(index)); at != end; ++at) {
     Node& node = nodes_.at(at->second);
-    const size_t common = node.root == (index == 0) ? common_start(node.tokens, next) : 0;
+    const size_t common = node.root == (index == 0) ? common_prefix_length(node.tokens, next) : 0;
     if (common <= tokens) continue;
     tokens = common;
     best = &node;
   }
-  if (!best) return store_ ? store_->load_start(chain, index, next, kMinStart) : PageStart{};
+  if (!best) return store_ ? store_->load_partial(chain, index, next, kMinPartialTokens) : PartialPage{};
   best->last_use = ++clock_;
   auto copy = std::make_shared<Buffer>(page_bytes_);
   std::memcpy(copy->as(), best->page->as(), page_bytes_);
@@ -99,21 +99,21 @@ PageStart PrefixCache::fetch_start(const TokenChain& chain, size_t index, std::s
 }
 
 bool PrefixCache::add(const TokenChain& chain, size_t index, model::KvPage& page) {
-  if (const Node* node = known(chain, index)) {
+  if (const Node* node = lookup(chain, index)) {
     page = node->page;
     return true;
   }
-  if (!keep(chain, index, page)) return false;
+  if (!insert(chain, index, page)) return false;
   if (store_) store_->save(chain, index, *page);
   return true;
 }
 
-bool PrefixCache::keep(const TokenChain& chain, size_t index, model::KvPage page) {
-  if (index > 0 && !known(chain, index - 1)) return false;
+bool PrefixCache::insert(const TokenChain& chain, size_t index, model::KvPage page) {
+  if (index > 0 && !lookup(chain, index - 1)) return false;
   const auto tokens = chain.page(index);
-  Node node{chain.hash_before(index), index == 0, {tokens.begin(), tokens.end()}, std::move(page), ++clock_};
+  Node node{chain.parent_hash(index), index == 0, {tokens.begin(), tokens.end()}, std::move(page), ++clock_};
   if (!nodes_.try_emplace(chain.hash(index), std::move(node)).second) return false;
-  children_.emplace(chain.hash_before(index), chain.hash(index));
+  children_.emplace(chain.parent_hash(index), chain.hash(index));
   return true;
 }
 
@@ -127,7 +127,7 @@ uint64_t PrefixCache::evict(uint64_t bytes) {
       if (oldest == nodes_.end() || node.last_use < oldest->second.last_use) oldest = at;
     }
     if (oldest == nodes_.end()) break;
-    auto [child, end] = children_.equal_range(oldest->second.before);
+    auto [child, end] = children_.equal_range(oldest->second.parent_hash);
     while (child != end && child->second != oldest->first) ++child;
     if (child != end) children_.erase(child);
     nodes_.erase(oldest);

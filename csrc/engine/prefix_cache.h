@@ -12,7 +12,8 @@
 
 namespace binhdan::engine {
 
-// The tokens of a sequence, with a hash for each full page that covers all tokens up to the page's end.
+// The tokens of a sequence, with a hash for each full page. The hash of a page covers all tokens of the
+// sequence up to the end of the page.
 class TokenChain {
  public:
   // Chains with different salts share no hash.
@@ -22,7 +23,8 @@ class TokenChain {
   size_t pages() const { return hashes_.size(); }  // full ones
   std::span<const uint64_t> hashes() const { return hashes_; }
   uint64_t hash(size_t page) const { return hashes_[page]; }
-  uint64_t hash_before(size_t page) const { return page == 0 ? salt_ : hashes_[page - 1]; }
+  // The hash of the page before it; the salt for page 0.
+  uint64_t parent_hash(size_t page) const { return page == 0 ? salt_ : hashes_[page - 1]; }
   std::span<const text::Token> page(size_t index) const;
 
  private:
@@ -34,13 +36,13 @@ class TokenChain {
 class PageStore;
 
 // A copy of a page. Its first `tokens` positions are valid; the owner overwrites the others.
-struct PageStart {
+struct PartialPage {
   std::shared_ptr<Buffer> page;
   size_t tokens = 0;
 };
 
-// The length of the common prefix.
-size_t common_start(std::span<const text::Token> a, std::span<const text::Token> b);
+// In tokens.
+size_t common_prefix_length(std::span<const text::Token> a, std::span<const text::Token> b);
 
 // Full pages as a forest: a page's parent is the page before it. evict() removes the least recently used
 // pages, children before parents, and never a page that a sequence holds. With a store, pages are also on
@@ -51,13 +53,13 @@ class PrefixCache {
   ~PrefixCache();
 
   // The cached pages of [first, end) of the chain, up to the first that is missing. Marks them as used.
-  std::vector<model::KvPage> find(const TokenChain& chain, size_t first, size_t end);
-  // The same, and loads pages from the store.
-  std::vector<model::KvPage> fetch(const TokenChain& chain, size_t first, size_t end);
-  // Of the pages that follow the first `index` pages of the chain, a copy of the one with the longest common
-  // prefix with `next`; from the store when memory has none. No page when the prefix is shorter than
-  // kMinStart.
-  PageStart fetch_start(const TokenChain& chain, size_t index, std::span<const text::Token> next);
+  std::vector<model::KvPage> find_in_memory(const TokenChain& chain, size_t first, size_t end);
+  // The same; loads pages that are not in memory from the store.
+  std::vector<model::KvPage> find_or_load(const TokenChain& chain, size_t first, size_t end);
+  // Compares `next`, the tokens after the first `index` pages of the chain, with the cached pages that follow
+  // the same `index` pages. Returns a copy of the page with the longest common prefix; the store is searched
+  // if no page in memory qualifies. Returns no page if the prefix is shorter than kMinPartialTokens.
+  PartialPage find_or_load_partial(const TokenChain& chain, size_t index, std::span<const text::Token> next);
   // Adds page `index` of the chain, or replaces `page` by the cached page with the same tokens. Returns false
   // when its parent is not cached, or when another chain has the same hash.
   bool add(const TokenChain& chain, size_t index, model::KvPage& page);
@@ -67,20 +69,21 @@ class PrefixCache {
   uint64_t page_bytes() const { return page_bytes_; }
   uint64_t bytes() const { return nodes_.size() * page_bytes_; }
 
-  static constexpr size_t kMinStart = 8;  // copying a page takes as long as computing fewer tokens
+  // Computing fewer tokens takes less time than copying a page.
+  static constexpr size_t kMinPartialTokens = 8;
 
  private:
   struct Node {
-    uint64_t before;  // the chain's hash before this page
-    bool root;
+    uint64_t parent_hash;
+    bool root;  // the first page of its chain
     std::vector<text::Token> tokens;
     model::KvPage page;
     uint64_t last_use;
   };
 
   // The node of a chain's page, or nullptr. Compares tokens, because hashes may collide.
-  Node* known(const TokenChain& chain, size_t index);
-  bool keep(const TokenChain& chain, size_t index, model::KvPage page);
+  Node* lookup(const TokenChain& chain, size_t index);
+  bool insert(const TokenChain& chain, size_t index, model::KvPage page);
 
   uint64_t page_bytes_;
   std::unique_ptr<PageStore> store_;

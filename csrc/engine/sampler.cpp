@@ -14,8 +14,8 @@ namespace {
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 // Infinite logits become this value, so that differences and penalties of logits stay numbers.
 constexpr float kHighest = 1e30f;
-// Tokens that are less likely than the most likely token by this factor are dropped: even a whole vocabulary
-// of them is below float rounding.
+// Tokens with less than this share of the most likely token's probability are dropped: the sum over a whole
+// vocabulary of them is below the rounding error of a float.
 constexpr float kNegligible = 1e-13f;
 
 void require(const char* field, float value, float low, float high) {
@@ -160,7 +160,7 @@ Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) 
   }
   make_comparable(logits);
   if (needs_logprobs) model_logits_.assign(logits.begin(), logits.end());
-  change(logits, mask);
+  apply_bias_penalties_mask(logits, mask);
   choice.token = likeliest(logits);
   if (choice.token < 0) return choice;
   if (params_.temperature > 0) choice.token = draw(logits, logits[choice.token]);
@@ -181,7 +181,7 @@ void Sampler::add_logprobs(Choice& choice) {
   for (auto& [token, logprob] : choice.top) logprob -= log_sum;
 }
 
-void Sampler::change(std::span<float> logits, std::span<const uint32_t> mask) const {
+void Sampler::apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask) const {
   const auto inside = [&](Token token) {
     return token >= 0 && static_cast<std::size_t>(token) < logits.size();
   };
@@ -221,25 +221,26 @@ Token Sampler::draw(std::span<float> logits, float best) {
   return candidates_.back().token;
 }
 
-// Keeps the smallest set of most likely tokens whose probability is at least top_p. Sums by powers of two
-// first, so that only the tokens about as likely as the last one need sorting.
+// Keeps the smallest set of most likely tokens whose total probability is at least top_p. A full sort is not
+// needed: the values are first summed by their binary exponent, which finds the bucket of the last token that
+// is kept; only this bucket is sorted.
 void Sampler::keep_top_p() {
-  const auto halvings = [](const Candidate& candidate) {
+  const auto bucket = [](const Candidate& candidate) {  // n for values in [2^-n, 2^(1-n)), at most 63
     return std::min<int>(127 - static_cast<int>(std::bit_cast<uint32_t>(candidate.value) >> 23), 63);
   };
-  std::array<double, 64> mass = {};  // [n]: sum of the values in [2^-n, 2^(1-n))
-  for (const Candidate& candidate : candidates_) mass[halvings(candidate)] += candidate.value;
-  const double target = params_.top_p * std::accumulate(mass.begin(), mass.end(), 0.0);
-  double held = 0;
+  std::array<double, 64> bucket_sums = {};
+  for (const Candidate& candidate : candidates_) bucket_sums[bucket(candidate)] += candidate.value;
+  const double target = params_.top_p * std::accumulate(bucket_sums.begin(), bucket_sums.end(), 0.0);
+  double kept_sum = 0;
   int last = 0;
-  while (last < 63 && held + mass[last] < target) held += mass[last++];
+  while (last < 63 && kept_sum + bucket_sums[last] < target) kept_sum += bucket_sums[last++];
 
-  std::erase_if(candidates_, [&](const Candidate& candidate) { return halvings(candidate) > last; });
-  const auto above = [&](const Candidate& candidate) { return halvings(candidate) < last; };
+  std::erase_if(candidates_, [&](const Candidate& candidate) { return bucket(candidate) > last; });
+  const auto above = [&](const Candidate& candidate) { return bucket(candidate) < last; };
   auto end = std::partition(candidates_.begin(), candidates_.end(), above);
   std::sort(end, candidates_.end(), likelier);
-  do held += end++->value;
-  while (held < target && end != candidates_.end());
+  do kept_sum += end++->value;
+  while (kept_sum < target && end != candidates_.end());
   candidates_.erase(end, candidates_.end());
 }
 

@@ -57,7 +57,7 @@ class Sampler {
     float value;  // logit, or exp((logit - best) / temperature)
   };
 
-  void change(std::span<float> logits, std::span<const uint32_t> mask) const;
+  void apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask) const;
   Token draw(std::span<float> logits, float best);
   void add_logprobs(Choice& choice);
   void keep_top_p();

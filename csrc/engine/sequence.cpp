@@ -16,7 +16,7 @@ void Request::check(const model::Model& model, int64_t context) const {
   if (prompt.empty()) fail(Code::invalid_argument, "tokens: expected at least one, got none");
   if (std::cmp_greater(prompt.size(), context))
     fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " tokens, but the context holds ",
-         context);
+         context, "; shorten the prompt, or create the engine with a larger context");
   for (size_t i = 0; i < prompt.size(); ++i)
     if (prompt[i] < 0 || prompt[i] >= model.config.vocabulary)
       fail(Code::invalid_argument, "tokens[", i, "]: expected 0 to ", model.config.vocabulary - 1, ", got ",
@@ -54,42 +54,44 @@ size_t Sequence::max_pages() const {
   return (static_cast<size_t>(prompt + answer) + kPage - 1) / kPage;
 }
 
-void Sequence::adopt(PrefixCache& cache) {
-  if (!shares() || phase_ != Phase::prefill || prompt_done_ % kPage != 0) return;
+void Sequence::take_pages_from(PrefixCache& cache) {
+  if (!uses_cache() || phase_ != Phase::prefill || prompt_done_ % kPage != 0) return;
   const size_t own = prompt_done_ / kPage;
-  if (shared_pages_ < own) return;  // the cache could not keep this sequence's own pages
+  if (cached_pages_ < own) return;  // the cache did not accept this sequence's own pages
   const size_t end = (request_.prompt.size() - 1) / kPage;
-  const auto known = shared.admitted ? cache.fetch(chain_, own, end) : cache.find(chain_, own, end);
-  state_.adopt(known);
-  shared_pages_ += known.size();
-  cached_tokens_ += known.size() * kPage;
-  prompt_done_ += known.size() * kPage;
-  if (shared.admitted) adopt_start(cache);
+  const auto pages =
+      locked.admitted ? cache.find_or_load(chain_, own, end) : cache.find_in_memory(chain_, own, end);
+  state_.append_shared(pages);
+  cached_pages_ += pages.size();
+  cached_tokens_ += pages.size() * kPage;
+  prompt_done_ += pages.size() * kPage;
+  if (locked.admitted) take_partial_page_from(cache);
 }
 
-// Prompts with a common beginning usually differ within a page.
-void Sequence::adopt_start(PrefixCache& cache) {
+// Prompts with a common beginning usually differ inside a page, not at its end. Takes the positions of that
+// page up to the first token that differs.
+void Sequence::take_partial_page_from(PrefixCache& cache) {
   const size_t rest = std::min(request_.prompt.size() - 1 - prompt_done_, kPage - 1);
   const auto next = std::span(request_.prompt).subspan(prompt_done_, rest);
-  PageStart start = cache.fetch_start(chain_, prompt_done_ / kPage, next);
-  if (!start.page) return;
-  state_.adopt_start(std::move(start.page), static_cast<int64_t>(start.tokens));
-  cached_tokens_ += start.tokens;
-  prompt_done_ += start.tokens;
+  PartialPage partial = cache.find_or_load_partial(chain_, prompt_done_ / kPage, next);
+  if (!partial.page) return;
+  state_.append_partial(std::move(partial.page), static_cast<int64_t>(partial.tokens));
+  cached_tokens_ += partial.tokens;
+  prompt_done_ += partial.tokens;
 }
 
-void Sequence::share(PrefixCache& cache) {
-  if (!shares()) return;
+void Sequence::add_pages_to(PrefixCache& cache) {
+  if (!uses_cache()) return;
   const auto whole = static_cast<size_t>(state_.length()) / kPage;
-  for (; shared_pages_ < whole; ++shared_pages_) {
-    model::KvPage page = state_.page(shared_pages_);
-    if (!cache.add(chain_, shared_pages_, page)) return;
-    state_.replace_page(shared_pages_, std::move(page));
+  for (; cached_pages_ < whole; ++cached_pages_) {
+    model::KvPage page = state_.page(cached_pages_);
+    if (!cache.add(chain_, cached_pages_, page)) return;
+    state_.replace_page(cached_pages_, std::move(page));
   }
 }
 
 std::span<const uint64_t> Sequence::pages_ahead(int64_t tokens) const {
-  if (!shares()) return {};
+  if (!uses_cache()) return {};
   const size_t first = prompt_done_ / kPage, end = (prompt_done_ + static_cast<size_t>(tokens)) / kPage;
   return chain_.hashes().subspan(first, std::min(end, chain_.pages()) - first);
 }
@@ -110,12 +112,12 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), outputs, deterministic};
 }
 
-void Sequence::take_hidden(std::span<const float> row) {
+void Sequence::add_hidden(std::span<const float> row) {
   pooled_.resize(row.size());
   for (size_t i = 0; i < row.size(); ++i) pooled_[i] += static_cast<double>(row[i]);
 }
 
-void Sequence::chunk_done() {
+void Sequence::advance() {
   if (phase_ != Phase::prefill) return;
   prompt_done_ += chunk_;
   if (request_.kind != Request::Kind::embed || prompt_done_ < request_.prompt.size()) return;
@@ -128,14 +130,14 @@ void Sequence::chunk_done() {
   finish(Event::Finish::stop);
 }
 
-void Sequence::choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
+void Sequence::sample(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
   if (request_.max_tokens == 0) return;
   if (request_.use_mask && !mask) {
     kept_logits_.assign(logits.begin(), logits.end());
     phase_ = Phase::waiting_for_mask;
     return;
   }
-  // An empty mask allows no token, but the sampler takes an empty span for "all".
+  // A mask without words allows no token, but Sampler::sample() reads an empty span as "no mask".
   static constexpr uint32_t kNothing[1] = {0};
   std::span<const uint32_t> allowed;
   if (request_.use_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
@@ -143,11 +145,11 @@ void Sequence::choose(std::span<float> logits, const std::optional<std::vector<u
 }
 
 void Sequence::resume(const std::optional<std::vector<uint32_t>>& mask) {
-  choose(kept_logits_, mask);
-  take_choice();
+  sample(kept_logits_, mask);
+  commit_token();
 }
 
-void Sequence::take_choice() {
+void Sequence::commit_token() {
   if (request_.max_tokens == 0) return finish(Event::Finish::length);
   if (!choice_) return;
   const Choice choice = *std::exchange(choice_, std::nullopt);
@@ -156,7 +158,8 @@ void Sequence::take_choice() {
   if (choice.token < 0) {
     if (request_.use_mask) return finish(Event::Finish::stop);
     return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
-                  "the model computed logits that are not numbers; its file is probably damaged");
+                  "the model computed logits that are not numbers. Its file is probably damaged: verify the "
+                  "SHA-256, or pull the model again");
   }
   if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
     return finish(Event::Finish::stop);
@@ -165,7 +168,7 @@ void Sequence::take_choice() {
   chain_.append(last_);
   phase_ = Phase::decode;
   ++answer_tokens_;
-  emit(choice);
+  send_token(choice);
   if (stop_.stopped()) {
     finish(Event::Finish::stop);
   } else if (answer_tokens_ == request_.max_tokens) {
@@ -175,7 +178,7 @@ void Sequence::take_choice() {
   }
 }
 
-void Sequence::emit(const Choice& choice) {
+void Sequence::send_token(const Choice& choice) {
   Event event = make_event(Event::Kind::token);
   event.token = choice.token;
   event.logprob = choice.logprob;
@@ -207,7 +210,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
   state_ = model::SequenceState(model_.config, state_.kv_type());  // frees its memory at once
-  shared_pages_ = 0;
+  cached_pages_ = 0;
   kept_logits_ = {};
 }
 

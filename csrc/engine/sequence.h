@@ -33,7 +33,7 @@ struct Request {
   void check(const model::Model& model, int64_t context) const;
 };
 
-// For one thread, except the fields in `shared`, which the engine's mutex guards.
+// The stepping thread uses it alone, except for the fields in `locked`.
 class Sequence {
  public:
   Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
@@ -46,49 +46,52 @@ class Sequence {
     finished,
   };
 
-  struct Shared {
+  // The engine's mutex guards these fields.
+  struct Locked {
     bool admitted = false;  // is among the running sequences
     bool cancelled = false;
     std::optional<std::vector<uint32_t>> mask;
-  } shared;
+  } locked;
 
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
   bool uses_mask() const { return request_.use_mask; }
   const EventQueue* queue() const { return queue_.get(); }
-  // KV pages; the prefix cache holds the first shared_pages() of them. max_pages(): at the end of the answer.
+  // The number of KV pages. The prefix cache also holds the first cached_pages() of them. max_pages() is the
+  // number at the end of the longest answer.
   size_t pages() const { return state_.bytes() / state_.page_bytes(); }
-  size_t shared_pages() const { return shared_pages_; }
+  size_t cached_pages() const { return cached_pages_; }
   size_t max_pages() const;
 
-  // Adopts cached pages of the rest of the prompt, without its last token. A running sequence, for which the
-  // engine has reserved max_pages(), also adopts pages from disk.
-  void adopt(PrefixCache& cache);
+  // Appends the cached pages of the rest of the prompt, without its last token, whose logits are needed. A
+  // waiting sequence takes pages that are in memory. A running one, for which the engine has reserved
+  // max_pages(), also takes pages from disk and part of a page.
+  void take_pages_from(PrefixCache& cache);
   // Adds the newly computed pages to the cache.
-  void share(PrefixCache& cache);
+  void add_pages_to(PrefixCache& cache);
   // Hashes of the full pages that the next `tokens` prompt tokens will compute; none for a request without
   // cache.
   std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
   // The next chunk, of at most `budget` prompt tokens; reserves its KV pages. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
-  // After the forward pass: results of this sequence's chunk.
-  void take_hidden(std::span<const float> row);  // embed: one row of the chunk
+  // After the forward pass, embed requests: adds the hidden state of one row of the chunk to the sum.
+  void add_hidden(std::span<const float> row);
   // Advances past the chunk. An embed request sends its embedding and ends after the last chunk.
-  void chunk_done();
-  // Chooses the next token from the logits of the last position, or keeps the logits until resume() when the
-  // request needs a mask. Sequences may choose in parallel.
-  void choose(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
-  // Sends the chosen token, if any, then continues or ends.
-  void take_choice();
+  void advance();
+  // Samples the next token from the logits of the last position. If the request needs a mask that has not
+  // arrived, keeps the logits until resume(). Different sequences may sample in parallel.
+  void sample(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
+  // Appends and sends the sampled token, if any, then continues or ends.
+  void commit_token();
   // For a sequence in waiting_for_mask, when the mask has arrived.
   void resume(const std::optional<std::vector<uint32_t>>& mask);
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
  private:
-  bool shares() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
-  void adopt_start(PrefixCache& cache);
-  void emit(const Choice& choice);
+  bool uses_cache() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
+  void take_partial_page_from(PrefixCache& cache);
+  void send_token(const Choice& choice);
   Event make_event(Event::Kind kind) const;
   void send(Event event);
 
@@ -103,11 +106,11 @@ class Sequence {
   text::StreamDecoder decoder_;
   StopMatcher stop_;
   TokenChain chain_;
-  size_t shared_pages_ = 0, cached_tokens_ = 0;
-  size_t prompt_done_ = 0, chunk_ = 0;
+  size_t cached_pages_ = 0, cached_tokens_ = 0;
+  size_t prompt_done_ = 0, chunk_ = 0;  // tokens: computed of the prompt; of the current chunk
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
-  std::optional<Choice> choice_;    // between choose() and take_choice()
+  std::optional<Choice> choice_;    // between sample() and commit_token()
   std::vector<float> kept_logits_;  // phase waiting_for_mask
   std::vector<double> pooled_;      // embed: sum of the hidden states
   int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;

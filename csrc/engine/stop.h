@@ -1,4 +1,4 @@
-// Ends an answer before the first of its stop texts, which may span tokens.
+// Ends an answer before the first stop text that occurs in it. A stop text may span tokens.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -8,8 +8,8 @@
 namespace binhdan::engine {
 
 // Reads each byte once per stop text (Knuth, Morris & Pratt 1977). The stop text that completes first ends
-// the answer; of those that complete at the same byte, the longest. So the answer does not depend on how it
-// is split.
+// the answer. If several complete at the same byte, the longest one does. So the answer does not depend on
+// how the text is split into push() calls.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);  // UTF-8; empty strings are ignored

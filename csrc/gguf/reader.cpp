@@ -36,9 +36,9 @@ std::optional<SplitName> parse_split_name(const std::string& path) {
   return SplitName{path.substr(0, path.size() - kShape.size()), number(1), number(10)};
 }
 
-uint64_t split_key(const Part& part, const std::string& path, const char* key, uint64_t otherwise) {
+uint64_t split_key(const Part& part, const std::string& path, const char* key, uint64_t default_value) {
   const auto found = part.values.find(key);
-  if (found == part.values.end()) return otherwise;
+  if (found == part.values.end()) return default_value;
   const auto value = load_integer<uint64_t>(found->second.type, found->second.raw.data());
   if (!value) fail(Code::bad_format, path, ": key '", key, "': expected an unsigned integer");
   return *value;
@@ -167,23 +167,23 @@ std::string_view File::get_string(std::string_view key) const {
   return take_string(bytes);
 }
 
-bool File::get_bool(std::string_view key, bool otherwise) const {
+bool File::get_bool(std::string_view key, bool default_value) const {
   const Value* value = find(key);
-  if (!value) return otherwise;
+  if (!value) return default_value;
   if (value->type != ValueType::boolean) wrong_type(path_, key, "a bool", *value);
   return value->raw[0] != std::byte{0};
 }
 
-uint64_t File::get_uint(std::string_view key, uint64_t otherwise) const {
-  return find(key) ? get_uint(key) : otherwise;
+uint64_t File::get_uint(std::string_view key, uint64_t default_value) const {
+  return find(key) ? get_uint(key) : default_value;
 }
 
-double File::get_float(std::string_view key, double otherwise) const {
-  return find(key) ? get_float(key) : otherwise;
+double File::get_float(std::string_view key, double default_value) const {
+  return find(key) ? get_float(key) : default_value;
 }
 
-std::string_view File::get_string(std::string_view key, std::string_view otherwise) const {
-  return find(key) ? get_string(key) : otherwise;
+std::string_view File::get_string(std::string_view key, std::string_view default_value) const {
+  return find(key) ? get_string(key) : default_value;
 }
 
 std::vector<std::string_view> File::get_strings(std::string_view key) const {

@@ -31,12 +31,12 @@ class File {
   // Typed reads. A missing key without a default throws Error, as does a value of the wrong type. Integers of
   // any width and sign convert when they fit.
   uint64_t get_uint(std::string_view key) const;
-  uint64_t get_uint(std::string_view key, uint64_t otherwise) const;
+  uint64_t get_uint(std::string_view key, uint64_t default_value) const;
   double get_float(std::string_view key) const;
-  double get_float(std::string_view key, double otherwise) const;
-  bool get_bool(std::string_view key, bool otherwise) const;
+  double get_float(std::string_view key, double default_value) const;
+  bool get_bool(std::string_view key, bool default_value) const;
   std::string_view get_string(std::string_view key) const;
-  std::string_view get_string(std::string_view key, std::string_view otherwise) const;
+  std::string_view get_string(std::string_view key, std::string_view default_value) const;
   std::vector<std::string_view> get_strings(std::string_view key) const;  // an array of strings
   std::vector<int64_t> get_ints(std::string_view key) const;  // an array of any integer type, or bool
   std::vector<float> get_floats(std::string_view key) const;  // an array of f32 or f64

@@ -9,7 +9,7 @@
  *     binhdan_chat_tokenize(model, BINHDAN_CHAT_AUTO, messages, 1, 1, tokens, capacity, &count);
  *     binhdan_request request; binhdan_request_init(&request);
  *     request.tokens = tokens; request.n_tokens = count;
- *     binhdan_id id; binhdan_submit(engine, queue, &request, &id);
+ *     binhdan_request_id id; binhdan_submit(engine, queue, &request, &id);
  *
  *     binhdan_event* event;
  *     while (binhdan_queue_next(queue, -1, &event) == BINHDAN_OK) {
@@ -25,7 +25,8 @@
  *   the exception is the size with BINHDAN_TOO_SMALL.
  * - Handles are integers and are never reused. 0 is never a handle. A closed handle gives
  *   BINHDAN_INVALID_HANDLE. Close handles in any order: an engine keeps its model until the engine is closed.
- * - Threads: call any function from any thread at any time, except where its comment says otherwise.
+ * - Threads: call any function from any thread at any time, except where its comment says otherwise. The
+ *   library calls the caller only through the log sink (binhdan_set_log_sink).
  * - fork(): in the child, handles of the parent fail with BINHDAN_CLOSED. The child can open its own.
  * - The library never prints, aborts, exits or lets a C++ exception out. It reads the environment variable
  *   BINHDAN_ISA only.
@@ -62,10 +63,10 @@ extern "C" {
 
 /* cffi-begin: the Python client reads the declarations between these marks, without BINHDAN_API. */
 
-typedef uint64_t binhdan_model;  /* an open model file: weights and vocabulary */
-typedef uint64_t binhdan_engine; /* runs requests on a model; owns threads and KV memory */
-typedef uint64_t binhdan_queue;  /* receives the events of requests */
-typedef uint64_t binhdan_id;     /* a submitted request */
+typedef uint64_t binhdan_model;      /* an open model file: weights and vocabulary */
+typedef uint64_t binhdan_engine;     /* runs requests on a model; owns threads and KV memory */
+typedef uint64_t binhdan_queue;      /* receives the events of requests */
+typedef uint64_t binhdan_request_id; /* a submitted request */
 
 typedef enum {
   BINHDAN_OK = 0,
@@ -91,8 +92,9 @@ BINHDAN_API const char* binhdan_status_name(int32_t status); /* "BAD_FORMAT"; "U
  * first failure. Valid until the thread's next failure. */
 BINHDAN_API const char* binhdan_last_error(void);
 
-/* Receives log messages. level: 0 debug, 1 info, 2 warning. Any thread may call the sink; it must not call
- * the library. NULL (the default) drops messages. */
+/* Sets the function that receives log messages. level: 0 debug, 1 info, 2 warning. Threads of the library and
+ * of the caller call the sink, also at the same time. The sink must not call the library. NULL (the default)
+ * drops messages. */
 typedef void (*binhdan_log_sink)(void* user, int32_t level, const char* message);
 BINHDAN_API void binhdan_set_log_sink(binhdan_log_sink sink, void* user);
 
@@ -133,7 +135,7 @@ typedef struct {
   int32_t chat_family; /* what BINHDAN_CHAT_AUTO selects for this model */
 } binhdan_model_info;
 
-/* Opens a GGUF file; of a split model, its first part. options may be NULL. */
+/* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. */
 BINHDAN_API int32_t binhdan_model_open(const char* path, const binhdan_model_options* options,
                                        binhdan_model* model);
 BINHDAN_API int32_t binhdan_model_close(binhdan_model model);
@@ -150,9 +152,10 @@ BINHDAN_API int32_t binhdan_inspect(const char* path, char* json, size_t capacit
 /* ---- text ----------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_ADD_SPECIAL = 1,  /* add BOS and EOS as the vocabulary specifies */
-  BINHDAN_PARSE_SPECIAL = 2 /* text such as "<|im_end|>" becomes the control token; never set it for users'
-                             * text. For detokenize: write control tokens out */
+  BINHDAN_ADD_SPECIAL = 1,   /* tokenize: add BOS and EOS as the vocabulary specifies */
+  BINHDAN_PARSE_SPECIAL = 2, /* tokenize: text such as "<|im_end|>" becomes the control token. Never set it
+                              * for users' text */
+  BINHDAN_WRITE_SPECIAL = 2  /* detokenize: write the text of control tokens */
 };
 
 typedef struct {
@@ -191,13 +194,15 @@ BINHDAN_API int32_t binhdan_tokenize_segments(binhdan_model model, const binhdan
  * (ChatML) and reasoning (Qwen3, with thinking off). For the templates of Qwen2, Qwen2.5, Qwen3, SmolLM2,
  * Llama 2 and Llama 3 the tokens equal those of the rendered template. With any other template,
  * BINHDAN_CHAT_AUTO selects the family whose turn markers the template contains; else the family of the
- * vocabulary's control tokens; else PLAIN. The prompt then lacks what the template adds of its own, such as
- * the dates of Llama 3.1. To be exact, render the template yourself and call binhdan_tokenize_segments. */
+ * vocabulary's control tokens; else PLAIN. Text that only such a template adds, for example the dates of
+ * Llama 3.1, is then missing from the prompt. For the exact prompt, render the template yourself and call
+ * binhdan_tokenize_segments. */
 BINHDAN_API int32_t binhdan_chat_tokenize(binhdan_model model, int32_t family,
                                           const binhdan_message* messages, size_t n_messages,
                                           int32_t add_generation_prompt, int32_t* tokens, size_t capacity,
                                           size_t* count);
-/* Returns the exact bytes of the tokens. Without BINHDAN_PARSE_SPECIAL, control tokens have no text. */
+/* Returns the exact bytes of the tokens. flags: BINHDAN_WRITE_SPECIAL or 0; with 0, control tokens have no
+ * text. */
 BINHDAN_API int32_t binhdan_detokenize(binhdan_model model, const int32_t* tokens, size_t n_tokens,
                                        uint32_t flags, char* text, size_t capacity, size_t* size);
 /* Normalizes text to Unicode NFC. Bytes that are not UTF-8 stay as they are. */
@@ -211,7 +216,7 @@ BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32
 enum {
   BINHDAN_MANUAL_STEP = 1,    /* the engine has no thread: call binhdan_engine_step */
   BINHDAN_DETERMINISTIC = 2,  /* an answer has the same bits in any batch; prefill is slower */
-  BINHDAN_NO_PREFIX_CACHE = 4 /* do not keep keys and values after a request has ended */
+  BINHDAN_NO_PREFIX_CACHE = 4 /* the engine has no prefix cache: it frees a request's KV pages at its end */
 };
 
 typedef enum {
@@ -228,9 +233,10 @@ typedef struct {
   int32_t max_sequences;       /* requests that run together; 0 = 8 */
   int32_t max_waiting;         /* requests that wait; 0 = 256; above it binhdan_submit returns BINHDAN_BUSY */
   int32_t prefill_chunk;       /* maximum prompt tokens in a step; 0 = 512 */
-  int32_t max_decode_stall_ms; /* about how long prefill may extend a step in which others decode; 0 = 250 */
-  uint64_t max_kv_bytes;       /* memory for keys and values, with the prefix cache; the context becomes what
-                                * fits; 0 = a quarter of the usable memory */
+  int32_t max_decode_stall_ms; /* approximate limit, in ms, of the time that prompt tokens add to a step with
+                                * decoding sequences; 0 = 250 */
+  uint64_t max_kv_bytes;       /* memory for keys and values, with the prefix cache; if one full sequence does
+                                * not fit, context is reduced; 0 = a quarter of the usable memory */
   const char* cache_folder;    /* keeps the prefix cache on disk over a restart; the files reveal the texts;
                                 * NULL = memory only */
   uint64_t max_cache_folder_bytes; /* 0 = 4 GiB */
@@ -256,7 +262,8 @@ BINHDAN_API int32_t binhdan_engine_create(binhdan_model model, const binhdan_eng
 BINHDAN_API int32_t binhdan_engine_close(binhdan_engine engine);
 /* Fills *info. Set info->struct_size first. */
 BINHDAN_API int32_t binhdan_engine_describe(binhdan_engine engine, binhdan_engine_info* info);
-/* For BINHDAN_MANUAL_STEP: computes one batch and sets *busy to 1 while work is left. */
+/* For BINHDAN_MANUAL_STEP: computes one batch. Sets *busy to 1 if another step can make progress without a
+ * further call, such as binhdan_set_mask, and to 0 otherwise. */
 BINHDAN_API int32_t binhdan_engine_step(binhdan_engine engine, int32_t* busy);
 
 /* ---- requests ------------------------------------------------------------------------------------- */
@@ -267,9 +274,9 @@ typedef enum {
 } binhdan_request_kind;
 
 enum {
-  BINHDAN_IGNORE_EOS = 1, /* continue after an end token */
-  BINHDAN_USE_MASK = 2,   /* the caller passes a token mask before each token: binhdan_set_mask */
-  BINHDAN_NO_CACHE = 4    /* neither read nor write the prefix cache */
+  BINHDAN_IGNORE_EOS = 1,       /* continue after an end token */
+  BINHDAN_USE_MASK = 2,         /* the caller passes a token mask before each token: binhdan_set_mask */
+  BINHDAN_SKIP_PREFIX_CACHE = 4 /* this request neither reads nor writes the engine's prefix cache */
 };
 
 typedef struct {
@@ -297,8 +304,8 @@ typedef struct {
   float repetition_penalty; /* 1 = off; over prompt and answer (Keskar et al. 2019) */
   float presence_penalty;   /* 0 = off; over the answer, as in OpenAI's API */
   float frequency_penalty;  /* 0 = off; over the answer, as in OpenAI's API */
-  int32_t top_logprobs;     /* -1 = no log probabilities; 0 = the chosen token's; n = and the n most likely
-                             * tokens', at most 20 */
+  int32_t top_logprobs;     /* log probabilities. -1: none; 0: of the chosen token; 1 to 20: also of so many
+                             * most likely tokens */
   uint64_t seed;
   const binhdan_token_value* logit_bias; /* added to the logits */
   size_t n_logit_bias;
@@ -324,7 +331,7 @@ typedef enum {
 typedef struct {
   uint32_t struct_size;
   int32_t kind; /* binhdan_event_kind; the comments below name the kinds that set a field */
-  binhdan_id request;
+  binhdan_request_id request;
   int32_t token;    /* TOKEN */
   float logprob;    /* TOKEN with top_logprobs >= 0: natural log of the model's own probability */
   const char* text; /* TOKEN, FINISHED: new text in whole UTF-8 characters, NUL-terminated; may be empty */
@@ -347,9 +354,9 @@ typedef struct {
 BINHDAN_API int32_t binhdan_queue_create(binhdan_engine engine, binhdan_queue* queue);
 /* Cancels the requests whose events go to this queue, and drops its events. */
 BINHDAN_API int32_t binhdan_queue_close(binhdan_queue queue);
-/* Waits up to timeout_ms (-1 = without limit) for the next event. Free it with binhdan_event_free. *event is
- * NULL when the time is over. Returns BINHDAN_CLOSED when the queue is closed meanwhile, or when the engine
- * is closed and every event was read. */
+/* Waits up to timeout_ms (-1 = without limit) for the next event. Free it with binhdan_event_free. If none
+ * arrives in this time, sets *event to NULL and returns BINHDAN_OK. Returns BINHDAN_CLOSED if the queue is
+ * closed during the call, or if the engine is closed and all events of the queue were read. */
 BINHDAN_API int32_t binhdan_queue_next(binhdan_queue queue, int32_t timeout_ms, binhdan_event** event);
 /* A descriptor for poll() and epoll, readable while the queue has events. The queue owns it: do not read or
  * close it. BINHDAN_UNSUPPORTED on Windows. */
@@ -361,13 +368,14 @@ BINHDAN_API void binhdan_request_init(binhdan_request* request);
 /* Submits a request and returns at once. Returns the errors of the request itself, e.g. BINHDAN_TOO_LARGE for
  * a prompt that is longer than the context; later errors come as a FINISHED event. */
 BINHDAN_API int32_t binhdan_submit(binhdan_engine engine, binhdan_queue queue, const binhdan_request* request,
-                                   binhdan_id* id);
-/* Ends the request before its next token; its FINISHED event follows. Succeeds when it has ended already. */
-BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_id id);
+                                   binhdan_request_id* id);
+/* Ends the request before its next token; its FINISHED event follows. Returns BINHDAN_OK also for a request
+ * that has already ended. */
+BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_request_id id);
 /* Passes the mask for the next token of a request with BINHDAN_USE_MASK: bit t of words (bit t % 32 of word
  * t / 32) allows token t; missing words allow nothing. Every token needs its own mask, also the first one;
  * the request waits for it while others run. A mask that allows no token ends the answer. */
-BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_id id, const uint32_t* words,
+BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_request_id id, const uint32_t* words,
                                      size_t n_words);
 
 /* cffi-end */

@@ -1,4 +1,4 @@
-// Which table runs.
+// Selects the kernel table.
 #include <string>
 
 #include "base/error.h"
@@ -24,10 +24,15 @@ const KernelTable& fastest_table() {
   return *fastest;
 }
 
-std::string known_names() {
+bool runs_here(const KernelTable& table) {
+  return table.supported(cpu_features());
+}
+
+template <typename Filter>
+std::string names_of_tables(const Filter& filter) {
   std::string names;
   for (const KernelTable* table : kTables)
-    names += names.empty() ? table->isa : std::string(", ") + table->isa;
+    if (filter(*table)) names += (names.empty() ? "" : ", ") + std::string(table->isa);
   return names;
 }
 
@@ -41,11 +46,13 @@ const KernelTable& select_table(std::string_view forced) {
   if (forced.empty()) return fastest_table();
   for (const KernelTable* table : kTables) {
     if (forced != table->isa) continue;
-    if (!table->supported(cpu_features()))
-      fail(Code::unsupported, "instruction set ", forced, ": this CPU or operating system cannot run it");
+    if (!runs_here(*table))
+      fail(Code::unsupported, "instruction set ", forced,
+           ": this CPU or operating system cannot run it; expected one of ", names_of_tables(runs_here));
     return *table;
   }
-  fail(Code::invalid_argument, "instruction set ", forced, ": unknown; this build has ", known_names());
+  fail(Code::invalid_argument, "instruction set ", forced, ": unknown; this build has ",
+       names_of_tables([](const KernelTable&) { return true; }));
 }
 
 }  // namespace binhdan

@@ -1,4 +1,4 @@
-// The kernel table: every inner loop of the runtime as a function pointer, one table per instruction set. A
+// The kernel table: the inner loops of the model as function pointers, one table per instruction set. A
 // table starts as a copy of a simpler one and replaces the kernels that it has faster versions of. Kernels
 // never throw, allocate or keep state; ops/ checks sizes before it calls them. Pointers to float are aligned
 // to 4 bytes.
@@ -19,13 +19,15 @@
 namespace binhdan {
 
 // The arithmetic of each format, stated once so that tables can be compared:
-// - q8: integers are equal on every table. For each block of 32 columns, in column order,
+// - q8: in a block of 32 columns, an activation is d_a q_a (BlockQ8A: d and qs), and a weight is
+//   s_w value(quant) + m_w. Its scale s_w = d or d scale, and its minimum m_w = m or -dmin min (0 if the type
+//   has none), are exact in float32; panels.h has the types. For each block, in column order,
 //     acc += float(sum of value(quant) q_a) * (s_w d_a)         for each scale: two if a scale has 16 columns
-//     acc += m_w (d_a sum(q_a))                                 if the type has minimums, m_w signed
-//   with s_w = d scale and m_w = -dmin min, exact in float32; panels.h has quants, values and scales.
+//     acc += m_w (d_a sum(q_a))                                 if the type has minimums
 //   d_a sum(q_a) is BlockQ8A::d_sum. If a scale has 16 columns, so does a minimum: first both scales are
-//   accumulated, then both minimums, with d_a float(sum[half]), rounded. `scalar` rounds every operation; all
-//   other tables fuse the last product with the addition, in this order: their bits are equal.
+//   accumulated, then both minimums, with d_a float(sum[half]), rounded. The integer sums are exact on every
+//   table. `scalar` rounds every operation; all other tables fuse the last product with the addition, in this
+//   order: their bits are equal.
 // - f32: a weight row is decoded as decode_row does. `scalar` accumulates column j in partial sum j %
 //   kDotLanes and adds the partial sums by halves: p[i] += p[i + 8], then 4, 2, 1; its rms_norm uses the same
 //   order. Other tables may use another order, but always the same one.
@@ -74,13 +76,14 @@ struct MatmulKernel {
   DType type;
   int panel_rows;  // weight rows that are interleaved; rows are split in multiples of it
   Activation gemv_input, gemm_input;
-  bool one_class;  // gemv and gemm compute the same bits: callers may use either for any row
+  bool gemv_equals_gemm;  // gemv and gemm compute the same bits: callers may use either for any row
   // Bytes of the packed matrix; nullptr: the kernel reads file blocks (pack is nullptr too).
   size_t (*packed_size)(int64_t rows, int64_t cols);
   // Packs rows [row_begin, row_end), both multiples of panel_rows (row_end may be `rows`), to their offsets
   // in `packed`; `src` points at the file blocks of row 0. Missing rows of the last panel become zeros.
   void (*pack)(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row_begin, int64_t row_end);
-  // One row as float32: tied embeddings need no second copy of the matrix.
+  // Decodes one row of the weights to float32. With it, an embedding that is tied to the output matrix needs
+  // no second copy.
   void (*get_row)(float* dst, const void* weights, int64_t rows, int64_t cols, int64_t row);
   void (*gemv)(const MatmulArgs& args);
   void (*gemm)(const MatmulArgs& args);
@@ -121,7 +124,7 @@ inline size_t kv_page_size(KvType type, int64_t head_dim) {
 //   s[j] = q . k[j]    l = sum 2^(s[j] - m)    acc = sum 2^(s[j] - m) v[j]
 // Online softmax (Milakov & Gimelshein 2018): when m grows from one page to the next, the sums are scaled by
 // 2^(m - m'). m is an integer near the largest score, so that the scaling is exact; m = -inf, l = acc = 0 for
-// a row that sees no position. Positions that a row does not see do not change its bits.
+// a row that sees no position. The results of a row do not depend on positions that it does not see.
 struct AttentionArgs {
   const float* q;  // head h of row i: q + i q_stride + h head_dim, already scaled by log2(e) / sqrt(head_dim)
   int64_t q_stride;
@@ -137,18 +140,18 @@ struct AttentionArgs {
 };
 
 struct AttentionKernel {
-  // Write the key or the value, (head_dim), at position `token` of the page. Other positions keep their bits.
+  // Write the key or the value, (head_dim), at position `token` of the page. Other positions are not written.
   void (*store_key)(void* page, int64_t head_dim, int64_t token, const float* k);
   void (*store_value)(void* page, int64_t head_dim, int64_t token, const float* v);
   void (*decode)(const AttentionArgs& args);
-  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` if the table has one class
+  void (*prefill)(const AttentionArgs& args);  // the same function as `decode` if their bits are equal
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
 };
 
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
   bool (*supported)(const CpuFeatures& cpu);
-  MatmulKernel matmul[kDTypeLimit];  // by DType; gemv is nullptr where no type has the number
+  MatmulKernel matmul[kDTypeLimit];  // indexed by DType; in gaps between the types' numbers, gemv is nullptr
 
   // Converts `n` columns of a row of activations; `dst` is at their ActivationLayout::offset. nullptr for
   // formats that no kernel of this table reads. `n` is a multiple of 32 for q8 and bf16.
@@ -161,7 +164,7 @@ struct KernelTable {
   void (*add)(float* x, const float* y, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
-  AttentionKernel attention[kKvTypes];  // by KvType
+  AttentionKernel attention[kKvTypes];  // indexed by KvType
 
   // For measurements: a loop of `rounds` iterations that multiplies and adds as fast as one core can, with
   // the instructions of the kernels that read this format. Returns the number of multiply-adds. nullptr: no

@@ -31,7 +31,8 @@ void Batch::assign(std::span<const Chunk> chunks) {
   first_result.clear();
   for (const Chunk& chunk : chunks) {
     if (chunk.state->kv_type() != chunks[0].state->kv_type())
-      fail(Code::internal, "the sequences of a batch have different types of keys and values");
+      fail(Code::internal, "batch: expected one KV type in all chunks, but chunk ", first_result.size(),
+           " has another KV type than chunk 0");
     int64_t position = chunk.state->length();
     for (const text::Token token : chunk.tokens) rows.push_back({chunk.state, token, position++});
     std::vector<int64_t>& results = chunk.outputs == Outputs::all_hidden ? hidden_rows : logit_rows;

@@ -1,4 +1,5 @@
-// A batch: rows of tokens of any sequences, and the results that each chunk needs.
+// A batch: chunks of tokens of one or more sequences, laid out as the rows of one forward pass, and the rows
+// whose logits or hidden states each chunk needs.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -39,7 +40,7 @@ struct Row {
 // Some rows of a batch, decode rows first.
 struct RowSet {
   std::vector<int64_t> index;  // of each row in Batch::rows
-  ops::NumericClasses classes{};
+  ops::ClassCounts classes{};
   ops::AttentionPlan attention;
 
   int64_t size() const { return classes.total; }

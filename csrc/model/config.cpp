@@ -5,16 +5,17 @@
 #include <numbers>
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "kernels/kernels.h"
 
 namespace binhdan::model {
 namespace {
 
-// Properties that the architecture's name implies; no key states them.
+// Properties that follow from the architecture's name: GGUF has no keys for them.
 struct Architecture {
   const char* name;
   bool rope_neox;
-  bool qkv_bias;
+  bool requires_qkv_bias;
   bool qk_norm;
 };
 constexpr Architecture kArchitectures[] = {
@@ -23,11 +24,11 @@ constexpr Architecture kArchitectures[] = {
     {"qwen3", true, false, true},
 };
 
-const Architecture& find_architecture(std::string_view name) {
+const Architecture& find_architecture(const gguf::File& file, std::string_view name) {
   for (const Architecture& architecture : kArchitectures)
     if (name == architecture.name) return architecture;
-  fail(Code::unsupported, "general.architecture: \"", name, "\" is not supported; expected one of ",
-       supported_architectures());
+  fail(Code::unsupported, file.path(), ": key 'general.architecture': expected one of ",
+       supported_architectures(), ", got ", quote_name(name));
 }
 
 // Bounds above any real model. They keep every later product far below 64 bits.
@@ -42,8 +43,8 @@ class Keys {
   uint64_t size(const char* key, uint64_t limit) const {
     return bounded(key, file_.get_uint(prefix_ + key), limit);
   }
-  uint64_t size(const char* key, uint64_t limit, uint64_t otherwise) const {
-    return bounded(key, file_.get_uint(prefix_ + key, otherwise), limit);
+  uint64_t size(const char* key, uint64_t limit, uint64_t default_value) const {
+    return bounded(key, file_.get_uint(prefix_ + key, default_value), limit);
   }
   // One value for all layers, or an array with one for each.
   std::vector<uint64_t> sizes(const char* key, uint64_t limit, uint64_t layers) const {
@@ -52,28 +53,31 @@ class Keys {
       return std::vector<uint64_t>(layers, size(key, limit));
     const std::vector<int64_t> values = file_.get_ints(prefix_ + key);
     if (values.size() != layers)
-      fail(Code::bad_format, prefix_, key, ": expected ", layers, " values, one per layer, got ",
-           values.size());
+      fail_key(Code::bad_format, key, "expected ", layers, " values, one per layer, got ", values.size());
     std::vector<uint64_t> sizes;
     for (const int64_t v : values) sizes.push_back(bounded(key, v < 0 ? 0 : static_cast<uint64_t>(v), limit));
     return sizes;
   }
-  double positive(const char* key, double otherwise) const {
-    const double value = file_.get_float(prefix_ + key, otherwise);
+  double positive(const char* key, double default_value) const {
+    const double value = file_.get_float(prefix_ + key, default_value);
     if (!(value > 0) || !std::isfinite(value))
-      fail(Code::bad_format, prefix_, key, ": expected a positive number, got ", value);
+      fail_key(Code::bad_format, key, "expected a positive number, got ", value);
     return value;
   }
-  std::string_view string(const char* key, std::string_view otherwise) const {
-    return file_.get_string(prefix_ + key, otherwise);
+  std::string_view string(const char* key, std::string_view default_value) const {
+    return file_.get_string(prefix_ + key, default_value);
   }
   bool has(const char* key) const { return file_.find(prefix_ + key) != nullptr; }
-  const std::string& prefix() const { return prefix_; }
+  // Throws an Error that names the file and the key.
+  template <typename... Pieces>
+  [[noreturn]] void fail_key(Code code, const char* key, const Pieces&... pieces) const {
+    fail(code, file_.path(), ": key ", quote_name(prefix_ + key), ": ", pieces...);
+  }
 
  private:
   uint64_t bounded(const char* key, uint64_t value, uint64_t limit) const {
     if (value == 0 || value > limit)
-      fail(Code::bad_format, prefix_, key, ": expected 1 to ", limit, ", got ", value);
+      fail_key(Code::bad_format, key, "expected 1 to ", limit, ", got ", value);
     return value;
   }
   const gguf::File& file_;
@@ -85,7 +89,7 @@ RopeConfig read_rope(const Keys& keys, bool neox, uint64_t head_dim, int64_t con
   rope.neox = neox;
   rope.dim = static_cast<int64_t>(keys.size("rope.dimension_count", head_dim, head_dim));
   if (rope.dim % 2 != 0)
-    fail(Code::bad_format, keys.prefix(), "rope.dimension_count: expected an even number, got ", rope.dim);
+    keys.fail_key(Code::bad_format, "rope.dimension_count", "expected an even number, got ", rope.dim);
   rope.base = keys.positive("rope.freq_base", 10000.0);
   rope.factor = keys.positive("rope.scaling.factor", 1.0);
   const std::string_view type = keys.string("rope.scaling.type", "none");
@@ -96,8 +100,8 @@ RopeConfig read_rope(const Keys& keys, bool neox, uint64_t head_dim, int64_t con
   } else if (type == "yarn") {
     rope.scaling = RopeConfig::Scaling::yarn;
   } else {
-    fail(Code::unsupported, keys.prefix(), "rope.scaling.type: expected none, linear or yarn, got \"", type,
-         "\"");
+    keys.fail_key(Code::unsupported, "rope.scaling.type", "expected none, linear or yarn, got \"", type,
+                  "\"");
   }
   // Files of 2023 have rope.scale_linear instead of a type and a factor.
   if (!keys.has("rope.scaling.type") && keys.has("rope.scale_linear")) {
@@ -122,21 +126,21 @@ std::vector<LayerConfig> read_layers(const Keys& keys, const Architecture& archi
       keys.size("attention.key_length", kMaxHeadDim, std::max<uint64_t>(1, dim / heads[0]));
   if (const uint64_t value_dim = keys.size("attention.value_length", kMaxHeadDim, head_dim);
       value_dim != head_dim)
-    fail(Code::unsupported, keys.prefix(), "attention.value_length: expected the key_length ", head_dim,
-         ", got ", value_dim);
+    keys.fail_key(Code::unsupported, "attention.value_length", "expected the key_length ", head_dim, ", got ",
+                  value_dim);
   if (head_dim % 8 != 0)
-    fail(Code::unsupported, keys.prefix(), "attention.key_length: expected a multiple of 8, got ", head_dim);
+    keys.fail_key(Code::unsupported, "attention.key_length", "expected a multiple of 8, got ", head_dim);
 
   std::vector<LayerConfig> result;
   for (uint64_t i = 0; i < layers; ++i) {
     if (heads[i] % kv_heads[i] != 0)
-      fail(Code::bad_format, keys.prefix(), "attention.head_count: layer ", i, " has ", heads[i],
-           " heads, not a multiple of its ", kv_heads[i], " KV heads");
+      keys.fail_key(Code::bad_format, "attention.head_count", "layer ", i, " has ", heads[i],
+                    " heads, not a multiple of its ", kv_heads[i], " KV heads");
     result.push_back({.heads = static_cast<int64_t>(heads[i]),
                       .kv_heads = static_cast<int64_t>(kv_heads[i]),
                       .head_dim = static_cast<int64_t>(head_dim),
                       .ffn = static_cast<int64_t>(ffn[i]),
-                      .qkv_bias = architecture.qkv_bias,
+                      .requires_qkv_bias = architecture.requires_qkv_bias,
                       .qk_norm = architecture.qk_norm});
   }
   return result;
@@ -163,10 +167,10 @@ uint64_t Config::kv_bytes_per_token() const {
 Config Config::read(const gguf::File& file) {
   Config config{};
   config.architecture = std::string(file.get_string("general.architecture"));
-  const Architecture& architecture = find_architecture(config.architecture);
+  const Architecture& architecture = find_architecture(file, config.architecture);
   const Keys keys(file, config.architecture);
-  if (file.get_uint(keys.prefix() + "expert_count", 0) != 0)
-    fail(Code::unsupported, keys.prefix(), "expert_count: expected 0; mixtures of experts are not supported");
+  if (keys.has("expert_count") && file.get_uint(config.architecture + ".expert_count") != 0)
+    keys.fail_key(Code::unsupported, "expert_count", "expected 0; mixtures of experts are not supported");
 
   config.dim = static_cast<int64_t>(keys.size("embedding_length", kMaxWidth));
   config.context = static_cast<int64_t>(keys.size("context_length", kMaxContext));
@@ -176,7 +180,9 @@ Config Config::read(const gguf::File& file) {
                           config.context);
 
   const gguf::TensorInfo* embedding = file.find_tensor("token_embd.weight");
-  if (!embedding) fail(Code::bad_format, "tensor token_embd.weight is missing");
+  if (!embedding)
+    fail(Code::bad_format, file.path(), ": tensor 'token_embd.weight' is missing; expected a row of ",
+         config.dim, " columns for each token");
   config.vocabulary = checked_cast<int32_t>(embedding->rows(), "rows of token_embd.weight");
   return config;
 }

@@ -23,9 +23,9 @@ struct RopeConfig {
 
 struct LayerConfig {
   int64_t heads, kv_heads, head_dim;
-  int64_t ffn;    // width of the feed-forward network
-  bool qkv_bias;  // true: required; false: optional
-  bool qk_norm;   // RMS norm of every query and key head
+  int64_t ffn;             // width of the feed-forward network
+  bool requires_qkv_bias;  // false: the biases of Q, K and V are optional
+  bool qk_norm;            // RMS norm of every query and key head
 };
 
 struct Config {

@@ -6,14 +6,16 @@
 namespace binhdan::model {
 namespace {
 
-// Up to this many rows, every rank prepares all inputs itself: that costs less than a barrier.
-constexpr int64_t kPrivateRows = 8;
+// Up to this many rows, each rank prepares all rows itself, into its own buffer: that takes less time than a
+// barrier.
+constexpr int64_t kMaxSelfPreparedRows = 8;
 // Ranks take pieces of matrix rows. The products of a piece should stay in the second-level cache, and small
 // pieces let a faster core take over the rest of a slower one.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256, kLogitRows = 1024;
-// Pieces end at multiples of a quantization block. With more than kPrivateRows rows they end at multiples of
-// 64, because each piece reads all rows again.
-constexpr int64_t kBlock = 32, kSharedRowsGrain = 64;
+// Pieces end at multiples of kBlock, because the outputs of gate and up are quantized in blocks of 32. With
+// more than kMaxSelfPreparedRows rows they end at multiples of 64, because every piece reads all rows of
+// activations.
+constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -75,13 +77,13 @@ void Forward::embed(Team& team) {
       *pair++ = static_cast<float>(std::sin(angle) * rope.magnitude);
     }
   }
-  charge(team, Op::embedding);
+  record(team, Op::embedding);
 }
 
 // x += W_o attention(W_qkv norm(x)); x += W_down (silu(W_gate norm(x)) * W_up norm(x)).
 //
 // A barrier separates a step that writes a buffer from the step in which other ranks read it: five in a
-// layer. prepare_input() adds one where the batch has more than kPrivateRows rows.
+// layer. prepare_input() adds one where the batch has more than kMaxSelfPreparedRows rows.
 void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   const LayerWeights& w = model_.weights.layers[layer];
 
@@ -103,8 +105,9 @@ void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   barrier(team);
 }
 
-// q = rotated queries of the active rows; rotated keys and values of all rows, stored in their KV pages. A
-// rank takes whole heads, so that bias, norm, rotation and store follow the product without a barrier.
+// q = rotated queries of the active rows. Stores the rotated keys and the values of all rows in their KV
+// pages. A rank takes whole heads, so that bias, norm, rotation and store follow the product without a
+// barrier.
 void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const LayerConfig& shape = model_.config.layers[layer];
   const LayerWeights& w = model_.weights.layers[layer];
@@ -133,7 +136,7 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
     const int64_t begin = heads.first * head_dim, width = (heads.second - heads.first) * head_dim;
     if (width <= 0 || to.rows.empty()) return;
     ops::matmul(to.matrix, {begin, begin + width}, to.input, to.rows.classes, to.out + begin, to.stride,
-                of(team).scratch);
+                buffers_of(team).scratch);
     for (int64_t i = 0; i < to.rows.size(); ++i) {
       float* values = to.out + i * to.stride + begin;
       if (to.bias) table.add(values, to.bias + begin, width);
@@ -144,30 +147,32 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const ops::KvLayer& pages = batch_.rows[0].state->layer(layer);
   const auto row_at = [&](int64_t row) { return batch_.rows[static_cast<size_t>(row)].attention_row(); };
 
-  // The groups of heads of q, k and v in a row. A group ends where a panel of the matrix ends.
-  int64_t group = 1;
-  while (group * head_dim % kBlock != 0) ++group;
-  const int64_t q_groups = divide_up(shape.heads, group), kv_groups = divide_up(shape.kv_heads, group);
+  // The unit of work is the smallest number of heads whose rows fill whole panels of the matrix. The units of
+  // q, then k, then v are numbered from 0.
+  int64_t unit_heads = 1;
+  while (unit_heads * head_dim % kBlock != 0) ++unit_heads;
+  const int64_t q_units = divide_up(shape.heads, unit_heads),
+                kv_units = divide_up(shape.kv_heads, unit_heads);
   team.distribute(
-      q_groups + 2 * kv_groups, 1, piece_size() / (group * head_dim), [&](int64_t begin, int64_t end) {
-        const auto heads_from = [&](int64_t first_group, int64_t heads) {
-          return Range{std::clamp<int64_t>((begin - first_group) * group, 0, heads),
-                       std::clamp<int64_t>((end - first_group) * group, 0, heads)};
+      q_units + 2 * kv_units, 1, piece_size() / (unit_heads * head_dim), [&](int64_t begin, int64_t end) {
+        const auto heads_from = [&](int64_t first_unit, int64_t heads) {
+          return Range{std::clamp<int64_t>((begin - first_unit) * unit_heads, 0, heads),
+                       std::clamp<int64_t>((end - first_unit) * unit_heads, 0, heads)};
         };
         project(q, heads_from(0, shape.heads), [&](int64_t row, int64_t, float* values) {
           norm_and_rotate(values, w.q_norm, head_dim, row);
           table.scale(values, ops::query_scale(head_dim), head_dim);
         });
-        project(k, heads_from(q_groups, shape.kv_heads), [&](int64_t row, int64_t head, float* values) {
+        project(k, heads_from(q_units, shape.kv_heads), [&](int64_t row, int64_t head, float* values) {
           norm_and_rotate(values, w.k_norm, head_dim, row);
           ops::store_key(table, pages, head, row_at(row), values);
         });
-        project(v, heads_from(q_groups + kv_groups, shape.kv_heads),
+        project(v, heads_from(q_units + kv_units, shape.kv_heads),
                 [&](int64_t row, int64_t head, float* values) {
                   ops::store_value(table, pages, head, row_at(row), values);
                 });
       });
-  charge(team, Op::qkv, {&w.q, &w.k, &w.v}, all.size());
+  record(team, Op::qkv, {&w.q, &w.k, &w.v}, all.size());
 }
 
 void Forward::norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const {
@@ -181,7 +186,7 @@ void Forward::attend(Team& team, size_t layer, const RowSet& active) {
   const LayerConfig& shape = model_.config.layers[layer];
   ops::attention(team, *model_.table, batch_.rows[0].state->layer(layer), active.attention, shape.heads,
                  q_.as<float>(), shape.heads * shape.head_dim, attended_.as<float>());
-  charge_attention(team, layer, active);
+  record_attention(team, layer, active);
 }
 
 // ffn_input = silu(W_gate h) * (W_up h) with h = norm(x).
@@ -190,34 +195,34 @@ void Forward::project_gate_up(Team& team, size_t layer, const RowSet& active) {
   const LayerWeights& w = model_.weights.layers[layer];
   const ops::Activations& input = prepare_input(team, active.classes, {&w.gate, &w.up}, w.ffn_norm,
                                                 [&](int64_t i) { return x(active.index[i]); });
-  Rank& rank = of(team);
+  RankBuffers& buffers = buffers_of(team);
   distribute_rows(team, w.gate, [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
-    float *gate = rank.gated.as<float>(), *up = rank.product.as<float>();
-    ops::matmul(w.gate, {begin, end}, input, active.classes, gate, width, rank.scratch);
-    ops::matmul(w.up, {begin, end}, input, active.classes, up, width, rank.scratch);
+    float *gate = buffers.gated.as<float>(), *up = buffers.product.as<float>();
+    ops::matmul(w.gate, {begin, end}, input, active.classes, gate, width, buffers.scratch);
+    ops::matmul(w.up, {begin, end}, input, active.classes, up, width, buffers.scratch);
     for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
       table.silu_mul(gate, up, width);
       ffn_input_.store(table, {&w.down}, active.classes, i, gate, begin, width);
     }
   });
-  charge(team, Op::gate_up, {&w.gate, &w.up}, active.size());
+  record(team, Op::gate_up, {&w.gate, &w.up}, active.size());
 }
 
 // x += matrix . input.
 void Forward::add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix,
                           const ops::Activations& input) {
-  Rank& rank = of(team);
+  RankBuffers& buffers = buffers_of(team);
   distribute_rows(team, matrix, [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
-    float* product = rank.product.as<float>();
-    ops::matmul(matrix, {begin, end}, input, active.classes, product, width, rank.scratch);
+    float* product = buffers.product.as<float>();
+    ops::matmul(matrix, {begin, end}, input, active.classes, product, width, buffers.scratch);
     for (const int64_t row : active.index) {
       model_.table->add(x(row) + begin, product, width);
       product += width;
     }
   });
-  charge(team, op, {&matrix}, active.size());
+  record(team, op, {&matrix}, active.size());
 }
 
 // hidden = norm(x) and logits = W norm(x), each for the rows that need it. Logits are always computed as
@@ -232,38 +237,38 @@ void Forward::compute_outputs(Team& team) {
                            model_.weights.output_norm, config.dim, config.norm_epsilon);
   if (logit_rows.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows.size());
-  const ops::NumericClasses classes{rows, rows};
+  const ops::ClassCounts classes{rows, rows};
   const ops::Activations& input = prepare_input(team, classes, {&output}, model_.weights.output_norm,
                                                 [&](int64_t i) { return x(logit_rows[i]); });
   team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
     ops::matmul(output, {first, last}, input, classes, logits_.as<float>() + first, output.rows,
-                of(team).scratch);
+                buffers_of(team).scratch);
   });
-  charge(team, Op::logits, {&output}, rows);
+  record(team, Op::logits, {&output}, rows);
 }
 
 // ---- parts of the steps -----------------------------------------------------------------------------------
 
 // The rows row_at(0), row_at(1), ..., normalised unless `norm` is null, in the formats that `readers`
-// multiply with. Costs a barrier for more than kPrivateRows rows, which the ranks prepare together.
+// multiply with. Costs a barrier for more than kMaxSelfPreparedRows rows, which the ranks prepare together.
 template <typename RowAt>
-const ops::Activations& Forward::prepare_input(Team& team, ops::NumericClasses classes,
+const ops::Activations& Forward::prepare_input(Team& team, ops::ClassCounts classes,
                                                ops::Activations::Readers readers, const float* norm,
                                                const RowAt& row_at) {
-  const bool together = classes.total > kPrivateRows;
-  ops::Activations& input = together ? input_ : of(team).input;
+  const bool together = classes.total > kMaxSelfPreparedRows;
+  ops::Activations& input = together ? input_ : buffers_of(team).input;
   const int64_t width = (*readers.begin())->cols;
   const auto [begin, end] = together ? team.share(classes.total) : Range{0, classes.total};
   for (int64_t i = begin; i < end; ++i) {
     const float* row = row_at(i);
     if (norm) {
-      float* normed = of(team).normed.as<float>();
+      float* normed = buffers_of(team).normed.as<float>();
       model_.table->rms_norm(normed, row, norm, width, model_.config.norm_epsilon);
       row = normed;
     }
     input.store(*model_.table, readers, classes, i, row, 0, width);
   }
-  charge(team, Op::norm);
+  record(team, Op::norm);
   if (together) barrier(team);
   return input;
 }
@@ -271,7 +276,7 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::NumericClasses c
 // Calls work(begin, end) for pieces of the matrix's rows until the ranks have taken all.
 template <typename Work>
 void Forward::distribute_rows(Team& team, const Matrix& matrix, const Work& work) {
-  const int64_t grain = batch_.all.size() > kPrivateRows ? kSharedRowsGrain : kBlock;
+  const int64_t grain = batch_.all.size() > kMaxSelfPreparedRows ? kManyRowsGrain : kBlock;
   team.distribute(matrix.rows, grain, piece_size(), work);
 }
 
@@ -281,9 +286,12 @@ int64_t Forward::piece_size() const {
   return std::clamp(cached, kBlock, kPieceRows);
 }
 
-// The rows that the last layer computes beyond keys and values.
+// The rows of which the last layer computes more than keys and values. Only the output rows are needed.
+// project_qkv() prepares them and all rows at the same time, in two buffers. So the output rows are used if
+// they fit in the ranks' own buffers (RankBuffers::input) while all rows are in the shared input_. Otherwise
+// both sets would need the same buffer, and all rows are used.
 RowSet& Forward::last_layer_rows() {
-  const bool fewer = batch_.output.size() <= kPrivateRows && batch_.all.size() > kPrivateRows;
+  const bool fewer = batch_.output.size() <= kMaxSelfPreparedRows && batch_.all.size() > kMaxSelfPreparedRows;
   return fewer ? batch_.output : batch_.all;
 }
 
@@ -291,37 +299,39 @@ RowSet& Forward::last_layer_rows() {
 
 void Forward::barrier(Team& team) {
   team.sync();
-  charge(team, Op::wait);
+  record(team, Op::wait);
 }
 
-// Charges the time since the last call to `op`, which multiplied `rows` rows with the matrices that it read.
-void Forward::charge(const Team& team, Op op, std::initializer_list<const Matrix*> read, int64_t rows) {
-  if (profile_ && team.rank() == 0) profile_->charge(op, read, rows);
+// Adds the time since the last call to `op`, which multiplied `rows` rows with the matrices in `read`.
+void Forward::record(const Team& team, Op op, std::initializer_list<const Matrix*> read, int64_t rows) {
+  if (profile_ && team.rank() == 0) profile_->record(op, read, rows);
 }
 
-void Forward::charge_attention(const Team& team, size_t layer, const RowSet& active) {
+void Forward::record_attention(const Team& team, size_t layer, const RowSet& active) {
   if (!profile_ || team.rank() != 0) return;
-  uint64_t seen = 0, cached = 0;  // positions: summed over rows, and over the last row of each sequence
+  // The positions that all rows attend to, and those whose keys and values are loaded: once for each
+  // sequence, for its last row.
+  uint64_t attended_positions = 0, loaded_positions = 0;
   for (size_t i = 0; i < active.index.size(); ++i) {
     const Row& row = batch_.rows[static_cast<size_t>(active.index[i])];
     const auto positions = static_cast<uint64_t>(row.position) + 1;
-    seen += positions;
+    attended_positions += positions;
     if (i + 1 == active.index.size() ||
         batch_.rows[static_cast<size_t>(active.index[i + 1])].state != row.state)
-      cached += positions;
+      loaded_positions += positions;
   }
   const LayerConfig& shape = model_.config.layers[layer];
   const auto width = static_cast<uint64_t>(shape.heads * shape.head_dim);
   const uint64_t bytes = batch_.rows[0].state->layer(layer).bytes() / kKvPageTokens;
-  profile_->charge(Op::attention, cached * bytes, seen * width * 2);
+  profile_->record(Op::attention, loaded_positions * bytes, attended_positions * width * 2);
 }
 
 // ---- buffers ----------------------------------------------------------------------------------------------
 
 Forward::Forward(const Model& model, int threads)
-    : model_(model), pool_(threads), ranks_(static_cast<size_t>(threads)) {
+    : model_(model), pool_(threads), buffers_(static_cast<size_t>(threads)) {
   for (const LayerConfig& layer : model.config.layers) {
-    max_group_ = std::max(max_group_, layer.heads / layer.kv_heads);
+    max_heads_per_kv_head_ = std::max(max_heads_per_kv_head_, layer.heads / layer.kv_heads);
     max_head_dim_ = std::max(max_head_dim_, layer.head_dim);
     max_q_width_ = std::max(max_q_width_, layer.heads * layer.head_dim);
     max_kv_width_ = std::max(max_kv_width_, layer.kv_heads * layer.head_dim);
@@ -352,7 +362,7 @@ void Forward::reserve_buffers() {
   reserve(hidden_, hidden, config.dim);
   reserve(logits_, logits, config.vocabulary);
   ffn_input_.reserve(n, ffn_widths_);
-  if (prepared > kPrivateRows) input_.reserve(prepared, input_widths_);
+  if (prepared > kMaxSelfPreparedRows) input_.reserve(prepared, input_widths_);
 
   plan_attention(batch_.all);
   if (RowSet& last = last_layer_rows(); &last != &batch_.all) plan_attention(last);
@@ -361,20 +371,20 @@ void Forward::reserve_buffers() {
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up, &w.down})
       scratch = std::max(scratch, ops::matmul_scratch(*matrix, n));
   const int64_t piece = std::min(piece_size(), std::max(max_ffn_, config.dim));
-  for (Rank& rank : ranks_) {
-    rank.scratch.reserve(scratch);
-    reserve(rank.normed, 1, config.dim);
-    reserve(rank.product, n, piece);
-    reserve(rank.gated, n, piece);
-    rank.input.reserve(std::min(prepared, kPrivateRows), input_widths_);
+  for (RankBuffers& buffers : buffers_) {
+    buffers.scratch.reserve(scratch);
+    reserve(buffers.normed, 1, config.dim);
+    reserve(buffers.product, n, piece);
+    reserve(buffers.gated, n, piece);
+    buffers.input.reserve(std::min(prepared, kMaxSelfPreparedRows), input_widths_);
   }
 }
 
 void Forward::plan_attention(RowSet& rows) {
   std::vector<ops::AttentionRow> at;
   for (const int64_t row : rows.index) at.push_back(batch_.rows[static_cast<size_t>(row)].attention_row());
-  rows.attention.prepare(*model_.table, batch_.rows[0].state->kv_type(), at, rows.classes, max_group_,
-                         max_head_dim_, pool_.size());
+  rows.attention.prepare(*model_.table, batch_.rows[0].state->kv_type(), at, rows.classes,
+                         max_heads_per_kv_head_, max_head_dim_, pool_.size());
 }
 
 }  // namespace binhdan::model

@@ -31,11 +31,12 @@ class Forward {
   void set_profile(Profile* profile) { profile_ = profile; }
 
  private:
-  struct Rank {              // the buffers of one thread
+  // The buffers of one thread.
+  struct RankBuffers {
     Buffer scratch;          // of the matrix kernels
     Buffer normed;           // (dim) one row
     Buffer product, gated;   // (n, columns of a piece)
-    ops::Activations input;  // up to kPrivateRows rows, prepared by this rank
+    ops::Activations input;  // up to kMaxSelfPreparedRows rows, prepared by this rank
   };
 
   void reserve_buffers();
@@ -55,17 +56,17 @@ class Forward {
   void compute_outputs(Team& team);
 
   template <typename RowAt>
-  const ops::Activations& prepare_input(Team& team, ops::NumericClasses classes,
+  const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
                                         ops::Activations::Readers readers, const float* norm,
                                         const RowAt& row_at);
   template <typename Work>
   void distribute_rows(Team& team, const Matrix& matrix, const Work& work);
   void norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const;
   void barrier(Team& team);
-  void charge(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
-  void charge_attention(const Team& team, size_t layer, const RowSet& active);
+  void record(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
+  void record_attention(const Team& team, size_t layer, const RowSet& active);
 
-  Rank& of(const Team& team) { return ranks_[static_cast<size_t>(team.rank())]; }
+  RankBuffers& buffers_of(const Team& team) { return buffers_[static_cast<size_t>(team.rank())]; }
   float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }
 
   const Model& model_;
@@ -83,9 +84,9 @@ class Forward {
   Buffer logits_;               // (logit rows, vocabulary)
   ops::Activations input_;      // (n, dim or heads * head_dim) prepared by all ranks together
   ops::Activations ffn_input_;  // (n, ffn) of the down projection
-  std::vector<Rank> ranks_;
+  std::vector<RankBuffers> buffers_;
   ops::Activations::Widths input_widths_, ffn_widths_;
-  int64_t max_group_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
+  int64_t max_heads_per_kv_head_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
 };
 
 }  // namespace binhdan::model

@@ -13,7 +13,7 @@ Model Model::load(const std::string& path, std::string_view isa, int threads) {
   Weights weights = Weights::load(file, config, table, threads, [&] {
     tokenizer.emplace(text::Vocab::read(file));
     if (tokenizer->vocab().size() != config.vocabulary)
-      fail(Code::bad_format, "tokenizer.ggml.tokens: expected ", config.vocabulary,
+      fail(Code::bad_format, file.path(), ": key 'tokenizer.ggml.tokens': expected ", config.vocabulary,
            " tokens, one per row of token_embd.weight, got ", tokenizer->vocab().size());
   });
   file.check_intact();

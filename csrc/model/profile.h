@@ -16,7 +16,7 @@ inline constexpr std::array kOpNames = {"embedding", "norm", "qkv",    "attentio
                                         "gate_up",   "down", "logits", "wait"};
 
 // Sums over all calls.
-struct OpCost {
+struct OpStats {
   int64_t calls = 0;
   int64_t ns = 0;      // on rank 0
   uint64_t bytes = 0;  // weights, keys and values that were read, by all ranks; each counts once a call
@@ -24,29 +24,29 @@ struct OpCost {
 };
 
 struct Profile {
-  std::array<OpCost, kOpNames.size()> ops{};
+  std::array<OpStats, kOpNames.size()> ops{};
   int64_t ns = 0;  // of all passes
 
   void start() { start_ = last_ = now_ns(); }
   void stop() { ns += now_ns() - start_; }
-  // Charges the time since start() or the last call.
-  void charge(Op op, uint64_t bytes, uint64_t macs) {
-    OpCost& cost = ops[static_cast<size_t>(op)];
+  // Adds the time since start() or the last call to `op`.
+  void record(Op op, uint64_t bytes, uint64_t macs) {
+    OpStats& stats = ops[static_cast<size_t>(op)];
     const int64_t now = now_ns();
-    cost.ns += now - last_;
+    stats.ns += now - last_;
     last_ = now;
-    ++cost.calls;
-    cost.bytes += bytes;
-    cost.macs += macs;
+    ++stats.calls;
+    stats.bytes += bytes;
+    stats.macs += macs;
   }
-  // The same for products of `rows` rows with each of these matrices.
-  void charge(Op op, std::initializer_list<const ops::Matrix*> matrices, int64_t rows) {
+  // The same, for products of `rows` rows with each of these matrices.
+  void record(Op op, std::initializer_list<const ops::Matrix*> matrices, int64_t rows) {
     uint64_t bytes = 0, weights = 0;
     for (const ops::Matrix* matrix : matrices) {
       bytes += matrix->bytes();
       weights += static_cast<uint64_t>(matrix->rows) * static_cast<uint64_t>(matrix->cols);
     }
-    charge(op, bytes, weights * static_cast<uint64_t>(rows));
+    record(op, bytes, weights * static_cast<uint64_t>(rows));
   }
 
  private:

@@ -26,7 +26,7 @@ void SequenceState::advance_blank(int64_t tokens) {
   advance(tokens);
 }
 
-void SequenceState::adopt(std::span<const KvPage> pages) {
+void SequenceState::append_shared(std::span<const KvPage> pages) {
   const auto own = static_cast<size_t>(length_ / kKvPageTokens);
   pages_.resize(own);  // pages reserved beyond the length are empty
   data_.resize(own);
@@ -37,8 +37,8 @@ void SequenceState::adopt(std::span<const KvPage> pages) {
   length_ += static_cast<int64_t>(pages.size()) * kKvPageTokens;
 }
 
-void SequenceState::adopt_start(std::shared_ptr<Buffer> page, int64_t tokens) {
-  adopt({{std::move(page)}});
+void SequenceState::append_partial(std::shared_ptr<Buffer> page, int64_t tokens) {
+  append_shared({{std::move(page)}});
   length_ += tokens - kKvPageTokens;
 }
 

@@ -29,15 +29,16 @@ class SequenceState {
   void advance_blank(int64_t tokens);
   // Appends full pages that another sequence computed for the same tokens. The length must be a multiple of
   // kKvPageTokens.
-  void adopt(std::span<const KvPage> pages);
+  void append_shared(std::span<const KvPage> pages);
 
   KvType kv_type() const { return type_; }
   uint64_t bytes() const { return pages_.size() * page_bytes_; }
   uint64_t page_bytes() const { return page_bytes_; }
   const ops::KvLayer& layer(size_t index) const { return layers_[index]; }
   const KvPage& page(size_t index) const { return pages_[index]; }
-  // Appends a page in which another sequence computed the first `tokens` positions.
-  void adopt_start(std::shared_ptr<Buffer> page, int64_t tokens);
+  // Appends a copy of another sequence's page, of which the first `tokens` positions are valid here. The
+  // length must be a multiple of kKvPageTokens.
+  void append_partial(std::shared_ptr<Buffer> page, int64_t tokens);
   // Replaces a page by one with the same keys and values.
   void replace_page(size_t index, KvPage page);
   std::byte* const* pages() const { return data_.data(); }  // valid until the next change

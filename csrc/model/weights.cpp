@@ -6,19 +6,20 @@
 
 #include "base/checked.h"
 #include "base/thread_pool.h"
+#include "base/utf8.h"
 #include "kernels/codec.h"
 
 namespace binhdan::model {
 
-// Takes tensors from the file by name. finish() checks that all were taken, and packs the matrices.
+// Takes tensors from the file by name. pack_all() checks that all were taken, and packs the matrices.
 class Loader {
  public:
-  Loader(const gguf::File& file, const KernelTable& table, Weights& into)
-      : file_(file), table_(table), into_(into) {}
+  Loader(const gguf::File& file, const Config& config, const KernelTable& table, Weights& into)
+      : file_(file), architecture_(config.architecture), table_(table), into_(into) {}
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
-  // `matrix` must not move before finish().
+  // `matrix` must not move before pack_all().
   void take_matrix(Matrix& matrix, const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo& tensor = take(name, rows, cols);
     const MatmulKernel& kernel = table_.matmul[static_cast<uint32_t>(tensor.type)];
@@ -43,13 +44,13 @@ class Loader {
   }
 
   // Packs piece by piece and releases the file's pages after each, so that the memory stays near that of one
-  // copy. Rank 0 calls `meanwhile` first; the other ranks take over its share.
-  void finish(int threads, const std::function<void()>& meanwhile) {
+  // copy. Rank 0, the caller's thread, runs `run_on_caller` first; the other ranks take over its pieces.
+  void pack_all(int threads, const std::function<void()>& run_on_caller) {
     check_all_taken();
-    const Buffer& packed = into_.memory_.emplace_back(place());
-    const std::vector<Piece> pieces = cut();
+    const Buffer& packed = into_.memory_.emplace_back(allocate_packed());
+    const std::vector<Piece> pieces = make_pieces();
     ThreadPool(threads).run([&](Team& team) {
-      if (team.rank() == 0 && meanwhile) meanwhile();
+      if (team.rank() == 0 && run_on_caller) run_on_caller();
       team.distribute(static_cast<int64_t>(pieces.size()), 1, 1,
                       [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
     });
@@ -74,10 +75,12 @@ class Loader {
 
   const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
-    if (!tensor) fail(Code::bad_format, "tensor ", name, " is missing");
+    if (!tensor)
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ", architecture_,
+           " requires it, with ", rows, " rows of ", cols, " columns");
     if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
-      fail(Code::bad_format, "tensor ", name, ": expected ", rows, " rows of ", cols, ", got ",
-           tensor->rows(), " of ", tensor->cols());
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "': expected ", rows, " rows of ", cols,
+           " columns, got ", tensor->rows(), " rows of ", tensor->cols());
     if (taken_.insert(name).second)
       into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
     return *tensor;
@@ -86,11 +89,12 @@ class Loader {
   void check_all_taken() const {
     for (const gguf::TensorInfo& tensor : file_.tensors())
       if (!taken_.contains(tensor.name))
-        fail(Code::unsupported, "tensor ", tensor.name, ": not a tensor of this architecture");
+        fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": architecture ",
+             architecture_, " has no tensor of this name");
   }
 
   // One buffer for all matrices, in the order in which the forward pass reads them.
-  Buffer place() {
+  Buffer allocate_packed() {
     size_t size = 0;
     for (ToPack& item : to_pack_) {
       item.offset = size;
@@ -99,7 +103,7 @@ class Loader {
     return Buffer(size);
   }
 
-  std::vector<Piece> cut() const {
+  std::vector<Piece> make_pieces() const {
     std::vector<Piece> pieces;
     for (const ToPack& item : to_pack_) {
       const Matrix& matrix = *item.matrix;
@@ -123,6 +127,7 @@ class Loader {
   }
 
   const gguf::File& file_;
+  const std::string& architecture_;
   const KernelTable& table_;
   Weights& into_;
   std::vector<ToPack> to_pack_;
@@ -138,9 +143,9 @@ void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64
   loader.take_matrix(w.q, prefix + "attn_q.weight", q_rows, dim);
   loader.take_matrix(w.k, prefix + "attn_k.weight", kv_rows, dim);
   loader.take_matrix(w.v, prefix + "attn_v.weight", kv_rows, dim);
-  w.q_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_q.bias", q_rows);
-  w.k_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_k.bias", kv_rows);
-  w.v_bias = loader.vector_if(layer.qkv_bias, prefix + "attn_v.bias", kv_rows);
+  w.q_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_q.bias", q_rows);
+  w.k_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_k.bias", kv_rows);
+  w.v_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_v.bias", kv_rows);
   if (layer.qk_norm) {
     w.q_norm = loader.vector(prefix + "attn_q_norm.weight", layer.head_dim);
     w.k_norm = loader.vector(prefix + "attn_k_norm.weight", layer.head_dim);
@@ -155,9 +160,9 @@ void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64
 }  // namespace
 
 Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
-                      const std::function<void()>& meanwhile) {
+                      const std::function<void()>& run_on_caller) {
   Weights weights;
-  Loader loader(file, table, weights);
+  Loader loader(file, config, table, weights);
   loader.take_matrix(weights.embedding, "token_embd.weight", config.vocabulary, config.dim);
   weights.layers.resize(config.layers.size());
   for (size_t i = 0; i < config.layers.size(); ++i)
@@ -169,7 +174,7 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
   const Vector factors = loader.vector_if(false, "rope_freqs.weight", pairs);
   weights.rope = rope_frequencies(
       config.rope, factors ? std::span(factors, static_cast<size_t>(pairs)) : std::span<const float>());
-  loader.finish(threads, meanwhile);
+  loader.pack_all(threads, run_on_caller);
   if (tied) weights.output = weights.embedding;
   return weights;
 }

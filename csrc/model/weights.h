@@ -27,11 +27,11 @@ struct LayerWeights {
 
 class Weights {
  public:
-  // Packs with `threads` threads and releases the file's pages that it has copied. Calls `meanwhile` on the
-  // caller's thread while the others pack. Throws Error that names a tensor that is missing, unknown or of
-  // the wrong shape.
+  // Packs with `threads` threads and releases the file's pages that it has copied. Calls `run_on_caller` on
+  // the caller's thread while the other threads pack. Throws Error that names a tensor that is missing,
+  // unknown or of the wrong shape.
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
-                      const std::function<void()>& meanwhile = {});
+                      const std::function<void()>& run_on_caller = {});
 
   Matrix embedding;  // (vocabulary, dim)
   std::vector<LayerWeights> layers;

@@ -8,24 +8,31 @@
 namespace binhdan::ops {
 namespace {
 
-using Block = AttentionPlan::Block;
+using RowRun = AttentionPlan::RowRun;
 using Part = AttentionPlan::Part;
 
-// Rows x query heads that read a page together in the class prefill. With this many the conversion of the
-// page is a small part of the cost, and their sums still fit in L2.
-constexpr int64_t kMaxBlockHeads = 256;
-constexpr int64_t kMinBlockRows = 8;
-constexpr int64_t kMinBlocksPerThread = 4;  // if the batch has enough rows
+// Rows x query heads of a run in the class prefill, which read a page together. With this many, converting
+// the page is a small part of the cost, and their sums still fit in L2.
+constexpr int64_t kMaxRunQueries = 256;
+constexpr int64_t kMinRunRows = 8;
+constexpr int64_t kMinRunsPerThread = 4;  // if the batch has enough rows
+
+// The memory of a rank for partial results (struct Partial), by slot.
+enum Slot : int64_t {
+  kSum,            // the sum of the rank's current item
+  kNextSplit,      // the next split of that item, until it is added to the sum
+  kForeignSplits,  // + split: this rank's split of an item that another rank starts
+};
 
 const AttentionKernel& kernel_for(const KernelTable& table, KvType type) {
   return table.attention[static_cast<size_t>(type)];
 }
 
-// The state of the online softmax (AttentionArgs) for the queries of a group.
+// The state of the online softmax (AttentionArgs) for the queries of an item: rows x query heads.
 struct Partial {
-  float* m;
-  float* l;
-  float* acc;  // (rows * group, head_dim)
+  float* m;    // (queries)
+  float* l;    // (queries)
+  float* acc;  // (queries, head_dim)
 
   static int64_t floats(int64_t queries, int64_t head_dim) {
     return (queries * (head_dim + 2) + 15) / 16 * 16;
@@ -44,92 +51,92 @@ class Worker {
         layer_(layer),
         part_(part),
         scratch_(plan.scratch(team.rank())),
-        group_(heads / layer.kv_heads),
-        floats_(Partial::floats(part.max_rows * group_, layer.head_dim)),
+        heads_per_kv_head_(heads / layer.kv_heads),
+        floats_(Partial::floats(part.max_rows * heads_per_kv_head_, layer.head_dim)),
         q_(q),
         q_stride_(q_stride),
         out_(out) {}
 
-  void run() {
-    bool shared = false;  // does any group need more than one rank?
-    Group last{};         // the group that this rank starts and the next rank continues
+  void compute() {
+    bool needs_barrier = false;  // some item is computed by more than one rank
+    WorkItem last{};             // the item that this rank starts and the next rank continues
     int64_t begin = 0;
-    for (const Block& block : part_.blocks)
-      for (int64_t head = 0; head < layer_.kv_heads; ++head, begin += block.cost()) {
-        const Group group{&block, head, begin};
-        const bool starts_here = owner(group, 0) == team_.rank();
-        const bool one_rank = owner(group, 0) == owner(group, block.splits() - 1);
-        if (!one_rank) shared = true;
-        compute_splits(group, starts_here);
-        if (starts_here && one_rank) finish(group);
-        if (starts_here && !one_rank) last = group;
+    for (const RowRun& run : part_.runs)
+      for (int64_t head = 0; head < layer_.kv_heads; ++head, begin += run.cost()) {
+        const WorkItem item{&run, head, begin};
+        const bool starts_here = owner(item, 0) == team_.rank();
+        const bool one_rank = owner(item, 0) == owner(item, run.splits() - 1);
+        if (!one_rank) needs_barrier = true;
+        compute_splits(item, starts_here);
+        if (starts_here && one_rank) write_output(item);
+        if (starts_here && !one_rank) last = item;
       }
-    if (!shared) return;
-    team_.sync();  // the partial sums of other ranks are complete after it
-    if (!last.block) return;
-    for (int64_t split = 1; split < last.block->splits(); ++split)
+    if (!needs_barrier) return;
+    team_.sync();  // after it, the partial sums of other ranks are complete
+    if (!last.run) return;
+    for (int64_t split = 1; split < last.run->splits(); ++split)
       if (const int rank = owner(last, split); rank != team_.rank())
-        combine(last, sum(last), partial(last, rank, 2 + split));
-    finish(last);
+        combine(last, sum(last), partial(last, rank, kForeignSplits + split));
+    write_output(last);
   }
 
  private:
-  // A block with the query heads of one KV head; `begin` is the cost of all groups before it.
-  struct Group {
-    const Block* block;
+  // A run with the query heads of one KV head; `begin` is the cost of all items before it.
+  struct WorkItem {
+    const RowRun* run;
     int64_t head, begin;
   };
 
   // The rank that computes a split: all splits in order, with their costs as lengths, are cut into equal
   // lengths, one for each rank. So neighbouring splits stay on one rank.
-  int owner(const Group& group, int64_t split) const {
-    const int64_t begin = group.begin + group.block->cost_before(split);
-    const int64_t end = group.begin + group.block->cost_before(split + 1);
+  int owner(const WorkItem& item, int64_t split) const {
+    const int64_t begin = item.begin + item.run->cost_before(split);
+    const int64_t end = item.begin + item.run->cost_before(split + 1);
     return static_cast<int>((begin + end) * team_.size() / (2 * part_.cost * layer_.kv_heads));
   }
 
-  int64_t queries(const Group& group) const { return group.block->rows * group_; }
-  // Memory of each rank: 0 the sum of its current group, 1 the next split of that group, and from 2 on every
-  // split of a group that another rank starts.
-  Partial partial(const Group& group, int rank, int64_t index) const {
-    const int64_t slot = rank * (2 + part_.max_splits) + index;
-    return Partial::at(part_.partials.as<float>() + slot * floats_, queries(group));
+  int64_t queries(const WorkItem& item) const { return item.run->rows * heads_per_kv_head_; }
+  Partial partial(const WorkItem& item, int rank, int64_t slot) const {
+    const int64_t index = rank * (kForeignSplits + part_.max_splits) + slot;
+    return Partial::at(part_.partials.as<float>() + index * floats_, queries(item));
   }
-  Partial sum(const Group& group) const { return partial(group, team_.rank(), 0); }
+  Partial sum(const WorkItem& item) const { return partial(item, team_.rank(), kSum); }
 
-  // Computes this rank's splits of a group: into one sum if the group starts here, else into one sum each.
-  void compute_splits(const Group& group, bool starts_here) const {
-    for (int64_t split = 0; split < group.block->splits(); ++split) {
-      if (owner(group, split) != team_.rank()) continue;
-      const Partial into = partial(group, team_.rank(), !starts_here ? 2 + split : split == 0 ? 0 : 1);
-      compute_split(group, split, into);
-      if (starts_here && split > 0) combine(group, sum(group), into);
+  // Computes this rank's splits of an item. If this rank starts the item, adds them to its sum; otherwise
+  // each split has its own slot.
+  void compute_splits(const WorkItem& item, bool starts_here) const {
+    for (int64_t split = 0; split < item.run->splits(); ++split) {
+      if (owner(item, split) != team_.rank()) continue;
+      const int64_t slot = !starts_here ? kForeignSplits + split : split == 0 ? kSum : kNextSplit;
+      const Partial into = partial(item, team_.rank(), slot);
+      compute_split(item, split, into);
+      if (starts_here && split > 0) combine(item, sum(item), into);
     }
   }
 
-  void compute_split(const Group& group, int64_t split, Partial into) const {
-    const Block& block = *group.block;
-    const int64_t pages = (block.visible() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
+  void compute_split(const WorkItem& item, int64_t split, Partial into) const {
+    const RowRun& run = *item.run;
+    const int64_t pages = (run.visible() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
     const void* data[kSplitPages + 1] = {};
     for (int64_t i = 0; i <= kSplitPages && first + i < pages; ++i)
-      data[i] = layer_.head(block.first.pages[first + i], group.head);
-    kernel_({.q = q_ + block.row * q_stride_ + group.head * group_ * layer_.head_dim,
+      data[i] = layer_.head(run.first.pages[first + i], item.head);
+    kernel_({.q = q_ + run.row * q_stride_ + item.head * heads_per_kv_head_ * layer_.head_dim,
              .q_stride = q_stride_,
-             .rows = block.rows,
-             .heads = group_,
+             .rows = run.rows,
+             .heads = heads_per_kv_head_,
              .head_dim = layer_.head_dim,
              .pages = data,
-             .visible = block.first.position + 1 - split * kSplitTokens,
+             .visible = run.first.position + 1 - split * kSplitTokens,
              .m = into.m,
              .l = into.l,
              .acc = into.acc,
              .scratch = scratch_});
   }
 
-  // Accumulates `next` into `into`. Rows that see no position of `next` keep their bits.
-  void combine(const Group& group, Partial into, Partial next) const {
+  // Adds `next` to `into`. Skips queries that see no position of `next`, so that their bits do not change.
+  void combine(const WorkItem& item, Partial into, Partial next) const {
     const int64_t dim = layer_.head_dim;
-    for (int64_t i = 0; i < queries(group); ++i) {
+    for (int64_t i = 0; i < queries(item); ++i) {
       if (next.m[i] == -std::numeric_limits<float>::infinity()) continue;
       const float m = std::max(into.m[i], next.m[i]);
       const float scale = std::exp2(into.m[i] - m), scale_next = std::exp2(next.m[i] - m);
@@ -140,12 +147,12 @@ class Worker {
     }
   }
 
-  void finish(const Group& group) const {
-    const Partial total = sum(group);
-    const int64_t dim = layer_.head_dim, out_stride = layer_.kv_heads * group_ * dim;
-    for (int64_t i = 0; i < queries(group); ++i) {
-      float* out =
-          out_ + (group.block->row + i / group_) * out_stride + (group.head * group_ + i % group_) * dim;
+  void write_output(const WorkItem& item) const {
+    const Partial total = sum(item);
+    const int64_t dim = layer_.head_dim, out_stride = layer_.kv_heads * heads_per_kv_head_ * dim;
+    for (int64_t i = 0; i < queries(item); ++i) {
+      float* out = out_ + (item.run->row + i / heads_per_kv_head_) * out_stride +
+                   (item.head * heads_per_kv_head_ + i % heads_per_kv_head_) * dim;
       const float inverse = 1.0f / total.l[i];
       for (int64_t d = 0; d < dim; ++d) out[d] = total.acc[i * dim + d] * inverse;
     }
@@ -156,7 +163,7 @@ class Worker {
   const KvLayer& layer_;
   const Part& part_;
   std::byte* const scratch_;
-  const int64_t group_;   // query heads per KV head
+  const int64_t heads_per_kv_head_;
   const int64_t floats_;  // of a Partial
   const float* const q_;
   const int64_t q_stride_;
@@ -184,35 +191,36 @@ float query_scale(int64_t head_dim) {
 }
 
 void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
-                            NumericClasses classes, int64_t group, int64_t head_dim, int threads) {
-  const auto plan = [&](Part& part, int64_t begin, int64_t end, int64_t block_rows) {
-    part.blocks.clear();
+                            ClassCounts classes, int64_t heads_per_kv_head, int64_t head_dim, int threads) {
+  const auto plan = [&](Part& part, int64_t begin, int64_t end, int64_t max_run_rows) {
+    part.runs.clear();
     part.cost = part.max_rows = part.max_splits = 0;
     for (int64_t i = begin; i < end; ++i) {
       const AttentionRow& row = rows[static_cast<size_t>(i)];
-      Block* last = part.blocks.empty() ? nullptr : &part.blocks.back();
-      if (last && last->rows < block_rows && last->first.pages == row.pages &&
+      RowRun* last = part.runs.empty() ? nullptr : &part.runs.back();
+      if (last && last->rows < max_run_rows && last->first.pages == row.pages &&
           last->first.position + last->rows == row.position)
         ++last->rows;
       else
-        part.blocks.push_back({row, i, 1});
+        part.runs.push_back({row, i, 1});
     }
-    for (const Block& block : part.blocks) {
-      part.cost += block.cost();
-      part.max_rows = std::max(part.max_rows, block.rows);
-      part.max_splits = std::max(part.max_splits, block.splits());
+    for (const RowRun& run : part.runs) {
+      part.cost += run.cost();
+      part.max_rows = std::max(part.max_rows, run.rows);
+      part.max_splits = std::max(part.max_splits, run.splits());
     }
-    const int64_t partials = threads * (2 + part.max_splits);
-    part.partials.reserve(static_cast<size_t>(partials * Partial::floats(part.max_rows * group, head_dim)) *
-                          sizeof(float));
+    const int64_t partials = threads * (kForeignSplits + part.max_splits);
+    part.partials.reserve(
+        static_cast<size_t>(partials * Partial::floats(part.max_rows * heads_per_kv_head, head_dim)) *
+        sizeof(float));
     if (const auto size = kernel_for(table, type).scratch_size)
-      scratch_size_ = std::max(scratch_size_, size(part.max_rows, group, head_dim));
+      scratch_size_ = std::max(scratch_size_, size(part.max_rows, heads_per_kv_head, head_dim));
   };
   scratch_size_ = 0;
-  plan(decode_, 0, classes.decode, kMinBlockRows);
-  const int64_t even = (classes.total - classes.decode) / (kMinBlocksPerThread * threads);
+  plan(decode_, 0, classes.decode, kMinRunRows);
+  const int64_t even = (classes.total - classes.decode) / (kMinRunsPerThread * threads);
   plan(prefill_, classes.decode, classes.total,
-       std::max(kMinBlockRows, std::min(even, kMaxBlockHeads / std::max<int64_t>(1, group))));
+       std::max(kMinRunRows, std::min(even, kMaxRunQueries / std::max<int64_t>(1, heads_per_kv_head))));
   scratch_size_ = (scratch_size_ + kCacheLine - 1) / kCacheLine * kCacheLine;
   scratch_.reserve(scratch_size_ * static_cast<size_t>(threads));
 }
@@ -220,7 +228,7 @@ void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<con
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
                int64_t heads, const float* q, int64_t q_stride, float* out) {
   for (const Part* part : {&plan.decode(), &plan.prefill()})
-    Worker(team, table, layer, plan, *part, heads, q, q_stride, out).run();
+    Worker(team, table, layer, plan, *part, heads, q, q_stride, out).compute();
 }
 
 }  // namespace binhdan::ops

@@ -1,9 +1,9 @@
 // Causal grouped-query attention over paged keys and values.
 //
-// The work of a layer is a list of groups: a block (some rows of one sequence) with the query heads of one KV
-// head. A group is computed in splits of kSplitTokens positions. Every rank takes an equal part of the total
-// cost, so a group may be shared by several ranks: then one barrier separates the partial sums from the rank
-// that combines them. Groups that one rank computes alone need no barrier.
+// The work of a layer is a list of items: a run (consecutive rows of one sequence) with the query heads of
+// one KV head. An item is computed in splits of kSplitTokens positions. Every rank takes an equal part of the
+// total cost, so several ranks may compute splits of the same item. Then one barrier separates their partial
+// sums from the rank that combines them. Items that one rank computes alone need no barrier.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -48,13 +48,13 @@ float query_scale(int64_t head_dim);
 // layer.
 class AttentionPlan {
  public:
-  // `group` is the number of query heads per KV head; `group` and `head_dim` are the maxima over all layers.
-  // Called once for a batch, before the team runs.
-  void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
-               NumericClasses classes, int64_t group, int64_t head_dim, int threads);
+  // heads_per_kv_head (of queries) and head_dim are the maxima over all layers. Called once for a batch,
+  // before the team runs.
+  void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows, ClassCounts classes,
+               int64_t heads_per_kv_head, int64_t head_dim, int threads);
 
   // Rows at consecutive positions of one sequence, which read its pages together.
-  struct Block {
+  struct RowRun {
     AttentionRow first;
     int64_t row, rows;
 
@@ -64,11 +64,11 @@ class AttentionPlan {
     int64_t cost_before(int64_t split) const { return rows * std::min(split * kSplitTokens, visible()); }
     int64_t cost() const { return rows * visible(); }
   };
-  // The blocks of one numeric class.
+  // The runs of one numeric class.
   struct Part {
-    std::vector<Block> blocks;
+    std::vector<RowRun> runs;
     int64_t cost = 0;
-    int64_t max_rows = 0, max_splits = 0;  // of a block
+    int64_t max_rows = 0, max_splits = 0;  // of a run
     Buffer partials;
   };
   const Part& decode() const { return decode_; }

@@ -5,7 +5,7 @@
 namespace binhdan::ops {
 namespace {
 
-// For kernels with one class, where gemv and gemm compute the same bits: gemv is faster up to this many rows.
+// For kernels with gemv_equals_gemm: gemv is faster up to this many rows.
 constexpr int64_t kMaxGemvRows = 16;
 
 uint64_t bytes_of_rows(const Matrix& matrix, int64_t rows) {
@@ -40,18 +40,17 @@ void Activations::reserve(int64_t rows, const Widths& widths) {
       data_[i].reserve(ActivationLayout(static_cast<Activation>(i), widths.columns[i]).size(rows));
 }
 
-void Activations::store(const KernelTable& table, Readers readers, NumericClasses classes, int64_t i,
+void Activations::store(const KernelTable& table, Readers readers, ClassCounts classes, int64_t i,
                         const float* x, int64_t column, int64_t n) {
   unsigned done = 0;
   for (const Matrix* reader : readers) {
-    const Activation format = reader->kernel->input(classes.of(i));
+    const Activation format = reader->kernel->input(classes.class_of(i));
     const auto index = static_cast<unsigned>(format);
     if (done >> index & 1) continue;
     done |= 1u << index;
     const ActivationLayout layout(format, reader->cols);
-    // The first tile begins with the first row of the class prefill.
-    const int64_t row = format == Activation::bf16 ? i - classes.decode : i;
-    table.quantize[index](data_[index].as<std::byte>() + layout.offset(row, column), x, n);
+    std::byte* data = data_[index].as<std::byte>();
+    table.quantize[index](data + layout.offset(stored_row(format, classes, i), column), x, n);
   }
 }
 
@@ -59,7 +58,7 @@ size_t matmul_scratch(const Matrix& matrix, int64_t rows) {
   return matrix.kernel->scratch_size ? matrix.kernel->scratch_size(matrix.rows, matrix.cols, rows) : 0;
 }
 
-void matmul(const Matrix& whole, Range range, const Activations& x, NumericClasses classes, float* out,
+void matmul(const Matrix& whole, Range range, const Activations& x, ClassCounts classes, float* out,
             int64_t stride, Buffer& scratch) {
   const Matrix matrix = part(whole, range);
   const MatmulKernel& kernel = *matrix.kernel;
@@ -69,7 +68,7 @@ void matmul(const Matrix& whole, Range range, const Activations& x, NumericClass
     const MatmulArgs args{.weights = matrix.data,
                           .rows = matrix.rows,
                           .cols = matrix.cols,
-                          .activations = x.rows(layout, first),
+                          .activations = x.rows(layout, classes, first),
                           .activation_stride = layout.stride,
                           .m = count,
                           .out = out + first * stride,
@@ -77,7 +76,7 @@ void matmul(const Matrix& whole, Range range, const Activations& x, NumericClass
                           .scratch = scratch.as<void>()};
     (numeric_class == NumericClass::decode ? kernel.gemv : kernel.gemm)(args);
   };
-  if (kernel.one_class) {
+  if (kernel.gemv_equals_gemm) {
     run(classes.total <= kMaxGemvRows ? NumericClass::decode : NumericClass::prefill, 0, classes.total);
   } else {
     run(NumericClass::decode, 0, classes.decode);

@@ -1,4 +1,5 @@
-// The peak rate of multiply-adds, the limit of prefill as memory bandwidth is the limit of decode.
+// The peak rate of multiply-adds. It limits the speed of prefill; memory bandwidth limits the speed of
+// decode.
 #pragma once
 #include "kernels/kernels.h"
 

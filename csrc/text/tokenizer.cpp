@@ -128,11 +128,6 @@ std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add
   return out;
 }
 
-std::string_view Tokenizer::piece(Token token, bool special) const {
-  impl_->check(token);
-  return vocab().is_special(token) && !special ? std::string_view() : impl_->piece(token);
-}
-
 std::string Tokenizer::decode(std::span<const Token> tokens, bool special) const {
   std::string out;
   bool starts = true;

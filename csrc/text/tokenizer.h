@@ -34,9 +34,8 @@ class Tokenizer {
   // of 1 GiB or more.
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const;
   std::vector<Token> encode(std::span<const Segment> segments, bool add_special) const;
-  // The bytes of one token; "" for unused tokens, and for control tokens unless `special`. In spm_bpe U+2581
-  // is a space. Throws Error(invalid_argument) for an unknown token, as all functions that take tokens.
-  std::string_view piece(Token token, bool special = false) const;
+  // The bytes of the tokens. Unused tokens have no bytes; control tokens have bytes only if `special`. Throws
+  // Error(invalid_argument) for an unknown token, as all functions that take tokens.
   // decode(encode(x, false, false)) == x for any bytes, without the space that add_space_prefix adds at the
   // start and after a special token. Exceptions: a byte without a token becomes the unknown token or is lost;
   // in spm_bpe U+2581 becomes a space.

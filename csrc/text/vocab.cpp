@@ -117,8 +117,8 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
 }
 
 std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key,
-                             std::optional<Token> otherwise = {}) {
-  if (!file.find(key)) return otherwise && *otherwise < vocab.size() ? otherwise : std::nullopt;
+                             std::optional<Token> default_value = {}) {
+  if (!file.find(key)) return default_value && *default_value < vocab.size() ? default_value : std::nullopt;
   const uint64_t id = file.get_uint(key);
   if (id >= vocab.tokens.size())
     fail(Code::bad_format, key, ": expected a token below ", vocab.tokens.size(), ", got ", id);

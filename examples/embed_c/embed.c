@@ -66,7 +66,7 @@ static int32_t* prompt(binhdan_model model, const char* question, size_t* count)
 
 static int ask(binhdan_model model, binhdan_engine engine, binhdan_queue queue, const char* question) {
   binhdan_request request;
-  binhdan_id id;
+  binhdan_request_id id;
   size_t count;
   int32_t status;
   int32_t* tokens = prompt(model, question, &count);

@@ -89,7 +89,7 @@ class _Pass(TypedDict):
     ops: list[_Op]
 
 class _Profile(TypedDict):
-    prompt: _Pass
+    prefill: _Pass
     decode: _Pass
 
 def profile(

@@ -69,8 +69,8 @@ TEST(q8_0_keys_and_values_change_logits_little) {
   CHECK(error < 1e-3 * size);
 }
 
-// A sequence may adopt pages that another sequence computed in a batch: bits equal those with own pages.
-TEST(adopted_pages_keep_the_bits) {
+// A sequence may append pages that another sequence computed in a batch: bits equal those with own pages.
+TEST(shared_pages_keep_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -87,7 +87,7 @@ TEST(adopted_pages_keep_the_bits) {
       forward.run(chunks);
       std::vector<model::KvPage> pages;
       for (size_t i = 0; i < shared_pages; ++i) pages.push_back(first.page(i));
-      second.adopt(pages);
+      second.append_shared(pages);
       second.reserve(20);
       const Chunk rest{&second, std::span(prompt).subspan(shared), Outputs::last_logits, false};
       forward.run({&rest, 1});
@@ -97,8 +97,8 @@ TEST(adopted_pages_keep_the_bits) {
   }
 }
 
-// Positions of the other prompt after the common start have no effect.
-TEST(the_adopted_start_of_a_page_keeps_the_bits) {
+// Positions of the other prompt after the common prefix have no effect.
+TEST(a_partial_page_keeps_the_bits) {
   for (const KernelTable* table : compiled_tables()) {
     if (!table->supported(cpu_features())) continue;
     const auto m = embedded_model(table->isa);
@@ -112,10 +112,10 @@ TEST(the_adopted_start_of_a_page_keeps_the_bits) {
       first.reserve(90);
       const Chunk before{&first, other, Outputs::none, false};
       forward.run({&before, 1});
-      second.adopt({{first.page(0)}});
+      second.append_shared({{first.page(0)}});
       auto start = std::make_shared<Buffer>(first.page_bytes());
       std::memcpy(start->as(), first.page(1)->as(), first.page_bytes());
-      second.adopt_start(std::move(start), 75 - kKvPageTokens);
+      second.append_partial(std::move(start), 75 - kKvPageTokens);
       second.reserve(15);
       const Chunk rest{&second, std::span(prompt).subspan(75), Outputs::last_logits, false};
       forward.run({&rest, 1});
@@ -135,13 +135,13 @@ TEST(a_batch_has_one_type_of_keys_and_values) {
   b.reserve(1);
   const Chunk chunks[] = {{&a, token, Outputs::none, true}, {&b, token, Outputs::none, true}};
   model::Forward forward(*m, 1);
-  CHECK_FAILS(forward.run(chunks), "different types");
+  CHECK_FAILS(forward.run(chunks), "chunk 1 has another KV type than chunk 0");
   CHECK(a.length() == 0 && b.length() == 0);
 }
 
 TEST(single_tokens_equal_one_chunk_if_a_table_has_one_class) {
   const auto m = embedded_model();
-  if (!m->weights.output.kernel->one_class) return;
+  if (!m->weights.output.kernel->gemv_equals_gemm) return;
   const auto prompt = some_tokens(70);
   const Bits want = last_logits(*m, prompt, 1, 70);
   CHECK(same(want, last_logits(*m, prompt, 2, 1)));
@@ -212,7 +212,7 @@ TEST(a_profile_counts_bytes_and_multiply_adds) {
     const auto cost = [&](model::Op op) { return profile.ops[static_cast<size_t>(op)]; };
     uint64_t bytes = 0;
     int64_t ns = 0;
-    for (const model::OpCost& op : profile.ops) {
+    for (const model::OpStats& op : profile.ops) {
       bytes += op.bytes;
       ns += op.ns;
     }

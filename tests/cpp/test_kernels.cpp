@@ -60,8 +60,8 @@ TEST(tables_are_complete) {
     expect(!k.pack == !k.packed_size,
            label(table, type) + ": expected both pack and packed_size, or neither");
     expect(k.gemv_input != Activation::bf16, label(table, type) + ": gemv must not read bf16");
-    expect(k.one_class == (k.gemv_input == k.gemm_input),
-           label(table, type) + ": one_class and the formats disagree");
+    expect(k.gemv_equals_gemm == (k.gemv_input == k.gemm_input),
+           label(table, type) + ": gemv_equals_gemm and the formats disagree");
     expect(table.quantize[static_cast<int>(k.gemv_input)] && table.quantize[static_cast<int>(k.gemm_input)],
            label(table, type) + ": the table has no quantize function for the activations");
   });
@@ -195,10 +195,10 @@ TEST(a_result_depends_only_on_its_rows) {
     const std::vector<float> x = gauss_vector(random, max_m * cols);
     const Activations gemv_rows(table, w.kernel().gemv_input, x, max_m);
     const Activations gemm_rows(table, w.kernel().gemm_input, x, max_m);
-    const std::vector<float> one_class = multiply(w, false, gemv_rows);
+    const std::vector<float> by_gemv = multiply(w, false, gemv_rows);
     for (bool gemm : {false, true}) {
       const Activations& a = gemm ? gemm_rows : gemv_rows;
-      const std::vector<float> want = w.kernel().one_class ? one_class : multiply(w, gemm, a);
+      const std::vector<float> want = w.kernel().gemv_equals_gemm ? by_gemv : multiply(w, gemm, a);
       const auto same = [&](const std::vector<float>& got, int64_t first, int64_t m, int64_t begin,
                             int64_t end) {
         for (int64_t i = 0; i < m; ++i)

@@ -74,18 +74,18 @@ TEST(a_page_with_a_common_prefix_is_found_after_a_restart) {
   changed[static_cast<size_t>(kKvPageTokens) + 20] += 1;
   const TokenChain other(5, changed);
   const auto next = std::span(changed).subspan(static_cast<size_t>(kKvPageTokens));
-  const auto start = store.load_start(other, 1, next, 8);
+  const auto start = store.load_partial(other, 1, next, 8);
   CHECK(start.tokens == 20 && holds(start.page, page(1)));
-  CHECK(!store.load_start(other, 1, next, 21).page);
-  CHECK(!store.load_start(other, 0, next, 8).page);
-  CHECK(!store.load_start(TokenChain(6, changed), 1, next, 8).page);
-  CHECK(store.load_start(other, 0, changed, 8).tokens == static_cast<size_t>(kKvPageTokens));
+  CHECK(!store.load_partial(other, 1, next, 21).page);
+  CHECK(!store.load_partial(other, 0, next, 8).page);
+  CHECK(!store.load_partial(TokenChain(6, changed), 1, next, 8).page);
+  CHECK(store.load_partial(other, 0, changed, 8).tokens == static_cast<size_t>(kKvPageTokens));
   // A damaged page is not found, and its file is deleted.
   for (const fs::path& file : files(root / ""))
     std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(1000).put('\x5a');
-  CHECK(!store.load_start(other, 1, next, 8).page);
+  CHECK(!store.load_partial(other, 1, next, 8).page);
   CHECK(files(root / "").size() == 2);
-  CHECK(!store.load_start(other, 1, next, 8).page && !store.load(chain(), 1));
+  CHECK(!store.load_partial(other, 1, next, 8).page && !store.load(chain(), 1));
 }
 
 TEST(renamed_files_are_harmless) {
@@ -102,8 +102,8 @@ TEST(renamed_files_are_harmless) {
   const auto all = tokens();
   for (int i = 0; i < 3; ++i) {
     store.load(chain(), 1);
-    store.load_start(chain(), 1, std::span(all).subspan(static_cast<size_t>(kKvPageTokens), 30), 8);
-    CHECK(!store.load_start(chain(), 0, all, 1).page);
+    store.load_partial(chain(), 1, std::span(all).subspan(static_cast<size_t>(kKvPageTokens), 30), 8);
+    CHECK(!store.load_partial(chain(), 0, all, 1).page);
   }
   store.save(chain(), 1, page(1));
   CHECK(holds(store.load(chain(), 1), page(1)));

@@ -42,7 +42,7 @@ TEST(a_chain_hashes_whole_pages) {
   CHECK(chain.pages() == 2);
   chain.append(5);
   CHECK(chain.pages() == 3 && chain.page(2).back() == 5);
-  CHECK(chain.hash_before(2) == chain.hash(1) && chain.hash_before(0) == 0);
+  CHECK(chain.parent_hash(2) == chain.hash(1) && chain.parent_hash(0) == 0);
   CHECK(TokenChain(0, tokens(2)).hash(1) == chain.hash(1));
   CHECK(TokenChain(1, tokens(2)).hash(1) != chain.hash(1));
   // The same tokens after another page are another page.
@@ -56,13 +56,13 @@ TEST(pages_are_found_up_to_the_first_missing_one) {
   const TokenChain chain(7, tokens(4, 1, 10));
   const auto kept = add_pages(cache, chain, 3);
   CHECK(cache.bytes() == 3 * kPageBytes);
-  CHECK(cache.find(chain, 0, 9) == kept);
-  CHECK(cache.find(chain, 0, 2).size() == 2);
-  CHECK(cache.find(chain, 1, 9).size() == 2 && cache.find(chain, 1, 9)[0] == kept[1]);
+  CHECK(cache.find_in_memory(chain, 0, 9) == kept);
+  CHECK(cache.find_in_memory(chain, 0, 2).size() == 2);
+  CHECK(cache.find_in_memory(chain, 1, 9).size() == 2 && cache.find_in_memory(chain, 1, 9)[0] == kept[1]);
   auto changed = tokens(4);
   changed[static_cast<size_t>(kKvPageTokens)] += 1;  // in the second page
-  CHECK(cache.find(TokenChain(7, changed), 0, 9).size() == 1);
-  CHECK(cache.find(TokenChain(8, tokens(4)), 0, 9).empty());
+  CHECK(cache.find_in_memory(TokenChain(7, changed), 0, 9).size() == 1);
+  CHECK(cache.find_in_memory(TokenChain(8, tokens(4)), 0, 9).empty());
 }
 
 TEST(a_page_is_stored_once_and_requires_its_parent) {
@@ -81,11 +81,11 @@ TEST(pages_are_evicted_by_last_use_children_first_and_never_while_held) {
   const TokenChain older(0, tokens(2, 1)), newer(0, tokens(2, 2));
   add_pages(cache, older, 2);
   add_pages(cache, newer, 2);
-  const auto held = cache.find(older, 0, 1);  // the first page: most recently used, and in use
+  const auto held = cache.find_in_memory(older, 0, 1);  // the first page: most recently used, and in use
   CHECK(cache.evict(1) == kPageBytes);
-  CHECK(cache.find(older, 0, 9).size() == 1);  // the least recently used leaf was evicted
+  CHECK(cache.find_in_memory(older, 0, 9).size() == 1);  // the least recently used leaf was evicted
   CHECK(cache.evict(10 * kPageBytes) == 2 * kPageBytes);
-  CHECK(cache.find(older, 0, 9) == held && cache.find(newer, 0, 9).empty());
+  CHECK(cache.find_in_memory(older, 0, 9) == held && cache.find_in_memory(newer, 0, 9).empty());
   CHECK(cache.bytes() == kPageBytes && cache.evict(1) == 0);
 }
 
@@ -98,20 +98,20 @@ TEST(a_prompt_that_differs_within_a_page_copies_its_start) {
   changed[static_cast<size_t>(kKvPageTokens) + 40] += 1;
   const TokenChain other(3, changed);
   const auto next = std::span(changed).subspan(static_cast<size_t>(kKvPageTokens));
-  const auto start = cache.fetch_start(other, 1, next);
+  const auto start = cache.find_or_load_partial(other, 1, next);
   CHECK(start.tokens == 40 && start.page && start.page != kept[1]);
   CHECK(std::memcmp(start.page->as(), kept[1]->as(), kPageBytes) == 0);
-  CHECK(cache.fetch_start(other, 1, next.first(30)).tokens == 30);
-  CHECK(!cache.fetch_start(other, 1, next.first(PrefixCache::kMinStart - 1)).page);
-  CHECK(!cache.fetch_start(other, 0, next).page);  // the page has a parent
-  CHECK(cache.fetch_start(other, 0, changed).tokens == static_cast<size_t>(kKvPageTokens));
-  CHECK(!cache.fetch_start(TokenChain(4, changed), 0, changed).page);
+  CHECK(cache.find_or_load_partial(other, 1, next.first(30)).tokens == 30);
+  CHECK(!cache.find_or_load_partial(other, 1, next.first(PrefixCache::kMinPartialTokens - 1)).page);
+  CHECK(!cache.find_or_load_partial(other, 0, next).page);  // the page has a parent
+  CHECK(cache.find_or_load_partial(other, 0, changed).tokens == static_cast<size_t>(kKvPageTokens));
+  CHECK(!cache.find_or_load_partial(TokenChain(4, changed), 0, changed).page);
   // Chooses the longest prefix, and no evicted page.
   auto similar = changed;
   similar.back() += 1;
   const TokenChain third(3, similar);
   add_pages(cache, third, 2);
-  CHECK(cache.fetch_start(other, 1, next).tokens == static_cast<size_t>(kKvPageTokens) - 1);
-  CHECK(cache.find(chain, 0, 2).size() == 2 && cache.evict(1) == kPageBytes);
-  CHECK(cache.fetch_start(other, 1, next).tokens == 40);
+  CHECK(cache.find_or_load_partial(other, 1, next).tokens == static_cast<size_t>(kKvPageTokens) - 1);
+  CHECK(cache.find_in_memory(chain, 0, 2).size() == 2 && cache.evict(1) == kPageBytes);
+  CHECK(cache.find_or_load_partial(other, 1, next).tokens == 40);
 }

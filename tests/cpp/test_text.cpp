@@ -235,14 +235,17 @@ TEST(merges_never_produce_control_tokens) {
   CHECK((spec.tokenizer().encode("aa", false, false) == Tokens{'a', 'a'}));
 }
 
-TEST(piece_returns_the_bytes_of_a_token) {
+TEST(decode_returns_the_bytes_of_each_token) {
   const Tokenizer bytes = byte_spec().tokenizer(), spm = spm_spec().tokenizer();
-  CHECK(bytes.piece(0xE1) == "\xE1" && bytes.piece(*bytes.vocab().find(spell(" a"))) == " a");
-  CHECK(bytes.piece(*bytes.vocab().bos).empty() && bytes.piece(*bytes.vocab().bos, true) == "<|endoftext|>");
-  CHECK(spm.piece(3 + 0xE1) == "\xE1" && spm.piece(*spm.vocab().find("▁th")) == " th" &&
-        spm.piece(0).empty());
-  CHECK_FAILS(bytes.piece(-1), "got -1");
-  CHECK_FAILS(bytes.piece(bytes.vocab().size()), "token: expected 0 to ");
+  CHECK(bytes.decode(Tokens{0xE1}) == "\xE1");
+  CHECK(bytes.decode(Tokens{*bytes.vocab().find(spell(" a"))}) == " a");
+  const Tokens bos{*bytes.vocab().bos};
+  CHECK(bytes.decode(bos).empty() && bytes.decode(bos, true) == "<|endoftext|>");
+  CHECK(spm.decode(Tokens{3 + 0xE1}) == "\xE1");
+  CHECK(spm.decode(Tokens{*spm.vocab().find("a"), *spm.vocab().find("▁th")}) == "a th");
+  CHECK(spm.decode(Tokens{0}).empty());
+  CHECK_FAILS(bytes.decode(Tokens{-1}), "got -1");
+  CHECK_FAILS(bytes.decode(Tokens{bytes.vocab().size()}), "token: expected 0 to ");
   CHECK_FAILS(bytes.decode(Tokens{1 << 30}), "got 1073741824");
 }
 

@@ -12,7 +12,7 @@ template <DType type>
 consteval void set_panels(KernelTable& table) {
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
   kernel.gemm_input = Activation::bf16;
-  kernel.one_class = false;
+  kernel.gemv_equals_gemm = false;
   kernel.gemv = gemv<type>;
   kernel.gemm = gemm<type>;
   kernel.scratch_size = scratch_size<type>;

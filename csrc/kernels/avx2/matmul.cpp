@@ -9,15 +9,30 @@
 // Algebra. For the columns of one scale, with quants u and zero point z:
 //   sum (u - z) a = sum u a - z sum a                    unsigned types: sum a is BlockQ8A::sum
 //   sum w a = sum |w| (sign(w) a)                        signed types
-// Overflow of 16 bits: with u <= C and |a| <= 127 a lane holds 32767 / (2 * 127 C) groups of four columns
-// before vpmaddwd must widen it: 8 (the whole block) up to 4 bits, 4 with 5 bits, 2 with 6. Signed types need
-// one vpmaddwd for each group: 2 * 128 * 127 = 32512 fits, two groups do not. The sign moves to a, not to w,
-// because -128 has no negative. So all integers are exact.
+// The sign of w is applied to a, which is never -128. The sign of a cannot be applied to w: the negative of
+// -128 does not fit in a byte.
 //
-// Cost of 256 multiply-adds (8 rows, a block): 8 vpmaddubsw, 1, 2 or 4 vpmaddwd, as many additions; 8 vpsignb
-// more for signed types; the zero point, the conversion and two float operations. With 4 bits that is 20
-// operations: 38 multiply-adds a cycle on three vector ports, 51 on Zen's four. Signed types: 34 operations,
-// 23 a cycle.
+// Overflow. vpmaddubsw adds two products of a group of four columns in a 16-bit lane. With u <= C and
+// |a| <= 127 the sum is at most 254 C. So 32767 / (254 C) groups fit in a 16-bit sum, before vpmaddwd must
+// widen it to 32 bits: all 8 groups of a block up to 4 bits, 4 groups with 5 bits, 2 groups with 6 bits. For
+// signed types, one group may reach 2 * 128 * 127 = 32512, so each group is widened. No sum overflows: all
+// integers are exact.
+//
+// Cost of 256 multiply-adds (8 rows of weights, a block of 32 columns), in instructions:
+//                                  4 bits   5 bits   6 bits,     signed
+//                                                    two scales
+//   vpmaddubsw                        8        8        8          8
+//   vpsignb                                                        8
+//   vpaddw                            7        6        4
+//   vpmaddwd                          1        2        4          8
+//   vpaddd                                     1        2          7
+//   vpsubd (zero point)               1        1        2
+//   conversion, scale * d, FMA        3        3        6          3
+//   total                            20       21       26         34
+//   multiply-adds a cycle on
+//     three vector ports (Intel)     38       37       30         23
+//     four (Zen)                     51       49       39         30
+// Unpacking the quants, and vpabsb for signed types, are not counted: the rows of a tile share them.
 #include "kernels/avx2/matmul.h"
 #include "kernels/avx2/functions.h"
 
@@ -25,7 +40,7 @@ namespace binhdan::avx2 {
 namespace {
 
 struct Maddubs {
-  static constexpr bool kUnsigned = false;
+  static constexpr bool kNeedsUnsignedQuants = false;
 
   // The products of four columns, as two 16-bit sums.
   template <class Blocks>
@@ -75,16 +90,7 @@ struct Maddubs {
 
 }  // namespace
 
-#define DEFINE(type)                                            \
-  template <>                                                   \
-  void matmul<DType::type>(const MatmulArgs& args) {            \
-    multiply_panels<DType::type, Maddubs>(args);                \
-  }                                                             \
-  template <>                                                   \
-  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) { \
-    return kPanelScratch<DType::type, Maddubs>;                 \
-  }
-BINHDAN_PANEL_TYPES(DEFINE)
-#undef DEFINE
+using Dot = Maddubs;
+BINHDAN_PANEL_TYPES(BINHDAN_PANEL_MATMUL)
 
 }  // namespace binhdan::avx2

@@ -12,7 +12,7 @@
 //   tiles read it. Rows are processed in batches, so that their columns of a piece stay in L2 for all panels.
 //
 // Dot is the instruction set's part:
-//   static constexpr bool kUnsigned;                   // quants must be unsigned
+//   static constexpr bool kNeedsUnsignedQuants;        // quants of signed types are raised by 128
 //   dots<M>(__m256i (&dot)[M][2], blocks, b, part, x)  // dot = sum value(quant) q_a, this part of block b
 #pragma once
 #include "kernels/avx2/panels.h"
@@ -181,3 +181,15 @@ constexpr size_t kPanelScratch = kPiece * sizeof(DecodedBlock<TraitsOf<type, Dot
 
 }  // namespace
 }  // namespace binhdan
+
+// For BINHDAN_PANEL_TYPES: defines matmul and scratch_size (functions.h) of one type with the Dot of the
+// enclosing namespace.
+#define BINHDAN_PANEL_MATMUL(type)                              \
+  template <>                                                   \
+  void matmul<DType::type>(const MatmulArgs& args) {            \
+    multiply_panels<DType::type, Dot>(args);                    \
+  }                                                             \
+  template <>                                                   \
+  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) { \
+    return kPanelScratch<DType::type, Dot>;                     \
+  }

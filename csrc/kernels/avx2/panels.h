@@ -7,8 +7,8 @@
 //   min(b, part, half)    m_w, if kMins
 //
 // If kSigned, a byte of quants is a signed value; else it is unsigned and the value is byte - kZeroPoint.
-// `Dot` is the way to multiply bytes: if Dot::kUnsigned, signed types are raised by 128, and their kZeroPoint
-// is 128.
+// `Dot` is the way to multiply bytes: if Dot::kNeedsUnsignedQuants, signed types are raised by 128, and their
+// kZeroPoint is 128.
 //
 // Instructions. Bits move within bytes by a 16-bit shift and an AND: 2 operations for each field of a quant.
 // On Intel since Skylake, vpand uses any of three vector ports (p015), vpsrlw/vpsllw two of them (p01); all
@@ -143,8 +143,9 @@ using Panel = typename PanelOf<type>::Panel;
 
 template <DType type, class Dot>
 using TraitsOf =
-    BlockTraits<Panel<type>::kScales, Panel<type>::kMins, PanelOf<type>::kSigned && !Dot::kUnsigned,
-                PanelOf<type>::kSigned && Dot::kUnsigned ? 128 : PanelOf<type>::kZeroPoint,
+    BlockTraits<Panel<type>::kScales, Panel<type>::kMins,
+                PanelOf<type>::kSigned && !Dot::kNeedsUnsignedQuants,
+                PanelOf<type>::kSigned && Dot::kNeedsUnsignedQuants ? 128 : PanelOf<type>::kZeroPoint,
                 PanelOf<type>::kSigned ? 255 : (1 << Panel<type>::Quants::kBits) - 1>;
 
 // One row of panels.
@@ -167,7 +168,7 @@ struct PackedBlocks : TraitsOf<type, Dot> {
       quants = unpack(panel(b).quants, g, 8 * half);
     else
       quants = unpack(panel(b).quants[in_panel(b)], g, 8 * half);
-    constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kUnsigned;  // by 128
+    constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kNeedsUnsignedQuants;  // by 128
     if constexpr (PanelOf<type>::kHasLookup)
       return _mm256_shuffle_epi8(lookup_values<type, kRaised ? 128 : 0>(), quants);
     else

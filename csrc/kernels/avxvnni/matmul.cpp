@@ -17,7 +17,7 @@ namespace binhdan::avxvnni {
 namespace {
 
 struct Dpbusd {
-  static constexpr bool kUnsigned = true;
+  static constexpr bool kNeedsUnsignedQuants = true;
 
   template <int M, class Blocks>
   BINHDAN_INLINE void dots(__m256i (&dot)[M][2], const Blocks& blocks, int64_t b, int part,
@@ -48,16 +48,7 @@ struct Dpbusd {
 
 }  // namespace
 
-#define DEFINE(type)                                            \
-  template <>                                                   \
-  void matmul<DType::type>(const MatmulArgs& args) {            \
-    multiply_panels<DType::type, Dpbusd>(args);                 \
-  }                                                             \
-  template <>                                                   \
-  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) { \
-    return kPanelScratch<DType::type, Dpbusd>;                  \
-  }
-BINHDAN_PANEL_TYPES(DEFINE)
-#undef DEFINE
+using Dot = Dpbusd;
+BINHDAN_PANEL_TYPES(BINHDAN_PANEL_MATMUL)
 
 }  // namespace binhdan::avxvnni
