@@ -7,6 +7,7 @@
 #include "engine/sampler.h"
 #include "model/forward.h"
 #include "model/state.h"
+#include "text/pretokenizer.h"
 
 namespace binhdan::internal {
 
@@ -32,6 +33,34 @@ void forward_logits(uint64_t handle, std::span<const int32_t> tokens, int thread
     forward.run({&chunk, 1});
     for (size_t i = 0; i < count; ++i) row(static_cast<int64_t>(begin + i), forward.logits(0, i));
   }
+}
+
+namespace {
+
+const text::Pretokenizer& pretokenizer(const std::string& name) {
+  if (const text::Pretokenizer* found = text::find_pretokenizer(name)) return *found;
+  fail(Code::invalid_argument, "pretokenizer: expected one of pretokenizer_names(), got \"", name, "\"");
+}
+
+}  // namespace
+
+std::vector<std::string> pretokenizer_names() {
+  std::vector<std::string> names;
+  for (const text::Pretokenizer& entry : text::pretokenizers()) names.emplace_back(entry.name);
+  return names;
+}
+
+std::vector<std::string> pretokenizer_patterns(const std::string& name) {
+  const auto patterns = pretokenizer(name).patterns;
+  return {patterns.begin(), patterns.end()};
+}
+
+std::vector<size_t> split_words(const std::string& name, const std::string& text) {
+  std::vector<size_t> ends;
+  text::WordSplitter(pretokenizer(name)).split(text, [&](std::string_view word) {
+    ends.push_back(static_cast<size_t>(word.data() - text.data()) + word.size());
+  });
+  return ends;
 }
 
 int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p, float min_p,

@@ -37,6 +37,12 @@ BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> toke
                                    KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
 
+// The words into which a pre-tokenizer cuts a text, as their ends in bytes. Throws Error for an unknown name.
+BINHDAN_EXPORT std::vector<size_t> split_words(const std::string& pretokenizer, const std::string& text);
+BINHDAN_EXPORT std::vector<std::string> pretokenizer_names();
+// The regular expressions of a pre-tokenizer.
+BINHDAN_EXPORT std::vector<std::string> pretokenizer_patterns(const std::string& name);
+
 // The first token that a new request with these parameters draws.
 BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,
                               float min_p, uint64_t seed);

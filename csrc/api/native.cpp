@@ -397,6 +397,9 @@ PYBIND11_MODULE(_native, module) {
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16");
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("decode") = false,
              arg("kv_type") = "f16");
+  module.def("pretokenizer_names", internal::pretokenizer_names);
+  module.def("pretokenizer_patterns", internal::pretokenizer_patterns, arg("name"));
+  module.def("split_words", internal::split_words, arg("pretokenizer"), arg("text"));
   module.def("sample", sample, arg("logits"), arg("temperature") = 0.0F, arg("top_k") = 0,
              arg("top_p") = 1.0F, arg("min_p") = 0.0F, arg("seed") = 0);
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),

@@ -28,10 +28,7 @@ constexpr std::array<char16_t, 256> kAlphabet = [] {
 class ByteBpe final : public Encoder {
  public:
   explicit ByteBpe(const Vocab& vocab)
-      : vocab_(vocab), pre_(find_pretokenizer(vocab.pre)), unknown_(vocab.unknown_in_text()) {
-    if (!pre_)
-      fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quote_name(vocab.pre),
-           " is not supported");
+      : vocab_(vocab), pre_(pretokenizer(vocab.pre)), splitter_(pre_), unknown_(vocab.unknown_in_text()) {
     letter_bytes_.fill(-1);
     for (unsigned byte = 0; byte < 256; ++byte) {
       append_utf8(letters_[byte], kAlphabet[byte]);
@@ -45,13 +42,9 @@ class ByteBpe final : public Encoder {
   void encode(std::string_view text, bool, std::vector<Token>& out) const override {
     Merger merger;
     std::string spelled;
-    for (std::size_t start = 0; start < text.size();) {
-      const std::size_t end = pre_->word_end(text, start);
-      const std::string_view word = text.substr(start, end - start);
-      start = end;
-      if (pre_->ignore_merges && take_whole(word, spelled, out)) continue;
-      encode_word(word, merger, out);
-    }
+    splitter_.split(text, [&](std::string_view word) {
+      if (!pre_.ignore_merges || !take_whole(word, spelled, out)) encode_word(word, merger, out);
+    });
   }
 
   std::string bytes(Token token) const override {
@@ -70,6 +63,10 @@ class ByteBpe final : public Encoder {
   }
 
  private:
+  static const Pretokenizer& pretokenizer(const std::string& name) {
+    if (const Pretokenizer* found = find_pretokenizer(name)) return *found;
+    fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quote_name(name), " is not supported");
+  }
   bool take_whole(std::string_view word, std::string& spelled, std::vector<Token>& out) const {
     if (word.size() > longest_) return false;
     spelled.clear();
@@ -95,7 +92,8 @@ class ByteBpe final : public Encoder {
   }
 
   const Vocab& vocab_;
-  const Pretokenizer* pre_;
+  const Pretokenizer& pre_;
+  const WordSplitter splitter_;
   std::array<std::string, 256> letters_;
   std::array<int16_t, 0x144> letter_bytes_;  // the alphabet ends at U+0143
   std::array<Token, 256> byte_tokens_;       // -1: not in the vocabulary

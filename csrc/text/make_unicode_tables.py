@@ -17,16 +17,19 @@ except ImportError:
 
 CODEPOINTS = range(0x110000)
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # nfc.cpp composes and decomposes these by arithmetic
-CLASSES = {"L": 1, "M": 2, "N": 3}
+# In the order of kCategoryNames in unicode.cpp: letters, marks and numbers are first.
+CATEGORIES = (
+    "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co Cn".split()
+)
 
 
-def class_runs() -> Iterator[str]:
-    """Where the class changes: first code point << 2 | class."""
-    last = 0
+def category_runs() -> Iterator[str]:
+    """Where the general category changes: first code point << 5 | category."""
+    last = -1
     for c in CODEPOINTS:
-        now = CLASSES.get(unicodedata.category(chr(c))[0], 0)
+        now = CATEGORIES.index(unicodedata.category(chr(c)))
         if now != last:
-            yield f"{c << 2 | now:#x}"
+            yield f"{c << 5 | now:#x}"
             last = now
 
 
@@ -81,7 +84,11 @@ def main() -> None:
     composing = sorted((pairs[c], i) for i, c in enumerate(order) if composes(c, pairs[c]))
     parts = [
         f"// Made by make_unicode_tables.py from Unicode {unicodedata.unidata_version}. Do not edit.\n",
-        table("uint32_t kClassRuns", "First code point << 2 | class: 0 other, 1 L, 2 M, 3 N.", class_runs()),
+        table(
+            "uint32_t kCategoryRuns",
+            "First code point << 5 | general category, an index of kCategoryNames (unicode.cpp).",
+            category_runs(),
+        ),
         table(
             "ActiveRun kActiveRuns",
             "First, last, combining class of what NFC may change or move.",

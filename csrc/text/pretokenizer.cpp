@@ -1,5 +1,6 @@
-// Scanners for the regular expressions that models were trained with; a comment above each function has the
-// expression. \s, \p{L}, \p{M} and \p{N} are Unicode's. A byte that is not UTF-8 counts as U+FFFD, a symbol.
+// The regular expressions are those of the models' tokenizer.json files, under the names that llama.cpp gives
+// them in tokenizer.ggml.pre. Where llama.cpp has an approximation (it has no \p{Lu} and \p{Ll} for gpt-4o and
+// tekken), the model's own expression is used. (?i:'s|'t|...) covers ASCII letters only, as in llama.cpp.
 #include "text/pretokenizer.h"
 
 #include "text/unicode.h"
@@ -7,132 +8,156 @@
 namespace binhdan::text {
 namespace {
 
-enum class Kind { letter, mark, number, newline, space /* other \s */, symbol, end };
+using Patterns = std::span<const std::string_view>;
 
-Kind kind_of(char32_t c) {
-  if (c == '\r' || c == '\n') return Kind::newline;
-  if (is_letter(c)) return Kind::letter;
-  if (is_number(c)) return Kind::number;
-  if (is_whitespace(c)) return Kind::space;
-  return is_mark(c) ? Kind::mark : Kind::symbol;
-}
+#define GPT2 R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"
+#define CONTRACTION R"((?i:'s|'t|'re|'ve|'m|'ll|'d))"
+#define SPACES R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"
+#define CL100K_WORDS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|)"
+#define CL100K_REST R"(| ?[^\s\p{L}\p{N}]+[\r\n]*)" SPACES
+// Words of gpt-4o: capitals end a word only before small letters.
+#define UPPER R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])"
+#define LOWER R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])"
+#define CASED_WORDS(suffix) \
+  R"([^\r\n\p{L}\p{N}]?)" UPPER "*" LOWER "+" suffix R"(|[^\r\n\p{L}\p{N}]?)" UPPER "+" LOWER "*" suffix
+#define CASED_REST R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*)" SPACES
+// Words of deepseek-v3, which also separate punctuation and symbols.
+#define DEEPSEEK3_WORDS                                                        \
+  R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?)" \
+  R"([\p{L}\p{M}]+| ?[\p{P}\p{S}]+)"
 
-// Reads one character after another.
-class Reader {
- public:
-  Reader(std::string_view text, std::size_t start) : text_(text), next_(start) { advance(); }
+// Letters that have a case, of deepseek-llm.
+#define CASED_LETTERS                                                                              \
+  "A-Za-z\u00B5\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u01BA\u01BC-\u01BF\u01C4-\u0293\u0295-\u02AF"     \
+  "\u0370-\u0373\u0376\u0377\u037B-\u037D\u037F\u0386\u0388-\u038A\u038C\u038E-\u03A1\u03A3-"      \
+  "\u03F5\u03F7-\u0481\u048A-\u052F\u0531-\u0556\u10A0-\u10C5\u13A0-\u13F5\u13F8-\u13FD\u1C90-"    \
+  "\u1CBA\u1CBD-\u1CBF\u1D00-\u1D2B\u1D6B-\u1D77\u1D79-\u1D9A\u1E00-\u1F15\u1F18-\u1F1D\u1F20-"    \
+  "\u1F45\u1F48-\u1F4D\u1F50-\u1F57\u1F59\u1F5B\u1F5D\u1F5F-\u1F7D\u1F80-\u1FB4\u1FB6-\u1FBC"      \
+  "\u1FBE\u1FC2-\u1FC4\u1FC6-\u1FCC\u1FD0-\u1FD3\u1FD6-\u1FDB\u1FE0-\u1FEC\u1FF2-\u1FF4\u1FF6-"    \
+  "\u1FFC\u2102\u2107\u210A-\u2113\u2115\u2119-\u211D\u2124\u2126\u2128\u212A-\u212D\u212F-\u2134" \
+  "\u2139\u213C-\u213F\u2145-\u2149\u214E\u2183\u2184\u2C00-\u2C7B\u2C7E-\u2CE4\u2CEB-\u2CEE"      \
+  "\u2CF2\u2CF3\uA640-\uA66D\uA680-\uA69B\uA722-\uA76F\uA771-\uA787\uA78B-\uA78E\uAB70-\uABBF"     \
+  "\uFB00-\uFB06\uFB13-\uFB17\uFF21-\uFF3A\uFF41-\uFF5A\U00010400-\U0001044F\U000104B0-"           \
+  "\U000104D3\U000104D8-\U000104FB\U00010C80-\U00010CB2\U00010CC0-\U00010CF2\U000118A0-"           \
+  "\U000118DF\U0001E900-\U0001E943"
 
-  Kind kind() const { return kind_; }
-  char32_t c() const { return c_; }
-  std::size_t at() const { return at_; }
-  void advance() {
-    at_ = next_;
-    kind_ = Kind::end;
-    if (at_ == text_.size()) return;
-    c_ = next_codepoint(text_, next_);
-    kind_ = kind_of(c_);
-  }
-  template <typename Predicate>
-  void skip(Predicate accepted) {
-    while (kind_ != Kind::end && accepted(kind_)) advance();
-  }
-
- private:
-  std::string_view text_;
-  std::size_t at_ = 0, next_;
-  char32_t c_ = 0;
-  Kind kind_ = Kind::end;
-};
-
-bool is_space(Kind kind) {
-  return kind == Kind::space || kind == Kind::newline;
-}
-
-// 's|'t|'re|'ve|'m|'ll|'d: returns the end of the match, or `start` when there is none.
-std::size_t contraction_end(std::string_view text, std::size_t start, bool any_case) {
-  if (text[start] != '\'') return start;
-  const auto letter = [&](std::size_t i) -> char {
-    if (i >= text.size()) return 0;
-    return any_case && text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] | 0x20) : text[i];
-  };
-  const char first = letter(start + 1), second = letter(start + 2);
-  if (first == 's' || first == 't' || first == 'm' || first == 'd') return start + 2;
-  const bool pair = ((first == 'r' || first == 'v') && second == 'e') || (first == 'l' && second == 'l');
-  return pair ? start + 3 : start;
-}
-
-// \s+(?!\S)|\s+: all white space except the last character before a word, which belongs to the word.
-std::size_t space_end(Reader reader) {
-  const std::size_t start = reader.at();
-  std::size_t last = start;
-  for (; is_space(reader.kind()); reader.advance()) last = reader.at();
-  return reader.kind() == Kind::end || last == start ? reader.at() : last;
-}
-
-// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-std::size_t gpt2(std::string_view text, std::size_t start) {
-  if (const std::size_t end = contraction_end(text, start, false); end != start) return end;
-  Reader reader(text, start);
-  if (reader.c() == ' ') reader.advance();
-  if (is_space(reader.kind()) || reader.kind() == Kind::end) return space_end(Reader(text, start));
-  const auto group = [](Kind kind) { return kind == Kind::mark ? Kind::symbol : kind; };
-  const Kind first = group(reader.kind());
-  reader.skip([=](Kind kind) { return group(kind) == first; });
-  return reader.at();
-}
-
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,Digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|
-// \s+(?!\S)|\s+   and with Marks: [\p{L}\p{M}] for \p{L}, except in the first class.
-template <int Digits, bool Marks>
-std::size_t cl100k(std::string_view text, std::size_t start) {
-  const auto in_word = [](Kind kind) { return kind == Kind::letter || (Marks && kind == Kind::mark); };
-  const auto is_symbol = [](Kind kind) { return kind == Kind::symbol || (!Marks && kind == Kind::mark); };
-
-  if (const std::size_t end = contraction_end(text, start, true); end != start) return end;
-  Reader reader(text, start);
-  if (reader.kind() == Kind::number) {
-    for (int n = 0; n < Digits && reader.kind() == Kind::number; ++n) reader.advance();
-    return reader.at();
-  }
-  Reader second = reader;
-  second.advance();
-  if (in_word(reader.kind()) || (reader.kind() != Kind::newline && in_word(second.kind()))) {
-    second.skip(in_word);
-    return second.at();
-  }
-  if (is_symbol(reader.kind()) || (reader.c() == ' ' && is_symbol(second.kind()))) {
-    second.skip(is_symbol);
-    second.skip([](Kind kind) { return kind == Kind::newline; });
-    return second.at();
-  }
-  std::size_t lines_end = start;
-  for (; is_space(reader.kind());) {
-    const bool newline = reader.kind() == Kind::newline;
-    reader.advance();
-    if (newline) lines_end = reader.at();
-  }
-  return lines_end != start ? lines_end : space_end(Reader(text, start));
-}
+constexpr std::string_view kGpt2[] = {GPT2};
+constexpr std::string_view kDefault[] = {R"([\p{P}\$\+<=>\^~\|]+)", GPT2, R"(\p{N}+)", "[0-9][0-9][0-9]"};
+constexpr std::string_view kDigitsThenGpt2[] = {R"(\p{N})", GPT2};
+constexpr std::string_view kFalcon[] = {R"([\p{P}\$\+<=>\^~\|`]+)", GPT2, "[0-9][0-9][0-9]"};
+constexpr std::string_view kLlama3[] = {CONTRACTION CL100K_WORDS R"(\p{N}{1,3})" CL100K_REST};
+constexpr std::string_view kQwen2[] = {CONTRACTION CL100K_WORDS R"(\p{N})" CL100K_REST};
+constexpr std::string_view kQwen35[] = {
+    CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)" SPACES};
+constexpr std::string_view kJais2[] = {
+    CONTRACTION CL100K_WORDS
+    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|)"
+    R"(\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s)"};
+// The model has \s+$ as its fourth expression. The one here cuts at the same places in linear time.
+constexpr std::string_view kDeepseekLlm[] = {
+    R"([\r\n])",         "\\s?[" CASED_LETTERS "]+", "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
+    R"((?:\s*\S)+|\s+)", "[一-龥ࠀ-一가-\uD7FF]+",    R"(\p{N}+)"};
+constexpr std::string_view kDeepseekCoder[] = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
+                                               "[一-龥ࠀ-一가-\uD7FF]+", R"(\p{N})"};
+constexpr std::string_view kDeepseek3[] = {R"(\p{N}{1,3})", "[一-龥\u3040-ゟ゠-ヿ]+",
+                                           DEEPSEEK3_WORDS R"([\r\n]*)" SPACES};
+constexpr std::string_view kYoutu[] = {
+    "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，\u3001-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u3040-ゟ゠-ヿ]+",
+    CASED_WORDS(CONTRACTION "?") R"(|\p{N})" CASED_REST};
+constexpr std::string_view kBloom[] = {" ?[^(\\s|.,!?…。，、।۔،)]+"};
+constexpr std::string_view kViking[] = {" ?[^(\\s|.,!?…。，、।۔،)]+", R"(\p{N})"};
+constexpr std::string_view kTekken[] = {CASED_WORDS("") R"(|\p{N})" CASED_REST};
+constexpr std::string_view kGpt4o[] = {CASED_WORDS(CONTRACTION "?") R"(|\p{N}{1,3})" CASED_REST};
+constexpr std::string_view kChameleon[] = {"<sentinel:[0-9]+>",       "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+                                           "([\\t\\n]|    |  )",      R"(\p{N})",
+                                           R"([\p{P}!-/:-@\[-`{-~])", GPT2};
+constexpr std::string_view kBailing[] = {R"('(?i:[sdmt]|ll|ve|re))" CL100K_WORDS
+                                         R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"};
+constexpr std::string_view kSeedCoder[] = {CONTRACTION CL100K_WORDS R"(\p{N}| ?[^\s\p{L}\p{N}\r\n]+)" SPACES};
+constexpr std::string_view kLaguna[] = {R"([^\n]+|[\n]+)", kQwen2[0]};
+constexpr std::string_view kExaoneMoe[] = {
+    CONTRACTION R"(|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?)"
+                R"(|\s*[\r\n]|\s+(?!\S)|\s+)"};
+constexpr std::string_view kMinicpm5[] = {R"(\p{N}{1,3})", CONTRACTION CL100K_WORDS R"(\p{N}+)" CL100K_REST};
 
 constexpr Pretokenizer kTable[] = {
-    {"gpt-2", gpt2},
-    {"default", gpt2},
-    {"mpt", gpt2},
-    {"phi-2", gpt2},
-    {"olmo", gpt2},
-    {"qwen2", cl100k<1, false>},
-    {"deepseek-r1-qwen", cl100k<1, false>},
-    {"stablelm2", cl100k<1, false>},
-    {"megrez", cl100k<1, false>},
-    {"qwen35", cl100k<1, true>},
-    {"llama-bpe", cl100k<3, false>, true, true},
-    {"llama3", cl100k<3, false>, true, true},
-    {"llama-v3", cl100k<3, false>, true, true},
-    {"falcon3", cl100k<3, false>, true, true},
-    {"pixtral", cl100k<3, false>, true, true},
-    {"lfm2", cl100k<3, false>, true, true},
-    {"smaug-bpe", cl100k<3, false>},
-    {"dbrx", cl100k<3, false>},
+    {"default", kDefault},
+    {"gpt-2", kGpt2},
+    {"phi-2", kGpt2},
+    {"mpt", kGpt2},
+    {"olmo", kGpt2},
+    {"jais", kGpt2},
+    {"trillion", kGpt2},
+    {"granite-docling", kGpt2},
+    {"jina-es", kGpt2},
+    {"jina-de", kGpt2},
+    {"jina-v2-es", kGpt2},
+    {"jina-v2-de", kGpt2},
+    {"jina-v1-en", kGpt2},
+    {"jina-v2-code", kGpt2},
+    {"roberta-bpe", kGpt2},
+    {"gigachat", kGpt2},
+    {"a.x-4.0", kGpt2},
+    {"mellum", kGpt2},
+    {"modern-bert", kGpt2},
+    {"exaone4", kGpt2},
+    {"starcoder", kDigitsThenGpt2},
+    {"refact", kDigitsThenGpt2},
+    {"command-r", kDigitsThenGpt2},
+    {"smollm", kDigitsThenGpt2},
+    {"codeshell", kDigitsThenGpt2},
+    {"exaone", kDigitsThenGpt2},
+    {"minerva-7b", kDigitsThenGpt2},
+    {"mellum2", kDigitsThenGpt2},
+    {"falcon", kFalcon},
+    {"llama-bpe", kLlama3, true, true},
+    {"llama3", kLlama3, true, true},
+    {"llama-v3", kLlama3, true, true},
+    {"falcon3", kLlama3, true, true},
+    {"falcon-h1", kLlama3, true, true},
+    {"pixtral", kLlama3, true, true},
+    {"midm-2.0", kLlama3, true, true},
+    {"lfm2", kLlama3, true, true},
+    {"jina-v5-nano", kLlama3, true, true},
+    {"smaug-bpe", kLlama3},
+    {"dbrx", kLlama3},
+    {"glm4", kLlama3},
+    {"chatglm-bpe", kLlama3},
+    {"jais-2", kJais2},
+    {"qwen2", kQwen2},
+    {"deepseek-r1-qwen", kQwen2},
+    {"stablelm2", kQwen2},
+    {"megrez", kQwen2},
+    {"hunyuan", kQwen2},
+    {"solar-open", kQwen2},
+    {"grok-2", kQwen2},
+    {"kormo", kQwen2},
+    {"f2llmv2", kQwen2},
+    {"qwen35", kQwen35},
+    {"deepseek-llm", kDeepseekLlm},
+    {"deepseek-coder", kDeepseekCoder},
+    {"deepseek-v3", kDeepseek3},
+    {"hunyuan-dense", kDeepseek3},
+    {"joyai-llm", kDeepseek3},
+    {"youtu", kYoutu, true},
+    {"poro-chat", kBloom},
+    {"bloom", kBloom},
+    {"gpt3-finnish", kBloom},
+    {"viking", kViking},
+    {"tekken", kTekken, true, true},
+    {"gpt-4o", kGpt4o},
+    {"llama4", kGpt4o},
+    {"kanana2", kGpt4o},
+    {"talkie", kGpt4o},
+    {"minimax-m2", kGpt4o},
+    {"chameleon", kChameleon, false, true},
+    {"bailingmoe", kBailing},
+    {"bailingmoe2", kBailing},
+    {"llada-moe", kBailing},
+    {"seed-coder", kSeedCoder},
+    {"laguna", kLaguna},
+    {"exaone-moe", kExaoneMoe},
+    {"minicpm5", kMinicpm5, true},
 };
 
 }  // namespace
@@ -141,6 +166,19 @@ const Pretokenizer* find_pretokenizer(std::string_view name) {
   for (const Pretokenizer& entry : kTable)
     if (entry.name == name) return &entry;
   return nullptr;
+}
+
+std::span<const Pretokenizer> pretokenizers() {
+  return kTable;
+}
+
+WordSplitter::WordSplitter(const Pretokenizer& pretokenizer) {
+  for (const std::string_view pattern : pretokenizer.patterns) stages_.emplace_back(pattern);
+}
+
+std::size_t WordSplitter::next_character(std::string_view text, std::size_t at) {
+  next_codepoint(text, at);
+  return at;
 }
 
 }  // namespace binhdan::text

@@ -35,9 +35,16 @@ Decoded decode(std::string_view s, std::size_t i) {
   return {c, length, true, false};
 }
 
-uint32_t class_of(char32_t c) {
-  const auto after = std::upper_bound(std::begin(kClassRuns), std::end(kClassRuns), c << 2 | 3);
-  return after == std::begin(kClassRuns) ? 0 : *std::prev(after) & 3;
+// General categories in the order of CATEGORIES in make_unicode_tables.py.
+constexpr std::string_view kCategoryNames[] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
+                                               "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
+                                               "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
+constexpr uint32_t kFirstMark = 5, kFirstNumber = 8, kFirstOther = 11;
+
+// The first run starts at code point 0.
+uint32_t category_of(char32_t c) {
+  const auto after = std::upper_bound(std::begin(kCategoryRuns), std::end(kCategoryRuns), c << 5 | 31);
+  return *std::prev(after) & 31;
 }
 
 }  // namespace
@@ -89,22 +96,37 @@ std::string replace_invalid(std::string_view s) {
 
 bool is_letter(char32_t c) {
   if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-  return class_of(c) == 1;
+  return category_of(c) < kFirstMark;
 }
 
 bool is_mark(char32_t c) {
-  return c >= 0x300 && class_of(c) == 2;
+  if (c < 0x300) return false;
+  const uint32_t category = category_of(c);
+  return category >= kFirstMark && category < kFirstNumber;
 }
 
 bool is_number(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
-  return class_of(c) == 3;
+  const uint32_t category = category_of(c);
+  return category >= kFirstNumber && category < kFirstOther;
 }
 
 bool is_whitespace(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
          c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+std::vector<char32_t> category_bounds(std::string_view name) {
+  bool member[std::size(kCategoryNames)], known = false;
+  for (std::size_t i = 0; i < std::size(kCategoryNames); ++i)
+    known |= member[i] = !name.empty() && kCategoryNames[i].substr(0, name.size()) == name;
+  std::vector<char32_t> bounds;
+  if (!known) return bounds;
+  for (const uint32_t run : kCategoryRuns)
+    if (member[run & 31] != (bounds.size() % 2 == 1)) bounds.push_back(run >> 5);
+  if (bounds.size() % 2 == 1) bounds.push_back(0x110000);
+  return bounds;
 }
 
 }  // namespace binhdan::text

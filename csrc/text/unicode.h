@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace binhdan::text {
 
@@ -24,6 +25,9 @@ bool is_letter(char32_t c);      // \p{L}
 bool is_mark(char32_t c);        // \p{M}
 bool is_number(char32_t c);      // \p{N}
 bool is_whitespace(char32_t c);  // \s: White_Space
+// The code points of a general category ("Lu", "L"): the first member, the first code point after the run, the
+// first member of the next run, ... Empty for an unknown name.
+std::vector<char32_t> category_bounds(std::string_view name);
 
 // Canonical composition (UAX #15). Bytes that are not UTF-8 stay unchanged. At most O(n log n).
 std::string nfc(std::string_view s);

@@ -72,6 +72,15 @@ def logits(
     """Logits after each of `tokens` on an open model of the C ABI, (n, vocabulary). `decode` selects the
     numeric class of decode, else that of prefill."""
 
+def pretokenizer_names() -> list[str]:
+    """Names of tokenizer.ggml.pre that the byte-level BPE supports."""
+
+def pretokenizer_patterns(name: str) -> list[str]:
+    """The regular expressions of a pre-tokenizer."""
+
+def split_words(pretokenizer: str, text: bytes) -> list[int]:
+    """The ends, in bytes, of the words into which a pre-tokenizer cuts UTF-8 text."""
+
 def sample(
     logits: _Floats, temperature: float = 0, top_k: int = 0, top_p: float = 1, min_p: float = 0, seed: int = 0
 ) -> int:

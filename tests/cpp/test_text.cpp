@@ -18,11 +18,7 @@ using Tokens = std::vector<Token>;
 
 std::vector<std::string> words(const char* pre, std::string_view text) {
   std::vector<std::string> out;
-  for (size_t i = 0; i < text.size();) {
-    const size_t end = find_pretokenizer(pre)->word_end(text, i);
-    out.emplace_back(text.substr(i, end - i));
-    i = end;
-  }
+  WordSplitter(*find_pretokenizer(pre)).split(text, [&](std::string_view word) { out.emplace_back(word); });
   return out;
 }
 
