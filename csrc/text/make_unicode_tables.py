@@ -18,16 +18,14 @@ except ImportError:
 CODEPOINTS = range(0x110000)
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # nfc.cpp composes and decomposes these by arithmetic
 # In the order of kCategoryNames in unicode.cpp: letters, marks and numbers are first.
-CATEGORIES = (
-    "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co Cn".split()
-)
+CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co Cn"
 
 
 def category_runs() -> Iterator[str]:
     """Where the general category changes: first code point << 5 | category."""
     last = -1
     for c in CODEPOINTS:
-        now = CATEGORIES.index(unicodedata.category(chr(c)))
+        now = CATEGORIES.index(unicodedata.category(chr(c))) // 3  # two letters and a space each
         if now != last:
             yield f"{c << 5 | now:#x}"
             last = now

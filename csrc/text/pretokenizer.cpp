@@ -1,6 +1,6 @@
 // The regular expressions are those of the models' tokenizer.json files, under the names that llama.cpp gives
 // them in tokenizer.ggml.pre. Where llama.cpp has an approximation (it has no \p{Lu} and \p{Ll} for gpt-4o and
-// tekken), the model's own expression is used. (?i:'s|'t|...) covers ASCII letters only, as in llama.cpp.
+// tekken), the model's own expression is used. jais-2 is missing: its expression takes quadratic time on spaces. (?i:'s|'t|...) covers ASCII letters only, as in llama.cpp.
 #include "text/pretokenizer.h"
 
 #include "text/unicode.h"
@@ -49,10 +49,6 @@ constexpr std::string_view kLlama3[] = {CONTRACTION CL100K_WORDS R"(\p{N}{1,3})"
 constexpr std::string_view kQwen2[] = {CONTRACTION CL100K_WORDS R"(\p{N})" CL100K_REST};
 constexpr std::string_view kQwen35[] = {
     CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)" SPACES};
-constexpr std::string_view kJais2[] = {
-    CONTRACTION CL100K_WORDS
-    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|)"
-    R"(\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s)"};
 // The model has \s+$ as its fourth expression. The one here cuts at the same places in linear time.
 constexpr std::string_view kDeepseekLlm[] = {
     R"([\r\n])",         "\\s?[" CASED_LETTERS "]+", "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
@@ -123,7 +119,6 @@ constexpr Pretokenizer kTable[] = {
     {"dbrx", kLlama3},
     {"glm4", kLlama3},
     {"chatglm-bpe", kLlama3},
-    {"jais-2", kJais2},
     {"qwen2", kQwen2},
     {"deepseek-r1-qwen", kQwen2},
     {"stablelm2", kQwen2},

@@ -1,0 +1,94 @@
+"""csrc/text/regex.cpp and pretokenizer.cpp: the same words as the tokenizers library, in linear time."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Sequence, Split
+
+from binhdan import _native
+
+NAMES = _native.pretokenizer_names()
+PARTS = (
+    *(
+        "a",
+        "B",
+        "é",
+        "Đ",
+        "ệ",
+        "'s",
+        "'RE",
+        "ll",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\t",
+        "1",
+        "12",
+        "½",
+        "!",
+        "...",
+        "$",
+    ),
+    *("中", "한", "ア", "\u0301", "🦙", "_", "/", "İ", "ǅ", "ʰ", "\u3000", "<", "|", "，", "。", "٣"),
+    *("IMGIMG", "AZ", "<sentinel:1>"),
+)
+
+
+def words(name: str, text: str) -> list[str]:
+    data, start, out = text.encode(), 0, []
+    for end in _native.split_words(name, data):
+        out.append(data[start:end].decode())
+        start = end
+    return out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_words_equal_those_of_the_tokenizers_library(name: str) -> None:
+    patterns = _native.pretokenizer_patterns(name)
+    oracle = Sequence([Split(Regex(pattern), "isolated") for pattern in patterns])
+    draw = random.Random(name)
+    for _ in range(200):
+        text = "".join(draw.choice(PARTS) for _ in range(draw.randint(0, 14)))
+        assert words(name, text) == [word for word, _ in oracle.pre_tokenize_str(text)], text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("smollm", ["Năm", " ", "2", "0", "2", "6", ",", " ĐƯỜNG", " '", "s"]),
+        ("gpt-2", ["Năm", " 2026", ",", " ĐƯỜNG", " '", "s"]),
+        ("llama3", ["Năm", " ", "202", "6", ",", " ĐƯỜNG", " '", "s"]),
+        ("tekken", ["Năm", " ", "2", "0", "2", "6", ",", " ĐƯỜNG", " '", "s"]),
+    ],
+)
+def test_words_of_vietnamese(name: str, expected: list[str]) -> None:
+    assert words(name, "Năm 2026, ĐƯỜNG 's") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", {tuple(_native.pretokenizer_patterns(name)): name for name in NAMES}.values()
+)
+@pytest.mark.parametrize("unit", [" ", "\n", "A", "Aa", "1", "'", "a ", " \u0301", "🦙", "<sentinel:", "\t "])
+def test_time_is_linear(name: str, unit: str) -> None:
+    """Quadratic time would take a hundred times as long for ten times the text."""
+
+    def seconds(count: int) -> float:
+        data = (unit * count).encode() + b"x"
+        start = time.thread_time()
+        _native.split_words(name, data)
+        return time.thread_time() - start
+
+    compile_time = min(seconds(1) for _ in range(2))
+    short, long = (min(seconds(count) for _ in range(3)) - compile_time for count in (20_000, 200_000))
+    assert long < 40 * max(short, 0.002)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ValueError, match="expected one of pretokenizer_names"):
+        _native.split_words("nothing", b"a")
