@@ -12,31 +12,8 @@ from tokenizers.pre_tokenizers import Sequence, Split
 from binhdan import _native
 
 NAMES = _native.pretokenizer_names()
-PARTS = (
-    *(
-        "a",
-        "B",
-        "é",
-        "Đ",
-        "ệ",
-        "'s",
-        "'RE",
-        "ll",
-        " ",
-        "  ",
-        "\n",
-        "\r\n",
-        "\t",
-        "1",
-        "12",
-        "½",
-        "!",
-        "...",
-        "$",
-    ),
-    *("中", "한", "ア", "\u0301", "🦙", "_", "/", "İ", "ǅ", "ʰ", "\u3000", "<", "|", "，", "。", "٣"),
-    *("IMGIMG", "AZ", "<sentinel:1>"),
-)
+SYMBOLS = "a B é Đ ệ 's 'RE ll 1 12 ½ ! ... $ 中 한 ア \u0301 🦙 _ / İ ǅ ʰ < | ， 。 ٣ IMGIMG AZ <sentinel:1>"
+PARTS = [*SYMBOLS.split(), " ", "  ", "\n", "\r\n", "\t", "\u3000"]
 
 
 def words(name: str, text: str) -> list[str]:
