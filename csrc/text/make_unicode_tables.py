@@ -17,7 +17,7 @@ except ImportError:
 
 CODEPOINTS = range(0x110000)
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # nfc.cpp composes and decomposes these by arithmetic
-# In the order of kCategoryNames in unicode.cpp: letters, marks and numbers are first.
+# In the order of kCategoryNames in unicode.cpp.
 CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co Cn"
 
 

@@ -39,13 +39,6 @@ Decoded decode(std::string_view s, std::size_t i) {
 constexpr std::string_view kCategoryNames[] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
                                                "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
                                                "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
-constexpr uint32_t kFirstMark = 5, kFirstNumber = 8, kFirstOther = 11;
-
-// The first run starts at code point 0.
-uint32_t category_of(char32_t c) {
-  const auto after = std::upper_bound(std::begin(kCategoryRuns), std::end(kCategoryRuns), c << 5 | 31);
-  return *std::prev(after) & 31;
-}
 
 }  // namespace
 
@@ -92,23 +85,6 @@ std::string replace_invalid(std::string_view s) {
     i += d.length;
   }
   return out;
-}
-
-bool is_letter(char32_t c) {
-  if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-  return category_of(c) < kFirstMark;
-}
-
-bool is_mark(char32_t c) {
-  if (c < 0x300) return false;
-  const uint32_t category = category_of(c);
-  return category >= kFirstMark && category < kFirstNumber;
-}
-
-bool is_number(char32_t c) {
-  if (c < 0x80) return c >= '0' && c <= '9';
-  const uint32_t category = category_of(c);
-  return category >= kFirstNumber && category < kFirstOther;
 }
 
 bool is_whitespace(char32_t c) {

@@ -21,9 +21,6 @@ std::size_t complete_prefix(std::string_view s);
 // in Python).
 std::string replace_invalid(std::string_view s);
 
-bool is_letter(char32_t c);      // \p{L}
-bool is_mark(char32_t c);        // \p{M}
-bool is_number(char32_t c);      // \p{N}
 bool is_whitespace(char32_t c);  // \s: White_Space
 // The code points of a general category ("Lu", "L"): the first member, the first code point after the run, the
 // first member of the next run, ... Empty for an unknown name.

@@ -1,7 +1,27 @@
+#include <algorithm>
+
 #include "check.h"
 #include "text/unicode.h"
 
 using namespace binhdan::text;
+
+namespace {
+
+bool in_category(std::string_view name, char32_t c) {
+  const std::vector<char32_t> bounds = category_bounds(name);
+  return (std::upper_bound(bounds.begin(), bounds.end(), c) - bounds.begin()) % 2 == 1;
+}
+bool is_letter(char32_t c) {
+  return in_category("L", c);
+}
+bool is_mark(char32_t c) {
+  return in_category("M", c);
+}
+bool is_number(char32_t c) {
+  return in_category("N", c);
+}
+
+}  // namespace
 
 TEST(code_points_are_decoded_strictly) {
   const auto decode = [](std::string_view s) {
