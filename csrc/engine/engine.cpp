@@ -18,30 +18,36 @@ std::atomic<uint64_t> next_id{1};
 // fewer tokens per batch would waste memory bandwidth.
 constexpr int64_t kMinPromptTokens = 32;
 
-uint64_t page_bytes(const model::Model& model, const EngineOptions& options) {
-  return model::SequenceState(model.config, options.kv_type).page_bytes();
-}
-
 // The identity of the stored pages covers everything that their bytes depend on besides the tokens: the model
-// file, the kernel table (page layout and arithmetic), the numeric class of prompts, and the KV type.
-std::unique_ptr<PageStore> make_store(const model::Model& model, const EngineOptions& options) {
+// file, the kernel table (page layout and arithmetic), the numeric class of prompts, the KV type, and the
+// context if RoPE depends on it.
+std::unique_ptr<PageStore> make_store(const model::Model& model, const model::StateLayout& layout,
+                                      const EngineOptions& options) {
   if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
-  const std::string kernels = std::string(model.table->isa) +
-                              (options.deterministic ? " deterministic" : "") +
-                              (options.kv_type == KvType::q8_0 ? " q8_0" : "");
+  std::string kernels = std::string(model.table->isa) + (options.deterministic ? " deterministic" : "") +
+                        (options.kv_type == KvType::q8_0 ? " q8_0" : "");
+  if (model.weights.long_rope_factors) kernels += " context " + std::to_string(options.context);
   const uint64_t identity = hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
-  return std::make_unique<PageStore>(options.cache_folder, identity, page_bytes(model, options),
+  return std::make_unique<PageStore>(options.cache_folder, identity, layout.sizes(),
                                      options.max_cache_folder_bytes);
 }
 
-// If one full sequence does not fit, the context is reduced.
-EngineOptions within_memory(EngineOptions options, const model::Model& model) {
-  const uint64_t bytes = page_bytes(model, options), pages = options.max_kv_bytes / bytes;
-  if (pages == 0)
-    fail(Code::invalid_argument, "max_kv_bytes: expected at least ", bytes, ", the keys and values of ",
-         kKvPageTokens, " tokens, got ", options.max_kv_bytes);
-  if (pages < static_cast<uint64_t>(options.context) / kKvPageTokens + 1)
-    options.context = std::min(options.context, static_cast<int64_t>(pages) * kKvPageTokens);
+// If one full sequence does not fit, the context is reduced to whole pages.
+EngineOptions within_memory(EngineOptions options, const model::StateLayout& layout) {
+  const auto fits = [&](int64_t tokens) {
+    return layout.max_bytes(tokens, options.prefill_chunk) <= options.max_kv_bytes;
+  };
+  if (!fits(kKvPageTokens))
+    fail(Code::invalid_argument, "max_kv_bytes: expected at least ",
+         layout.max_bytes(kKvPageTokens, options.prefill_chunk), ", the keys and values of ", kKvPageTokens,
+         " tokens, got ", options.max_kv_bytes);
+  if (fits(options.context)) return options;
+  int64_t least = 1, too_many = options.context / kKvPageTokens + 1;  // pages
+  while (too_many - least > 1) {
+    const int64_t middle = (least + too_many) / 2;
+    (fits(middle * kKvPageTokens) ? least : too_many) = middle;
+  }
+  options.context = std::min(options.context, least * kKvPageTokens);
   return options;
 }
 
@@ -49,9 +55,10 @@ EngineOptions within_memory(EngineOptions options, const model::Model& model) {
 
 Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
     : model_(std::move(model)),
-      options_(within_memory(std::move(options), *model_)),
-      forward_(*model_, options_.threads),
-      cache_(page_bytes(*model_, options_), make_store(*model_, options_)) {
+      layout_(std::make_shared<const model::StateLayout>(model_->config, options.kv_type)),
+      options_(within_memory(std::move(options), *layout_)),
+      forward_(*model_, options_.threads, options_.context),
+      cache_(layout_->sizes(), make_store(*model_, *layout_, options_)) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 
@@ -83,7 +90,7 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   if (!options_.prefix_cache) request.use_cache = false;
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
   auto sequence = std::make_shared<Sequence>(id, *model_, std::move(request), options_.context,
-                                             options_.kv_type, std::move(queue));
+                                             options_.prefill_chunk, layout_, std::move(queue));
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "submit: the engine is closed; create a new engine");
@@ -203,9 +210,8 @@ void Engine::apply_caller_changes() {
 // pages, which are then not evicted.
 bool Engine::reserve_kv_for(Sequence& sequence) {
   sequence.take_pages_from(cache_);
-  uint64_t pages = sequence.max_pages() - sequence.cached_pages();
-  for (const auto& other : running_) pages += other->max_pages() - other->cached_pages();
-  const uint64_t bytes = pages * cache_.page_bytes() + cache_.bytes();
+  uint64_t bytes = sequence.max_own_bytes() + cache_.bytes();
+  for (const auto& other : running_) bytes += other->max_own_bytes();
   return bytes <= options_.max_kv_bytes ||
          cache_.evict(bytes - options_.max_kv_bytes) >= bytes - options_.max_kv_bytes;
 }
@@ -296,8 +302,8 @@ void Engine::fail_batch(int32_t status, const std::string& message) {
 }
 
 void Engine::retire_finished() {
-  uint64_t own_pages = 0;
-  for (const auto& sequence : running_) own_pages += sequence->pages() - sequence->cached_pages();
+  uint64_t own_bytes = 0;
+  for (const auto& sequence : running_) own_bytes += sequence->own_bytes();
   const std::lock_guard lock(mutex_);
   std::erase_if(running_, [this](const std::shared_ptr<Sequence>& sequence) {
     if (sequence->phase() != Sequence::Phase::finished) return false;
@@ -306,7 +312,7 @@ void Engine::retire_finished() {
     return true;
   });
   running_count_ = static_cast<int32_t>(running_.size());
-  kv_bytes_ = own_pages * cache_.page_bytes();
+  kv_bytes_ = own_bytes;
   cache_bytes_ = cache_.bytes();
 }
 

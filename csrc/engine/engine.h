@@ -84,6 +84,7 @@ class Engine {
   void fail_batch(int32_t status, const std::string& message);
 
   std::shared_ptr<const model::Model> model_;
+  std::shared_ptr<const model::StateLayout> layout_;
   EngineOptions options_;
   model::Forward forward_;
 

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'B', 'D', 'K', 'V', 'P', 'A', 'G', '1'};
+constexpr std::array<char, 8> kMagic = {'B', 'D', 'K', 'V', 'P', 'A', 'G', '2'};
 constexpr const char *kSuffix = ".kv", *kPartial = ".partial";
 // load_partial() reads the tokens of at most this many files. Prompts with a common beginning usually differ
 // at the same token, so that the first files are as good as the others.
@@ -64,7 +64,7 @@ std::optional<std::array<uint64_t, 2>> hashes_in(const fs::path& path) {
 
 struct PageStore::Header {
   std::array<char, 8> magic;
-  uint64_t identity, hash, parent_hash, index, page_bytes, checksum, reserved;
+  uint64_t identity, hash, parent_hash, index, page_bytes, checkpoint_bytes, checksum;
 
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -75,16 +75,19 @@ struct PageStore::Opened {
   std::vector<text::Token> tokens = std::vector<text::Token>(static_cast<size_t>(kKvPageTokens));
 };
 
-PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page_bytes, uint64_t max_bytes)
-    : folder_(fs::u8path(folder)),
-      identity_(identity),
-      page_bytes_(page_bytes),
-      file_bytes_(sizeof(Header) + kKvPageTokens * sizeof(text::Token) + page_bytes),
-      max_bytes_(max_bytes) {
+PageStore::PageStore(const std::string& folder, uint64_t identity, const model::PageSizes& sizes,
+                     uint64_t max_bytes)
+    : folder_(fs::u8path(folder)), identity_(identity), sizes_(sizes), max_bytes_(max_bytes) {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (!error) fs::permissions(folder_, fs::perms::owner_all, error);
-  std::vector<std::pair<fs::file_time_type, std::array<uint64_t, 2>>> found;
+  struct Found {
+    fs::file_time_type time;
+    std::array<uint64_t, 2> hashes;
+    uint64_t bytes;
+    auto operator<=>(const Found&) const = default;
+  };
+  std::vector<Found> found;
   fs::directory_iterator at(folder_, error);
   if (error) fail(Code::io, "cache_folder: cannot use ", folder, ": ", error.message());
   for (const fs::directory_entry& entry : at) {
@@ -92,10 +95,11 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, uint64_t page
     if (entry.path().extension() == kPartial)
       fs::remove(entry.path(), ignored);  // left by a process that was killed
     const auto hashes = hashes_in(entry.path());
-    if (hashes && entry.is_regular_file(ignored)) found.emplace_back(entry.last_write_time(ignored), *hashes);
+    if (hashes && entry.is_regular_file(ignored))
+      found.push_back({entry.last_write_time(ignored), *hashes, entry.file_size(ignored)});
   }
   std::ranges::sort(found);
-  for (const auto& [time, hashes] : found) add({hashes[0], hashes[1]});
+  for (const Found& file : found) add({file.hashes[0], file.hashes[1]}, file.bytes);
 }
 
 uint64_t PageStore::with_identity(uint64_t chain_hash) const {
@@ -110,13 +114,23 @@ fs::path PageStore::path_of(Name name) const {
   return folder_ / (hex(name.parent_hash) + "-" + hex(name.hash) + kSuffix);
 }
 
-uint64_t PageStore::checksum(std::span<const text::Token> tokens, const Buffer& page) const {
-  return hash_bytes({page.as(), page_bytes_}, hash_bytes(std::as_bytes(tokens), identity_));
+uint64_t PageStore::file_bytes(bool with_checkpoint) const {
+  return sizeof(Header) + kKvPageTokens * sizeof(text::Token) + sizes_.all_parts() +
+         (with_checkpoint ? sizes_.checkpoint : 0);
 }
 
+uint64_t PageStore::checksum(std::span<const text::Token> tokens, const model::KvPage& page) const {
+  uint64_t hash = hash_bytes(std::as_bytes(tokens), identity_);
+  for (const auto* buffer : {&page.parts[0], &page.parts[1], &page.checkpoint})
+    if (*buffer) hash = hash_bytes({(*buffer)->as(), (*buffer)->size()}, hash);
+  return hash;
+}
+
+// The header that a page must have. What it alone states, checksum and checkpoint, is taken from `other`.
 PageStore::Header PageStore::header_of(uint64_t hash, uint64_t parent_hash, size_t index,
-                                       uint64_t checksum) const {
-  return {kMagic, identity_, hash, parent_hash, index, page_bytes_, checksum, 0};
+                                       const Header& other) const {
+  const uint64_t checkpoint = other.checkpoint_bytes == 0 ? 0 : sizes_.checkpoint;
+  return {kMagic, identity_, hash, parent_hash, index, sizes_.all_parts(), checkpoint, other.checksum};
 }
 
 std::optional<PageStore::Opened> PageStore::open(Name name) const {
@@ -128,25 +142,34 @@ std::optional<PageStore::Opened> PageStore::open(Name name) const {
   return opened;
 }
 
-bool PageStore::read(const Opened& opened, const Buffer& page) const {
-  return std::fread(page.as(), 1, page_bytes_, opened.file.get()) == page_bytes_ &&
-         checksum(opened.tokens, page) == opened.header.checksum;
+std::optional<model::KvPage> PageStore::read(const Opened& opened) const {
+  model::KvPage page;
+  const auto read_buffer = [&](std::shared_ptr<const Buffer>& into, uint64_t bytes) {
+    if (bytes == 0) return true;
+    auto buffer = std::make_shared<Buffer>(bytes);
+    into = buffer;
+    return std::fread(buffer->as(), 1, bytes, opened.file.get()) == bytes;
+  };
+  if (!read_buffer(page.parts[0], sizes_.parts[0]) || !read_buffer(page.parts[1], sizes_.parts[1]) ||
+      !read_buffer(page.checkpoint, opened.header.checkpoint_bytes) ||
+      checksum(opened.tokens, page) != opened.header.checksum)
+    return std::nullopt;
+  return page;
 }
 
-model::KvPage PageStore::load(const TokenChain& chain, size_t index) {
+std::optional<model::KvPage> PageStore::load(const TokenChain& chain, size_t index) {
   const Name name = name_of(chain, index);
   const auto found = entries_.find(name.hash);
-  if (found == entries_.end() || found->second.parent_hash != name.parent_hash) return nullptr;
-  auto page = std::make_shared<Buffer>(page_bytes_);
+  if (found == entries_.end() || found->second.parent_hash != name.parent_hash) return std::nullopt;
   const auto opened = open(name);
-  if (!opened || !std::ranges::equal(opened->tokens, chain.page(index)) ||
-      opened->header !=
-          header_of(chain.hash(index), chain.parent_hash(index), index, opened->header.checksum) ||
-      !read(*opened, *page)) {
+  std::optional<model::KvPage> page;
+  if (opened && std::ranges::equal(opened->tokens, chain.page(index)) &&
+      opened->header == header_of(chain.hash(index), chain.parent_hash(index), index, opened->header))
+    page = read(*opened);
+  if (page)
+    mark_used(name.hash);
+  else
     remove(name.hash);
-    return nullptr;
-  }
-  mark_used(name.hash);
   return page;
 }
 
@@ -166,26 +189,32 @@ PartialPage PageStore::load_partial(const TokenChain& chain, size_t index, std::
     best_hash = at->second;
   }
   if (!best) return {};
-  const Header expected = header_of(best->header.hash, parent_hash, index, best->header.checksum);
-  auto page = std::make_shared<Buffer>(page_bytes_);
-  if (best->header != expected || !read(*best, *page)) {
+  std::optional<model::KvPage> page;
+  if (best->header == header_of(best->header.hash, parent_hash, index, best->header)) page = read(*best);
+  if (!page) {
     remove(best_hash);
     return {};
   }
   mark_used(best_hash);
-  return {std::move(page), tokens};
+  return {std::move(*page), tokens};
 }
 
-std::error_code PageStore::write(Name name, const TokenChain& chain, size_t index, const Buffer& page) const {
+std::error_code PageStore::write(Name name, const TokenChain& chain, size_t index,
+                                 const model::KvPage& page) const {
   const fs::path partial = folder_ / (hex(name.hash) + "." + std::to_string(process_id()) + kPartial);
   File file = open_file(partial, "wb");
   if (!file) return last_error();
   const auto tokens = chain.page(index);
-  const Header header = header_of(chain.hash(index), chain.parent_hash(index), index, checksum(tokens, page));
-  bool written =
-      std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
-      std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size() &&
-      std::fwrite(page.as(), 1, page_bytes_, file.get()) == page_bytes_;
+  Header header{};
+  header.checkpoint_bytes = page.checkpoint ? page.checkpoint->size() : 0;
+  header.checksum = checksum(tokens, page);
+  header = header_of(chain.hash(index), chain.parent_hash(index), index, header);
+  bool written = std::fwrite(&header, sizeof header, 1, file.get()) == 1 &&
+                 std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size();
+  for (const auto* buffer : {&page.parts[0], &page.parts[1], &page.checkpoint})
+    if (*buffer)
+      written = written &&
+                std::fwrite((*buffer)->as(), 1, (*buffer)->size(), file.get()) == (*buffer)->size();
   std::error_code error = written ? std::error_code() : last_error();
   if (std::fclose(file.release()) != 0 && !error) error = last_error();
   if (!error) fs::rename(partial, path_of(name), error);
@@ -194,23 +223,25 @@ std::error_code PageStore::write(Name name, const TokenChain& chain, size_t inde
   return error;
 }
 
-void PageStore::save(const TokenChain& chain, size_t index, const Buffer& page) {
+void PageStore::save(const TokenChain& chain, size_t index, const model::KvPage& page) {
   const Name name = name_of(chain, index);
   if (const auto found = entries_.find(name.hash); found != entries_.end())
     return order_.splice(order_.end(), order_, found->second.order);
-  if (file_bytes_ > max_bytes_) return;
-  while (bytes() + file_bytes_ > max_bytes_) remove(order_.front());
+  const uint64_t bytes = file_bytes(page.checkpoint != nullptr);
+  if (bytes > max_bytes_ || !page.has_all(sizes_)) return;
+  while (bytes_ + bytes > max_bytes_) remove(order_.front());
   if (const std::error_code error = write(name, chain, index, page))
     log(LogLevel::warning, "prefix cache: cannot write a page to ", folder_.string(), ": ", error.message());
   else
-    add(name);
+    add(name, bytes);
 }
 
-void PageStore::add(Name name) {
-  const auto [at, added] = entries_.try_emplace(name.hash, Entry{name.parent_hash, order_.end()});
+void PageStore::add(Name name, uint64_t bytes) {
+  const auto [at, added] = entries_.try_emplace(name.hash, Entry{name.parent_hash, bytes, order_.end()});
   if (!added) return;
   at->second.order = order_.insert(order_.end(), name.hash);
   children_.emplace(name.parent_hash, name.hash);
+  bytes_ += bytes;
 }
 
 // Sets the file's modification time: the constructor sorts by it, so that the order of last use survives a
@@ -226,6 +257,7 @@ void PageStore::remove(uint64_t hash) {
   const Entry entry = entries_.at(hash);
   std::error_code ignored;
   fs::remove(path_of({entry.parent_hash, hash}), ignored);
+  bytes_ -= entry.bytes;
   order_.erase(entry.order);
   entries_.erase(hash);
   auto at = children_.equal_range(entry.parent_hash).first;

@@ -3,11 +3,12 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
-#include "model/state.h"
+#include "model/page.h"
 #include "text/vocab.h"
 
 namespace binhdan::engine {
@@ -37,19 +38,20 @@ class PageStore;
 
 // A copy of a page. Its first `tokens` positions are valid; the owner overwrites the others.
 struct PartialPage {
-  std::shared_ptr<Buffer> page;
-  size_t tokens = 0;
+  model::KvPage page;
+  size_t tokens = 0;  // 0: no page
 };
 
 // In tokens.
 size_t common_prefix_length(std::span<const text::Token> a, std::span<const text::Token> b);
 
 // Full pages as a forest: a page's parent is the page before it. evict() removes the least recently used
-// pages, children before parents, and never a page that a sequence holds. With a store, pages are also on
-// disk. For one thread.
+// pages, children before parents, and never a page that a sequence holds. Of a page with children it first
+// removes what only continuing at this page needs: the window part and the checkpoint. With a store, pages are
+// also on disk. For one thread.
 class PrefixCache {
  public:
-  PrefixCache(uint64_t page_bytes, std::unique_ptr<PageStore> store);  // nullptr: memory only
+  PrefixCache(const model::PageSizes& sizes, std::unique_ptr<PageStore> store);  // nullptr: memory only
   ~PrefixCache();
 
   // The cached pages of [first, end) of the chain, up to the first that is missing. Marks them as used.
@@ -60,14 +62,14 @@ class PrefixCache {
   // the same `index` pages. Returns a copy of the page with the longest common prefix; the store is searched
   // if no page in memory qualifies. Returns no page if the prefix is shorter than kMinPartialTokens.
   PartialPage find_or_load_partial(const TokenChain& chain, size_t index, std::span<const text::Token> next);
-  // Adds page `index` of the chain, or replaces `page` by the cached page with the same tokens. Returns false
-  // when its parent is not cached, or when another chain has the same hash.
+  // Adds page `index` of the chain, or replaces `page` by the cached page with the same tokens, which takes
+  // from `page` what it lacks. Returns false when its parent is not cached, or when another chain has the
+  // same hash.
   bool add(const TokenChain& chain, size_t index, model::KvPage& page);
   // Removes pages until `bytes` are free or all other pages are in use. Returns the bytes that it freed.
   uint64_t evict(uint64_t bytes);
 
-  uint64_t page_bytes() const { return page_bytes_; }
-  uint64_t bytes() const { return nodes_.size() * page_bytes_; }
+  uint64_t bytes() const { return bytes_; }
 
   // Computing fewer tokens takes less time than copying a page.
   static constexpr size_t kMinPartialTokens = 8;
@@ -75,7 +77,7 @@ class PrefixCache {
  private:
   struct Node {
     uint64_t parent_hash;
-    bool root;  // the first page of its chain
+    size_t index;  // of the page in its chain
     std::vector<text::Token> tokens;
     model::KvPage page;
     uint64_t last_use;
@@ -85,7 +87,16 @@ class PrefixCache {
   Node* lookup(const TokenChain& chain, size_t index);
   bool insert(const TokenChain& chain, size_t index, model::KvPage page);
 
-  uint64_t page_bytes_;
+  // The part of a node that evict() can remove now: `whole` nodes have no children.
+  struct Removable {
+    std::unordered_map<uint64_t, Node>::iterator node;
+    bool whole;
+  };
+  std::optional<Removable> oldest_removable();
+  uint64_t remove(const Removable& what);
+
+  const model::PageSizes sizes_;
+  uint64_t bytes_ = 0;
   std::unique_ptr<PageStore> store_;
   std::unordered_map<uint64_t, Node> nodes_;              // by the chain's hash
   std::unordered_multimap<uint64_t, uint64_t> children_;  // hashes of the pages that follow a hash or a salt

@@ -10,6 +10,9 @@ namespace binhdan::engine {
 namespace {
 constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
 constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
+// While a recurrent model decodes, a checkpoint is kept for a page in this many at least, and for fewer if one
+// has more bytes than the keys and values of so many pages.
+constexpr size_t kMaxCheckpointInterval = 8;
 }  // namespace
 
 void Request::check(const model::Model& model, int64_t context) const {
@@ -30,14 +33,15 @@ void Request::check(const model::Model& model, int64_t context) const {
   sampling.check(static_cast<int32_t>(model.config.vocabulary));
 }
 
-Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
-                   std::shared_ptr<EventQueue> queue)
+Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, int64_t chunk,
+                   std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue)
     : id_(id),
       model_(model),
       request_(std::move(request)),
       context_(context),
+      max_chunk_(chunk),
       queue_(std::move(queue)),
-      state_(model.config, kv_type),
+      state_(std::move(layout)),
       sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
@@ -46,12 +50,14 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
   sampler_.accept_prompt(request_.prompt);
 }
 
-size_t Sequence::max_pages() const {
+uint64_t Sequence::max_own_bytes() const {
   const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), left = context_ - prompt;
   const int64_t answer = request_.kind == Request::Kind::embed ? 0
                          : request_.max_tokens < 0             ? left
                                                                : std::min(left, request_.max_tokens);
-  return (static_cast<size_t>(prompt + answer) + kPage - 1) / kPage;
+  const model::StateLayout& layout = state_.layout();
+  return layout.max_bytes(prompt + answer, max_chunk_) -
+         cached_pages_ * layout.sizes().part(model::PagePart::full);
 }
 
 void Sequence::take_pages_from(PrefixCache& cache) {
@@ -61,11 +67,12 @@ void Sequence::take_pages_from(PrefixCache& cache) {
   const size_t end = (request_.prompt.size() - 1) / kPage;
   const auto pages =
       locked.admitted ? cache.find_or_load(chain_, own, end) : cache.find_in_memory(chain_, own, end);
-  state_.append_shared(pages);
-  cached_pages_ += pages.size();
-  cached_tokens_ += pages.size() * kPage;
-  prompt_done_ += pages.size() * kPage;
-  if (locked.admitted) take_partial_page_from(cache);
+  const size_t count = state_.usable(pages);
+  state_.append_shared(std::span(pages).first(count));
+  cached_pages_ += count;
+  cached_tokens_ += count * kPage;
+  prompt_done_ += count * kPage;
+  if (locked.admitted && !state_.layout().is_recurrent()) take_partial_page_from(cache);
 }
 
 // Prompts with a common beginning usually differ inside a page, not at its end. Takes the positions of that
@@ -74,7 +81,7 @@ void Sequence::take_partial_page_from(PrefixCache& cache) {
   const size_t rest = std::min(request_.prompt.size() - 1 - prompt_done_, kPage - 1);
   const auto next = std::span(request_.prompt).subspan(prompt_done_, rest);
   PartialPage partial = cache.find_or_load_partial(chain_, prompt_done_ / kPage, next);
-  if (!partial.page) return;
+  if (partial.tokens == 0) return;
   state_.append_partial(std::move(partial.page), static_cast<int64_t>(partial.tokens));
   cached_tokens_ += partial.tokens;
   prompt_done_ += partial.tokens;
@@ -85,8 +92,9 @@ void Sequence::add_pages_to(PrefixCache& cache) {
   const auto whole = static_cast<size_t>(state_.length()) / kPage;
   for (; cached_pages_ < whole; ++cached_pages_) {
     model::KvPage page = state_.page(cached_pages_);
+    if (checkpoint_ && cached_pages_ == checkpoint_page_) page.checkpoint = std::exchange(checkpoint_, nullptr);
     if (!cache.add(chain_, cached_pages_, page)) return;
-    state_.replace_page(cached_pages_, std::move(page));
+    state_.replace_page(cached_pages_, page);
   }
 }
 
@@ -98,18 +106,45 @@ std::span<const uint64_t> Sequence::pages_ahead(int64_t tokens) const {
 
 model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   if (started_ns_ == 0) started_ns_ = now_ns();
-  if (phase_ == Phase::decode) {
-    state_.reserve(1);
-    chunk_ = 1;
-    return {&state_, {&last_, 1}, model::Outputs::last_logits, true};
-  }
-  chunk_ = std::min(request_.prompt.size() - prompt_done_, static_cast<size_t>(budget));
+  const bool decode = phase_ == Phase::decode;
+  chunk_ = decode ? 1 : prompt_chunk(budget);
   state_.reserve(static_cast<int64_t>(chunk_));
-  const bool last = prompt_done_ + chunk_ == request_.prompt.size();
-  const model::Outputs outputs = request_.kind == Request::Kind::embed ? model::Outputs::all_hidden
-                                 : last                                ? model::Outputs::last_logits
-                                                                       : model::Outputs::none;
-  return {&state_, std::span(request_.prompt).subspan(prompt_done_, chunk_), outputs, deterministic};
+  model::Chunk chunk{&state_, {&last_, 1}, model::Outputs::last_logits, true};
+  if (!decode) {
+    const bool last = prompt_done_ + chunk_ == request_.prompt.size();
+    chunk.tokens = std::span(request_.prompt).subspan(prompt_done_, chunk_);
+    chunk.outputs = request_.kind == Request::Kind::embed ? model::Outputs::all_hidden
+                    : last                                ? model::Outputs::last_logits
+                                                          : model::Outputs::none;
+    chunk.decode = deterministic;
+  }
+  if (uses_cache() && state_.layout().is_recurrent()) plan_checkpoint(chunk);
+  return chunk;
+}
+
+// Prompt tokens of the next chunk. Those of recurrent models end with a page, so that results do not depend
+// on how a prompt was cut (ops/delta_rule.h), and prompts can continue there.
+size_t Sequence::prompt_chunk(int64_t budget) const {
+  const size_t left = request_.prompt.size() - prompt_done_;
+  const size_t count = std::min(left, static_cast<size_t>(budget));
+  if (count == left || !state_.layout().is_recurrent()) return count;
+  const size_t end = std::max((prompt_done_ + count) / kPage, prompt_done_ / kPage + 1) * kPage;
+  return std::min(left, end - prompt_done_);
+}
+
+// Requests the recurrent state at the end of the last page that the chunk completes.
+void Sequence::plan_checkpoint(model::Chunk& chunk) {
+  const auto start = static_cast<size_t>(state_.length()), end = start + chunk.tokens.size();
+  const size_t pages = end / kPage;
+  if (pages * kPage <= start) return;
+  const model::PageSizes& sizes = state_.layout().sizes();
+  const size_t interval =
+      std::clamp<size_t>(sizes.checkpoint / std::max<uint64_t>(1, sizes.all_parts()), 1, kMaxCheckpointInterval);
+  if (phase_ == Phase::decode && pages % interval != 0) return;
+  chunk.checkpoint = std::make_shared<Buffer>(sizes.checkpoint);
+  chunk.checkpoint_tokens = static_cast<int64_t>(pages * kPage - start);
+  checkpoint_ = chunk.checkpoint;
+  checkpoint_page_ = pages - 1;
 }
 
 void Sequence::add_hidden(std::span<const float> row) {
@@ -209,7 +244,8 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prefill_ns = started_ns_ ? first - started : 0;
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
-  state_ = model::SequenceState(model_.config, state_.kv_type());  // frees its memory at once
+  state_.release();
+  checkpoint_.reset();
   cached_pages_ = 0;
   kept_logits_ = {};
 }

@@ -36,8 +36,9 @@ struct Request {
 // The stepping thread uses it alone, except for the fields in `locked`.
 class Sequence {
  public:
-  Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, KvType kv_type,
-           std::shared_ptr<EventQueue> queue);
+  // chunk: the maximum prompt tokens in a batch.
+  Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, int64_t chunk,
+           std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue);
 
   enum class Phase {
     prefill,           // prompt tokens are left to compute
@@ -57,15 +58,14 @@ class Sequence {
   Phase phase() const { return phase_; }
   bool uses_mask() const { return request_.use_mask; }
   const EventQueue* queue() const { return queue_.get(); }
-  // The number of KV pages. The prefix cache also holds the first cached_pages() of them. max_pages() is the
-  // number at the end of the longest answer.
-  size_t pages() const { return state_.bytes() / state_.page_bytes(); }
-  size_t cached_pages() const { return cached_pages_; }
-  size_t max_pages() const;
+  // Bytes of its state, without pages that the prefix cache also holds: now, and at the end of the longest
+  // answer.
+  uint64_t own_bytes() const { return state_.bytes(cached_pages_); }
+  uint64_t max_own_bytes() const;
 
   // Appends the cached pages of the rest of the prompt, without its last token, whose logits are needed. A
   // waiting sequence takes pages that are in memory. A running one, for which the engine has reserved
-  // max_pages(), also takes pages from disk and part of a page.
+  // max_own_bytes(), also takes pages from disk and part of a page.
   void take_pages_from(PrefixCache& cache);
   // Adds the newly computed pages to the cache.
   void add_pages_to(PrefixCache& cache);
@@ -91,6 +91,8 @@ class Sequence {
  private:
   bool uses_cache() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
   void take_partial_page_from(PrefixCache& cache);
+  size_t prompt_chunk(int64_t budget) const;
+  void plan_checkpoint(model::Chunk& chunk);
   void send_token(const Choice& choice);
   Event make_event(Event::Kind kind) const;
   void send(Event event);
@@ -98,7 +100,7 @@ class Sequence {
   const uint64_t id_;
   const model::Model& model_;
   const Request request_;
-  const int64_t context_;
+  const int64_t context_, max_chunk_;
   std::shared_ptr<EventQueue> queue_;
   Phase phase_ = Phase::prefill;
   model::SequenceState state_;
@@ -108,6 +110,8 @@ class Sequence {
   TokenChain chain_;
   size_t cached_pages_ = 0, cached_tokens_ = 0;
   size_t prompt_done_ = 0, chunk_ = 0;  // tokens: computed of the prompt; of the current chunk
+  std::shared_ptr<const Buffer> checkpoint_;  // the recurrent state after page checkpoint_page_
+  size_t checkpoint_page_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
   std::optional<Choice> choice_;    // between sample() and commit_token()

@@ -24,6 +24,7 @@ size_t result_count(const Chunk& chunk) {
 
 void Batch::assign(std::span<const Chunk> chunks) {
   rows.clear();
+  runs.clear();
   output.index.clear();
   all.classes = output.classes = {};
   logit_rows.clear();
@@ -33,8 +34,12 @@ void Batch::assign(std::span<const Chunk> chunks) {
     if (chunk.state->kv_type() != chunks[0].state->kv_type())
       fail(Code::internal, "batch: expected one KV type in all chunks, but chunk ", first_result.size(),
            " has another KV type than chunk 0");
-    int64_t position = chunk.state->length();
-    for (const text::Token token : chunk.tokens) rows.push_back({chunk.state, token, position++});
+    const int64_t start = chunk.state->length(), count = std::ssize(chunk.tokens);
+    runs.push_back({chunk.state, std::ssize(rows), count,
+                    chunk.decode ? NumericClass::decode : NumericClass::prefill, chunk.checkpoint.get(),
+                    chunk.checkpoint_tokens});
+    for (int64_t i = 0; i < count; ++i)
+      rows.push_back({chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count});
     std::vector<int64_t>& results = chunk.outputs == Outputs::all_hidden ? hidden_rows : logit_rows;
     first_result.push_back(results.size());
     for (size_t row = rows.size() - result_count(chunk); row < rows.size(); ++row) {

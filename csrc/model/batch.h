@@ -2,6 +2,7 @@
 // whose logits or hidden states each chunk needs.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,10 @@ struct Chunk {
   std::span<const text::Token> tokens;  // each in [0, vocabulary)
   Outputs outputs;
   bool decode;  // numeric class: decode rows when true, prefill rows when false
+  // Of a recurrent model, if set: gets the recurrent state after this many of the tokens, a number that ends
+  // a page.
+  std::shared_ptr<Buffer> checkpoint = nullptr;
+  int64_t checkpoint_tokens = 0;
 };
 
 // One token of a batch.
@@ -33,15 +38,25 @@ struct Row {
   SequenceState* state;
   text::Token token;
   int64_t position;
+  int64_t length;  // of the sequence, with this batch
 
-  ops::AttentionRow attention_row() const { return {state->pages(), position}; }
+  ops::AttentionRow attention_row(PagePart part) const { return {state->pages(part), position, length}; }
+};
+
+// The rows of one chunk.
+struct RowRun {
+  SequenceState* state;
+  int64_t row, rows;
+  NumericClass numeric_class;
+  Buffer* checkpoint;  // or nullptr
+  int64_t checkpoint_rows;
 };
 
 // Some rows of a batch, decode rows first.
 struct RowSet {
   std::vector<int64_t> index;  // of each row in Batch::rows
   ops::ClassCounts classes{};
-  ops::AttentionPlan attention;
+  std::vector<ops::AttentionPlan> attention;  // one for each kind of window
 
   int64_t size() const { return classes.total; }
   bool empty() const { return classes.total == 0; }
@@ -53,6 +68,7 @@ struct Batch {
   void assign(std::span<const Chunk> chunks);
 
   std::vector<Row> rows;
+  std::vector<RowRun> runs;
   RowSet all;                                    // every row
   RowSet output;                                 // rows whose final hidden state is needed
   std::vector<int64_t> logit_rows, hidden_rows;  // the row of each result

@@ -1,58 +1,77 @@
 // The descriptor of a model and of each layer, read from GGUF keys. The forward pass reads only descriptors.
 #pragma once
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "gguf/reader.h"
+#include "model/families.h"
+#include "model/rope.h"
 
 namespace binhdan::model {
 
-// Rotary position embedding (Su et al. 2021) with its scalings.
-struct RopeConfig {
-  int64_t dim;  // rotated dimensions of a head, even
-  bool neox;    // rotates pairs (i, i + dim/2); else (2i, 2i + 1)
-  double base;
-  enum class Scaling { none, linear, yarn } scaling;
-  double factor;            // divides positions
-  double original_context;  // YaRN (Peng et al. 2023), as the fields below
-  double attention_factor;
-  double beta_fast, beta_slow;
-};
+// How an encoder makes one vector, or one number, of the hidden states of a text.
+enum class Pooling : uint8_t { none, mean, cls, last, rank };
+
+// What mixes the positions of a sequence in a layer.
+enum class Mixer : uint8_t { attention, short_convolution, delta_net };
 
 struct LayerConfig {
-  int64_t heads, kv_heads, head_dim;
-  int64_t ffn;             // width of the feed-forward network
-  bool requires_qkv_bias;  // false: the biases of Q, K and V are optional
-  bool qk_norm;            // RMS norm of every query and key head
+  Mixer mixer = Mixer::attention;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;  // attention
+  int64_t window = 0;                             // positions that a row sees; 0: all
+  int rope = -1;                                  // index in Config::ropes; -1: no RoPE
+  int64_t kv_layer = 0;  // the layer whose keys and values it reads: this one, or one before it
+  int64_t ffn = 0;       // width of the feed-forward network
+};
+
+// Gated delta net (Yang et al. 2024). Value head h uses key head h % key_heads.
+struct DeltaNetConfig {
+  int64_t heads, key_heads, key_dim, value_dim;
+
+  int64_t key_width() const { return key_heads * key_dim; }
+  int64_t value_width() const { return heads * value_dim; }
+  int64_t channels() const { return 2 * key_width() + value_width(); }  // of the convolution: q, k, v
 };
 
 struct Config {
   std::string architecture;
+  const Family* family;
   int64_t dim;      // width of hidden states
-  int64_t context;  // trained context length, in tokens
+  int64_t context;  // context length, in tokens
   int64_t vocabulary;
+  bool causal;
+  Pooling pooling;
   float norm_epsilon;
-  RopeConfig rope;
-  std::vector<LayerConfig> layers;
 
+  float embedding_scale, residual_scale, logit_scale;  // factors
+  double attention_scale;                              // factor of q . k; 0: 1 / sqrt(head_dim)
+  float attention_softcap, logit_softcap;              // x becomes cap * tanh(x / cap); 0: none
+  // Queries at position p are multiplied by 1 + scale * log(1 + floor(p / length)); scale 0: no factor.
+  double temperature_scale, temperature_length;
+
+  std::vector<RopeConfig> ropes;
+  std::vector<LayerConfig> layers;
+  int64_t unused_layers;     // at the end of the file: they predict further tokens (MTP)
+  int64_t convolution_taps;  // of short_convolution and delta_net layers
+  DeltaNetConfig delta_net;
+  int64_t per_layer_dim;  // width of each layer's own input embedding (Gemma 4); 0: none
+
+  double scale_of(const LayerConfig& layer) const;
+  // The factor of queries at a position (temperature_scale).
+  float query_factor(int64_t position) const;
+  bool stores_kv(size_t layer) const {
+    return layers[layer].mixer == Mixer::attention && layers[layer].kv_layer == static_cast<int64_t>(layer);
+  }
+  bool is_recurrent() const;
+  // The last layer that stores keys and values or has a recurrent state: all rows of a prompt go through
+  // it; later layers compute only rows that need an output.
+  size_t last_state_layer() const;
   // Bytes of one token's F16 keys and values in all layers.
   uint64_t kv_bytes_per_token() const;
   // Throws Error that names the key: unsupported for an architecture or a feature that the forward pass
   // lacks, bad_format for an invalid value.
   static Config read(const gguf::File& file);
 };
-
-// The architectures that the forward pass supports, separated by ", ".
-std::string supported_architectures();
-
-// The angle of pair i at position p is p * frequencies[i]; its cosine and sine are multiplied by `magnitude`.
-struct RopeFrequencies {
-  std::vector<double> frequencies;  // (dim / 2)
-  double magnitude;
-};
-// factors: (dim / 2) divisors from the tensor rope_freqs.weight (Llama 3's scaling), or empty.
-RopeFrequencies rope_frequencies(const RopeConfig& rope, std::span<const float> factors);
 
 }  // namespace binhdan::model

@@ -1,11 +1,12 @@
-// The forward pass: a batch of chunks of any sequences through all layers. One function serves every
-// architecture: it reads the descriptors of config.h.
+// The forward pass: a batch of chunks of any sequences through all layers. One class serves every family: it
+// reads the descriptors of config.h and families.h.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/thread_pool.h"
 #include "model/batch.h"
 #include "model/model.h"
@@ -16,7 +17,8 @@ namespace binhdan::model {
 // Owns the threads and the buffers; runs one batch at a time.
 class Forward {
  public:
-  Forward(const Model& model, int threads);
+  // context: the maximum length of a sequence; 0: the model's. LongRoPE depends on it.
+  Forward(const Model& model, int threads, int64_t context = 0);
 
   // Computes the batch and advances the states. Throws Error(out_of_memory) before it changes anything,
   // Error(io) when the model file became shorter while it ran.
@@ -34,59 +36,109 @@ class Forward {
   // The buffers of one thread.
   struct RankBuffers {
     Buffer scratch;          // of the matrix kernels
-    Buffer normed;           // (dim) one row
+    Buffer delta_scratch;    // of the delta rule
+    Buffer row;              // two rows: (2, dim) or (2, width of a mixer)
     Buffer product, gated;   // (n, columns of a piece)
     ops::Activations input;  // up to kMaxSelfPreparedRows rows, prepared by this rank
   };
+  // A matrix product into a buffer: out[i * stride + r] = matrix row r . row i + bias[r].
+  struct Projection {
+    const Matrix& matrix;
+    const float* bias;
+    float* out;
+    int64_t stride;
+  };
+  // The first half of a feed-forward network: f(gate . x) * up . x, f(up . x) if there is no gate, or
+  // f(gate . x) * factor if there is no up.
+  struct GatedProduct {
+    Op op;
+    const Matrix& reader;  // of the result
+    Norm norm{};
+    const Matrix* gate = nullptr;
+    const Matrix* up = nullptr;
+    const float *gate_bias = nullptr, *up_bias = nullptr;
+    const float* factor = nullptr;  // of row 0
+    int64_t factor_stride = 0;
+  };
 
-  void reserve_buffers();
+  // forward.cpp
   void plan_attention(RowSet& rows);
-  RowSet& last_layer_rows();
-  int64_t piece_size() const;
-
-  // The steps of the pass. Every rank calls each of them.
+  RowSet& output_rows();
   void run_layers(Team& team);
   void embed(Team& team);
+  void project_layer_inputs(Team& team);
   void run_layer(Team& team, size_t layer, const RowSet& active);
-  void project_qkv(Team& team, size_t layer, const RowSet& active);
-  void attend(Team& team, size_t layer, const RowSet& active);
-  void project_gate_up(Team& team, size_t layer, const RowSet& active);
-  void add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix,
-                   const ops::Activations& input);
+  void feed_forward(Team& team, size_t layer, const RowSet& active);
+  void add_layer_input(Team& team, size_t layer, const RowSet& active);
+  void multiply_gated(Team& team, const RowSet& active, const GatedProduct& product);
+  void add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix, const float* bias,
+                   const Norm& norm, const ops::Activations& input);
   void compute_outputs(Team& team);
 
-  template <typename RowAt>
+  // forward_attention.cpp, forward_recurrent.cpp: each mixer writes attended_ and ends with a barrier.
+  void mix_attention(Team& team, size_t layer, const RowSet& active);
+  void project_qkv(Team& team, size_t layer, const RowSet& active);
+  void finish_query(size_t layer, int64_t i, int64_t row, int64_t head, float* values);
+  void norm_and_rotate(float* head, const float* norm, const LayerConfig& shape, int64_t row) const;
+  void mix_convolution(Team& team, size_t layer);
+  void mix_delta_net(Team& team, size_t layer);
+  void prepare_delta_block(const RowRun& run, size_t layer, int64_t block);
+  const float* attended_row(Team& team, size_t layer, int64_t i, int64_t row);
+
+  // forward_parts.cpp
+  void reserve_buffers();
+  size_t add_window_kind(const LayerConfig& layer);
   const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
-                                        ops::Activations::Readers readers, const float* norm,
-                                        const RowAt& row_at);
-  template <typename Work>
-  void distribute_rows(Team& team, const Matrix& matrix, const Work& work);
-  void norm_and_rotate(float* head, const float* norm, int64_t head_dim, int64_t row) const;
+                                        ops::Activations::Readers readers, const Norm& norm,
+                                        FunctionRef<const float*(int64_t)> row_at);
+  void distribute_rows(Team& team, int64_t rows, FunctionRef<void(int64_t, int64_t)> work);
+  void project(Team& team, const RowSet& rows, const ops::Activations& input,
+               std::initializer_list<Projection> projections);
+  void normalize(float* out, const float* x, const Norm& norm, int64_t n) const;
+  static int64_t padded(int64_t rows);
+  int64_t piece_size() const;
   void barrier(Team& team);
   void record(const Team& team, Op op, std::initializer_list<const Matrix*> read = {}, int64_t rows = 0);
   void record_attention(const Team& team, size_t layer, const RowSet& active);
 
   RankBuffers& buffers_of(const Team& team) { return buffers_[static_cast<size_t>(team.rank())]; }
   float* x(int64_t row) const { return x_.as<float>() + row * model_.config.dim; }
+  float* mixed(int64_t row) const { return mixed_.as<float>() + row * max_.mixed; }
 
   const Model& model_;
   ThreadPool pool_;
   Profile* profile_ = nullptr;
   Batch batch_;
+  size_t last_state_layer_;
+  std::vector<RopeFrequencies> ropes_;
+  // The kinds of windows, and the kind of each layer.
+  struct WindowKind {
+    int64_t window, heads_per_kv_head, head_dim;  // the largest of the layers
+  };
+  std::vector<WindowKind> windows_;
+  std::vector<size_t> window_of_;
 
   // Shapes: n = rows of the batch; widths are the largest of all layers.
   Buffer x_;                    // (n, dim) the residual stream
   Buffer q_;                    // (n, heads * head_dim)
   Buffer kv_;                   // (n, 2, kv_heads * head_dim)
-  Buffer attended_;             // (n, heads * head_dim)
-  Buffer cos_sin_;              // (n, rope dim / 2, 2)
+  Buffer mixed_;                // (n, max_.mixed) projections of gated attention and of recurrent layers
+  Buffer gates_;                // (n, max_.attended) of the output of a mixer
+  Buffer decay_beta_;           // (n, 2, heads) of the delta rule
+  Buffer attended_;             // (n, max_.attended) output of a mixer
+  Buffer product_;              // (n, dim) before a norm
+  Buffer layer_inputs_;         // (n, layers, per_layer_dim)
+  Buffer query_factors_;        // (n)
+  std::vector<Buffer> cos_sin_;  // (n, rope dim / 2, 2), one for each RoPE
   Buffer hidden_;               // (hidden rows, dim)
   Buffer logits_;               // (logit rows, vocabulary)
-  ops::Activations input_;      // (n, dim or heads * head_dim) prepared by all ranks together
-  ops::Activations ffn_input_;  // (n, ffn) of the down projection
+  ops::Activations input_;      // (n, dim or max_.attended) prepared by all ranks together
+  ops::Activations ffn_input_;  // (n, ffn or per_layer_dim) of the second product of a network
   std::vector<RankBuffers> buffers_;
   ops::Activations::Widths input_widths_, ffn_widths_;
-  int64_t max_heads_per_kv_head_ = 0, max_head_dim_ = 0, max_kv_width_ = 0, max_q_width_ = 0, max_ffn_ = 0;
+  struct {
+    int64_t kv = 0, mixed = 0, attended = 0, ffn = 0;
+  } max_;
 };
 
 }  // namespace binhdan::model

@@ -11,9 +11,11 @@
 namespace binhdan::model {
 
 // In the order of the forward pass; `wait` is the time in barriers.
-enum class Op { embedding, norm, qkv, attention, attention_output, gate_up, down, logits, wait };
-inline constexpr std::array kOpNames = {"embedding", "norm", "qkv",    "attention", "attention_output",
-                                        "gate_up",   "down", "logits", "wait"};
+enum class Op {
+  embedding, norm, qkv, attention, recurrence, attention_output, gate_up, down, layer_input, logits, wait
+};
+inline constexpr std::array kOpNames = {"embedding", "norm",    "qkv",  "attention",   "recurrence", "attention_output",
+                                        "gate_up",   "down", "layer_input", "logits",     "wait"};
 
 // Sums over all calls.
 struct OpStats {

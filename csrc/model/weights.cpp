@@ -1,7 +1,11 @@
 #include "model/weights.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "base/checked.h"
@@ -15,32 +19,66 @@ namespace binhdan::model {
 class Loader {
  public:
   Loader(const gguf::File& file, const Config& config, const KernelTable& table, Weights& into)
-      : file_(file), architecture_(config.architecture), table_(table), into_(into) {}
+      : file_(file), config_(config), table_(table), into_(into) {}
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
+  int64_t rows(const std::string& name) const {
+    return checked_cast<int64_t>(file_.find_tensor(name)->rows(), "rows of a tensor");
+  }
 
   // `matrix` must not move before pack_all().
   void take_matrix(Matrix& matrix, const std::string& name, int64_t rows, int64_t cols) {
+    take_stacked(name, cols, {{&matrix, rows}});
+  }
+  // Matrices that one tensor contains, one below the other.
+  struct Part {
+    Matrix* matrix;
+    int64_t rows;
+  };
+  void take_stacked(const std::string& name, int64_t cols, std::initializer_list<Part> parts) {
+    int64_t rows = 0;
+    for (const Part& part : parts) rows += part.rows;
     const gguf::TensorInfo& tensor = take(name, rows, cols);
     const MatmulKernel& kernel = table_.matmul[static_cast<uint32_t>(tensor.type)];
-    matrix = {.kernel = &kernel, .rows = rows, .cols = cols, .data = file_.data(tensor).data()};
-    if (kernel.pack)
-      to_pack_.push_back({&matrix, &tensor, 0});
-    else
-      into_.mapped = true;
-    into_.bytes += matrix.bytes();
+    const uint64_t row_bytes = tensor.bytes / static_cast<uint64_t>(rows);
+    uint64_t offset = 0;
+    for (const auto& [matrix, count] : parts) {
+      *matrix = {.kernel = &kernel, .rows = count, .cols = cols, .data = file_.data(tensor).data() + offset};
+      if (kernel.pack)
+        to_pack_.push_back({matrix, &tensor, offset, row_bytes, 0});
+      else
+        into_.mapped = true;
+      into_.bytes += matrix->bytes();
+      offset += static_cast<uint64_t>(count) * row_bytes;
+    }
   }
 
-  Vector vector(const std::string& name, int64_t n) {
-    const gguf::TensorInfo& tensor = take(name, 1, n);
-    Buffer values(static_cast<size_t>(n) * sizeof(float));
-    decode_row(tensor.type)(values.as<float>(), file_.data(tensor).data(), n);
-    into_.bytes += values.size();
-    into_.memory_.push_back(std::move(values));
-    return into_.memory_.back().as<const float>();
+  Lookup lookup(const std::string& name, int64_t rows, int64_t cols) {
+    const gguf::TensorInfo& tensor = take(name, rows, cols);
+    into_.mapped = true;
+    into_.bytes += tensor.bytes;
+    return {decode_row(tensor.type), file_.data(tensor).data(), tensor.bytes / static_cast<uint64_t>(rows),
+            cols};
   }
+
+  Vector vector(const std::string& name, int64_t n) { return values(name, 1, n); }
   Vector vector_if(bool required, const std::string& name, int64_t n) {
     return required || has(name) ? vector(name, n) : nullptr;
+  }
+  // All values of a small tensor, row after row.
+  Vector values(const std::string& name, int64_t rows, int64_t cols) { return keep(decode(name, rows, cols)); }
+  // The same, transposed: (cols, rows).
+  Vector transposed(const std::string& name, int64_t rows, int64_t cols) {
+    const Buffer source = decode(name, rows, cols);
+    Buffer target(source.size());
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c)
+        target.as<float>()[c * rows + r] = source.as<float>()[r * cols + c];
+    return keep(std::move(target));
+  }
+  // The weight and, for LayerNorm, the bias of a norm.
+  Norm norm(const std::string& name, int64_t n, bool with_bias) {
+    return {vector(name + ".weight", n), with_bias ? vector(name + ".bias", n) : nullptr};
   }
 
   // Packs piece by piece and releases the file's pages after each, so that the memory stays near that of one
@@ -65,7 +103,8 @@ class Loader {
   struct ToPack {
     Matrix* matrix;
     const gguf::TensorInfo* tensor;
-    size_t offset;  // in the packed memory
+    uint64_t tensor_offset, row_bytes;  // of the matrix in the tensor
+    size_t offset;                      // in the packed memory
   };
   struct Piece {
     const ToPack* item;
@@ -76,7 +115,7 @@ class Loader {
   const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
     if (!tensor)
-      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ", architecture_,
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ", config_.architecture,
            " requires it, with ", rows, " rows of ", cols, " columns");
     if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
       fail(Code::bad_format, file_.path(), ": tensor '", name, "': expected ", rows, " rows of ", cols,
@@ -88,9 +127,18 @@ class Loader {
 
   void check_all_taken() const {
     for (const gguf::TensorInfo& tensor : file_.tensors())
-      if (!taken_.contains(tensor.name))
+      if (!taken_.contains(tensor.name) && !is_ignored(tensor.name))
         fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": architecture ",
-             architecture_, " has no tensor of this name");
+             config_.architecture, " has no tensor of this name");
+  }
+
+  // A tensor of a layer that generation does not use.
+  bool is_ignored(std::string_view name) const {
+    if (!name.starts_with("blk.")) return false;
+    int64_t layer = 0;
+    const auto [end, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
+    const int64_t used = std::ssize(config_.layers);
+    return error == std::errc() && layer >= used && layer < used + config_.unused_layers;
   }
 
   // One buffer for all matrices, in the order in which the forward pass reads them.
@@ -121,13 +169,29 @@ class Loader {
     const auto [begin, end] = piece.rows;
     matrix.kernel->pack(packed.as<std::byte>() + piece.item->offset, matrix.data, matrix.rows, matrix.cols,
                         begin, end);
-    const uint64_t row = piece.item->tensor->bytes / static_cast<uint64_t>(matrix.rows);
-    file_.release(*piece.item->tensor, static_cast<uint64_t>(begin) * row,
-                  static_cast<uint64_t>(end - begin) * row);
+    const uint64_t row_bytes = piece.item->row_bytes;
+    file_.release(*piece.item->tensor, piece.item->tensor_offset + static_cast<uint64_t>(begin) * row_bytes,
+                  static_cast<uint64_t>(end - begin) * row_bytes);
+  }
+
+  Buffer decode(const std::string& name, int64_t rows, int64_t cols) {
+    const gguf::TensorInfo& tensor = take(name, rows, cols);
+    Buffer values(static_cast<size_t>(rows * cols) * sizeof(float));
+    const uint64_t row_bytes = tensor.bytes / static_cast<uint64_t>(rows);
+    for (int64_t r = 0; r < rows; ++r)
+      decode_row(tensor.type)(values.as<float>() + r * cols,
+                              file_.data(tensor).data() + static_cast<uint64_t>(r) * row_bytes, cols);
+    return values;
+  }
+
+  Vector keep(Buffer values) {
+    into_.bytes += values.size();
+    into_.memory_.push_back(std::move(values));
+    return into_.memory_.back().as<const float>();
   }
 
   const gguf::File& file_;
-  const std::string& architecture_;
+  const Config& config_;
   const KernelTable& table_;
   Weights& into_;
   std::vector<ToPack> to_pack_;
@@ -136,25 +200,169 @@ class Loader {
 
 namespace {
 
-void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64_t dim, size_t index) {
-  const std::string prefix = "blk." + std::to_string(index) + ".";
-  const int64_t q_rows = layer.heads * layer.head_dim, kv_rows = layer.kv_heads * layer.head_dim;
-  w.attention_norm = loader.vector(prefix + "attn_norm.weight", dim);
-  loader.take_matrix(w.q, prefix + "attn_q.weight", q_rows, dim);
-  loader.take_matrix(w.k, prefix + "attn_k.weight", kv_rows, dim);
-  loader.take_matrix(w.v, prefix + "attn_v.weight", kv_rows, dim);
-  w.q_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_q.bias", q_rows);
-  w.k_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_k.bias", kv_rows);
-  w.v_bias = loader.vector_if(layer.requires_qkv_bias, prefix + "attn_v.bias", kv_rows);
-  if (layer.qk_norm) {
-    w.q_norm = loader.vector(prefix + "attn_q_norm.weight", layer.head_dim);
-    w.k_norm = loader.vector(prefix + "attn_k_norm.weight", layer.head_dim);
+// Loads the tensors of one layer.
+class LayerLoader {
+ public:
+  LayerLoader(Loader& loader, const Config& config, size_t index, LayerWeights& w)
+      : loader_(loader),
+        config_(config),
+        family_(*config.family),
+        layer_(config.layers[index]),
+        prefix_("blk." + std::to_string(index) + "."),
+        stores_kv_(config.stores_kv(index)),
+        w_(w) {}
+
+  void load() {
+    if (family_.norms != NormPlaces::after_sum) w_.attention_norm = norm("attn_norm");
+    switch (layer_.mixer) {
+      case Mixer::attention:
+        load_attention();
+        break;
+      case Mixer::short_convolution:
+        load_short_convolution();
+        break;
+      case Mixer::delta_net:
+        load_delta_net();
+        break;
+    }
+    if (family_.norms == NormPlaces::before_and_after) w_.post_attention_norm = norm("post_attention_norm");
+    if (family_.norms == NormPlaces::after_sum) w_.post_attention_norm = norm("attn_output_norm");
+    load_feed_forward();
+    if (config_.per_layer_dim > 0) load_input_embedding();
+    if (const Vector scale = bias("layer_output_scale.weight", 1)) w_.output_scale = *scale;
   }
-  loader.take_matrix(w.attention_output, prefix + "attn_output.weight", dim, q_rows);
-  w.ffn_norm = loader.vector(prefix + "ffn_norm.weight", dim);
-  loader.take_matrix(w.gate, prefix + "ffn_gate.weight", layer.ffn, dim);
-  loader.take_matrix(w.up, prefix + "ffn_up.weight", layer.ffn, dim);
-  loader.take_matrix(w.down, prefix + "ffn_down.weight", dim, layer.ffn);
+
+ private:
+  Norm norm(const char* name) { return loader_.norm(prefix_ + name, config_.dim, family_.layer_norm); }
+  Vector vector(const char* name, int64_t n) { return loader_.vector(prefix_ + name, n); }
+  Vector bias(const char* name, int64_t n, bool required = false) {
+    return loader_.vector_if(required, prefix_ + name, n);
+  }
+  bool has(const char* name) const { return loader_.has(prefix_ + name); }
+  void matrix(Matrix& matrix, const char* name, int64_t rows, int64_t cols) {
+    loader_.take_matrix(matrix, prefix_ + name, rows, cols);
+  }
+
+  void load_attention() {
+    const int64_t width = layer_.heads * layer_.head_dim, kv_width = layer_.kv_heads * layer_.head_dim;
+    const int64_t q_width = family_.gated_attention ? 2 * width : width, dim = config_.dim;
+    if (has("attn_qkv.weight")) {
+      loader_.take_stacked(prefix_ + "attn_qkv.weight", dim,
+                           {{&w_.q, q_width}, {&w_.k, kv_width}, {&w_.v, kv_width}});
+      if (const Vector biases = bias("attn_qkv.bias", q_width + 2 * kv_width)) {
+        w_.q_bias = biases;
+        w_.k_bias = biases + q_width;
+        w_.v_bias = biases + q_width + kv_width;
+      }
+    } else {
+      matrix(w_.q, "attn_q.weight", q_width, dim);
+      w_.q_bias = bias("attn_q.bias", q_width, family_.requires_qkv_bias);
+      if (stores_kv_) {
+        matrix(w_.k, "attn_k.weight", kv_width, dim);
+        w_.k_bias = bias("attn_k.bias", kv_width, family_.requires_qkv_bias);
+        // With v_norm, the keys before their norm may serve as values.
+        if (!family_.v_norm || has("attn_v.weight")) matrix(w_.v, "attn_v.weight", kv_width, dim);
+        w_.v_bias = bias("attn_v.bias", kv_width, family_.requires_qkv_bias);
+      }
+    }
+    if (family_.qk_norm) {
+      w_.q_norm = vector("attn_q_norm.weight", layer_.head_dim);
+      if (stores_kv_) w_.k_norm = vector("attn_k_norm.weight", layer_.head_dim);
+    }
+    matrix(w_.attention_output, "attn_output.weight", dim, width);
+    w_.attention_output_bias = bias("attn_output.bias", dim);
+  }
+
+  void load_short_convolution() {
+    matrix(w_.convolution_input, "shortconv.in_proj.weight", 3 * config_.dim, config_.dim);
+    w_.convolution =
+        loader_.transposed(prefix_ + "shortconv.conv.weight", config_.dim, config_.convolution_taps);
+    matrix(w_.attention_output, "shortconv.out_proj.weight", config_.dim, config_.dim);
+  }
+
+  void load_delta_net() {
+    const DeltaNetConfig& delta = config_.delta_net;
+    const int64_t dim = config_.dim, channels = delta.channels();
+    matrix(w_.convolution_input, "attn_qkv.weight", channels, dim);
+    w_.convolution =
+        loader_.transposed(prefix_ + "ssm_conv1d.weight", channels, config_.convolution_taps);
+    matrix(w_.z, "attn_gate.weight", delta.value_width(), dim);
+    matrix(w_.alpha, "ssm_alpha.weight", delta.heads, dim);
+    matrix(w_.beta, "ssm_beta.weight", delta.heads, dim);
+    w_.decay = vector("ssm_a", delta.heads);
+    w_.time_bias = vector("ssm_dt.bias", delta.heads);
+    w_.value_norm = vector("ssm_norm.weight", delta.value_dim);
+    matrix(w_.attention_output, "ssm_out.weight", dim, delta.value_width());
+  }
+
+  void load_feed_forward() {
+    const int64_t ffn = layer_.ffn, dim = config_.dim;
+    if (family_.norms != NormPlaces::after_sum) w_.ffn_norm = norm(family_.ffn_norm);
+    if (family_.gated_ffn && !has("ffn_gate.weight")) {
+      loader_.take_stacked(prefix_ + "ffn_up.weight", dim, {{&w_.gate, ffn}, {&w_.up, ffn}});
+    } else {
+      if (family_.gated_ffn) matrix(w_.gate, "ffn_gate.weight", ffn, dim);
+      matrix(w_.up, "ffn_up.weight", ffn, dim);
+      w_.gate_bias = bias("ffn_gate.bias", ffn);
+      w_.up_bias = bias("ffn_up.bias", ffn);
+    }
+    matrix(w_.down, "ffn_down.weight", dim, ffn);
+    w_.down_bias = bias("ffn_down.bias", dim);
+    if (family_.norms == NormPlaces::before_and_after) w_.post_ffn_norm = norm("post_ffw_norm");
+    if (family_.norms == NormPlaces::after_sum) w_.post_ffn_norm = norm("layer_output_norm");
+  }
+
+  void load_input_embedding() {
+    matrix(w_.input_gate, "inp_gate.weight", config_.per_layer_dim, config_.dim);
+    matrix(w_.input_projection, "proj.weight", config_.dim, config_.per_layer_dim);
+    w_.post_input_norm = norm("post_norm");
+  }
+
+  Loader& loader_;
+  const Config& config_;
+  const Family& family_;
+  const LayerConfig& layer_;
+  const std::string prefix_;
+  const bool stores_kv_;
+  LayerWeights& w_;
+};
+
+void load_embeddings(Loader& loader, const Config& config, Weights& weights) {
+  const int64_t dim = config.dim;
+  if (config.family->has_logits) {
+    weights.tied = !loader.has("output.weight");
+    loader.take_matrix(weights.output, weights.tied ? "token_embd.weight" : "output.weight", config.vocabulary,
+                       dim);
+  }
+  if (!weights.tied) weights.embedding = loader.lookup("token_embd.weight", config.vocabulary, dim);
+  if (config.family->position_embedding) {
+    weights.position_embedding = loader.lookup("position_embd.weight", config.context, dim);
+    if (loader.has("token_types.weight"))
+      weights.token_type = loader.values("token_types.weight", loader.rows("token_types.weight"), dim);
+    weights.embedding_norm = loader.norm("token_embd_norm", dim, config.family->layer_norm);
+  }
+  if (config.per_layer_dim > 0) {
+    const int64_t width = std::ssize(config.layers) * config.per_layer_dim;
+    weights.per_layer.embedding = loader.lookup("per_layer_token_embd.weight", config.vocabulary, width);
+    loader.take_matrix(weights.per_layer.projection, "per_layer_model_proj.weight", width, dim);
+    weights.per_layer.norm = loader.norm("per_layer_proj_norm", config.per_layer_dim, false);
+  }
+}
+
+// The layers after pooling: Gemma's two projections, or the classifier of a model for ranking.
+void load_head(Loader& loader, const Config& config, Weights& weights) {
+  int64_t width = config.dim;
+  for (const char* name : {"dense_2", "dense_3", "cls", "cls.output"}) {
+    const std::string weight = std::string(name) + ".weight", bias = std::string(name) + ".bias";
+    if (!loader.has(weight)) continue;
+    const int64_t rows = loader.rows(weight);
+    weights.head.push_back({.rows = rows,
+                            .cols = width,
+                            .weight = loader.values(weight, rows, width),
+                            .bias = loader.vector_if(false, bias, rows),
+                            .tanh = std::string_view(name) == "cls"});
+    width = rows;
+  }
 }
 
 }  // namespace
@@ -163,27 +371,40 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
                       const std::function<void()>& run_on_caller) {
   Weights weights;
   Loader loader(file, config, table, weights);
-  loader.take_matrix(weights.embedding, "token_embd.weight", config.vocabulary, config.dim);
+  load_embeddings(loader, config, weights);
   weights.layers.resize(config.layers.size());
   for (size_t i = 0; i < config.layers.size(); ++i)
-    load_layer(loader, weights.layers[i], config.layers[i], config.dim, i);
-  weights.output_norm = loader.vector("output_norm.weight", config.dim);
-  const bool tied = !loader.has("output.weight");
-  if (!tied) loader.take_matrix(weights.output, "output.weight", config.vocabulary, config.dim);
-  const int64_t pairs = config.rope.dim / 2;
-  const Vector factors = loader.vector_if(false, "rope_freqs.weight", pairs);
-  weights.rope = rope_frequencies(
-      config.rope, factors ? std::span(factors, static_cast<size_t>(pairs)) : std::span<const float>());
+    LayerLoader(loader, config, i, weights.layers[i]).load();
+  if (const char* name = config.family->output_norm)
+    weights.output_norm = loader.norm(name, config.dim, config.family->layer_norm);
+  if (!config.ropes.empty()) {
+    const int64_t pairs = config.ropes[0].dim / 2;
+    weights.rope_factors = loader.vector_if(false, "rope_freqs.weight", pairs);
+    weights.long_rope_factors = loader.vector_if(false, "rope_factors_long.weight", pairs);
+    weights.short_rope_factors = loader.vector_if(false, "rope_factors_short.weight", pairs);
+  }
+  load_head(loader, config, weights);
   loader.pack_all(threads, run_on_caller);
-  if (tied) weights.output = weights.embedding;
   return weights;
 }
 
+std::vector<double> Weights::apply_head(std::vector<double> pooled) const {
+  for (const Dense& layer : head) {
+    std::vector<double> result(static_cast<size_t>(layer.rows));
+    for (int64_t r = 0; r < layer.rows; ++r) {
+      double sum = layer.bias ? static_cast<double>(layer.bias[r]) : 0.0;
+      for (int64_t c = 0; c < layer.cols; ++c)
+        sum += static_cast<double>(layer.weight[r * layer.cols + c]) * pooled[static_cast<size_t>(c)];
+      result[static_cast<size_t>(r)] = layer.tanh ? std::tanh(sum) : sum;
+    }
+    pooled = std::move(result);
+  }
+  return pooled;
+}
+
 uint64_t Weights::bytes_per_token() const {
-  uint64_t sum = output.bytes();
-  for (const LayerWeights& w : layers)
-    for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attention_output, &w.gate, &w.up, &w.down})
-      sum += matrix->bytes();
+  uint64_t sum = output.bytes() + per_layer.projection.bytes();
+  for (const LayerWeights& w : layers) w.for_each_matrix([&](const Matrix& matrix) { sum += matrix.bytes(); });
   return sum;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "gguf/reader.h"
+#include "kernels/codec.h"
 #include "model/config.h"
 #include "ops/matmul.h"
 
@@ -14,15 +15,76 @@ namespace binhdan::model {
 using ops::Matrix;
 using Vector = const float*;  // owned by Weights; nullptr when the model has none
 
+struct Norm {
+  Vector weight = nullptr, bias = nullptr;  // (n)
+};
+
+// Rows in the file map that are only looked up, not multiplied with.
+struct Lookup {
+  DecodeRow decode = nullptr;
+  const std::byte* data = nullptr;
+  size_t row_bytes = 0;
+  int64_t cols = 0;
+
+  void get_row(float* dst, int64_t row) const {
+    decode(dst, data + static_cast<size_t>(row) * row_bytes, cols);
+  }
+};
+
+// Input embeddings of the layers (Gemma 4); p = per_layer_dim.
+struct PerLayerWeights {
+  Lookup embedding;   // (vocabulary, layers * p)
+  Matrix projection;  // (layers * p, dim) of the token's embedding
+  Norm norm;          // (p)
+};
+
+// A layer after pooling: tanh or not of (weight . x + bias).
+struct Dense {
+  int64_t rows, cols;
+  Vector weight, bias;  // (rows, cols), (rows)
+  bool tanh;
+};
+
 struct LayerWeights {
-  Vector attention_norm;  // (dim)
-  Matrix q, k, v;         // (heads * head_dim, dim), (kv_heads * head_dim, dim) twice
+  // before the mixer and after it; of the sum in families with NormPlaces::after_sum
+  Norm attention_norm, post_attention_norm;  // (dim)
+
+  // attention
+  Matrix q, k, v;  // (heads * head_dim, dim), twice as many rows with gates; (kv_heads * head_dim, dim)
   Vector q_bias, k_bias, v_bias;
-  Vector q_norm, k_norm;    // (head_dim)
-  Matrix attention_output;  // (dim, heads * head_dim)
-  Vector ffn_norm;          // (dim)
-  Matrix gate, up;          // (ffn, dim)
-  Matrix down;              // (dim, ffn)
+  Vector q_norm, k_norm;  // (head_dim)
+
+  // short convolution and delta net; c = channels
+  Matrix convolution_input;  // (3 * dim, dim); (c, dim)
+  Vector convolution;        // (taps, c)
+  Matrix z;                  // (heads * value_dim, dim) gates of the output
+  Matrix alpha, beta;        // (heads, dim)
+  Vector decay, time_bias;   // (heads)
+  Vector value_norm;         // (value_dim)
+
+  // of every mixer
+  Matrix attention_output;  // (dim, width of the mixer)
+  Vector attention_output_bias;
+
+  // feed-forward network
+  Norm ffn_norm, post_ffn_norm;  // (dim)
+  Matrix gate, up;               // (ffn, dim); no gate if the family has none
+  Matrix down;                   // (dim, ffn)
+  Vector gate_bias, up_bias, down_bias;
+
+  // input embedding of the layer
+  Matrix input_gate, input_projection;  // (p, dim), (dim, p)
+  Norm post_input_norm;                 // (dim)
+
+  float output_scale = 1;  // of the residual stream after the layer
+
+  // Calls visit(matrix) for every matrix that the layer has.
+  template <typename Visit>
+  void for_each_matrix(const Visit& visit) const {
+    for (const Matrix* matrix : {&q, &k, &v, &convolution_input, &z, &alpha, &beta, &attention_output, &gate,
+                                 &up, &down, &input_gate, &input_projection})
+      if (matrix->rows > 0) visit(*matrix);
+  }
 };
 
 class Weights {
@@ -33,16 +95,31 @@ class Weights {
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
                       const std::function<void()>& run_on_caller = {});
 
-  Matrix embedding;  // (vocabulary, dim)
+  void get_embedding(float* dst, int64_t token) const {
+    tied ? output.get_row(dst, token) : embedding.get_row(dst, token);
+  }
+
+  // pooled: (dim). Returns the embedding, or the scores of a model for ranking.
+  std::vector<double> apply_head(std::vector<double> pooled) const;
+
+  bool tied = false;     // the embedding is the output matrix
+  Lookup embedding;      // (vocabulary, dim) if not tied
+  Lookup position_embedding;  // (context, dim)
+  Vector token_type = nullptr;  // (types, dim); texts are of type 0
+  Norm embedding_norm;          // (dim)
+  PerLayerWeights per_layer;
   std::vector<LayerWeights> layers;
-  Vector output_norm;  // (dim)
-  Matrix output;       // (vocabulary, dim); equals `embedding` when the model ties them
-  RopeFrequencies rope;
+  Norm output_norm;  // (dim)
+  Matrix output;     // (vocabulary, dim); none in an encoder
+  // Divisors of RoPE frequencies (rope dim / 2): for all contexts, or for contexts beyond the original one
+  // and up to it.
+  Vector rope_factors = nullptr, long_rope_factors = nullptr, short_rope_factors = nullptr;
+  std::vector<Dense> head;  // applied to the pooled hidden states of an encoder
   uint64_t parameters = 0;
   uint64_t bytes = 0;   // in private memory or in the file map
   bool mapped = false;  // some weights are in the file map
 
-  // Bytes of all matrices that decoding one token reads: all except an untied embedding.
+  // Bytes of all matrices that decoding one token reads.
   uint64_t bytes_per_token() const;
 
  private:
