@@ -38,5 +38,6 @@ void store_key_q8(void* page, int64_t head_dim, int64_t token, const float* k);
 void store_value_q8(void* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);
+void delta_step(const DeltaRuleArgs& args);
 
 }  // namespace binhdan::scalar
