@@ -85,7 +85,6 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, const model::
     fs::file_time_type time;
     std::array<uint64_t, 2> hashes;
     uint64_t bytes;
-    auto operator<=>(const Found&) const = default;
   };
   std::vector<Found> found;
   fs::directory_iterator at(folder_, error);
@@ -98,7 +97,7 @@ PageStore::PageStore(const std::string& folder, uint64_t identity, const model::
     if (hashes && entry.is_regular_file(ignored))
       found.push_back({entry.last_write_time(ignored), *hashes, entry.file_size(ignored)});
   }
-  std::ranges::sort(found);
+  std::ranges::sort(found, {}, &Found::time);
   for (const Found& file : found) add({file.hashes[0], file.hashes[1]}, file.bytes);
 }
 

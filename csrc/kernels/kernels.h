@@ -165,6 +165,38 @@ enum class Nonlinearity : uint8_t {
 inline constexpr int kNonlinearities = 5;
 #define BINHDAN_NONLINEARITIES(DO) DO(silu) DO(gelu_tanh) DO(gelu) DO(relu2) DO(sigmoid)
 
+// ---- gated delta rule ---------------------------------------------------------------------------------
+// Consecutive rows of one head of a Gated DeltaNet layer (Yang et al. 2024, arXiv:2412.06464). `state` is S,
+// (key_dim, value_dim), updated in place. For each row i, in order:
+//   S = e^decay[i] S
+//   d = beta[i] (v[i] - S^T k[i])
+//   S = S + k[i] d^T
+//   out[i] = S^T q[i]
+// k is normalised, q is normalised and scaled. key_dim and value_dim are multiples of 8 (model/config checks).
+struct DeltaRuleArgs {
+  const float *q, *k;  // (key_dim), row i at i qk_stride
+  int64_t qk_stride;
+  const float* v;  // (value_dim), row i at i v_stride
+  int64_t v_stride;
+  const float *decay, *beta;  // row i at i gate_stride; decay <= 0
+  int64_t gate_stride;
+  float* state;
+  float* out;  // (value_dim), row i at i out_stride
+  int64_t out_stride;
+  int64_t rows, key_dim, value_dim;
+  void* scratch;  // delta_scratch_size bytes, 64-byte aligned, this thread's own
+};
+
+// The maximum number of rows of KernelTable::delta_chunk. A divisor of kKvPageTokens.
+inline constexpr int kDeltaChunk = 16;
+static_assert(kKvPageTokens % kDeltaChunk == 0);
+
+// In floats: the keys transposed, two matrices of kDeltaChunk x kDeltaChunk and a row of kDeltaChunk factors,
+// and one row of value_dim for each row of the chunk.
+constexpr size_t delta_scratch_size(int64_t key_dim, int64_t value_dim) {
+  return static_cast<size_t>((key_dim + value_dim + 2 * kDeltaChunk + 1) * kDeltaChunk) * sizeof(float);
+}
+
 // ---- the table ----------------------------------------------------------------------------------------
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA

@@ -40,7 +40,16 @@ struct Row {
   int64_t position;
   int64_t length;  // of the sequence, with this batch
 
-  ops::AttentionRow attention_row() const { return {state->pages(), position, 0}; }
+  ops::AttentionRow attention_row(PagePart part) const { return {state->pages(part), position, length}; }
+};
+
+// The rows of one chunk.
+struct RowRun {
+  SequenceState* state;
+  int64_t row, rows;
+  NumericClass numeric_class;
+  Buffer* checkpoint;  // or nullptr
+  int64_t checkpoint_rows;
 };
 
 // Some rows of a batch, decode rows first.

@@ -27,15 +27,23 @@ DeltaRuleArgs kernel_args(const DeltaRun& run, const DeltaShape& shape, const De
           .scratch = scratch};
 }
 
+// Rows up to the next end of a chunk, or all rows in the class decode.
+int64_t rows_together(const DeltaRun& run, int64_t first) {
+  if (run.numeric_class == NumericClass::decode) return run.rows - first;
+  return std::min(kDeltaChunk - (run.position + first) % kDeltaChunk, run.rows - first);
+}
+
 void compute_head(const KernelTable& table, const DeltaRun& run, const DeltaShape& shape,
                   const DeltaRows& rows, int64_t head, void* scratch) {
-  if (run.numeric_class == NumericClass::decode)
-    return table.delta_step(kernel_args(run, shape, rows, head, 0, run.rows, scratch));
-  for (int64_t first = 0; first < run.rows;) {
-    const int64_t to_boundary = kDeltaChunk - (run.position + first) % kDeltaChunk;
-    const int64_t count = std::min(to_boundary, run.rows - first);
-    table.delta_chunk(kernel_args(run, shape, rows, head, first, count, scratch));
-    first += count;
+  const auto kernel = run.numeric_class == NumericClass::decode ? table.delta_step : table.delta_chunk;
+  for (int64_t first = 0, count = 0; first < run.rows; first += count) {
+    count = rows_together(run, first);
+    if (first < run.checkpoint_rows) count = std::min(count, run.checkpoint_rows - first);
+    kernel(kernel_args(run, shape, rows, head, first, count, scratch));
+    if (run.checkpoint && first + count == run.checkpoint_rows) {
+      const int64_t size = shape.key_dim * shape.value_dim;
+      std::copy_n(run.state + head * size, size, run.checkpoint + head * size);
+    }
   }
 }
 

@@ -29,7 +29,7 @@ engine::EngineInfo idle_info(const Engine& engine) {
 }
 
 uint64_t page_bytes(KvType type = KvType::f16) {
-  return model::SequenceState(embedded_model()->config, type).page_bytes();
+  return model::StateLayout(embedded_model()->config, type).sizes().all_parts();
 }
 
 }  // namespace

@@ -113,9 +113,7 @@ TEST(a_partial_page_keeps_the_bits) {
       const Chunk before{&first, other, Outputs::none, false};
       forward.run({&before, 1});
       second.append_shared({{first.page(0)}});
-      auto start = std::make_shared<Buffer>(first.page_bytes());
-      std::memcpy(start->as(), first.page(1)->as(), first.page_bytes());
-      second.append_partial(std::move(start), 75 - kKvPageTokens);
+      second.append_partial(first.page(1).copy(), 75 - kKvPageTokens);
       second.reserve(15);
       const Chunk rest{&second, std::span(prompt).subspan(75), Outputs::last_logits, false};
       forward.run({&rest, 1});
@@ -129,8 +127,11 @@ TEST(a_batch_has_one_type_of_keys_and_values) {
   const auto m = embedded_model();
   const auto token = some_tokens(1);
   model::SequenceState a(m->config, KvType::f16), b(m->config, KvType::q8_0);
-  CHECK(b.page_bytes() * 64 == a.page_bytes() * 34);
-  CHECK(a.page_bytes() == m->config.kv_bytes_per_token() * kKvPageTokens);
+  const auto page_bytes = [](const model::SequenceState& state) {
+    return state.layout().sizes().all_parts();
+  };
+  CHECK(page_bytes(b) * 64 == page_bytes(a) * 34);
+  CHECK(page_bytes(a) == m->config.kv_bytes_per_token() * kKvPageTokens);
   a.reserve(1);
   b.reserve(1);
   const Chunk chunks[] = {{&a, token, Outputs::none, true}, {&b, token, Outputs::none, true}};
@@ -216,7 +217,7 @@ TEST(a_profile_counts_bytes_and_multiply_adds) {
       bytes += op.bytes;
       ns += op.ns;
     }
-    const uint64_t kv_bytes = 120 * state.page_bytes() / kKvPageTokens;
+    const uint64_t kv_bytes = 120 * state.layout().sizes().all_parts() / kKvPageTokens;
     CHECK(bytes == weights.bytes_per_token() + kv_bytes);
     CHECK(ns > 0 && ns <= profile.ns);
     CHECK(cost(model::Op::attention).bytes == kv_bytes);

@@ -13,7 +13,9 @@ using model::KvPage;
 
 namespace {
 
-constexpr uint64_t kPageBytes = 100;
+constexpr uint64_t kPageBytes = 100, kWindowBytes = 40, kCheckpointBytes = 30;
+const model::PageSizes kSizes{{kPageBytes, 0}, 0};
+const model::PageSizes kAllSizes{{kPageBytes, kWindowBytes}, kCheckpointBytes};
 
 std::vector<text::Token> tokens(int pages, int seed = 1, int more = 0) {
   std::vector<text::Token> all;
@@ -22,7 +24,7 @@ std::vector<text::Token> tokens(int pages, int seed = 1, int more = 0) {
 }
 
 KvPage page() {
-  return std::make_shared<Buffer>(kPageBytes);
+  return {{std::make_shared<Buffer>(kPageBytes), nullptr}, nullptr};
 }
 
 // Adds `count` pages of the chain and returns the pages that the cache holds.
@@ -52,7 +54,7 @@ TEST(a_chain_hashes_whole_pages) {
 }
 
 TEST(pages_are_found_up_to_the_first_missing_one) {
-  PrefixCache cache(kPageBytes, nullptr);
+  PrefixCache cache(kSizes, nullptr);
   const TokenChain chain(7, tokens(4, 1, 10));
   const auto kept = add_pages(cache, chain, 3);
   CHECK(cache.bytes() == 3 * kPageBytes);
@@ -66,7 +68,7 @@ TEST(pages_are_found_up_to_the_first_missing_one) {
 }
 
 TEST(a_page_is_stored_once_and_requires_its_parent) {
-  PrefixCache cache(kPageBytes, nullptr);
+  PrefixCache cache(kSizes, nullptr);
   const TokenChain chain(0, tokens(3));
   KvPage second = page();
   CHECK(!cache.add(chain, 1, second) && cache.bytes() == 0);
@@ -77,7 +79,7 @@ TEST(a_page_is_stored_once_and_requires_its_parent) {
 }
 
 TEST(pages_are_evicted_by_last_use_children_first_and_never_while_held) {
-  PrefixCache cache(kPageBytes, nullptr);
+  PrefixCache cache(kSizes, nullptr);
   const TokenChain older(0, tokens(2, 1)), newer(0, tokens(2, 2));
   add_pages(cache, older, 2);
   add_pages(cache, newer, 2);
@@ -90,22 +92,22 @@ TEST(pages_are_evicted_by_last_use_children_first_and_never_while_held) {
 }
 
 TEST(a_prompt_that_differs_within_a_page_copies_its_start) {
-  PrefixCache cache(kPageBytes, nullptr);
+  PrefixCache cache(kSizes, nullptr);
   const TokenChain chain(3, tokens(2));
   const auto kept = add_pages(cache, chain, 2);
-  std::memset(kept[1]->as(), 7, kPageBytes);
+  std::memset(kept[1].parts[0]->as(), 7, kPageBytes);
   auto changed = tokens(2);
   changed[static_cast<size_t>(kKvPageTokens) + 40] += 1;
   const TokenChain other(3, changed);
   const auto next = std::span(changed).subspan(static_cast<size_t>(kKvPageTokens));
   const auto start = cache.find_or_load_partial(other, 1, next);
-  CHECK(start.tokens == 40 && start.page && start.page != kept[1]);
-  CHECK(std::memcmp(start.page->as(), kept[1]->as(), kPageBytes) == 0);
+  CHECK(start.tokens == 40 && start.page.parts[0] && start.page.parts[0] != kept[1].parts[0]);
+  CHECK(std::memcmp(start.page.parts[0]->as(), kept[1].parts[0]->as(), kPageBytes) == 0);
   CHECK(cache.find_or_load_partial(other, 1, next.first(30)).tokens == 30);
-  CHECK(!cache.find_or_load_partial(other, 1, next.first(PrefixCache::kMinPartialTokens - 1)).page);
-  CHECK(!cache.find_or_load_partial(other, 0, next).page);  // the page has a parent
+  CHECK(cache.find_or_load_partial(other, 1, next.first(PrefixCache::kMinPartialTokens - 1)).tokens == 0);
+  CHECK(cache.find_or_load_partial(other, 0, next).tokens == 0);  // the page has a parent
   CHECK(cache.find_or_load_partial(other, 0, changed).tokens == static_cast<size_t>(kKvPageTokens));
-  CHECK(!cache.find_or_load_partial(TokenChain(4, changed), 0, changed).page);
+  CHECK(cache.find_or_load_partial(TokenChain(4, changed), 0, changed).tokens == 0);
   // Chooses the longest prefix, and no evicted page.
   auto similar = changed;
   similar.back() += 1;
@@ -114,4 +116,29 @@ TEST(a_prompt_that_differs_within_a_page_copies_its_start) {
   CHECK(cache.find_or_load_partial(other, 1, next).tokens == static_cast<size_t>(kKvPageTokens) - 1);
   CHECK(cache.find_in_memory(chain, 0, 2).size() == 2 && cache.evict(1) == kPageBytes);
   CHECK(cache.find_or_load_partial(other, 1, next).tokens == 40);
+}
+
+TEST(window_parts_and_checkpoints_are_evicted_from_the_start_of_a_chain_before_pages) {
+  PrefixCache cache(kAllSizes, nullptr);
+  const TokenChain chain(0, tokens(3));
+  for (size_t i = 0; i < 3; ++i) {
+    KvPage full{{std::make_shared<Buffer>(kPageBytes), std::make_shared<Buffer>(kWindowBytes)},
+                std::make_shared<Buffer>(kCheckpointBytes)};
+    CHECK(cache.add(chain, i, full));
+  }
+  CHECK(cache.bytes() == 3 * (kPageBytes + kWindowBytes + kCheckpointBytes));
+  CHECK(cache.find_in_memory(chain, 0, 3).size() == 3);
+  CHECK(cache.evict(1) == kWindowBytes + kCheckpointBytes);
+  auto pages = cache.find_in_memory(chain, 0, 3);
+  CHECK(pages.size() == 3 && !pages[0].has_all(kAllSizes) && pages[1].has_all(kAllSizes));
+  CHECK(cache.find_or_load_partial(TokenChain(0, {}), 0, tokens(1)).tokens == 0);  // the page lacks a part
+  // A page that is computed again returns what was evicted.
+  KvPage again{{std::make_shared<Buffer>(kPageBytes), std::make_shared<Buffer>(kWindowBytes)}, nullptr};
+  CHECK(cache.add(chain, 0, again) && again.part(model::PagePart::full) == pages[0].part(model::PagePart::full));
+  CHECK(cache.find_in_memory(chain, 0, 1)[0].has_all(kAllSizes));
+  again = {};
+  // What a sequence holds stays.
+  CHECK(cache.evict(10'000) == kWindowBytes + kCheckpointBytes);
+  pages.clear();
+  CHECK(cache.evict(10'000) == 3 * kPageBytes + 2 * kWindowBytes + kCheckpointBytes && cache.bytes() == 0);
 }
