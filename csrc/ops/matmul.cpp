@@ -24,7 +24,7 @@ Matrix part(const Matrix& matrix, Range range) {
 }  // namespace
 
 uint64_t Matrix::bytes() const {
-  return bytes_of_rows(*this, rows);
+  return rows > 0 ? bytes_of_rows(*this, rows) : 0;
 }
 
 void Activations::Widths::cover(const Matrix& matrix) {

@@ -13,7 +13,7 @@
 
 namespace binhdan::ops {
 
-// A weight matrix ready to compute with: `rows` outputs of `cols` inputs.
+// A weight matrix ready to compute with: `rows` outputs of `cols` inputs. No rows: the model has none.
 struct Matrix {
   const MatmulKernel* kernel = nullptr;
   int64_t rows = 0, cols = 0;
