@@ -9,69 +9,30 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from tiny_families import ARCHITECTURES as ARCHITECTURES
+from tiny_families import FAMILIES as FAMILIES
+from tiny_families import Shape as Shape
+from tiny_families import keys, tensor_dims
 
 Floats = npt.NDArray[np.float32]
-VocabularyKind = Literal["gpt2", "llama"]
-Rope = Literal["default", "linear", "yarn", "llama3"]
+# Matrices that llama.cpp never quantizes.
+FLOAT_TENSORS: Final = ("ssm_conv1d", "shortconv.conv.", "position_embd", "token_types", "ffn_gate_inp")
 
 
-@dataclass(frozen=True)
-class Family:
-    """What distinguishes an architecture from llama."""
-
-    hf_class: str  # "architectures" in config.json
-    qkv_bias: bool = False
-    qk_norm: bool = False
-
-
-FAMILIES: Final = {
-    "llama": Family("LlamaForCausalLM"),
-    "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True),
-    "qwen3": Family("Qwen3ForCausalLM", qk_norm=True),
-}
-ARCHITECTURES: Final = tuple(FAMILIES)
 TYPES: Final = (
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
     "IQ4_NL", "IQ4_XS",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a tiny decoder. Row lengths are multiples of 256, as the k-quants require."""
-
-    architecture: str = "llama"
-    type: str = "F32"  # of the matrices
-    rope: Rope = "default"
-    tied: bool = False
-    bias: bool = False  # of Q, K and V; always in qwen2
-    vocabulary: VocabularyKind = "gpt2"
-    layers: int = 2
-    width: int = 256
-    feed_forward: int = 256
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 64
-    context: int = 256
-    seed: int = 0
-
-    @property
-    def has_bias(self) -> bool:
-        return self.bias or FAMILIES[self.architecture].qkv_bias
-
-    @property
-    def has_qk_norm(self) -> bool:
-        return FAMILIES[self.architecture].qk_norm
 
 
 # ---- random numbers ----------------------------------------------------------------------------------------
@@ -90,7 +51,13 @@ def uniform(name: str, shape: tuple[int, ...], limit: float, seed: int = 0) -> F
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
     """Returns weights that keep activations near 1: norms near 1, matrices of about 1 / sqrt(row length)."""
-    if "norm" in name:
+    if name.endswith("norm.bias"):
+        return uniform(name, shape, 0.5, seed)
+    if name.endswith("ssm_a"):  # -exp(A_log)
+        return -0.5 + uniform(name, shape, 0.4, seed)
+    if "rope_factors" in name:
+        return np.geomspace(1, 8 if "long" in name else 2, shape[0], dtype=np.float32)
+    if "norm" in name or "scale" in name:
         return (1 + uniform(name, shape, 0.25, seed)).astype(np.float16).astype(np.float32)
     if len(shape) == 1:
         return uniform(name, shape, 0.5, seed)
@@ -227,24 +194,7 @@ def _write_vocabulary(
 
 def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Returns GGUF names → (rows, row length), or (length,)."""
-    s, v = shape, vocabulary_size(shape.vocabulary)
-    q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-    out: dict[str, tuple[int, ...]] = {"token_embd.weight": (v, s.width), "output_norm.weight": (s.width,)}
-    if not s.tied:
-        out["output.weight"] = (v, s.width)
-    for i in range(s.layers):
-        layer: dict[str, tuple[int, ...]] = {
-            "attn_norm.weight": (s.width,), "attn_q.weight": (q, s.width), "attn_k.weight": (kv, s.width),
-            "attn_v.weight": (kv, s.width), "attn_output.weight": (s.width, q), "ffn_norm.weight": (s.width,),
-            "ffn_gate.weight": (s.feed_forward, s.width), "ffn_up.weight": (s.feed_forward, s.width),
-            "ffn_down.weight": (s.width, s.feed_forward),
-        }  # fmt: skip
-        if s.has_bias:
-            layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
-        if s.has_qk_norm:
-            layer |= {"attn_q_norm.weight": (s.head_dim,), "attn_k_norm.weight": (s.head_dim,)}
-        out |= {f"blk.{i}.{name}": dims for name, dims in layer.items()}
-    return out
+    return tensor_dims(shape, vocabulary_size(shape.vocabulary))
 
 
 def write_gguf(
@@ -262,21 +212,8 @@ def write_gguf(
     s = shape
     writer = gguf.GGUFWriter(path, s.architecture)
     writer.add_name(f"tiny-{s.architecture}-{s.type}")
-    writer.add_block_count(s.layers)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_feed_forward_length(s.feed_forward)
-    writer.add_head_count(s.heads)
-    writer.add_head_count_kv(s.kv_heads)
-    writer.add_key_length(s.head_dim)
-    writer.add_value_length(s.head_dim)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(s.head_dim)
-    writer.add_rope_freq_base(10000.0)
-    if s.rope in ("linear", "yarn"):
-        writer.add_rope_scaling_type(gguf.RopeScalingType(s.rope))
-        writer.add_rope_scaling_factor(4.0)
-        writer.add_rope_scaling_orig_ctx_len(64)
+    for key, value in keys(s).items():
+        _write_key(writer, f"{s.architecture}.{key}", value)
     _write_vocabulary(writer, s.vocabulary, chat_template, specials)
     for name, dims in tensor_shapes(s).items():
         data, kind = _encode(name, dims, s)
@@ -291,13 +228,24 @@ def write_gguf(
     return path
 
 
+def _write_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    if isinstance(value, list):
+        writer.add_array(key, value)
+    elif isinstance(value, bool):
+        writer.add_bool(key, value)
+    else:
+        {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](key, value)
+
+
 def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any], GGMLQuantizationType]:
-    if len(dims) == 1:
+    if len(dims) == 1 or any(part in name for part in FLOAT_TENSORS):
         return random_tensor(name, dims, s.seed), GGMLQuantizationType.F32
     kind = GGMLQuantizationType[s.type]
     if s.type in _SCALE_LAYOUT:
         deviation = float(random_tensor(name, dims, s.seed).std())
-        return random_blocks(name, (dims[0], dims[1]), s.type, deviation, s.seed), kind
+        rows = int(np.prod(dims[:-1]))
+        blocks = random_blocks(name, (rows, dims[-1]), s.type, deviation, s.seed)
+        return blocks.reshape(*dims[:-1], -1), kind
     return gguf.quantize(random_tensor(name, dims, s.seed), kind), kind
 
 
