@@ -8,7 +8,7 @@ each kind of its family. Names and keys are those of llama.cpp.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 VocabularyKind = Literal["gpt2", "llama"]
@@ -106,6 +106,110 @@ def _phi3_layer(s: Shape, i: int) -> Dims:
     return layer | {"attn_qkv.weight": (rows, s.width), "ffn_up.weight": (2 * s.feed_forward, s.width)}
 
 
+def _gemma4_layer(s: Shape, i: int) -> Dims:
+    is_global, shared = not _GEMMA4_LOCAL[i], i >= s.layers - _GEMMA4_SHARED
+    wide = replace(
+        s, head_dim=s.head_dim * (2 if is_global else 1), feed_forward=s.feed_forward * (2 if shared else 1)
+    )
+    layer = _gemma_layer(wide, i)
+    if shared:
+        layer = _without(layer, "attn_k", "attn_v", "attn_k_norm")
+    if s.variant == "no_v" and is_global:
+        layer = _without(layer, "attn_v")
+    return layer | {
+        "inp_gate.weight": (_PER_LAYER, s.width), "proj.weight": (s.width, _PER_LAYER),
+        "post_norm.weight": (s.width,), "layer_output_scale.weight": (1,),
+    }  # fmt: skip
+
+
+def _gemma4_tensors(s: Shape) -> Dims:
+    rows = s.layers * _PER_LAYER
+    return {
+        "per_layer_token_embd.weight": (-1, rows), "per_layer_model_proj.weight": (rows, s.width),
+        "per_layer_proj_norm.weight": (_PER_LAYER,), "rope_freqs.weight": (s.head_dim,),
+    }  # fmt: skip
+
+
+def _lfm2_layer(s: Shape, i: int) -> Dims:
+    layer, w = _llama_layer(s, i), s.width
+    if _LFM2_ATTENTION[i]:
+        return layer
+    layer = _without(layer, "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm")
+    return layer | {
+        "shortconv.conv.weight": (w, 3), "shortconv.in_proj.weight": (3 * w, w),
+        "shortconv.out_proj.weight": (w, w),
+    }  # fmt: skip
+
+
+def _qwen35_layer(s: Shape, i: int) -> Dims:
+    layer, w = _llama_layer(s, i), s.width
+    layer["post_attention_norm.weight"] = layer.pop("ffn_norm.weight")
+    if (i + 1) % 4 == 0:
+        return layer | {"attn_q.weight": (2 * s.heads * s.head_dim, w)}
+    layer = _without(layer, "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm")
+    values, channels = s.heads * s.head_dim, (2 * s.kv_heads + s.heads) * s.head_dim
+    return layer | {
+        "attn_qkv.weight": (channels, w), "attn_gate.weight": (values, w), "ssm_conv1d.weight": (channels, 4),
+        "ssm_alpha.weight": (s.heads, w), "ssm_beta.weight": (s.heads, w), "ssm_a": (s.heads,),
+        "ssm_dt.bias": (s.heads,), "ssm_norm.weight": (s.head_dim,), "ssm_out.weight": (w, values),
+    }  # fmt: skip
+
+
+def _qwen35_keys(s: Shape) -> dict[str, Any]:
+    keys = {
+        "attention.layer_norm_rms_epsilon": 1e-6, "rope.dimension_count": 16,
+        "rope.dimension_sections": [3, 3, 2, 0], "ssm.conv_kernel": 4, "ssm.state_size": s.head_dim,
+        "ssm.group_count": s.kv_heads, "ssm.time_step_rank": s.heads, "ssm.inner_size": s.heads * s.head_dim,
+    }  # fmt: skip
+    if s.variant == "pattern":
+        return keys | {"attention.recurrent_layers": [(i + 1) % 4 != 0 for i in range(s.layers)]}
+    return keys | {"full_attention_interval": 4}
+
+
+def _bert_layer(s: Shape, i: int) -> Dims:
+    biased = replace(s, variant="biases")
+    layer = _without(_llama_layer(biased, i), "attn_norm", "ffn_norm", "ffn_gate")
+    norms = ("attn_output_norm", "layer_output_norm")
+    return layer | {f"{norm}.{kind}": (s.width,) for norm in norms for kind in ("weight", "bias")}
+
+
+def _bert_tensors(s: Shape) -> Dims:
+    return {
+        "position_embd.weight": (s.context, s.width), "token_types.weight": (2, s.width),
+        "token_embd_norm.weight": (s.width,), "token_embd_norm.bias": (s.width,),
+    }  # fmt: skip
+
+
+def _dense_tensors(s: Shape) -> Dims:
+    return {"dense_2.weight": (2 * s.width, s.width), "dense_3.weight": (s.width, 2 * s.width)}
+
+
+def _experts(layer: Dims, s: Shape) -> Dims:
+    up = (_EXPERTS, s.feed_forward, s.width)
+    return _without(layer, "ffn_gate", "ffn_up", "ffn_down") | {
+        "ffn_gate_inp.weight": (_EXPERTS, s.width), "ffn_gate_exps.weight": up, "ffn_up_exps.weight": up,
+        "ffn_down_exps.weight": (_EXPERTS, s.width, s.feed_forward),
+    }  # fmt: skip
+
+
+def _lfm2moe_layer(s: Shape, i: int) -> Dims:
+    layer = _lfm2_layer(s, i)
+    return layer if i == 0 else _experts(layer, s) | {"exp_probs_b.bias": (_EXPERTS,)}
+
+
+def _expert_keys(s: Shape) -> dict[str, Any]:
+    return {
+        "expert_count": _EXPERTS, "expert_used_count": 2, "expert_feed_forward_length": s.feed_forward,
+    }  # fmt: skip
+
+
+def _lfm2_keys(s: Shape) -> dict[str, Any]:
+    return {
+        "attention.head_count_kv": [s.kv_heads if attention else 0 for attention in _LFM2_ATTENTION],
+        "shortconv.l_cache": 3,
+    }  # fmt: skip
+
+
 def _no_tensors(_: Shape) -> Dims:
     return {}
 
@@ -117,6 +221,11 @@ def _rope_factors(s: Shape) -> Dims:
 # ---- families ----------------------------------------------------------------------------------------------
 
 _PHI3_ROPE: Final = 48  # of 64 dimensions of a head
+_GEMMA4_LOCAL: Final = (True, True, False, True, True, False)
+_GEMMA4_SHARED: Final = 3  # the last layers, which read the keys and values of layers 1 and 2
+_PER_LAYER: Final = 256
+_LFM2_ATTENTION: Final = (False, True, False)
+_EXPERTS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -130,6 +239,7 @@ class Family:
     encoder: bool = False  # hidden states and an embedding, no logits
     layers: int = 2
     keys: Callable[[Shape], dict[str, Any]] = _no_keys  # added to the usual ones; None removes a key
+    final_norm: str = "output_norm"
     layer: Callable[[Shape, int], Dims] = _llama_layer
     tensors: Callable[[Shape], Dims] = _no_tensors  # besides the layers
 
@@ -185,6 +295,81 @@ FAMILIES: Final = {
         },
         layer=_gemma_layer,
     ),
+    "gemma4": Family(
+        "Gemma4ForCausalLM",
+        qk_norm=True,
+        tied=True,
+        layers=6,
+        keys=lambda s: {
+            "attention.key_length": 2 * s.head_dim, "attention.value_length": 2 * s.head_dim,
+            "attention.key_length_swa": s.head_dim, "attention.value_length_swa": s.head_dim,
+            "rope.dimension_count": 2 * s.head_dim, "rope.dimension_count_swa": s.head_dim,
+            "rope.freq_base": 1e6, "rope.freq_base_swa": 10000.0,
+            "attention.sliding_window": WINDOW, "attention.sliding_window_pattern": list(_GEMMA4_LOCAL),
+            "attention.shared_kv_layers": _GEMMA4_SHARED, "final_logit_softcapping": 3.0,
+            "embedding_length_per_layer_input": _PER_LAYER,
+            "feed_forward_length": [
+                s.feed_forward * (2 if i >= s.layers - _GEMMA4_SHARED else 1) for i in range(s.layers)
+            ],
+        },
+        layer=_gemma4_layer,
+        tensors=_gemma4_tensors,
+    ),
+    "lfm2": Family(
+        "Lfm2ForCausalLM",
+        qk_norm=True,
+        tied=True,
+        layers=3,
+        final_norm="token_embd_norm",
+        keys=_lfm2_keys,
+        layer=_lfm2_layer,
+    ),
+    "qwen35": Family(
+        "Qwen3_5ForCausalLM", qk_norm=True, tied=True, layers=4, keys=_qwen35_keys, layer=_qwen35_layer
+    ),
+    "bert": Family(
+        "BertModel",
+        tied=True,
+        encoder=True,
+        final_norm="",
+        keys=lambda s: {
+            "attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": 1e-5,
+            "attention.causal": False, "pooling_type": 1, "rope.dimension_count": None,
+            "rope.freq_base": None,
+        },
+        layer=_bert_layer,
+        tensors=_bert_tensors,
+    ),
+    "gemma-embedding": Family(
+        "Gemma3TextModel",
+        qk_norm=True,
+        tied=True,
+        encoder=True,
+        layers=7,
+        keys=lambda s: _gemma3_keys(s) | {
+            "pooling_type": 1, "dense_2_feat_in": s.width, "dense_2_feat_out": 2 * s.width,
+            "dense_3_feat_in": 2 * s.width, "dense_3_feat_out": s.width,
+        },
+        layer=_gemma_layer,
+        tensors=_dense_tensors,
+    ),
+    "qwen3moe": Family(
+        "Qwen3MoeForCausalLM",
+        qk_norm=True,
+        keys=_expert_keys,
+        layer=lambda s, i: _experts(_llama_layer(s, i), s),
+    ),
+    "lfm2moe": Family(
+        "Lfm2MoeForCausalLM",
+        qk_norm=True,
+        tied=True,
+        layers=3,
+        final_norm="token_embd_norm",
+        keys=lambda s: _lfm2_keys(s) | _expert_keys(s) | {
+            "leading_dense_block_count": 1, "expert_gating_func": 2,
+        },
+        layer=_lfm2moe_layer,
+    ),
 }  # fmt: skip
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")  # whose tests cover every type
 
@@ -209,10 +394,13 @@ def keys(s: Shape) -> dict[str, Any]:
 
 def tensor_dims(s: Shape, vocabulary: int) -> Dims:
     """Returns the tensors of a model with ``vocabulary`` tokens."""
-    out: Dims = {"token_embd.weight": (vocabulary, s.width), "output_norm.weight": (s.width,)}
+    out: Dims = {"token_embd.weight": (vocabulary, s.width)}
+    if s.family.final_norm:
+        out[f"{s.family.final_norm}.weight"] = (s.width,)
     if not s.is_tied:
         out["output.weight"] = (vocabulary, s.width)
-    out |= s.family.tensors(s)
+    tensors = s.family.tensors(s).items()
+    out |= {name: tuple(vocabulary if n < 0 else n for n in dims) for name, dims in tensors}
     for i in range(s.layers):
         out |= {f"blk.{i}.{name}": dims for name, dims in s.family.layer(s, i).items()}
     return out

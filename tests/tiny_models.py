@@ -55,6 +55,8 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
         return uniform(name, shape, 0.5, seed)
     if name.endswith("ssm_a"):  # -exp(A_log)
         return -0.5 + uniform(name, shape, 0.4, seed)
+    if name == "rope_freqs.weight":  # gemma4: a quarter of the pairs is rotated
+        return np.where(np.arange(shape[0]) < shape[0] // 4, 1, 1e30).astype(np.float32)
     if "rope_factors" in name:
         return np.geomspace(1, 8 if "long" in name else 2, shape[0], dtype=np.float32)
     if "norm" in name or "scale" in name:
@@ -214,6 +216,9 @@ def write_gguf(
     writer.add_name(f"tiny-{s.architecture}-{s.type}")
     for key, value in keys(s).items():
         _write_key(writer, f"{s.architecture}.{key}", value)
+    writer.add_vocab_size(vocabulary_size(s.vocabulary))
+    if s.architecture == "bert":
+        writer.add_token_type_count(2)
     _write_vocabulary(writer, s.vocabulary, chat_template, specials)
     for name, dims in tensor_shapes(s).items():
         data, kind = _encode(name, dims, s)
