@@ -167,7 +167,7 @@ def _qwen35_keys(s: Shape) -> dict[str, Any]:
 
 
 def _bert_layer(s: Shape, i: int) -> Dims:
-    biased = replace(s, variant="biases")
+    biased = replace(s, variant="biases", kv_heads=s.heads)
     layer = _without(_llama_layer(biased, i), "attn_norm", "ffn_norm", "ffn_gate")
     norms = ("attn_output_norm", "layer_output_norm")
     return layer | {f"{norm}.{kind}": (s.width,) for norm in norms for kind in ("weight", "bias")}
@@ -333,7 +333,8 @@ FAMILIES: Final = {
         encoder=True,
         final_norm="",
         keys=lambda s: {
-            "attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": 1e-5,
+            "attention.head_count_kv": None, "attention.layer_norm_rms_epsilon": None,
+            "attention.layer_norm_epsilon": 1e-5,
             "attention.causal": False, "pooling_type": 1, "rope.dimension_count": None,
             "rope.freq_base": None,
         },

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import family_checkpoints
 import gguf
 import numpy as np
 import numpy.typing as npt
@@ -274,9 +275,44 @@ GOLDEN_SHAPES: Final = {
 }
 
 
+# Those of the other families: prompts of 100 tokens, on the weights of the GGUF file.
+FAMILY_GOLDEN_SHAPES: Final = {
+    "llama-biases": Shape(variant="biases"),
+    "gemma2": Shape("gemma2"),
+    "gemma3": Shape("gemma3"),
+    "gemma3-pattern": Shape("gemma3", variant="pattern"),
+    "gemma3-linear": Shape("gemma3", rope="linear"),
+    "gemma4": Shape("gemma4"),
+    "gemma4-no-v": Shape("gemma4", variant="no_v"),
+    "phi3": Shape("phi3"),
+    "phi3-window": Shape("phi3", variant="window"),
+    "smollm3": Shape("smollm3"),
+    "granite": Shape("granite"),
+    "mistral3": Shape("mistral3"),
+    "lfm2": Shape("lfm2"),
+    "qwen35": Shape("qwen35"),
+    "bert": Shape("bert"),
+    "gemma-embedding": Shape("gemma-embedding"),
+    "qwen3moe": Shape("qwen3moe"),
+    "lfm2moe": Shape("lfm2moe"),
+}
+
+
+def _has_gguf_weights(shape: Shape) -> bool:
+    """Returns whether the checkpoint has the weights of the GGUF file; that of ARCHITECTURES has its own."""
+    return shape.architecture not in ARCHITECTURES or shape.variant != ""
+
+
+def gguf_tensors(shape: Shape) -> dict[str, Floats]:
+    """Returns the values of an F32 file of `shape`."""
+    return {name: random_tensor(name, dims, shape.seed) for name, dims in tensor_shapes(shape).items()}
+
+
 def hf_config(shape: Shape) -> dict[str, Any]:
-    """Returns config.json as transformers 4 writes it (the embedded model's checkpoint: transformers 5)."""
+    """Returns config.json; of ARCHITECTURES, as transformers 4 writes it."""
     s = shape
+    if _has_gguf_weights(s):
+        return family_checkpoints.hf_config(s, vocabulary_size(s.vocabulary), gguf_tensors(s))
     scaling: dict[str, Any] | None = {
         "default": None,
         "linear": {"rope_type": "linear", "factor": 4.0},
@@ -293,13 +329,16 @@ def hf_config(shape: Shape) -> dict[str, Any]:
         "hidden_size": s.width, "intermediate_size": s.feed_forward, "num_hidden_layers": s.layers,
         "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "head_dim": s.head_dim,
         "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-        "rope_scaling": scaling, "tie_word_embeddings": s.tied, "vocab_size": vocabulary_size(s.vocabulary),
+        "rope_scaling": scaling, "tie_word_embeddings": s.is_tied,
+        "vocab_size": vocabulary_size(s.vocabulary),
         "bos_token_id": 1 if spm else None, "eos_token_id": 2,
     }  # fmt: skip
 
 
 def hf_tensors(shape: Shape) -> dict[str, Floats]:
-    """Returns Hugging Face names → values, all exact in F16."""
+    """Returns Hugging Face names → values, of ARCHITECTURES all exact in F16."""
+    if _has_gguf_weights(shape):
+        return family_checkpoints.hf_tensors(shape, gguf_tensors(shape))
     names = {
         "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
         "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",

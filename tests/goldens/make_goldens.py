@@ -39,6 +39,8 @@ from binhdan.quantize.convert import OutputType, convert  # noqa: E402
 from binhdan.runtime.client.model import embedded_model  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
+FAMILY_PROMPT = 100  # tokens: more than a window, a KV page and the original context of RoPE scaling
+FAMILY_POSITIONS = [0, 1, 23, 24, 25, 63, 64, 99]  # of the values that are kept
 EMBEDDED = embedded_model()
 CHECKPOINT = HERE.parents[1] / "examples/train_tiny_vi/checkpoint"  # the source of EMBEDDED
 PROMPTS = (
@@ -96,6 +98,58 @@ def run_transformers(folder: Path, tokens: list[int], steps: int) -> tuple[np.nd
         while len(greedy) < steps:
             greedy.append(int(model(torch.tensor([tokens + greedy])).logits[0, -1].argmax()))
     return logits[-POSITIONS:].numpy(), greedy
+
+
+def run_family(folder: Path, tokens: list[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Returns logits and hidden states by transformers; logits are empty for encoders."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    encoder = config.architectures[0] in ("BertModel", "Gemma3TextModel")
+    kind = transformers.AutoModel if encoder else transformers.AutoModelForCausalLM
+    model, info = kind.from_pretrained(
+        folder,
+        dtype=torch.float64,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        output_loading_info=True,
+    )
+    unused = [key for key in info["missing_keys"] if "pooler" not in key]  # BERT's pooler is not used
+    if unused or info["unexpected_keys"] or info["mismatched_keys"]:
+        raise SystemExit(f"{folder.name}: the weights do not fit the model: {info}")
+    with torch.inference_mode():
+        out = model(torch.tensor([tokens]), use_cache=False, output_hidden_states=True)
+    if encoder:
+        return np.zeros(0), out.last_hidden_state[0].numpy()
+    return out.logits[0].numpy(), out.hidden_states[-1][0].numpy()
+
+
+def make_family(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
+    """Returns what transformers and llama.cpp compute on the weights of the GGUF file."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = tiny_models.write_checkpoint(Path(folder) / name, shape, dtype="F32")
+        file = tiny_models.write_gguf(Path(folder) / "out.gguf", shape)
+        tokens = prompt_tokens(shape, FAMILY_PROMPT)
+        logits, hidden = run_family(checkpoint, tokens)
+        if shape.family.encoder:
+            kept = {"hidden_transformers": hidden[FAMILY_POSITIONS].astype(np.float32)}
+            ours = ReferenceModel(file).hidden(tokens)
+            print(f"{name}: oracle differs by {np.abs(ours - hidden).max():.1e}")
+        else:
+            cpp = llama_cpp_logits(file, tokens)
+            ours = ReferenceModel(file).logits(tokens)
+            kept = {
+                "logits_transformers": logits[FAMILY_POSITIONS].astype(np.float32),
+                "logits_llama_cpp": cpp[FAMILY_POSITIONS].astype(np.float32),
+            }
+            difference = np.abs(ours - logits).max()
+            print(f"{name}: oracle differs by {difference:.1e}, KL of llama.cpp {mean_kl(logits, cpp):.1e}")
+    return {"tokens": np.array(tokens, np.int32), "positions": np.array(FAMILY_POSITIONS), **kept}
+
+
+def llama_cpp_logits(file: Path, tokens: list[int]) -> np.ndarray[Any, Any]:
+    # A context over 64 chooses the long RoPE factors of phi3.
+    model = llama_cpp.Llama(str(file), n_ctx=256, n_threads=1, logits_all=True, verbose=False)
+    model.eval(tokens)
+    return np.array(model.scores[: len(tokens)])
 
 
 def run_llama_cpp(file: Path, tokens: list[int], steps: int) -> tuple[np.ndarray[Any, Any], list[int]]:
