@@ -240,6 +240,7 @@ class Family:
     layers: int = 2
     keys: Callable[[Shape], dict[str, Any]] = _no_keys  # added to the usual ones; None removes a key
     final_norm: str = "output_norm"
+    q_norm_scale: float = 1.0
     layer: Callable[[Shape, int], Dims] = _llama_layer
     tensors: Callable[[Shape], Dims] = _no_tensors  # besides the layers
 
@@ -312,6 +313,7 @@ FAMILIES: Final = {
                 s.feed_forward * (2 if i >= s.layers - _GEMMA4_SHARED else 1) for i in range(s.layers)
             ],
         },
+        q_norm_scale=0.25,  # the scores are not scaled: larger ones would show the rounding of KV to F16
         layer=_gemma4_layer,
         tensors=_gemma4_tensors,
     ),

@@ -243,9 +243,14 @@ def _write_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](key, value)
 
 
+def _values(name: str, dims: tuple[int, ...], s: Shape) -> Floats:
+    values = random_tensor(name, dims, s.seed)
+    return values * np.float32(s.family.q_norm_scale) if "attn_q_norm" in name else values
+
+
 def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any], GGMLQuantizationType]:
     if len(dims) == 1 or any(part in name for part in FLOAT_TENSORS):
-        return random_tensor(name, dims, s.seed), GGMLQuantizationType.F32
+        return _values(name, dims, s), GGMLQuantizationType.F32
     kind = GGMLQuantizationType[s.type]
     if s.type in _SCALE_LAYOUT:
         deviation = float(random_tensor(name, dims, s.seed).std())
@@ -305,7 +310,7 @@ def _has_gguf_weights(shape: Shape) -> bool:
 
 def gguf_tensors(shape: Shape) -> dict[str, Floats]:
     """Returns the values of an F32 file of `shape`."""
-    return {name: random_tensor(name, dims, shape.seed) for name, dims in tensor_shapes(shape).items()}
+    return {name: _values(name, dims, shape) for name, dims in tensor_shapes(shape).items()}
 
 
 def hf_config(shape: Shape) -> dict[str, Any]:
