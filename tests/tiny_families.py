@@ -274,7 +274,7 @@ FAMILIES: Final = {
         "GraniteForCausalLM",
         tied=True,
         keys=lambda s: {
-            "embedding_scale": 6.0, "residual_scale": 0.5, "attention.scale": 0.25, "logit_scale": 0.5,
+            "embedding_scale": 6.0, "residual_scale": 0.5, "attention.scale": 0.25, "logit_scale": 1.5,
         },
     ),
     "mistral3": Family(
