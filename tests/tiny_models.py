@@ -9,69 +9,31 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+import family_checkpoints
 import gguf
 import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from tiny_families import ARCHITECTURES as ARCHITECTURES
+from tiny_families import FAMILIES as FAMILIES
+from tiny_families import Shape as Shape
+from tiny_families import keys, tensor_dims
 
 Floats = npt.NDArray[np.float32]
-VocabularyKind = Literal["gpt2", "llama"]
-Rope = Literal["default", "linear", "yarn", "llama3"]
+# Matrices that llama.cpp never quantizes.
+FLOAT_TENSORS: Final = ("ssm_conv1d", "shortconv.conv.", "position_embd", "token_types", "ffn_gate_inp")
 
 
-@dataclass(frozen=True)
-class Family:
-    """What distinguishes an architecture from llama."""
-
-    hf_class: str  # "architectures" in config.json
-    qkv_bias: bool = False
-    qk_norm: bool = False
-
-
-FAMILIES: Final = {
-    "llama": Family("LlamaForCausalLM"),
-    "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True),
-    "qwen3": Family("Qwen3ForCausalLM", qk_norm=True),
-}
-ARCHITECTURES: Final = tuple(FAMILIES)
 TYPES: Final = (
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
     "IQ4_NL", "IQ4_XS",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a tiny decoder. Row lengths are multiples of 256, as the k-quants require."""
-
-    architecture: str = "llama"
-    type: str = "F32"  # of the matrices
-    rope: Rope = "default"
-    tied: bool = False
-    bias: bool = False  # of Q, K and V; always in qwen2
-    vocabulary: VocabularyKind = "gpt2"
-    layers: int = 2
-    width: int = 256
-    feed_forward: int = 256
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 64
-    context: int = 256
-    seed: int = 0
-
-    @property
-    def has_bias(self) -> bool:
-        return self.bias or FAMILIES[self.architecture].qkv_bias
-
-    @property
-    def has_qk_norm(self) -> bool:
-        return FAMILIES[self.architecture].qk_norm
 
 
 # ---- random numbers ----------------------------------------------------------------------------------------
@@ -90,7 +52,15 @@ def uniform(name: str, shape: tuple[int, ...], limit: float, seed: int = 0) -> F
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
     """Returns weights that keep activations near 1: norms near 1, matrices of about 1 / sqrt(row length)."""
-    if "norm" in name:
+    if name.endswith("norm.bias"):
+        return uniform(name, shape, 0.5, seed)
+    if name.endswith("ssm_a"):  # -exp(A_log)
+        return -0.5 + uniform(name, shape, 0.4, seed)
+    if name == "rope_freqs.weight":  # gemma4: a quarter of the pairs is rotated
+        return np.where(np.arange(shape[0]) < shape[0] // 4, 1, 1e30).astype(np.float32)
+    if "rope_factors" in name:
+        return np.geomspace(1, 8 if "long" in name else 2, shape[0], dtype=np.float32)
+    if "norm" in name or "scale" in name:
         return (1 + uniform(name, shape, 0.25, seed)).astype(np.float16).astype(np.float32)
     if len(shape) == 1:
         return uniform(name, shape, 0.5, seed)
@@ -227,24 +197,7 @@ def _write_vocabulary(
 
 def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Returns GGUF names → (rows, row length), or (length,)."""
-    s, v = shape, vocabulary_size(shape.vocabulary)
-    q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-    out: dict[str, tuple[int, ...]] = {"token_embd.weight": (v, s.width), "output_norm.weight": (s.width,)}
-    if not s.tied:
-        out["output.weight"] = (v, s.width)
-    for i in range(s.layers):
-        layer: dict[str, tuple[int, ...]] = {
-            "attn_norm.weight": (s.width,), "attn_q.weight": (q, s.width), "attn_k.weight": (kv, s.width),
-            "attn_v.weight": (kv, s.width), "attn_output.weight": (s.width, q), "ffn_norm.weight": (s.width,),
-            "ffn_gate.weight": (s.feed_forward, s.width), "ffn_up.weight": (s.feed_forward, s.width),
-            "ffn_down.weight": (s.width, s.feed_forward),
-        }  # fmt: skip
-        if s.has_bias:
-            layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
-        if s.has_qk_norm:
-            layer |= {"attn_q_norm.weight": (s.head_dim,), "attn_k_norm.weight": (s.head_dim,)}
-        out |= {f"blk.{i}.{name}": dims for name, dims in layer.items()}
-    return out
+    return tensor_dims(shape, vocabulary_size(shape.vocabulary))
 
 
 def write_gguf(
@@ -262,21 +215,11 @@ def write_gguf(
     s = shape
     writer = gguf.GGUFWriter(path, s.architecture)
     writer.add_name(f"tiny-{s.architecture}-{s.type}")
-    writer.add_block_count(s.layers)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_feed_forward_length(s.feed_forward)
-    writer.add_head_count(s.heads)
-    writer.add_head_count_kv(s.kv_heads)
-    writer.add_key_length(s.head_dim)
-    writer.add_value_length(s.head_dim)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(s.head_dim)
-    writer.add_rope_freq_base(10000.0)
-    if s.rope in ("linear", "yarn"):
-        writer.add_rope_scaling_type(gguf.RopeScalingType(s.rope))
-        writer.add_rope_scaling_factor(4.0)
-        writer.add_rope_scaling_orig_ctx_len(64)
+    for key, value in keys(s).items():
+        _write_key(writer, f"{s.architecture}.{key}", value)
+    writer.add_vocab_size(vocabulary_size(s.vocabulary))
+    if s.architecture == "bert":
+        writer.add_token_type_count(2)
     _write_vocabulary(writer, s.vocabulary, chat_template, specials)
     for name, dims in tensor_shapes(s).items():
         data, kind = _encode(name, dims, s)
@@ -291,13 +234,29 @@ def write_gguf(
     return path
 
 
+def _write_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    if isinstance(value, list):
+        writer.add_array(key, value)
+    elif isinstance(value, bool):
+        writer.add_bool(key, value)
+    else:
+        {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](key, value)
+
+
+def _values(name: str, dims: tuple[int, ...], s: Shape) -> Floats:
+    values = random_tensor(name, dims, s.seed)
+    return values * np.float32(s.family.q_norm_scale) if "attn_q_norm" in name else values
+
+
 def _encode(name: str, dims: tuple[int, ...], s: Shape) -> tuple[npt.NDArray[Any], GGMLQuantizationType]:
-    if len(dims) == 1:
-        return random_tensor(name, dims, s.seed), GGMLQuantizationType.F32
+    if len(dims) == 1 or any(part in name for part in FLOAT_TENSORS):
+        return _values(name, dims, s), GGMLQuantizationType.F32
     kind = GGMLQuantizationType[s.type]
     if s.type in _SCALE_LAYOUT:
         deviation = float(random_tensor(name, dims, s.seed).std())
-        return random_blocks(name, (dims[0], dims[1]), s.type, deviation, s.seed), kind
+        rows = int(np.prod(dims[:-1]))
+        blocks = random_blocks(name, (rows, dims[-1]), s.type, deviation, s.seed)
+        return blocks.reshape(*dims[:-1], -1), kind
     return gguf.quantize(random_tensor(name, dims, s.seed), kind), kind
 
 
@@ -321,9 +280,44 @@ GOLDEN_SHAPES: Final = {
 }
 
 
+# Those of the other families: prompts of 100 tokens, on the weights of the GGUF file.
+FAMILY_GOLDEN_SHAPES: Final = {
+    "llama-biases": Shape(variant="biases"),
+    "gemma2": Shape("gemma2"),
+    "gemma3": Shape("gemma3"),
+    "gemma3-pattern": Shape("gemma3", variant="pattern"),
+    "gemma3-linear": Shape("gemma3", rope="linear"),
+    "gemma4": Shape("gemma4"),
+    "gemma4-no-v": Shape("gemma4", variant="no_v"),
+    "phi3": Shape("phi3"),
+    "phi3-window": Shape("phi3", variant="window"),
+    "smollm3": Shape("smollm3"),
+    "granite": Shape("granite"),
+    "mistral3": Shape("mistral3"),
+    "lfm2": Shape("lfm2"),
+    "qwen35": Shape("qwen35"),
+    "bert": Shape("bert"),
+    "gemma-embedding": Shape("gemma-embedding"),
+    "qwen3moe": Shape("qwen3moe"),
+    "lfm2moe": Shape("lfm2moe"),
+}
+
+
+def _has_gguf_weights(shape: Shape) -> bool:
+    """Returns whether the checkpoint has the weights of the GGUF file; that of ARCHITECTURES has its own."""
+    return shape.architecture not in ARCHITECTURES or shape.variant != ""
+
+
+def gguf_tensors(shape: Shape) -> dict[str, Floats]:
+    """Returns the values of an F32 file of `shape`."""
+    return {name: _values(name, dims, shape) for name, dims in tensor_shapes(shape).items()}
+
+
 def hf_config(shape: Shape) -> dict[str, Any]:
-    """Returns config.json as transformers 4 writes it (the embedded model's checkpoint: transformers 5)."""
+    """Returns config.json; of ARCHITECTURES, as transformers 4 writes it."""
     s = shape
+    if _has_gguf_weights(s):
+        return family_checkpoints.hf_config(s, vocabulary_size(s.vocabulary), gguf_tensors(s))
     scaling: dict[str, Any] | None = {
         "default": None,
         "linear": {"rope_type": "linear", "factor": 4.0},
@@ -340,13 +334,16 @@ def hf_config(shape: Shape) -> dict[str, Any]:
         "hidden_size": s.width, "intermediate_size": s.feed_forward, "num_hidden_layers": s.layers,
         "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "head_dim": s.head_dim,
         "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-        "rope_scaling": scaling, "tie_word_embeddings": s.tied, "vocab_size": vocabulary_size(s.vocabulary),
+        "rope_scaling": scaling, "tie_word_embeddings": s.is_tied,
+        "vocab_size": vocabulary_size(s.vocabulary),
         "bos_token_id": 1 if spm else None, "eos_token_id": 2,
     }  # fmt: skip
 
 
 def hf_tensors(shape: Shape) -> dict[str, Floats]:
-    """Returns Hugging Face names → values, all exact in F16."""
+    """Returns Hugging Face names → values, of ARCHITECTURES all exact in F16."""
+    if _has_gguf_weights(shape):
+        return family_checkpoints.hf_tensors(shape, gguf_tensors(shape))
     names = {
         "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
         "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",

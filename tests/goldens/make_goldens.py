@@ -1,11 +1,14 @@
 """Regenerates the committed golden values: what transformers and llama.cpp compute on small checkpoints.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu && pip install '.[goldens]'
-    python tests/goldens/make_goldens.py [--check]
+    python tests/goldens/make_goldens.py [--check] [--only NAME …]
 
 Writes
 - NAME.npz for every checkpoint of tiny_models.GOLDEN_SHAPES: `tokens` (n), `logits_transformers` and
   `logits_llama_cpp` (the last 8 positions, v), `greedy` (16, both agree);
+- families/NAME.npz for tiny_models.FAMILY_GOLDEN_SHAPES: `tokens` (n), `positions`, and at these positions
+  `values` by transformers (logits, or hidden states of an encoder) and `llama_cpp` (logits). The weights are
+  those of the GGUF file; family_checkpoints.py writes them as a checkpoint;
 - tokenizers.json, the ids that the tokenizers package returns for TEXTS;
 - embedded.json, the greedy answers of transformers on the embedded model's checkpoint (float32) and of
   llama.cpp on our Q8_0 file, and the smallest gap between the oracle's two best logits in each answer. With a
@@ -19,6 +22,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,9 @@ from binhdan.quantize.convert import OutputType, convert  # noqa: E402
 from binhdan.runtime.client.model import embedded_model  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
+FAMILY_PROMPT = 100  # tokens: more than a window, a KV page and the original context of RoPE scaling
+FAMILY_POSITIONS = [0, 1, 23, 24, 25, 63, 64, 99]  # of the values that are kept
+LLAMA_CPP_DIFFERS = ("phi3-window",)  # it ignores the window of phi3
 EMBEDDED = embedded_model()
 CHECKPOINT = HERE.parents[1] / "examples/train_tiny_vi/checkpoint"  # the source of EMBEDDED
 PROMPTS = (
@@ -96,6 +104,63 @@ def run_transformers(folder: Path, tokens: list[int], steps: int) -> tuple[np.nd
         while len(greedy) < steps:
             greedy.append(int(model(torch.tensor([tokens + greedy])).logits[0, -1].argmax()))
     return logits[-POSITIONS:].numpy(), greedy
+
+
+def run_family(folder: Path, tokens: list[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Returns logits and hidden states by transformers; logits are empty for encoders."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    encoder = config.architectures[0] in ("BertModel", "Gemma3TextModel")
+    kind = transformers.AutoModel if encoder else transformers.AutoModelForCausalLM
+    model, info = kind.from_pretrained(
+        folder,
+        dtype=torch.float64,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        output_loading_info=True,
+    )
+    unused = [key for key in info["missing_keys"] if "pooler" not in key]  # BERT's pooler is not used
+    if unused or info["unexpected_keys"] or info["mismatched_keys"]:
+        raise SystemExit(f"{folder.name}: the weights do not fit the model: {info}")
+    with torch.inference_mode():
+        out = model(torch.tensor([tokens]), use_cache=False, output_hidden_states=True)
+    if encoder:
+        return np.zeros(0), out.last_hidden_state[0].numpy()
+    return out.logits[0].numpy(), out.hidden_states[-1][0].numpy()
+
+
+def make_family(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
+    """Returns what transformers and llama.cpp compute on the weights of the GGUF file."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = tiny_models.write_checkpoint(Path(folder) / name, shape, dtype="F32")
+        file = tiny_models.write_gguf(Path(folder) / "out.gguf", shape)
+        tokens = prompt_tokens(shape, FAMILY_PROMPT)
+        logits, hidden = run_family(checkpoint, tokens)
+        oracle = ReferenceModel(file)
+        expected = hidden if shape.family.encoder else logits
+        ours = oracle.hidden(tokens) if shape.family.encoder else oracle.logits(tokens)
+        kept = {"values": expected[FAMILY_POSITIONS].astype(np.float32)}
+        print(f"{name}: oracle differs by {np.abs(ours - expected).max():.1e}")
+        if not shape.family.encoder and name not in LLAMA_CPP_DIFFERS:
+            cpp = llama_cpp_logits(file, tokens)
+            kept["llama_cpp"] = cpp[FAMILY_POSITIONS].astype(np.float32)
+            print(f"{name}: KL of llama.cpp {mean_kl(expected, cpp):.1e}")
+    return {"tokens": np.array(tokens, np.int32), "positions": np.array(FAMILY_POSITIONS), **kept}
+
+
+def llama_cpp_logits(file: Path, tokens: list[int]) -> np.ndarray[Any, Any]:
+    # A context over 64 chooses the long RoPE factors of phi3. -1: as in the file, not the package's default.
+    model = llama_cpp.Llama(
+        str(file),
+        n_ctx=256,
+        n_threads=1,
+        logits_all=True,
+        verbose=False,
+        kv_overrides={"general.name": "tiny"},  # llama.cpp edits the vocabulary of models named phi3
+        yarn_beta_fast=-1.0,
+        yarn_beta_slow=-1.0,
+    )
+    model.eval(tokens)
+    return np.array(model.scores[: len(tokens)])
 
 
 def run_llama_cpp(file: Path, tokens: list[int], steps: int) -> tuple[np.ndarray[Any, Any], list[int]]:
@@ -174,10 +239,10 @@ def make_embedded(limit: int = MAX_TOKENS) -> list[dict[str, Any]]:
 
 def check(name: str, made: dict[str, Any]) -> None:
     with np.load(HERE / f"{name}.npz") as committed:
-        for key in ("tokens", "greedy"):
-            np.testing.assert_array_equal(made[key], committed[key], err_msg=f"{name} {key}")
-        for key in ("logits_transformers", "logits_llama_cpp"):
-            np.testing.assert_allclose(made[key], committed[key], atol=2e-2, err_msg=f"{name} {key}")
+        assert set(made) == set(committed), f"{name}: {set(made) ^ set(committed)}"
+        for key, value in made.items():
+            tolerance = 2e-2 if value.dtype == np.float32 else 0
+            np.testing.assert_allclose(value, committed[key], atol=tolerance, err_msg=f"{name} {key}")
 
 
 def without_gaps(value: Any) -> Any:
@@ -188,13 +253,25 @@ def without_gaps(value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="checkpoints whose name starts with NAME")
     options = parser.parse_args()
-    for name, shape in tiny_models.GOLDEN_SHAPES.items():
-        made = make_small(name, shape)
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        name: partial(make_small, name, shape) for name, shape in tiny_models.GOLDEN_SHAPES.items()
+    }
+    makers |= {
+        f"families/{name}": partial(make_family, name, shape)
+        for name, shape in tiny_models.FAMILY_GOLDEN_SHAPES.items()
+    }
+    for name, make in makers.items():
+        if options.only and not name.startswith(tuple(options.only)):
+            continue
+        made = make()
         if options.check:
             check(name, made)
         else:
             np.savez_compressed(HERE / f"{name}.npz", **made)
+    if options.only:
+        return
     answers = {"tokenizers.json": make_tokenizers(), "embedded.json": make_embedded()}
     for file, value in answers.items():
         if options.check:
