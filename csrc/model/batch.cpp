@@ -12,12 +12,19 @@ size_t result_count(const Chunk& chunk) {
     case Outputs::none:
       return 0;
     case Outputs::last_logits:
+    case Outputs::first_hidden:
+    case Outputs::last_hidden:
       return 1;
     case Outputs::all_logits:
     case Outputs::all_hidden:
       return chunk.tokens.size();
   }
   return 0;
+}
+
+bool is_hidden(Outputs outputs) {
+  return outputs == Outputs::all_hidden || outputs == Outputs::first_hidden ||
+         outputs == Outputs::last_hidden;
 }
 
 }  // namespace
@@ -34,10 +41,12 @@ void Batch::assign(std::span<const Chunk> chunks) {
       fail(Code::internal, "batch: expected one KV type in all chunks, but chunk ", first_result.size(),
            " has another KV type than chunk 0");
     int64_t position = chunk.state->length();
+    const size_t begin = rows.size(), count = result_count(chunk);
     for (const text::Token token : chunk.tokens) rows.push_back({chunk.state, token, position++});
-    std::vector<int64_t>& results = chunk.outputs == Outputs::all_hidden ? hidden_rows : logit_rows;
+    std::vector<int64_t>& results = is_hidden(chunk.outputs) ? hidden_rows : logit_rows;
     first_result.push_back(results.size());
-    for (size_t row = rows.size() - result_count(chunk); row < rows.size(); ++row) {
+    const size_t first = chunk.outputs == Outputs::first_hidden ? begin : rows.size() - count;
+    for (size_t row = first; row < first + count; ++row) {
       results.push_back(static_cast<int64_t>(row));
       output.index.push_back(static_cast<int64_t>(row));
     }

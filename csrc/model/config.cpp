@@ -146,6 +146,16 @@ std::vector<LayerConfig> read_layers(const Keys& keys, const Architecture& archi
   return result;
 }
 
+// The values are llama.cpp's: 0 none, 1 mean, 2 cls, 3 last, 4 rank.
+Pooling read_pooling(const gguf::File& file, const Keys& keys, const std::string& architecture) {
+  constexpr auto kLast = static_cast<uint64_t>(Pooling::rank);
+  const uint64_t type = file.get_uint(architecture + ".pooling_type", static_cast<uint64_t>(Pooling::mean));
+  if (type > kLast)
+    keys.fail_key(Code::unsupported, "pooling_type",
+                  "expected 0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank), got ", type);
+  return static_cast<Pooling>(type);
+}
+
 }  // namespace
 
 std::string supported_architectures() {
@@ -178,6 +188,9 @@ Config Config::read(const gguf::File& file) {
   config.layers = read_layers(keys, architecture, static_cast<uint64_t>(config.dim));
   config.rope = read_rope(keys, architecture.rope_neox, static_cast<uint64_t>(config.layers[0].head_dim),
                           config.context);
+
+  config.causal = file.get_bool(config.architecture + ".attention.causal", true);
+  config.pooling = read_pooling(file, keys, config.architecture);
 
   const gguf::TensorInfo* embedding = file.find_tensor("token_embd.weight");
   if (!embedding)

@@ -21,6 +21,10 @@ struct RopeConfig {
   double beta_fast, beta_slow;
 };
 
+// How the final hidden states of a text's tokens become one embedding. `rank`: a classifier on one of them
+// returns a score instead.
+enum class Pooling { none, mean, cls /* the first token */, last, rank };
+
 struct LayerConfig {
   int64_t heads, kv_heads, head_dim;
   int64_t ffn;             // width of the feed-forward network
@@ -34,6 +38,8 @@ struct Config {
   int64_t context;  // trained context length, in tokens
   int64_t vocabulary;
   float norm_epsilon;
+  bool causal;      // false: an encoder, whose tokens attend to all tokens of the text
+  Pooling pooling;  // mean when the file has no key
   RopeConfig rope;
   std::vector<LayerConfig> layers;
 

@@ -31,8 +31,11 @@ class Loader {
     into_.bytes += matrix.bytes();
   }
 
-  Vector vector(const std::string& name, int64_t n) {
-    const gguf::TensorInfo& tensor = take(name, 1, n);
+  Vector vector(const std::string& name, int64_t n) { return decoded(name, 1, n); }
+  // A small matrix as floats, without packing.
+  Vector decoded(const std::string& name, int64_t rows, int64_t cols) {
+    const gguf::TensorInfo& tensor = take(name, rows, cols);
+    const int64_t n = rows * cols;
     Buffer values(static_cast<size_t>(n) * sizeof(float));
     decode_row(tensor.type)(values.as<float>(), file_.data(tensor).data(), n);
     into_.bytes += values.size();
@@ -157,6 +160,30 @@ void load_layer(Loader& loader, LayerWeights& w, const LayerConfig& layer, int64
   loader.take_matrix(w.down, prefix + "ffn_down.weight", dim, layer.ffn);
 }
 
+// Two classes are accepted only with the labels of Qwen3-Reranker: in another order the score would be wrong.
+int64_t read_classes(const gguf::File& file, const std::string& architecture) {
+  const std::string key = architecture + ".classifier.output_labels";
+  if (!file.find(key)) return 1;
+  const auto labels = file.get_strings(key);
+  if (labels.size() <= 1) return 1;
+  if (labels.size() != 2 || labels[0] != "yes" || labels[1] != "no")
+    fail(Code::unsupported, file.path(), ": key ", quote_name(key),
+         ": expected one label, or \"yes\" and \"no\", got ", labels.size(), " labels from ",
+         quote_name(labels[0]));
+  return 2;
+}
+
+void load_classifier(Loader& loader, const gguf::File& file, const Config& config, Classifier& c) {
+  const int64_t dim = config.dim;
+  c.classes = read_classes(file, config.architecture);
+  if (loader.has("cls.weight")) {
+    c.dense = loader.decoded("cls.weight", dim, dim);
+    c.dense_bias = loader.vector_if(false, "cls.bias", dim);
+  }
+  c.output = loader.decoded("cls.output.weight", c.classes, dim);
+  c.output_bias = loader.vector_if(false, "cls.output.bias", c.classes);
+}
+
 }  // namespace
 
 Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
@@ -170,6 +197,7 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
   weights.output_norm = loader.vector("output_norm.weight", config.dim);
   const bool tied = !loader.has("output.weight");
   if (!tied) loader.take_matrix(weights.output, "output.weight", config.vocabulary, config.dim);
+  if (config.pooling == Pooling::rank) load_classifier(loader, file, config, weights.classifier);
   const int64_t pairs = config.rope.dim / 2;
   const Vector factors = loader.vector_if(false, "rope_freqs.weight", pairs);
   weights.rope = rope_frequencies(

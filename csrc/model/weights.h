@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "gguf/reader.h"
+#include "model/classifier.h"
 #include "model/config.h"
 #include "ops/matmul.h"
 
@@ -38,6 +39,7 @@ class Weights {
   Vector output_norm;  // (dim)
   Matrix output;       // (vocabulary, dim); equals `embedding` when the model ties them
   RopeFrequencies rope;
+  Classifier classifier;  // Pooling::rank
   uint64_t parameters = 0;
   uint64_t bytes = 0;   // in private memory or in the file map
   bool mapped = false;  // some weights are in the file map
