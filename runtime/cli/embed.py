@@ -29,7 +29,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def embed(
     file: Annotated[
         Path,
-        typer.Argument(help='One text per line, or JSON objects with "text" (.jsonl); - reads standard input.'),
+        typer.Argument(
+            help='One text per line, or JSON objects with "text" (.jsonl); - reads standard input.'
+        ),
     ],
     model: shared.Model = None,
     out: Annotated[
@@ -224,7 +226,7 @@ class _Advance(Protocol):
 
 @contextmanager
 def _progress(size: int | None) -> Iterator[_Advance]:
-    """A progress bar on standard error if that is a terminal. `size`: bytes of the input, if they are known."""
+    """A progress bar on standard error if that is a terminal. `size`: bytes of the input; None: not known."""
     if not sys.stderr.isatty():
         yield lambda bytes_read, texts: None
         return

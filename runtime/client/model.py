@@ -302,8 +302,8 @@ class Model:
     def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> list[float]:
         """How well each document answers the query: scores of a reranker from 0 to 1, higher is better.
 
-        `truncate` cuts documents that the context cannot hold. Raises InvalidArgumentError for a model without
-        a classifier, TooLargeError.
+        `truncate` cuts documents that the context cannot hold. Raises TooLargeError, and InvalidArgumentError
+        for a model that is not a reranker.
         """
         self.check_reranker()
         prompts = (

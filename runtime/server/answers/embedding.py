@@ -64,7 +64,7 @@ async def run_embeddings(
         for prompt in planned.prompts:
             if len(prompt.tokens) > limit:
                 raise _too_long(
-                    f"expected texts of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten the text",
+                    f"expected texts of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it",
                     param,
                 )
         tokens = sum(len(prompt.tokens) for prompt in planned.prompts)

@@ -83,7 +83,9 @@ class RequestLifecycle:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
             if not self.loaded.model.info.causal:
                 raise ApiError(
-                    400, "this model is an encoder, which generates no text; use /v1/embeddings", param="model"
+                    400,
+                    "this model is an encoder, which generates no text; use /v1/embeddings",
+                    param="model",
                 )
             try:
                 plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)

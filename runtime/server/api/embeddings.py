@@ -69,9 +69,7 @@ async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONRespon
             else Prompt(text[: model.context] if body.truncate else text)
             for text in texts_of(body.input)
         ]
-        return EmbeddingPlan(
-            prompts, EmbeddingOptions(dimensions=body.dimensions, normalize=body.normalize)
-        )
+        return EmbeddingPlan(prompts, EmbeddingOptions(dimensions=body.dimensions, normalize=body.normalize))
 
     result = await run_embeddings(request, body.model, plan, param="input")
     return JSONResponse(
