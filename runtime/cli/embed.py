@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, Optional, Protocol
@@ -159,7 +159,7 @@ def _writer(out: Path | None) -> Iterator[_Writer]:
     if out is None:
         yield _JsonLines(sys.stdout.buffer)
         return
-    kinds = {".jsonl": _JsonLines, ".npy": _Npy}
+    kinds: dict[str, Callable[[BinaryIO], _Writer]] = {".jsonl": _JsonLines, ".npy": _Npy}
     if out.suffix not in kinds:
         raise typer.BadParameter(f"--out: expected a name that ends with .jsonl or .npy, got {out.name}")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")

@@ -70,7 +70,7 @@ async def run_embeddings(
         tokens = sum(len(prompt.tokens) for prompt in planned.prompts)
         admission = await stack.enter_async_context(server.limiter.admit(caller, tokens, 0))
         work = server.biller.begin(loaded.model.info.bytes_per_token / 1e9)
-        run = _Run(loaded.dispatcher, planned)
+        run = EmbeddingRun(loaded.dispatcher, planned)
         try:
             vectors = await until_disconnect(request, run.vectors())
         finally:
@@ -96,7 +96,7 @@ async def run_embeddings(
     return Embeddings(loaded.name, vectors, usage)
 
 
-class _Run:
+class EmbeddingRun:
     """Runs the prompts of a plan."""
 
     def __init__(self, dispatcher: Dispatcher, plan: EmbeddingPlan) -> None:

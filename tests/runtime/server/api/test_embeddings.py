@@ -87,6 +87,12 @@ def test_many_texts(client: openai.OpenAI, model: binhdan.Model) -> None:
     assert answer.data[299].embedding == pytest.approx(model.embed(texts[299]), abs=1e-6)
 
 
+def test_a_full_engine_does_not_stop_a_request() -> None:
+    with serving(models={"a": None}, max_waiting=1) as url:
+        answer = post(url, "/v1/embeddings", input=[f"câu số {i}" for i in range(40)])
+        assert len(answer["data"]) == 40
+
+
 def test_options(url: str, model: binhdan.Model) -> None:
     def embedding(**body: Any) -> list[float]:
         return vectors(post(url, "/v1/embeddings", input="xin chào", **body))[0]
