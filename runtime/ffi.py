@@ -21,7 +21,7 @@ from binhdan.runtime.errors import (
     UnsupportedError,
     from_status,
 )
-from binhdan.runtime.options import GenerationOptions, LoadOptions
+from binhdan.runtime.options import EmbeddingOptions, GenerationOptions, LoadOptions
 from binhdan.runtime.results import FinishReason, ModelInfo
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Event:
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
-    values: tuple[float, ...]
+    values: array.array[float]  # "f"
     finish: FinishReason | None  # of a "finished" event; None after an error
     error: BinhdanError | None  # why the request failed
     prompt_tokens: int
@@ -66,6 +66,7 @@ class Library:
         self._event_kinds = self._names("binhdan_event_kind", "BINHDAN_EVENT_")
         self._finishes = self._names("binhdan_finish", "BINHDAN_FINISH_")
         self._chat_families = self._names("binhdan_chat_family", "BINHDAN_CHAT_")
+        self._poolings = self._names("binhdan_pooling", "BINHDAN_POOLING_")
 
     # ---- library -------------------------------------------------------------------------------------------
 
@@ -122,6 +123,8 @@ class Library:
             head_dim=info.head_dim,
             bos=info.bos if info.bos >= 0 else None,
             eos=info.eos if info.eos >= 0 else None,
+            causal=bool(info.causal),
+            pooling=self._poolings[info.pooling],
         )
 
     def chat_family(self, model: int) -> ChatFamily:
@@ -184,6 +187,19 @@ class Library:
             c_messages,
             len(messages),
             add_generation_prompt,
+        )
+
+    def tokenize_pair(self, model: int, query: bytes, document: bytes) -> list[int]:
+        """A query and a document for a reranker."""
+        c_query, c_document = self._ffi.from_buffer(query), self._ffi.from_buffer(document)
+        return self._read_tokens(
+            len(query) + len(document) + 64,
+            self._lib.binhdan_tokenize_pair,
+            model,
+            c_query,
+            len(query),
+            c_document,
+            len(document),
         )
 
     def detokenize(self, model: int, tokens: Sequence[int], *, special: bool = False) -> bytes:
@@ -310,9 +326,19 @@ class Library:
             cache_salt=cache_salt,
         )
 
-    def submit_embedding(self, engine: int, queue: int, tokens: Sequence[int]) -> int:
+    def submit_embedding(
+        self, engine: int, queue: int, tokens: Sequence[int], options: EmbeddingOptions
+    ) -> int:
         """Submits an embedding. Its events are one "embedding", then "finished"."""
-        return self._submit(engine, queue, tokens, kind=self._lib.BINHDAN_EMBED)
+        return self._submit(
+            engine,
+            queue,
+            tokens,
+            kind=self._lib.BINHDAN_EMBED,
+            flags=self._flags(NO_NORMALIZE=not options.normalize),
+            pooling=self._value(f"POOLING_{(options.pooling or 'auto').upper()}"),
+            dimensions=options.dimensions or 0,
+        )
 
     def cancel(self, engine: int, request: int) -> None:
         self._check(self._lib.binhdan_cancel(engine, request))
@@ -352,7 +378,7 @@ class Library:
             token=event.token,
             logprob=event.logprob,
             top=tuple((event.top[i].token, event.top[i].value) for i in range(event.n_top)),
-            values=tuple(self._ffi.unpack(event.values, event.n_values)) if event.n_values else (),
+            values=self._floats(event.values, event.n_values),
             finish=None if failed else self._finishes.get(event.finish),
             error=from_status(event.status, text) if failed else None,
             prompt_tokens=event.prompt_tokens,
@@ -362,6 +388,12 @@ class Library:
             decode_ns=event.decode_ns,
             cached_tokens=event.cached_tokens,
         )
+
+    def _floats(self, values: Any, count: int) -> array.array[float]:
+        floats = array.array("f")
+        if count:
+            floats.frombytes(self._ffi.buffer(values, 4 * count))
+        return floats
 
     def _names(self, enum: str, prefix: str) -> dict[int, Any]:
         """The enumerators of a C enum: value -> name in lower case without `prefix`."""

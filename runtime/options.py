@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from binhdan.runtime.errors import InvalidArgumentError
 
 KvType = Literal["f16", "q8_0"]
+Pooling = Literal["mean", "cls", "last", "rank"]  # the names are those of binhdan_pooling
 
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prefill_chunk", "max_decode_stall_ms"), 2**31
@@ -40,6 +41,23 @@ class LoadOptions:
                 raise InvalidArgumentError(f"{name} must be from 1 to {limit - 1}, not {value}")
         if self.kv_type not in get_args(KvType):
             raise InvalidArgumentError(f"kv_type must be one of {get_args(KvType)}, not {self.kv_type!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingOptions:
+    """Options of one embedding."""
+
+    dimensions: int | None = None  # keep the first values, before scaling; None: all
+    normalize: bool = True  # scale an embedding to length 1, the score of a reranker to 0 to 1
+    pooling: Pooling | None = None  # None: what the model file specifies
+
+    def __post_init__(self) -> None:
+        if self.dimensions is not None and not 0 < self.dimensions < 2**31:
+            raise InvalidArgumentError(
+                f"dimensions must be from 1 to {2**31 - 1}, not {self.dimensions}", param="dimensions"
+            )
+        if self.pooling is not None and self.pooling not in get_args(Pooling):
+            raise InvalidArgumentError(f"pooling must be one of {get_args(Pooling)}, not {self.pooling!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

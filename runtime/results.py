@@ -93,3 +93,5 @@ class ModelInfo:
     head_dim: int
     bos: int | None
     eos: int | None
+    causal: bool  # False: an encoder, which embeds and generates no text
+    pooling: Literal["mean", "cls", "last", "rank"]  # of embeddings; "rank": a reranker

@@ -49,8 +49,9 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
 }
 
 engine::Request engine_request(const binhdan_request& given) {
-  check_flags(given.flags, {BINHDAN_CONSTANT(BINHDAN_IGNORE_EOS), BINHDAN_CONSTANT(BINHDAN_USE_MASK),
-                            BINHDAN_CONSTANT(BINHDAN_SKIP_PREFIX_CACHE)});
+  check_flags(given.flags,
+              {BINHDAN_CONSTANT(BINHDAN_IGNORE_EOS), BINHDAN_CONSTANT(BINHDAN_USE_MASK),
+               BINHDAN_CONSTANT(BINHDAN_SKIP_PREFIX_CACHE), BINHDAN_CONSTANT(BINHDAN_NO_NORMALIZE)});
   if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
     fail(Code::invalid_argument, "kind: expected ", BINHDAN_CONSTANT(BINHDAN_GENERATE), " or ",
          BINHDAN_CONSTANT(BINHDAN_EMBED), ", got ", given.kind);
@@ -76,6 +77,12 @@ engine::Request engine_request(const binhdan_request& given) {
   request.use_mask = given.flags & BINHDAN_USE_MASK;
   request.use_cache = !(given.flags & BINHDAN_SKIP_PREFIX_CACHE);
   request.cache_salt = given.cache_salt;
+  if (given.pooling < BINHDAN_POOLING_AUTO || given.pooling > BINHDAN_POOLING_RANK)
+    fail(Code::invalid_argument, "pooling: expected ", BINHDAN_CONSTANT(BINHDAN_POOLING_AUTO), " to ",
+         BINHDAN_CONSTANT(BINHDAN_POOLING_RANK), ", got ", given.pooling);
+  if (given.pooling != BINHDAN_POOLING_AUTO) request.pooling = static_cast<model::Pooling>(given.pooling);
+  request.dimensions = given.dimensions;
+  request.normalize = !(given.flags & BINHDAN_NO_NORMALIZE);
   return request;
 }
 
@@ -110,6 +117,10 @@ struct EventBox {
 };
 static_assert(offsetof(EventBox, event) == 0);
 
+static_assert(static_cast<int>(model::Pooling::mean) == BINHDAN_POOLING_MEAN);
+static_assert(static_cast<int>(model::Pooling::cls) == BINHDAN_POOLING_CLS);
+static_assert(static_cast<int>(model::Pooling::last) == BINHDAN_POOLING_LAST);
+static_assert(static_cast<int>(model::Pooling::rank) == BINHDAN_POOLING_RANK);
 static_assert(static_cast<int>(engine::Event::Kind::token) == BINHDAN_EVENT_TOKEN);
 static_assert(static_cast<int>(engine::Event::Kind::finished) == BINHDAN_EVENT_FINISHED);
 static_assert(static_cast<int>(engine::Event::Kind::embedding) == BINHDAN_EVENT_EMBEDDING);

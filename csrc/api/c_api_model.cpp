@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "text/chat.h"
+#include "text/pair.h"
 
 using namespace binhdan;
 using namespace binhdan::api;
@@ -64,7 +65,7 @@ int32_t binhdan_model_describe(binhdan_model handle, binhdan_model_info* out) {
     info.kv_bytes_per_token = config.kv_bytes_per_token();
     info.context = static_cast<int32_t>(config.context);
     info.vocabulary = static_cast<int32_t>(config.vocabulary);
-    info.embedding = static_cast<int32_t>(config.dim);
+    info.embedding = static_cast<int32_t>(model->weights.embedding_size(config));
     info.layers = static_cast<int32_t>(config.layers.size());
     info.heads = static_cast<int32_t>(config.layers[0].heads);
     info.kv_heads = static_cast<int32_t>(config.layers[0].kv_heads);
@@ -72,6 +73,9 @@ int32_t binhdan_model_describe(binhdan_model handle, binhdan_model_info* out) {
     info.bos = vocab.bos.value_or(-1);
     info.eos = vocab.eos.value_or(-1);
     info.chat_family = static_cast<int32_t>(text::detect_chat_family(vocab));
+    info.pooling =
+        static_cast<int32_t>(config.pooling == model::Pooling::none ? model::Pooling::mean : config.pooling);
+    info.causal = config.causal;
     write_struct(out, "binhdan_model_info", info);
   });
 }
@@ -128,6 +132,18 @@ int32_t binhdan_chat_tokenize(binhdan_model handle, int32_t family, const binhda
                        api::text(message.content, message.size, "message.content")});
     write_array<int32_t>(
         text::encode_chat(model->tokenizer, chat_family(*model, family), turns, add_generation_prompt != 0),
+        tokens, capacity, count);
+  });
+}
+
+int32_t binhdan_tokenize_pair(binhdan_model handle, const char* query, size_t query_size,
+                              const char* document, size_t document_size, int32_t* tokens, size_t capacity,
+                              size_t* count) {
+  return guarded([&] {
+    const auto model = models().get(handle, "model");
+    write_array<int32_t>(
+        text::encode_pair(model->file, model->tokenizer, api::text(query, query_size, "query"),
+                          api::text(document, document_size, "document")),
         tokens, capacity, count);
   });
 }

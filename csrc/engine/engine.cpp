@@ -154,7 +154,7 @@ void Engine::loop() {
 
 // Returns true if there is a request to admit, cancel, resume or compute.
 bool Engine::runnable_locked() const {
-  if (!waiting_.empty() && running_count_ < options_.max_sequences && !out_of_kv_) return true;
+  if (!waiting_.empty() && has_slot_for(*waiting_.front()) && !out_of_kv_) return true;
   for (const auto& [id, sequence] : by_id_) {
     if (sequence->locked.cancelled) return true;
     if (sequence->locked.admitted &&
@@ -184,7 +184,7 @@ void Engine::apply_caller_changes() {
       if (is_cancelled(sequence)) cancelled.push_back(sequence);
     std::erase_if(waiting_, is_cancelled);
     out_of_kv_ = false;
-    while (!waiting_.empty() && std::cmp_less(running_.size(), options_.max_sequences)) {
+    while (!waiting_.empty() && has_slot_for(*waiting_.front())) {
       out_of_kv_ = !reserve_kv_for(*waiting_.front());
       if (out_of_kv_) break;
       waiting_.front()->locked.admitted = true;
@@ -203,6 +203,19 @@ void Engine::apply_caller_changes() {
   }
   for (const auto& sequence : cancelled) sequence->finish(Event::Finish::cancelled);
   for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
+}
+
+// Generations are limited by max_sequences, because each has a row in every step. Texts to embed are limited by
+// the tokens that they have left, so that short ones fill a batch.
+bool Engine::has_slot_for(const Sequence& sequence) const {
+  int64_t generations = 0, tokens = 0;
+  for (const auto& other : running_) {
+    if (other->embeds())
+      tokens += other->prompt_left();
+    else
+      ++generations;
+  }
+  return sequence.embeds() ? tokens < options_.prefill_chunk : generations < options_.max_sequences;
 }
 
 // Reserves KV memory for this sequence at its maximum length: evicts cached pages until all running sequences
@@ -247,6 +260,8 @@ std::vector<model::Chunk> Engine::plan_batch() {
   std::unordered_set<uint64_t> in_batch;
   for (const auto& sequence : running_) {
     if (sequence->phase() != Sequence::Phase::prefill || budget <= 0) continue;
+    // Computed at once: waits for an emptier batch, or is alone in one when it exceeds the whole budget.
+    if (sequence->computes_prompt_at_once() && sequence->prompt_left() > budget && !chunks.empty()) continue;
     sequence->take_pages_from(cache_);
     const auto next = sequence->pages_ahead(kKvPageTokens);
     if (!next.empty() && in_batch.contains(next.front())) continue;
@@ -262,11 +277,10 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
     const int64_t start = now_ns();
     forward_.run(chunks);
     update_prefill_speed(chunks, now_ns() - start);
+    const bool embeds = std::ranges::any_of(batch_, [](const Sequence* s) { return s->embeds(); });
+    if (embeds) forward_.parallel_for(chunks.size(), [&](size_t i) { batch_[i]->pool(forward_, i); });
     std::vector<size_t> sampled;
     for (size_t i = 0; i < chunks.size(); ++i) {
-      if (chunks[i].outputs == model::Outputs::all_hidden)
-        for (size_t row = 0; row < chunks[i].tokens.size(); ++row)
-          batch_[i]->add_hidden(forward_.hidden(i, row));
       batch_[i]->add_pages_to(cache_);
       batch_[i]->advance();
       if (chunks[i].outputs == model::Outputs::last_logits) sampled.push_back(i);

@@ -1,5 +1,5 @@
 // The scheduler: runs requests on a model, one batch at a time, on one thread. Each batch has one token of
-// every sequence that decodes, and prompt tokens up to a budget.
+// every sequence that decodes, and prompt tokens up to a budget. So many short texts to embed share a batch.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -22,9 +22,9 @@
 namespace binhdan::engine {
 
 struct EngineOptions {
-  int threads = 0;      // >= 1
-  int64_t context = 0;  // maximum tokens of a sequence, >= 1
-  int32_t max_sequences = 8;
+  int threads = 0;            // >= 1
+  int64_t context = 0;        // maximum tokens of a sequence, >= 1
+  int32_t max_sequences = 8;  // generations that run together; embeddings are limited by prefill_chunk
   int32_t max_waiting = 256;
   int64_t prefill_chunk = 512;  // maximum prompt tokens in a batch
   // Approximate limit of the time that prompt tokens add to a batch with decoding sequences.
@@ -74,6 +74,7 @@ class Engine {
   void loop();
   bool run_step();
   void apply_caller_changes();
+  bool has_slot_for(const Sequence& sequence) const;
   bool reserve_kv_for(Sequence& sequence);
   std::vector<model::Chunk> plan_batch();
   int64_t prefill_budget(bool decoding) const;

@@ -13,9 +13,19 @@ constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 // While a recurrent model decodes, a checkpoint is kept for a page in this many at least, and for fewer if one
 // has more bytes than the keys and values of so many pages.
 constexpr size_t kMaxCheckpointInterval = 8;
+
+// One vector for each text is what callers of an embedding expect, so `none` is the mean.
+model::Pooling pooling_of(const Request& request, const model::Config& config) {
+  const model::Pooling pooling = request.pooling.value_or(config.pooling);
+  return pooling == model::Pooling::none ? model::Pooling::mean : pooling;
+}
 }  // namespace
 
 void Request::check(const model::Model& model, int64_t context) const {
+  if (kind == Kind::generate && !model.config.causal)
+    fail(Code::invalid_argument, "kind: this model is an encoder (architecture ", model.config.architecture,
+         "), which generates no text; use embed");
+  if (kind == Kind::embed) check_embedding(model);
   if (prompt.empty()) fail(Code::invalid_argument, "tokens: expected at least one, got none");
   if (std::cmp_greater(prompt.size(), context))
     fail(Code::too_large, "tokens: the prompt has ", prompt.size(), " tokens, but the context holds ",
@@ -33,6 +43,16 @@ void Request::check(const model::Model& model, int64_t context) const {
   sampling.check(static_cast<int32_t>(model.config.vocabulary));
 }
 
+void Request::check_embedding(const model::Model& model) const {
+  const bool scores = pooling_of(*this, model.config) == model::Pooling::rank;
+  if (scores && !model.weights.classifier)
+    fail(Code::invalid_argument, "pooling: expected another value than rank; this model has no classifier");
+  const int64_t limit = scores ? 1 : model.weights.embedding_size(model.config);
+  if (dimensions < 0 || dimensions > limit)
+    fail(Code::invalid_argument, "dimensions: expected 0 to ", limit, ", the size of this model's ",
+         scores ? "scores" : "embeddings", ", got ", dimensions);
+}
+
 Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, int64_t chunk,
                    std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue)
     : id_(id),
@@ -46,15 +66,14 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
       chain_(request_.cache_salt, request_.prompt),
+      pooling_(pooling_of(request_, model.config)),
       submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
 }
 
 uint64_t Sequence::max_own_bytes() const {
   const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), left = context_ - prompt;
-  const int64_t answer = request_.kind == Request::Kind::embed ? 0
-                         : request_.max_tokens < 0             ? left
-                                                               : std::min(left, request_.max_tokens);
+  const int64_t answer = embeds() ? 0 : request_.max_tokens < 0 ? left : std::min(left, request_.max_tokens);
   const model::StateLayout& layout = state_.layout();
   return layout.max_bytes(prompt + answer, max_chunk_) -
          cached_pages_ * layout.sizes().part(model::PagePart::full);
@@ -111,11 +130,8 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   state_.reserve(static_cast<int64_t>(chunk_));
   model::Chunk chunk{&state_, {&last_, 1}, model::Outputs::last_logits, true};
   if (!decode) {
-    const bool last = prompt_done_ + chunk_ == request_.prompt.size();
     chunk.tokens = std::span(request_.prompt).subspan(prompt_done_, chunk_);
-    chunk.outputs = request_.kind == Request::Kind::embed ? model::Outputs::all_hidden
-                    : last                                ? model::Outputs::last_logits
-                                                          : model::Outputs::none;
+    chunk.outputs = prefill_outputs();
     chunk.decode = deterministic;
   }
   if (uses_cache() && state_.layout().is_recurrent()) plan_checkpoint(chunk);
@@ -125,8 +141,8 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
 // Prompt tokens of the next chunk. Those of recurrent models end with a page, so that results do not depend
 // on how a prompt was cut (ops/delta_rule.h), and prompts can continue there.
 size_t Sequence::prompt_chunk(int64_t budget) const {
-  const size_t left = request_.prompt.size() - prompt_done_;
-  const size_t count = std::min(left, static_cast<size_t>(budget));
+  const auto left = static_cast<size_t>(prompt_left());
+  const size_t count = computes_prompt_at_once() ? left : std::min(left, static_cast<size_t>(budget));
   if (count == left || !state_.layout().is_recurrent()) return count;
   const size_t end = std::max((prompt_done_ + count) / kPage, prompt_done_ / kPage + 1) * kPage;
   return std::min(left, end - prompt_done_);
@@ -147,22 +163,68 @@ void Sequence::plan_checkpoint(model::Chunk& chunk) {
   checkpoint_page_ = pages - 1;
 }
 
-void Sequence::add_hidden(std::span<const float> row) {
-  pooled_.resize(row.size());
-  for (size_t i = 0; i < row.size(); ++i) pooled_[i] += static_cast<double>(row[i]);
+// Of the current chunk.
+model::Outputs Sequence::prefill_outputs() const {
+  using model::Outputs;
+  using model::Pooling;
+  const bool first = prompt_done_ == 0, last = prompt_done_ + chunk_ == request_.prompt.size();
+  if (!embeds()) return last ? Outputs::last_logits : Outputs::none;
+  if (pooling_ == Pooling::mean) return Outputs::all_hidden;
+  if (takes_last_token()) return last ? Outputs::last_hidden : Outputs::none;
+  return first ? Outputs::first_hidden : Outputs::none;
+}
+
+// A classifier reads the one token that has attended to all others.
+bool Sequence::takes_last_token() const {
+  return pooling_ == model::Pooling::last || (pooling_ == model::Pooling::rank && model_.config.causal);
+}
+
+void Sequence::pool(model::Forward& forward, size_t index) {
+  const model::Outputs outputs = phase_ == Phase::prefill ? prefill_outputs() : model::Outputs::none;
+  if (!embeds() || outputs == model::Outputs::none) return;
+  const size_t rows = outputs == model::Outputs::all_hidden ? chunk_ : 1;
+  for (size_t row = 0; row < rows; ++row) {
+    const std::span<const float> hidden = forward.hidden(index, row);
+    if (pooling_ == model::Pooling::rank) {
+      pooled_ = {model_.weights.classifier.score(hidden)};
+    } else {
+      pooled_.resize(hidden.size());
+      for (size_t i = 0; i < hidden.size(); ++i) pooled_[i] += static_cast<double>(hidden[i]);
+    }
+  }
 }
 
 void Sequence::advance() {
   if (phase_ != Phase::prefill) return;
   prompt_done_ += chunk_;
-  if (request_.kind != Request::Kind::embed || prompt_done_ < request_.prompt.size()) return;
-  double norm = 0;
-  for (const double value : pooled_) norm += value * value;
-  const double scale = norm > 0 ? 1.0 / std::sqrt(norm) : 0.0;
+  if (embeds() && prompt_done_ == request_.prompt.size()) finish_embedding();
+}
+
+void Sequence::finish_embedding() {
+  if (pooling_ == model::Pooling::mean)
+    for (double& value : pooled_) value /= static_cast<double>(request_.prompt.size());
+  if (pooling_ != model::Pooling::rank) pooled_ = model_.weights.project_embedding(std::move(pooled_));
+  if (request_.dimensions > 0) pooled_.resize(static_cast<size_t>(request_.dimensions));
+  double squares = 0;
+  for (const double value : pooled_) squares += value * value;
+  if (!std::isfinite(squares)) return finish_not_numbers();
+  double scale = 1;
+  if (pooling_ == model::Pooling::rank) {
+    if (request_.normalize) pooled_[0] = 1 / (1 + std::exp(-pooled_[0]));
+  } else if (request_.normalize) {
+    scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
+  }
   Event event = make_event(Event::Kind::embedding);
   for (const double value : pooled_) event.values.push_back(static_cast<float>(value * scale));
   send(std::move(event));
   finish(Event::Finish::stop);
+}
+
+void Sequence::finish_not_numbers() {
+  finish(
+      Event::Finish::error, static_cast<int32_t>(Code::internal),
+      "the model computed values that are not numbers. Its file is probably damaged: verify the SHA-256, or "
+      "pull the model again");
 }
 
 void Sequence::sample(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
@@ -192,9 +254,7 @@ void Sequence::commit_token() {
   if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
   if (choice.token < 0) {
     if (request_.use_mask) return finish(Event::Finish::stop);
-    return finish(Event::Finish::error, static_cast<int32_t>(Code::internal),
-                  "the model computed logits that are not numbers. Its file is probably damaged: verify the "
-                  "SHA-256, or pull the model again");
+    return finish_not_numbers();
   }
   if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
     return finish(Event::Finish::stop);

@@ -29,8 +29,16 @@ struct Request {
   bool use_cache = true;    // read and write the prefix cache
   uint64_t cache_salt = 0;  // requests with different salts share nothing
 
+  // Kind::embed:
+  std::optional<model::Pooling> pooling;  // nullopt: the model's
+  int64_t dimensions = 0;                 // keeps the first values of the embedding; 0: all
+  bool normalize = true;                  // scale the embedding to length 1, a score to 0 to 1
+
   // Throws Error naming the field.
   void check(const model::Model& model, int64_t context) const;
+
+ private:
+  void check_embedding(const model::Model& model) const;
 };
 
 // The stepping thread uses it alone, except for the fields in `locked`.
@@ -57,6 +65,10 @@ class Sequence {
   uint64_t id() const { return id_; }
   Phase phase() const { return phase_; }
   bool uses_mask() const { return request_.use_mask; }
+  bool embeds() const { return request_.kind == Request::Kind::embed; }
+  int64_t prompt_left() const { return static_cast<int64_t>(request_.prompt.size() - prompt_done_); }
+  // An encoder's tokens attend to all tokens of the prompt, so one batch computes them all.
+  bool computes_prompt_at_once() const { return !model_.config.causal; }
   const EventQueue* queue() const { return queue_.get(); }
   // Bytes of its state, without pages that the prefix cache also holds: now, and at the end of the longest
   // answer.
@@ -73,10 +85,12 @@ class Sequence {
   // cache.
   std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
-  // The next chunk, of at most `budget` prompt tokens; reserves its KV pages. Throws Error(out_of_memory).
+  // The next chunk, of at most `budget` prompt tokens unless computes_prompt_at_once(); reserves its KV pages.
+  // Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
-  // After the forward pass, embed requests: adds the hidden state of one row of the chunk to the sum.
-  void add_hidden(std::span<const float> row);
+  // After the forward pass, embed requests: takes the hidden states of chunk `index` of the batch. Different
+  // sequences may do this in parallel.
+  void pool(model::Forward& forward, size_t index);
   // Advances past the chunk. An embed request sends its embedding and ends after the last chunk.
   void advance();
   // Samples the next token from the logits of the last position. If the request needs a mask that has not
@@ -89,7 +103,11 @@ class Sequence {
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
  private:
-  bool uses_cache() const { return request_.use_cache && request_.kind == Request::Kind::generate; }
+  bool uses_cache() const { return request_.use_cache && !embeds(); }
+  model::Outputs prefill_outputs() const;
+  bool takes_last_token() const;
+  void finish_embedding();
+  void finish_not_numbers();
   void take_partial_page_from(PrefixCache& cache);
   size_t prompt_chunk(int64_t budget) const;
   void plan_checkpoint(model::Chunk& chunk);
@@ -116,7 +134,8 @@ class Sequence {
   int32_t answer_tokens_ = 0;
   std::optional<Choice> choice_;    // between sample() and commit_token()
   std::vector<float> kept_logits_;  // phase waiting_for_mask
-  std::vector<double> pooled_;      // embed: sum of the hidden states
+  const model::Pooling pooling_;    // embed; never none
+  std::vector<double> pooled_;      // embed: sum of the hidden states, or the one that `pooling_` takes
   int64_t submitted_ns_, started_ns_ = 0, first_token_ns_ = 0, last_token_ns_ = 0;
 };
 

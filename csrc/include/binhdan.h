@@ -109,6 +109,15 @@ BINHDAN_API int32_t binhdan_measure_bandwidth(int32_t threads, double* bytes_per
 
 /* ---- model ---------------------------------------------------------------------------------------- */
 
+/* How the final hidden states of a text's tokens become one embedding. */
+typedef enum {
+  BINHDAN_POOLING_AUTO = 0, /* what the model file specifies; mean when it specifies nothing or "none" */
+  BINHDAN_POOLING_MEAN = 1,
+  BINHDAN_POOLING_CLS = 2, /* the first token */
+  BINHDAN_POOLING_LAST = 3,
+  BINHDAN_POOLING_RANK = 4 /* one value, the score of the model's classifier. For rerankers only */
+} binhdan_pooling;
+
 typedef struct {
   uint32_t struct_size;
   int32_t threads; /* threads that pack the weights; 0 = usable cores */
@@ -133,6 +142,8 @@ typedef struct {
   int32_t head_dim;
   int32_t bos, eos;    /* token ids; -1 = none */
   int32_t chat_family; /* what BINHDAN_CHAT_AUTO selects for this model */
+  int32_t pooling;     /* what BINHDAN_POOLING_AUTO selects for this model */
+  int32_t causal;      /* 0: an encoder, which embeds and generates no text */
 } binhdan_model_info;
 
 /* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. */
@@ -201,6 +212,13 @@ BINHDAN_API int32_t binhdan_chat_tokenize(binhdan_model model, int32_t family,
                                           const binhdan_message* messages, size_t n_messages,
                                           int32_t add_generation_prompt, int32_t* tokens, size_t capacity,
                                           size_t* count);
+/* Tokenizes a query and a document for a reranker (BINHDAN_POOLING_RANK). It fills the file's template
+ * "tokenizer.chat_template.rerank" if there is one. Otherwise the tokens are those of the two texts, each with
+ * the BOS and EOS that the vocabulary specifies, but one BOS, and SEP between the texts if the file specifies
+ * it. The texts are normalized to NFC and never parsed for control tokens. */
+BINHDAN_API int32_t binhdan_tokenize_pair(binhdan_model model, const char* query, size_t query_size,
+                                          const char* document, size_t document_size, int32_t* tokens,
+                                          size_t capacity, size_t* count);
 /* Returns the exact bytes of the tokens. flags: BINHDAN_WRITE_SPECIAL or 0; with 0, control tokens have no
  * text. */
 BINHDAN_API int32_t binhdan_detokenize(binhdan_model model, const int32_t* tokens, size_t n_tokens,
@@ -230,7 +248,7 @@ typedef struct {
   uint32_t flags;
   int32_t threads;             /* 0 = usable cores */
   int32_t context;             /* maximum tokens of a sequence; 0 = the model's context */
-  int32_t max_sequences;       /* requests that run together; 0 = 8 */
+  int32_t max_sequences;       /* generations that run together; 0 = 8. prefill_chunk limits embeddings */
   int32_t max_waiting;         /* requests that wait; 0 = 256; above it binhdan_submit returns BINHDAN_BUSY */
   int32_t prefill_chunk;       /* maximum prompt tokens in a step; 0 = 512 */
   int32_t max_decode_stall_ms; /* approximate limit, in ms, of the time that prompt tokens add to a step with
@@ -270,13 +288,14 @@ BINHDAN_API int32_t binhdan_engine_step(binhdan_engine engine, int32_t* busy);
 
 typedef enum {
   BINHDAN_GENERATE = 0,
-  BINHDAN_EMBED = 1 /* the mean of the final hidden states, scaled to length 1 */
+  BINHDAN_EMBED = 1 /* the pooled final hidden states of the prompt, scaled to length 1 */
 } binhdan_request_kind;
 
 enum {
-  BINHDAN_IGNORE_EOS = 1,       /* continue after an end token */
-  BINHDAN_USE_MASK = 2,         /* the caller passes a token mask before each token: binhdan_set_mask */
-  BINHDAN_SKIP_PREFIX_CACHE = 4 /* this request neither reads nor writes the engine's prefix cache */
+  BINHDAN_IGNORE_EOS = 1,        /* continue after an end token */
+  BINHDAN_USE_MASK = 2,          /* the caller passes a token mask before each token: binhdan_set_mask */
+  BINHDAN_SKIP_PREFIX_CACHE = 4, /* this request neither reads nor writes the engine's prefix cache */
+  BINHDAN_NO_NORMALIZE = 8       /* EMBED: do not scale the embedding to length 1, or the score to 0 to 1 */
 };
 
 typedef struct {
@@ -312,6 +331,9 @@ typedef struct {
   const binhdan_text* stop; /* the answer ends before the first of these texts */
   size_t n_stop;
   uint64_t cache_salt; /* requests with different salts share nothing in the prefix cache */
+  int32_t pooling;     /* EMBED: binhdan_pooling */
+  int32_t dimensions;  /* EMBED: keep the first values of the embedding, for models that were trained for it
+                        * (Kusupati et al. 2022); before it is scaled. 0 = all */
 } binhdan_request;
 
 typedef enum {

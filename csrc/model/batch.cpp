@@ -12,12 +12,19 @@ size_t result_count(const Chunk& chunk) {
     case Outputs::none:
       return 0;
     case Outputs::last_logits:
+    case Outputs::first_hidden:
+    case Outputs::last_hidden:
       return 1;
     case Outputs::all_logits:
     case Outputs::all_hidden:
       return chunk.tokens.size();
   }
   return 0;
+}
+
+bool is_hidden(Outputs outputs) {
+  return outputs == Outputs::all_hidden || outputs == Outputs::first_hidden ||
+         outputs == Outputs::last_hidden;
 }
 
 }  // namespace
@@ -35,14 +42,16 @@ void Batch::assign(std::span<const Chunk> chunks) {
       fail(Code::internal, "batch: expected one KV type in all chunks, but chunk ", first_result.size(),
            " has another KV type than chunk 0");
     const int64_t start = chunk.state->length(), count = std::ssize(chunk.tokens);
+    const size_t begin = rows.size(), results_count = result_count(chunk);
     runs.push_back({chunk.state, std::ssize(rows), count,
                     chunk.decode ? NumericClass::decode : NumericClass::prefill, chunk.checkpoint.get(),
                     chunk.checkpoint_tokens});
     for (int64_t i = 0; i < count; ++i)
       rows.push_back({chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count});
-    std::vector<int64_t>& results = chunk.outputs == Outputs::all_hidden ? hidden_rows : logit_rows;
+    std::vector<int64_t>& results = is_hidden(chunk.outputs) ? hidden_rows : logit_rows;
     first_result.push_back(results.size());
-    for (size_t row = rows.size() - result_count(chunk); row < rows.size(); ++row) {
+    const size_t first = chunk.outputs == Outputs::first_hidden ? begin : rows.size() - results_count;
+    for (size_t row = first; row < first + results_count; ++row) {
       results.push_back(static_cast<int64_t>(row));
       output.index.push_back(static_cast<int64_t>(row));
     }

@@ -18,7 +18,9 @@ enum class Outputs {
   none,
   last_logits,
   all_logits,
-  all_hidden,  // hidden states after the final norm
+  all_hidden,  // hidden states after the final norm: of all tokens
+  first_hidden,
+  last_hidden,
 };
 
 // Consecutive tokens of one sequence. The caller makes space for them with SequenceState::reserve().

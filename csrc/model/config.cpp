@@ -274,9 +274,15 @@ void read_scales(const Keys& keys, Config& config) {
   if (!config.ropes.empty()) config.temperature_length = config.ropes[0].original_context;
 }
 
+// The values are llama.cpp's: 0 none, 1 mean, 2 cls, 3 last, 4 rank.
 Pooling read_pooling(const Keys& keys) {
-  constexpr uint64_t kLast = static_cast<uint64_t>(Pooling::rank);
-  return static_cast<Pooling>(keys.size_or_zero("pooling_type", kLast));
+  constexpr auto kLast = static_cast<uint64_t>(Pooling::rank);
+  if (!keys.has("pooling_type")) return Pooling::mean;
+  const uint64_t type = keys.size_or_zero("pooling_type", UINT32_MAX);
+  if (type > kLast)
+    keys.fail_key(Code::unsupported, "pooling_type",
+                  "expected 0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank), got ", type);
+  return static_cast<Pooling>(type);
 }
 
 }  // namespace
@@ -320,7 +326,6 @@ Config Config::read(const gguf::File& file) {
   config.dim = static_cast<int64_t>(keys.size("embedding_length", kMaxWidth));
   config.context = static_cast<int64_t>(keys.size("context_length", kMaxContext));
   config.causal = keys.boolean("attention.causal", config.family->causal);
-  config.pooling = read_pooling(keys);
   config.norm_epsilon = static_cast<float>(
       config.family->layer_norm ? keys.positive("attention.layer_norm_epsilon", 1e-12)
                                 : keys.positive("attention.layer_norm_rms_epsilon", 1e-5));
@@ -333,6 +338,8 @@ Config Config::read(const gguf::File& file) {
     config.context = std::max(
         config.context, static_cast<int64_t>(std::min(config.ropes[0].factor * config.ropes[0].original_context,
                                                       static_cast<double>(kMaxContext))));
+
+  config.pooling = read_pooling(keys);
 
   const gguf::TensorInfo* embedding = file.find_tensor("token_embd.weight");
   if (!embedding)

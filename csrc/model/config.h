@@ -10,11 +10,12 @@
 
 namespace binhdan::model {
 
-// How an encoder makes one vector, or one number, of the hidden states of a text.
-enum class Pooling : uint8_t { none, mean, cls, last, rank };
-
 // What mixes the positions of a sequence in a layer.
 enum class Mixer : uint8_t { attention, short_convolution, delta_net };
+
+// How the final hidden states of a text's tokens become one embedding. `rank`: a classifier on one of them
+// returns a score instead.
+enum class Pooling { none, mean, cls /* the first token */, last, rank };
 
 struct LayerConfig {
   Mixer mixer = Mixer::attention;
@@ -40,8 +41,8 @@ struct Config {
   int64_t dim;      // width of hidden states
   int64_t context;  // context length, in tokens
   int64_t vocabulary;
-  bool causal;
-  Pooling pooling;
+  bool causal;      // false: an encoder, whose tokens attend to all tokens of the text
+  Pooling pooling;  // mean when the file has no key
   float norm_epsilon;
 
   float embedding_scale, residual_scale, logit_scale;  // factors

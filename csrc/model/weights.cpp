@@ -349,20 +349,39 @@ void load_embeddings(Loader& loader, const Config& config, Weights& weights) {
   }
 }
 
-// The layers after pooling: Gemma's two projections, or the classifier of a model for ranking.
-void load_head(Loader& loader, const Config& config, Weights& weights) {
+// The layers after pooling (sentence-transformers' Dense modules).
+void load_projections(Loader& loader, const Config& config, Weights& weights) {
   int64_t width = config.dim;
-  for (const char* name : {"dense_2", "dense_3", "cls", "cls.output"}) {
-    const std::string weight = std::string(name) + ".weight", bias = std::string(name) + ".bias";
-    if (!loader.has(weight)) continue;
-    const int64_t rows = loader.rows(weight);
-    weights.head.push_back({.rows = rows,
-                            .cols = width,
-                            .weight = loader.values(weight, rows, width),
-                            .bias = loader.vector_if(false, bias, rows),
-                            .tanh = std::string_view(name) == "cls"});
+  for (const std::string name : {"dense_2.weight", "dense_3.weight"}) {
+    if (!loader.has(name)) continue;
+    const int64_t rows = loader.rows(name);
+    weights.projections.push_back({rows, width, loader.values(name, rows, width)});
     width = rows;
   }
+}
+
+// Two classes are accepted only with the labels of Qwen3-Reranker: in another order the score would be wrong.
+int64_t read_classes(const gguf::File& file, const std::string& architecture) {
+  const std::string key = architecture + ".classifier.output_labels";
+  if (!file.find(key)) return 1;
+  const auto labels = file.get_strings(key);
+  if (labels.size() <= 1) return 1;
+  if (labels.size() != 2 || labels[0] != "yes" || labels[1] != "no")
+    fail(Code::unsupported, file.path(), ": key ", quote_name(key),
+         ": expected one label, or \"yes\" and \"no\", got ", labels.size(), " labels from ",
+         quote_name(labels[0]));
+  return 2;
+}
+
+void load_classifier(Loader& loader, const gguf::File& file, const Config& config, Classifier& c) {
+  const int64_t dim = config.dim;
+  c.classes = read_classes(file, config.architecture);
+  if (loader.has("cls.weight")) {
+    c.dense = loader.values("cls.weight", dim, dim);
+    c.dense_bias = loader.vector_if(false, "cls.bias", dim);
+  }
+  c.output = loader.values("cls.output.weight", c.classes, dim);
+  c.output_bias = loader.vector_if(false, "cls.output.bias", c.classes);
 }
 
 }  // namespace
@@ -383,20 +402,19 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
     weights.long_rope_factors = loader.vector_if(false, "rope_factors_long.weight", pairs);
     weights.short_rope_factors = loader.vector_if(false, "rope_factors_short.weight", pairs);
   }
-  load_head(loader, config, weights);
+  load_projections(loader, config, weights);
+  if (config.pooling == Pooling::rank) load_classifier(loader, file, config, weights.classifier);
   loader.pack_all(threads, run_on_caller);
   return weights;
 }
 
-std::vector<double> Weights::apply_head(std::vector<double> pooled) const {
-  for (const Dense& layer : head) {
+std::vector<double> Weights::project_embedding(std::vector<double> pooled) const {
+  for (const Dense& layer : projections) {
     std::vector<double> result(static_cast<size_t>(layer.rows));
-    for (int64_t r = 0; r < layer.rows; ++r) {
-      double sum = layer.bias ? static_cast<double>(layer.bias[r]) : 0.0;
+    for (int64_t r = 0; r < layer.rows; ++r)
       for (int64_t c = 0; c < layer.cols; ++c)
-        sum += static_cast<double>(layer.weight[r * layer.cols + c]) * pooled[static_cast<size_t>(c)];
-      result[static_cast<size_t>(r)] = layer.tanh ? std::tanh(sum) : sum;
-    }
+        result[static_cast<size_t>(r)] +=
+            static_cast<double>(layer.weight[r * layer.cols + c]) * pooled[static_cast<size_t>(c)];
     pooled = std::move(result);
   }
   return pooled;

@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "gguf/reader.h"
 #include "kernels/codec.h"
+#include "model/classifier.h"
 #include "model/config.h"
 #include "ops/matmul.h"
 
@@ -38,11 +39,10 @@ struct PerLayerWeights {
   Norm norm;          // (p)
 };
 
-// A layer after pooling: tanh or not of (weight . x + bias).
+// A linear layer after pooling.
 struct Dense {
   int64_t rows, cols;
-  Vector weight, bias;  // (rows, cols), (rows)
-  bool tanh;
+  Vector weight;  // (rows, cols)
 };
 
 struct LayerWeights {
@@ -99,8 +99,11 @@ class Weights {
     tied ? output.get_row(dst, token) : embedding.get_row(dst, token);
   }
 
-  // pooled: (dim). Returns the embedding, or the scores of a model for ranking.
-  std::vector<double> apply_head(std::vector<double> pooled) const;
+  // pooled: (dim). Returns the embedding, (embedding_size()).
+  std::vector<double> project_embedding(std::vector<double> pooled) const;
+  int64_t embedding_size(const Config& config) const {
+    return projections.empty() ? config.dim : projections.back().rows;
+  }
 
   bool tied = false;     // the embedding is the output matrix
   Lookup embedding;      // (vocabulary, dim) if not tied
@@ -114,7 +117,8 @@ class Weights {
   // Divisors of RoPE frequencies (rope dim / 2): for all contexts, or for contexts beyond the original one
   // and up to it.
   Vector rope_factors = nullptr, long_rope_factors = nullptr, short_rope_factors = nullptr;
-  std::vector<Dense> head;  // applied to the pooled hidden states of an encoder
+  std::vector<Dense> projections;  // of the pooled hidden states (EmbeddingGemma)
+  Classifier classifier;  // Pooling::rank
   uint64_t parameters = 0;
   uint64_t bytes = 0;   // in private memory or in the file map
   bool mapped = false;  // some weights are in the file map

@@ -25,10 +25,7 @@ TokenMask = Callable[[Sequence[int]], "Buffer"]
 
 
 class Request:
-    """A submitted request with its own event queue. `close()`, or deleting the object, cancels it.
-
-    `options`: None requests an embedding of the tokens.
-    """
+    """A submitted generation with its own event queue. `close()`, or deleting the object, cancels it."""
 
     _queue = 0
 
@@ -37,7 +34,7 @@ class Request:
         library: Library,
         engine: int,
         tokens: Sequence[int],
-        options: GenerationOptions | None,
+        options: GenerationOptions,
         mask: TokenMask | None = None,
     ) -> None:
         self._library = library
@@ -46,11 +43,8 @@ class Request:
         self._answer_tokens: list[int] = []
         self._queue = library.create_queue(engine)
         try:
-            if options is None:
-                self._id = library.submit_embedding(engine, self._queue, tokens)
-            else:
-                seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
-                self._id = library.submit(engine, self._queue, tokens, options, seed, mask is not None)
+            seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
+            self._id = library.submit(engine, self._queue, tokens, options, seed, mask is not None)
             if mask is not None:
                 library.set_mask(engine, self._id, mask(()))
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from binhdan.runtime.client.request import AnswerBuilder, Request
 from binhdan.runtime.errors import ClosedError, UnsupportedError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio  # slow to import, and callers of the async functions have imported it already
 
 # Python handles Ctrl-C only between calls to C, so a wait is cut into slices.
-_SLICE_MS = 50
+SLICE_MS = 50
 # Events that a task reads before it yields to the event loop: a fast engine may always have another one.
 _MAX_EVENTS_PER_TURN = 16
 
@@ -23,10 +23,15 @@ _MAX_EVENTS_PER_TURN = 16
 SubmitRequest = Callable[[], tuple[Request, AnswerBuilder]]
 
 
+class HasQueue(Protocol):
+    def fd(self) -> int:
+        """A file descriptor that is readable while there are events."""
+
+
 def events(request: Request) -> Iterator[Event]:
     """All events of a request."""
     while True:
-        event = request.next_event(_SLICE_MS)
+        event = request.next_event(SLICE_MS)
         if event is not None:
             yield event
             if event.kind == "finished":
@@ -41,7 +46,7 @@ async def async_events(request: Request) -> AsyncIterator[Event]:
     while True:
         event = request.next_event(0)
         if event is None:
-            await _event_ready(request)
+            await event_ready(request)
             continue
         yield event
         if event.kind == "finished":
@@ -147,14 +152,14 @@ class AsyncStream:
         self.close()
 
 
-async def _event_ready(request: Request) -> None:
+async def event_ready(source: HasQueue) -> None:
     """Returns when the queue may hold an event."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     try:
-        fd = request.fd()
+        fd = source.fd()
         loop.add_reader(fd, _set_ready, ready)
     except (UnsupportedError, NotImplementedError):  # this system or event loop cannot watch a descriptor
         await asyncio.sleep(0.005)

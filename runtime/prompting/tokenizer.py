@@ -86,6 +86,38 @@ class Tokenizer:
         self._check_size(len(data))
         return Prompt(self.encode(data, add_special=True))
 
+    def embedding_prompt(self, text: str, *, truncate: bool = False) -> Prompt:
+        """A text to embed. `truncate` cuts a text that the context cannot hold, and keeps the end token that
+        the model expects; otherwise raises TooLargeError."""
+        if not truncate:
+            return self._that_fits(self.text_prompt(text).tokens)
+        data = clean_text(text).encode()
+        if len(data) > 16 * self._context:  # more than the context can hold is not tokenized
+            data = data[: self._longest_token * self._context].decode("utf-8", "ignore").encode()
+        tokens = self.encode(data, add_special=True)
+        if len(tokens) <= self._context:
+            return Prompt(tokens)
+        end = self._end_tokens(tokens, data)
+        return Prompt([*tokens[: self._context - len(end)], *end])
+
+    def pair_prompt(self, query: str, document: str, *, truncate: bool = False) -> Prompt:
+        """A query and a document for a reranker. `truncate` cuts a document that is too long. Otherwise, and
+        if the query alone is too long, raises TooLargeError."""
+        data, rest = clean_text(query).encode(), clean_text(document).encode()
+        self._check_size(len(data))
+        if not truncate:
+            self._check_size(len(rest))
+            return self._that_fits(self._library.tokenize_pair(self._handle, data, rest))
+        if len(rest) > 16 * self._context:
+            rest = rest[: self._longest_token * self._context]
+        kept = self.encode(rest)
+        tokens = self._library.tokenize_pair(self._handle, data, rest)
+        while len(tokens) > self._context and kept:
+            del kept[-min(len(kept), len(tokens) - self._context) :]
+            rest = self.decode(kept).decode("utf-8", "ignore").encode()
+            tokens = self._library.tokenize_pair(self._handle, data, rest)
+        return self._that_fits(tokens)
+
     def chat_prompt(
         self,
         messages: Sequence[Message],
@@ -144,6 +176,21 @@ class Tokenizer:
         return self._library.tokenize_segments(
             self._handle, [(text.encode("utf-8", "replace"), markup) for text, markup in segments]
         )
+
+    def _that_fits(self, tokens: Sequence[int]) -> Prompt:
+        if len(tokens) > self._context:
+            raise TooLargeError(
+                f"the text has {len(tokens):,} tokens, and the context holds {self._context:,}; "
+                "shorten the text, or truncate it"
+            )
+        return Prompt(tokens)
+
+    def _end_tokens(self, tokens: Sequence[int], data: bytes) -> Sequence[int]:
+        """The tokens at the end of `tokens` that `add_special` has added to those of `data`."""
+        content = self.encode(data)
+        added = len(tokens) - len(content)
+        begin = next((i for i in range(added + 1) if tokens[i : i + len(content)] == content), added)
+        return tokens[begin + len(content) :]
 
     def _check_size(self, size: int) -> None:
         """Refuses a text of `size` bytes that cannot fit. Tokenizing it first would waste the time."""

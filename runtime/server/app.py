@@ -24,6 +24,7 @@ from binhdan.runtime.server.api import (
     models,
     operation,
     page,
+    rerank,
     responses,
     text,
 )
@@ -83,7 +84,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.state.server = server
     install_handlers(app)
     app.add_exception_handler(ClientGone, _client_gone)
-    for module in (chat, completions, responses, embeddings, models, text, operation, cost):
+    for module in (chat, completions, responses, embeddings, rerank, models, text, operation, cost):
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)

@@ -67,6 +67,8 @@ def test_null_arrays_with_a_count(shared_engine: Running) -> None:
     for size in [1, *HUGE]:
         check_invalid(lib.binhdan_tokenize(model, NULL, size, 0, NULL, 0, count), "text")
         check_invalid(lib.binhdan_tokenize_segments(model, NULL, size, 0, NULL, 0, count), "segments")
+        check_invalid(lib.binhdan_tokenize_pair(model, NULL, size, b"a", 1, NULL, 0, count), "query")
+        check_invalid(lib.binhdan_tokenize_pair(model, b"a", 1, NULL, size, NULL, 0, count), "document")
         check_invalid(lib.binhdan_chat_tokenize(model, -1, NULL, size, 1, NULL, 0, count), "messages")
         check_invalid(lib.binhdan_detokenize(model, NULL, size, 0, NULL, 0, count), "tokens")
         check_invalid(lib.binhdan_normalize(NULL, size, NULL, 0, count), "text")
@@ -110,7 +112,8 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     beyond = vocabulary.vocabulary
     ranges: dict[str, list[float]] = {
         "kind": [-1, 2, 2**31 - 1],
-        "flags": [8, 2**31],
+        "flags": [16, 2**31],
+        "pooling": [-1, 5, 2**31 - 1],
         "max_tokens": [-2, -(2**31)],
         "temperature": [-0.1, float("nan"), float("inf")],
         "top_k": [-1],
@@ -124,6 +127,9 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     for field, values in ranges.items():
         for value in values:
             check_invalid(lib.binhdan_submit(engine, queue, request(tokens, **{field: value}), out), field)
+    for dimensions in [-1, vocabulary.embedding + 1, 2**31 - 1]:
+        wrong = request(tokens, kind=lib.BINHDAN_EMBED, dimensions=dimensions)
+        check_invalid(lib.binhdan_submit(engine, queue, wrong, out), "dimensions")
     for token in [-1, beyond, 2**31 - 1]:
         wrong = request(ffi.new("int32_t[]", [1, token]))
         check_invalid(lib.binhdan_submit(engine, queue, wrong, out), "tokens[1]")

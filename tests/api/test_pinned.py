@@ -42,6 +42,12 @@ PINNED = {
     "BINHDAN_IGNORE_EOS": 1,
     "BINHDAN_USE_MASK": 2,
     "BINHDAN_SKIP_PREFIX_CACHE": 4,
+    "BINHDAN_NO_NORMALIZE": 8,
+    "BINHDAN_POOLING_AUTO": 0,
+    "BINHDAN_POOLING_MEAN": 1,
+    "BINHDAN_POOLING_CLS": 2,
+    "BINHDAN_POOLING_LAST": 3,
+    "BINHDAN_POOLING_RANK": 4,
     "BINHDAN_EVENT_TOKEN": 1,
     "BINHDAN_EVENT_FINISHED": 2,
     "BINHDAN_EVENT_EMBEDDING": 3,
@@ -56,14 +62,15 @@ PINNED = {
 FIRST_FIELDS = {
     "binhdan_model_options": "struct_size threads isa",
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
-    "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family",
+    "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family "
+    "pooling causal",
     "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prefill_chunk "
     "max_decode_stall_ms max_kv_bytes cache_folder max_cache_folder_bytes kv_type",
     "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes max_kv_bytes "
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "
     "repetition_penalty presence_penalty frequency_penalty top_logprobs seed logit_bias n_logit_bias stop "
-    "n_stop cache_salt",
+    "n_stop cache_salt pooling dimensions",
     "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
     "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens",
     # Structs without struct_size can never grow.

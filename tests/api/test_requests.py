@@ -76,6 +76,23 @@ def test_an_embedding(shared_engine: Running) -> None:
     assert answer(shared_engine.queue) == ""
 
 
+def test_options_of_an_embedding(shared_engine: Running) -> None:
+    def embedding(**fields: object) -> list[float]:
+        shared_engine.submit(kind=lib.BINHDAN_EMBED, **fields)
+        out = ffi.new("binhdan_event **")
+        check(lib.binhdan_queue_next(shared_engine.queue, -1, out))
+        values: list[float] = ffi.unpack(out[0].values, out[0].n_values)
+        lib.binhdan_event_free(out[0])
+        assert answer(shared_engine.queue) == ""
+        return values
+
+    scaled = embedding(pooling=lib.BINHDAN_POOLING_LAST)
+    raw = embedding(pooling=lib.BINHDAN_POOLING_LAST, flags=lib.BINHDAN_NO_NORMALIZE)
+    assert math.isclose(raw[0] / math.hypot(*raw), scaled[0], rel_tol=1e-5)
+    assert scaled != embedding() == embedding(pooling=lib.BINHDAN_POOLING_MEAN)
+    assert len(embedding(dimensions=8)) == 8
+
+
 def test_a_stop_text_across_tokens(shared_engine: Running) -> None:
     before, stop = ANSWER.split("ủ đô c")[0], "ủ đô c".encode()
     buffer = ffi.from_buffer(stop)

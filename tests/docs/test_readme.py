@@ -52,7 +52,8 @@ BENCH = {"bench peers", "bench profile"}
 RESULTS = ["run", "report", "compare", "history"]
 SUITE = {"bench", *(f"bench {name}" for name in [*RESULTS, "aa", "ab", "gate", "hot-paths", "plan"])}
 NAMED = dict.fromkeys(
-    READMES, {"ask", "chat", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH
+    READMES,
+    {"ask", "chat", "embed", "serve", "info", "pull", "quantize", "bench speed", "bench kernels"} | BENCH,
 )
 
 

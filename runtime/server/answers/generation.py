@@ -141,32 +141,3 @@ class Generation:
         else:
             self._begun.add(index)
             self._work.first_token(len(prompt.tokens))
-
-
-async def embed(dispatcher: Dispatcher, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
-    """The embedding of each prompt. All run at the same time; cancelling the task cancels them."""
-    loop = asyncio.get_running_loop()
-    results: list[asyncio.Future[tuple[float, ...]]] = [loop.create_future() for _ in prompts]
-    numbers: list[int] = []
-    try:
-        for prompt, result in zip(prompts, results, strict=True):
-            numbers.append(dispatcher.submit(prompt.tokens, None, _resolve(result)))
-        return list(await asyncio.gather(*results))
-    finally:
-        for number, result in zip(numbers, results, strict=False):
-            if not result.done() or result.cancelled():
-                dispatcher.cancel(number)
-
-
-def _resolve(result: asyncio.Future[tuple[float, ...]]) -> Callable[[Event | BinhdanError], None]:
-    """An event handler that stores the embedding, or the error, in `result`."""
-
-    def handle(event: Event | BinhdanError) -> None:
-        if result.done():
-            return
-        if isinstance(event, BinhdanError):
-            result.set_exception(event)
-        elif event.kind == "embedding":
-            result.set_result(event.values)
-
-    return handle

@@ -81,6 +81,12 @@ class RequestLifecycle:
     async def __aenter__(self) -> RequestLifecycle:
         async with AsyncExitStack() as stack:
             self.loaded = await stack.enter_async_context(self._server.pool.use(self._model))
+            if not self.loaded.model.info.causal:
+                raise ApiError(
+                    400,
+                    "this model is an encoder, which generates no text; use /v1/embeddings",
+                    param="model",
+                )
             try:
                 plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
             except TooLargeError as error:

@@ -3,111 +3,92 @@
 from __future__ import annotations
 
 import array
-import asyncio
 import base64
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from binhdan.runtime.options import EmbeddingOptions
 from binhdan.runtime.prompting.tokenizer import Prompt
-from binhdan.runtime.server.accounting.record import AnswerRecord
-from binhdan.runtime.server.answers.generation import embed
-from binhdan.runtime.server.answers.lifecycle import until_disconnect
-from binhdan.runtime.server.api.common import Body, ModelName, TextOrTokens, texts_of, to_prompt
-from binhdan.runtime.server.context import server_of
+from binhdan.runtime.server.answers.embedding import EmbeddingPlan, run_embeddings
+from binhdan.runtime.server.api.common import Body, ModelName, TextOrTokens, texts_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
-
-_BATCH = 16  # texts in the engine at a time, so that one request cannot fill its queue
 
 router = APIRouter(route_class=JsonRoute)
 
 
 class EmbeddingBody(Body):
+    """`input_type` and the fields after it extend OpenAI's API."""
+
     model: ModelName = None
     input: TextOrTokens
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int | None, Field(ge=1)] = None
     user: str | None = None
 
+    input_type: Literal["query", "passage"] | None = None  # the prefixes of E5 models
+    prefix: Annotated[str | None, Field(max_length=4096)] = None  # precedes each text
+    normalize: bool = True
+    truncate: bool = False  # cut a text that the context cannot hold; false: an error
+
+    @model_validator(mode="after")
+    def _one_prefix(self) -> EmbeddingBody:
+        if self.prefix is not None and self.input_type is not None:
+            raise ValueError("expected prefix or input_type, got both")
+        if self.text_prefix and any(not isinstance(text, str) for text in texts_of(self.input)):
+            raise ValueError("input: expected texts with prefix or input_type, got token ids")
+        return self
+
+    @property
+    def text_prefix(self) -> str:
+        return self.prefix or ("" if self.input_type is None else f"{self.input_type}: ")
+
 
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONResponse:
-    """The mean of the final hidden states of each text, scaled to length 1."""
-    server, caller, arrived = server_of(request), request.state.caller, time.perf_counter()
-    async with AsyncExitStack() as stack:
-        # plan
-        loaded = await stack.enter_async_context(server.pool.use(body.model))
-        tokenizer, info = loaded.model.tokenizer, loaded.model.info
-        if body.dimensions not in (None, info.embedding):
+    """One vector for each text, made of its final hidden states as the model specifies."""
+
+    def plan(loaded: LoadedModel) -> EmbeddingPlan:
+        model = loaded.model
+        model.check_embedder()
+        if body.dimensions is not None and body.dimensions > model.info.embedding:
             raise ApiError(
                 400,
-                f"dimensions: expected {info.embedding}, the width of this model, got {body.dimensions}",
+                f"dimensions: expected at most {model.info.embedding}, the width of this model, got "
+                f"{body.dimensions}",
                 param="dimensions",
             )
-        prompts = await asyncio.to_thread(
-            lambda: [to_prompt(tokenizer, text) for text in texts_of(body.input)]
-        )
-        tokens = sum(len(prompt.tokens) for prompt in prompts)
-        admission = await stack.enter_async_context(server.limiter.admit(caller, tokens, 0))
+        prompts = [
+            model.tokenizer.embedding_prompt(body.text_prefix + text, truncate=body.truncate)
+            if isinstance(text, str)
+            else Prompt(text[: model.context] if body.truncate else text)
+            for text in texts_of(body.input)
+        ]
+        return EmbeddingPlan(prompts, EmbeddingOptions(dimensions=body.dimensions, normalize=body.normalize))
 
-        # run
-        work = server.biller.begin(info.bytes_per_token / 1e9)
-        vectors = await until_disconnect(request, _embed_all(loaded, prompts))
-
-        # record
-        admission.settle(tokens)
-        seconds = time.perf_counter() - arrived
-        record = AnswerRecord(
-            request_id=request.state.request_id,
-            route=request.url.path,
-            model=loaded.name,
-            key=caller.name,
-            finish_reason="stop",
-            prompt_tokens=tokens,
-            cached_tokens=0,
-            answer_tokens=0,
-            queue=0.0,
-            prefill=seconds,
-            decode=0.0,
-            total=seconds,
-        )
-        bill = server.biller.bill(record, work)
-        server.account(record, bill)
-
-    # reply
+    result = await run_embeddings(request, body.model, plan, param="input")
     return JSONResponse(
         {
             "object": "list",
-            "model": loaded.name,
+            "model": result.model,
             "data": [
                 {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}
-                for i, vector in enumerate(vectors)
+                for i, vector in enumerate(result.vectors)
             ],
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "binhdan": bill.usage()},
+            "usage": result.usage,
         }
     )
 
 
-async def _embed_all(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
-    vectors: list[tuple[float, ...]] = []
-    for start in range(0, len(prompts), _BATCH):
-        vectors += await embed(loaded.dispatcher, prompts[start : start + _BATCH])
-    return vectors
-
-
-def _encode(vector: Sequence[float], encoding: str) -> Any:
+def _encode(vector: array.array[float], encoding: str) -> Any:
     """A list of numbers, or base64 of little-endian float32."""
     if encoding == "float":
-        return vector
-    packed = array.array("f", vector)
+        return vector.tolist()
     if sys.byteorder == "big":
-        packed.byteswap()
-    return base64.b64encode(packed.tobytes()).decode("ascii")
+        vector.byteswap()
+    return base64.b64encode(vector.tobytes()).decode("ascii")

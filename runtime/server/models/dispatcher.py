@@ -15,7 +15,7 @@ from binhdan.runtime.client.model import Model
 from binhdan.runtime.client.request import TokenMask
 from binhdan.runtime.errors import BinhdanError, ClosedError, UnsupportedError
 from binhdan.runtime.ffi import Event
-from binhdan.runtime.options import GenerationOptions
+from binhdan.runtime.options import EmbeddingOptions, GenerationOptions
 
 # Called in the event loop with each event of a request. The last call has an event of kind "finished", or the
 # error that ended the request.
@@ -49,19 +49,19 @@ class Dispatcher:
     def submit(
         self,
         tokens: Sequence[int],
-        options: GenerationOptions | None,
+        options: GenerationOptions | EmbeddingOptions,
         handler: Handler,
         *,
         mask: TokenMask | None = None,
         cache_salt: int = 0,
         use_cache: bool = True,
     ) -> int:
-        """Submits a request and returns its number, for `cancel`. `options` None: an embedding of the tokens.
+        """Submits a generation or an embedding, and returns its number for `cancel`.
 
         `mask` is called in worker threads, one call at a time. Raises the errors of binhdan_submit.
         """
-        if options is None:
-            number = self._library.submit_embedding(self._engine, self._queue, tokens)
+        if isinstance(options, EmbeddingOptions):
+            number = self._library.submit_embedding(self._engine, self._queue, tokens, options)
         else:
             seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
             number = self._library.submit(

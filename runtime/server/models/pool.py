@@ -175,7 +175,8 @@ class ModelPool:
             try:
                 await self._free(_bytes(model))
                 constraints = Constraints(model, self._trial)
-                await asyncio.to_thread(constraints.prepare)
+                if model.info.causal:  # an encoder generates no text
+                    await asyncio.to_thread(constraints.prepare)
                 loaded = LoadedModel(name, model, Dispatcher(model), constraints)
             except BaseException:
                 await asyncio.to_thread(model.close)

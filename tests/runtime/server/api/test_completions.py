@@ -1,8 +1,7 @@
-"""/v1/completions, /v1/embeddings, /v1/models, /tokenize through the official client and plain HTTP."""
+"""/v1/completions, /v1/models, /tokenize through the official client and plain HTTP."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,27 +51,6 @@ def test_legacy_logprobs(client: openai.OpenAI) -> None:
     assert logprobs is not None and logprobs.tokens is not None and logprobs.text_offset is not None
     assert len(logprobs.tokens) == 2 and logprobs.text_offset[0] == 0
     assert logprobs.token_logprobs is not None and all(value <= 0 for value in logprobs.token_logprobs)
-
-
-def test_embeddings(client: openai.OpenAI, model: binhdan.Model) -> None:
-    floats = client.embeddings.create(model="a", input=["xin chào", "tạm biệt"], encoding_format="float")
-    packed = client.embeddings.create(model="a", input=["xin chào", "tạm biệt"])  # base64 by default
-    assert [len(one.embedding) for one in floats.data] == [model.info.embedding] * 2
-    for one, other in zip(floats.data, packed.data, strict=True):
-        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
-        assert math.fsum(value * value for value in one.embedding) == pytest.approx(1, abs=1e-4)
-    assert floats.data[0].embedding == pytest.approx(model.embed("xin chào"), abs=1e-5)
-    assert floats.usage.prompt_tokens > 2
-
-
-def test_embeddings_of_many_texts(client: openai.OpenAI) -> None:
-    answer = client.embeddings.create(model="a", input=[f"câu số {i}" for i in range(300)])
-    assert [one.index for one in answer.data] == list(range(300))
-
-
-def test_embeddings_with_a_wrong_width(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="dimensions"):
-        client.embeddings.create(model="a", input="a", dimensions=3)
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -26,7 +26,14 @@ def document(url: str) -> dict[str, Any]:
 
 
 def test_the_document_lists_all_endpoints(document: dict[str, Any]) -> None:
-    paths = {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models"}
+    paths = {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v1/models",
+    }
     paths |= {"/tokenize", "/detokenize", "/livez", "/readyz", "/metrics", "/v1/cost"}
     assert paths <= document["paths"].keys()
     for path, operations in document["paths"].items():

@@ -12,9 +12,10 @@ import pytest
 
 from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import ClosedError
-from binhdan.runtime.options import GenerationOptions, LoadOptions
+from binhdan.runtime.options import EmbeddingOptions, GenerationOptions, LoadOptions
 from binhdan.runtime.server.accounting.bill import Biller
-from binhdan.runtime.server.answers.generation import Generation, GenerationPlan, embed
+from binhdan.runtime.server.answers.embedding import EmbeddingPlan, EmbeddingRun
+from binhdan.runtime.server.answers.generation import Generation, GenerationPlan
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.errors import as_api_error
 from binhdan.runtime.server.models.pool import LoadedModel, ModelPool, Source
@@ -182,10 +183,12 @@ async def test_one_mask_per_token() -> None:
 async def test_a_cancelled_embedding_frees_its_requests() -> None:
     async with pool_of("a") as pool, pool.use("a") as loaded:
         prompts = [loaded.model.tokenizer.text_prompt("một câu khá dài " * 50)] * 8
-        task = asyncio.create_task(embed(loaded.dispatcher, prompts))
+        plan = EmbeddingPlan(prompts, EmbeddingOptions())
+        run = EmbeddingRun(loaded.dispatcher, plan)
+        task = asyncio.create_task(run.vectors())
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(loaded.dispatcher) == 0
-        assert len(await embed(loaded.dispatcher, prompts[:2])) == 2
+        assert len(loaded.dispatcher) == 0 and run.computed_tokens < 8 * len(prompts[0].tokens)
+        assert len(await EmbeddingRun(loaded.dispatcher, plan).vectors()) == 8
