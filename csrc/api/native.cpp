@@ -5,7 +5,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <numbers>
+#include <optional>
 
 #include "api/internal.h"
 #include "base/buffer.h"
@@ -227,11 +229,28 @@ py::tuple quantize(const std::string& isa, const Floats& x) {
   return py::make_tuple(d, sum, qs);
 }
 
-py::array_t<float> rms_norm(const std::string& isa, const Floats& x, const Floats& weight, float eps) {
+// The data of an argument that may be None, of the size of x.
+const float* optional_row(const char* name, const Floats& x, const std::optional<Floats>& row) {
+  if (!row) return nullptr;
+  expect_size(name, static_cast<uint64_t>(x.size()), static_cast<uint64_t>(row->size()));
+  return row->data();
+}
+
+py::array_t<float> rms_norm(const std::string& isa, const Floats& x, const std::optional<Floats>& weight,
+                            float eps) {
   expect_axes(x, "x", 1);
-  expect_size("weight", static_cast<uint64_t>(x.size()), static_cast<uint64_t>(weight.size()));
   py::array_t<float> out(x.size());
-  internal::table(isa).rms_norm(out.mutable_data(), x.data(), weight.data(), x.size(), eps);
+  internal::table(isa).rms_norm(out.mutable_data(), x.data(), optional_row("weight", x, weight), x.size(),
+                                eps);
+  return out;
+}
+
+py::array_t<float> layer_norm(const std::string& isa, const Floats& x, const Floats& weight,
+                              const std::optional<Floats>& bias, float eps) {
+  expect_axes(x, "x", 1);
+  py::array_t<float> out(x.size());
+  internal::table(isa).layer_norm(out.mutable_data(), x.data(), optional_row("weight", x, weight),
+                                  optional_row("bias", x, bias), x.size(), eps);
   return out;
 }
 
@@ -244,17 +263,34 @@ py::array_t<float> rope(const std::string& isa, const Floats& x, const Floats& c
   return out;
 }
 
-py::array_t<float> silu_mul(const std::string& isa, const Floats& gate, const Floats& up) {
-  expect_axes(gate, "gate", 1);
-  expect_size("up", static_cast<uint64_t>(gate.size()), static_cast<uint64_t>(up.size()));
-  py::array_t<float> out(gate.size(), gate.data());
-  internal::table(isa).silu_mul(out.mutable_data(), up.data(), gate.size());
+py::array_t<float> apply(const std::string& isa, const std::string& function, const Floats& x,
+                         const std::optional<Floats>& factor) {
+  constexpr std::array<std::string_view, kNonlinearities> names = {
+#define NAME(f) #f,
+      BINHDAN_NONLINEARITIES(NAME)
+#undef NAME
+  };
+  const auto found = std::ranges::find(names, function);
+  if (found == names.end())
+    fail(Code::invalid_argument, "function: expected a nonlinear function of the kernels, got '", function,
+         "'");
+  expect_axes(x, "x", 1);
+  py::array_t<float> out(x.size(), x.data());
+  internal::table(isa).apply[found - names.begin()](out.mutable_data(), optional_row("factor", x, factor),
+                                                    x.size());
+  return out;
+}
+
+py::array_t<float> softcap(const std::string& isa, const Floats& x, float cap) {
+  expect_axes(x, "x", 1);
+  py::array_t<float> out(x.size(), x.data());
+  internal::table(isa).softcap(out.mutable_data(), cap, x.size());
   return out;
 }
 
 // Attention over one split, normalised by the sum of the weights. The caller scales q by 1 / sqrt(head_dim).
 py::array_t<float> attention(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
-                             const std::string& kv_type) {
+                             const std::string& kv_type, int64_t begin, float softcap) {
   expect_axes(q, "q", 2);
   expect_axes(k, "k", 2);
   expect_axes(v, "v", 2);
@@ -263,6 +299,7 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
   expect_positive("tokens of k", n);
   if (n > kSplitTokens)
     fail(Code::invalid_argument, "tokens of k: expected at most ", kSplitTokens, ", got ", n);
+  if (begin < 0 || begin >= n) fail(Code::invalid_argument, "begin: expected 0 to ", n - 1, ", got ", begin);
   expect_size("columns of k", static_cast<uint64_t>(dim), static_cast<uint64_t>(k.shape(1)));
   expect_size("size of v", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(v.size()));
   const KvType type = internal::kv_type_by_name(kv_type);
@@ -287,7 +324,10 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
                  .heads = heads,
                  .head_dim = dim,
                  .pages = data,
-                 .visible = n,
+                 .begin = begin,
+                 .end = n,
+                 .limit = kUnbounded,
+                 .softcap = softcap * std::numbers::log2e_v<float>,
                  .m = m.data(),
                  .l = l.data(),
                  .acc = out.mutable_data(),
@@ -393,8 +433,11 @@ PYBIND11_MODULE(_native, module) {
   module.def("quantize", quantize, arg("isa"), arg("x"));
   module.def("rms_norm", rms_norm, arg("isa"), arg("x"), arg("weight"), arg("eps"));
   module.def("rope", rope, arg("isa"), arg("x"), arg("cos_sin"), arg("neox"));
-  module.def("silu_mul", silu_mul, arg("isa"), arg("gate"), arg("up"));
-  module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16");
+  module.def("layer_norm", layer_norm, arg("isa"), arg("x"), arg("weight"), arg("bias"), arg("eps"));
+  module.def("apply", apply, arg("isa"), arg("function"), arg("x"), arg("factor") = py::none());
+  module.def("softcap", softcap, arg("isa"), arg("x"), arg("cap"));
+  module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16",
+             arg("begin") = 0, arg("softcap") = 0.0f);
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("decode") = false,
              arg("kv_type") = "f16");
   module.def("pretokenizer_names", internal::pretokenizer_names);

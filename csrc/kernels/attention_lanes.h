@@ -13,13 +13,19 @@
 // Q8_0 pages (kv_q8.h): a quant times its scale is exact, and the multiplication is done once for all heads.
 // If a call has more than kMaxHeads queries, the page is first decoded to float32 in scratch: the same bits.
 //
-// A Lanes class has the vector type V, its width kLanes, the maximum number of heads of a tile (kMaxHeads),
-// the width in vectors of a tile of H heads (kTile<H>), and the arithmetic. inline.h says why everything is
-// inlined or static.
+// Queries of several rows share a tile, also where they see different positions of the page: the tile has the
+// positions that some query sees, and the weights of positions that a query does not see are 0. Adding zeros
+// does not change its sums.
+//
+// A Lanes class is that of vector_lanes.h, and has the maximum number of heads of a tile (kMaxHeads), the width
+// in vectors of a tile of H heads (kTile<H>), and functions for elements of pages. inline.h says why everything
+// is inlined or static.
 #pragma once
+#include "kernels/attention_mask.h"
 #include "kernels/inline.h"
 #include "kernels/kernels.h"
 #include "kernels/kv_q8.h"
+#include "kernels/lane_math.h"
 
 namespace binhdan {
 namespace {
@@ -46,18 +52,19 @@ struct LaneAttention {
     }
   }
 
-  // Query heads whose rows see the same n positions of a page.
+  // Queries (a head of a row each) that are processed together.
   template <int H>
   struct Heads {
     const float* q[H];
-    float* m;    // (H)
-    float* l;    // (H)
-    float* acc;  // (H, dim)
+    Positions seen[H];  // in the page; none is empty
+    float* m;           // (H)
+    float* l;           // (H)
+    float* acc;         // (H, dim)
   };
 
-  // Converts the scales of n positions to float32.
-  BINHDAN_INLINE void load_scales(float (&dst)[kKvPageTokens], const uint16_t* src, int64_t n) {
-    for (int64_t j = 0; j < n; j += kLanes) Lanes::store(dst + j, Lanes::load_element(src + j));
+  // Converts the scales of a page's positions to float32.
+  BINHDAN_INLINE void load_scales(float (&dst)[kKvPageTokens], const uint16_t* src) {
+    for (int64_t j = 0; j < kKvPageTokens; j += kLanes) Lanes::store(dst + j, Lanes::load_element(src + j));
   }
 
   // sums[h][t] += q[h][d] k[d][t] for d in [begin, end) and the tile of positions at `keys`. Prefetches the
@@ -110,20 +117,23 @@ struct LaneAttention {
       for (int t = 0; t < T; ++t) Lanes::store(scores + h * kKvPageTokens + t * kLanes, sums[h][t]);
   }
 
-  // Replaces n scores by weights 2^(s - m'), updates m and l, and returns the factor of acc, 2^(m - m').
-  BINHDAN_INLINE float softmax_step(float* scores, int64_t n, float& m, float& l) {
-    const int64_t vectors = (n + kLanes - 1) / kLanes;
+  // Replaces the scores of the positions in `seen` by weights 2^(s - m'), and those of the rest of `tile` by 0.
+  // Updates m and l, and returns the factor of acc, 2^(m - m').
+  BINHDAN_INLINE float softmax_step(float* scores, Positions seen, Positions tile, float softcap, float& m,
+                                    float& l) {
+    const int64_t begin = tile.begin / kLanes * kLanes;
+    if (softcap > 0) soften(scores, begin, tile.end, softcap);
     V top = Lanes::broadcast(m);
-    for (int64_t t = 0; t < vectors; ++t) {
-      const V s = Lanes::first(Lanes::load(scores + t * kLanes), n - t * kLanes, -__builtin_inff());
-      Lanes::store(scores + t * kLanes, s);
+    for (int64_t j = begin; j < tile.end; j += kLanes) {
+      const V s = Lanes::within(Lanes::load(scores + j), seen.begin - j, seen.end - j, -__builtin_inff());
+      Lanes::store(scores + j, s);
       top = Lanes::max(s, top);
     }
     const V reference = Lanes::ceil(Lanes::broadcast(Lanes::max_of(top)));
     V sum = Lanes::zero();
-    for (int64_t t = 0; t < vectors; ++t) {
-      const V p = Lanes::exp2(Lanes::sub(Lanes::load(scores + t * kLanes), reference));
-      Lanes::store(scores + t * kLanes, p);
+    for (int64_t j = begin; j < tile.end; j += kLanes) {
+      const V p = Lanes::exp2(Lanes::sub(Lanes::load(scores + j), reference));
+      Lanes::store(scores + j, p);
       sum = Lanes::add(sum, p);
     }
     const float keep = Lanes::element(Lanes::exp2(Lanes::sub(Lanes::broadcast(m), reference)));
@@ -132,11 +142,18 @@ struct LaneAttention {
     return keep;
   }
 
-  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors from element d on; the last
-  // vector has `width` elements.
+  // AttentionArgs::softcap. Not inlined: most models have none.
+  [[gnu::noinline]] static void soften(float* scores, int64_t begin, int64_t end, float softcap) {
+    const V cap = Lanes::broadcast(softcap), inverse = Lanes::broadcast(1.0f / softcap);
+    for (int64_t j = begin; j < end; j += kLanes)
+      Lanes::store(scores + j, Lanes::mul(cap, tanh<Lanes>(Lanes::mul(inverse, Lanes::load(scores + j)))));
+  }
+
+  // acc[h] = acc[h] keep[h] + sum over j of weights[h][j] v[j], for T vectors from element d on, and the
+  // positions of `tile`; the last vector has `width` elements.
   template <int H, int T>
   BINHDAN_INLINE void value_tile(float* acc, const float (*weights)[kKvPageTokens], const float* keep,
-                                 const Page& page, const Page& ahead, int64_t d, int64_t n, int64_t dim,
+                                 const Page& page, const Page& ahead, int64_t d, Positions tile, int64_t dim,
                                  int64_t width) {
     constexpr int kScales = kScaled ? (T * kLanes + kKvBlock - 1) / kKvBlock : 1;
     float scales[kScales][kKvPageTokens];
@@ -144,7 +161,7 @@ struct LaneAttention {
       for (int b = 0; b < kScales; ++b) {
         const int64_t at = (d / kKvBlock + b) * kKvPageTokens;
         __builtin_prefetch(ahead.value_scales + at);
-        load_scales(scales[b], page.value_scales + at, n);
+        load_scales(scales[b], page.value_scales + at);
       }
     }
     V sums[H][T];
@@ -155,7 +172,7 @@ struct LaneAttention {
         sums[h][t] =
             Lanes::mul(Lanes::load_first(acc + h * dim + t * kLanes, width), Lanes::broadcast(keep[h]));
     const Element *v = page.values + d, *next = ahead.values + d;
-    for (int64_t j = 0; j < n; ++j) {
+    for (int64_t j = tile.begin; j < tile.end; ++j) {
       prefetch<T>(next + j * page.line);
       V value[T];
 #pragma GCC unroll 4
@@ -180,66 +197,66 @@ struct LaneAttention {
   }
 
   template <int H>
-  static void accumulate_page(const Heads<H>& heads, const void* data, const void* next, int64_t n,
-                              int64_t dim) {
+  static void accumulate_page(const Heads<H>& heads, const void* data, const void* next, int64_t dim,
+                              float softcap) {
     constexpr int T = Lanes::template kTile<H>;
     const Page page = page_at(data, dim), ahead = page_at(next, dim);
+    const Positions tile{heads.seen[0].begin, heads.seen[H - 1].end};  // that some query sees
     alignas(64) float scores[H][kKvPageTokens];
     float keep[H];
-    for (int64_t t = 0; t < n; t += T * kLanes) score_tile<H>(scores[0] + t, heads.q, page, ahead, t, dim);
-    for (int h = 0; h < H; ++h) keep[h] = softmax_step(scores[h], n, heads.m[h], heads.l[h]);
+    for (int64_t t = tile.begin / (T * kLanes) * (T * kLanes); t < tile.end; t += T * kLanes)
+      score_tile<H>(scores[0] + t, heads.q, page, ahead, t, dim);
+    for (int h = 0; h < H; ++h)
+      keep[h] = softmax_step(scores[h], heads.seen[h], tile, softcap, heads.m[h], heads.l[h]);
     int64_t d = 0;
     for (; d + T * kLanes <= dim; d += T * kLanes)
-      value_tile<H, T>(heads.acc + d, scores, keep, page, ahead, d, n, dim, kLanes);
+      value_tile<H, T>(heads.acc + d, scores, keep, page, ahead, d, tile, dim, kLanes);
     for (; d < dim; d += kLanes)
-      value_tile<H, 1>(heads.acc + d, scores, keep, page, ahead, d, n, dim,
+      value_tile<H, 1>(heads.acc + d, scores, keep, page, ahead, d, tile, dim,
                        dim - d < kLanes ? dim - d : kLanes);
   }
 
+  // A page of a call: its number in the split, its data, and the page to prefetch.
+  struct Source {
+    int64_t index;
+    const void *page, *ahead;
+  };
+
   // Accumulates a page for the H queries from number `first` on (rows x heads, in one count).
   template <int H>
-  static void accumulate_heads(const AttentionArgs& args, const void* page, const void* ahead, int64_t first,
-                               int64_t n) {
+  static void accumulate_heads(const AttentionArgs& args, const Source& source, int64_t first) {
     Heads<H> heads;
-    for (int h = 0; h < H; ++h)
-      heads.q[h] =
-          args.q + (first + h) / args.heads * args.q_stride + (first + h) % args.heads * args.head_dim;
+    for (int h = 0; h < H; ++h) {
+      const int64_t row = (first + h) / args.heads, head = (first + h) % args.heads;
+      heads.q[h] = args.q + row * args.q_stride + head * args.head_dim;
+      heads.seen[h] = seen_positions(args, row, source.index);
+    }
     heads.m = args.m + first;
     heads.l = args.l + first;
     heads.acc = args.acc + first * args.head_dim;
-    accumulate_page<H>(heads, page, ahead, n, args.head_dim);
+    accumulate_page<H>(heads, source.page, source.ahead, args.head_dim, args.softcap);
   }
 
   // The same for `count` queries, 1 <= count <= H.
   template <int H>
-  static void accumulate_up_to(int64_t count, const AttentionArgs& args, const void* page, const void* ahead,
-                               int64_t first, int64_t n) {
+  static void accumulate_up_to(int64_t count, const AttentionArgs& args, const Source& source,
+                               int64_t first) {
     if constexpr (H > 1)
-      if (count < H) return accumulate_up_to<H - 1>(count, args, page, ahead, first, n);
-    accumulate_heads<H>(args, page, ahead, first, n);
+      if (count < H) return accumulate_up_to<H - 1>(count, args, source, first);
+    accumulate_heads<H>(args, source, first);
   }
 
-  // The same for queries [first, end), in tiles of nearly equal size.
-  static void accumulate_queries(const AttentionArgs& args, const void* page, const void* ahead,
-                                 int64_t first, int64_t end, int64_t n) {
-    while (first < end) {
+  // The same for all queries that see some position of the page, in tiles of nearly equal size.
+  static void accumulate_rows(const AttentionArgs& args, Source source) {
+    const Rows rows = seeing_rows(args, source.index);
+    const int64_t end = rows.end * args.heads;
+    for (int64_t first = rows.begin * args.heads; first < end;) {
       const int64_t tiles = (end - first + Lanes::kMaxHeads - 1) / Lanes::kMaxHeads;
       const int64_t count = (end - first + tiles - 1) / tiles;
-      accumulate_up_to<Lanes::kMaxHeads>(count, args, page, ahead, first, n);
+      accumulate_up_to<Lanes::kMaxHeads>(count, args, source, first);
       first += count;
-      ahead = page;  // the next page is prefetched only once
+      source.ahead = source.page;  // the next page is prefetched only once
     }
-  }
-
-  // Rows that see the whole page are processed together, the other rows one by one.
-  static void accumulate_rows(const AttentionArgs& args, int64_t index, const void* page, const void* ahead) {
-    int64_t row = 0;
-    for (; row < args.rows; ++row) {
-      const int64_t n = args.visible + row - index * kKvPageTokens;
-      if (n >= kKvPageTokens) break;
-      if (n > 0) accumulate_queries(args, page, ahead, row * args.heads, (row + 1) * args.heads, n);
-    }
-    accumulate_queries(args, page, ahead, row * args.heads, args.rows * args.heads, kKvPageTokens);
   }
 
   // Decodes a Q8_0 page into the layout that LaneAttention<Lanes, float> reads.
@@ -249,7 +266,7 @@ struct LaneAttention {
       const int64_t at = block / kKvBlock * kKvPageTokens,
                     end = block + kKvBlock < dim ? block + kKvBlock : dim;
       __builtin_prefetch(ahead.key_scales + at);
-      load_scales(scales, page.key_scales + at, kKvPageTokens);
+      load_scales(scales, page.key_scales + at);
       for (int64_t d = block; d < end; ++d) {
         __builtin_prefetch(ahead.keys + d * kKvPageTokens);
         for (int64_t t = 0; t < kKvPageTokens; t += kLanes)
@@ -263,7 +280,7 @@ struct LaneAttention {
       const int64_t at = block / kKvBlock * kKvPageTokens,
                     end = block + kKvBlock < dim ? block + kKvBlock : dim;
       __builtin_prefetch(ahead.value_scales + at);
-      load_scales(scales, page.value_scales + at, kKvPageTokens);
+      load_scales(scales, page.value_scales + at);
       for (int64_t j = 0; j < kKvPageTokens; ++j) {
         __builtin_prefetch(ahead.values + j * page.line + block);
         for (int64_t d = block; d < end; d += kLanes)
@@ -287,17 +304,17 @@ struct LaneAttention {
     }
     for (int64_t i = 0; i < all * args.head_dim; ++i) args.acc[i] = 0;
 
-    const int64_t last = args.visible + args.rows - 1;
-    for (int64_t index = 0; index < kSplitPages && index * kKvPageTokens < last; ++index) {
+    for (int64_t index = 0; index < kSplitPages; ++index) {
+      if (const Rows rows = seeing_rows(args, index); rows.begin >= rows.end) continue;
       const void *page = args.pages[index], *next = args.pages[index + 1], *ahead = next ? next : page;
       if constexpr (kScaled)
         if (all > Lanes::kMaxHeads) {
           auto* unpacked = static_cast<float*>(args.scratch);
           unpack(unpacked, page_at(page, args.head_dim), page_at(ahead, args.head_dim), args.head_dim);
-          LaneAttention<Lanes, float>::accumulate_rows(args, index, unpacked, unpacked);
+          LaneAttention<Lanes, float>::accumulate_rows(args, {index, unpacked, unpacked});
           continue;
         }
-      accumulate_rows(args, index, page, ahead);
+      accumulate_rows(args, {index, page, ahead});
     }
   }
 

@@ -119,24 +119,30 @@ inline size_t kv_page_size(KvType type, int64_t head_dim) {
   return groups * group_bytes * 2 * kKvPageTokens;
 }
 
-// Causal grouped-query attention over one split, for rows at consecutive positions and the `heads` query
-// heads that share a KV head. For every row and head, over the positions j that the row sees,
+// A value for AttentionArgs::begin (with a minus sign), end and limit that bounds nothing.
+inline constexpr int64_t kUnbounded = int64_t{1} << 60;
+
+// Grouped-query attention over one split, for rows at consecutive positions and the `heads` query heads that
+// share a KV head. For every row and head, over the positions j that the row sees,
 //   s[j] = q . k[j]    l = sum 2^(s[j] - m)    acc = sum 2^(s[j] - m) v[j]
 // Online softmax (Milakov & Gimelshein 2018): when m grows from one page to the next, the sums are scaled by
 // 2^(m - m'). m is an integer near the largest score, so that the scaling is exact; m = -inf, l = acc = 0 for
-// a row that sees no position. The results of a row do not depend on positions that it does not see.
+// a row that sees no position. The results of a row do not depend on positions that it does not see, if their
+// values are finite.
 struct AttentionArgs {
-  const float* q;  // head h of row i: q + i q_stride + h head_dim, already scaled by log2(e) / sqrt(head_dim)
+  const float* q;  // head h of row i: q + i q_stride + h head_dim, already scaled by ops::query_scale()
   int64_t q_stride;
   int64_t rows, heads;
   int64_t head_dim;  // a multiple of 8 (model/config checks)
-  // The pages of the split that the last row sees, then the page to prefetch, or nullptr.
+  // kSplitPages pages and the page to prefetch after them. Pages that no row sees may be nullptr.
   const void* const* pages;
-  int64_t visible;  // row i sees the first visible + i positions of the split, none if that is <= 0
-  float* m;         // (rows, heads)
-  float* l;         // (rows, heads)
-  float* acc;       // (rows, heads, head_dim)
-  void* scratch;    // scratch_size bytes, 64-byte aligned, this thread's own
+  // Row i sees the positions j of the split with begin + i <= j < min(end + i, limit); begin < end.
+  int64_t begin, end, limit;
+  float softcap;  // 0: none; else a score s becomes softcap * tanh(s / softcap)
+  float* m;       // (rows, heads)
+  float* l;       // (rows, heads)
+  float* acc;     // (rows, heads, head_dim)
+  void* scratch;  // scratch_size bytes, 64-byte aligned, this thread's own
 };
 
 struct AttentionKernel {
@@ -148,6 +154,18 @@ struct AttentionKernel {
   size_t (*scratch_size)(int64_t rows, int64_t heads, int64_t head_dim);  // nullptr: none
 };
 
+// ---- rows ---------------------------------------------------------------------------------------------
+enum class Nonlinearity : uint8_t {
+  silu,       // x / (1 + e^-x)
+  gelu_tanh,  // x / (1 + e^-2u) = x (1 + tanh u) / 2, with u = sqrt(2 / pi) (x + 0.044715 x^3)
+  gelu,       // x Phi(x), where Phi is the normal distribution function
+  relu2,      // max(x, 0)^2
+  sigmoid,    // 1 / (1 + e^-x)
+};
+inline constexpr int kNonlinearities = 5;
+#define BINHDAN_NONLINEARITIES(DO) DO(silu) DO(gelu_tanh) DO(gelu) DO(relu2) DO(sigmoid)
+
+// ---- the table ----------------------------------------------------------------------------------------
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
   bool (*supported)(const CpuFeatures& cpu);
@@ -157,12 +175,24 @@ struct KernelTable {
   // formats that no kernel of this table reads. `n` is a multiple of 32 for q8 and bf16.
   void (*quantize[kActivations])(void* dst, const float* x, int64_t n);
 
+  // x / sqrt(mean(x^2) + eps) * weight; without a weight (nullptr), it is 1. `out` may be `x`.
   void (*rms_norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
+  // (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; without a bias (nullptr), it is 0. `out` may be `x`.
+  void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, int64_t n,
+                     float eps);
   // Rotates pairs of one head in place. cos_sin: (dim / 2, 2). neox: pairs (i, i + dim/2), else (2i, 2i + 1).
   void (*rope)(float* x, const float* cos_sin, int64_t dim, bool neox);
-  void (*silu_mul)(float* gate, const float* up, int64_t n);  // gate = gate / (1 + e^-gate) * up
+  // x = f(x) * factor, or f(x) if factor is nullptr. Indexed by Nonlinearity.
+  void (*apply[kNonlinearities])(float* x, const float* factor, int64_t n);
+  void (*softcap)(float* x, float cap, int64_t n);  // x = cap tanh(x / cap)
   void (*add)(float* x, const float* y, int64_t n);
+  void (*add_scaled)(float* x, const float* y, float factor, int64_t n);  // x += factor y
+  void (*multiply)(float* x, const float* y, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
+  // Causal depthwise convolution, one position: out[c] = sum over t < taps, in order, of
+  // weights[t * weight_stride + c] * rows[t][c].
+  void (*conv)(float* out, const float* const* rows, const float* weights, int64_t weight_stride,
+               int64_t taps, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
   AttentionKernel attention[kKvTypes];  // indexed by KvType
 

@@ -28,6 +28,10 @@ consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const M
   kernel.scratch_size = scratch_size;
 }
 
+consteval void set(KernelTable& table, Nonlinearity f, void (*apply)(float*, const float*, int64_t)) {
+  table.apply[static_cast<size_t>(f)] = apply;
+}
+
 // One function for both numeric classes. The layout of the pages stays as it is.
 consteval void set_attention(KernelTable& table, KvType type, void (*attention)(const AttentionArgs&),
                              size_t (*scratch_size)(int64_t, int64_t, int64_t)) {

@@ -34,7 +34,7 @@ struct Row {
   text::Token token;
   int64_t position;
 
-  ops::AttentionRow attention_row() const { return {state->pages(), position}; }
+  ops::AttentionRow attention_row() const { return {state->pages(), position, 0}; }
 };
 
 // Some rows of a batch, decode rows first.

@@ -161,7 +161,7 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
         };
         project(q, heads_from(0, shape.heads), [&](int64_t row, int64_t, float* values) {
           norm_and_rotate(values, w.q_norm, head_dim, row);
-          table.scale(values, ops::query_scale(head_dim), head_dim);
+          table.scale(values, ops::query_scale(1 / std::sqrt(static_cast<double>(head_dim))), head_dim);
         });
         project(k, heads_from(q_units, shape.kv_heads), [&](int64_t row, int64_t head, float* values) {
           norm_and_rotate(values, w.k_norm, head_dim, row);
@@ -184,7 +184,7 @@ void Forward::norm_and_rotate(float* head, const float* norm, int64_t head_dim, 
 // attended = softmax(q . keys) values.
 void Forward::attend(Team& team, size_t layer, const RowSet& active) {
   const LayerConfig& shape = model_.config.layers[layer];
-  ops::attention(team, *model_.table, batch_.rows[0].state->layer(layer), active.attention, shape.heads,
+  ops::attention(team, *model_.table, batch_.rows[0].state->layer(layer), active.attention, shape.heads, 0.0f,
                  q_.as<float>(), shape.heads * shape.head_dim, attended_.as<float>());
   record_attention(team, layer, active);
 }
@@ -202,7 +202,7 @@ void Forward::project_gate_up(Team& team, size_t layer, const RowSet& active) {
     ops::matmul(w.gate, {begin, end}, input, active.classes, gate, width, buffers.scratch);
     ops::matmul(w.up, {begin, end}, input, active.classes, up, width, buffers.scratch);
     for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
-      table.silu_mul(gate, up, width);
+      table.apply[static_cast<size_t>(Nonlinearity::silu)](gate, up, width);
       ffn_input_.store(table, {&w.down}, active.classes, i, gate, begin, width);
     }
   });
@@ -384,7 +384,7 @@ void Forward::plan_attention(RowSet& rows) {
   std::vector<ops::AttentionRow> at;
   for (const int64_t row : rows.index) at.push_back(batch_.rows[static_cast<size_t>(row)].attention_row());
   rows.attention.prepare(*model_.table, batch_.rows[0].state->kv_type(), at, rows.classes,
-                         max_heads_per_kv_head_, max_head_dim_, pool_.size());
+                         ops::AttentionSpan{}, max_heads_per_kv_head_, max_head_dim_, pool_.size());
 }
 
 }  // namespace binhdan::model

@@ -40,18 +40,33 @@ struct Partial {
   static Partial at(float* base, int64_t queries) { return {base, base + queries, base + 2 * queries}; }
 };
 
+// The positions that a row sees: begin <= j < min(end, limit), and j >= 0. For the next row of its run, begin and
+// end grow by 1.
+struct Visible {
+  int64_t begin, end, limit;
+
+  Visible(AttentionSpan span, const AttentionRow& row) {
+    const int64_t before = span.causal ? span.window - 1 : span.window / 2;
+    begin = span.window > 0 ? row.position - before : -kUnbounded;
+    end = span.causal ? row.position + 1 : span.window > 0 ? row.position + before + 1 : kUnbounded;
+    limit = span.causal ? kUnbounded : row.length;
+  }
+};
+
 // The work of one rank on one numeric class of a layer.
 class Worker {
  public:
   Worker(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
-         const Part& part, int64_t heads, const float* q, int64_t q_stride, float* out)
+         const Part& part, int64_t heads, float softcap, const float* q, int64_t q_stride, float* out)
       : team_(team),
         kernel_(&part == &plan.decode() ? kernel_for(table, layer.type).decode
                                         : kernel_for(table, layer.type).prefill),
         layer_(layer),
+        span_(plan.span()),
         part_(part),
         scratch_(plan.scratch(team.rank())),
         heads_per_kv_head_(heads / layer.kv_heads),
+        softcap_(softcap * std::numbers::log2e_v<float>),
         floats_(Partial::floats(part.max_rows * heads_per_kv_head_, layer.head_dim)),
         q_(q),
         q_stride_(q_stride),
@@ -116,17 +131,22 @@ class Worker {
 
   void compute_split(const WorkItem& item, int64_t split, Partial into) const {
     const RowRun& run = *item.run;
-    const int64_t pages = (run.visible() + kKvPageTokens - 1) / kKvPageTokens, first = split * kSplitPages;
+    const int64_t origin = (run.first_split() + split) * kSplitTokens, first_page = origin / kKvPageTokens;
     const void* data[kSplitPages + 1] = {};
-    for (int64_t i = 0; i <= kSplitPages && first + i < pages; ++i)
-      data[i] = layer_.head(run.first.pages[first + i], item.head);
+    for (int64_t page = std::max(first_page, run.begin / kKvPageTokens);
+         page <= std::min(first_page + kSplitPages, (run.end - 1) / kKvPageTokens); ++page)
+      data[page - first_page] = layer_.head(run.first.pages[page], item.head);
+    const Visible visible(span_, run.first);
     kernel_({.q = q_ + run.row * q_stride_ + item.head * heads_per_kv_head_ * layer_.head_dim,
              .q_stride = q_stride_,
              .rows = run.rows,
              .heads = heads_per_kv_head_,
              .head_dim = layer_.head_dim,
              .pages = data,
-             .visible = run.first.position + 1 - split * kSplitTokens,
+             .begin = visible.begin - origin,
+             .end = visible.end - origin,
+             .limit = visible.limit - origin,
+             .softcap = softcap_,
              .m = into.m,
              .l = into.l,
              .acc = into.acc,
@@ -161,9 +181,11 @@ class Worker {
   Team& team_;
   void (*const kernel_)(const AttentionArgs&);
   const KvLayer& layer_;
+  const AttentionSpan span_;
   const Part& part_;
   std::byte* const scratch_;
   const int64_t heads_per_kv_head_;
+  const float softcap_;   // of scores times log2(e)
   const int64_t floats_;  // of a Partial
   const float* const q_;
   const int64_t q_stride_;
@@ -186,23 +208,26 @@ void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, c
                    row.position % kKvPageTokens, v);
 }
 
-float query_scale(int64_t head_dim) {
-  return static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(head_dim)));
+float query_scale(double attention_scale) {
+  return static_cast<float>(std::numbers::log2e * attention_scale);
 }
 
 void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows,
-                            ClassCounts classes, int64_t heads_per_kv_head, int64_t head_dim, int threads) {
+                            ClassCounts classes, AttentionSpan span, int64_t heads_per_kv_head,
+                            int64_t head_dim, int threads) {
+  span_ = span;
   const auto plan = [&](Part& part, int64_t begin, int64_t end, int64_t max_run_rows) {
     part.runs.clear();
     part.cost = part.max_rows = part.max_splits = 0;
     for (int64_t i = begin; i < end; ++i) {
       const AttentionRow& row = rows[static_cast<size_t>(i)];
-      RowRun* last = part.runs.empty() ? nullptr : &part.runs.back();
-      if (last && last->rows < max_run_rows && last->first.pages == row.pages &&
-          last->first.position + last->rows == row.position)
-        ++last->rows;
-      else
-        part.runs.push_back({row, i, 1});
+      const Visible visible(span, row);
+      const bool continues = !part.runs.empty() && part.runs.back().rows < max_run_rows &&
+                             part.runs.back().first.pages == row.pages &&
+                             part.runs.back().first.position + part.runs.back().rows == row.position;
+      if (!continues) part.runs.push_back({row, i, 0, std::max<int64_t>(0, visible.begin), 0});
+      ++part.runs.back().rows;
+      part.runs.back().end = std::min(visible.end, visible.limit);
     }
     for (const RowRun& run : part.runs) {
       part.cost += run.cost();
@@ -226,9 +251,9 @@ void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<con
 }
 
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
-               int64_t heads, const float* q, int64_t q_stride, float* out) {
+               int64_t heads, float softcap, const float* q, int64_t q_stride, float* out) {
   for (const Part* part : {&plan.decode(), &plan.prefill()})
-    Worker(team, table, layer, plan, *part, heads, q, q_stride, out).compute();
+    Worker(team, table, layer, plan, *part, heads, softcap, q, q_stride, out).compute();
 }
 
 }  // namespace binhdan::ops

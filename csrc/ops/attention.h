@@ -1,4 +1,4 @@
-// Causal grouped-query attention over paged keys and values.
+// Grouped-query attention over paged keys and values.
 //
 // The work of a layer is a list of items: a run (consecutive rows of one sequence) with the query heads of
 // one KV head. An item is computed in splits of kSplitTokens positions. Every rank takes an equal part of the
@@ -29,10 +29,21 @@ struct KvLayer {
   }
 };
 
-// One row of a batch: a position of the sequence that owns `pages`. It sees positions 0 to its own.
+// One row of a batch: a position of the sequence that owns `pages`. Pages before the first position that the row
+// sees are not read.
 struct AttentionRow {
   std::byte* const* pages;
   int64_t position;
+  // Positions of the sequence, with this batch: the same for all its rows. Read only if attention is not causal.
+  int64_t length;
+};
+
+// Which positions a row sees.
+struct AttentionSpan {
+  // 0: all. Causal: the last `window` positions including its own. Else the positions at a distance of at most
+  // window / 2.
+  int64_t window = 0;
+  bool causal = true;  // the row sees no later positions
 };
 
 // Store the row's key (rotated) or value, (head_dim), of one KV head.
@@ -41,28 +52,33 @@ void store_key(const KernelTable& table, const KvLayer& layer, int64_t head, con
 void store_value(const KernelTable& table, const KvLayer& layer, int64_t head, const AttentionRow& row,
                  const float* v);
 
-// The factor that queries are multiplied by before attention(): log2(e) / sqrt(head_dim).
-float query_scale(int64_t head_dim);
+// The factor that queries are multiplied by before attention(): log2(e) * attention_scale, which is
+// 1 / sqrt(head_dim) in most models.
+float query_scale(double attention_scale);
 
 // How the attention of a batch is distributed over ranks, with memory for partial results. The same for every
-// layer.
+// layer with the same span.
 class AttentionPlan {
  public:
-  // heads_per_kv_head (of queries) and head_dim are the maxima over all layers. Called once for a batch,
+  // heads_per_kv_head (of queries) and head_dim are the maxima over the layers. Called once for a batch,
   // before the team runs.
   void prepare(const KernelTable& table, KvType type, std::span<const AttentionRow> rows, ClassCounts classes,
-               int64_t heads_per_kv_head, int64_t head_dim, int threads);
+               AttentionSpan span, int64_t heads_per_kv_head, int64_t head_dim, int threads);
 
   // Rows at consecutive positions of one sequence, which read its pages together.
   struct RowRun {
     AttentionRow first;
     int64_t row, rows;
+    int64_t begin, end;  // the positions that some row sees
 
-    int64_t visible() const { return first.position + rows; }  // positions that the last row sees
-    int64_t splits() const { return (visible() - 1) / kSplitTokens + 1; }
+    // Splits are numbered from the one that has `begin`.
+    int64_t first_split() const { return begin / kSplitTokens; }
+    int64_t splits() const { return (end - 1) / kSplitTokens - first_split() + 1; }
     // Cost in rows x positions: of the splits before this one, and of all splits.
-    int64_t cost_before(int64_t split) const { return rows * std::min(split * kSplitTokens, visible()); }
-    int64_t cost() const { return rows * visible(); }
+    int64_t cost_before(int64_t split) const {
+      return rows * (std::clamp((first_split() + split) * kSplitTokens, begin, end) - begin);
+    }
+    int64_t cost() const { return rows * (end - begin); }
   };
   // The runs of one numeric class.
   struct Part {
@@ -71,20 +87,22 @@ class AttentionPlan {
     int64_t max_rows = 0, max_splits = 0;  // of a run
     Buffer partials;
   };
+  AttentionSpan span() const { return span_; }
   const Part& decode() const { return decode_; }
   const Part& prefill() const { return prefill_; }
   std::byte* scratch(int rank) const { return scratch_.as() + static_cast<size_t>(rank) * scratch_size_; }
 
  private:
+  AttentionSpan span_;
   Part decode_, prefill_;
   Buffer scratch_;  // of the kernels
   size_t scratch_size_ = 0;
 };
 
 // q: (rows, heads, head_dim) with q_stride floats between rows, scaled by query_scale(); out: (rows, heads,
-// head_dim). Every rank calls it. It has at most one barrier for each class (see the top of this file); the
+// head_dim). softcap: 0, or a score x becomes softcap * tanh(x / softcap) before the softmax. Every rank calls it. It has at most one barrier for each class (see the top of this file); the
 // caller must pass a barrier before the first read of `out`.
 void attention(Team& team, const KernelTable& table, const KvLayer& layer, const AttentionPlan& plan,
-               int64_t heads, const float* q, int64_t q_stride, float* out);
+               int64_t heads, float softcap, const float* q, int64_t q_stride, float* out);
 
 }  // namespace binhdan::ops

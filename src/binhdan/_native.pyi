@@ -54,17 +54,26 @@ class Matmul:
 def quantize(isa: str, x: _Array) -> tuple[_Floats, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
     """`x` in blocks of 32 int8: scales (blocks,), sums of the quants (blocks,), quants (blocks, 32)."""
 
-def rms_norm(isa: str, x: _Array, weight: _Array, eps: float) -> _Floats:
+def rms_norm(isa: str, x: _Array, weight: _Array | None, eps: float) -> _Floats:
     """x / sqrt(mean(x^2) + eps) * weight, (n,)."""
+
+def layer_norm(isa: str, x: _Array, weight: _Array, bias: _Array | None, eps: float) -> _Floats:
+    """(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, (n,)."""
 
 def rope(isa: str, x: _Array, cos_sin: _Array, neox: bool) -> _Floats:
     """One head (dim,) rotated by cos_sin (dim / 2, 2): pairs (i, i + dim/2) for neox, else (2i, 2i + 1)."""
 
-def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
-    """gate / (1 + e^-gate) * up, (n,)."""
+def apply(isa: str, function: str, x: _Array, factor: _Array | None = None) -> _Floats:
+    """f(x) * factor, (n,). `function`: silu, gelu_tanh, gelu, relu2, sigmoid."""
 
-def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
-    """softmax(q k^T) v. q (heads, head_dim) is scaled already. The table rounds k and v (n, head_dim)."""
+def softcap(isa: str, x: _Array, cap: float) -> _Floats:
+    """cap * tanh(x / cap), (n,)."""
+
+def attention(
+    isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16", begin: int = 0, softcap: float = 0.0
+) -> _Floats:
+    """softmax(q k^T) v over the positions from `begin` on. q (heads, head_dim) is scaled already. The table
+    rounds k and v (n, head_dim). With a softcap, a score x becomes softcap * tanh(x / softcap)."""
 
 def logits(
     model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"

@@ -21,6 +21,8 @@
 #include "kernels/amx/functions.h"
 #include "kernels/amx/kv_q8.h"
 #include "kernels/amx/tiles.h"
+#include "kernels/attention_mask.h"
+#include "kernels/avx512/lanes.h"
 #include "kernels/avx512/zmm.h"
 
 namespace binhdan::amx {
@@ -65,13 +67,23 @@ struct Call {
     const int64_t left = queries - tile * kTileRows;
     return left < kTileRows ? left : kTileRows;
   }
-  // The number of positions of the page that a query sees; values below 0 and above kKvPageTokens are
-  // possible.
-  int64_t seen(int64_t query, int64_t page) const {
-    return args.visible + query / args.heads - page * kKvPageTokens;
-  }
+  Positions seen(int64_t query, int64_t page) const { return seen_positions(args, query / args.heads, page); }
+  int64_t first_row(int64_t tile) const { return tile * kTileRows / args.heads; }
+  int64_t last_row(int64_t tile) const { return (tile * kTileRows + queries_of(tile) - 1) / args.heads; }
+  // Some query of the tile sees some position of the page.
   bool sees(int64_t tile, int64_t page) const {
-    return seen(tile * kTileRows + queries_of(tile) - 1, page) > 0;
+    const Rows rows = seeing_rows(args, page);
+    return first_row(tile) < rows.end && last_row(tile) >= rows.begin;
+  }
+  // Every query of the tile sees the whole page.
+  bool sees_whole(int64_t tile, int64_t page) const {
+    return seen_positions(args, first_row(tile), page).end == kKvPageTokens &&
+           seen_positions(args, last_row(tile), page).begin == 0;
+  }
+  // The first page that a tile sees, if it sees any: that of the first position that its first row may see.
+  bool is_first(int64_t tile, int64_t page) const {
+    const int64_t begin = args.begin + first_row(tile);
+    return page == (begin > 0 ? begin / kKvPageTokens : 0);
   }
 };
 
@@ -232,18 +244,31 @@ static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 befo
   }
 }
 
+// AttentionArgs::softcap. Not inlined: most models have none.
+[[gnu::noinline]] static void soften(const Call& call, int64_t tile) {
+  using avx512::Lanes;
+  float* scores = call.scores_of(tile);
+  const __m512 cap = _mm512_set1_ps(call.args.softcap), inverse = _mm512_set1_ps(1.0f / call.args.softcap);
+  for (int64_t i = 0; i < call.queries_of(tile) * kKvPageTokens; i += kLanes) {
+    const __m512 x = _mm512_mul_ps(_mm512_load_ps(scores + i), inverse);
+    _mm512_store_ps(scores + i, _mm512_mul_ps(cap, tanh<Lanes>(x)));
+  }
+}
+
 // Replaces the scores of a tile by weights. kMasked: some of its queries do not see the whole page.
 template <bool kMasked>
 BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, Prefetcher& ahead) {
   const float* scores = call.scores_of(tile);
   const int64_t count = call.queries_of(tile);
-  const bool first = page == 0;
+  const bool first = call.is_first(tile, page);
   const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
   const auto load = [&](int64_t i, int vector) __attribute__((always_inline)) {
     return _mm512_load_ps(scores + i * kKvPageTokens + vector * kLanes);
   };
   const auto seen = [&](int64_t i, int vector) __attribute__((always_inline)) {
-    return lane_mask(call.seen(tile * kTileRows + i, page) - vector * kLanes);
+    const Positions of = call.seen(tile * kTileRows + i, page);
+    return static_cast<__mmask16>(lane_mask(of.end - vector * kLanes) &
+                                  ~lane_mask(of.begin - vector * kLanes));
   };
   __m512 tops[kTileRows];
 #pragma GCC unroll 16
@@ -292,12 +317,13 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, P
 // Accumulates page number `index`, at `page`, in a tile whose scores are computed.
 BINHDAN_INLINE void accumulate(const Call& call, int64_t tile, int64_t index, const uint16_t* page,
                                Prefetcher& ahead) {
-  if (call.seen(tile * kTileRows, index) >= kKvPageTokens)
+  if (call.args.softcap > 0) soften(call, tile);
+  if (call.sees_whole(tile, index))
     softmax_tile<false>(call, tile, index, ahead);
   else
     softmax_tile<true>(call, tile, index, ahead);
   compiler_memory_barrier();
-  value_tile(call, tile, page, index == 0, ahead);
+  value_tile(call, tile, page, call.is_first(tile, index), ahead);
 }
 
 // The scores of a tile are issued before the softmax of the previous tile, so that both run in parallel.
@@ -324,7 +350,7 @@ BINHDAN_INLINE void load_queries(const Call& call) {
 BINHDAN_INLINE void store_sums(const Call& call) {
   const AttentionArgs& args = call.args;
   for (int64_t i = 0; i < call.queries; ++i) {
-    const bool seen = call.seen(i, 0) > 0;
+    const bool seen = sees_split(args, i / args.heads);
     args.m[i] = seen ? call.m[i] : -__builtin_inff();
     args.l[i] = seen ? _mm512_reduce_add_ps(_mm512_load_ps(call.l + i * kLanes)) : 0.0f;
     const float* acc = call.acc_of(i / kTileRows) + i % kTileRows * kLanes;
@@ -340,7 +366,8 @@ BINHDAN_INLINE void run(const AttentionArgs& args) {
   load_queries(call);
   compiler_memory_barrier();
   configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
-  for (int64_t index = 0; index < kSplitPages && call.sees(call.tiles - 1, index); ++index) {
+  for (int64_t index = 0; index < kSplitPages; ++index) {
+    if (const Rows rows = seeing_rows(args, index); rows.begin >= rows.end) continue;
     const void *page = args.pages[index], *next = args.pages[index + 1];
     Prefetcher ahead;
     if constexpr (type == KvType::q8_0) {

@@ -6,22 +6,17 @@
 // port.
 #include "kernels/attention_lanes.h"
 #include "kernels/avx2/functions.h"
-#include "kernels/avx2/math.h"
+#include "kernels/avx2/lanes.h"
 #include "kernels/avx2/ymm.h"
 
 namespace binhdan::avx2 {
 namespace {
 
-struct Lanes {
-  using V = __m256;
-  static constexpr int kLanes = 8, kMaxHeads = 6;
+struct PageLanes : Lanes {
+  static constexpr int kMaxHeads = 6;
   template <int H>
   static constexpr int kTile = H <= 3 ? 4 : 2;
 
-  BINHDAN_INLINE V zero() { return _mm256_setzero_ps(); }
-  BINHDAN_INLINE V broadcast(float x) { return _mm256_set1_ps(x); }
-  BINHDAN_INLINE V load(const float* src) { return _mm256_loadu_ps(src); }
-  BINHDAN_INLINE void store(float* dst, V x) { _mm256_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_element(const uint16_t* src) { return load_f16(src); }
   BINHDAN_INLINE V load_element(const float* src) { return load(src); }
   BINHDAN_INLINE V load_element(const int8_t* src) {
@@ -33,25 +28,6 @@ struct Lanes {
   template <class Element>
   BINHDAN_INLINE V load_element_first(const Element* src, int64_t) {
     return load_element(src);
-  }
-
-  BINHDAN_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
-  BINHDAN_INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
-  BINHDAN_INLINE V mul(V a, V b) { return _mm256_mul_ps(a, b); }
-  BINHDAN_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-  BINHDAN_INLINE V max(V a, V b) { return _mm256_max_ps(a, b); }
-  BINHDAN_INLINE V ceil(V x) { return _mm256_ceil_ps(x); }
-  BINHDAN_INLINE V exp2(V x) { return exp2_lanes(x); }
-  BINHDAN_INLINE V first(V x, int64_t n, float rest) {
-    return n >= kLanes ? x : _mm256_blendv_ps(broadcast(rest), x, _mm256_castsi256_ps(first_lanes(n)));
-  }
-
-  BINHDAN_INLINE float element(V x) { return _mm256_cvtss_f32(x); }
-  BINHDAN_INLINE float sum_of(V x) { return sum_lanes(x, zero()); }
-  BINHDAN_INLINE float max_of(V x) {
-    __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
   }
 };
 
@@ -71,15 +47,15 @@ void store_value(void* page, int64_t head_dim, int64_t token, const float* v) {
 }
 
 void attention(const AttentionArgs& args) {
-  LaneAttention<Lanes, uint16_t>::run(args);
+  LaneAttention<PageLanes, uint16_t>::run(args);
 }
 
 void attention_q8(const AttentionArgs& args) {
-  LaneAttention<Lanes, int8_t>::run(args);
+  LaneAttention<PageLanes, int8_t>::run(args);
 }
 
 size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim) {
-  return LaneAttention<Lanes, int8_t>::scratch_size(rows, heads, head_dim);
+  return LaneAttention<PageLanes, int8_t>::scratch_size(rows, heads, head_dim);
 }
 
 }  // namespace binhdan::avx2

@@ -1,12 +1,14 @@
-// Quantization of activations, norm, RoPE, SiLU and element-wise functions, eight lanes at a time. The bits
-// equal scalar's except for rms_norm (FMA in the sum of squares: 1e-6 relative) and silu_mul (exp_lanes: 5e-7
-// relative, and 0 where e^-x overflows). Rows are in L1: loads and stores limit the speed, not arithmetic.
+// Quantization of activations, norms, RoPE, nonlinear and element-wise functions, eight lanes at a time. The
+// bits of quantize_q8, rope, add, multiply, scale and to_f16 equal scalar's; the others differ by FMA, the
+// order of sums, and the functions of lane_math.h. Rows are in L1: loads and stores limit the speed of most.
 //
 // Instructions (uops.info, Skylake): vector loads 2 a cycle, stores 1 a cycle; vmulps, vaddps, vfmadd latency
 // 4, 2 a cycle; vdivps ymm 1 in 5 cycles; shuffles 1 a cycle (p5).
 #include "kernels/avx2/functions.h"
+#include "kernels/avx2/lanes.h"
 #include "kernels/avx2/math.h"
 #include "kernels/avx2/ymm.h"
+#include "kernels/vector_lanes.h"
 
 namespace binhdan::avx2 {
 namespace {
@@ -92,11 +94,6 @@ void rope_halves(float* x, const float* cos_sin, int64_t dim) {
   });
 }
 
-BINHDAN_INLINE __m256 silu(__m256 x) {
-  const __m256 one = _mm256_set1_ps(1.0f);
-  return _mm256_div_ps(x, _mm256_add_ps(one, exp_lanes(_mm256_sub_ps(_mm256_setzero_ps(), x))));
-}
-
 }  // namespace
 
 void quantize_f32(void* dst, const float* x, int64_t n) {
@@ -118,8 +115,9 @@ void rms_norm(float* out, const float* x, const float* weight, int64_t n, float 
   const float mean = sum_lanes(squares[0], squares[1]) / static_cast<float>(n);
   const float factor = 1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps)));
   each_eight(n, [&](int64_t i, int64_t lanes) {
-    const __m256 scaled = _mm256_mul_ps(load_first(x + i, lanes), _mm256_set1_ps(factor));
-    store_first(out + i, lanes, _mm256_mul_ps(scaled, load_first(weight + i, lanes)));
+    __m256 y = _mm256_mul_ps(load_first(x + i, lanes), _mm256_set1_ps(factor));
+    if (weight) y = _mm256_mul_ps(y, load_first(weight + i, lanes));
+    store_first(out + i, lanes, y);
   });
 }
 
@@ -127,11 +125,33 @@ void rope(float* x, const float* cos_sin, int64_t dim, bool neox) {
   neox ? rope_halves(x, cos_sin, dim) : rope_neighbours(x, cos_sin, dim);
 }
 
-void silu_mul(float* gate, const float* up, int64_t n) {
-  each_eight(n, [&](int64_t i, int64_t lanes) {
-    const __m256 y = silu(load_first(gate + i, lanes));
-    store_first(gate + i, lanes, _mm256_mul_ps(y, load_first(up + i, lanes)));
-  });
+void layer_norm(float* out, const float* x, const float* weight, const float* bias, int64_t n, float eps) {
+  VectorLanes<Lanes>::layer_norm(out, x, weight, bias, n, eps);
+}
+
+template <Nonlinearity f>
+void apply(float* x, const float* factor, int64_t n) {
+  VectorLanes<Lanes>::apply<f>(x, factor, n);
+}
+#define INSTANTIATE(f) template void apply<Nonlinearity::f>(float*, const float*, int64_t);
+BINHDAN_NONLINEARITIES(INSTANTIATE)
+#undef INSTANTIATE
+
+void softcap(float* x, float cap, int64_t n) {
+  VectorLanes<Lanes>::softcap(x, cap, n);
+}
+
+void add_scaled(float* x, const float* y, float factor, int64_t n) {
+  VectorLanes<Lanes>::add_scaled(x, y, factor, n);
+}
+
+void multiply(float* x, const float* y, int64_t n) {
+  VectorLanes<Lanes>::multiply(x, y, n);
+}
+
+void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride, int64_t taps,
+          int64_t n) {
+  VectorLanes<Lanes>::conv(out, rows, weights, weight_stride, taps, n);
 }
 
 void add(float* x, const float* y, int64_t n) {

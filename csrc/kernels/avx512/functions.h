@@ -17,7 +17,14 @@ size_t scratch_size(int64_t rows, int64_t cols, int64_t m);
 
 void quantize_q8(void* dst, const float* x, int64_t n);
 void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps);
-void silu_mul(float* gate, const float* up, int64_t n);
+template <Nonlinearity f>
+void apply(float* x, const float* factor, int64_t n);
+void layer_norm(float* out, const float* x, const float* weight, const float* bias, int64_t n, float eps);
+void softcap(float* x, float cap, int64_t n);
+void add_scaled(float* x, const float* y, float factor, int64_t n);
+void multiply(float* x, const float* y, int64_t n);
+void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride, int64_t taps,
+          int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);

@@ -14,7 +14,14 @@ consteval KernelTable table() {
 #undef SET
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;
-  table.silu_mul = silu_mul;
+  table.layer_norm = layer_norm;
+#define SET(f) set(table, Nonlinearity::f, apply<Nonlinearity::f>);
+  BINHDAN_NONLINEARITIES(SET)
+#undef SET
+  table.softcap = softcap;
+  table.add_scaled = add_scaled;
+  table.multiply = multiply;
+  table.conv = conv;
   table.to_f16 = to_f16;
   set_attention(table, KvType::f16, attention, nullptr);
   set_attention(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);

@@ -1,6 +1,7 @@
-// Quantization of activations, norm, SiLU and conversion, sixteen lanes at a time. The bits equal scalar's
-// except for rms_norm (FMA in four sums of squares: 1e-6 relative) and silu_mul (5e-7 relative). RoPE, add
-// and scale stay the avx2 table's: rows of RoPE are short, and loads and stores limit the others.
+// Quantization of activations, norms, nonlinear functions and conversion, sixteen lanes at a time. The bits
+// of quantize_q8, multiply and to_f16 equal scalar's; the others differ by FMA, the order of sums, and the
+// functions of lane_math.h. RoPE, add and scale stay the avx2 table's: rows of RoPE are short, and loads and
+// stores limit the others.
 //
 // Instructions (512-bit forms, Intel Ice Lake, uops.info): vpsadbw latency 3, vpackssdw, vpunpckldq latency
 // 1, vpermd latency 3, all 1 a cycle (p5); vdivps 1 in 16 cycles; vrcp14ps is an estimate with a relative
@@ -9,7 +10,9 @@
 
 #include "kernels/avx2/functions.h"
 #include "kernels/avx512/functions.h"
+#include "kernels/avx512/lanes.h"
 #include "kernels/avx512/zmm.h"
+#include "kernels/vector_lanes.h"
 
 namespace binhdan::avx512 {
 namespace {
@@ -96,30 +99,6 @@ BINHDAN_INLINE void each_sixteen(int64_t n, F f) {
   if (i < n) f(i, lane_mask(n - i));
 }
 
-// x / (1 + e^-x). e^y as in avx2/math.h, but vscalefps multiplies by 2^n, with overflow and underflow. 1 / (1
-// + e^y) is vrcp14ps and one step of Newton's method, because a division of 16 lanes takes 16 cycles. If 1 +
-// e^y is infinite, the step would compute NaN; the inverse is 0.
-BINHDAN_INLINE __m512 silu(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1.0f), min_x = _mm512_set1_ps(-104.0f), max_x = _mm512_set1_ps(89.0f);
-  const __m512 y = _mm512_max_ps(min_x, _mm512_min_ps(max_x, _mm512_sub_ps(_mm512_setzero_ps(), x)));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(0x1.715476p+0f)),
-                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.63p-1f), y);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-0x1.bd0106p-13f), r);
-  __m512 p = _mm512_set1_ps(0x1.6a23d6p-10f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.123a2p-7f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.5558f2p-5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.555492p-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fffffcp-2f));
-  p = _mm512_fmadd_ps(p, r, one);
-  p = _mm512_fmadd_ps(p, r, one);
-  const __m512 d = _mm512_add_ps(one, _mm512_scalef_ps(p, n));
-  const __mmask16 bounded = _mm512_cmp_ps_mask(d, _mm512_set1_ps(__builtin_inff()), _CMP_NEQ_UQ);  // or NaN
-  const __m512 inverse = _mm512_rcp14_ps(d);
-  const __m512 error = _mm512_fnmadd_ps(d, inverse, one);
-  return _mm512_mul_ps(x, _mm512_maskz_fmadd_ps(bounded, inverse, error, inverse));
-}
-
 }  // namespace
 
 void quantize_q8(void* dst, const float* x, int64_t n) {
@@ -147,16 +126,39 @@ void rms_norm(float* out, const float* x, const float* weight, int64_t n, float 
   const float mean = _mm512_reduce_add_ps(sum) / static_cast<float>(n);
   const __m512 factor = _mm512_set1_ps(1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
   each_sixteen(n, [&](int64_t j, __mmask16 lanes) {
-    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + j), factor);
-    _mm512_mask_storeu_ps(out + j, lanes, _mm512_mul_ps(scaled, _mm512_maskz_loadu_ps(lanes, weight + j)));
+    __m512 y = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + j), factor);
+    if (weight) y = _mm512_mul_ps(y, _mm512_maskz_loadu_ps(lanes, weight + j));
+    _mm512_mask_storeu_ps(out + j, lanes, y);
   });
 }
 
-void silu_mul(float* gate, const float* up, int64_t n) {
-  each_sixteen(n, [&](int64_t i, __mmask16 lanes) {
-    const __m512 y = silu(_mm512_maskz_loadu_ps(lanes, gate + i));
-    _mm512_mask_storeu_ps(gate + i, lanes, _mm512_mul_ps(y, _mm512_maskz_loadu_ps(lanes, up + i)));
-  });
+void layer_norm(float* out, const float* x, const float* weight, const float* bias, int64_t n, float eps) {
+  VectorLanes<Lanes>::layer_norm(out, x, weight, bias, n, eps);
+}
+
+template <Nonlinearity f>
+void apply(float* x, const float* factor, int64_t n) {
+  VectorLanes<Lanes>::apply<f>(x, factor, n);
+}
+#define INSTANTIATE(f) template void apply<Nonlinearity::f>(float*, const float*, int64_t);
+BINHDAN_NONLINEARITIES(INSTANTIATE)
+#undef INSTANTIATE
+
+void softcap(float* x, float cap, int64_t n) {
+  VectorLanes<Lanes>::softcap(x, cap, n);
+}
+
+void add_scaled(float* x, const float* y, float factor, int64_t n) {
+  VectorLanes<Lanes>::add_scaled(x, y, factor, n);
+}
+
+void multiply(float* x, const float* y, int64_t n) {
+  VectorLanes<Lanes>::multiply(x, y, n);
+}
+
+void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride, int64_t taps,
+          int64_t n) {
+  VectorLanes<Lanes>::conv(out, rows, weights, weight_stride, taps, n);
 }
 
 void to_f16(uint16_t* dst, const float* src, int64_t n) {

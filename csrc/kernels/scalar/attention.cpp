@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/half.h"
+#include "kernels/attention_mask.h"
 #include "kernels/kv_q8.h"
 #include "kernels/scalar/functions.h"
 
@@ -35,20 +36,22 @@ struct Q8Elements {
   }
 };
 
-// Accumulates the first n positions of a page for one query.
+// Accumulates the positions [begin, end) of a page for one query.
 template <class Elements>
-void accumulate_page(const float* q, const Elements& page, int64_t n, int64_t dim, float& m, float& l,
-                     float* acc) {
-  float weight[kKvPageTokens] = {};  // holds scores until the second loop
+void accumulate_page(const float* q, const Elements& page, int64_t begin, int64_t end, int64_t dim,
+                     float softcap, float& m, float& l, float* acc) {
+  float weight[kKvPageTokens] = {};  // holds scores until the last loop
   for (int64_t d = 0; d < dim; ++d)
-    for (int64_t j = 0; j < n; ++j) weight[j] += q[d] * page.key(j, d);
+    for (int64_t j = begin; j < end; ++j) weight[j] += q[d] * page.key(j, d);
+  if (softcap > 0)
+    for (int64_t j = begin; j < end; ++j) weight[j] = softcap * std::tanh(weight[j] / softcap);
 
-  const float top = std::max(m, std::ceil(*std::max_element(weight, weight + n)));
+  const float top = std::max(m, std::ceil(*std::max_element(weight + begin, weight + end)));
   const float keep = std::exp2(m - top);
   m = top;
   l *= keep;
   for (int64_t d = 0; d < dim; ++d) acc[d] *= keep;
-  for (int64_t j = 0; j < n; ++j) {
+  for (int64_t j = begin; j < end; ++j) {
     const float p = std::exp2(weight[j] - m);
     l += p;
     for (int64_t d = 0; d < dim; ++d) acc[d] += p * page.value(j, d);
@@ -58,19 +61,19 @@ void accumulate_page(const float* q, const Elements& page, int64_t n, int64_t di
 template <class Elements>
 void run(const AttentionArgs& args) {
   const int64_t dim = args.head_dim;
-  for (int64_t i = 0; i < args.rows; ++i) {
-    const int64_t seen = std::min<int64_t>(args.visible + i, kSplitTokens);
+  for (int64_t i = 0; i < args.rows; ++i)
     for (int64_t h = 0; h < args.heads; ++h) {
       const int64_t at = i * args.heads + h;
       args.m[at] = -std::numeric_limits<float>::infinity();
       args.l[at] = 0;
       std::fill_n(args.acc + at * dim, dim, 0.0f);
-      for (int64_t begin = 0; begin < seen; begin += kKvPageTokens)
-        accumulate_page(
-            args.q + i * args.q_stride + h * dim, Elements(args.pages[begin / kKvPageTokens], dim),
-            std::min<int64_t>(kKvPageTokens, seen - begin), dim, args.m[at], args.l[at], args.acc + at * dim);
+      for (int64_t page = 0; page < kSplitPages; ++page) {
+        const Positions seen = seen_positions(args, i, page);
+        if (seen.empty()) continue;
+        accumulate_page(args.q + i * args.q_stride + h * dim, Elements(args.pages[page], dim), seen.begin,
+                        seen.end, dim, args.softcap, args.m[at], args.l[at], args.acc + at * dim);
+      }
     }
-  }
 }
 
 }  // namespace

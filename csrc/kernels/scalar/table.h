@@ -49,7 +49,14 @@ consteval KernelTable table() {
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;
   table.rope = rope;
-  table.silu_mul = silu_mul;
+  table.layer_norm = layer_norm;
+#define SET(f) set(table, Nonlinearity::f, apply<Nonlinearity::f>);
+  BINHDAN_NONLINEARITIES(SET)
+#undef SET
+  table.softcap = softcap;
+  table.add_scaled = add_scaled;
+  table.multiply = multiply;
+  table.conv = conv;
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;

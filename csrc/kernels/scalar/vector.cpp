@@ -1,8 +1,9 @@
-// Quantization of activations, norm, RoPE, SiLU and element-wise functions.
+// Quantization of activations, norms, RoPE, nonlinear and element-wise functions.
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "base/half.h"
 #include "kernels/scalar/dot.h"
@@ -59,7 +60,17 @@ void quantize_q8(void* dst, const float* x, int64_t n) {
 
 void rms_norm(float* out, const float* x, const float* weight, int64_t n, float eps) {
   const float factor = 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + eps);
-  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * weight[i];
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * (weight ? weight[i] : 1.0f);
+}
+
+void layer_norm(float* out, const float* x, const float* weight, const float* bias, int64_t n, float eps) {
+  double sum = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const double factor = 1.0 / std::sqrt(squares / static_cast<double>(n) + eps);
+  for (int64_t i = 0; i < n; ++i)
+    out[i] = static_cast<float>((x[i] - mean) * factor) * weight[i] + (bias ? bias[i] : 0.0f);
 }
 
 void rope(float* x, const float* cos_sin, int64_t dim, bool neox) {
@@ -74,16 +85,59 @@ void rope(float* x, const float* cos_sin, int64_t dim, bool neox) {
   }
 }
 
-void silu_mul(float* gate, const float* up, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+namespace {
+
+template <Nonlinearity f>
+float nonlinear(float x) {
+  if constexpr (f == Nonlinearity::silu) return x / (1.0f + std::exp(-x));
+  if constexpr (f == Nonlinearity::gelu_tanh) {
+    const double exact = x, u = std::numbers::inv_sqrtpi * std::numbers::sqrt2 *
+                                (exact + 0.044715 * exact * exact * exact);
+    return static_cast<float>(exact / (1.0 + std::exp(-2.0 * u)));
+  }
+  if constexpr (f == Nonlinearity::gelu)
+    return static_cast<float>(x * (0.5 * std::erfc(-x * (0.5 * std::numbers::sqrt2))));
+  if constexpr (f == Nonlinearity::relu2) return x > 0 ? x * x : 0.0f * x;  // keeps NaN
+  if constexpr (f == Nonlinearity::sigmoid) return 1.0f / (1.0f + std::exp(-x));
+}
+
+}  // namespace
+
+template <Nonlinearity f>
+void apply(float* x, const float* factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = nonlinear<f>(x[i]) * (factor ? factor[i] : 1.0f);
+}
+#define INSTANTIATE(f) template void apply<Nonlinearity::f>(float*, const float*, int64_t);
+BINHDAN_NONLINEARITIES(INSTANTIATE)
+#undef INSTANTIATE
+
+void softcap(float* x, float cap, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] / cap);
 }
 
 void add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
+void add_scaled(float* x, const float* y, float factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += factor * y[i];
+}
+
+void multiply(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= y[i];
+}
+
 void scale(float* x, float factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride, int64_t taps,
+          int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    float sum = 0;
+    for (int64_t t = 0; t < taps; ++t) sum += weights[t * weight_stride + i] * rows[t][i];
+    out[i] = sum;
+  }
 }
 
 void to_f16(uint16_t* dst, const float* src, int64_t n) {

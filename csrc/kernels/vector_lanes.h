@@ -1,0 +1,105 @@
+// Functions of rows for any width of vector: the vector.cpp of an instruction set instantiates them. Loads and
+// stores limit the speed of most, so loops are not unrolled.
+//
+// A Lanes class (lanes.h of an instruction set) has the vector type V, its width kLanes, loads and stores of
+// whole vectors and of the first n elements, and the arithmetic. max and min return their second operand if it
+// is NaN. quotient(a, d) is a / d for d >= 1, also infinite.
+#pragma once
+#include <cstdint>
+
+#include "kernels/inline.h"
+#include "kernels/kernels.h"
+#include "kernels/lane_math.h"
+
+namespace binhdan {
+namespace {
+
+// Calls f(i, count) for every vector, and once for the rest; `count` is the number of elements.
+template <class Lanes, class F>
+BINHDAN_INLINE void each_vector(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + Lanes::kLanes <= n; i += Lanes::kLanes) f(i, Lanes::kLanes);
+  if (i < n) f(i, n - i);
+}
+
+template <class Lanes>
+struct VectorLanes {
+  using V = typename Lanes::V;
+
+  template <Nonlinearity f>
+  BINHDAN_INLINE void apply(float* x, const float* factor, int64_t n) {
+    if (factor)
+      each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+        const V y = nonlinear<f, Lanes>(Lanes::load_first(x + i, count));
+        Lanes::store_first(x + i, count, Lanes::mul(y, Lanes::load_first(factor + i, count)));
+      });
+    else
+      each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+        Lanes::store_first(x + i, count, nonlinear<f, Lanes>(Lanes::load_first(x + i, count)));
+      });
+  }
+
+  BINHDAN_INLINE void softcap(float* x, float cap, int64_t n) {
+    const V factor = Lanes::broadcast(cap), inverse = Lanes::broadcast(1.0f / cap);
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      const V y = tanh<Lanes>(Lanes::mul(inverse, Lanes::load_first(x + i, count)));
+      Lanes::store_first(x + i, count, Lanes::mul(factor, y));
+    });
+  }
+
+  BINHDAN_INLINE void multiply(float* x, const float* y, int64_t n) {
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      Lanes::store_first(x + i, count,
+                         Lanes::mul(Lanes::load_first(x + i, count), Lanes::load_first(y + i, count)));
+    });
+  }
+
+  BINHDAN_INLINE void add_scaled(float* x, const float* y, float factor, int64_t n) {
+    const V by = Lanes::broadcast(factor);
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      Lanes::store_first(x + i, count,
+                         Lanes::fma(by, Lanes::load_first(y + i, count), Lanes::load_first(x + i, count)));
+    });
+  }
+
+  BINHDAN_INLINE void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride,
+                           int64_t taps, int64_t n) {
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      V sum = Lanes::zero();
+      for (int64_t t = 0; t < taps; ++t)
+        sum = Lanes::fma(Lanes::load_first(weights + t * weight_stride + i, count),
+                         Lanes::load_first(rows[t] + i, count), sum);
+      Lanes::store_first(out + i, count, sum);
+    });
+  }
+
+  // The variance is the mean of (x - mean)^2: the mean of x^2 minus mean^2 would cancel.
+  BINHDAN_INLINE void layer_norm(float* out, const float* x, const float* weight, const float* bias,
+                                 int64_t n, float eps) {
+    const auto size = static_cast<float>(n);
+    V sums[2] = {Lanes::zero(), Lanes::zero()};
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      V& sum = sums[i / Lanes::kLanes % 2];
+      sum = Lanes::add(sum, Lanes::load_first(x + i, count));
+    });
+    const float mean = Lanes::sum_of(Lanes::add(sums[0], sums[1])) / size;
+    V squares[2] = {Lanes::zero(), Lanes::zero()};
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      const V centred = Lanes::sub(Lanes::load_first(x + i, count), Lanes::broadcast(mean));
+      const V inside = Lanes::within(centred, 0, count, 0.0f);
+      V& sum = squares[i / Lanes::kLanes % 2];
+      sum = Lanes::fma(inside, inside, sum);
+    });
+    const float variance = Lanes::sum_of(Lanes::add(squares[0], squares[1])) / size;
+    const V factor = Lanes::broadcast(1.0f / Lanes::square_root(variance + eps));
+    each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
+      const V centred = Lanes::sub(Lanes::load_first(x + i, count), Lanes::broadcast(mean));
+      V y = Lanes::mul(Lanes::mul(centred, factor), Lanes::load_first(weight + i, count));
+      if (bias) y = Lanes::add(y, Lanes::load_first(bias + i, count));
+      Lanes::store_first(out + i, count, y);
+    });
+  }
+};
+
+}  // namespace
+}  // namespace binhdan
