@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <numbers>
+#include <optional>
 
 #include "api/internal.h"
 #include "base/buffer.h"

@@ -1,8 +1,8 @@
 // Exponentials and the nonlinear functions of models, for any width of vector. Lanes: see vector_lanes.h.
 //
 // Relative errors, in units of 2^-24 (half an ulp, or less): exp 2, tanh 5, quotient 3, silu, sigmoid, gelu 8.
-// gelu_tanh has 8 + 4 |u|, because u is rounded before its exponential. Results below the smallest normal number
-// (2^-126) may become 0.
+// gelu_tanh has 8 + 8 |u| for negative u, because the exponential multiplies the error of u. Results below the
+// smallest normal number (2^-126) may become 0.
 #pragma once
 #include "kernels/inline.h"
 #include "kernels/kernels.h"

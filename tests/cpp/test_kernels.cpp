@@ -66,7 +66,9 @@ TEST(tables_are_complete) {
            label(table, type) + ": the table has no quantize function for the activations");
   });
   for (const KernelTable* table : supported_tables()) {
-    CHECK(table->rms_norm && table->rope && table->silu_mul && table->add && table->scale && table->to_f16);
+    CHECK(table->rms_norm && table->layer_norm && table->rope && table->softcap && table->add);
+    CHECK(table->add_scaled && table->multiply && table->scale && table->conv && table->to_f16);
+    for (const auto apply : table->apply) CHECK(apply);
     for (const AttentionKernel& k : table->attention)
       CHECK(k.decode && k.prefill && k.store_key && k.store_value);
     CHECK(table->matmul[4].gemv == nullptr);  // 4 is a removed type of GGUF

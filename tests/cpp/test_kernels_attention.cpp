@@ -55,11 +55,13 @@ void fill_with_14(KvType type, Buffer& page, int64_t dim) {
               f32_to_f16(type == KvType::q8_0 ? 0.14f : 14.0f));
 }
 
-// Keys and values in the pages of a table.
+// Keys and values in the pages of a table. Pages before position `begin` are nullptr.
 class Pages {
  public:
-  Pages(const KernelTable& table, const Kv& kv) {
-    for (int64_t token = 0; token < kv.tokens; ++token) {
+  Pages(const KernelTable& table, const Kv& kv, int64_t begin = 0) {
+    const int64_t first_page = std::max<int64_t>(0, begin) / kKvPageTokens;
+    data_.resize(static_cast<size_t>(first_page));
+    for (int64_t token = first_page * kKvPageTokens; token < kv.tokens; ++token) {
       if (token % kKvPageTokens == 0) {
         buffers_.emplace_back(kv_page_size(kv.type, kv.dim));
         fill_with_14(kv.type, buffers_.back(), kv.dim);
@@ -70,7 +72,7 @@ class Pages {
       kernel.store_key(page, kv.dim, token % kKvPageTokens, kv.k.data() + token * kv.dim);
       kernel.store_value(page, kv.dim, token % kKvPageTokens, kv.v.data() + token * kv.dim);
     }
-    data_.push_back(nullptr);
+    data_.resize(kSplitPages + 1);
   }
   const void* const* data() const { return data_.data(); }
 
@@ -79,10 +81,26 @@ class Pages {
   std::vector<const void*> data_;
 };
 
-// Queries of `rows` positions with `heads` heads. The first row attends to `visible` positions.
+// Which positions rows see, as in AttentionArgs.
+struct Span {
+  int64_t begin = -kUnbounded, end = kUnbounded, limit = kUnbounded;
+
+  int64_t first(int64_t row) const { return std::max<int64_t>(0, begin + row); }
+  int64_t last(int64_t row) const { return std::min({end + row, limit, int64_t{kSplitTokens}}); }
+};
+
+Span causal(int64_t visible) {
+  return {.end = visible};
+}
+
+// Queries of `rows` positions with `heads` heads.
 struct Queries {
-  int64_t rows, heads, visible;
+  int64_t rows, heads;
+  Span span;
   std::vector<float> q;
+  float softcap = 0;
+
+  int64_t tokens() const { return std::max<int64_t>(0, span.last(rows - 1)); }  // that some row sees
 };
 
 struct Output {
@@ -105,7 +123,10 @@ Output attend(const KernelTable& table, AttentionFunction kernel, const Kv& kv, 
           .heads = heads,
           .head_dim = kv.dim,
           .pages = pages.data(),
-          .visible = queries.visible + first,
+          .begin = queries.span.begin + first,
+          .end = queries.span.end + first,
+          .limit = queries.span.limit,
+          .softcap = queries.softcap,
           .m = out.m.data(),
           .l = out.l.data(),
           .acc = out.acc.data(),
@@ -114,7 +135,8 @@ Output attend(const KernelTable& table, AttentionFunction kernel, const Kv& kv, 
 }
 
 Output attend(const KernelTable& table, AttentionFunction kernel, const Kv& kv, const Queries& queries) {
-  return attend(table, kernel, kv, Pages(table, kv), queries, 0, queries.rows, 0, queries.heads);
+  const Pages pages(table, kv, queries.span.begin);
+  return attend(table, kernel, kv, pages, queries, 0, queries.rows, 0, queries.heads);
 }
 
 // The output of query r (row and head) in double, and the sum of |weight * value|. `bf16`: queries, keys and
@@ -127,11 +149,13 @@ struct Oracle {
       const float exact = x[static_cast<size_t>(row * kv.dim + d)];
       return static_cast<double>(bf16 ? bf16_to_f32(f32_to_bf16(exact)) : exact);
     };
+    const double cap = queries.softcap;
+    const int64_t first = queries.span.first(r / queries.heads), last = queries.span.last(r / queries.heads);
     std::vector<double> scores;
-    for (int64_t j = 0; j < queries.visible + r / queries.heads; ++j) {
+    for (int64_t j = first; j < last; ++j) {
       double score = 0;
       for (int64_t d = 0; d < kv.dim; ++d) score += value(queries.q, r, d) * value(kv.k, j, d);
-      scores.push_back(score);
+      scores.push_back(cap > 0 ? cap * std::tanh(score / cap) : score);
     }
     const double top = *std::max_element(scores.begin(), scores.end());
     double total = 0;
@@ -139,7 +163,8 @@ struct Oracle {
     for (int64_t d = 0; d < kv.dim; ++d) {
       double sum = 0, sizes = 0;
       for (size_t j = 0; j < scores.size(); ++j) {
-        const double term = std::exp2(scores[j] - top) / total * value(kv.v, static_cast<int64_t>(j), d);
+        const double term =
+            std::exp2(scores[j] - top) / total * value(kv.v, first + static_cast<int64_t>(j), d);
         sum += term;
         sizes += std::fabs(term);
       }
@@ -149,8 +174,8 @@ struct Oracle {
   }
 };
 
-Queries random_queries(Random& random, int64_t rows, int64_t heads, int64_t visible, int64_t dim) {
-  Queries queries{rows, heads, visible, gauss_vector(random, rows * heads * dim)};
+Queries random_queries(Random& random, int64_t rows, int64_t heads, Span span, int64_t dim) {
+  Queries queries{rows, heads, span, gauss_vector(random, rows * heads * dim)};
   for (float& x : queries.q) x *= static_cast<float>(1.5 / std::sqrt(static_cast<double>(dim)));
   return queries;
 }
@@ -172,8 +197,9 @@ void expect(bool ok, const KernelTable& table, const std::string& what) {
 
 std::string name(const Queries& queries, const Kv& kv) {
   return (kv.type == KvType::f16 ? "attention: rows " : "attention q8_0: rows ") +
-         std::to_string(queries.rows) + ", heads " + std::to_string(queries.heads) + ", visible " +
-         std::to_string(queries.visible) + ", head_dim " + std::to_string(kv.dim);
+         std::to_string(queries.rows) + ", heads " + std::to_string(queries.heads) + ", first row sees " +
+         std::to_string(queries.span.first(0)) + " to " + std::to_string(queries.span.last(0)) +
+         ", head_dim " + std::to_string(kv.dim);
 }
 
 // bf16: each weight has a relative error of 2^-8 + 1e-4 (rounding, and 2^x), in the numerator and the
@@ -182,7 +208,7 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
                  double slack = 2e-5) {
   for (int64_t r = 0; r < queries.rows * queries.heads; ++r) {
     const auto query = static_cast<size_t>(r);
-    if (queries.visible + r / queries.heads <= 0) {
+    if (queries.span.first(r / queries.heads) >= queries.span.last(r / queries.heads)) {
       expect(got.m[query] == -INFINITY && got.l[query] == 0, table,
              name(queries, kv) + ", no visible position");
       continue;
@@ -205,11 +231,12 @@ void expect_near(const KernelTable& table, bool bf16, const Kv& kv, const Querie
 TEST(attention_agrees_with_double) {
   Random random(1);
   for (const KvType type : kTypes)
-    for (const int64_t dim : {8, 24, 64, 80, 128})
+    for (const int64_t dim : {8, 24, 64, 80, 128, 256, 512})
       for (const int64_t visible : {1, 5, 63, 64, 65, 200, 511, 512})
-        for (const int64_t heads : {1, 7}) {
+        for (const int64_t heads : {1, 7, 16}) {
+          if (dim * heads > 1000 && visible > 65) continue;  // slow
           const Kv kv = random_kv(random, type, visible, dim);
-          const Queries queries = random_queries(random, 1, heads, visible, dim);
+          const Queries queries = random_queries(random, 1, heads, causal(visible), dim);
           for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
             expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
           });
@@ -224,23 +251,98 @@ TEST(attention_of_several_rows_is_causal) {
   for (const KvType type : kTypes)
     for (const Shape s : {Shape{3, 1, 1, 64}, Shape{70, 2, 1, 64}, Shape{32, 7, 40, 64},
                           Shape{9, 4, 120, 128}, Shape{20, 3, -5, 40}, Shape{40, 5, 470, 64}}) {
-      const Kv kv = random_kv(random, type, std::min<int64_t>(s.visible + s.rows - 1, kSplitTokens), s.dim);
-      const Queries queries = random_queries(random, s.rows, s.heads, s.visible, s.dim);
+      const Queries queries = random_queries(random, s.rows, s.heads, causal(s.visible), s.dim);
+      const Kv kv = random_kv(random, type, queries.tokens(), s.dim);
       for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
         expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
       });
     }
 }
 
+// Windows begin and end within pages and at their edges, before and after the split; rows see nothing at either
+// end; windows are wider than the split, or one position.
+constexpr Span kWindows[] = {
+    {.begin = -100, .end = 1},
+    {.begin = 3, .end = 7},
+    {.begin = 63, .end = 64},
+    {.begin = 64, .end = 128},
+    {.begin = 100, .end = 301},
+    {.begin = 500, .end = 530},
+    {.begin = -40, .end = -20},
+    {.begin = -30, .end = 31, .limit = 75},
+    {.begin = 200, .end = 261, .limit = 220},
+    {.limit = 130},
+    {.begin = 60, .end = 600, .limit = 512},
+    {.begin = 600, .end = 700},
+    {.begin = -700, .end = 700, .limit = -5},
+};
+
+TEST(attention_of_windows_agrees_with_double) {
+  Random random(8);
+  struct Shape {
+    int64_t rows, heads, dim;
+  };
+  for (const KvType type : kTypes)
+    for (const Span span : kWindows)
+      for (const Shape s : {Shape{1, 7, 64}, Shape{33, 2, 64}, Shape{9, 4, 24}, Shape{3, 16, 256}}) {
+        const Queries queries = random_queries(random, s.rows, s.heads, span, s.dim);
+        const Kv kv = random_kv(random, type, queries.tokens(), s.dim);
+        for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
+          expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
+        });
+      }
+}
+
+TEST(attention_softcap_agrees_with_double) {
+  Random random(9);
+  for (const KvType type : kTypes)
+    for (const float softcap : {2.0f, 72.0f})
+      for (const Span span : {causal(150), Span{.begin = 20, .end = 101}}) {
+        Queries queries = random_queries(random, 20, 3, span, 64);
+        queries.softcap = softcap;
+        for (float& x : queries.q) x *= 3;
+        const Kv kv = random_kv(random, type, queries.tokens(), 64);
+        for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
+          expect_near(table, bf16, kv, queries, attend(table, kernel, kv, queries));
+        });
+      }
+}
+
+TEST(attention_does_not_depend_on_positions_that_no_row_sees) {
+  Random random(10);
+  for (const KvType type : kTypes)
+    for (const Span span : {Span{.begin = 70, .end = 75}, Span{.begin = 10, .end = 200, .limit = 140}}) {
+      const int64_t rows = 5, heads = 3, dim = 64;
+      const Queries queries = random_queries(random, rows, heads, span, dim);
+      const Kv kv = random_kv(random, type, kSplitTokens, dim);
+      Kv other = random_kv(random, type, kSplitTokens, dim);
+      for (int64_t i = span.first(0) * dim; i < span.last(rows - 1) * dim; ++i) {
+        const auto at = static_cast<size_t>(i);
+        other.k[at] = kv.k[at];
+        other.v[at] = kv.v[at];
+      }
+      for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
+        const Output a = attend(table, kernel, kv, queries), b = attend(table, kernel, other, queries);
+        expect(same_bits(a.m.data(), b.m.data(), rows * heads) &&
+                   same_bits(a.l.data(), b.l.data(), rows * heads) &&
+                   same_bits(a.acc.data(), b.acc.data(), rows * heads * dim),
+               table, name(queries, kv) + ", other positions changed");
+      });
+    }
+}
+
 TEST(attention_of_a_query_does_not_depend_on_other_queries) {
   Random random(3);
+  std::vector<Span> spans = {causal(-3), causal(50), causal(500)};
+  spans.insert(spans.end(), std::begin(kWindows), std::end(kWindows));
   for (const KvType type : kTypes)
-    for (const int64_t visible : {-3, 50, 500}) {
+    for (const Span span : spans) {
       const int64_t rows = 37, heads = 3, dim = 64;
-      const Kv kv = random_kv(random, type, std::min<int64_t>(visible + rows - 1, kSplitTokens), dim);
-      const Queries queries = random_queries(random, rows, heads, visible, dim);
+      Queries queries = random_queries(random, rows, heads, span, dim);
+      queries.softcap = span.begin == 3 ? 5.0f : 0.0f;
+      const Kv kv = random_kv(random, type, queries.tokens(), dim);
       for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
-        const Pages pages(table, kv);
+        const Pages pages(table, kv, span.begin);
         const Output all = attend(table, kernel, kv, pages, queries, 0, rows, 0, heads);
         for (int64_t i = 0; i < rows; ++i)
           for (int64_t h = 0; h < heads; ++h) {
@@ -261,7 +363,7 @@ TEST(attention_handles_large_scores) {
   for (const KvType type : kTypes) {
     const int64_t dim = 64, tokens = 300;
     const Kv kv = random_kv(random, type, tokens, dim);
-    Queries queries = random_queries(random, 2, 3, tokens - 1, dim);
+    Queries queries = random_queries(random, 2, 3, causal(tokens - 1), dim);
     for (float& x : queries.q) x *= 100;
     for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool bf16) {
       const Output got = attend(table, kernel, kv, queries);
@@ -276,7 +378,7 @@ TEST(nan_of_a_visible_position_reaches_the_output) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const KvType type : kTypes) {
     Kv kv = random_kv(random, type, 70, 64);
-    Queries queries = random_queries(random, 2, 2, 69, 64);
+    Queries queries = random_queries(random, 2, 2, causal(69), 64);
     queries.q[64] = nan;  // row 0, head 1
     for_each_class(type, [&](const KernelTable& table, AttentionFunction kernel, bool) {
       const Output got = attend(table, kernel, kv, queries);

@@ -1,7 +1,8 @@
-// Quantization of activations, norm, RoPE, SiLU and element-wise kernels of every table that this machine
+// Quantization of activations, norms, RoPE, nonlinear and element-wise kernels of every table that this machine
 // supports, compared with double, or bit for bit where an operation rounds once.
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "check.h"
 #include "kernel_fixture.h"
@@ -134,34 +135,183 @@ TEST(rope_rotates_pairs) {
       }
 }
 
-TEST(silu_mul_agrees_with_double) {
-  Random random(6);
+TEST(layer_norm_agrees_with_double) {
+  Random random(8);
   for (const KernelTable* table : supported_tables())
     for (int64_t n : kSizes) {
-      std::vector<float> gate = gauss_vector(random, n), up = gauss_vector(random, n);
-      const float special[] = {0.0f, -87.0f, 87.0f, -89.0f, 1e4f, -1e4f, 30.0f, -30.0f};
-      for (size_t i = 0; i < gate.size() && i < 8; ++i) gate[i] = special[i];
-      std::vector<float> got = gate;
-      table->silu_mul(got.data(), up.data(), n);
-      for (size_t i = 0; i < gate.size(); ++i) {
-        const double g = gate[i];
-        expect(close(got[i], g / (1 + std::exp(-g)) * up[i], 2e-6, 1e-35), *table,
-               "silu of " + std::to_string(g));
+      std::vector<float> x = gauss_vector(random, n);
+      const std::vector<float> weight = gauss_vector(random, n), bias = gauss_vector(random, n);
+      for (float& v : x) v += 100;  // mean(x^2) - mean(x)^2 would cancel
+      double mean = 0, variance = 0;
+      for (float v : x) mean += v / static_cast<double>(n);
+      for (float v : x) variance += (v - mean) * (v - mean) / static_cast<double>(n);
+      const double factor = 1 / std::sqrt(variance + 1e-5);
+      std::vector<float> out(x.size()), in_place = x;
+      table->layer_norm(out.data(), x.data(), weight.data(), nullptr, n, 1e-5f);
+      table->layer_norm(in_place.data(), in_place.data(), weight.data(), bias.data(), n, 1e-5f);
+      for (size_t i = 0; i < x.size(); ++i) {
+        // The mean is rounded to float: half an ulp of 100, times the factor.
+        const double want = (x[i] - mean) * factor * weight[i], slack = 1e-5 * factor * std::fabs(weight[i]);
+        expect(close(out[i], want, 2e-6, slack), *table, "layer_norm");
+        expect(close(in_place[i], want + bias[i], 2e-6, slack + 2e-6 * std::fabs(want)), *table,
+               "layer_norm with bias");
       }
     }
 }
 
-TEST(add_scale_and_to_f16_are_exact) {
+TEST(rms_norm_without_weight_is_that_with_ones) {
+  Random random(9);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes) {
+      const std::vector<float> x = gauss_vector(random, n), ones(x.size(), 1.0f);
+      std::vector<float> with(x.size()), without(x.size());
+      table->rms_norm(with.data(), x.data(), ones.data(), n, 1e-6f);
+      table->rms_norm(without.data(), x.data(), nullptr, n, 1e-6f);
+      expect(same_bits(with.data(), without.data(), n), *table, "rms_norm without weight");
+    }
+}
+
+// The function in double, and the relative error that is allowed (lane_math.h).
+struct Expected {
+  double value, error;
+};
+
+Expected nonlinear(Nonlinearity f, double x) {
+  const double ulp = 0x1p-23;
+  switch (f) {
+    case Nonlinearity::silu:
+      return {x / (1 + std::exp(-x)), 4 * ulp};
+    case Nonlinearity::gelu_tanh: {
+      const double u = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+      return {x / (1 + std::exp(-2 * u)), (4 - 4 * std::min(u, 0.0)) * ulp};
+    }
+    case Nonlinearity::gelu:
+      return {x * 0.5 * std::erfc(-x / std::numbers::sqrt2), 4 * ulp};
+    case Nonlinearity::relu2:
+      return {x > 0 ? x * x : 0, ulp / 2};
+    case Nonlinearity::sigmoid:
+      return {1 / (1 + std::exp(-x)), 4 * ulp};
+  }
+  return {};
+}
+
+constexpr Nonlinearity kFunctions[] = {
+#define VALUE(f) Nonlinearity::f,
+    BINHDAN_NONLINEARITIES(VALUE)
+#undef VALUE
+};
+
+TEST(nonlinear_functions_agree_with_double) {
+  std::vector<float> points = {0.0f,  1e-30f, -1e-30f, 1e-6f, 87.0f, -87.0f,
+                               89.0f, -89.0f, 1e4f,    -1e4f, 1e15f};
+  for (int i = -20000; i <= 20000; ++i) points.push_back(static_cast<float>(i) * 0.001f);
+  const auto n = static_cast<int64_t>(points.size());
+  for (const KernelTable* table : supported_tables())
+    for (const Nonlinearity f : kFunctions) {
+      std::vector<float> got = points;
+      table->apply[static_cast<size_t>(f)](got.data(), nullptr, n);
+      for (size_t i = 0; i < points.size(); ++i) {
+        const Expected want = nonlinear(f, points[i]);
+        expect(close(got[i], want.value, want.error, 0x1p-126 * std::max(1.0, std::fabs(points[i] * 1.0))),
+               *table,
+               "function " + std::to_string(static_cast<int>(f)) + " of " + std::to_string(points[i]) + ": " +
+                   std::to_string(got[i]));
+      }
+    }
+}
+
+TEST(nonlinear_functions_multiply_by_the_factor) {
+  Random random(6);
+  for (const KernelTable* table : supported_tables())
+    for (const Nonlinearity f : kFunctions)
+      for (int64_t n : kSizes) {
+        const std::vector<float> x = gauss_vector(random, n), factor = gauss_vector(random, n);
+        std::vector<float> plain = x, product = x;
+        table->apply[static_cast<size_t>(f)](plain.data(), nullptr, n);
+        table->apply[static_cast<size_t>(f)](product.data(), factor.data(), n);
+        for (size_t i = 0; i < x.size(); ++i)
+          expect(product[i] == plain[i] * factor[i], *table, "factor of a nonlinear function");
+      }
+}
+
+// Large values give the limit of the function, not NaN; NaN stays NaN.
+TEST(nonlinear_functions_have_limits) {
+  const float max = std::numeric_limits<float>::max(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (const KernelTable* table : supported_tables()) {
+    const auto value = [&](Nonlinearity f, float x) {
+      table->apply[static_cast<size_t>(f)](&x, nullptr, 1);
+      return x;
+    };
+    for (const Nonlinearity f : {Nonlinearity::silu, Nonlinearity::gelu_tanh, Nonlinearity::gelu}) {
+      expect(close(value(f, max), max, 1e-6), *table, "limit of a nonlinear function");
+      expect(value(f, -max) == 0, *table, "limit of a nonlinear function below 0");
+    }
+    expect(value(Nonlinearity::relu2, max) == INFINITY && value(Nonlinearity::relu2, -max) == 0, *table,
+           "relu2");
+    expect(value(Nonlinearity::sigmoid, max) == 1 && value(Nonlinearity::sigmoid, -max) == 0, *table,
+           "sigmoid");
+    for (const Nonlinearity f : kFunctions)
+      expect(std::isnan(value(f, nan)), *table, "NaN of a nonlinear function");
+    float cap[] = {max, -max, nan};
+    table->softcap(cap, 30, 3);
+    expect(cap[0] == 30 && cap[1] == -30 && std::isnan(cap[2]), *table, "limits of softcap");
+  }
+}
+
+TEST(softcap_agrees_with_double) {
+  std::vector<float> points = {0.0f, 1e-30f, -1e-30f, 1e-6f, -1e-6f, 1e4f, -1e4f};
+  for (int i = -4000; i <= 4000; ++i) points.push_back(static_cast<float>(i) * 0.1f);
+  for (const KernelTable* table : supported_tables())
+    for (const float cap : {1.0f, 30.0f, 50.0f}) {
+      std::vector<float> got = points;
+      table->softcap(got.data(), cap, static_cast<int64_t>(got.size()));
+      for (size_t i = 0; i < points.size(); ++i)
+        expect(close(got[i], cap * std::tanh(points[i] / static_cast<double>(cap)), 4 * 0x1p-23), *table,
+               "softcap of " + std::to_string(points[i]) + ": " + std::to_string(got[i]));
+    }
+}
+
+TEST(conv_agrees_with_double) {
+  Random random(10);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes)
+      for (int64_t taps : {2, 4, 8}) {
+        const int64_t stride = n + 3;
+        const std::vector<float> x = gauss_vector(random, taps * n),
+                                 weights = gauss_vector(random, taps * stride);
+        std::vector<const float*> rows;
+        for (int64_t t = taps; t-- > 0;) rows.push_back(x.data() + t * n);
+        std::vector<float> out(static_cast<size_t>(n));
+        table->conv(out.data(), rows.data(), weights.data(), stride, taps, n);
+        for (int64_t c = 0; c < n; ++c) {
+          double sum = 0, size = 0;
+          for (int64_t t = 0; t < taps; ++t) {
+            const double term = static_cast<double>(weights[static_cast<size_t>(t * stride + c)]) *
+                                rows[static_cast<size_t>(t)][c];
+            sum += term;
+            size += std::fabs(term);
+          }
+          expect(close(out[static_cast<size_t>(c)], sum, 0, 1e-6 * size), *table, "conv");
+        }
+      }
+}
+
+TEST(add_scale_multiply_and_to_f16_are_exact) {
   Random random(7);
   for (const KernelTable* table : supported_tables())
     for (int64_t n : kSizes) {
       std::vector<float> x = gauss_vector(random, n), y = gauss_vector(random, n);
-      std::vector<float> sum = x, scaled = x;
+      std::vector<float> sum = x, scaled = x, product = x, scaled_sum = x;
       table->add(sum.data(), y.data(), n);
       table->scale(scaled.data(), 0.1f, n);
+      table->multiply(product.data(), y.data(), n);
+      table->add_scaled(scaled_sum.data(), y.data(), 0.1f, n);
       for (size_t i = 0; i < x.size(); ++i) {
         expect(sum[i] == x[i] + y[i], *table, "add");
         expect(scaled[i] == x[i] * 0.1f, *table, "scale");
+        expect(product[i] == x[i] * y[i], *table, "multiply");
+        const double term = y[i] * static_cast<double>(0.1f);
+        expect(close(scaled_sum[i], x[i] + term, 0x1p-23, 0x1p-23 * std::fabs(term)), *table, "add_scaled");
       }
       const float special[] = {65519.99f, 65520.0f, 6e-8f, 2.9e-8f, -1e-10f, INFINITY, -0.0f, 1.00048828125f};
       for (size_t i = 0; i < x.size() && i < 8; ++i) y[i] = special[i];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -133,20 +134,54 @@ def test_rope(isa: str, dim: int, neox: bool) -> None:
 
 
 @every_isa
-@pytest.mark.parametrize("n", [1, 8, 33, 4864])
-def test_silu_mul(isa: str, n: int) -> None:
-    rng = np.random.default_rng(6)
-    gate, up = (rng.standard_normal((2, n)) * [[20], [1]]).astype(np.float32)
-    want = gate / (1 + np.exp(-gate.astype(np.float64))) * up
-    np.testing.assert_allclose(_native.silu_mul(isa, gate, up), want, rtol=3e-6, atol=1e-30)
+@pytest.mark.parametrize("n", [1, 8, 33, 896])
+def test_layer_norm(isa: str, n: int) -> None:
+    rng = np.random.default_rng(9)
+    x, weight, bias = rng.standard_normal((3, n)).astype(np.float32)
+    exact = x.astype(np.float64)
+    want = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5) * weight
+    np.testing.assert_allclose(_native.layer_norm(isa, x, weight, None, 1e-5), want, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        _native.layer_norm(isa, x, weight, bias, 1e-5), want + bias, rtol=2e-6, atol=1e-6
+    )
+
+
+NONLINEAR = {
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "gelu": np.vectorize(lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
 
 
 @every_isa
-@pytest.mark.parametrize("dim", [8, 64, 120, 128])
+@pytest.mark.parametrize("function", NONLINEAR)
+@pytest.mark.parametrize("n", [1, 8, 33, 4864])
+def test_nonlinear_functions(isa: str, function: str, n: int) -> None:
+    rng = np.random.default_rng(6)
+    x, factor = (rng.standard_normal((2, n)) * [[20], [1]]).astype(np.float32)
+    want = NONLINEAR[function](x.astype(np.float64))
+    tolerance = {"rtol": 1e-6, "atol": 1e-37}
+    if function == "gelu_tanh":  # of the reference, 1 + tanh cancels where |want| is small
+        tolerance = {"rtol": 5e-6, "atol": 1e-12}
+    np.testing.assert_allclose(_native.apply(isa, function, x), want, **tolerance)
+    np.testing.assert_allclose(_native.apply(isa, function, x, factor), want * factor, **tolerance)
+
+
+@every_isa
+def test_softcap(isa: str) -> None:
+    x = (np.random.default_rng(10).standard_normal(1000) * 40).astype(np.float32)
+    want = 30 * np.tanh(x.astype(np.float64) / 30)
+    np.testing.assert_allclose(_native.softcap(isa, x, 30.0), want, rtol=5e-7)
+
+
+@every_isa
+@pytest.mark.parametrize("dim", [8, 64, 120, 128, 512])
 @pytest.mark.parametrize("tokens", [1, 64, 65, 300])
 def test_attention(isa: str, dim: int, tokens: int) -> None:
     rng = np.random.default_rng(7)
-    q = rng.standard_normal((5, dim)).astype(np.float32)
+    q = (rng.standard_normal((5, dim)) * min(1, (128 / dim) ** 0.5)).astype(np.float32)
     k, v = rng.standard_normal((2, tokens, dim)).astype(np.float16).astype(np.float32)
     got = _native.attention(isa, q, k, v)
     tolerance = 2e-5
@@ -157,6 +192,19 @@ def test_attention(isa: str, dim: int, tokens: int) -> None:
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     want = weights / weights.sum(axis=1, keepdims=True) @ v.astype(np.float64)
     np.testing.assert_allclose(got, want, atol=tolerance * np.abs(v).max())
+
+
+@every_isa
+def test_attention_with_a_window_and_a_softcap(isa: str) -> None:
+    rng = np.random.default_rng(11)
+    q = rng.standard_normal((5, 64)).astype(np.float32)
+    k, v = rng.standard_normal((2, 300, 64)).astype(np.float16).astype(np.float32)
+    got = _native.attention(isa, q, k, v, begin=90, softcap=6.0)
+    scores = 6 * np.tanh(q.astype(np.float64) @ k[90:].T.astype(np.float64) / 6)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    want = weights / weights.sum(axis=1, keepdims=True) @ v[90:].astype(np.float64)
+    # amx rounds queries, keys, values and weights to bfloat16.
+    np.testing.assert_allclose(got, want, atol=0.02 if isa == "amx" else 2e-5)
 
 
 @every_isa
@@ -186,6 +234,11 @@ def test_mismatched_arguments_raise_value_errors() -> None:
         _native.quantize("", np.zeros(31, np.float32))
     with pytest.raises(ValueError, match="weight: expected 8, got 4"):
         _native.rms_norm("", np.zeros(8, np.float32), np.zeros(4, np.float32), 1e-5)
+    with pytest.raises(ValueError, match="function: expected a nonlinear function of the kernels, got 'elu'"):
+        _native.apply("", "elu", np.zeros(8, np.float32))
     with pytest.raises(ValueError, match="head_dim"):
         kv = np.zeros((1, 4), np.float32)
         _native.attention("", np.zeros((1, 4), np.float32), kv, kv)
+    with pytest.raises(ValueError, match="begin: expected 0 to 0, got 1"):
+        kv = np.zeros((1, 8), np.float32)
+        _native.attention("", np.zeros((1, 8), np.float32), kv, kv, begin=1)

@@ -18,7 +18,7 @@ from tiny_models import ARCHITECTURES, FAMILIES, FAMILY_GOLDEN_SHAPES, Shape, wr
 from binhdan import _native
 from binhdan.runtime.errors import UnsupportedError
 from binhdan.runtime.ffi import library
-from binhdan.runtime.options import GenerationOptions, LoadOptions
+from binhdan.runtime.options import EmbeddingOptions, GenerationOptions, LoadOptions
 
 GOLDENS = Path(__file__).parents[1] / "goldens/families"
 ISAS = _native.isas()
@@ -89,7 +89,7 @@ def core_embedding(file: Path, isa: str, tokens: list[int]) -> npt.NDArray[np.fl
         engine = core.create_engine(model, LoadOptions(threads=2))
         queue = core.create_queue(engine)
         try:
-            core.submit_embedding(engine, queue, tokens)
+            core.submit_embedding(engine, queue, tokens, EmbeddingOptions())
             event = core.next_event(queue, 60_000)
             assert event is not None and event.kind == "embedding", event
             return np.array(event.values)

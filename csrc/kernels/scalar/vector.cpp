@@ -90,8 +90,11 @@ namespace {
 template <Nonlinearity f>
 float nonlinear(float x) {
   if constexpr (f == Nonlinearity::silu) return x / (1.0f + std::exp(-x));
-  if constexpr (f == Nonlinearity::gelu_tanh)  // -2 u = x (b + c x^2)
-    return x / (1.0f + std::exp(x * (-1.5957691216057308f - 0.07135481282553485f * (x * x))));
+  if constexpr (f == Nonlinearity::gelu_tanh) {
+    const double exact = x, u = std::numbers::inv_sqrtpi * std::numbers::sqrt2 *
+                                (exact + 0.044715 * exact * exact * exact);
+    return static_cast<float>(exact / (1.0 + std::exp(-2.0 * u)));
+  }
   if constexpr (f == Nonlinearity::gelu)
     return static_cast<float>(x * (0.5 * std::erfc(-x * (0.5 * std::numbers::sqrt2))));
   if constexpr (f == Nonlinearity::relu2) return x > 0 ? x * x : 0.0f * x;  // keeps NaN
