@@ -155,7 +155,8 @@ struct AttentionKernel {
 //   d = beta[i] (v[i] - S^T k[i])
 //   S = S + k[i] d^T
 //   out[i] = S^T q[i]
-// k is normalised, q is normalised and scaled. key_dim and value_dim are multiples of 8 (model/config checks).
+// k is normalised, q is normalised and scaled. key_dim and value_dim are multiples of 8 (model/config
+// checks).
 struct DeltaRuleArgs {
   const float *q, *k;  // (key_dim), row i at i qk_stride
   int64_t qk_stride;
@@ -174,10 +175,9 @@ struct DeltaRuleArgs {
 inline constexpr int kDeltaChunk = 16;
 static_assert(kKvPageTokens % kDeltaChunk == 0);
 
-// In floats: the keys transposed, two matrices of kDeltaChunk x kDeltaChunk and a row of kDeltaChunk factors,
-// and one row of value_dim for each row of the chunk.
+// Room for the keys of a chunk and one row of value_dim.
 constexpr size_t delta_scratch_size(int64_t key_dim, int64_t value_dim) {
-  return static_cast<size_t>((key_dim + value_dim + 2 * kDeltaChunk + 1) * kDeltaChunk) * sizeof(float);
+  return static_cast<size_t>(kDeltaChunk * key_dim + value_dim) * sizeof(float);
 }
 
 struct KernelTable {

@@ -66,6 +66,21 @@ def silu_mul(isa: str, gate: _Array, up: _Array) -> _Floats:
 def attention(isa: str, q: _Array, k: _Array, v: _Array, kv_type: _KvType = "f16") -> _Floats:
     """softmax(q k^T) v. q (heads, head_dim) is scaled already. The table rounds k and v (n, head_dim)."""
 
+def delta_rule(
+    isa: str,
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    decay: _Floats,
+    beta: _Floats,
+    state: _Floats,
+    chunks: bool,
+) -> tuple[_Array, _Array]:
+    """The gated delta rule for one head: the outputs (rows, value_dim) and the state (key_dim, value_dim)
+    after the last row. q, k: (rows, key_dim), normalised and q scaled; v: (rows, value_dim); decay (natural
+    logarithm, <= 0), beta: (rows,). chunks: the kernel of prefill, in chunks from row 0 on; otherwise the
+    kernel of decode."""
+
 def logits(
     model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"
 ) -> _Floats:
