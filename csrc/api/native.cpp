@@ -337,6 +337,53 @@ py::array_t<float> attention(const std::string& isa, const Floats& q, const Floa
   return out;
 }
 
+// The gated delta rule for the rows of one head, row by row or in chunks from row 0 on.
+py::tuple delta_rule(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
+                     const Floats& decay, const Floats& beta, const Floats& state, bool chunks) {
+  expect_axes(k, "k", 2);
+  expect_axes(v, "v", 2);
+  const int64_t rows = k.shape(0), key_dim = k.shape(1), value_dim = v.shape(1);
+  expect_multiple("columns of k", 8, key_dim);
+  expect_multiple("columns of v", 8, value_dim);
+  expect_positive("rows of k", rows);
+  expect_size("size of q", static_cast<uint64_t>(k.size()), static_cast<uint64_t>(q.size()));
+  expect_size("rows of v", static_cast<uint64_t>(rows), static_cast<uint64_t>(v.shape(0)));
+  expect_size("decay", static_cast<uint64_t>(rows), static_cast<uint64_t>(decay.size()));
+  expect_size("beta", static_cast<uint64_t>(rows), static_cast<uint64_t>(beta.size()));
+  expect_size("state", checked_mul(static_cast<uint64_t>(key_dim), static_cast<uint64_t>(value_dim), "state"),
+              static_cast<uint64_t>(state.size()));
+  const KernelTable& table = internal::table(isa);
+  py::array_t<float> out({rows, value_dim}), next_state({key_dim, value_dim}, state.data());
+  Buffer scratch(delta_scratch_size(key_dim, value_dim));
+  DeltaRuleArgs args{.q = q.data(),
+                     .k = k.data(),
+                     .qk_stride = key_dim,
+                     .v = v.data(),
+                     .v_stride = value_dim,
+                     .decay = decay.data(),
+                     .beta = beta.data(),
+                     .gate_stride = 1,
+                     .state = next_state.mutable_data(),
+                     .out = out.mutable_data(),
+                     .out_stride = value_dim,
+                     .rows = rows,
+                     .key_dim = key_dim,
+                     .value_dim = value_dim,
+                     .scratch = scratch.as<void>()};
+  if (!chunks) table.delta_step(args);
+  for (int64_t left = chunks ? rows : 0; left > 0; left -= args.rows) {
+    args.rows = std::min<int64_t>(kDeltaChunk, left);
+    table.delta_chunk(args);
+    args.q += args.rows * key_dim;
+    args.k += args.rows * key_dim;
+    args.v += args.rows * value_dim;
+    args.decay += args.rows;
+    args.beta += args.rows;
+    args.out += args.rows * value_dim;
+  }
+  return py::make_tuple(out, next_state);
+}
+
 // ---- models ------------------------------------------------------------------------------------------
 
 int32_t sample(const Floats& logits, float temperature, int32_t top_k, float top_p, float min_p,
@@ -438,6 +485,8 @@ PYBIND11_MODULE(_native, module) {
   module.def("softcap", softcap, arg("isa"), arg("x"), arg("cap"));
   module.def("attention", attention, arg("isa"), arg("q"), arg("k"), arg("v"), arg("kv_type") = "f16",
              arg("begin") = 0, arg("softcap") = 0.0f);
+  module.def("delta_rule", delta_rule, arg("isa"), arg("q"), arg("k"), arg("v"), arg("decay"), arg("beta"),
+             arg("state"), arg("chunks"));
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("decode") = false,
              arg("kv_type") = "f16");
   module.def("pretokenizer_names", internal::pretokenizer_names);

@@ -16,6 +16,7 @@
 //   matmul_few.cpp    panels times few rows, if it is another kernel
 //   matmul_float.cpp  float weights times float rows
 //   attention.cpp     attention over one split
+//   delta.cpp         the gated delta rule
 //   vector.cpp        rows: quantization, norm, RoPE, SiLU, ...
 //   peak.cpp          loops that measure the peak rate
 // To add an instruction set: a folder, a line in csrc/CMakeLists.txt, and entries below and in dispatch.cpp.

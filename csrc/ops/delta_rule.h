@@ -1,8 +1,8 @@
 // The gated delta rule (kernels.h, DeltaRuleArgs) over the rows of a batch and the heads of a layer.
 //
 // Rows of the class decode are computed one after the other. Rows of the class prefill are computed in chunks
-// that end where the position is a multiple of kDeltaChunk. So the bits of a prompt do not depend on how it is
-// cut into runs, as long as every run but the last ends at a multiple of kDeltaChunk (every multiple of
+// that end where the position is a multiple of kDeltaChunk. So the bits of a prompt do not depend on how it
+// is cut into runs, as long as every run but the last ends at a multiple of kDeltaChunk (every multiple of
 // kKvPageTokens is one).
 #pragma once
 #include <cstdint>
@@ -29,8 +29,8 @@ struct DeltaShape {
   int64_t heads, key_heads, key_dim, value_dim;
 };
 
-// Pointers to row 0 of the batch. A row has its heads one after the other: head h is at h key_dim (q and k), at
-// h value_dim (v and out) or at h (decay and beta). Strides are floats between rows.
+// Pointers to row 0 of the batch. A row has its heads one after the other: head h is at h key_dim (q and k),
+// at h value_dim (v and out) or at h (decay and beta). Strides are floats between rows.
 struct DeltaRows {
   const float *q, *k;
   int64_t qk_stride;

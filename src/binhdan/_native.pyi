@@ -75,6 +75,21 @@ def attention(
     """softmax(q k^T) v over the positions from `begin` on. q (heads, head_dim) is scaled already. The table
     rounds k and v (n, head_dim). With a softcap, a score x becomes softcap * tanh(x / softcap)."""
 
+def delta_rule(
+    isa: str,
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    decay: _Floats,
+    beta: _Floats,
+    state: _Floats,
+    chunks: bool,
+) -> tuple[_Array, _Array]:
+    """The gated delta rule for one head: the outputs (rows, value_dim) and the state (key_dim, value_dim)
+    after the last row. q, k: (rows, key_dim), normalised and q scaled; v: (rows, value_dim); decay (natural
+    logarithm, <= 0), beta: (rows,). chunks: the kernel of prefill, in chunks from row 0 on; otherwise the
+    kernel of decode."""
+
 def logits(
     model: int, tokens: _Array, threads: int, decode: bool = False, kv_type: _KvType = "f16"
 ) -> _Floats:

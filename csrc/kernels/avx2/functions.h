@@ -45,6 +45,8 @@ void store_value(void* page, int64_t head_dim, int64_t token, const float* v);
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);
 size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
+void delta_step(const DeltaRuleArgs& args);
+void delta_chunk(const DeltaRuleArgs& args);
 int64_t peak_q8(int64_t rounds);
 int64_t peak_f32(int64_t rounds);
 

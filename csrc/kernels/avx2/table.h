@@ -36,6 +36,8 @@ consteval KernelTable table() {
   set_attention(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   table.attention[static_cast<size_t>(KvType::f16)].store_key = store_key;
   table.attention[static_cast<size_t>(KvType::f16)].store_value = store_value;
+  table.delta_step = delta_step;
+  table.delta_chunk = delta_chunk;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   table.peak[static_cast<size_t>(Activation::f32)] = peak_f32;
   return table;

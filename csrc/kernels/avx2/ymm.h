@@ -42,5 +42,29 @@ BINHDAN_INLINE void store_first(float* dst, int64_t n, __m256 x) {
     _mm256_maskstore_ps(dst, first_lanes(n), x);
 }
 
+// dst[c stride + r] = rows[r][column + c] for 8 x 8 elements.
+BINHDAN_INLINE void transpose_8x8(float* dst, int64_t stride, const float* const (&rows)[8], int64_t column) {
+  __m256 pairs[8], quads[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m256 a = _mm256_loadu_ps(rows[2 * i] + column), b = _mm256_loadu_ps(rows[2 * i + 1] + column);
+    pairs[2 * i] = _mm256_unpacklo_ps(a, b);
+    pairs[2 * i + 1] = _mm256_unpackhi_ps(a, b);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m256 a = pairs[4 * i + half], b = pairs[4 * i + 2 + half];
+      quads[4 * i + 2 * half] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+      quads[4 * i + 2 * half + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+    }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    _mm256_storeu_ps(dst + c * stride, _mm256_permute2f128_ps(quads[c], quads[4 + c], 0x20));
+    _mm256_storeu_ps(dst + (4 + c) * stride, _mm256_permute2f128_ps(quads[c], quads[4 + c], 0x31));
+  }
+}
+
 }  // namespace
 }  // namespace binhdan

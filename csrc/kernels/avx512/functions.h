@@ -29,6 +29,8 @@ void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);
 size_t attention_q8_scratch_size(int64_t rows, int64_t heads, int64_t head_dim);
+void delta_step(const DeltaRuleArgs& args);
+void delta_chunk(const DeltaRuleArgs& args);
 
 bool supported(const CpuFeatures& cpu);
 int64_t peak_q8(int64_t rounds);

@@ -25,6 +25,8 @@ consteval KernelTable table() {
   table.to_f16 = to_f16;
   set_attention(table, KvType::f16, attention, nullptr);
   set_attention(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
+  table.delta_step = delta_step;
+  table.delta_chunk = delta_chunk;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
 }
