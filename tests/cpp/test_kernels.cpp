@@ -31,7 +31,8 @@ void for_each_kernel(Body body) {
 }
 
 int64_t columns(DType type) {
-  return dtype_info(type).block == 256 ? 768 : 224;
+  const int64_t block = dtype_info(type).block;
+  return block <= 32 ? 224 : 3 * block;
 }
 
 bool has_minimums(DType type) {
@@ -227,7 +228,7 @@ TEST(prefill_rows_do_not_depend_on_the_batch) {
     if (kernel(table, type).gemm_input != Activation::bf16) return;
     Random random(9);
     const int64_t rows = 40, max_m = 600;
-    for (const int64_t cols : {int64_t{256}, int64_t{dtype_info(type).block == 256 ? 2304 : 1056}}) {
+    for (const int64_t cols : {int64_t{256}, int64_t{dtype_info(type).block > 32 ? 2304 : 1056}}) {
       const Weights w(kernel(table, type), random_weights(random, type, rows, cols), rows, cols);
       const Activations a(table, Activation::bf16, gauss_vector(random, max_m * cols), max_m);
       const std::vector<float> want = multiply(w, true, a);
