@@ -53,8 +53,7 @@ inline uint32_t signs_and_scale(const BlockIQ2_XXS& b, int block) {
   return word;
 }
 inline Octet octet(const BlockIQ2_XXS& b, int i) {
-  return {kIQ2XxsGrid[b.qs[i / 4 * 8 + i % 4]],
-          eight_signs(signs_and_scale(b, i / 4) >> i % 4 * 7 & 127)};
+  return {kIQ2XxsGrid[b.qs[i / 4 * 8 + i % 4]], eight_signs(signs_and_scale(b, i / 4) >> i % 4 * 7 & 127)};
 }
 inline Octet octet(const BlockIQ2_XS& b, int i) {
   return {kIQ2XsGrid[b.qs[i] & 511], eight_signs(b.qs[i] >> 9)};

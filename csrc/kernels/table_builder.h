@@ -32,12 +32,12 @@ consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const M
 // The types that are packed as another type: its kernels, and their own `pack`, which is set before. A table
 // that replaces the kernels of types with panels calls this afterwards.
 consteval void set_repacked(KernelTable& table) {
-#define SET(name, other)                                                       \
-  {                                                                            \
-    MatmulKernel kernel = table.matmul[static_cast<size_t>(DType::other)];     \
-    kernel.type = DType::name;                                                 \
-    kernel.pack = table.matmul[static_cast<size_t>(DType::name)].pack;         \
-    set(table, kernel);                                                        \
+#define SET(name, other)                                                   \
+  {                                                                        \
+    MatmulKernel kernel = table.matmul[static_cast<size_t>(DType::other)]; \
+    kernel.type = DType::name;                                             \
+    kernel.pack = table.matmul[static_cast<size_t>(DType::name)].pack;     \
+    set(table, kernel);                                                    \
   }
   BINHDAN_REPACKED_TYPES(SET)
 #undef SET

@@ -110,7 +110,9 @@ BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants3& quants) {
 // The values of 16 quants plus the zero point, in each quarter of the register.
 template <DType type>
 BINHDAN_INLINE __m512i lookup_values() {
-  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + kZeroPoint<type>); };
+  const auto at = [](int i) consteval {
+    return static_cast<char>(PanelOf<type>::kLookup[i] + kZeroPoint<type>);
+  };
   return _mm512_broadcast_i32x4(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8),
                                               at(9), at(10), at(11), at(12), at(13), at(14), at(15)));
 }

@@ -195,7 +195,8 @@ void store_scales(Panel16<C, 2>& panel, int row, const BlockNVFP4& b) {
 template <class C, codebook::Super Block>
 void store_scales(SuperPanel32<C, float>& panel, int row, const Block& b) {
   panel.d[row] = codebook::unit(b);
-  for (int i = 0; i < kSuperBlocks; ++i) panel.scales[i][row] = static_cast<int8_t>(codebook::scale(b, 2 * i));
+  for (int i = 0; i < kSuperBlocks; ++i)
+    panel.scales[i][row] = static_cast<int8_t>(codebook::scale(b, 2 * i));
 }
 
 template <class C, codebook::Super Block>
