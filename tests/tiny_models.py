@@ -32,7 +32,7 @@ FLOAT_TENSORS: Final = ("ssm_conv1d", "shortconv.conv.", "position_embd", "token
 
 TYPES: Final = (
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-    "IQ4_NL", "IQ4_XS",
+    "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S",
 )  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Floats:
 # Scales of a block: offsets of d and dmin in bytes, and the ratio dmin / d that brings the mean near zero.
 _SCALE_LAYOUT: Final = {
     "Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0.0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
-    "Q6_K": (208, None, 0.0), "IQ4_NL": (0, None, 0.0), "IQ4_XS": (0, None, 0.0),
+    "Q6_K": (208, None, 0.0), "IQ4_NL": (0, None, 0.0), "IQ4_XS": (0, None, 0.0), "IQ1_S": (0, None, 0.0),
+    "IQ2_XXS": (0, None, 0.0), "IQ2_XS": (0, None, 0.0), "IQ2_S": (0, None, 0.0), "IQ3_XXS": (0, None, 0.0),
+    "IQ3_S": (0, None, 0.0),
 }  # fmt: skip
 
 

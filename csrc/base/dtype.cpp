@@ -9,6 +9,8 @@ constexpr DTypeInfo kTypes[] = {
     {DType::f16, "F16", 1, 2},
     {DType::bf16, "BF16", 1, 2},
     {DType::q8_0, "Q8_0", 32, sizeof(BlockQ8_0)},
+    {DType::q1_0, "Q1_0", 128, sizeof(BlockQ1_0)},
+    {DType::q2_0, "Q2_0", 64, sizeof(BlockQ2_0)},
     {DType::q4_0, "Q4_0", 32, sizeof(BlockQ4_0)},
     {DType::q4_1, "Q4_1", 32, sizeof(BlockQ4_1)},
     {DType::q5_0, "Q5_0", 32, sizeof(BlockQ5_0)},
@@ -20,6 +22,17 @@ constexpr DTypeInfo kTypes[] = {
     {DType::q5_k, "Q5_K", kSuper, sizeof(BlockQ5_K)},
     {DType::q6_k, "Q6_K", kSuper, sizeof(BlockQ6_K)},
     {DType::iq4_xs, "IQ4_XS", kSuper, sizeof(BlockIQ4_XS)},
+    {DType::tq1_0, "TQ1_0", kSuper, sizeof(BlockTQ1_0)},
+    {DType::tq2_0, "TQ2_0", kSuper, sizeof(BlockTQ2_0)},
+    {DType::mxfp4, "MXFP4", 32, sizeof(BlockMXFP4)},
+    {DType::nvfp4, "NVFP4", 64, sizeof(BlockNVFP4)},
+    {DType::iq1_s, "IQ1_S", kSuper, sizeof(BlockIQ1_S)},
+    {DType::iq1_m, "IQ1_M", kSuper, sizeof(BlockIQ1_M)},
+    {DType::iq2_xxs, "IQ2_XXS", kSuper, sizeof(BlockIQ2_XXS)},
+    {DType::iq2_xs, "IQ2_XS", kSuper, sizeof(BlockIQ2_XS)},
+    {DType::iq2_s, "IQ2_S", kSuper, sizeof(BlockIQ2_S)},
+    {DType::iq3_xxs, "IQ3_XXS", kSuper, sizeof(BlockIQ3_XXS)},
+    {DType::iq3_s, "IQ3_S", kSuper, sizeof(BlockIQ3_S)},
 };
 }  // namespace
 

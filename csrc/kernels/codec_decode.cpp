@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "kernels/codebook.h"
 #include "kernels/codec.h"
 
 namespace binhdan {
@@ -208,6 +209,97 @@ void decode_iq4_xs(float* dst, const void* src, int64_t n) {
   }
 }
 
+void decode_mxfp4(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 32; ++i, dst += 32) {
+    const auto b = load_block<BlockMXFP4>(src, i);
+    const float d = e8m0_scale(b.e);
+    for (int j = 0; j < 16; ++j) {
+      dst[j] = d * static_cast<float>(kFP4Values[b.qs[j] & 15]);
+      dst[j + 16] = d * static_cast<float>(kFP4Values[b.qs[j] >> 4]);
+    }
+  }
+}
+
+void decode_nvfp4(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 64; ++i) {
+    const auto b = load_block<BlockNVFP4>(src, i);
+    for (int group = 0; group < 4; ++group, dst += 16) {  // of 16 elements in 8 bytes
+      const float d = ue4m3_scale(b.scales[group]);
+      for (int j = 0; j < 8; ++j) {
+        dst[j] = d * static_cast<float>(kFP4Values[b.qs[group * 8 + j] & 15]);
+        dst[j + 8] = d * static_cast<float>(kFP4Values[b.qs[group * 8 + j] >> 4]);
+      }
+    }
+  }
+}
+
+// ---- one or two bits ----------------------------------------------------------------------------------
+
+void decode_q1_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 128; ++i, dst += 128) {
+    const auto b = load_block<BlockQ1_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 128; ++j) dst[j] = b.qs[j / 8] >> (j % 8) & 1 ? d : -d;
+  }
+}
+
+void decode_q2_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / 64; ++i, dst += 64) {
+    const auto b = load_block<BlockQ2_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < 64; ++j) dst[j] = d * static_cast<float>((b.qs[j / 4] >> (j % 4 * 2) & 3) - 1);
+  }
+}
+
+// Each byte has `digits` digits of base 3, the elements at a distance of `bytes`. The byte is 256 / 3^5 times
+// their number, rounded up, so a digit is the integer part of 3 / 256 times the byte.
+float* decode_ternary(float* dst, const uint8_t* qs, int bytes, int digits, float d) {
+  int power = 1;
+  for (int digit = 0; digit < digits; ++digit, power *= 3)
+    for (int j = 0; j < bytes; ++j)
+      *dst++ = d * static_cast<float>((static_cast<uint8_t>(qs[j] * power) * 3 >> 8) - 1);
+  return dst;
+}
+
+void decode_tq1_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i) {
+    const auto b = load_block<BlockTQ1_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    dst = decode_ternary(dst, b.qs, 32, 5, d);
+    dst = decode_ternary(dst, b.qs + 32, 16, 5, d);
+    dst = decode_ternary(dst, b.qh, 4, 4, d);
+  }
+}
+
+void decode_tq2_0(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i, dst += kSuper) {
+    const auto b = load_block<BlockTQ2_0>(src, i);
+    const float d = f16_to_f32(b.d);
+    for (int j = 0; j < kSuper; ++j) {  // 4 groups of 32 elements share 32 bytes, two bits each
+      const int q = b.qs[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
+      dst[j] = d * static_cast<float>(q - 1);
+    }
+  }
+}
+
+// ---- codebooks ----------------------------------------------------------------------------------------
+
+template <class Block, const int8_t (&values)[16]>
+void decode_codebook(float* dst, const void* src, int64_t n) {
+  for (int64_t i = 0; i < n / kSuper; ++i) {
+    const auto b = load_block<Block>(src, i);
+    const float unit = codebook::unit(b);
+    for (int block = 0; block < kSuper / 32; ++block, dst += 32) {
+      uint32_t words[8];
+      codebook::codes(words, b, block);
+      for (int j = 0; j < 32; ++j) {
+        const float scale = unit * static_cast<float>(codebook::scale(b, 2 * block + j / 16));
+        dst[j] = scale * static_cast<float>(values[words[j / 4] >> (j % 4 * 8) & 15]);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 DecodeRow decode_row(DType type) {
@@ -242,6 +334,32 @@ DecodeRow decode_row(DType type) {
       return decode_iq4_nl;
     case DType::iq4_xs:
       return decode_iq4_xs;
+    case DType::mxfp4:
+      return decode_mxfp4;
+    case DType::nvfp4:
+      return decode_nvfp4;
+    case DType::q1_0:
+      return decode_q1_0;
+    case DType::q2_0:
+      return decode_q2_0;
+    case DType::tq1_0:
+      return decode_tq1_0;
+    case DType::tq2_0:
+      return decode_tq2_0;
+    case DType::iq1_s:
+      return decode_codebook<BlockIQ1_S, kIQ1Values>;
+    case DType::iq1_m:
+      return decode_codebook<BlockIQ1_M, kIQ1Values>;
+    case DType::iq2_xxs:
+      return decode_codebook<BlockIQ2_XXS, kIQ2Values>;
+    case DType::iq2_xs:
+      return decode_codebook<BlockIQ2_XS, kIQ2Values>;
+    case DType::iq2_s:
+      return decode_codebook<BlockIQ2_S, kIQ2Values>;
+    case DType::iq3_xxs:
+      return decode_codebook<BlockIQ3_XXS, kIQ3XxsValues>;
+    case DType::iq3_s:
+      return decode_codebook<BlockIQ3_S, kIQ3SValues>;
   }
   fail(Code::internal, "no decoder for tensor type ", static_cast<uint32_t>(type));
 }

@@ -42,22 +42,26 @@ struct Quants2 {  // bits 2 (g % 4), + 1 of low[g / 4]
   static constexpr int kBits = 2;
   QuantBytes low[2];
 };
+struct Quants1 {  // quants are 0 or 2; bit g of `low` is bit 1 of group g
+  static constexpr int kBits = 2;
+  QuantBytes low;
+};
 struct Quants3 {  // two bits as in Quants2; bit g of `high` is the third bit of group g
   static constexpr int kBits = 3;
   QuantBytes low[2], high;
 };
 
-// ---- layouts of scales: float16 d and dmin (m), int8 multiples of them --------------------------------
+// ---- layouts of scales: d and dmin (m), and int8 multiples of them -------------------------------------
 // kBlocks: blocks of 32 columns in a panel. kScales: scales (and minimums) of a block, two if each has 16
-// columns.
+// columns. uint16_t: float16. D is uint16_t, or float if the file's float16 is multiplied by a power of two.
 
-template <class C>
+template <class C, int blocks = 1>
 struct PanelD {  // w = d value(quant)
   using Quants = C;
-  static constexpr int kBlocks = 1, kScales = 1;
+  static constexpr int kBlocks = blocks, kScales = 1;
   static constexpr bool kMins = false;
   uint16_t d[kPanelRows];
-  C quants;
+  C quants[blocks];
 };
 template <class C>
 struct PanelDM {  // w = d value(quant) + m
@@ -65,14 +69,30 @@ struct PanelDM {  // w = d value(quant) + m
   static constexpr int kBlocks = 1, kScales = 1;
   static constexpr bool kMins = true;
   uint16_t d[kPanelRows], m[kPanelRows];
-  C quants;
+  C quants[1];
 };
 template <class C>
+struct PanelE {  // w = e8m0_scale(e) value(quant)
+  using Quants = C;
+  static constexpr int kBlocks = 1, kScales = 1;
+  static constexpr bool kMins = false;
+  uint8_t e[kPanelRows];
+  C quants[1];
+};
+template <class C, int blocks>
+struct Panel16 {  // w = scales[block][half] value(quant); half 0 is columns 0 .. 15
+  using Quants = C;
+  static constexpr int kBlocks = blocks, kScales = 2;
+  static constexpr bool kMins = false;
+  uint16_t scales[blocks][2][kPanelRows];
+  C quants[blocks];
+};
+template <class C, class D = uint16_t>
 struct SuperPanel32 {  // w = d scales[block] value(quant)
   using Quants = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 1;
   static constexpr bool kMins = false;
-  uint16_t d[kPanelRows];
+  D d[kPanelRows];
   int8_t scales[kSuperBlocks][kPanelRows];
   C quants[kSuperBlocks];
 };
@@ -85,12 +105,12 @@ struct SuperPanel32M {  // w = d scales[block] value(quant) - dmin mins[block]
   uint8_t scales[kSuperBlocks][kPanelRows], mins[kSuperBlocks][kPanelRows];  // 0 .. 63
   C quants[kSuperBlocks];
 };
-template <class C>
-struct SuperPanel16 {  // w = d scales[block][half] value(quant); half 0 is columns 0 .. 15
+template <class C, class D = uint16_t>
+struct SuperPanel16 {  // w = d scales[block][half] value(quant)
   using Quants = C;
   static constexpr int kBlocks = kSuperBlocks, kScales = 2;
   static constexpr bool kMins = false;
-  uint16_t d[kPanelRows];
+  D d[kPanelRows];
   int8_t scales[kSuperBlocks][2][kPanelRows];
   C quants[kSuperBlocks];
 };
@@ -107,9 +127,11 @@ struct SuperPanel16M {  // w = d (scales & 15) value(quant) - dmin (scales >> 4)
 // ---- what quants stand for ----------------------------------------------------------------------------
 // Every descriptor of a type has
 //   Panel        its layout
-//   kSigned      the value of a quant is a signed byte; if not, quants are unsigned and
+//   kSigned      the value of a quant is a signed byte; if not, quants are unsigned bytes and
 //   kZeroPoint   is subtracted from them
-//   kHasLookup   the value of a quant is kLookup[quant]; if not, quants are the values themselves
+//   kMaxQuant    the largest byte
+//   kHasLookup   the value of a quant is kLookup[quant], which a kernel adds the zero point to for the byte
+//                above; if not, quants are the bytes
 // so a kernel needs no type names.
 
 template <class P, int zero_point = 0>
@@ -117,6 +139,7 @@ struct UnsignedQuants {
   using Panel = P;
   static constexpr bool kSigned = false;
   static constexpr int kZeroPoint = zero_point;
+  static constexpr int kMaxQuant = (1 << P::Quants::kBits) - 1;
   static constexpr bool kHasLookup = false;
 };
 template <class P>
@@ -124,13 +147,28 @@ struct SignedQuants {  // two's complement
   using Panel = P;
   static constexpr bool kSigned = true;
   static constexpr int kZeroPoint = 0;
+  static constexpr int kMaxQuant = 255;
   static constexpr bool kHasLookup = false;
 };
+
+consteval int smallest(const int8_t (&values)[16]) {
+  int smallest = values[0];
+  for (int value : values) smallest = value < smallest ? value : smallest;
+  return smallest;
+}
+consteval int largest(const int8_t (&values)[16]) {
+  int largest = values[0];
+  for (int value : values) largest = value > largest ? value : largest;
+  return largest;
+}
+
+// A zero point makes the values unsigned if their range has 7 bits. With more, vpmaddubsw would saturate.
 template <class P, const int8_t (&lookup)[16]>
 struct LookupQuants {
   using Panel = P;
-  static constexpr bool kSigned = true;
-  static constexpr int kZeroPoint = 0;
+  static constexpr bool kSigned = largest(lookup) - smallest(lookup) > 127;
+  static constexpr int kZeroPoint = kSigned ? 0 : -smallest(lookup);
+  static constexpr int kMaxQuant = kSigned ? 255 : largest(lookup) - smallest(lookup);
   static constexpr bool kHasLookup = true;
   static constexpr const int8_t (&kLookup)[16] = lookup;
 };
@@ -140,28 +178,47 @@ struct LookupQuants {
 template <DType type>
 struct PanelOf;
 // clang-format off
-template <> struct PanelOf<DType::q8_0>   : SignedQuants<PanelD<Quants8>> {};
-template <> struct PanelOf<DType::q4_0>   : UnsignedQuants<PanelD<Quants4>, 8> {};
-template <> struct PanelOf<DType::q5_0>   : UnsignedQuants<PanelD<Quants5>, 16> {};
-template <> struct PanelOf<DType::iq4_nl> : LookupQuants<PanelD<Quants4>, kIQ4Values> {};
-template <> struct PanelOf<DType::q4_1>   : UnsignedQuants<PanelDM<Quants4>> {};
-template <> struct PanelOf<DType::q5_1>   : UnsignedQuants<PanelDM<Quants5>> {};
-template <> struct PanelOf<DType::iq4_xs> : LookupQuants<SuperPanel32<Quants4>, kIQ4Values> {};
-template <> struct PanelOf<DType::q4_k>   : UnsignedQuants<SuperPanel32M<Quants4>> {};
-template <> struct PanelOf<DType::q5_k>   : UnsignedQuants<SuperPanel32M<Quants5>> {};
-template <> struct PanelOf<DType::q6_k>   : UnsignedQuants<SuperPanel16<Quants6>, 32> {};
-template <> struct PanelOf<DType::q3_k>   : UnsignedQuants<SuperPanel16<Quants3>, 4> {};
-template <> struct PanelOf<DType::q2_k>   : UnsignedQuants<SuperPanel16M<Quants2>> {};
-// clang-format on
+template <> struct PanelOf<DType::q8_0>    : SignedQuants<PanelD<Quants8>> {};
+template <> struct PanelOf<DType::q1_0>    : UnsignedQuants<PanelD<Quants1, 4>, 1> {};
+template <> struct PanelOf<DType::q2_0>    : UnsignedQuants<PanelD<Quants2, 2>, 1> {};
+template <> struct PanelOf<DType::q4_0>    : UnsignedQuants<PanelD<Quants4>, 8> {};
+template <> struct PanelOf<DType::q5_0>    : UnsignedQuants<PanelD<Quants5>, 16> {};
+template <> struct PanelOf<DType::iq4_nl>  : LookupQuants<PanelD<Quants4>, kIQ4Values> {};
+template <> struct PanelOf<DType::q4_1>    : UnsignedQuants<PanelDM<Quants4>> {};
+template <> struct PanelOf<DType::q5_1>    : UnsignedQuants<PanelDM<Quants5>> {};
+template <> struct PanelOf<DType::iq4_xs>  : LookupQuants<SuperPanel32<Quants4>, kIQ4Values> {};
+template <> struct PanelOf<DType::q4_k>    : UnsignedQuants<SuperPanel32M<Quants4>> {};
+template <> struct PanelOf<DType::q5_k>    : UnsignedQuants<SuperPanel32M<Quants5>> {};
+template <> struct PanelOf<DType::q6_k>    : UnsignedQuants<SuperPanel16<Quants6>, 32> {};
+template <> struct PanelOf<DType::q3_k>    : UnsignedQuants<SuperPanel16<Quants3>, 4> {};
+template <> struct PanelOf<DType::q2_k>    : UnsignedQuants<SuperPanel16M<Quants2>> {};
+template <> struct PanelOf<DType::tq2_0>   : UnsignedQuants<PanelD<Quants2, kSuperBlocks>, 1> {};
+template <> struct PanelOf<DType::mxfp4>   : LookupQuants<PanelE<Quants4>, kFP4Values> {};
+template <> struct PanelOf<DType::nvfp4>   : LookupQuants<Panel16<Quants4, 2>, kFP4Values> {};
+template <> struct PanelOf<DType::iq1_m>   : LookupQuants<SuperPanel16<Quants3, float>, kIQ1Values> {};
+template <> struct PanelOf<DType::iq2_s>   : LookupQuants<SuperPanel16<Quants3, float>, kIQ2Values> {};
+template <> struct PanelOf<DType::iq3_xxs> : LookupQuants<SuperPanel32<Quants4, float>, kIQ3XxsValues> {};
+template <> struct PanelOf<DType::iq3_s>   : LookupQuants<SuperPanel32<Quants4, float>, kIQ3SValues> {};
+// Types that are packed as another type.
+template <> struct PanelOf<DType::tq1_0>   : PanelOf<DType::tq2_0> {};
+template <> struct PanelOf<DType::iq1_s>   : PanelOf<DType::iq1_m> {};
+template <> struct PanelOf<DType::iq2_xxs> : PanelOf<DType::iq2_s> {};
+template <> struct PanelOf<DType::iq2_xs>  : PanelOf<DType::iq2_s> {};
 
-// Every type that has panels: X(q8_0) ...
-#define BINHDAN_PANEL_TYPES(X) \
-  X(q8_0) X(q4_0) X(q5_0) X(iq4_nl) X(q4_1) X(q5_1) X(iq4_xs) X(q4_k) X(q5_k) X(q6_k) X(q3_k) X(q2_k)
+// Every type that has panels and kernels of its own: X(q8_0) ...
+#define BINHDAN_PANEL_TYPES(X)                                                              \
+  X(q8_0) X(q1_0) X(q2_0) X(q4_0) X(q5_0) X(iq4_nl) X(q4_1) X(q5_1) X(iq4_xs) X(q4_k)       \
+  X(q5_k) X(q6_k) X(q3_k) X(q2_k) X(tq2_0) X(mxfp4) X(nvfp4) X(iq1_m) X(iq2_s) X(iq3_xxs)   \
+  X(iq3_s)
+// Every type that is packed as another type and has its kernels: X(type, other) ...
+#define BINHDAN_REPACKED_TYPES(X) X(tq1_0, tq2_0) X(iq1_s, iq1_m) X(iq2_xxs, iq2_s) X(iq2_xs, iq2_s)
+// clang-format on
 
 using PanelQ8_0 = PanelOf<DType::q8_0>::Panel;
 using PanelQ4_0 = PanelOf<DType::q4_0>::Panel;
 
-// As large as the file's blocks, except that six-bit scales use a byte each.
+// As large as the file's blocks, except that scales of 3 to 6 bits use a byte each (UE4M3: two bytes), and
+// that grids are expanded: 3 bits for each weight of IQ1 and IQ2, 4 bits for IQ3.
 static_assert(sizeof(PanelQ8_0) == 16 * 34 && sizeof(PanelQ4_0) == 16 * 18);
 static_assert(sizeof(PanelOf<DType::q5_0>::Panel) == 16 * 22 &&
               sizeof(PanelOf<DType::q5_1>::Panel) == 16 * 24);
@@ -171,5 +228,13 @@ static_assert(sizeof(PanelOf<DType::q6_k>::Panel) == 16 * 210 &&
               sizeof(PanelOf<DType::iq4_xs>::Panel) == 16 * 138);
 static_assert(sizeof(PanelOf<DType::q2_k>::Panel) == 16 * 84 &&
               sizeof(PanelOf<DType::q3_k>::Panel) == 16 * 114);
+static_assert(sizeof(PanelOf<DType::q1_0>::Panel) == 16 * 18 &&
+              sizeof(PanelOf<DType::q2_0>::Panel) == 16 * 18);
+static_assert(sizeof(PanelOf<DType::tq2_0>::Panel) == 16 * 66 &&
+              sizeof(PanelOf<DType::mxfp4>::Panel) == 16 * 17);
+static_assert(sizeof(PanelOf<DType::nvfp4>::Panel) == 16 * 40 &&
+              sizeof(PanelOf<DType::iq1_m>::Panel) == 16 * 116);
+static_assert(sizeof(PanelOf<DType::iq2_s>::Panel) == 16 * 116 &&
+              sizeof(PanelOf<DType::iq3_s>::Panel) == 16 * 140);
 
 }  // namespace binhdan

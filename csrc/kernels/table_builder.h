@@ -9,6 +9,7 @@
 // one instruction set and run on every CPU.
 #pragma once
 #include "kernels/kernels.h"
+#include "kernels/panels.h"
 
 namespace binhdan {
 
@@ -26,6 +27,20 @@ consteval void set_matmul(KernelTable& table, DType type, void (*matmul)(const M
   MatmulKernel& kernel = table.matmul[static_cast<size_t>(type)];
   kernel.gemv = kernel.gemm = matmul;
   kernel.scratch_size = scratch_size;
+}
+
+// The types that are packed as another type: its kernels, and their own `pack`, which is set before. A table
+// that replaces the kernels of types with panels calls this afterwards.
+consteval void set_repacked(KernelTable& table) {
+#define SET(name, other)                                                   \
+  {                                                                        \
+    MatmulKernel kernel = table.matmul[static_cast<size_t>(DType::other)]; \
+    kernel.type = DType::name;                                             \
+    kernel.pack = table.matmul[static_cast<size_t>(DType::name)].pack;     \
+    set(table, kernel);                                                    \
+  }
+  BINHDAN_REPACKED_TYPES(SET)
+#undef SET
 }
 
 consteval void set(KernelTable& table, Nonlinearity f, void (*apply)(float*, const float*, int64_t)) {

@@ -1,5 +1,7 @@
 // Random data for the kernel tests: valid blocks with finite scales, the same on every machine.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -41,9 +43,31 @@ inline std::vector<size_t> scale_offsets(DType type) {
       return {108};
     case DType::q6_k:
       return {208};
+    case DType::tq1_0:
+      return {52};
+    case DType::tq2_0:
+      return {64};
+    case DType::mxfp4:
+    case DType::nvfp4:
+    case DType::iq1_m:  // set_scales has these
+      return {};
     default:
       return {0};
   }
+}
+
+// Sets the scales of a block to d; those of 8 bits to the power of two below |d|.
+inline void set_scales(DType type, std::byte* block, float d) {
+  const uint16_t half = f32_to_f16(d);
+  for (size_t offset : scale_offsets(type)) std::memcpy(block + offset, &half, sizeof half);
+  const int exponent = std::ilogb(d);
+  if (type == DType::mxfp4) block[0] = static_cast<std::byte>(128 + exponent);
+  if (type == DType::nvfp4) std::memset(block, (8 + std::max(exponent, -7)) << 3, 4);
+  if (type == DType::iq1_m)  // four bits of the float16 are at the top of each 16-bit word
+    for (int i = 0; i < 4; ++i) {
+      std::byte& high = block[49 + 2 * i];
+      high = (high & std::byte{15}) | static_cast<std::byte>((half >> 4 * i & 15) << 4);
+    }
 }
 
 // File blocks of `rows` x `cols` weights of magnitude about 1.
@@ -56,10 +80,7 @@ inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t
   }
   for (std::byte& b : bytes) b = static_cast<std::byte>(random() >> 13);
   for (size_t block = 0; block < bytes.size(); block += info.block_bytes)
-    for (size_t offset : scale_offsets(type)) {
-      const uint16_t d = f32_to_f16(gauss(random) * (info.block == 32 ? 0.05f : 0.002f));
-      std::memcpy(bytes.data() + block + offset, &d, sizeof d);
-    }
+    set_scales(type, bytes.data() + block, gauss(random) * (info.block == 32 ? 0.05f : 0.002f));
   return bytes;
 }
 
@@ -68,7 +89,9 @@ inline std::vector<std::byte> random_weights(Random& random, DType type, int64_t
 inline void set_scales_to_one(DType type, std::vector<std::byte>& file) {
   struct Fill {
     size_t offset, bytes;
-    uint8_t value;
+    int value;
+    size_t stride = 1;
+    int keep = 0;  // bits that are not replaced
   };
   const std::vector<Fill> fills = [&]() -> std::vector<Fill> {
     switch (type) {
@@ -83,14 +106,45 @@ inline void set_scales_to_one(DType type, std::vector<std::byte>& file) {
         return {{192, 16, 1}};
       case DType::iq4_xs:  // 33 - 32
         return {{2, 2, 0xaa}, {4, 4, 0x11}};
+      case DType::iq1_s:
+        return {{35, 8, 0, 2, 0x8f}};
+      case DType::iq1_m:
+        return {{48, 4, 0, 2}, {49, 4, 0, 2, 0xf0}};
+      case DType::iq2_xxs:
+        return {{9, 8, 0, 8, 15}};
+      case DType::iq2_xs:
+        return {{66, 8, 0}};
+      case DType::iq2_s:
+        return {{74, 8, 0}};
+      case DType::iq3_xxs:
+        return {{69, 8, 0, 4, 15}};
+      case DType::iq3_s:
+        return {{106, 4, 0}};
       default:
         return {};
     }
   }();
-  const uint16_t one = 0x3c00;
+  const float d = [&] {  // in the codebook types a quarter or an eighth of it is the scale
+    switch (type) {
+      case DType::iq1_s:
+      case DType::iq1_m:
+      case DType::iq2_xxs:
+      case DType::iq2_xs:
+      case DType::iq2_s:
+        return 8.0f;
+      case DType::iq3_xxs:
+        return 4.0f;
+      default:
+        return 1.0f;
+    }
+  }();
   for (size_t block = 0; block < file.size(); block += dtype_info(type).block_bytes) {
-    for (size_t offset : scale_offsets(type)) std::memcpy(&file[block + offset], &one, sizeof one);
-    for (const Fill& fill : fills) std::memset(&file[block + fill.offset], fill.value, fill.bytes);
+    set_scales(type, &file[block], d);
+    for (const Fill& fill : fills)
+      for (size_t i = 0; i < fill.bytes; ++i) {
+        std::byte& at = file[block + fill.offset + i * fill.stride];
+        at = (at & static_cast<std::byte>(fill.keep)) | static_cast<std::byte>(fill.value);
+      }
   }
 }
 

@@ -22,13 +22,34 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 WRITTEN = ["F32", "F16", "BF16", "Q8_0", "Q4_0"]
 EXPECTED = {
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-    "IQ4_NL", "IQ4_XS",
+    "IQ4_NL", "IQ4_XS", "Q1_0", "Q2_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "IQ1_S", "IQ1_M", "IQ2_XXS",
+    "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S",
 }  # fmt: skip
+
+
+def decode_q1_0(blocks: Array) -> Array:
+    """ggml's dequantize_row_q1_0: gguf-py has no decoder. A set bit is d, a clear one -d; low bits first."""
+    d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    return np.where(np.unpackbits(blocks[:, 2:], axis=1, bitorder="little") == 1, d, -d)
+
+
+def decode_q2_0(blocks: Array) -> Array:
+    """ggml's dequantize_row_q2_0: gguf-py lacks the type. d (q - 1), low bits first."""
+    d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    quants = (blocks[:, 2:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(len(blocks), 64)
+    return (quants.astype(np.float32) - 1) * d
+
+
+OTHER_DECODERS = {"Q1_0": decode_q1_0, "Q2_0": decode_q2_0}
+OTHER_SIZES = {"Q2_0": (64, 18)}  # elements and bytes of a block
 
 
 def gguf_decode(name: str, blocks: Array) -> Array:
     with np.errstate(all="ignore"):
-        return quants.dequantize(blocks.copy(), gguf.GGMLQuantizationType[name]).ravel()
+        if name in OTHER_DECODERS:
+            return OTHER_DECODERS[name](blocks).ravel()
+        decoded = quants.dequantize(blocks.copy(), gguf.GGMLQuantizationType[name]).ravel()
+        return decoded.astype(np.float32, copy=False)  # NVFP4: float64 with exact float32 values
 
 
 def gguf_encode(name: str, values: Array) -> Array:
@@ -51,12 +72,12 @@ def check_decode(name: str, blocks: Array) -> None:
 def test_types_and_block_sizes_equal_those_of_gguf() -> None:
     assert set(TYPES) == EXPECTED
     for name, sizes in TYPES.items():
-        assert sizes == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+        assert sizes == (OTHER_SIZES.get(name) or gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]])
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_random_blocks_decode_to_the_same_bits(name: str) -> None:
-    """Random bytes contain scales of every kind: subnormal, infinite and NaN, of both signs."""
+    """Random bytes have scales of every kind (subnormal, infinite, NaN) and all entries of the grids."""
     rng = np.random.default_rng(7)
     check_decode(name, rng.integers(0, 256, 4000 * TYPES[name][1], dtype=np.uint8))
 
@@ -74,10 +95,17 @@ def test_every_16_bit_float_decodes_to_the_same_bits(name: str) -> None:
     check_decode(name, np.arange(65536, dtype=np.uint16).view(np.uint8))
 
 
-@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"])
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q1_0", "Q2_0"])
 def test_every_scale_decodes_to_the_same_bits(name: str) -> None:
     blocks = np.random.default_rng(8).integers(0, 256, (65536, TYPES[name][1]), dtype=np.uint8)
     blocks[:, :2] = np.arange(65536, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+    check_decode(name, blocks)
+
+
+@pytest.mark.parametrize("name", ["MXFP4", "NVFP4"])
+def test_every_8_bit_scale_decodes_to_the_same_bits(name: str) -> None:
+    blocks = np.random.default_rng(8).integers(0, 256, (256, TYPES[name][1]), dtype=np.uint8)
+    blocks[:, 0] = np.arange(256)
     check_decode(name, blocks)
 
 

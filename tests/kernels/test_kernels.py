@@ -38,9 +38,14 @@ def random_weights(name: str, rows: int, cols: int, rng: np.random.Generator) ->
         blocks = _native.encode(name, rng.standard_normal((rows, cols)))
     else:
         blocks = rng.integers(0, 256, (rows * cols // elements, size), dtype=np.uint8)
-        for offset in scale_offsets(name):
-            scale = rng.standard_normal(len(blocks)).astype(np.float16) * np.float16(0.02)
-            blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+        scale = rng.standard_normal((2, len(blocks))).astype(np.float16) * np.float16(0.02)
+        for offset, d in zip(scale_offsets(name), scale, strict=False):
+            blocks[:, offset : offset + 2] = d.view(np.uint8).reshape(-1, 2)
+        if name == "MXFP4":  # 2^-12 to 2^3
+            blocks[:, 0] = rng.integers(116, 132, len(blocks))
+        if name == "IQ1_M":  # four bits of the float16 are at the top of each 16-bit word
+            words = blocks[:, 48:].view("<u2")
+            words[:] = words & 0xFFF | (scale[0].view(np.uint16)[:, None] << np.array([12, 8, 4, 0]) & 0xF000)
         blocks = blocks.reshape(rows, -1)
     decoded = _native.decode(name, blocks, rows * cols)
     assert np.isfinite(decoded).all()
@@ -49,8 +54,11 @@ def random_weights(name: str, rows: int, cols: int, rng: np.random.Generator) ->
 
 def scale_offsets(name: str) -> list[int]:
     """Byte offsets of the float16 scales of a block."""
-    pairs = {"Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q2_K": [80, 82]}
-    return pairs.get(name) or {"Q3_K": [108], "Q6_K": [208]}.get(name, [0])
+    offsets = {
+        "Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q2_K": [80, 82], "Q3_K": [108],
+        "Q6_K": [208], "TQ1_0": [52], "TQ2_0": [64], "MXFP4": [], "NVFP4": [], "IQ1_M": [],
+    }  # fmt: skip
+    return offsets.get(name, [0])
 
 
 def as_int8(isa: str, x: Array) -> Array:

@@ -47,6 +47,7 @@ BINHDAN_INLINE void duplicate_lanes(__m512 (&pairs)[2], __m512 rows) {
 template <DType type>
 struct TileBlock {
   using Block = avx512::BlockOf<type>;
+  static_assert(kFullBytes<type> || PanelOf<type>::kMaxQuant < 128);
   Block block;
   __m512 scale[Block::kScales][2], bias[Block::kScales][2];  // w = scale (base + b) + bias
 

@@ -25,6 +25,7 @@ consteval KernelTable make_table() {
 #define SET(type) set_panels<DType::type>(table);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+  set_repacked(table);
   table.quantize[static_cast<size_t>(Activation::bf16)] = quantize_bf16;
   table.peak[static_cast<size_t>(Activation::bf16)] = peak_bf16;
   set(table, KvType::f16, {store_key, store_value, attention, attention, attention_scratch_size});

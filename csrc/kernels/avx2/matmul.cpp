@@ -55,7 +55,8 @@ struct Maddubs {
   BINHDAN_INLINE void dots(__m256i (&dot)[M][2], const Blocks& blocks, int64_t b, int part,
                            const BlockQ8A* const (&x)[M]) {
     constexpr int kFit = Blocks::kSigned ? 1 : 32767 / (2 * 127 * Blocks::kMaxQuant);
-    constexpr int kChain = kFit < kGroups<Blocks> ? kFit : kGroups<Blocks>;  // groups added in 16 bits
+    // Groups added in 16 bits: 8, 4, 2 or 1.
+    constexpr int kChain = kFit >= kGroups<Blocks> ? kGroups<Blocks> : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
     __m256i sums16[M][2];
 #pragma GCC unroll 8
     for (int k = 0; k < kGroups<Blocks>; ++k) {

@@ -59,14 +59,17 @@ BINHDAN_INLINE __m256i unpack(const Quants6& quants, int g, int row) {
 BINHDAN_INLINE __m256i unpack(const Quants2& quants, int g, int row) {
   return two_bits(quants.low, g, row, 0);
 }
+BINHDAN_INLINE __m256i unpack(const Quants1& quants, int g, int row) {
+  return one_bit(quants.low, g, row, 1);
+}
 BINHDAN_INLINE __m256i unpack(const Quants3& quants, int g, int row) {
   return _mm256_or_si256(two_bits(quants.low, g, row, 0), one_bit(quants.high, g, row, 2));
 }
 
-// The values of 16 quants, plus `raised`, in both halves of the register.
-template <DType type, int raised>
+// The values of 16 quants, plus the zero point, in both halves of the register.
+template <DType type, int zero_point>
 BINHDAN_INLINE __m256i lookup_values() {
-  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + raised); };
+  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + zero_point); };
   return _mm256_broadcastsi128_si256(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7),
                                                    at(8), at(9), at(10), at(11), at(12), at(13), at(14),
                                                    at(15)));
@@ -80,37 +83,59 @@ BINHDAN_INLINE __m256i load_integers(const uint8_t* src) {
 BINHDAN_INLINE __m256i load_integers(const int8_t* src) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(src)));
 }
-BINHDAN_INLINE __m256 times_f16(const uint16_t* f16, __m256i integers) {
-  return _mm256_mul_ps(load_f16(f16), _mm256_cvtepi32_ps(integers));
+BINHDAN_INLINE __m256 load_d(const uint16_t* f16) {
+  return load_f16(f16);
+}
+BINHDAN_INLINE __m256 load_d(const float* d) {
+  return _mm256_loadu_ps(d);
+}
+template <class D>
+BINHDAN_INLINE __m256 times(const D* d, __m256i integers) {
+  return _mm256_mul_ps(load_d(d), _mm256_cvtepi32_ps(integers));
+}
+// e8m0_scale: the maximum is the first term for e < 2, whose scales are subnormal, and the second above.
+BINHDAN_INLINE __m256 load_e8m0(const uint8_t* e) {
+  const __m256i shifted = _mm256_slli_epi32(load_integers(e), 21);
+  const __m256i subnormal = _mm256_add_epi32(shifted, _mm256_set1_epi32(1 << 21));
+  const __m256i normal = _mm256_sub_epi32(_mm256_slli_epi32(shifted, 2), _mm256_set1_epi32(1 << 23));
+  return _mm256_castsi256_ps(_mm256_max_epi32(subnormal, normal));
 }
 BINHDAN_INLINE __m256 negative(__m256 x) {
   return _mm256_xor_ps(_mm256_set1_ps(-0.0f), x);
 }
 
-template <class C>
-BINHDAN_INLINE __m256 scale_of(const PanelD<C>& p, int, int, int row) {
+template <class C, int blocks>
+BINHDAN_INLINE __m256 scale_of(const PanelD<C, blocks>& p, int, int, int row) {
   return load_f16(p.d + row);
+}
+template <class C>
+BINHDAN_INLINE __m256 scale_of(const PanelE<C>& p, int, int, int row) {
+  return load_e8m0(p.e + row);
+}
+template <class C, int blocks>
+BINHDAN_INLINE __m256 scale_of(const Panel16<C, blocks>& p, int block, int part, int row) {
+  return load_f16(p.scales[block][part] + row);
 }
 template <class C>
 BINHDAN_INLINE __m256 scale_of(const PanelDM<C>& p, int, int, int row) {
   return load_f16(p.d + row);
 }
-template <class C>
-BINHDAN_INLINE __m256 scale_of(const SuperPanel32<C>& p, int block, int, int row) {
-  return times_f16(p.d + row, load_integers(p.scales[block] + row));
+template <class C, class D>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel32<C, D>& p, int block, int, int row) {
+  return times(p.d + row, load_integers(p.scales[block] + row));
 }
 template <class C>
 BINHDAN_INLINE __m256 scale_of(const SuperPanel32M<C>& p, int block, int, int row) {
-  return times_f16(p.d + row, load_integers(p.scales[block] + row));
+  return times(p.d + row, load_integers(p.scales[block] + row));
 }
-template <class C>
-BINHDAN_INLINE __m256 scale_of(const SuperPanel16<C>& p, int block, int part, int row) {
-  return times_f16(p.d + row, load_integers(p.scales[block][part] + row));
+template <class C, class D>
+BINHDAN_INLINE __m256 scale_of(const SuperPanel16<C, D>& p, int block, int part, int row) {
+  return times(p.d + row, load_integers(p.scales[block][part] + row));
 }
 template <class C>
 BINHDAN_INLINE __m256 scale_of(const SuperPanel16M<C>& p, int block, int part, int row) {
   const __m256i both = load_integers(p.scales[block][part] + row);
-  return times_f16(p.d + row, _mm256_and_si256(both, _mm256_set1_epi32(15)));
+  return times(p.d + row, _mm256_and_si256(both, _mm256_set1_epi32(15)));
 }
 
 template <class C>
@@ -119,12 +144,12 @@ BINHDAN_INLINE __m256 min_of(const PanelDM<C>& p, int, int, int row) {
 }
 template <class C>
 BINHDAN_INLINE __m256 min_of(const SuperPanel32M<C>& p, int block, int, int row) {
-  return negative(times_f16(p.dmin + row, load_integers(p.mins[block] + row)));
+  return negative(times(p.dmin + row, load_integers(p.mins[block] + row)));
 }
 template <class C>
 BINHDAN_INLINE __m256 min_of(const SuperPanel16M<C>& p, int block, int part, int row) {
   const __m256i both = load_integers(p.scales[block][part] + row);
-  return negative(times_f16(p.dmin + row, _mm256_srli_epi32(both, 4)));
+  return negative(times(p.dmin + row, _mm256_srli_epi32(both, 4)));
 }
 
 // ---- blocks -------------------------------------------------------------------------------------------
@@ -146,7 +171,7 @@ using TraitsOf =
     BlockTraits<Panel<type>::kScales, Panel<type>::kMins,
                 PanelOf<type>::kSigned && !Dot::kNeedsUnsignedQuants,
                 PanelOf<type>::kSigned && Dot::kNeedsUnsignedQuants ? 128 : PanelOf<type>::kZeroPoint,
-                PanelOf<type>::kSigned ? 255 : (1 << Panel<type>::Quants::kBits) - 1>;
+                PanelOf<type>::kMaxQuant>;
 
 // One row of panels.
 template <DType type, class Dot>
@@ -163,14 +188,10 @@ struct PackedBlocks : TraitsOf<type, Dot> {
   [[gnu::always_inline]] const Panel& panel(int64_t b) const { return panels[b / Panel::kBlocks]; }
 
   [[gnu::always_inline]] __m256i quants(int64_t b, int g, int half) const {
-    __m256i quants;
-    if constexpr (Panel::kBlocks == 1)
-      quants = unpack(panel(b).quants, g, 8 * half);
-    else
-      quants = unpack(panel(b).quants[in_panel(b)], g, 8 * half);
+    const __m256i quants = unpack(panel(b).quants[in_panel(b)], g, 8 * half);
     constexpr bool kRaised = PanelOf<type>::kSigned && Dot::kNeedsUnsignedQuants;  // by 128
     if constexpr (PanelOf<type>::kHasLookup)
-      return _mm256_shuffle_epi8(lookup_values<type, kRaised ? 128 : 0>(), quants);
+      return _mm256_shuffle_epi8(lookup_values<type, Traits::kZeroPoint>(), quants);
     else
       return kRaised ? _mm256_xor_si256(quants, repeat_byte(0x80)) : quants;
   }

@@ -10,7 +10,7 @@
 // it.
 //
 // Quants become unsigned bytes, as vpdpbusd reads them, and their zero point is not subtracted: it is 8 in
-// Q4_0, and 128 in signed types (the sign bit is flipped) and lookup types (the values are raised).
+// Q4_0, and 128 in signed types (the sign bit is flipped, or the values of a lookup are raised).
 //
 // Instructions (512-bit forms on Intel since Ice Lake, uops.info): vpandd, vpxord, vpternlogd latency 1, 2 a
 // cycle (p05); vpsrlw by a constant latency 1, 1 a cycle (p0); vpshufb latency 1, 1 a cycle (p5). Cost of 32
@@ -67,11 +67,12 @@ BINHDAN_INLINE void add_bits(__m512i (&q)[8], const __m512i* planes) {
   q[g] = _mm512_ternarylogic_epi32(bits, mask, q[g], 0xea);  // (bits & mask) | q
   if constexpr (g < 7) add_bits<width, to, g + 1>(q, planes);
 }
-template <int width, int g = 0>
-BINHDAN_INLINE void low_bits(__m512i (&q)[8], const __m512i* planes) {
+template <int width, int to, int g = 0>
+BINHDAN_INLINE void only_bits(__m512i (&q)[8], const __m512i* planes) {
   constexpr int kGroups = 8 / width;
-  q[g] = _mm512_and_si512(shifted<-width*(g % kGroups)>(planes[g / kGroups]), repeat_byte((1 << width) - 1));
-  if constexpr (g < 7) low_bits<width, g + 1>(q, planes);
+  const __m512i bits = shifted<to - width*(g % kGroups)>(planes[g / kGroups]);
+  q[g] = _mm512_and_si512(bits, repeat_byte(((1 << width) - 1) << to));
+  if constexpr (g < 7) only_bits<width, to, g + 1>(q, planes);
 }
 
 BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants8& quants) {
@@ -93,27 +94,36 @@ BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants6& quants) {
 }
 BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants2& quants) {
   const __m512i low[2] = {load_quants(quants.low[0]), load_quants(quants.low[1])};
-  low_bits<2>(q, low);
+  only_bits<2, 0>(q, low);
+}
+BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants1& quants) {
+  const __m512i low = load_quants(quants.low);
+  only_bits<1, 1>(q, &low);
 }
 BINHDAN_INLINE void decode(__m512i (&q)[8], const Quants3& quants) {
   const __m512i low[2] = {load_quants(quants.low[0]), load_quants(quants.low[1])},
                 high = load_quants(quants.high);
-  low_bits<2>(q, low);
+  only_bits<2, 0>(q, low);
   add_bits<1, 2>(q, &high);
 }
 
-// The values of 16 quants + 128, in each quarter of the register.
+// The values of 16 quants plus the zero point, in each quarter of the register.
 template <DType type>
 BINHDAN_INLINE __m512i lookup_values() {
-  const auto at = [](int i) consteval { return static_cast<char>(PanelOf<type>::kLookup[i] + 128); };
+  const auto at = [](int i) consteval {
+    return static_cast<char>(PanelOf<type>::kLookup[i] + kZeroPoint<type>);
+  };
   return _mm512_broadcast_i32x4(_mm_setr_epi8(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8),
                                               at(9), at(10), at(11), at(12), at(13), at(14), at(15)));
 }
 
 // ---- scales -------------------------------------------------------------------------------------------
 
-BINHDAN_INLINE __m512 load_f16(const uint16_t (&d)[kPanelRows]) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(d)));
+BINHDAN_INLINE __m512 load_floats(const uint16_t (&f16)[kPanelRows]) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(f16)));
+}
+BINHDAN_INLINE __m512 load_floats(const float (&f32)[kPanelRows]) {
+  return _mm512_loadu_ps(f32);
 }
 BINHDAN_INLINE __m128i load_row(const void* bytes) {
   return _mm_loadu_si128(static_cast<const __m128i*>(bytes));
@@ -125,21 +135,49 @@ BINHDAN_INLINE __m512 widen(const uint8_t (&s)[kPanelRows]) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_row(s)));
 }
 
+template <class Panel>
+BINHDAN_INLINE __m512 d_of(const Panel& p) {
+  return load_floats(p.d);
+}
+// e8m0_scale: the maximum is the first term for e < 2, whose scales are subnormal, and the second above.
+template <class C>
+BINHDAN_INLINE __m512 d_of(const PanelE<C>& p) {
+  const __m512i shifted = _mm512_slli_epi32(_mm512_cvtepu8_epi32(load_row(p.e)), 21);
+  const __m512i subnormal = _mm512_add_epi32(shifted, _mm512_set1_epi32(1 << 21));
+  const __m512i normal = _mm512_sub_epi32(_mm512_slli_epi32(shifted, 2), _mm512_set1_epi32(1 << 23));
+  return _mm512_castsi512_ps(_mm512_max_epi32(subnormal, normal));
+}
+template <class C, int blocks>
+BINHDAN_INLINE __m512 d_of(const Panel16<C, blocks>&) {
+  return _mm512_setzero_ps();  // not used: every scale is a float
+}
+
 // d of a panel, and m: the signed factor of its minimums, m or -dmin.
 struct PanelScales {
   __m512 d, m = _mm512_setzero_ps();
 
   template <class Panel>
-  [[gnu::always_inline]] explicit PanelScales(const Panel& panel) : d(load_f16(panel.d)) {
-    if constexpr (requires { panel.m; }) m = load_f16(panel.m);
-    if constexpr (requires { panel.dmin; }) m = _mm512_xor_ps(load_f16(panel.dmin), _mm512_set1_ps(-0.0f));
+  [[gnu::always_inline]] explicit PanelScales(const Panel& panel) : d(d_of(panel)) {
+    if constexpr (requires { panel.m; }) m = load_floats(panel.m);
+    if constexpr (requires { panel.dmin; }) m = _mm512_xor_ps(load_floats(panel.dmin), _mm512_set1_ps(-0.0f));
   }
 };
 
+template <class C, int blocks>
+BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const PanelD<C, blocks>&,
+                              const PanelScales& panel_scales, int) {
+  scale[0] = panel_scales.d;
+}
 template <class C>
-BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const PanelD<C>&, const PanelScales& panel_scales,
+BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const PanelE<C>&, const PanelScales& panel_scales,
                               int) {
   scale[0] = panel_scales.d;
+}
+template <class C, int blocks>
+BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const Panel16<C, blocks>& p, const PanelScales&,
+                              int i) {
+  scale[0] = load_floats(p.scales[i][0]);
+  scale[1] = load_floats(p.scales[i][1]);
 }
 template <class C>
 BINHDAN_INLINE void scales_of(__m512* scale, __m512* min, const PanelDM<C>&, const PanelScales& panel_scales,
@@ -147,8 +185,8 @@ BINHDAN_INLINE void scales_of(__m512* scale, __m512* min, const PanelDM<C>&, con
   scale[0] = panel_scales.d;
   min[0] = panel_scales.m;
 }
-template <class C>
-BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const SuperPanel32<C>& p,
+template <class C, class D>
+BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const SuperPanel32<C, D>& p,
                               const PanelScales& panel_scales, int i) {
   scale[0] = _mm512_mul_ps(panel_scales.d, widen(p.scales[i]));
 }
@@ -158,8 +196,8 @@ BINHDAN_INLINE void scales_of(__m512* scale, __m512* min, const SuperPanel32M<C>
   scale[0] = _mm512_mul_ps(panel_scales.d, widen(p.scales[i]));
   min[0] = _mm512_mul_ps(panel_scales.m, widen(p.mins[i]));
 }
-template <class C>
-BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const SuperPanel16<C>& p,
+template <class C, class D>
+BINHDAN_INLINE void scales_of(__m512* scale, __m512*, const SuperPanel16<C, D>& p,
                               const PanelScales& panel_scales, int i) {
   scale[0] = _mm512_mul_ps(panel_scales.d, widen(p.scales[i][0]));
   scale[1] = _mm512_mul_ps(panel_scales.d, widen(p.scales[i][1]));
@@ -196,10 +234,7 @@ using BlockOf = Block<PanelOf<type>::Panel::kScales, PanelOf<type>::Panel::kMins
 template <DType type>
 BINHDAN_INLINE void decode_block(BlockOf<type>& block, const typename PanelOf<type>::Panel& panel,
                                  const PanelScales& panel_scales, int i) {
-  if constexpr (PanelOf<type>::Panel::kBlocks == 1)
-    decode(block.q, panel.quants);
-  else
-    decode(block.q, panel.quants[i]);
+  decode(block.q, panel.quants[i]);
   if constexpr (PanelOf<type>::kHasLookup)
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) block.q[g] = _mm512_shuffle_epi8(lookup_values<type>(), block.q[g]);

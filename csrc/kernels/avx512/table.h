@@ -12,6 +12,7 @@ consteval KernelTable table() {
 #define SET(type) set_matmul(table, DType::type, matmul<DType::type>, scratch_size<DType::type>);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+  set_repacked(table);
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;
   table.layer_norm = layer_norm;

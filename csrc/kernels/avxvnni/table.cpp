@@ -19,6 +19,7 @@ consteval KernelTable table() {
 #define SET(type) set_matmul(table, DType::type, matmul<DType::type>, scratch_size<DType::type>);
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+  set_repacked(table);
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
   return table;
 }

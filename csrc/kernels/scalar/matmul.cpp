@@ -26,7 +26,7 @@ struct DecodedBlock {
   DecodedBlock(const Panel& panel, int block) {
     for (int row = 0; row < kPanelRows; ++row) {
       Words words;
-      load(words, quants_of(panel, block), row);
+      load(words, panel.quants[block], row);
       for (int j = 0; j < 32; ++j)
         q[row][j] = static_cast<int8_t>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));
     }
@@ -95,7 +95,7 @@ void get_row(float* dst, const void* packed, int64_t, int64_t cols, int64_t row)
     const Panel& panel = panels[b / Panel::kBlocks];
     const int block = static_cast<int>(b % Panel::kBlocks);
     Words words;
-    load(words, quants_of(panel, block), r);
+    load(words, panel.quants[block], r);
     for (int j = 0; j < 32; ++j) {
       const int part = j * Panel::kScales / 32;
       const auto value = static_cast<float>(value_of<type>(words[j / 4] >> (j % 4 * 8) & 0xff));

@@ -7,6 +7,7 @@
 // one core.
 #include <algorithm>
 
+#include "kernels/codebook.h"
 #include "kernels/scalar/functions.h"
 #include "kernels/scalar/panels.h"
 
@@ -31,11 +32,12 @@ void add_bits(Words& quants, const uint8_t* bytes, int shift, int width, int to)
                  << to;
 }
 
-// Bit j of qh is the fifth bit of column j. The product moves four neighbouring bits into four bytes.
-void add_fifth_bits(Words& quants, const uint8_t (&qh)[4]) {
+// Bit j of the four bytes is bit `to` of the quant of column j. The product moves four neighbouring bits into
+// four bytes.
+void add_single_bits(Words& quants, const uint8_t* bits, int to) {
   for (int g = 0; g < 8; ++g) {
-    const uint32_t four = qh[g / 2] >> (g % 2 * 4) & 15;
-    quants[g] |= (four * 0x00204081 & repeat_byte(1)) << 4;
+    const uint32_t four = bits[g / 2] >> (g % 2 * 4) & 15;
+    quants[g] |= (four * 0x00204081 & repeat_byte(1)) << to;
   }
 }
 
@@ -56,11 +58,11 @@ void expand(Words& quants, const BlockIQ4_XS& b, int block) {
 }
 void expand(Words& quants, const BlockQ5_0& b, int) {
   nibble_halves(quants, b.qs);
-  add_fifth_bits(quants, b.qh);
+  add_single_bits(quants, b.qh, 4);
 }
 void expand(Words& quants, const BlockQ5_1& b, int) {
   nibble_halves(quants, b.qs);
-  add_fifth_bits(quants, b.qh);
+  add_single_bits(quants, b.qh, 4);
 }
 void expand(Words& quants, const BlockQ2_K& b, int block) {
   add_bits(quants, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
@@ -81,10 +83,49 @@ void expand(Words& quants, const BlockQ6_K& b, int block) {
   add_bits(quants, b.qh + block / 4 * 32, block % 4 * 2, 2, 4);
 }
 
+void expand(Words& quants, const BlockQ1_0& b, int block) {
+  add_single_bits(quants, b.qs + 4 * block, 1);
+}
+void expand(Words& quants, const BlockQ2_0& b, int block) {
+  for (int g = 0; g < 8; ++g) quants[g] = codebook::spread_pairs(b.qs[8 * block + g]);
+}
+void expand(Words& quants, const BlockTQ2_0& b, int block) {
+  add_bits(quants, b.qs + block / 4 * 32, block % 4 * 2, 2, 0);
+}
+// Digit `digit` of base 3 of four bytes (codec_decode.cpp).
+uint32_t digits(const uint8_t* qs, int digit) {
+  constexpr int kPowers[5] = {1, 3, 9, 27, 81};
+  uint32_t word = 0;
+  for (int j = 0; j < 4; ++j)
+    word |= static_cast<uint32_t>(static_cast<uint8_t>(qs[j] * kPowers[digit]) * 3 >> 8) << 8 * j;
+  return word;
+}
+void expand(Words& quants, const BlockTQ1_0& b, int block) {
+  for (int g = 0; g < 8; ++g) {
+    const int quad = 8 * block + g;  // 40 in the first 32 bytes, 20 in the next 16, 4 in qh
+    quants[g] = quad < 40   ? digits(b.qs + quad % 8 * 4, quad / 8)
+                : quad < 60 ? digits(b.qs + 32 + quad % 4 * 4, (quad - 40) / 4)
+                            : digits(b.qh, quad - 60);
+  }
+}
+void expand(Words& quants, const BlockMXFP4& b, int) {
+  nibble_halves(quants, b.qs);
+}
+void expand(Words& quants, const BlockNVFP4& b, int block) {  // a scale has 8 bytes: 8 low, 8 high nibbles
+  for (int g = 0; g < 8; ++g) {
+    const uint32_t both = load_word(b.qs + 16 * block + g / 4 * 8 + g % 2 * 4);
+    quants[g] = both >> g % 4 / 2 * 4 & repeat_byte(15);
+  }
+}
+template <codebook::Super Block>
+void expand(Words& quants, const Block& b, int block) {
+  codebook::codes(quants, b, block);
+}
+
 // ---- scales -------------------------------------------------------------------------------------------
 
-template <class C, class Block>
-void store_scales(PanelD<C>& panel, int row, const Block& b) {
+template <class C, int blocks, class Block>
+void store_scales(PanelD<C, blocks>& panel, int row, const Block& b) {
   panel.d[row] = b.d;
 }
 
@@ -140,23 +181,60 @@ void store_scales(SuperPanel16M<Quants2>& panel, int row, const BlockQ2_K& b) {
   for (int i = 0; i < 16; ++i) panel.scales[i / 2][i % 2][row] = b.scales[i];
 }
 
+template <class C>
+void store_scales(PanelE<C>& panel, int row, const BlockMXFP4& b) {
+  panel.e[row] = b.e;
+}
+
+// UE4M3 is exact in float16.
+template <class C>
+void store_scales(Panel16<C, 2>& panel, int row, const BlockNVFP4& b) {
+  for (int i = 0; i < 4; ++i) panel.scales[i / 2][i % 2][row] = f32_to_f16(ue4m3_scale(b.scales[i]));
+}
+
+template <class C, codebook::Super Block>
+void store_scales(SuperPanel32<C, float>& panel, int row, const Block& b) {
+  panel.d[row] = codebook::unit(b);
+  for (int i = 0; i < kSuperBlocks; ++i)
+    panel.scales[i][row] = static_cast<int8_t>(codebook::scale(b, 2 * i));
+}
+
+template <class C, codebook::Super Block>
+void store_scales(SuperPanel16<C, float>& panel, int row, const Block& b) {
+  panel.d[row] = codebook::unit(b);
+  for (int i = 0; i < 16; ++i) panel.scales[i / 2][i % 2][row] = static_cast<int8_t>(codebook::scale(b, i));
+}
+
 // ---- matrices -----------------------------------------------------------------------------------------
 
 template <DType type>
 struct FileBlock;
 // clang-format off
-template <> struct FileBlock<DType::q8_0>   { using Block = BlockQ8_0; };
-template <> struct FileBlock<DType::q4_0>   { using Block = BlockQ4_0; };
-template <> struct FileBlock<DType::q5_0>   { using Block = BlockQ5_0; };
-template <> struct FileBlock<DType::iq4_nl> { using Block = BlockIQ4_NL; };
-template <> struct FileBlock<DType::q4_1>   { using Block = BlockQ4_1; };
-template <> struct FileBlock<DType::q5_1>   { using Block = BlockQ5_1; };
-template <> struct FileBlock<DType::iq4_xs> { using Block = BlockIQ4_XS; };
-template <> struct FileBlock<DType::q4_k>   { using Block = BlockQ4_K; };
-template <> struct FileBlock<DType::q5_k>   { using Block = BlockQ5_K; };
-template <> struct FileBlock<DType::q6_k>   { using Block = BlockQ6_K; };
-template <> struct FileBlock<DType::q3_k>   { using Block = BlockQ3_K; };
-template <> struct FileBlock<DType::q2_k>   { using Block = BlockQ2_K; };
+template <> struct FileBlock<DType::q8_0>     { using Block = BlockQ8_0; };
+template <> struct FileBlock<DType::q4_0>     { using Block = BlockQ4_0; };
+template <> struct FileBlock<DType::q5_0>     { using Block = BlockQ5_0; };
+template <> struct FileBlock<DType::iq4_nl>   { using Block = BlockIQ4_NL; };
+template <> struct FileBlock<DType::q4_1>     { using Block = BlockQ4_1; };
+template <> struct FileBlock<DType::q5_1>     { using Block = BlockQ5_1; };
+template <> struct FileBlock<DType::iq4_xs>   { using Block = BlockIQ4_XS; };
+template <> struct FileBlock<DType::q4_k>     { using Block = BlockQ4_K; };
+template <> struct FileBlock<DType::q5_k>     { using Block = BlockQ5_K; };
+template <> struct FileBlock<DType::q6_k>     { using Block = BlockQ6_K; };
+template <> struct FileBlock<DType::q3_k>     { using Block = BlockQ3_K; };
+template <> struct FileBlock<DType::q2_k>     { using Block = BlockQ2_K; };
+template <> struct FileBlock<DType::q1_0>     { using Block = BlockQ1_0; };
+template <> struct FileBlock<DType::q2_0>     { using Block = BlockQ2_0; };
+template <> struct FileBlock<DType::tq1_0>    { using Block = BlockTQ1_0; };
+template <> struct FileBlock<DType::tq2_0>    { using Block = BlockTQ2_0; };
+template <> struct FileBlock<DType::mxfp4>    { using Block = BlockMXFP4; };
+template <> struct FileBlock<DType::nvfp4>    { using Block = BlockNVFP4; };
+template <> struct FileBlock<DType::iq1_s>    { using Block = BlockIQ1_S; };
+template <> struct FileBlock<DType::iq1_m>    { using Block = BlockIQ1_M; };
+template <> struct FileBlock<DType::iq2_xxs>  { using Block = BlockIQ2_XXS; };
+template <> struct FileBlock<DType::iq2_xs>   { using Block = BlockIQ2_XS; };
+template <> struct FileBlock<DType::iq2_s>    { using Block = BlockIQ2_S; };
+template <> struct FileBlock<DType::iq3_xxs>  { using Block = BlockIQ3_XXS; };
+template <> struct FileBlock<DType::iq3_s>    { using Block = BlockIQ3_S; };
 // clang-format on
 
 template <class Panel, class Block>
@@ -167,7 +245,7 @@ void store_block(Panel& panel, int row, const Block& block) {
   for (int i = 0; i < Panel::kBlocks; ++i) {
     Words quants = {};
     expand(quants, block, i);
-    store(quants_of(panel, i), row, quants);
+    store(panel.quants[i], row, quants);
   }
 }
 
@@ -192,6 +270,9 @@ void pack(void* packed, const void* src, int64_t rows, int64_t cols, int64_t row
 #define INSTANTIATE(type) \
   template void pack<DType::type>(void*, const void*, int64_t, int64_t, int64_t, int64_t);
 BINHDAN_PANEL_TYPES(INSTANTIATE)
+#define INSTANTIATE_REPACKED(type, other) INSTANTIATE(type)
+BINHDAN_REPACKED_TYPES(INSTANTIATE_REPACKED)
+#undef INSTANTIATE_REPACKED
 #undef INSTANTIATE
 
 }  // namespace binhdan::scalar

@@ -97,6 +97,13 @@ inline void load(Words& quants, const Quants2& from, int row) {
   std::memset(quants, 0, sizeof quants);
   load_bits<2>(quants, from.low, row, 0);
 }
+inline void store(Quants1& to, int row, const Words& quants) {
+  store_bits<1>(&to.low, row, quants, 1);
+}
+inline void load(Words& quants, const Quants1& from, int row) {
+  std::memset(quants, 0, sizeof quants);
+  load_bits<1>(quants, &from.low, row, 1);
+}
 inline void store(Quants3& to, int row, const Words& quants) {
   store_bits<2>(to.low, row, quants, 0);
   store_bits<1>(&to.high, row, quants, 2);
@@ -105,15 +112,6 @@ inline void load(Words& quants, const Quants3& from, int row) {
   std::memset(quants, 0, sizeof quants);
   load_bits<2>(quants, from.low, row, 0);
   load_bits<1>(quants, &from.high, row, 2);
-}
-
-// The quants of one block of a panel.
-template <class Panel>
-auto& quants_of(Panel& panel, int block) {
-  if constexpr (Panel::kBlocks == 1)
-    return panel.quants;
-  else
-    return panel.quants[block];
 }
 
 // The value that a quant stands for.
@@ -130,8 +128,15 @@ int value_of(uint8_t quant) {
 
 // ---- scales and minimums of a block -------------------------------------------------------------------
 
-template <class C>
-float scale_of(const PanelD<C>& p, int, int, int row) {
+inline float to_float(uint16_t d) {
+  return f16_to_f32(d);
+}
+inline float to_float(float d) {
+  return d;
+}
+
+template <class C, int blocks>
+float scale_of(const PanelD<C, blocks>& p, int, int, int row) {
   return f16_to_f32(p.d[row]);
 }
 template <class C>
@@ -139,16 +144,24 @@ float scale_of(const PanelDM<C>& p, int, int, int row) {
   return f16_to_f32(p.d[row]);
 }
 template <class C>
-float scale_of(const SuperPanel32<C>& p, int block, int, int row) {
-  return f16_to_f32(p.d[row]) * static_cast<float>(p.scales[block][row]);
+float scale_of(const PanelE<C>& p, int, int, int row) {
+  return e8m0_scale(p.e[row]);
+}
+template <class C, int blocks>
+float scale_of(const Panel16<C, blocks>& p, int block, int half, int row) {
+  return f16_to_f32(p.scales[block][half][row]);
+}
+template <class C, class D>
+float scale_of(const SuperPanel32<C, D>& p, int block, int, int row) {
+  return to_float(p.d[row]) * static_cast<float>(p.scales[block][row]);
 }
 template <class C>
 float scale_of(const SuperPanel32M<C>& p, int block, int, int row) {
   return f16_to_f32(p.d[row]) * static_cast<float>(p.scales[block][row]);
 }
-template <class C>
-float scale_of(const SuperPanel16<C>& p, int block, int half, int row) {
-  return f16_to_f32(p.d[row]) * static_cast<float>(p.scales[block][half][row]);
+template <class C, class D>
+float scale_of(const SuperPanel16<C, D>& p, int block, int half, int row) {
+  return to_float(p.d[row]) * static_cast<float>(p.scales[block][half][row]);
 }
 template <class C>
 float scale_of(const SuperPanel16M<C>& p, int block, int half, int row) {

@@ -45,6 +45,10 @@ consteval KernelTable table() {
 #define SET(type) set(table, panel_kernel<DType::type>());
   BINHDAN_PANEL_TYPES(SET)
 #undef SET
+#define SET(type, other) table.matmul[static_cast<size_t>(DType::type)].pack = pack<DType::type>;
+  BINHDAN_REPACKED_TYPES(SET)
+#undef SET
+  set_repacked(table);
   table.quantize[static_cast<size_t>(Activation::f32)] = quantize_f32;
   table.quantize[static_cast<size_t>(Activation::q8)] = quantize_q8;
   table.rms_norm = rms_norm;
