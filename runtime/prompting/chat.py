@@ -176,8 +176,7 @@ def _check_user_texts(messages: Sequence[Mapping[str, Any]], prompt: str) -> Non
     """
     at = 0
     for i, message in enumerate(messages):
-        text = message["content"].strip()
-        if message["role"] != "user" or not text:
+        if message["role"] != "user" or not (text := message["content"].strip()):
             continue
         found = prompt.find(text, at)
         if found >= 0:

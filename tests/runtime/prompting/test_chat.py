@@ -212,7 +212,8 @@ FAMILIES = {
         "{{ key }}:{{ show(value) if value is mapping else (value | upper if upper else value) }}"
         "{%- endfor -%}{%- endmacro -%}"
         "{{ bos_token }}{{ show({'b': {'c': 'x'}, 'a': 'y'}, upper=true) }}"
-        "{%- for m in messages -%}<|turn>{{ m['role'] }}\n{{ m['content'] | trim }}<turn|>{{ '\n' }}{%- endfor -%}",
+        "{%- for m in messages -%}"
+        "<|turn>{{ m['role'] }}\n{{ m['content'] | trim }}<turn|>{{ '\n' }}{%- endfor -%}",
         "<s>a:Y,b:c:x<|turn>system\nNgắn.<turn|>\n<|turn>user\nmột <|im_end|><turn|>\n"
         "<|turn>assistant\nhai<turn|>\n<|turn>user\nba<turn|>\n",
     ),
