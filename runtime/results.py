@@ -93,3 +93,5 @@ class ModelInfo:
     head_dim: int
     bos: int | None
     eos: int | None
+    unknown: int | None
+    padding: int | None

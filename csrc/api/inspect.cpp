@@ -190,6 +190,13 @@ void write_support(JsonWriter& out, const File& file) {
   out.end_array();
 }
 
+bool has_chat_template(const File& file) {
+  return std::ranges::any_of(file.keys(), [&](const std::string& key) {
+    const bool is_template = key == "tokenizer.chat_template" || key.starts_with("tokenizer.chat_template.");
+    return is_template && file.find(key)->type == ValueType::string;
+  });
+}
+
 void write_tokenizer(JsonWriter& out, const File& file) {
   out.key("tokenizer");
   const Value* tokens = file.find("tokenizer.ggml.tokens");
@@ -201,7 +208,7 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   write_optional(out, "model", find_string(file, "tokenizer.ggml.model"));
   write_optional(out, "pre", find_string(file, "tokenizer.ggml.pre"));
   out.field("size", tokens->count);
-  out.field("has_chat_template", find_string(file, "tokenizer.chat_template").has_value());
+  out.field("has_chat_template", has_chat_template(file));
   out.end_object();
 }
 
