@@ -7,6 +7,7 @@ package because numpy has no bfloat16, and because we read rows without loading 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from binhdan.runtime.errors import BadFormatError
 MAX_JSON_BYTES: Final = 256 << 20  # the largest known tokenizer.json has 35 MB
 MAX_HEADER_BYTES: Final = 100 << 20  # the limit of the safetensors package
 
+_log = logging.getLogger("binhdan")
 _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -178,7 +180,10 @@ def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
     template = tokenizer_config.get("chat_template") if template is None else template
     if isinstance(template, list):  # named templates: [{"name": "default", "template": "…"}, …]
         named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
+        name = "default" if "default" in named else next((n for n in named if n != "rerank"), None)
+        template = named.get(name)
+        if template is not None and name != "default":
+            _log.warning("%s: there is no default chat template; %r is used", folder, name)
     if template is None:
         return ""
     if not isinstance(template, str):
