@@ -32,7 +32,7 @@ def after(model: Patched, name: str) -> int:
 
 # What is written, at which distance after which name, and what the error says.
 FAULTS = {
-    "architecture": ("general.architecture", 4, named("qwen9"), "expected one of llama, qwen2, qwen3"),
+    "architecture": ("general.architecture", 4, named("qwen9"), "got 'qwen9'"),
     "missing key": ("qwen3.block_count", -1, b"x", "key 'qwen3.block_count' is missing"),
     "key out of range": ("qwen3.attention.head_count", 4, bytes(4), "expected 1 to 4096, got 0"),
     "missing tensor": ("blk.3.attn_q.weight", -1, b"x", "'blk.3.attn_q.weight' is missing"),
