@@ -23,7 +23,6 @@ from binhdan.runtime.errors import BadFormatError
 MAX_JSON_BYTES: Final = 256 << 20  # the largest known tokenizer.json has 35 MB
 MAX_HEADER_BYTES: Final = 100 << 20  # the limit of the safetensors package
 
-_log = logging.getLogger("binhdan")
 _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -183,7 +182,8 @@ def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
         name = "default" if "default" in named else next((n for n in named if n != "rerank"), None)
         template = named.get(name)
         if template is not None and name != "default":
-            _log.warning("%s: there is no default chat template; %r is used", folder, name)
+            log = logging.getLogger("binhdan")
+            log.warning("%s: there is no default chat template; %r is used", folder, name)
     if template is None:
         return ""
     if not isinstance(template, str):
