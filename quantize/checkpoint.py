@@ -7,6 +7,7 @@ package because numpy has no bfloat16, and because we read rows without loading 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -178,7 +179,11 @@ def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
     template = tokenizer_config.get("chat_template") if template is None else template
     if isinstance(template, list):  # named templates: [{"name": "default", "template": "…"}, …]
         named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
+        name = "default" if "default" in named else next((n for n in named if n != "rerank"), None)
+        template = named.get(name)
+        if template is not None and name != "default":
+            log = logging.getLogger("binhdan")
+            log.warning("%s: there is no default chat template; %r is used", folder, name)
     if template is None:
         return ""
     if not isinstance(template, str):

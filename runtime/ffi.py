@@ -7,6 +7,7 @@ can do what every other caller of the C ABI can do. Functions raise the exceptio
 from __future__ import annotations
 
 import array
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from binhdan.runtime.results import FinishReason, ModelInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_log = logging.getLogger("binhdan")
 
 # The enumerators of binhdan.h in lower case, without their prefixes.
 EventKind = Literal["token", "finished", "embedding"]
@@ -98,6 +101,10 @@ class Library:
         c_options = self._struct("binhdan_model_options", threads=options.threads or 0, isa=c_isa)
         out = self._ffi.new("binhdan_model *")
         self._check(self._lib.binhdan_model_open(self._c_string(path), c_options, out))
+        for warning in (
+            self._read_text(self._lib.binhdan_model_warnings, out[0]).decode(errors="replace").splitlines()
+        ):
+            _log.warning("%s", warning)
         return int(out[0])
 
     def close_model(self, model: int) -> None:
@@ -125,6 +132,8 @@ class Library:
             eos=info.eos if info.eos >= 0 else None,
             causal=bool(info.causal),
             pooling=self._poolings[info.pooling],
+            unknown=info.unknown if info.unknown >= 0 else None,
+            padding=info.padding if info.padding >= 0 else None,
         )
 
     def chat_family(self, model: int) -> ChatFamily:

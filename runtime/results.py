@@ -95,3 +95,5 @@ class ModelInfo:
     eos: int | None
     causal: bool  # False: an encoder, which embeds and generates no text
     pooling: Literal["mean", "cls", "last", "rank"]  # of embeddings; "rank": a reranker
+    unknown: int | None
+    padding: int | None

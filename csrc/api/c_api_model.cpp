@@ -72,6 +72,8 @@ int32_t binhdan_model_describe(binhdan_model handle, binhdan_model_info* out) {
     info.head_dim = static_cast<int32_t>(config.layers[0].head_dim);
     info.bos = vocab.bos.value_or(-1);
     info.eos = vocab.eos.value_or(-1);
+    info.unknown = vocab.unknown.value_or(-1);
+    info.padding = vocab.padding.value_or(-1);
     info.chat_family = static_cast<int32_t>(text::detect_chat_family(vocab));
     info.pooling =
         static_cast<int32_t>(config.pooling == model::Pooling::none ? model::Pooling::mean : config.pooling);
@@ -85,11 +87,23 @@ int32_t binhdan_model_metadata(binhdan_model handle, const char* key, char* out,
   return guarded([&] {
     const auto model = models().get(handle, "model");
     const gguf::Value* value = model->file.find(require(key, "key"));
+    if (const std::string& chat = model->tokenizer.vocab().chat_template;
+        key == std::string_view("tokenizer.chat_template") && !chat.empty())
+      return write_array<char>(chat, out, capacity, size);
     if (!value || value->type != gguf::ValueType::string)
       fail(Code::not_found, "metadata: expected a string, found none under the key ", key);
     const std::string_view found = model->file.get_string(key);
     write_array<char>(found, out, capacity, size);
     model->file.check_intact();
+  });
+}
+
+int32_t binhdan_model_warnings(binhdan_model handle, char* out, size_t capacity, size_t* size) {
+  return guarded([&] {
+    const auto model = models().get(handle, "model");
+    std::string lines;
+    for (const std::string& warning : model->warnings) lines.append(warning).append("\n");
+    write_array<char>(lines, out, capacity, size);
   });
 }
 

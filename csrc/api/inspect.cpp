@@ -12,7 +12,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/utf8.h"
-#include "model/config.h"
+#include "model/model.h"
 
 namespace binhdan::api {
 namespace {
@@ -174,17 +174,27 @@ void write_sizes(JsonWriter& out, const Sizes& s) {
   write_optional(out, "kv_bytes_per_token", s.kv_bytes_per_token);
 }
 
+// Without the path, which the caller has passed.
+std::string without_path(const File& file, std::string message) {
+  const std::string place = file.path() + ": ";
+  if (message.starts_with(place)) message.erase(0, place.size());
+  return message;
+}
+
 void write_support(JsonWriter& out, const File& file) {
-  std::optional<std::string> reason;
-  try {
-    model::Config::read(file);
-  } catch (const Error& error) {
-    reason = error.what();
-    const std::string place = file.path() + ": ";  // the caller passed this path
-    if (reason->starts_with(place)) reason->erase(0, place.size());
-  }
-  out.field("supported", !reason.has_value());
-  write_optional(out, "reason", reason);
+  const model::Check check = model::check(file);
+  out.field("supported", !check.error.has_value()).key("reason");
+  check.error ? out.value(without_path(file, check.error->what())) : out.null();
+  out.key("warnings").begin_array();
+  for (const std::string& warning : check.warnings) out.value(without_path(file, warning));
+  out.end_array();
+}
+
+bool has_chat_template(const File& file) {
+  return std::ranges::any_of(file.keys(), [&](const std::string& key) {
+    const bool is_template = key == "tokenizer.chat_template" || key.starts_with("tokenizer.chat_template.");
+    return is_template && file.find(key)->type == ValueType::string;
+  });
 }
 
 void write_tokenizer(JsonWriter& out, const File& file) {
@@ -198,29 +208,37 @@ void write_tokenizer(JsonWriter& out, const File& file) {
   write_optional(out, "model", find_string(file, "tokenizer.ggml.model"));
   write_optional(out, "pre", find_string(file, "tokenizer.ggml.pre"));
   out.field("size", tokens->count);
-  out.field("has_chat_template", find_string(file, "tokenizer.chat_template").has_value());
+  out.field("has_chat_template", has_chat_template(file));
   out.end_object();
 }
 
 // ---- tensors -----------------------------------------------------------------------------------------
 
 struct Totals {
-  DType type;
+  std::string type;
   uint64_t tensors = 0, parameters = 0, bytes = 0;
+
+  void add(const std::vector<uint64_t>& shape, uint64_t size) {
+    uint64_t elements = 1;
+    for (const uint64_t dimension : shape) elements *= dimension;
+    tensors += 1;
+    parameters += elements;
+    bytes += size;
+  }
 };
 
-// The sums cannot overflow, because tensors do not overlap in the files.
+// The sums of supported types cannot overflow, because tensors do not overlap in the files.
 std::vector<Totals> totals_by_type(const File& file) {
-  std::map<DType, Totals> by_type;
-  for (const gguf::TensorInfo& tensor : file.tensors()) {
-    Totals& totals = by_type[tensor.type];
-    totals.type = tensor.type;
-    totals.tensors += 1;
-    totals.parameters += tensor.cols() * tensor.rows();
-    totals.bytes += tensor.bytes;
-  }
+  std::map<std::string, Totals> by_type;
+  for (const gguf::TensorInfo& tensor : file.tensors())
+    by_type[dtype_info(tensor.type).name].add(tensor.shape, tensor.bytes);
+  for (const gguf::UnsupportedTensor& tensor : file.unsupported_tensors())
+    by_type[tensor.type].add(tensor.shape, tensor.bytes);
   std::vector<Totals> all;
-  for (const auto& [type, totals] : by_type) all.push_back(totals);
+  for (auto& [type, totals] : by_type) {
+    totals.type = type;
+    all.push_back(totals);
+  }
   std::sort(all.begin(), all.end(), [](const Totals& a, const Totals& b) {
     return std::pair(b.bytes, a.type) < std::pair(a.bytes, b.type);
   });
@@ -230,20 +248,25 @@ std::vector<Totals> totals_by_type(const File& file) {
 void write_types(JsonWriter& out, const std::vector<Totals>& all) {
   out.key("types").begin_array();
   for (const Totals& totals : all) {
-    out.begin_object().field("type", dtype_info(totals.type).name).field("tensors", totals.tensors);
+    out.begin_object().field("type", totals.type).field("tensors", totals.tensors);
     out.field("parameters", totals.parameters).field("bytes", totals.bytes).end_object();
   }
   out.end_array();
 }
 
+template <typename Tensor>
+void write_tensor(JsonWriter& out, const Tensor& tensor, std::string_view type) {
+  out.begin_object().field("name", tensor.name).field("type", type).key("shape").begin_array();
+  for (const uint64_t size : tensor.shape) out.value(size);
+  out.end_array().field("bytes", tensor.bytes).end_object();
+}
+
 void write_tensors(JsonWriter& out, const File& file) {
   out.key("tensors").begin_array();
-  for (const gguf::TensorInfo& tensor : file.tensors()) {
-    out.begin_object().field("name", tensor.name).field("type", dtype_info(tensor.type).name);
-    out.key("shape").begin_array();
-    for (const uint64_t size : tensor.shape) out.value(size);
-    out.end_array().field("bytes", tensor.bytes).end_object();
-  }
+  for (const gguf::TensorInfo& tensor : file.tensors())
+    write_tensor(out, tensor, dtype_info(tensor.type).name);
+  for (const gguf::UnsupportedTensor& tensor : file.unsupported_tensors())
+    write_tensor(out, tensor, tensor.type);
   out.end_array();
 }
 

@@ -10,9 +10,11 @@ namespace binhdan::api {
 //   version, file_bytes, architecture, name, parameters
 //   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values),
 //               each null when the file lacks it
-//   supported (whether this build supports the model), reason (null when it does)
+//   supported (whether this build supports the model), reason (null when it does, else the error of loading
+//               it), warnings (of loading it)
 //   tokenizer   {model, pre, size, has_chat_template}, or null
-//   types       [{type, tensors, parameters, bytes}], by bytes in descending order
+//   types       [{type, tensors, parameters, bytes}], by bytes in descending order; a type that binhdan does
+//               not support is "19 (IQ1_S)"
 //   metadata    {key: scalar, or {type, count, values of short arrays}}; long strings are truncated, except
 //               chat templates
 //   tensors     [{name, type, shape, bytes}], shape[0] is the row length

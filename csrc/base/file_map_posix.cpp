@@ -26,7 +26,7 @@ std::size_t size_to_map(int fd, const std::string& path) {
   if (S_ISDIR(info.st_mode)) fail(Code::bad_format, path, ": expected a file, got a directory");
   if (!S_ISREG(info.st_mode))
     fail(Code::bad_format, path, ": expected a regular file, got a device or a pipe");
-  if (info.st_size == 0) fail(Code::bad_format, path, ": the file is empty");
+  if (info.st_size == 0) fail(Code::bad_format, path, ": the file is empty; download or copy it again");
   return checked_cast<std::size_t>(info.st_size, path.c_str());
 }
 

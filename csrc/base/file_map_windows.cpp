@@ -40,7 +40,7 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   LARGE_INTEGER size;
   if (file.value == INVALID_HANDLE_VALUE || !GetFileSizeEx(file.value, &size))
     fail(Code::io, path, ": cannot open the file: Windows error ", GetLastError());
-  if (size.QuadPart == 0) fail(Code::bad_format, path, ": the file is empty");
+  if (size.QuadPart == 0) fail(Code::bad_format, path, ": the file is empty; download or copy it again");
   size_ = checked_cast<std::size_t>(size.QuadPart, path.c_str());
   const Handle mapping{CreateFileMappingW(file.value, nullptr, PAGE_READONLY, 0, 0, nullptr)};
   void* data = mapping.value ? MapViewOfFile(mapping.value, FILE_MAP_READ, 0, 0, 0) : nullptr;

@@ -9,6 +9,7 @@ std::mutex mutex;  // set_log_sink returns after the last call of the old sink
 LogSink current = nullptr;
 void* current_user = nullptr;
 std::atomic<bool> enabled{false};
+thread_local WarningCollector* collector = nullptr;
 }  // namespace
 
 void set_log_sink(LogSink sink, void* user) {
@@ -18,11 +19,20 @@ void set_log_sink(LogSink sink, void* user) {
   enabled.store(sink != nullptr, std::memory_order_relaxed);
 }
 
+WarningCollector::WarningCollector() : outer_(collector) {
+  collector = this;
+}
+
+WarningCollector::~WarningCollector() {
+  collector = outer_;
+}
+
 bool log_enabled() {
-  return enabled.load(std::memory_order_relaxed);
+  return collector || enabled.load(std::memory_order_relaxed);
 }
 
 void log_message(LogLevel level, const std::string& message) {
+  if (collector && level == LogLevel::warning) collector->warnings.push_back(message);
   const std::lock_guard lock(mutex);
   if (current) current(current_user, static_cast<int32_t>(level), message.c_str());
 }

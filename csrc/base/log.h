@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace binhdan {
 
@@ -12,6 +13,20 @@ using LogSink = void (*)(void* user, int32_t level, const char* message);
 void set_log_sink(LogSink sink, void* user);
 bool log_enabled();
 void log_message(LogLevel level, const std::string& message);
+
+// Collects the warnings of the thread that constructs it until it is destroyed, in addition to the sink.
+class WarningCollector {
+ public:
+  WarningCollector();
+  ~WarningCollector();
+  WarningCollector(const WarningCollector&) = delete;
+  WarningCollector& operator=(const WarningCollector&) = delete;
+
+  std::vector<std::string> warnings;
+
+ private:
+  WarningCollector* outer_;
+};
 
 template <typename... Pieces>
 void log(LogLevel level, const Pieces&... pieces) {

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/utf8.h"
 #include "gguf/cursor.h"
+#include "gguf/foreign.h"
 
 namespace binhdan::gguf {
 namespace {
@@ -20,20 +21,23 @@ constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kLargestAlignment = uint64_t{1} << 20;
 constexpr uint32_t kMaxDimensions = 4;
 
-// ggml's types that binhdan does not support, named in the error message.
-struct ForeignType {
+// Names of ggml's types, for those that binhdan does not support.
+struct TypeName {
   uint32_t type;
   const char* name;
 };
-constexpr ForeignType kForeignTypes[] = {
-    {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
-    {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},      {25, "I16"},    {26, "I32"},     {27, "I64"},
-    {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"},
+constexpr TypeName kTypeNames[] = {
+    {4, "Q4_2"},    {5, "Q4_3"},        {9, "Q8_1"},        {15, "Q8_K"},       {16, "IQ2_XXS"},
+    {17, "IQ2_XS"}, {18, "IQ3_XXS"},    {19, "IQ1_S"},      {21, "IQ3_S"},      {22, "IQ2_S"},
+    {24, "I8"},     {25, "I16"},        {26, "I32"},        {27, "I64"},        {28, "F64"},
+    {29, "IQ1_M"},  {31, "Q4_0_4_4"},   {32, "Q4_0_4_8"},   {33, "Q4_0_8_8"},   {34, "TQ1_0"},
+    {35, "TQ2_0"},  {36, "IQ4_NL_4_4"}, {37, "IQ4_NL_4_8"}, {38, "IQ4_NL_8_8"}, {39, "MXFP4"},
+    {40, "NVFP4"},  {41, "Q1_0"},       {42, "Q2_0"},
 };
 
 std::string type_label(uint32_t type) {
-  for (const ForeignType& foreign : kForeignTypes)
-    if (foreign.type == type) return std::to_string(type) + " (" + foreign.name + ")";
+  for (const TypeName& known : kTypeNames)
+    if (known.type == type) return std::to_string(type) + " (" + known.name + ")";
   return std::to_string(type);
 }
 
@@ -52,10 +56,11 @@ std::string read_name(Cursor& in, const char* what) {
 
 // ---- header and metadata -----------------------------------------------------------------------------
 
-uint32_t read_version(Cursor& in) {
-  const auto magic = in.take(4, "the magic number");
-  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
-    in.fail(Code::bad_format, "not a GGUF file: expected it to start with 'GGUF'");
+uint32_t read_version(Cursor& in, std::span<const std::byte> bytes) {
+  constexpr char kMagic[] = "GGUF";
+  if (std::memcmp(bytes.data(), kMagic, std::min<std::size_t>(bytes.size(), 4)) != 0 || bytes.empty())
+    in.fail(Code::bad_format, "not a GGUF file: expected it to start with 'GGUF'; ", describe_foreign(bytes));
+  in.take(4, "the magic number");
   const auto version = in.read<uint32_t>("the version");
   if (version != 0 && (version & 0xffff) == 0)
     in.fail(Code::unsupported, "expected a little-endian GGUF file, got a big-endian one");
@@ -142,42 +147,70 @@ std::vector<uint64_t> read_shape(Cursor& in) {
   return shape;
 }
 
-uint64_t tensor_bytes(const Cursor& in, const TensorInfo& tensor) {
+// The number of elements fits in 63 bits.
+void check_elements(const Cursor& in, const std::vector<uint64_t>& shape) {
   try {
     uint64_t elements = 1;
-    for (const uint64_t size : tensor.shape) elements = checked_mul(elements, size, "the number of elements");
+    for (const uint64_t size : shape) elements = checked_mul(elements, size, "the number of elements");
     checked_cast<int64_t>(elements, "the number of elements");
+  } catch (const Error& error) {
+    in.fail(error.code(), error.what());
+  }
+}
+
+uint64_t tensor_bytes(const Cursor& in, const TensorInfo& tensor) {
+  try {
     return checked_mul(row_bytes(tensor.type, tensor.cols()), tensor.rows(), "the number of bytes");
   } catch (const Error& error) {
     in.fail(error.code(), error.what());
   }
 }
 
-// The offset is still as in the file: from the start of the data.
-TensorInfo read_tensor(Cursor& in, int file, uint64_t alignment) {
-  TensorInfo tensor{};
-  tensor.file = file;
-  tensor.name = read_name(in, "the name");
-  in.enter("tensor " + quote_name(tensor.name));
-  tensor.shape = read_shape(in);
-  const auto type = in.read<uint32_t>("the type");
-  const DTypeInfo* info = find_dtype(type);
-  if (!info) in.fail(Code::unsupported, "tensor type ", type_label(type), " is not supported");
-  tensor.type = info->type;
-  tensor.bytes = tensor_bytes(in, tensor);
-  tensor.offset = in.read<uint64_t>("the offset");
-  if (tensor.offset % alignment != 0)
-    in.fail(Code::bad_format, "its offset ", tensor.offset, " is not a multiple of the alignment ",
-            alignment);
-  return tensor;
+// Offsets are still as in the file: from the start of the data.
+uint64_t read_offset(Cursor& in, uint64_t alignment) {
+  const auto offset = in.read<uint64_t>("the offset");
+  if (offset % alignment != 0)
+    in.fail(Code::bad_format, "its offset ", offset, " is not a multiple of the alignment ", alignment);
+  return offset;
 }
 
-void place_tensor(const std::string& name, uint64_t data_start, uint64_t file_size, TensorInfo& tensor) {
+void read_tensor(Cursor& in, int file, uint64_t alignment, Part& part) {
+  std::string name = read_name(in, "the name");
+  in.enter("tensor " + quote_name(name));
+  std::vector<uint64_t> shape = read_shape(in);
+  check_elements(in, shape);
+  const auto type = in.read<uint32_t>("the type");
+  if (const DTypeInfo* info = find_dtype(type)) {
+    TensorInfo tensor{std::move(name), info->type, std::move(shape), file, 0, 0};
+    tensor.bytes = tensor_bytes(in, tensor);
+    tensor.offset = read_offset(in, alignment);
+    part.tensors.push_back(std::move(tensor));
+  } else {
+    const uint64_t offset = read_offset(in, alignment);
+    part.unsupported.push_back({std::move(name), type_label(type), std::move(shape), file, offset, 0});
+  }
+}
+
+template <typename Tensor>
+void place_tensor(const std::string& name, uint64_t data_start, uint64_t file_size, Tensor& tensor) {
   const uint64_t available = data_start < file_size ? file_size - data_start : 0;
   if (tensor.offset > available || tensor.bytes > available - tensor.offset)
     fail(Code::bad_format, name, ": tensor ", quote_name(tensor.name), ": ", tensor.bytes,
          " bytes at offset ", tensor.offset, " go past the end of the data, which has ", available, " bytes");
   tensor.offset += data_start;
+}
+
+// The bytes of a tensor of an unsupported type are those up to the next tensor or the end of the file.
+void measure_unsupported(Part& part, uint64_t file_size) {
+  if (part.unsupported.empty()) return;
+  std::vector<uint64_t> starts{file_size};
+  for (const TensorInfo& tensor : part.tensors) starts.push_back(tensor.offset);
+  for (const UnsupportedTensor& tensor : part.unsupported) starts.push_back(tensor.offset);
+  std::sort(starts.begin(), starts.end());
+  for (UnsupportedTensor& tensor : part.unsupported) {
+    const auto next = std::upper_bound(starts.begin(), starts.end(), tensor.offset);
+    tensor.bytes = (next == starts.end() ? file_size : *next) - tensor.offset;
+  }
 }
 
 void check_overlaps(const std::string& name, const std::vector<TensorInfo>& tensors) {
@@ -202,17 +235,19 @@ uint64_t TensorInfo::rows() const {
 Part parse_part(std::span<const std::byte> bytes, const std::string& name, int file) {
   Part part;
   Cursor in(bytes, name);
-  part.version = read_version(in);
+  part.version = read_version(in, bytes);
   const uint64_t n_tensors = in.read_count(kSmallestTensor, "the number of tensors");
   const uint64_t n_keys = in.read_count(kSmallestKey, "the number of keys");
   read_metadata(in, bytes, n_keys, part);
   const uint64_t alignment = read_alignment(in, part);
   for (uint64_t i = 0; i < n_tensors; ++i) {
     in.enter("tensor " + std::to_string(i));
-    part.tensors.push_back(read_tensor(in, file, alignment));
+    read_tensor(in, file, alignment, part);
   }
   const uint64_t data_start = checked_align(in.offset(), alignment, "the start of the data");
   for (TensorInfo& tensor : part.tensors) place_tensor(name, data_start, bytes.size(), tensor);
+  for (UnsupportedTensor& tensor : part.unsupported) place_tensor(name, data_start, bytes.size(), tensor);
+  measure_unsupported(part, bytes.size());
   check_overlaps(name, part.tensors);
   return part;
 }

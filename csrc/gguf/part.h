@@ -29,11 +29,22 @@ struct TensorInfo {
   uint64_t rows() const;  // product of the others
 };
 
+// A tensor of a type that binhdan does not support. `bytes` reaches to the next tensor.
+struct UnsupportedTensor {
+  std::string name;
+  std::string type;  // "19 (IQ1_S)"
+  std::vector<uint64_t> shape;
+  int file;
+  uint64_t offset;  // as in TensorInfo
+  uint64_t bytes;
+};
+
 struct Part {
   uint32_t version = 0;
   std::vector<std::string> keys;  // in the file's order
   ByName<Value> values;
   std::vector<TensorInfo> tensors;
+  std::vector<UnsupportedTensor> unsupported;
 };
 
 // Reads and checks everything except the tensors' data. `name` is for messages, `file` is for TensorInfo.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "base/error.h"
@@ -51,7 +52,31 @@ uint64_t split_key(const Part& part, const std::string& path, const char* key, u
        array ? "an array of " : "", value_type_name(value.element));
 }
 
+[[noreturn]] void wrong_value(const std::string& path, std::string_view key, const char* expected,
+                              const Value& value) {
+  std::ostringstream got;
+  if (const auto real = load_float(value.type, value.raw.data()))
+    got << *real;
+  else if (const auto natural = load_integer<uint64_t>(value.type, value.raw.data()))
+    got << *natural;
+  else
+    got << load_integer<int64_t>(value.type, value.raw.data()).value_or(0);
+  fail(Code::bad_format, path, ": key ", quote_name(key), ": expected ", expected, ", got ",
+       value_type_name(value.type), " ", got.str());
+}
+
+bool is_number(const Value& value) {
+  return is_integer(value.type) || value.type == ValueType::f32 || value.type == ValueType::f64;
+}
+
 }  // namespace
+
+std::vector<std::string> KeyRecorder::unread(std::string_view prefix) const {
+  std::vector<std::string> keys;
+  for (const std::string& key : file_.keys())
+    if (key.starts_with(prefix) && !read_.contains(key)) keys.push_back(key);
+  return keys;
+}
 
 // ---- opening -----------------------------------------------------------------------------------------
 
@@ -78,7 +103,7 @@ File File::parse(std::span<const std::byte> bytes, std::string name) {
   file.version_ = part.version;
   file.keys_ = std::move(part.keys);
   file.values_ = std::move(part.values);
-  file.add_tensors(std::move(part.tensors));
+  file.add_tensors(part);
   return file;
 }
 
@@ -114,11 +139,12 @@ void File::add_part(const std::string& path) {
   } else if (split_key(part, path, "split.count", 0) != get_uint("split.count")) {
     fail(Code::bad_format, path, ": key 'split.count' differs from that of ", path_);
   }
-  add_tensors(std::move(part.tensors));
+  add_tensors(part);
 }
 
-void File::add_tensors(std::vector<TensorInfo> tensors) {
-  for (TensorInfo& tensor : tensors) {
+void File::add_tensors(Part& part) {
+  for (UnsupportedTensor& tensor : part.unsupported) unsupported_.push_back(std::move(tensor));
+  for (TensorInfo& tensor : part.tensors) {
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
       fail(Code::bad_format, path_, ": tensor ", quote_name(tensor.name), " occurs twice");
     tensors_.push_back(std::move(tensor));
@@ -128,6 +154,7 @@ void File::add_tensors(std::vector<TensorInfo> tensors) {
 // ---- metadata ----------------------------------------------------------------------------------------
 
 const Value* File::find(std::string_view key) const {
+  if (recorder_) recorder_->read_.emplace(key);
   const auto found = values_.find(key);
   return found == values_.end() ? nullptr : &found->second;
 }
@@ -146,17 +173,17 @@ const Value& File::need_array(std::string_view key) const {
 
 uint64_t File::get_uint(std::string_view key) const {
   const Value& value = need(key);
-  if (!is_integer(value.type)) wrong_type(path_, key, "an integer", value);
-  const auto number = load_integer<uint64_t>(value.type, value.raw.data());
-  if (!number)
-    fail(Code::bad_format, path_, ": key ", quote_name(key), ": expected 0 or more, got a negative number");
+  if (!is_number(value)) wrong_type(path_, key, "an integer", value);
+  const auto number = load_exact_uint(value.type, value.raw.data());
+  if (!number) wrong_value(path_, key, "an integer of 0 or more", value);
   return *number;
 }
 
 double File::get_float(std::string_view key) const {
   const Value& value = need(key);
-  const auto number = load_float(value.type, value.raw.data());
-  if (!number) wrong_type(path_, key, "a float", value);
+  if (!is_number(value)) wrong_type(path_, key, "a number", value);
+  const auto number = load_exact_double(value.type, value.raw.data());
+  if (!number) wrong_value(path_, key, "a number that a double holds exactly", value);
   return *number;
 }
 
@@ -170,8 +197,11 @@ std::string_view File::get_string(std::string_view key) const {
 bool File::get_bool(std::string_view key, bool default_value) const {
   const Value* value = find(key);
   if (!value) return default_value;
-  if (value->type != ValueType::boolean) wrong_type(path_, key, "a bool", *value);
-  return value->raw[0] != std::byte{0};
+  if (value->type == ValueType::boolean) return value->raw[0] != std::byte{0};
+  if (!is_integer(value->type)) wrong_type(path_, key, "a bool", *value);
+  const auto number = load_integer<uint64_t>(value->type, value->raw.data());
+  if (!number || *number > 1) wrong_value(path_, key, "a bool or an integer of 0 or 1", *value);
+  return *number == 1;
 }
 
 uint64_t File::get_uint(std::string_view key, uint64_t default_value) const {
@@ -213,12 +243,16 @@ std::vector<int64_t> File::get_ints(std::string_view key) const {
 
 std::vector<float> File::get_floats(std::string_view key) const {
   const Value& value = need_array(key);
-  if (value.element != ValueType::f32 && value.element != ValueType::f64)
-    wrong_type(path_, key, "an array of floats", value);
+  if (!is_integer(value.element) && value.element != ValueType::f32 && value.element != ValueType::f64)
+    wrong_type(path_, key, "an array of numbers", value);
   const std::size_t size = scalar_size(value.element);
   std::vector<float> numbers(value.count);
-  for (std::size_t i = 0; i < numbers.size(); ++i)
-    numbers[i] = static_cast<float>(*load_float(value.element, value.raw.data() + i * size));
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto number = load_exact_double(value.element, value.raw.data() + i * size);
+    if (!number)
+      fail(Code::bad_format, path_, ": key ", quote_name(key), ": element ", i, " does not fit in a double");
+    numbers[i] = static_cast<float>(*number);
+  }
   return numbers;
 }
 

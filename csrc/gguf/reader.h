@@ -4,7 +4,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +17,8 @@
 #include "gguf/value.h"
 
 namespace binhdan::gguf {
+
+class KeyRecorder;
 
 class File {
  public:
@@ -28,8 +32,8 @@ class File {
   const std::vector<std::string>& keys() const { return keys_; }  // in the file's order
   const Value* find(std::string_view key) const;                  // nullptr when absent
 
-  // Typed reads. A missing key without a default throws Error, as does a value of the wrong type. Integers of
-  // any width and sign convert when they fit.
+  // Typed reads. A missing key without a default throws Error, as does a value of the wrong type. A number of
+  // any type converts where the result is exact: writers differ in the types that they use.
   uint64_t get_uint(std::string_view key) const;
   uint64_t get_uint(std::string_view key, uint64_t default_value) const;
   double get_float(std::string_view key) const;
@@ -39,9 +43,11 @@ class File {
   std::string_view get_string(std::string_view key, std::string_view default_value) const;
   std::vector<std::string_view> get_strings(std::string_view key) const;  // an array of strings
   std::vector<int64_t> get_ints(std::string_view key) const;  // an array of any integer type, or bool
-  std::vector<float> get_floats(std::string_view key) const;  // an array of f32 or f64
+  std::vector<float> get_floats(std::string_view key) const;  // an array of numbers, rounded to float
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // Tensors of types that binhdan does not support. They can be listed, but not read.
+  const std::vector<UnsupportedTensor>& unsupported_tensors() const { return unsupported_; }
   const TensorInfo* find_tensor(std::string_view name) const;
   std::span<const std::byte> data(const TensorInfo& tensor) const;
   // Throws Error(io) when a mapped file has become shorter.
@@ -65,12 +71,32 @@ class File {
   ByName<Value> values_;  // of the first part
   std::vector<TensorInfo> tensors_;
   ByName<std::size_t> tensor_index_;
+  std::vector<UnsupportedTensor> unsupported_;
+  mutable KeyRecorder* recorder_ = nullptr;
 
   void open_parts();
   void add_part(const std::string& path);
-  void add_tensors(std::vector<TensorInfo> tensors);
+  void add_tensors(Part& part);
   const Value& need(std::string_view key) const;
   const Value& need_array(std::string_view key) const;
+  friend class KeyRecorder;
+};
+
+// Records which keys of a file are looked up as long as it exists. Only one thread may use the file meanwhile.
+class KeyRecorder {
+ public:
+  explicit KeyRecorder(const File& file) : file_(file) { file.recorder_ = this; }
+  ~KeyRecorder() { file_.recorder_ = nullptr; }
+  KeyRecorder(const KeyRecorder&) = delete;
+  KeyRecorder& operator=(const KeyRecorder&) = delete;
+
+  // The keys that start with `prefix` and were not looked up, in the file's order.
+  std::vector<std::string> unread(std::string_view prefix) const;
+
+ private:
+  friend class File;
+  const File& file_;
+  std::set<std::string, std::less<>> read_;
 };
 
 }  // namespace binhdan::gguf

@@ -1,6 +1,7 @@
 #include "gguf/value.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace binhdan::gguf {
 namespace {
@@ -41,6 +42,22 @@ std::optional<double> load_float(ValueType type, const std::byte* bytes) {
   if (type == ValueType::f32) return load<float>(bytes);
   if (type == ValueType::f64) return load<double>(bytes);
   return std::nullopt;
+}
+
+std::optional<uint64_t> load_exact_uint(ValueType type, const std::byte* bytes) {
+  if (const auto integer = load_integer<uint64_t>(type, bytes)) return integer;
+  const auto real = load_float(type, bytes);
+  constexpr double kLimit = 18446744073709551616.0;  // 2^64
+  if (!real || !(*real >= 0) || *real >= kLimit || *real != std::floor(*real)) return std::nullopt;
+  return static_cast<uint64_t>(*real);
+}
+
+std::optional<double> load_exact_double(ValueType type, const std::byte* bytes) {
+  if (const auto real = load_float(type, bytes)) return real;
+  constexpr int64_t kLimit = int64_t{1} << 53;  // a double holds all integers up to this one
+  const auto integer = load_integer<int64_t>(type, bytes);
+  if (!integer || *integer > kLimit || *integer < -kLimit) return std::nullopt;
+  return static_cast<double>(*integer);
 }
 
 std::string_view take_string(std::span<const std::byte>& bytes) {

@@ -67,6 +67,9 @@ std::optional<To> load_integer(ValueType type, const std::byte* bytes) {
 }
 
 bool is_integer(ValueType type);
+// The number at `bytes` of any integer or float type, where To holds it exactly; else empty.
+std::optional<uint64_t> load_exact_uint(ValueType type, const std::byte* bytes);
+std::optional<double> load_exact_double(ValueType type, const std::byte* bytes);
 // Empty when `type` is neither f32 nor f64.
 std::optional<double> load_float(ValueType type, const std::byte* bytes);
 // The string at the start of `bytes`, after its length; removes both from `bytes`.

@@ -140,10 +140,11 @@ typedef struct {
   int32_t heads;
   int32_t kv_heads;
   int32_t head_dim;
-  int32_t bos, eos;    /* token ids; -1 = none */
-  int32_t chat_family; /* what BINHDAN_CHAT_AUTO selects for this model */
-  int32_t pooling;     /* what BINHDAN_POOLING_AUTO selects for this model */
-  int32_t causal;      /* 0: an encoder, which embeds and generates no text */
+  int32_t bos, eos;         /* token ids; -1 = none */
+  int32_t chat_family;      /* what BINHDAN_CHAT_AUTO selects for this model */
+  int32_t pooling;          /* what BINHDAN_POOLING_AUTO selects for this model */
+  int32_t causal;           /* 0: an encoder, which embeds and generates no text */
+  int32_t unknown, padding; /* token ids; -1 = none */
 } binhdan_model_info;
 
 /* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. */
@@ -152,10 +153,13 @@ BINHDAN_API int32_t binhdan_model_open(const char* path, const binhdan_model_opt
 BINHDAN_API int32_t binhdan_model_close(binhdan_model model);
 /* Fills *info. Set info->struct_size first. */
 BINHDAN_API int32_t binhdan_model_describe(binhdan_model model, binhdan_model_info* info);
-/* Reads a string from the file's metadata, e.g. "tokenizer.chat_template". BINHDAN_NOT_FOUND when there is no
- * string under this key. */
+/* Reads a string from the file's metadata, e.g. "general.name". BINHDAN_NOT_FOUND when there is no string under
+ * this key. "tokenizer.chat_template" is the first template of a file that has only named ones. */
 BINHDAN_API int32_t binhdan_model_metadata(binhdan_model model, const char* key, char* text, size_t capacity,
                                            size_t* size);
+/* The warnings of binhdan_model_open, one per line: keys of the file that are ignored, or missing keys that a
+ * default replaces. Empty for most files. The log sink receives them, too. */
+BINHDAN_API int32_t binhdan_model_warnings(binhdan_model model, char* text, size_t capacity, size_t* size);
 /* Describes any GGUF file as one JSON object without loading it: metadata, tensors, vocabulary, and whether
  * this build supports it. */
 BINHDAN_API int32_t binhdan_inspect(const char* path, char* json, size_t capacity, size_t* size);

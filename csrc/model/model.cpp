@@ -1,27 +1,97 @@
 #include "model/model.h"
 
-#include <optional>
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "base/log.h"
+#include "base/utf8.h"
+
 namespace binhdan::model {
+namespace {
+
+// Keys under an architecture's prefix that do not change results, without the prefix: they describe how the
+// file was made, or repeat what the tensors' shapes say.
+constexpr std::string_view kInformational[] = {
+    "vocab_size",
+    "tensor_data_layout",
+    "rope.scaling.finetuned",
+    "expert_used_count",
+};
+
+struct Parts {
+  Config config;
+  std::optional<text::Tokenizer> tokenizer;
+  Weights weights;
+};
+
+void check_tensor_types(const gguf::File& file) {
+  if (file.unsupported_tensors().empty()) return;
+  const gguf::UnsupportedTensor& tensor = file.unsupported_tensors().front();
+  std::string names;
+  for (const DTypeInfo& info : all_dtypes()) names.append(names.empty() ? "" : ", ").append(info.name);
+  fail(Code::unsupported, file.path(), ": tensor ", quote_name(tensor.name), ": tensor type ", tensor.type,
+       " is not supported; expected one of ", names);
+}
+
+void read_tokenizer(const gguf::File& file, const Config& config, std::optional<text::Tokenizer>& into) {
+  into.emplace(text::Vocab::read(file));
+  if (into->vocab().size() != config.vocabulary)
+    fail(Code::bad_format, file.path(), ": key 'tokenizer.ggml.tokens': expected ", config.vocabulary,
+         " tokens, one per row of token_embd.weight, got ", into->vocab().size());
+}
+
+// A key that changes results must not be ignored in silence.
+void warn_about_unread_keys(const gguf::File& file, const gguf::KeyRecorder& recorder,
+                            const std::string& prefix) {
+  std::string names;
+  for (const std::string& key : recorder.unread(prefix)) {
+    const std::string_view name = std::string_view(key).substr(prefix.size());
+    if (std::find(std::begin(kInformational), std::end(kInformational), name) == std::end(kInformational))
+      names.append(names.empty() ? "" : ", ").append(quote_name(key));
+  }
+  if (!names.empty())
+    log(LogLevel::warning, file.path(), ": keys that are not known here are ignored: ", names,
+        ". If one of them changes the results of the model, its answers are worse");
+}
+
+// Reads all parts of a model. threads 0: checks the weights without packing them.
+Parts read_parts(const gguf::File& file, const KernelTable& table, int threads) {
+  const gguf::KeyRecorder recorder(file);
+  check_tensor_types(file);
+  Parts parts{.config = Config::read(file), .tokenizer = {}, .weights = {}};
+  const auto tokenizer = [&] { read_tokenizer(file, parts.config, parts.tokenizer); };
+  parts.weights = Weights::load(file, parts.config, table, threads, tokenizer);
+  if (threads == 0) tokenizer();
+  warn_about_unread_keys(file, recorder, parts.config.architecture + ".");
+  return parts;
+}
+
+}  // namespace
 
 Model Model::load(const std::string& path, std::string_view isa, int threads) {
+  const WarningCollector collector;
   const KernelTable& table = select_table(isa);
   gguf::File file = gguf::File::open(path);
-  Config config = Config::read(file);
-  std::optional<text::Tokenizer> tokenizer;
-  Weights weights = Weights::load(file, config, table, threads, [&] {
-    tokenizer.emplace(text::Vocab::read(file));
-    if (tokenizer->vocab().size() != config.vocabulary)
-      fail(Code::bad_format, file.path(), ": key 'tokenizer.ggml.tokens': expected ", config.vocabulary,
-           " tokens, one per row of token_embd.weight, got ", tokenizer->vocab().size());
-  });
+  Parts parts = read_parts(file, table, threads);
   file.check_intact();
   return {.file = std::move(file),
           .table = &table,
-          .config = std::move(config),
-          .tokenizer = std::move(*tokenizer),
-          .weights = std::move(weights)};
+          .config = std::move(parts.config),
+          .tokenizer = std::move(*parts.tokenizer),
+          .weights = std::move(parts.weights),
+          .warnings = collector.warnings};
+}
+
+Check check(const gguf::File& file) {
+  const WarningCollector collector;
+  std::optional<Error> error;
+  try {
+    read_parts(file, select_table("scalar"), 0);
+  } catch (const Error& failed) {
+    error = failed;
+  }
+  return {std::move(error), collector.warnings};
 }
 
 }  // namespace binhdan::model

@@ -1,8 +1,11 @@
 // An open model: file, descriptor, vocabulary and weights. Constant after loading; engines share it.
 #pragma once
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/error.h"
 #include "gguf/reader.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
@@ -20,11 +23,19 @@ struct Model {
   Config config;
   text::Tokenizer tokenizer;
   Weights weights;
+  std::vector<std::string> warnings;  // of load(): keys that are ignored or replaced by a default
 
   // Throws Error(io) when weights are in a file map and the file was truncated.
   void check_intact() const {
     if (weights.mapped) file.check_intact();
   }
 };
+
+// What Model::load() would report about a file, without its packing of weights.
+struct Check {
+  std::optional<Error> error;
+  std::vector<std::string> warnings;
+};
+Check check(const gguf::File& file);
 
 }  // namespace binhdan::model

@@ -85,6 +85,7 @@ class Loader {
   // copy. Rank 0, the caller's thread, runs `run_on_caller` first; the other ranks take over its pieces.
   void pack_all(int threads, const std::function<void()>& run_on_caller) {
     check_all_taken();
+    if (threads == 0) return;
     const Buffer& packed = into_.memory_.emplace_back(allocate_packed());
     const std::vector<Piece> pieces = make_pieces();
     ThreadPool(threads).run([&](Team& team) {

@@ -89,7 +89,7 @@ struct LayerWeights {
 
 class Weights {
  public:
-  // Packs with `threads` threads and releases the file's pages that it has copied. Calls `run_on_caller` on
+  // Packs with `threads` threads (0: checks the tensors without packing them) and releases the file's pages that it has copied. Calls `run_on_caller` on
   // the caller's thread while the other threads pack. Throws Error that names a tensor that is missing,
   // unknown or of the wrong shape.
   static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "text/chat_template.h"
 #include "text/pretokenizer.h"
 
 namespace binhdan::text {
@@ -177,7 +178,7 @@ Vocab Vocab::read(const gguf::File& file) {
     read_merges(file, vocab);
   read_special_ids(file, vocab);
   vocab.end_of_generation = end_tokens(vocab);
-  vocab.chat_template = file.get_string("tokenizer.chat_template", "");
+  vocab.chat_template = find_chat_template(file);
   return vocab;
 }
 

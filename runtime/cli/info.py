@@ -59,6 +59,7 @@ def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str | Table]]:
         ("name", facts["name"] or "none"),
         ("architecture", facts["architecture"] or "none"),
         ("runs here", "yes" if facts["supported"] else f"no: {facts['reason']}"),
+        *(("warning", warning) for warning in facts["warnings"]),
         ("parameters", f"{facts['parameters']:,}"),
         ("file size", _size(facts["file_bytes"])),
         ("shape", ", ".join(known) or "not stated"),

@@ -6,15 +6,17 @@ guard.py prevents text of users from being read as markup.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
-from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.errors import BadFormatError, BinhdanError, InvalidArgumentError
 from binhdan.runtime.prompting.guard import Guard, Segment
 
 Role = Literal["system", "user", "assistant", "tool"]
 _ROLES = ("system", "user", "assistant", "tool")
+_PROBE_STEPS = 250_000  # each render of a template when it is compiled; real templates need 20,000
 
 
 class Message(TypedDict, total=False):
@@ -89,6 +91,7 @@ class ChatTemplate:
         self._template = compile_template(source)
         self._guard = Guard(control_tokens)
         self._special = dict(special)
+        self._roles_with_parts = self._find_roles_with_parts()
 
     def render(
         self,
@@ -101,7 +104,7 @@ class ChatTemplate:
         """The prompt in segments for binhdan_tokenize_segments.
 
         `variables` are further variables of the template, such as enable_thinking. Raises the exceptions of
-        render_template.
+        render_template, and BadFormatError if the template leaves out the text of a user.
         """
         from binhdan.runtime.prompting.sandbox import render_template
 
@@ -112,9 +115,76 @@ class ChatTemplate:
             self._special
             | self._guard.protect(variables)
             | {
-                "messages": protected,
+                "messages": self._with_parts(protected, self._roles_with_parts),
                 "tools": self._guard.protect(tools) if tools else None,
                 "add_generation_prompt": add_generation_prompt,
             },
         )
-        return self._guard.split(rendered)
+        segments = self._guard.split(rendered)
+        _check_user_texts(messages, "".join(text for text, _ in segments))
+        return segments
+
+    # ---- content as a text or as parts ---------------------------------------------------------------------
+
+    def _find_roles_with_parts(self) -> frozenset[str]:
+        """The roles whose content must be a list of parts: the template leaves out a content that is a text.
+
+        The messages of tools are like those of users.
+        """
+        roles: frozenset[str] = frozenset()
+        for role in ("user", "system", "assistant"):
+            with_role = roles | ({"user", "tool"} if role == "user" else {role})
+            if not self._shows(role, roles) and self._shows(role, with_role):
+                roles = with_role
+        return roles
+
+    def _shows(self, role: str, roles_with_parts: frozenset[str]) -> bool:
+        """True if the text of a message of `role` is in the prompt."""
+        from binhdan.runtime.prompting.sandbox import render_template
+
+        # Digits, because templates change letters, spaces and symbols.
+        other, text = "1", str(int.from_bytes(os.urandom(8)) + 10**19)
+        before = [] if role == "user" else [{"role": role, "content": text}]
+        messages = [*before, {"role": "user", "content": text if role == "user" else other}]
+        if role == "assistant":
+            messages.insert(0, {"role": "user", "content": other})
+        variables = self._special | {
+            "messages": self._with_parts(messages, roles_with_parts),
+            "tools": None,
+            "add_generation_prompt": True,
+        }
+        try:
+            return text in render_template(self._template, variables, _PROBE_STEPS)
+        except BinhdanError:  # for example, the template refuses system messages
+            return False
+
+    @staticmethod
+    def _with_parts(messages: list[dict[str, Any]], roles: frozenset[str]) -> list[dict[str, Any]]:
+        """The messages; a content of `roles` becomes a list of one part."""
+        return [
+            message | {"content": [{"type": "text", "text": message["content"]}]}
+            if message["role"] in roles
+            else message
+            for message in messages
+        ]
+
+
+def _check_user_texts(messages: Sequence[Mapping[str, Any]], prompt: str) -> None:
+    """Raises BadFormatError if `prompt` lacks the text of a user.
+
+    Templates may trim a text or remove words such as `/think`, so half of the words are enough.
+    """
+    at = 0
+    for i, message in enumerate(messages):
+        if message["role"] != "user" or not (text := message["content"].strip()):
+            continue
+        found = prompt.find(text, at)
+        if found >= 0:
+            at = found + len(text)
+            continue
+        words, present = text.split(), set(prompt[at:].split())
+        if 2 * sum(word in present for word in words) < len(words):
+            raise BadFormatError(
+                f"the model's chat template leaves out the text of message {i} (role user); "
+                "use another file of this model, or complete() with a prompt of your own"
+            )

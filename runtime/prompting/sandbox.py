@@ -1,19 +1,15 @@
 """Jinja2 for the chat templates of model files, which may be hostile.
 
 Jinja2's sandbox denies a template access to Python. It does not limit time or memory: a loop that doubles
-five characters fifty times exhausts both. So each render has a budget. Every operation that repeats or grows
-(loops, calls, filters, concatenation, output) spends from it, and a render that exceeds it fails. The size of
-the template bounds the cost of all other operations; loops and calls spend that size for each iteration.
+five characters fifty times exhausts both. So each render has a budget (budget.py). The size of the template
+bounds the cost of all operations that do not repeat or grow; loops and calls spend that size for each
+iteration.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
-from datetime import datetime
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Template, TemplateError, nodes, pass_context
@@ -22,9 +18,13 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Cycler, Joiner
 from jinja2.visitor import NodeTransformer
 
 from binhdan.runtime.errors import BadFormatError, InvalidArgumentError
+from binhdan.runtime.prompting import filters
+from binhdan.runtime.prompting.budget import budget, length, spend, spend_all, spend_each
+from binhdan.runtime.prompting.formats import format_text, percent_format
 
 _MAX_TEMPLATE = 1 << 18  # characters; real templates have up to 30,000
 _BASE_BUDGET = 1_000_000  # one or two seconds of work
@@ -33,126 +33,22 @@ _CALL = 10
 
 _FILTERS = re.findall(
     r"\w+",
-    """abs attr capitalize count d default dictsort e escape first float int items last length list lower map
-    max min reject rejectattr reverse round safe select selectattr sort title trim unique upper wordcount""",
+    """abs attr capitalize count d default e escape first float int items last length list lower map reject
+    rejectattr reverse safe select selectattr title trim truncate upper wordcount""",
 )
+_COMPARING_FILTERS = ("dictsort", "groupby", "max", "min", "sort", "unique")
 _STRING_METHODS = re.findall(
     r"\w+",
-    """capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier
-    islower isnumeric isprintable isspace istitle isupper join lower lstrip partition removeprefix
-    removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines startswith strip swapcase
-    title upper""",
+    """capitalize casefold center count endswith find format index isalnum isalpha isascii isdecimal isdigit
+    isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip partition
+    removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith
+    strip swapcase title upper zfill""",
 )
-
-_budget: ContextVar[list[int]] = ContextVar("_budget")
+_PADDING_METHODS = ("center", "ljust", "rjust", "zfill")
 
 
 class _Refused(TemplateRuntimeError):
     """The template called raise_exception."""
-
-
-def _spend(amount: int) -> None:
-    budget = _budget.get()
-    budget[0] -= amount
-    if budget[0] < 0:
-        raise SecurityError("it needs too much time or memory")
-
-
-def _length(value: object) -> int:
-    return len(value) if isinstance(value, (str, list, tuple, dict)) else 0
-
-
-def _spend_all(value: object) -> int:
-    """Spends the size of `value` when it is written out, and returns it. A shared node counts each time."""
-    cost = 1 + (len(value) if isinstance(value, str) else 0)
-    _spend(cost)
-    if isinstance(value, Mapping):
-        cost += sum(_spend_all(key) + _spend_all(item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        cost += sum(_spend_all(item) for item in value)
-    return cost
-
-
-def _spend_each(values: Iterable[Any], cost: int) -> Iterator[Any]:
-    for value in values:
-        _spend(cost)
-        yield value
-
-
-def _spend_length(value: Any) -> Any:
-    _spend(_length(value))
-    return value
-
-
-def _concat(values: list[Any]) -> str:
-    for value in values:
-        _spend_all(value)
-    return "".join(map(str, values))
-
-
-def _spending(function: Any) -> Callable[..., Any]:
-    """A filter or test that spends the size of its arguments and of its result."""
-
-    @wraps(function)  # jinja2 stores flags in attributes of the function
-    def spending(*args: Any, **kwargs: Any) -> Any:
-        _spend(1 + sum(map(_length, args)))
-        result = function(*args, **kwargs)
-        _spend(_length(result))
-        return result
-
-    return spending
-
-
-def _replace(text: Any, old: str, new: str, count: int = -1) -> str:
-    whole, new = str(text), str(new)
-    _spend(len(whole) + whole.count(str(old)) * len(new))
-    return whole.replace(str(old), new, count)
-
-
-def _join(values: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
-    items = list(_spend_each(values, 1))
-    if attribute is not None:
-        items = [item[attribute] for item in items]
-    _spend(len(items) * len(separator))
-    return separator.join(_text(item) for item in items)
-
-
-def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    margin = width if isinstance(width, str) else " " * min(int(width), 64)
-    lines = text.splitlines()
-    _spend(len(text) + len(lines) * len(margin))
-    for i, line in enumerate(lines):
-        if (first or i > 0) and (blank or line):
-            lines[i] = margin + line
-    return "\n".join(lines)
-
-
-def _text(value: Any) -> str:
-    _spend_all(value)
-    return str(value)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """tojson as in transformers: no escapes for non-ASCII characters or HTML."""
-    cost = _spend_all(value)
-    if indent is not None:
-        indent = min(int(indent), 16)
-        _spend(cost * indent)
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _range(*arguments: int) -> range:
-    numbers = range(*arguments)
-    _spend(len(numbers))
-    return numbers
 
 
 def _refuse(message: object = "") -> None:
@@ -161,7 +57,7 @@ def _refuse(message: object = "") -> None:
 
 @pass_context  # also prevents jinja2 from calling it at compile time
 def _finalize(context: Context, value: Any) -> Any:
-    _spend_all(value)
+    spend_all(value)
     return value
 
 
@@ -184,33 +80,39 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super()._generate(_CostInstrumenter().visit(source), *args, **kwargs)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        _spend(_CALL)
+        spend(_CALL)
         if isinstance(obj, Macro):
-            _spend(self._macro_costs.get(obj.name, self._template_cost))
+            spend(self._macro_costs.get(obj.name, self._template_cost))
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(owner, str):
             if name not in _STRING_METHODS:
                 raise SecurityError(f"str.{name} is not allowed")
             if name == "replace":
-                return _replace(owner, *args)
+                return filters.replace(owner, *args)
             if name == "join":
-                return _join(args[0], owner)
-            _spend(len(owner))
+                return filters.join(args[0], owner)
+            if name == "format":
+                return format_text(str(owner), args, kwargs)
+            if name in _PADDING_METHODS:
+                spend(max(0, int(args[0])))
+            spend(len(owner))
         return super().call(context, obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> None:
-        """Returns None, so that str.format reaches `call` unwrapped, which refuses it."""
+        """Returns None, so that str.format reaches `call` unwrapped."""
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
+        if operator == "%" and isinstance(left, str):
+            return percent_format(str(left), right)
         if (operator == "%" and not numbers) or (operator == "**" and (not numbers or abs(right) > 16)):
             raise SecurityError(f"{operator} is not allowed here")
         if operator == "*" and not numbers:
             times = left if isinstance(left, int) else right
-            _spend((_length(left) + _length(right)) * max(0, times if isinstance(times, int) else 0))
+            spend((length(left) + length(right)) * max(0, times if isinstance(times, int) else 0))
         if numbers and max(abs(left), abs(right)) > 2**64:
             raise SecurityError("a number is too large")
-        _spend(_length(left) + _length(right))
+        spend(length(left) + length(right))
         return super().call_binop(context, operator, left, right)
 
 
@@ -260,24 +162,39 @@ def _environment() -> _Environment:
         finalize=_finalize,
         extensions=[loopcontrols, _GenerationTag],
     )
-    filters: dict[str, Any] = dict(environment.filters)
-    environment.filters = {name: _spending(filters[name]) for name in _FILTERS} | {
-        "_concat": _concat,
-        "_spend_each": _spend_each,
-        "_spend_length": _spend_length,
-        "indent": _indent,
-        "join": _join,
-        "replace": _replace,
-        "string": _text,
-        "tojson": _to_json,
-    }
-    environment.tests = {name: _spending(environment.tests[name]) for name in environment.tests}
+    existing: dict[str, Any] = dict(environment.filters)
+    environment.filters = (
+        {name: filters.spending(existing[name]) for name in _FILTERS}
+        | {name: filters.spending_all(existing[name]) for name in _COMPARING_FILTERS}
+        | {
+            "_concat": filters.concat,
+            "_spend_each": spend_each,
+            "_spend_length": filters.spend_length,
+            "batch": filters.batch,
+            "center": filters.center,
+            "format": filters.format_filter,
+            "indent": filters.indent,
+            "join": filters.join,
+            "pprint": filters.pprint,
+            "replace": filters.replace,
+            "round": filters.round_number,
+            "slice": filters.slices,
+            "string": filters.text,
+            "sum": filters.total,
+            "tojson": filters.to_json,
+            "urlencode": filters.urlencode,
+            "wordwrap": filters.wordwrap,
+        }
+    )
+    environment.tests = {name: filters.spending(test) for name, test in environment.tests.items()}
     environment.globals = {
+        "cycler": Cycler,
         "dict": dict,
+        "joiner": Joiner,
         "namespace": environment.globals["namespace"],
         "raise_exception": _refuse,
-        "range": _range,
-        "strftime_now": lambda pattern: datetime.now().strftime(pattern),
+        "range": filters.numbers,
+        "strftime_now": filters.now,
     }
     return environment
 
@@ -296,21 +213,21 @@ def compile_template(source: str) -> Template:
         raise BadFormatError("the model's chat template is too deeply nested") from error
 
 
-def render_template(template: Template, variables: Mapping[str, Any]) -> str:
-    """Renders a template with a budget proportional to the size of its variables.
+def render_template(template: Template, variables: Mapping[str, Any], steps: int | None = None) -> str:
+    """Renders a template with a budget proportional to the size of its variables, or of `steps`.
 
     Raises InvalidArgumentError if the template refuses the conversation (`raise_exception`), BadFormatError
     if it fails or exceeds the budget.
     """
-    token = _budget.set([10**18])
     try:
-        _budget.set([_BASE_BUDGET + _BUDGET_PER_CHARACTER * _spend_all(dict(variables))])
-        return "".join(template.generate(variables))
+        if steps is None:
+            with budget(10**18):
+                steps = _BASE_BUDGET + _BUDGET_PER_CHARACTER * spend_all(dict(variables))
+        with budget(steps):
+            return "".join(template.generate(variables))
     except _Refused as error:
         raise InvalidArgumentError(f"the model's chat template refuses this conversation: {error}") from error
     except RecursionError as error:
         raise BadFormatError("the model's chat template recurses too deeply") from error
     except Exception as error:  # a template is a program and may fail in any way
         raise BadFormatError(f"the model's chat template failed: {error}") from error
-    finally:
-        _budget.reset(token)

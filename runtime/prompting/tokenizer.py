@@ -18,7 +18,9 @@ from binhdan.runtime.results import ModelInfo
 # A model without chat markup writes this when it continues with the turn of the user (csrc/text/chat.cpp).
 _PLAIN_STOPS = ("\nUser:",)
 # Variables that render() sets; template options must not replace them.
-_TEMPLATE_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
+_TEMPLATE_NAMES = frozenset(
+    {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "unk_token", "pad_token"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Tokenizer:
 
     @cached_property
     def chat_template_source(self) -> str | None:
-        """The Jinja template of the file; None when the file has no template."""
+        """The Jinja template of the file, the first one if none is the default; None when there is none."""
         return self._library.metadata(self._handle, "tokenizer.chat_template") or None
 
     # ---- internals -----------------------------------------------------------------------------------------
@@ -225,8 +227,15 @@ class Tokenizer:
     def _compiled_template(self) -> ChatTemplate | None:
         if self.chat_template_source is None:
             return None
-        special = {
-            "bos_token": "" if self._info.bos is None else self.token_text(self._info.bos),
-            "eos_token": "" if self._info.eos is None else self.token_text(self._info.eos),
+        special = {"bos_token": "", "eos_token": ""}  # templates write these two without a test
+        special |= {
+            name: self.token_text(token)
+            for name, token in (
+                ("bos_token", self._info.bos),
+                ("eos_token", self._info.eos),
+                ("unk_token", self._info.unknown),
+                ("pad_token", self._info.padding),
+            )
+            if token is not None
         }
         return ChatTemplate(self.chat_template_source, self._control_tokens(), special)

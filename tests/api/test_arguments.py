@@ -39,6 +39,7 @@ def test_null_outputs(shared_engine: Running) -> None:
         (lambda: lib.binhdan_model_describe(model, NULL), "binhdan_model_info"),
         (lambda: lib.binhdan_model_metadata(model, NULL, NULL, 0, ffi.new("size_t *")), "key"),
         (lambda: lib.binhdan_model_metadata(model, b"general.architecture", NULL, 0, NULL), "size"),
+        (lambda: lib.binhdan_model_warnings(model, NULL, 0, NULL), "size"),
         (lambda: lib.binhdan_inspect(NULL, NULL, 0, ffi.new("size_t *")), "path"),
         (lambda: lib.binhdan_inspect(path, NULL, 0, NULL), "size"),
         (lambda: lib.binhdan_tokenize(model, b"a", 1, 0, NULL, 0, NULL), "size"),
@@ -274,6 +275,8 @@ def test_too_small_reports_the_needed_size(shared_engine: Running) -> None:
 def test_empty_input_has_empty_output(shared_engine: Running) -> None:
     size = ffi.new("size_t *", 7)
     check(lib.binhdan_normalize(NULL, 0, NULL, 0, size))
+    assert size[0] == 0
+    check(lib.binhdan_model_warnings(shared_engine.model, NULL, 0, size))
     assert size[0] == 0
     check(lib.binhdan_detokenize(shared_engine.model, NULL, 0, 0, NULL, 0, size))
     assert size[0] == 0

@@ -131,6 +131,7 @@ def test_invalid_handles(shared_engine: Running, kind: str) -> None:
     calls: list[Callable[[], int]] = [
         lambda: lib.binhdan_model_describe(model, struct("binhdan_model_info")),
         lambda: lib.binhdan_model_metadata(model, b"general.architecture", NULL, 0, size),
+        lambda: lib.binhdan_model_warnings(model, NULL, 0, size),
         lambda: lib.binhdan_tokenize(model, b"a", 1, 0, NULL, 0, size),
         lambda: lib.binhdan_tokenize_segments(model, NULL, 0, 0, NULL, 0, size),
         lambda: lib.binhdan_chat_tokenize(model, -1, message, 1, 1, NULL, 0, size),

@@ -63,7 +63,7 @@ FIRST_FIELDS = {
     "binhdan_model_options": "struct_size threads isa",
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family "
-    "pooling causal",
+    "pooling causal unknown padding",
     "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prefill_chunk "
     "max_decode_stall_ms max_kv_bytes cache_folder max_cache_folder_bytes kv_type",
     "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes max_kv_bytes "

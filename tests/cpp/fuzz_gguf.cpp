@@ -47,6 +47,8 @@ void touch_tensors(const gguf::File& file) {
     for (const std::byte byte : file.data(tensor)) sum = sum + std::to_integer<unsigned>(byte);
     if (tensor.rows() * tensor.cols() == 0) std::abort();
   }
+  for (const gguf::UnsupportedTensor& tensor : file.unsupported_tensors())
+    if (tensor.offset > file.bytes() || tensor.bytes > file.bytes() - tensor.offset) std::abort();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -78,19 +79,62 @@ TEST(errors_of_typed_reads_name_the_key_and_both_types) {
   Builder b = valid_file();
   const File file = parse(b);
   CHECK_FAILS(file.get_uint("no.such"), "key 'no.such' is missing");
-  CHECK_FAILS(file.get_uint("a.f32"), "key 'a.f32': expected an integer, got f32");
-  CHECK_FAILS(file.get_uint("a.i8"), "key 'a.i8': expected 0 or more, got a negative number");
-  CHECK_FAILS(file.get_uint("a.bool", 1), "got bool");
-  CHECK_FAILS(file.get_float("a.u8", 1.0), "expected a float, got u8");
+  CHECK_FAILS(file.get_uint("a.f32"), "key 'a.f32': expected an integer of 0 or more, got f32 0.5");
+  CHECK_FAILS(file.get_uint("a.i8"), "key 'a.i8': expected an integer of 0 or more, got i8 -5");
+  CHECK_FAILS(file.get_uint("a.bool", 1), "expected an integer, got bool");
+  CHECK_FAILS(file.get_uint("a.strings"), "expected an integer, got an array of string");
+  CHECK_FAILS(file.get_float("a.u64", 1.0), "expected a number that a double holds exactly, got u64 1844");
+  CHECK_FAILS(file.get_float("general.architecture"), "expected a number, got string");
   CHECK_FAILS(file.get_string("a.strings"), "expected a string, got an array of string");
-  CHECK_FAILS(file.get_bool("a.u8", false), "expected a bool, got u8");
+  CHECK_FAILS(file.get_bool("a.u8", false), "expected a bool or an integer of 0 or 1, got u8 200");
+  CHECK_FAILS(file.get_bool("a.f32", false), "expected a bool, got f32");
   CHECK_FAILS(file.get_strings("general.architecture"), "expected an array, got string");
   CHECK_FAILS(file.get_strings("a.ints"), "expected an array of strings, got an array of i16");
   CHECK_FAILS(file.get_ints("a.floats"), "expected an array of integers");
-  CHECK_FAILS(file.get_floats("a.ints"), "expected an array of floats");
+  CHECK_FAILS(file.get_floats("a.bools"), "expected an array of numbers, got an array of bool");
   Builder big = one_key();
   big.array("k", ValueType::u64, 1).add(~uint64_t{0});
   CHECK_FAILS(parse(big).get_ints("k"), "element 0 does not fit");
+}
+
+TEST(numbers_of_neighbouring_types_convert_where_they_are_exact) {
+  const auto with = [](ValueType type, auto value) { return one_key().key("k", type, value); };
+  const auto uint_of = [](const Builder& b) { return parse(b).get_uint("k"); };
+  const auto float_of = [](const Builder& b) { return parse(b).get_float("k"); };
+  const auto bool_of = [](const Builder& b) { return parse(b).get_bool("k", false); };
+  CHECK(uint_of(with(ValueType::i32, int32_t{7})) == 7 && uint_of(with(ValueType::i64, int64_t{7})) == 7);
+  CHECK(uint_of(with(ValueType::f32, 7.0f)) == 7 && uint_of(with(ValueType::f64, 0.0)) == 0);
+  CHECK(float_of(with(ValueType::u32, uint32_t{10000})) == 10000.0);
+  CHECK(float_of(with(ValueType::i8, int8_t{-1})) == -1.0);
+  CHECK(float_of(with(ValueType::u64, uint64_t{1} << 53)) == 9007199254740992.0);
+  CHECK(bool_of(with(ValueType::u8, uint8_t{1})) && !bool_of(with(ValueType::u32, uint32_t{0})));
+  CHECK(bool_of(with(ValueType::i64, int64_t{1})));
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double value : {-1.0, 0.5, 18446744073709551616.0, infinity, -infinity, std::nan("")})
+    CHECK_FAILS(uint_of(with(ValueType::f64, value)), "expected an integer of 0 or more, got f64");
+  CHECK_FAILS(float_of(with(ValueType::i64, -(int64_t{1} << 53) - 1)), "got i64 -9007199254740993");
+  CHECK_FAILS(bool_of(with(ValueType::i8, int8_t{-1})), "got i8 -1");
+  Builder floats = one_key();
+  floats.array("k", ValueType::u8, 2).add(uint8_t{3}).add(uint8_t{0});
+  CHECK(parse(floats).get_floats("k") == (std::vector<float>{3.0f, 0.0f}));
+  Builder large = one_key();
+  large.array("k", ValueType::u64, 1).add(~uint64_t{0});
+  CHECK_FAILS(parse(large).get_floats("k"), "element 0 does not fit in a double");
+}
+
+TEST(a_recorder_lists_the_keys_that_were_not_read) {
+  Builder b = valid_file();
+  const File file = parse(b);
+  {
+    const gguf::KeyRecorder recorder(file);
+    CHECK(recorder.unread("a.").size() == 15 && recorder.unread("b.").empty());
+    file.get_uint("a.u8");
+    file.get_float("a.none", 1.0);
+    file.find("a.i8");
+    CHECK(recorder.unread("a.").size() == 13 && recorder.unread("a.").front() == "a.u16");
+    CHECK(recorder.unread("general.alignment") == std::vector<std::string>{"general.alignment"});
+  }
+  CHECK(file.get_uint("a.u16") == 60000);
 }
 
 TEST(reads_tensors) {
@@ -145,6 +189,7 @@ TEST(a_damaged_byte_is_an_error_or_harmless) {
 TEST(rejects_other_files) {
   std::vector<std::byte> text(100, std::byte{'a'});
   CHECK_FAILS(File::parse(text, "notes.gguf"), "notes.gguf: header, byte 0: not a GGUF file");
+  CHECK_FAILS(File::parse(text, "notes.gguf"), "it is a text that starts with 'aaa");
   CHECK_FAILS(parse(Builder(0, 0, 1)), "expected GGUF version 2 or 3, got 1");
   CHECK_FAILS(parse(Builder(0, 0, 4)), "GGUF version 2 or 3, got 4");
   CHECK_FAILS(parse(Builder(0, 0, 0)), "GGUF version 2 or 3, got 0");
@@ -241,10 +286,20 @@ TEST(rejects_bad_shapes) {
   CHECK_FAILS(parse(one_tensor({16, 2}, kQ8_0)), "tensor 't', byte");
 }
 
-TEST(rejects_unknown_tensor_types) {
-  CHECK_FAILS(parse(one_tensor({4}, 4)), "tensor type 4 is not supported");
-  CHECK_FAILS(parse(one_tensor({256}, 19)), "tensor type 19 (IQ1_S)");
-  CHECK_FAILS(parse(one_tensor({4}, ~uint32_t{0})), "tensor type 4294967295");
+TEST(lists_tensors_of_unsupported_types) {
+  Builder b(4, 0);
+  b.tensor("a", {8}, kF32, 32).tensor("b", {256, 2}, 9999, 64).tensor("c", {4}, 15, 0);
+  b.tensor("d", {4}, ~uint32_t{0}, 128).pad().fill(160);
+  const File file = parse(b);
+  CHECK(file.tensors().size() == 1 && file.find_tensor("b") == nullptr);
+  const auto& unsupported = file.unsupported_tensors();
+  CHECK(unsupported.size() == 3 && unsupported[0].name == "b" && unsupported[0].type == "9999");
+  CHECK(unsupported[0].shape == (std::vector<uint64_t>{256, 2}) && unsupported[0].bytes == 64);
+  CHECK(unsupported[1].type == "15 (Q8_K)" && unsupported[1].bytes == 32);
+  CHECK(unsupported[2].type == "4294967295" && unsupported[2].bytes == 32);
+  CHECK_FAILS(parse(one_tensor({4}, 9999, 1)), "not a multiple of the alignment");
+  CHECK_FAILS(parse(one_tensor({4}, 9999, 96)), "go past the end of the data");
+  CHECK_FAILS(parse(one_tensor({uint64_t{1} << 32, uint64_t{1} << 32}, 9999)), "overflows 64 bits");
 }
 
 TEST(rejects_bad_offsets) {

@@ -63,6 +63,16 @@ TEST(describes_an_unsupported_model) {
   CHECK(has(json, R"("tensors":[{"name":"w","type":"F32","shape":[4,2],"bytes":32})"));
 }
 
+TEST(tensors_of_unsupported_types_are_listed_and_named_as_the_reason) {
+  Builder b(1, 1);
+  b.key("general.architecture", "llama").tensor("blk.0.attn_q.weight", {256, 2}, 9999, 0).pad().fill(96);
+  const std::string json = describe(b);
+  CHECK(has(json,
+            R"("reason":"tensor 'blk.0.attn_q.weight': tensor type 9999 is not supported; expected one of)"));
+  CHECK(has(json, R"("types":[{"type":"9999","tensors":1,"parameters":512,"bytes":96}])"));
+  CHECK(has(json, R"("tensors":[{"name":"blk.0.attn_q.weight","type":"9999","shape":[256,2],"bytes":96}])"));
+}
+
 TEST(invalid_values_count_as_absent) {
   const std::string empty = describe(Builder(0, 0));
   CHECK(has(empty, R"("architecture":null,"name":null,"parameters":0,"context":null)"));

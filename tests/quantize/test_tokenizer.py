@@ -141,6 +141,17 @@ def test_chat_template_sources(where: str, byte_level: Path) -> None:
     assert vocabulary_of(byte_level).chat_template == ("" if where == "none" else "yes")
 
 
+def test_a_list_of_chat_templates_without_a_default(
+    byte_level: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    templates = [{"name": name, "template": name} for name in ("rerank", "tool_use", "rag")]
+    edit_json(byte_level / "tokenizer_config.json", chat_template=templates)
+    assert vocabulary_of(byte_level).chat_template == "tool_use"
+    assert "no default chat template; 'tool_use' is used" in caplog.text
+    edit_json(byte_level / "tokenizer_config.json", chat_template=templates[:1])
+    assert vocabulary_of(byte_level).chat_template == ""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

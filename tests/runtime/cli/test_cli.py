@@ -195,6 +195,16 @@ def test_an_unknown_architecture(foreign: Path) -> None:
     assert facts["supported"] is False and "mamba9" in facts["reason"] and facts["memory"]["weights"] > 0
 
 
+def test_info_shows_the_first_fault_and_warnings(tmp_path: Path, model: binhdan.Model) -> None:
+    """info says what ask says."""
+    path = with_metadata(model.path, tmp_path / "pre.gguf", {"tokenizer.ggml.pre": "qwen9"})
+    assert "qwen9" in complaint("ask", "-m", str(path), "x")
+    assert re.search(r"runs here +no: .*qwen9", text_of("info", str(path)))
+    path = with_metadata(model.path, tmp_path / "key.gguf", {"qwen3.new": "x"})
+    shown = text_of("info", str(path))
+    assert re.search(r"runs here +yes", shown) and re.search(r"warning +keys .*'qwen3.new'", shown)
+
+
 def test_info(model: binhdan.Model) -> None:
     shown = text_of("info")
     for expected in (

@@ -303,6 +303,30 @@ THINKING = (
 )
 
 
+def test_a_file_with_named_templates_only(
+    tmp_path: Path, model: binhdan.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
+    names: dict[str, str | None] = {
+        "tokenizer.chat_template": None,
+        "tokenizer.chat_template.rerank": "{query} {document}",
+        "tokenizer.chat_template.tool_use": source,
+    }
+    path = with_metadata(model.path, tmp_path / "named.gguf", names)
+    with binhdan.load(path, threads=1) as named:
+        assert named.tokenizer.chat_template_source == source
+        tokens = named.chat_tokens([{"role": "user", "content": PROMPT}])
+        assert named.detokenize(tokens, special=True) == "<|im_start|>" + PROMPT
+    assert "no default chat template; 'tokenizer.chat_template.tool_use' is used" in caplog.text
+
+
+def test_special_tokens_are_variables_of_the_template(tmp_path: Path, model: binhdan.Model) -> None:
+    source = "{{ pad_token ~ eos_token ~ (unk_token is defined) ~ messages[0].content }}"
+    with variant(tmp_path, model, source) as special:
+        tokens = special.chat_tokens([{"role": "user", "content": "x"}])
+        assert special.detokenize(tokens, special=True) == "<|endoftext|><|im_end|>Falsex"
+
+
 def test_reasoning_is_separate(tmp_path: Path, model: binhdan.Model) -> None:
     with variant(tmp_path, model, THINKING) as thinker:
         messages: list[binhdan.Message] = [{"role": "user", "content": PROMPT}]
