@@ -20,6 +20,22 @@ SpecialTokens special_tokens(const Vocab& vocab, Predicate included) {
   return SpecialTokens(found);
 }
 
+std::unique_ptr<Encoder> make_encoder(const Vocab& vocab) {
+  switch (vocab.model) {
+    case VocabModel::byte_bpe:
+      return make_byte_bpe(vocab);
+    case VocabModel::char_bpe:
+      return make_char_bpe(vocab);
+    case VocabModel::spm_bpe:
+      return make_spm_bpe(vocab);
+    case VocabModel::unigram:
+      return make_unigram(vocab);
+    case VocabModel::wordpiece:
+      return make_wordpiece(vocab);
+  }
+  fail(Code::internal, "vocabulary: unknown model");
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -41,7 +57,7 @@ struct Tokenizer::Impl {
 };
 
 Tokenizer::Impl::Impl(Vocab v) : vocab(std::move(v)) {
-  encoder = vocab.model == VocabModel::byte_bpe ? make_byte_bpe(vocab) : make_spm_bpe(vocab);
+  encoder = make_encoder(vocab);
   control = special_tokens(vocab, [this](Token token) { return vocab.is_special(token); });
   user_defined = special_tokens(vocab, [this](Token token) { return is_user_defined(token); });
   offsets.reserve(vocab.tokens.size() + 1);
@@ -124,7 +140,10 @@ std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add
     plain += segment.text.substr(done);
   }
   impl_->append_plain(plain, out);
-  if (add_special && vocab().add_eos) out.push_back(*vocab().eos);
+  if (add_special && vocab().add_separator)
+    out.push_back(*vocab().separator);
+  else if (add_special && vocab().add_eos)
+    out.push_back(*vocab().eos);
   return out;
 }
 
