@@ -98,7 +98,8 @@ void Tokenizer::Impl::append_decoded(Token token, bool special, bool& starts, st
   check(token);
   std::string_view text = piece(token);
   if (vocab.is_special(token) && !special) text = {};
-  const bool restarts = starts_after(token);
+  // The unknown token stands for text.
+  const bool restarts = starts_after(token) && vocab.kinds[token] != TokenKind::unknown;
   if (starts && !restarts && vocab.add_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
   starts = restarts;
   out += text;

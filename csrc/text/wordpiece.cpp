@@ -29,16 +29,23 @@ bool is_punctuation(char32_t c) {
   return ascii_symbol || general_category(c)[0] == 'P';
 }
 
-std::vector<std::pair<std::string_view, Token>> text_tokens(const Vocab& vocab) {
+// The tokens that start a word, without their mark, or the others. U+2581 alone continues a word.
+std::vector<std::pair<std::string_view, Token>> text_tokens(const Vocab& vocab, bool starts) {
   std::vector<std::pair<std::string_view, Token>> tokens;
-  for (Token id = 0; id < vocab.size(); ++id)
-    if (vocab.is_text(id) && !vocab.tokens[id].empty()) tokens.emplace_back(vocab.tokens[id], id);
+  for (Token id = 0; id < vocab.size(); ++id) {
+    std::string_view text = vocab.tokens[id];
+    const bool marked = text.starts_with(kSpace) && text != kSpace;
+    if (!vocab.is_text(id) || text.empty() || marked != starts) continue;
+    if (starts) text.remove_prefix(kSpace.size());
+    tokens.emplace_back(text, id);
+  }
   return tokens;
 }
 
 class WordPiece final : public Encoder {
  public:
-  explicit WordPiece(const Vocab& vocab) : vocab_(vocab), trie_(text_tokens(vocab)) {}
+  explicit WordPiece(const Vocab& vocab)
+      : vocab_(vocab), starts_(text_tokens(vocab, true)), continues_(text_tokens(vocab, false)) {}
 
   void encode(std::string_view text, bool, std::vector<Token>& out) const override {
     Word word;
@@ -84,8 +91,7 @@ class WordPiece final : public Encoder {
   void finish(Word& word, std::vector<Token>& out) const {
     if (word.text.empty()) return;
     const std::size_t first = out.size();
-    const bool known =
-        word.characters <= kMaxWordCharacters && encode_word(std::string(kSpace) + word.text, out);
+    const bool known = word.characters <= kMaxWordCharacters && encode_word(word.text, out);
     if (!known) {
       out.resize(first);
       if (const auto unknown = vocab_.unknown_in_text()) out.push_back(*unknown);
@@ -93,16 +99,15 @@ class WordPiece final : public Encoder {
     word = {};
   }
 
-  bool encode_word(std::string_view marked, std::vector<Token>& out) const {
-    for (std::size_t begin = 0; begin < marked.size();) {
+  bool encode_word(std::string_view word, std::vector<Token>& out) const {
+    for (std::size_t begin = 0; begin < word.size();) {
       std::size_t longest = 0;
       Token token = -1;
-      trie_.prefixes(marked.substr(begin), [&](std::size_t size, Token found) {
+      (begin == 0 ? starts_ : continues_).prefixes(word.substr(begin), [&](std::size_t size, Token found) {
         longest = size;
         token = found;
       });
-      // A token that is U+2581 alone continues a word; it is not the mark.
-      if (longest == 0 || (begin == 0 && longest <= kSpace.size())) return false;
+      if (longest == 0) return false;
       out.push_back(token);
       begin += longest;
     }
@@ -110,7 +115,7 @@ class WordPiece final : public Encoder {
   }
 
   const Vocab& vocab_;
-  const Trie trie_;
+  const Trie starts_, continues_;
 };
 
 }  // namespace

@@ -51,7 +51,7 @@ TEST(errors_of_invalid_vocabularies_name_the_key) {
   using S = VocabSpec&;
   CHECK_FAILS(broken(byte_spec(), [](S s) { s.strings.erase("tokenizer.ggml.model"); })(),
               "tokenizer.ggml.model");
-  CHECK_FAILS(broken(byte_spec(), [](S s) { s.strings["tokenizer.ggml.model"] = "t5"; })(), "'t5'");
+  CHECK_FAILS(broken(byte_spec(), [](S s) { s.strings["tokenizer.ggml.model"] = "rwkv"; })(), "'rwkv'");
   CHECK_FAILS(broken(byte_spec(), [](S s) { s.tokens.clear(); })(), "tokenizer.ggml.tokens");
   CHECK_FAILS(broken(byte_spec(), [](S s) { s.kinds.pop_back(); })(), "tokenizer.ggml.token_type");
   CHECK_FAILS(broken(byte_spec(), [](S s) { s.kinds[3] = 7; })(), "tokenizer.ggml.token_type: token 3");
@@ -66,7 +66,7 @@ TEST(errors_of_invalid_vocabularies_name_the_key) {
   CHECK_FAILS(broken(spm_spec(), [](S s) { s.scores->pop_back(); })(), "tokenizer.ggml.scores");
   CHECK_FAILS(broken(spm_spec(), [](S s) { (*s.scores)[9] = std::numeric_limits<float>::quiet_NaN(); })(),
               "tokenizer.ggml.scores: the score of token 9");
-  for (const char* role : {"bos", "eos", "eot", "unknown", "padding"}) {
+  for (const char* role : {"bos", "eos", "eot", "eom", "unknown"}) {
     const std::string key = std::string("tokenizer.ggml.") + role + "_token_id";
     CHECK_FAILS(broken(spm_spec(), [&](S s) { s.numbers[key] = static_cast<uint32_t>(s.tokens.size()); })(),
                 key);
