@@ -19,7 +19,7 @@ class CharBpe final : public Encoder {
         pre_(need_pretokenizer(vocab.pre)),
         splitter_(pre_),
         byte_tokens_(vocab),
-        words_end_at_spaces_(words_end_at_spaces(vocab)) {}
+        cutter_(vocab) {}
 
   void encode(std::string_view text, bool, std::vector<Token>& out) const override {
     Merger merger;
@@ -31,13 +31,10 @@ class CharBpe final : public Encoder {
       });
       return;
     }
-    splitter_.split(mark_spaces(text), [&](std::string_view line) {
+    const std::string marked = mark_spaces(text);
+    splitter_.split(marked, [&](std::string_view line) {
       if (line.front() == '\n' && take_whole(line, out)) return;
-      for (std::size_t start = 0; start < line.size();) {
-        const std::size_t end = words_end_at_spaces_ ? word_end(line, start) : line.size();
-        encode_word(line.substr(start, end - start), merger, out);
-        start = end;
-      }
+      cutter_.cut(line, [&](std::string_view word) { encode_word(word, merger, out); });
     });
   }
 
@@ -82,7 +79,7 @@ class CharBpe final : public Encoder {
   const Pretokenizer& pre_;
   const WordSplitter splitter_;
   const ByteTokens byte_tokens_;
-  const bool words_end_at_spaces_;
+  const WordCutter cutter_;
 };
 
 }  // namespace

@@ -5,17 +5,6 @@
 #include <cstdio>
 
 namespace binhdan::text {
-namespace {
-
-bool has_inner_space(std::string_view token) {
-  for (std::size_t i = token.find(kSpace); i != std::string_view::npos;
-       i = token.find(kSpace, i + kSpace.size()))
-    if (i != 0 && !token.substr(0, i).ends_with(kSpace)) return true;
-  return false;
-}
-
-}  // namespace
-
 std::string mark_spaces(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 2);
@@ -38,15 +27,22 @@ std::string marked_bytes(const Vocab& vocab, Token token) {
   return out.append(text);
 }
 
-bool words_end_at_spaces(const Vocab& vocab) {
-  for (Token id = 0; id < vocab.size(); ++id)
-    if (vocab.is_text(id) && has_inner_space(vocab.tokens[id])) return false;
-  return true;
+WordCutter::WordCutter(const Vocab& vocab) {
+  for (Token id = 0; id < vocab.size(); ++id) {
+    if (!vocab.is_text(id)) continue;
+    const std::string_view token = vocab.tokens[id];
+    for (std::size_t i = token.find(kSpace, 1); i != std::string_view::npos; i = token.find(kSpace, i + 1))
+      if (!token.substr(0, i).ends_with(kSpace)) joined_.set(static_cast<uint8_t>(token[i - 1]));
+  }
 }
 
-std::size_t word_end(std::string_view text, std::size_t start) {
-  while (text.substr(start).starts_with(kSpace)) start += kSpace.size();
-  return std::min(text.find(kSpace, start), text.size());
+std::size_t WordCutter::word_end(std::string_view text, std::size_t start) const {
+  while (true) {
+    while (text.substr(start).starts_with(kSpace)) start += kSpace.size();
+    start = text.find(kSpace, start);
+    if (start == std::string_view::npos) return text.size();
+    if (!joined_.test(static_cast<uint8_t>(text[start - 1]))) return start;
+  }
 }
 
 ByteTokens::ByteTokens(const Vocab& vocab) : unknown_(vocab.unknown_in_text()) {

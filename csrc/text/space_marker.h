@@ -2,6 +2,7 @@
 // single bytes.
 #pragma once
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -18,11 +19,26 @@ std::string mark_spaces(std::string_view text);
 // The text of a token with spaces in place of U+2581, or the byte of a byte token.
 std::string marked_bytes(const Vocab& vocab, Token token);
 
-// Whether no token has a space after another character. Then no token spans the start of a run of spaces, and
-// a text can be cut into words there.
-bool words_end_at_spaces(const Vocab& vocab);
-// The end of the word at `start`: a run of spaces and the characters up to the next one.
-std::size_t word_end(std::string_view text, std::size_t start);
+// Cuts text into words that can be tokenized one at a time: before a space, unless some token has a space after
+// the same byte.
+class WordCutter {
+ public:
+  explicit WordCutter(const Vocab& vocab);
+  // Calls word(std::string_view) for each word, in order. A word starts with its spaces.
+  template <typename Word>
+  void cut(std::string_view text, const Word& word) const {
+    for (std::size_t start = 0; start < text.size();) {
+      const std::size_t end = word_end(text, start);
+      word(text.substr(start, end - start));
+      start = end;
+    }
+  }
+
+ private:
+  std::size_t word_end(std::string_view text, std::size_t start) const;
+
+  std::bitset<256> joined_;  // the bytes before an inner space of any token
+};
 
 // The byte tokens of a vocabulary.
 class ByteTokens {

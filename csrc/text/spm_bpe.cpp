@@ -13,8 +13,7 @@ namespace {
 
 class SpmBpe final : public Encoder {
  public:
-  explicit SpmBpe(const Vocab& vocab)
-      : vocab_(vocab), byte_tokens_(vocab), words_end_at_spaces_(words_end_at_spaces(vocab)) {
+  explicit SpmBpe(const Vocab& vocab) : vocab_(vocab), byte_tokens_(vocab), cutter_(vocab) {
     for (const std::string& token : vocab.tokens) longest_ = std::max(longest_, token.size());
   }
 
@@ -22,11 +21,7 @@ class SpmBpe final : public Encoder {
     std::string marked = mark_spaces(text);
     if (starts && vocab_.add_space_prefix) marked.insert(0, kSpace);
     Merger merger;
-    for (std::size_t start = 0; start < marked.size();) {
-      const std::size_t end = words_end_at_spaces_ ? word_end(marked, start) : marked.size();
-      encode_word(std::string_view(marked).substr(start, end - start), merger, out);
-      start = end;
-    }
+    cutter_.cut(marked, [&](std::string_view word) { encode_word(word, merger, out); });
   }
 
   std::string bytes(Token token) const override { return marked_bytes(vocab_, token); }
@@ -61,7 +56,7 @@ class SpmBpe final : public Encoder {
 
   const Vocab& vocab_;
   const ByteTokens byte_tokens_;
-  const bool words_end_at_spaces_;
+  const WordCutter cutter_;
   std::size_t longest_ = 0;  // bytes of the longest token
 };
 

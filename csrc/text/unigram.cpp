@@ -31,7 +31,7 @@ class Unigram final : public Encoder {
         charsmap_(vocab.charsmap.empty() ? Charsmap() : Charsmap(vocab.charsmap)),
         trie_(text_tokens(vocab)),
         byte_tokens_(vocab),
-        words_end_at_spaces_(words_end_at_spaces(vocab)) {
+        cutter_(vocab) {
     double lowest = 0;
     bool any = false;
     for (Token id = 0; id < vocab.size(); ++id)
@@ -45,11 +45,7 @@ class Unigram final : public Encoder {
   void encode(std::string_view text, bool starts, std::vector<Token>& out) const override {
     const std::string normalized = normalize(text, starts && vocab_.add_space_prefix);
     std::vector<Step> steps;
-    for (std::size_t start = 0; start < normalized.size();) {
-      const std::size_t end = words_end_at_spaces_ ? word_end(normalized, start) : normalized.size();
-      encode_word(std::string_view(normalized).substr(start, end - start), steps, out);
-      start = end;
-    }
+    cutter_.cut(normalized, [&](std::string_view word) { encode_word(word, steps, out); });
   }
 
   std::string bytes(Token token) const override { return marked_bytes(vocab_, token); }
@@ -149,7 +145,7 @@ class Unigram final : public Encoder {
   const Charsmap charsmap_;
   const Trie trie_;
   const ByteTokens byte_tokens_;
-  const bool words_end_at_spaces_;
+  const WordCutter cutter_;
   double unknown_score_;
 };
 
