@@ -1,4 +1,4 @@
-"""Small vocabularies, learned from a Vietnamese text, models with them, and texts to compare tokenizers on."""
+"""Small vocabularies, learned from a Vietnamese text, models with them, and texts to compare on."""
 
 from __future__ import annotations
 

@@ -49,10 +49,14 @@ def load(
         UnigramOptions(add_dummy_prefix=False),
         UnigramOptions(normalization="identity", split_by_whitespace=False),
     ],
-    ids=lambda options: "-".join(f"{value:d}" if value in (True, False) else value for value in vars(options).values()),
+    ids=lambda options: "-".join(
+        f"{value:d}" if value in (True, False) else value for value in vars(options).values()
+    ),
 )
 @pytest.mark.parametrize("form", ["NFC", "NFD", None], ids=str)
-def test_tokens_equal_those_of_sentencepiece(options: UnigramOptions, form: str | None, tmp_path: Path) -> None:
+def test_tokens_equal_those_of_sentencepiece(
+    options: UnigramOptions, form: str | None, tmp_path: Path
+) -> None:
     processor = train_unigram(options)
     with load(tmp_path / "model.gguf", options) as model:
         for text in texts(600, 1, form):

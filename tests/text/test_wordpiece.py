@@ -26,7 +26,10 @@ def bert(lowercase: bool, strip_accents: bool | None) -> tokenizers.Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(cleanup=False)
     trainer = trainers.WordPieceTrainer(
-        vocab_size=700, special_tokens=SPECIALS, show_progress=False, initial_alphabet=["漢", "한", "Σ", "$", "▁"]
+        vocab_size=700,
+        special_tokens=SPECIALS,
+        show_progress=False,
+        initial_alphabet=["漢", "한", "Σ", "$", "▁"],
     )
     tokenizer.train_from_iterator(lines(), trainer)
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
