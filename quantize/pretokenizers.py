@@ -36,7 +36,7 @@ _SPELLINGS: Final = [
 
 
 def pre_tokenizer_name(spec: Part, ignore_merges: bool, notes: list[str]) -> str:
-    """Returns the name of the pre-tokenizer of ``spec``, which ends with ByteLevel. Raises CheckpointError."""
+    """Returns the name of a pre-tokenizer that ends with ByteLevel. Raises CheckpointError."""
     parts = pre_tokenizers(spec)
     if any(part.get("add_prefix_space") is True for part in parts):
         raise CheckpointError(

@@ -1,8 +1,8 @@
 """Converts tokenizer.json to GGUF's tokenizer.* keys.
 
 Supported: byte-level BPE with GPT-2's alphabet (GGUF model "gpt2"); BPE in SentencePiece's style with byte
-fallback ("llama", and "gemma4" for Gemma 4); Unigram ("t5"); WordPiece ("bert"). Others raise CheckpointError.
-What GGUF cannot store is named in `Vocabulary.notes`.
+fallback ("llama", "gemma4" for Gemma 4); Unigram ("t5"); WordPiece ("bert"). Others raise CheckpointError. What
+GGUF cannot store is named in `Vocabulary.notes`.
 """
 
 from __future__ import annotations
@@ -180,6 +180,6 @@ def _template_token(step: Any) -> str | None:
 def _note_dropped(dropped: list[str], vocabulary: Vocabulary) -> None:
     if dropped:
         vocabulary.notes.append(
-            "the post-processor adds these tokens to a text, too; GGUF stores one token before and one after: "
+            "the post-processor adds these tokens, too; GGUF stores one token before and one after: "
             f"{names(dropped)}"
         )

@@ -56,22 +56,22 @@ class WordSplitter {
   explicit WordSplitter(const Pretokenizer& pretokenizer);
 
   // Calls word(std::string_view) for each word of `text`, in order. Linear time: no pattern of the table reads
-  // far beyond the end of its match.
+  // far beyond the end of its match. Adds the number of characters read to *work.
   template <typename Word>
-  void split(std::string_view text, const Word& word) const {
-    split_from(0, text, word);
+  void split(std::string_view text, const Word& word, std::size_t* work = nullptr) const {
+    split_from(0, text, word, work);
   }
 
  private:
   template <typename Word>
-  void split_from(std::size_t stage, std::string_view text, const Word& word) const {
+  void split_from(std::size_t stage, std::string_view text, const Word& word, std::size_t* work) const {
     if (stage == stages_.size()) {
       if (!text.empty()) word(text);
       return;
     }
     std::size_t begin = 0;  // of the text between two matches
     for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = stages_[stage].match(text, at);
+      const std::size_t end = stages_[stage].match(text, at, work);
       if (end == Regex::kNoMatch) {
         at = next_character(text, at);
         continue;
@@ -80,16 +80,16 @@ class WordSplitter {
         at = end;
         continue;
       }
-      if (begin < at) split_from(stage + 1, text.substr(begin, at - begin), word);
+      if (begin < at) split_from(stage + 1, text.substr(begin, at - begin), word, work);
       const std::string_view match = text.substr(at, end - at);
       for (std::size_t cut = 0; cut < match.size();) {
         const std::size_t size = piece_size(cuts_[stage], match, cut);
-        split_from(stage + 1, match.substr(cut, size), word);
+        split_from(stage + 1, match.substr(cut, size), word, work);
         cut += size;
       }
       begin = at = end;
     }
-    if (begin < text.size()) split_from(stage + 1, text.substr(begin), word);
+    if (begin < text.size()) split_from(stage + 1, text.substr(begin), word, work);
   }
   static std::size_t next_character(std::string_view text, std::size_t at);
   // Bytes of the piece of a match that starts at `at`.

@@ -12,6 +12,18 @@ namespace {
 
 constexpr std::size_t kMaxBytes = 1 << 30;
 
+constexpr std::string_view kBlanks = " \t\n\v\f\r";
+
+bool is_in(const std::vector<bool>& set, Token token) {
+  return !set.empty() && set[static_cast<std::size_t>(token)];
+}
+std::string_view without_blanks_after(std::string_view text) {
+  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+std::string_view without_blanks_before(std::string_view text) {
+  return text.substr(std::min(text.find_first_not_of(kBlanks), text.size()));
+}
+
 template <typename Predicate>
 SpecialTokens special_tokens(const Vocab& vocab, Predicate included) {
   std::vector<std::pair<std::string_view, Token>> found;
@@ -86,12 +98,19 @@ void Tokenizer::Impl::append_plain(std::string_view text, std::vector<Token>& ou
     if (!part.empty()) encoder->encode(part, out.empty() || starts_after(out.back()), out);
   };
   std::size_t done = 0;
+  bool strips = false;  // the token before has taken the white space that follows
+  const auto between = [&](std::size_t end) {
+    const std::string_view part = text.substr(done, end - done);
+    return strips ? without_blanks_before(part) : part;
+  };
   for (const SpecialTokens::Match& match : user_defined.find(text)) {
-    append(text.substr(done, match.begin - done));
+    const std::string_view part = between(match.begin);
+    append(is_in(vocab.strips_left, match.token) ? without_blanks_after(part) : part);
     out.push_back(match.token);
     done = match.begin + match.size;
+    strips = is_in(vocab.strips_right, match.token);
   }
-  append(text.substr(done));
+  append(between(text.size()));
 }
 
 void Tokenizer::Impl::append_decoded(Token token, bool special, bool& starts, std::string& out) const {
@@ -126,19 +145,26 @@ std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add
 
   std::vector<Token> out;
   if (add_special && vocab().add_bos) out.push_back(*vocab().bos);
-  std::string plain;  // since the last control token
+  std::string plain;    // since the last control token
+  bool strips = false;  // that token takes the white space after it
+  const auto add_plain = [&](std::string_view text) {
+    if (strips && plain.empty()) text = without_blanks_before(text);
+    plain += text;
+  };
   for (const Segment& segment : segments) {
     std::size_t done = 0;
     if (segment.markup) {
       for (const SpecialTokens::Match& match : impl_->control.find(segment.text)) {
-        plain += segment.text.substr(done, match.begin - done);
+        add_plain(segment.text.substr(done, match.begin - done));
+        if (is_in(vocab().strips_left, match.token)) plain.resize(without_blanks_after(plain).size());
         impl_->append_plain(plain, out);
         plain.clear();
         out.push_back(match.token);
         done = match.begin + match.size;
+        strips = is_in(vocab().strips_right, match.token);
       }
     }
-    plain += segment.text.substr(done);
+    add_plain(segment.text.substr(done));
   }
   impl_->append_plain(plain, out);
   if (add_special && vocab().add_separator)

@@ -245,6 +245,37 @@ void read_options(const gguf::File& file, Vocab& vocab) {
       wordpiece && file.get_bool("tokenizer.ggml.normalizer.strip_accents", vocab.lowercase);
 }
 
+constexpr char kStripLeft[] = "binhdan.tokenizer.strip_left", kStripRight[] = "binhdan.tokenizer.strip_right";
+
+std::vector<bool> read_token_set(const gguf::File& file, const Vocab& vocab, const char* key) {
+  if (!file.find(key)) return {};
+  std::vector<bool> set(vocab.tokens.size());
+  for (const int64_t id : file.get_ints(key)) {
+    if (id < 0 || id >= vocab.size())
+      fail(Code::bad_format, key, ": expected tokens below ", vocab.size(), ", got ", id);
+    set[static_cast<std::size_t>(id)] = true;
+  }
+  return set;
+}
+
+// GGUF has no standard key for these flags. As in llama.cpp, the special tokens of models named Phi-3 take the white
+// space after them, except three.
+void read_strips(const gguf::File& file, Vocab& vocab) {
+  vocab.strips_left = read_token_set(file, vocab, kStripLeft);
+  vocab.strips_right = read_token_set(file, vocab, kStripRight);
+  std::string name(file.get_string("general.name", ""));
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+  const bool phi3 = name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+  if (!phi3 || !vocab.strips_right.empty()) return;
+  vocab.strips_right.resize(vocab.tokens.size());
+  for (Token id = 0; id < vocab.size(); ++id)
+    vocab.strips_right[static_cast<std::size_t>(id)] =
+        vocab.is_special(id) || vocab.kinds[id] == TokenKind::user_defined;
+  for (const char* text : {"<unk>", "<s>", "<|endoftext|>"})
+    if (const auto token = vocab.find(text)) vocab.strips_right[static_cast<std::size_t>(*token)] = false;
+}
+
 // An array of u8 or i8.
 void read_charsmap(const gguf::File& file, Vocab& vocab) {
   constexpr char kKey[] = "tokenizer.ggml.precompiled_charsmap";
@@ -296,6 +327,7 @@ Vocab Vocab::read(const gguf::File& file) {
   if (vocab.model == VocabModel::unigram) read_charsmap(file, vocab);
   read_special_ids(file, vocab);
   read_options(file, vocab);
+  read_strips(file, vocab);
   vocab.end_of_generation = end_tokens(vocab);
   vocab.chat_template = file.get_string("tokenizer.chat_template", "");
   return vocab;

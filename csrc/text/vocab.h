@@ -78,8 +78,9 @@ struct Vocab {
   bool remove_extra_whitespaces = false;          // unigram
   bool lowercase = false, strip_accents = false;  // wordpiece; lowercase: also the pre-tokenizer "whitespace"
   std::vector<uint8_t> charsmap;                  // unigram; see charsmap.h
-  std::string chat_template;                      // "" when the file has none
-  std::vector<Token> end_of_generation;           // eos, eot, eom and common end markers, ascending
+  std::vector<bool> strips_left, strips_right;  // by token: takes the white space beside it; empty: none does
+  std::string chat_template;                    // "" when the file has none
+  std::vector<Token> end_of_generation;         // eos, eot, eom and common end markers, ascending
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   bool is_special(Token token) const;  // control or unknown
