@@ -30,7 +30,7 @@ from binhdan.quantize.architectures import (
 from binhdan.quantize.checkpoint import Checkpoint, CheckpointError, StoredTensor, open_checkpoint
 from binhdan.quantize.hyperparameters import Hyperparameters, read_hyperparameters
 from binhdan.quantize.rope import interleave_rope_rows, llama3_frequency_factors
-from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
+from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary, write_vocabulary
 
 _CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at once: 16 MB
 _F16_LIMIT: Final = 65520.0  # the smallest value that F16 rounds to inf
@@ -273,7 +273,7 @@ def _write_metadata(
     writer.add_rope_dimension_count(hp.head_dim)
     writer.add_rope_freq_base(hp.rope_base)
     _write_rope_scaling(writer, hp)
-    _write_vocabulary(writer, plan.vocabulary)
+    write_vocabulary(writer, plan.vocabulary)
 
 
 def _write_rope_scaling(writer: GGUFWriter, hp: Hyperparameters) -> None:
@@ -291,32 +291,6 @@ def _write_rope_scaling(writer: GGUFWriter, hp: Hyperparameters) -> None:
         # Readers multiply this key by YaRN's default 0.1 ln(factor) + 1 (Peng et al. 2023, eq. 22).
         default = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
         writer.add_rope_scaling_attn_factors(scaling.attention_factor / default)
-
-
-def _write_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
-    writer.add_tokenizer_model(vocabulary.model)
-    writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(vocabulary.tokens)
-    if vocabulary.model == "llama":
-        writer.add_token_scores(vocabulary.scores)
-    writer.add_token_types([int(kind) for kind in vocabulary.kinds])
-    if vocabulary.model == "gpt2":
-        writer.add_token_merges(vocabulary.merges)
-    add = {
-        "bos": writer.add_bos_token_id,
-        "eos": writer.add_eos_token_id,
-        "eot": writer.add_eot_token_id,
-        "unk": writer.add_unk_token_id,
-        "pad": writer.add_pad_token_id,
-    }
-    for name, token in vocabulary.special_ids.items():
-        add[name](token)
-    writer.add_add_bos_token(vocabulary.add_bos)
-    writer.add_add_eos_token(vocabulary.add_eos)
-    if vocabulary.model == "llama":
-        writer.add_add_space_prefix(vocabulary.add_space_prefix)
-    if vocabulary.chat_template:
-        writer.add_chat_template(vocabulary.chat_template)
 
 
 def _write_tensors(writer: GGUFWriter, plan: Plan, progress: Progress) -> None:

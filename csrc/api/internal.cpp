@@ -51,8 +51,9 @@ std::vector<std::string> pretokenizer_names() {
 }
 
 std::vector<std::string> pretokenizer_patterns(const std::string& name) {
-  const auto patterns = pretokenizer(name).patterns;
-  return {patterns.begin(), patterns.end()};
+  std::vector<std::string> patterns;
+  for (const text::Stage& stage : pretokenizer(name).stages) patterns.emplace_back(stage.pattern);
+  return patterns;
 }
 
 std::vector<size_t> split_words(const std::string& name, const std::string& text) {

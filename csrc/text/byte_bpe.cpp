@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/error.h"
-#include "base/utf8.h"
 #include "text/encoder.h"
 #include "text/merge.h"
 #include "text/pretokenizer.h"
@@ -28,7 +26,10 @@ constexpr std::array<char16_t, 256> kAlphabet = [] {
 class ByteBpe final : public Encoder {
  public:
   explicit ByteBpe(const Vocab& vocab)
-      : vocab_(vocab), pre_(pretokenizer(vocab.pre)), splitter_(pre_), unknown_(vocab.unknown_in_text()) {
+      : vocab_(vocab),
+        pre_(need_pretokenizer(vocab.pre)),
+        splitter_(pre_),
+        unknown_(vocab.unknown_in_text()) {
     letter_bytes_.fill(-1);
     for (unsigned byte = 0; byte < 256; ++byte) {
       append_utf8(letters_[byte], kAlphabet[byte]);
@@ -63,10 +64,6 @@ class ByteBpe final : public Encoder {
   }
 
  private:
-  static const Pretokenizer& pretokenizer(const std::string& name) {
-    if (const Pretokenizer* found = find_pretokenizer(name)) return *found;
-    fail(Code::unsupported, "tokenizer.ggml.pre: the pre-tokenizer ", quote_name(name), " is not supported");
-  }
   bool take_whole(std::string_view word, std::string& spelled, std::vector<Token>& out) const {
     if (word.size() > longest_) return false;
     spelled.clear();

@@ -18,8 +18,12 @@ class Encoder {
   virtual std::string bytes(Token token) const = 0;
 };
 
-// They keep a reference to the vocabulary. They throw Error(unsupported) for an unknown pre-tokenizer.
+// They keep a reference to the vocabulary. They throw Error(unsupported) for an unknown pre-tokenizer, and
+// Error(bad_format) for a damaged charsmap or a token that is too long.
 std::unique_ptr<Encoder> make_byte_bpe(const Vocab& vocab);
+std::unique_ptr<Encoder> make_char_bpe(const Vocab& vocab);
 std::unique_ptr<Encoder> make_spm_bpe(const Vocab& vocab);
+std::unique_ptr<Encoder> make_unigram(const Vocab& vocab);
+std::unique_ptr<Encoder> make_wordpiece(const Vocab& vocab);
 
 }  // namespace binhdan::text

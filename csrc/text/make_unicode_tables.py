@@ -2,18 +2,20 @@
 
 Uses unicodedata2 (pip install unicodedata2) when it is there, because it follows Unicode closer than an
 older Python's own unicodedata. unicode_tables.h and the comments written here say what the tables hold.
+Lower case comes from Python's own tables, because unicodedata2 has no case mappings.
 """
 
 from __future__ import annotations
 
 import sys
+import unicodedata as python_unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 try:
     import unicodedata2 as unicodedata  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
-    import unicodedata
+    unicodedata = python_unicodedata
 
 CODEPOINTS = range(0x110000)
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # nfc.cpp composes and decomposes these by arithmetic
@@ -66,6 +68,22 @@ def active_runs(pairs: dict[int, tuple[int, int]]) -> Iterator[str]:
             start, last = c, now
 
 
+def lowercase_runs() -> Iterator[str]:
+    """Runs of capitals with the same distance to their small letters: first, last, step, distance."""
+    runs: list[list[int]] = []
+    for c in CODEPOINTS:
+        small = chr(c).lower()
+        if small == chr(c) or len(small) > 1:  # two characters: U+0130, see to_lower in unicode.cpp
+            continue
+        delta = ord(small) - c
+        first, last, step, distance = runs[-1] if runs else [0, 0, 0, 0]
+        if distance == delta and ((first == last and c - last <= 2) or c - last == step):
+            runs[-1] = [first, c, c - last, delta]
+        else:
+            runs.append([c, c, 1, delta])
+    return (f"{{{first:#x}, {last:#x}, {step}, {delta}}}" for first, last, step, delta in runs)
+
+
 def table(declaration: str, comment: str, entries: Iterable[str]) -> str:
     lines, line = [], " "
     for entry in entries:
@@ -101,6 +119,12 @@ def main() -> None:
             "uint16_t kCompositions",
             "Indices into kDecompositions of what composes, by (first, second).",
             (str(i) for _, i in composing),
+        ),
+        table(
+            "LowercaseRun kLowercaseRuns",
+            "First and last capital, step, distance to the small letter (Unicode "
+            f"{python_unicodedata.unidata_version}).",
+            lowercase_runs(),
         ),
     ]
     Path(__file__).with_name("unicode_tables.inc").write_text(

@@ -66,6 +66,16 @@ char32_t compose(char32_t first, char32_t second) {
   return std::tuple(d.first, d.second) == key ? d.from : 0;
 }
 
+}  // namespace
+
+void decompose(char32_t c, std::vector<char32_t>& out) {
+  std::vector<Char> chars;
+  decompose(c, chars);
+  for (const Char& x : chars) out.push_back(x.c);
+}
+
+namespace {
+
 void order_marks(std::vector<Char>& chars) {
   for (auto it = chars.begin(); it != chars.end();) {
     const auto end = std::find_if(it, chars.end(), [](const Char& x) { return x.combining == 0; });

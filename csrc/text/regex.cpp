@@ -472,9 +472,9 @@ uint8_t Regex::symbol_of(char32_t c) const {
   return std::prev(after)->symbol;
 }
 
-std::size_t Regex::match(std::string_view text, std::size_t start) const {
-  std::size_t found = kNoMatch, state = 1;
-  for (std::size_t at = start;;) {
+std::size_t Regex::match(std::string_view text, std::size_t start, std::size_t* work) const {
+  std::size_t found = kNoMatch, state = 1, characters = 0;
+  for (std::size_t at = start;; ++characters) {
     std::size_t after = at;
     const std::size_t symbol = at < text.size() ? symbol_of(next_codepoint(text, after)) : symbols_ - 1;
     const uint16_t transition = next_[state * symbols_ + symbol];
@@ -483,6 +483,7 @@ std::size_t Regex::match(std::string_view text, std::size_t start) const {
     if (state == 0 || at == text.size()) break;
     at = after;
   }
+  if (work) *work += characters + 1;
   return found == start ? kNoMatch : found;
 }
 

@@ -21,8 +21,8 @@ class Regex {
   explicit Regex(std::string_view pattern);
 
   // The end of the match that starts at `start`, or kNoMatch. The text ends at text.size(). A match is not
-  // empty. Bytes that are not UTF-8 count as U+FFFD.
-  std::size_t match(std::string_view text, std::size_t start) const;
+  // empty. Bytes that are not UTF-8 count as U+FFFD. Adds the number of characters read to *work.
+  std::size_t match(std::string_view text, std::size_t start, std::size_t* work = nullptr) const;
 
  private:
   friend class RegexCompiler;

@@ -12,12 +12,40 @@ namespace {
 
 constexpr std::size_t kMaxBytes = 1 << 30;
 
+constexpr std::string_view kBlanks = " \t\n\v\f\r";
+
+bool is_in(const std::vector<bool>& set, Token token) {
+  return !set.empty() && set[static_cast<std::size_t>(token)];
+}
+std::string_view without_blanks_after(std::string_view text) {
+  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+std::string_view without_blanks_before(std::string_view text) {
+  return text.substr(std::min(text.find_first_not_of(kBlanks), text.size()));
+}
+
 template <typename Predicate>
 SpecialTokens special_tokens(const Vocab& vocab, Predicate included) {
   std::vector<std::pair<std::string_view, Token>> found;
   for (Token token = 0; token < vocab.size(); ++token)
     if (included(token)) found.emplace_back(vocab.tokens[token], token);
   return SpecialTokens(found);
+}
+
+std::unique_ptr<Encoder> make_encoder(const Vocab& vocab) {
+  switch (vocab.model) {
+    case VocabModel::byte_bpe:
+      return make_byte_bpe(vocab);
+    case VocabModel::char_bpe:
+      return make_char_bpe(vocab);
+    case VocabModel::spm_bpe:
+      return make_spm_bpe(vocab);
+    case VocabModel::unigram:
+      return make_unigram(vocab);
+    case VocabModel::wordpiece:
+      return make_wordpiece(vocab);
+  }
+  fail(Code::internal, "vocabulary: unknown model");
 }
 
 }  // namespace
@@ -41,7 +69,7 @@ struct Tokenizer::Impl {
 };
 
 Tokenizer::Impl::Impl(Vocab v) : vocab(std::move(v)) {
-  encoder = vocab.model == VocabModel::byte_bpe ? make_byte_bpe(vocab) : make_spm_bpe(vocab);
+  encoder = make_encoder(vocab);
   control = special_tokens(vocab, [this](Token token) { return vocab.is_special(token); });
   user_defined = special_tokens(vocab, [this](Token token) { return is_user_defined(token); });
   offsets.reserve(vocab.tokens.size() + 1);
@@ -70,19 +98,27 @@ void Tokenizer::Impl::append_plain(std::string_view text, std::vector<Token>& ou
     if (!part.empty()) encoder->encode(part, out.empty() || starts_after(out.back()), out);
   };
   std::size_t done = 0;
+  bool strips = false;  // the token before has taken the white space that follows
+  const auto between = [&](std::size_t end) {
+    const std::string_view part = text.substr(done, end - done);
+    return strips ? without_blanks_before(part) : part;
+  };
   for (const SpecialTokens::Match& match : user_defined.find(text)) {
-    append(text.substr(done, match.begin - done));
+    const std::string_view part = between(match.begin);
+    append(is_in(vocab.strips_left, match.token) ? without_blanks_after(part) : part);
     out.push_back(match.token);
     done = match.begin + match.size;
+    strips = is_in(vocab.strips_right, match.token);
   }
-  append(text.substr(done));
+  append(between(text.size()));
 }
 
 void Tokenizer::Impl::append_decoded(Token token, bool special, bool& starts, std::string& out) const {
   check(token);
   std::string_view text = piece(token);
   if (vocab.is_special(token) && !special) text = {};
-  const bool restarts = starts_after(token);
+  // The unknown token stands for text.
+  const bool restarts = starts_after(token) && vocab.kinds[token] != TokenKind::unknown;
   if (starts && !restarts && vocab.add_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
   starts = restarts;
   out += text;
@@ -109,22 +145,32 @@ std::vector<Token> Tokenizer::encode(std::span<const Segment> segments, bool add
 
   std::vector<Token> out;
   if (add_special && vocab().add_bos) out.push_back(*vocab().bos);
-  std::string plain;  // since the last control token
+  std::string plain;    // since the last control token
+  bool strips = false;  // that token takes the white space after it
+  const auto add_plain = [&](std::string_view text) {
+    if (strips && plain.empty()) text = without_blanks_before(text);
+    plain += text;
+  };
   for (const Segment& segment : segments) {
     std::size_t done = 0;
     if (segment.markup) {
       for (const SpecialTokens::Match& match : impl_->control.find(segment.text)) {
-        plain += segment.text.substr(done, match.begin - done);
+        add_plain(segment.text.substr(done, match.begin - done));
+        if (is_in(vocab().strips_left, match.token)) plain.resize(without_blanks_after(plain).size());
         impl_->append_plain(plain, out);
         plain.clear();
         out.push_back(match.token);
         done = match.begin + match.size;
+        strips = is_in(vocab().strips_right, match.token);
       }
     }
-    plain += segment.text.substr(done);
+    add_plain(segment.text.substr(done));
   }
   impl_->append_plain(plain, out);
-  if (add_special && vocab().add_eos) out.push_back(*vocab().eos);
+  if (add_special && vocab().add_separator)
+    out.push_back(*vocab().separator);
+  else if (add_special && vocab().add_eos)
+    out.push_back(*vocab().eos);
   return out;
 }
 

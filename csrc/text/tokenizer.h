@@ -28,7 +28,7 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
 
   const Vocab& vocab() const;
-  // add_special: adds BOS and EOS as the vocabulary specifies. parse_special: the text of a control token
+  // add_special: adds BOS and EOS, or [CLS] and [SEP], as the vocabulary specifies. parse_special: the text of a control token
   // becomes the token; the text of a user-defined token always does (as in llama.cpp). Accepts any bytes;
   // those that are not UTF-8 become byte tokens. At most O(n log n) time. Throws Error(too_large) for a text
   // of 1 GiB or more.
@@ -38,7 +38,7 @@ class Tokenizer {
   // Error(invalid_argument) for an unknown token, as all functions that take tokens.
   // decode(encode(x, false, false)) == x for any bytes, without the space that add_space_prefix adds at the
   // start and after a special token. Exceptions: a byte without a token becomes the unknown token or is lost;
-  // in spm_bpe U+2581 becomes a space.
+  // U+2581 becomes a space except in byte_bpe; unigram and wordpiece normalize text.
   std::string decode(std::span<const Token> tokens, bool special = false) const;
 
  private:

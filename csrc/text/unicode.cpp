@@ -105,4 +105,20 @@ std::vector<char32_t> category_bounds(std::string_view name) {
   return bounds;
 }
 
+std::string_view general_category(char32_t c) {
+  if (c > 0x10FFFF) return "Cn";
+  const auto after = std::upper_bound(std::begin(kCategoryRuns), std::end(kCategoryRuns), c << 5 | 31);
+  return kCategoryNames[*std::prev(after) & 31];
+}
+
+char32_t to_lower(char32_t c) {
+  if (c < 0x80) return c >= U'A' && c <= U'Z' ? c + 0x20 : c;
+  if (c == 0x130) return U'i';
+  const auto run = std::partition_point(std::begin(kLowercaseRuns), std::end(kLowercaseRuns),
+                                        [c](const LowercaseRun& r) { return r.last < c; });
+  const bool capital =
+      run != std::end(kLowercaseRuns) && run->first <= c && (c - run->first) % run->step == 0;
+  return capital ? c + static_cast<char32_t>(run->distance) : c;
+}
+
 }  // namespace binhdan::text

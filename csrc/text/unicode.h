@@ -1,4 +1,4 @@
-// UTF-8, the character classes of pre-tokenizers, and NFC. make_unicode_tables.py writes unicode_tables.inc,
+// UTF-8, the character classes of pre-tokenizers, lower case, and NFC. make_unicode_tables.py writes unicode_tables.inc,
 // which states the version of Unicode.
 #pragma once
 #include <cstddef>
@@ -25,6 +25,13 @@ bool is_whitespace(char32_t c);  // \s: White_Space
 // The code points of a general category ("Lu", "L"): the first member, the first code point after the run, the
 // first member of the next run, ... Empty for an unknown name.
 std::vector<char32_t> category_bounds(std::string_view name);
+
+// The general category of a code point ("Lu"); "Cn" past U+10FFFF.
+std::string_view general_category(char32_t c);
+// The small letter of a capital, else c. U+0130, whose lower case is two characters, becomes i.
+char32_t to_lower(char32_t c);
+// Appends the full canonical decomposition of c, which is c itself for most characters.
+void decompose(char32_t c, std::vector<char32_t>& out);
 
 // Canonical composition (UAX #15). Bytes that are not UTF-8 stay unchanged. At most O(n log n).
 std::string nfc(std::string_view s);

@@ -15,6 +15,12 @@ struct Decomposition {
   char32_t from, first, second;
 };
 
+// Every step-th code point of a run is a capital; its small letter is `distance` after it.
+struct LowercaseRun {
+  char32_t first, last, step;
+  int32_t distance;
+};
+
 #include "text/unicode_tables.inc"
 
 }  // namespace binhdan::text

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "text/chat_template.h"
 #include "text/pretokenizer.h"
@@ -18,6 +19,21 @@ constexpr char kTokens[] = "tokenizer.ggml.tokens";
 constexpr char kKinds[] = "tokenizer.ggml.token_type";
 constexpr char kScores[] = "tokenizer.ggml.scores";
 constexpr char kMerges[] = "tokenizer.ggml.merges";
+
+struct ModelName {
+  std::string_view name;
+  VocabModel model;
+};
+constexpr ModelName kModels[] = {{"gpt2", VocabModel::byte_bpe},  {"gemma4", VocabModel::char_bpe},
+                                 {"llama", VocabModel::spm_bpe},  {"t5", VocabModel::unigram},
+                                 {"bert", VocabModel::wordpiece}, {"whitespace", VocabModel::char_bpe}};
+
+// Ids that no one reads here. Some files have values for them that are not tokens.
+constexpr const char* kUnusedIds[] = {"tokenizer.ggml.mask_token_id",    "tokenizer.ggml.fim_pre_token_id",
+                                      "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.fim_mid_token_id",
+                                      "tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id",
+                                      "tokenizer.ggml.fim_sep_token_id", "tokenizer.ggml.prefix_token_id",
+                                      "tokenizer.ggml.suffix_token_id",  "tokenizer.ggml.middle_token_id"};
 
 // Tokens that end an answer in many model families, in addition to eos_token_id.
 constexpr std::string_view kEndMarkers[] = {"<|im_end|>",
@@ -48,11 +64,27 @@ void check_size(const char* key, std::size_t count) {
     fail(Code::bad_format, key, ": expected at most ", kMaxEntries, " entries, got ", count);
 }
 
-VocabModel read_model(const gguf::File& file) {
+void read_model(const gguf::File& file, Vocab& vocab) {
   const std::string_view name = file.get_string("tokenizer.ggml.model");
-  if (name == "gpt2") return VocabModel::byte_bpe;
-  if (name == "llama") return VocabModel::spm_bpe;
-  fail(Code::unsupported, "tokenizer.ggml.model: expected 'gpt2' or 'llama', got ", quote_name(name));
+  const auto entry = std::find_if(std::begin(kModels), std::end(kModels),
+                                  [&](const ModelName& m) { return m.name == name; });
+  if (entry == std::end(kModels)) {
+    std::string names;
+    for (const ModelName& m : kModels) names.append(names.empty() ? "" : ", ").append(m.name);
+    fail(Code::unsupported, "tokenizer.ggml.model: expected one of ", names, ", got ", quote_name(name));
+  }
+  vocab.model = entry->model;
+  if (vocab.model == VocabModel::char_bpe) {
+    vocab.pre = name;
+    return;
+  }
+  vocab.pre = file.get_string("tokenizer.ggml.pre", "default");
+  if (vocab.model != VocabModel::byte_bpe) return;
+  if (!file.find("tokenizer.ggml.pre"))
+    log(LogLevel::warning, file.path(),
+        ": the key tokenizer.ggml.pre is missing; the pre-tokenizer 'default' is ",
+        "used. If the model was trained with another one, answers are worse: write its name into the key");
+  if (need_pretokenizer(vocab.pre).spelling != Spelling::bytes) vocab.model = VocabModel::char_bpe;
 }
 
 void read_tokens(const gguf::File& file, Vocab& vocab) {
@@ -117,29 +149,145 @@ void read_merges(const gguf::File& file, Vocab& vocab) {
   }
 }
 
-std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key,
+// The vocabularies of char_bpe often give byte tokens no type of their own.
+void mark_byte_tokens(Vocab& vocab) {
+  for (Token id = 0; id < vocab.size(); ++id) {
+    const std::string_view text = vocab.tokens[id];
+    const bool is_byte = text.size() == 6 && text.starts_with("<0x") && text.ends_with('>') &&
+                         text.find_first_not_of("0123456789ABCDEF", 3) == 5;
+    if (is_byte && vocab.kinds[id] == TokenKind::normal) vocab.kinds[id] = TokenKind::byte;
+  }
+}
+
+enum class Need : uint8_t { yes, no };
+
+// The token of a key, or the default when the key is missing. An id beyond the vocabulary is an error if the id is
+// needed, else it is ignored.
+std::optional<Token> read_id(const gguf::File& file, const Vocab& vocab, const char* key, Need need,
                              std::optional<Token> default_value = {}) {
   if (!file.find(key)) return default_value && *default_value < vocab.size() ? default_value : std::nullopt;
   const uint64_t id = file.get_uint(key);
-  if (id >= vocab.tokens.size())
+  if (id < vocab.tokens.size()) return static_cast<Token>(id);
+  if (need == Need::yes)
     fail(Code::bad_format, key, ": expected a token below ", vocab.tokens.size(), ", got ", id);
-  return static_cast<Token>(id);
+  log(LogLevel::warning, file.path(), ": ", key, ": expected a token below ", vocab.tokens.size(), ", got ",
+      id, "; the key is ignored");
+  return std::nullopt;
+}
+
+// Default ids for files without these keys: SentencePiece's, T5's and BERT's, as in llama.cpp.
+struct DefaultIds {
+  std::optional<Token> unknown = {}, bos = {}, eos = {}, separator = {}, padding = {};
+};
+DefaultIds default_ids(const Vocab& vocab) {
+  const auto named = [&](std::string_view text, Token id) { return vocab.find(text).value_or(id); };
+  const auto kind_unknown = std::find(vocab.kinds.begin(), vocab.kinds.end(), TokenKind::unknown);
+  switch (vocab.model) {
+    case VocabModel::spm_bpe:
+      return {.unknown = 0, .bos = 1, .eos = 2};
+    case VocabModel::unigram:
+      return {.unknown = static_cast<Token>(
+                  kind_unknown == vocab.kinds.end() ? 2 : kind_unknown - vocab.kinds.begin()),
+              .eos = 1,
+              .padding = 0};
+    case VocabModel::wordpiece:
+      return {.unknown = named("[UNK]", 100),
+              .bos = named("[CLS]", 101),
+              .separator = named("[SEP]", 102),
+              .padding = named("[PAD]", 0)};
+    default:
+      return {};
+  }
 }
 
 void read_special_ids(const gguf::File& file, Vocab& vocab) {
-  const bool spm = vocab.model == VocabModel::spm_bpe;
-  // SentencePiece's default ids, for old files without these keys.
-  const auto usual = [spm](Token id) { return spm ? std::optional(id) : std::nullopt; };
-  vocab.unknown = read_id(file, vocab, "tokenizer.ggml.unknown_token_id", usual(0));
-  vocab.bos = read_id(file, vocab, "tokenizer.ggml.bos_token_id", usual(1));
-  vocab.eos = read_id(file, vocab, "tokenizer.ggml.eos_token_id", usual(2));
-  vocab.eot = read_id(file, vocab, "tokenizer.ggml.eot_token_id");
-  vocab.padding = read_id(file, vocab, "tokenizer.ggml.padding_token_id");
+  const bool bpe = vocab.model == VocabModel::byte_bpe || vocab.model == VocabModel::char_bpe;
+  const bool wordpiece = vocab.model == VocabModel::wordpiece;
+  const Need in_wordpiece = wordpiece ? Need::yes : Need::no;
+  const DefaultIds defaults = default_ids(vocab);
+  vocab.unknown =
+      read_id(file, vocab, "tokenizer.ggml.unknown_token_id", bpe ? Need::no : Need::yes, defaults.unknown);
+  const auto cls = read_id(file, vocab, "tokenizer.ggml.cls_token_id", in_wordpiece);
+  vocab.bos =
+      read_id(file, vocab, "tokenizer.ggml.bos_token_id", Need::yes, wordpiece && cls ? cls : defaults.bos);
+  vocab.eos = read_id(file, vocab, "tokenizer.ggml.eos_token_id", Need::yes, defaults.eos);
+  vocab.eot = read_id(file, vocab, "tokenizer.ggml.eot_token_id", Need::yes);
+  vocab.eom = read_id(file, vocab, "tokenizer.ggml.eom_token_id", Need::yes);
+  vocab.padding = read_id(file, vocab, "tokenizer.ggml.padding_token_id", Need::no, defaults.padding);
+  // The key has this spelling in all files.
+  vocab.separator =
+      read_id(file, vocab, "tokenizer.ggml.seperator_token_id", in_wordpiece, defaults.separator);
+  for (const char* key : kUnusedIds) read_id(file, vocab, key, Need::no);
+  // In files of these models the unknown token often has the type of a control token.
+  if (vocab.unknown && (wordpiece || vocab.model == VocabModel::unigram))
+    vocab.kinds[*vocab.unknown] = TokenKind::unknown;
+}
 
-  const Pretokenizer* pre = spm ? nullptr : find_pretokenizer(vocab.pre);
-  vocab.add_bos = file.get_bool("tokenizer.ggml.add_bos_token", spm || (pre && pre->add_bos)) && vocab.bos;
-  vocab.add_eos = file.get_bool("tokenizer.ggml.add_eos_token", false) && vocab.eos;
-  vocab.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix", true) && spm;
+void read_options(const gguf::File& file, Vocab& vocab) {
+  const bool spm = vocab.model == VocabModel::spm_bpe, unigram = vocab.model == VocabModel::unigram;
+  const bool wordpiece = vocab.model == VocabModel::wordpiece;
+  const bool bpe = vocab.model == VocabModel::byte_bpe || vocab.model == VocabModel::char_bpe;
+  const Pretokenizer* pre = bpe ? &need_pretokenizer(vocab.pre) : nullptr;
+  const bool adds_bos = spm || wordpiece || (pre && pre->add_bos);
+  vocab.add_bos = file.get_bool("tokenizer.ggml.add_bos_token", adds_bos) && vocab.bos;
+  if (!vocab.add_bos && vocab.bos && pre && pre->add_bos && pre->spelling == Spelling::marked_spaces) {
+    log(LogLevel::warning, file.path(), ": tokenizer.ggml.add_bos_token is false; as ", vocab.pre,
+        " requires BOS, the key is ignored");
+    vocab.add_bos = true;
+  }
+  vocab.add_eos = file.get_bool("tokenizer.ggml.add_eos_token", unigram) && vocab.eos;
+  vocab.add_separator = wordpiece && file.get_bool("tokenizer.ggml.add_sep_token", true) && vocab.separator;
+  vocab.add_space_prefix = wordpiece || (file.get_bool("tokenizer.ggml.add_space_prefix", true) && !bpe);
+  vocab.remove_extra_whitespaces = unigram && file.get_bool("tokenizer.ggml.remove_extra_whitespaces", false);
+  const bool without_spaces = pre && pre->spelling == Spelling::without_spaces;
+  if (wordpiece || without_spaces)
+    vocab.lowercase = file.get_bool("tokenizer.ggml.normalizer.lowercase", wordpiece);
+  vocab.strip_accents =
+      wordpiece && file.get_bool("tokenizer.ggml.normalizer.strip_accents", vocab.lowercase);
+}
+
+constexpr char kStripLeft[] = "binhdan.tokenizer.strip_left", kStripRight[] = "binhdan.tokenizer.strip_right";
+
+std::vector<bool> read_token_set(const gguf::File& file, const Vocab& vocab, const char* key) {
+  if (!file.find(key)) return {};
+  std::vector<bool> set(vocab.tokens.size());
+  for (const int64_t id : file.get_ints(key)) {
+    if (id < 0 || id >= vocab.size())
+      fail(Code::bad_format, key, ": expected tokens below ", vocab.size(), ", got ", id);
+    set[static_cast<std::size_t>(id)] = true;
+  }
+  return set;
+}
+
+// GGUF has no standard key for these flags. As in llama.cpp, the special tokens of models named Phi-3 take the white
+// space after them, except three.
+void read_strips(const gguf::File& file, Vocab& vocab) {
+  vocab.strips_left = read_token_set(file, vocab, kStripLeft);
+  vocab.strips_right = read_token_set(file, vocab, kStripRight);
+  std::string name(file.get_string("general.name", ""));
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+  const bool phi3 = name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+  if (!phi3 || !vocab.strips_right.empty()) return;
+  vocab.strips_right.resize(vocab.tokens.size());
+  for (Token id = 0; id < vocab.size(); ++id)
+    vocab.strips_right[static_cast<std::size_t>(id)] =
+        vocab.is_special(id) || vocab.kinds[id] == TokenKind::user_defined;
+  for (const char* text : {"<unk>", "<s>", "<|endoftext|>"})
+    if (const auto token = vocab.find(text)) vocab.strips_right[static_cast<std::size_t>(*token)] = false;
+}
+
+// An array of u8 or i8.
+void read_charsmap(const gguf::File& file, Vocab& vocab) {
+  constexpr char kKey[] = "tokenizer.ggml.precompiled_charsmap";
+  const gguf::Value* value = file.find(kKey);
+  if (!value) return;
+  if (value->type != gguf::ValueType::array || gguf::scalar_size(value->element) != 1)
+    fail(Code::bad_format, kKey, ": expected an array of u8 or i8, got one of ",
+         gguf::value_type_name(value->element));
+  vocab.charsmap.resize(value->count);
+  std::transform(value->raw.begin(), value->raw.end(), vocab.charsmap.begin(),
+                 [](std::byte b) { return static_cast<uint8_t>(b); });
 }
 
 // Some converters write markers as user-defined tokens, which would be recognised in users' text.
@@ -156,6 +304,7 @@ std::vector<Token> end_tokens(const Vocab& vocab) {
   std::vector<Token> ends;
   if (vocab.eos) ends.push_back(*vocab.eos);
   if (vocab.eot) ends.push_back(*vocab.eot);
+  if (vocab.eom) ends.push_back(*vocab.eom);
   for (const std::string_view marker : kEndMarkers)
     if (const auto token = vocab.find(marker); token && vocab.is_special(*token)) ends.push_back(*token);
   std::sort(ends.begin(), ends.end());
@@ -167,16 +316,19 @@ std::vector<Token> end_tokens(const Vocab& vocab) {
 
 Vocab Vocab::read(const gguf::File& file) {
   Vocab vocab;
-  vocab.model = read_model(file);
-  vocab.pre = file.get_string("tokenizer.ggml.pre", "default");
+  read_model(file, vocab);
   read_tokens(file, vocab);
   read_kinds(file, vocab);
   protect_markers(vocab);
-  if (vocab.model == VocabModel::spm_bpe)
-    read_scores(file, vocab);
-  else
+  if (vocab.model == VocabModel::char_bpe) mark_byte_tokens(vocab);
+  if (vocab.model == VocabModel::byte_bpe || vocab.model == VocabModel::char_bpe)
     read_merges(file, vocab);
+  else if (vocab.model != VocabModel::wordpiece)
+    read_scores(file, vocab);
+  if (vocab.model == VocabModel::unigram) read_charsmap(file, vocab);
   read_special_ids(file, vocab);
+  read_options(file, vocab);
+  read_strips(file, vocab);
   vocab.end_of_generation = end_tokens(vocab);
   vocab.chat_template = find_chat_template(file);
   return vocab;

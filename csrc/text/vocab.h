@@ -24,7 +24,13 @@ enum class TokenKind : uint8_t {
   byte = 6
 };
 
-enum class VocabModel : uint8_t { byte_bpe /* "gpt2" */, spm_bpe /* "llama" */ };
+enum class VocabModel : uint8_t {
+  byte_bpe,   // "gpt2": bytes merge by rank
+  char_bpe,   // "gemma4", "whitespace" and some "gpt2": characters merge by rank
+  spm_bpe,    // "llama": characters merge by score
+  unigram,    // "t5": the sum of scores decides
+  wordpiece,  // "bert": the longest token
+};
 
 // Two adjacent tokens become `token`; the lowest cost merges first. A float holds ranks exactly, since they
 // are below 2^24.
@@ -46,7 +52,8 @@ struct TokenPairHash {
 };
 
 struct Vocab {
-  // Throws Error that names the key of a missing, inconsistent or unsupported vocabulary.
+  // Throws Error that names the key of a missing, inconsistent or unsupported vocabulary. Logs a warning when it
+  // uses a default pre-tokenizer or ignores a key.
   static Vocab read(const gguf::File& file);
 
   Vocab() = default;
@@ -57,16 +64,23 @@ struct Vocab {
 
   VocabModel model = VocabModel::byte_bpe;
   std::string pre;                  // tokenizer.ggml.pre: the pre-tokenizer's name ("default" when absent)
-  std::vector<std::string> tokens;  // as in the file: byte-level alphabet for byte_bpe, U+2581 for spm_bpe
+  std::vector<std::string> tokens;  // as in the file: byte-level alphabet for byte_bpe, U+2581 for the others
   std::vector<TokenKind> kinds;
-  std::vector<float> scores;  // spm_bpe
+  std::vector<float> scores;  // spm_bpe, unigram
   FlatMap<std::string_view, Token, std::hash<std::string_view>>
       ids;                                          // keys view `tokens`; of equal texts, the last token
-  FlatMap<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe
-  std::optional<Token> bos, eos, eot, unknown, padding;
-  bool add_bos = false, add_eos = false, add_space_prefix = false;
-  std::string chat_template;             // "" when the file has none
-  std::vector<Token> end_of_generation;  // eos, eot and common end markers, ascending
+  FlatMap<TokenPair, Merge, TokenPairHash> merges;  // byte_bpe, char_bpe
+  // bos is [CLS] and separator [SEP] in a wordpiece vocabulary.
+  std::optional<Token> bos, eos, eot, eom, unknown, padding, separator;
+  bool add_bos = false, add_eos = false;
+  bool add_separator = false;     // in place of eos; wordpiece
+  bool add_space_prefix = false;  // in wordpiece: every word has one, which decoding removes at the start
+  bool remove_extra_whitespaces = false;          // unigram
+  bool lowercase = false, strip_accents = false;  // wordpiece; lowercase: also the pre-tokenizer "whitespace"
+  std::vector<uint8_t> charsmap;                  // unigram; see charsmap.h
+  std::vector<bool> strips_left, strips_right;  // by token: takes the white space beside it; empty: none does
+  std::string chat_template;                    // "" when the file has none
+  std::vector<Token> end_of_generation;         // eos, eot, eom and common end markers, ascending
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   bool is_special(Token token) const;  // control or unknown

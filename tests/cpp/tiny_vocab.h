@@ -19,6 +19,8 @@ struct VocabSpec {
   std::map<std::string, bool> bools;
   std::vector<std::string> tokens;
   std::vector<int32_t> kinds;
+  std::map<std::string, std::vector<int32_t>> arrays;
+  std::map<std::string, std::vector<uint8_t>> bytes;
   std::optional<std::vector<float>> scores;
   std::optional<std::vector<std::string>> merges;
 
@@ -38,11 +40,19 @@ struct VocabSpec {
 
 inline std::vector<std::byte> VocabSpec::write() const {
   using binhdan::gguf::ValueType;
-  GgufBuilder file(
-      0, strings.size() + numbers.size() + bools.size() + 2 + scores.has_value() + merges.has_value());
+  GgufBuilder file(0, strings.size() + numbers.size() + bools.size() + arrays.size() + bytes.size() + 2 +
+                          scores.has_value() + merges.has_value());
   for (const auto& [name, value] : strings) file.key(name, value);
   for (const auto& [name, value] : numbers) file.key(name, ValueType::u32, value);
   for (const auto& [name, value] : bools) file.key(name, ValueType::boolean, uint8_t{value});
+  for (const auto& [name, values] : arrays) {
+    file.array(name, ValueType::i32, values.size());
+    for (const int32_t value : values) file.add(value);
+  }
+  for (const auto& [name, values] : bytes) {
+    file.array(name, ValueType::u8, values.size());
+    for (const uint8_t value : values) file.add(value);
+  }
   file.array("tokenizer.ggml.tokens", ValueType::string, tokens.size());
   for (const std::string& token : tokens) file.string(token);
   file.array("tokenizer.ggml.token_type", ValueType::i32, kinds.size());
@@ -125,5 +135,94 @@ inline VocabSpec spm_spec() {
         "ệt", "▁",  "a",  "b",  "t",    "h",    "n",  "g",   "s",  "à",  "ệ",   "i",   "<",   "/",  ">"})
     spec.add(piece, TokenKind::normal, --score);
   spec.add("<think>", TokenKind::user_defined);
+  return spec;
+}
+
+// Characters that merge by rank, as in Gemma 4: <pad>, <eos>, <bos>, <unk>, the bytes, characters, merges.
+inline VocabSpec char_spec() {
+  using binhdan::text::TokenKind;
+  VocabSpec spec;
+  spec.strings = {{"tokenizer.ggml.model", "gemma4"}};
+  for (const char* text : {"<pad>", "<eos>", "<bos>"}) spec.add(text, TokenKind::control);
+  spec.add("<unk>", TokenKind::unknown);
+  for (int byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", byte);
+    spec.add(name, byte % 2 == 0 ? TokenKind::byte : TokenKind::normal);
+  }
+  for (const char* text : {"▁", "\n", "a", "b", "t", "h", "à", "ệ", "n", "g", ">", "\n\n\n"})
+    spec.add(text, TokenKind::normal);
+  spec.merges.emplace();
+  for (const auto& [left, right] : std::vector<std::pair<std::string, std::string>>{{"▁", "▁"},
+                                                                                    {"a", "b"},
+                                                                                    {"t", "h"},
+                                                                                    {"▁", "th"},
+                                                                                    {"▁▁", "▁▁"},
+                                                                                    {"n", "g"},
+                                                                                    {"▁", "a"},
+                                                                                    {"th", "à"},
+                                                                                    {">", "▁"},
+                                                                                    {"\n", "\n"}}) {
+    spec.add(left + right, TokenKind::normal);
+    spec.merges->push_back(left + " " + right);
+  }
+  spec.add("<think>", TokenKind::user_defined);
+  spec.numbers = {{"tokenizer.ggml.bos_token_id", 2}, {"tokenizer.ggml.eos_token_id", 1}};
+  return spec;
+}
+
+// <s>, <pad>, </s>, <unk>, then pieces with scores, and the bytes if wanted.
+inline VocabSpec unigram_spec(bool bytes = false) {
+  using binhdan::text::TokenKind;
+  VocabSpec spec;
+  spec.strings = {{"tokenizer.ggml.model", "t5"}};
+  spec.scores.emplace();
+  for (const char* text : {"<s>", "<pad>", "</s>"}) spec.add(text, TokenKind::control);
+  spec.add("<unk>", TokenKind::unknown);
+  float score = -1;
+  for (const char* piece :
+       {"▁", "▁a", "aa", "ab", "th", "thà", "ng", "▁th", "ệt", "a", "b", "t", "h", "n", "g"})
+    spec.add(piece, TokenKind::normal, score -= 0.5f);
+  for (int byte = 0; bytes && byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", byte);
+    spec.add(name, TokenKind::byte);
+  }
+  spec.numbers = {{"tokenizer.ggml.bos_token_id", 0}, {"tokenizer.ggml.eos_token_id", 2}};
+  spec.bools = {{"tokenizer.ggml.add_bos_token", true}};
+  return spec;
+}
+
+// [PAD], [UNK], [CLS], [SEP], then tokens that start a word (marked) and others.
+inline VocabSpec wordpiece_spec() {
+  using binhdan::text::TokenKind;
+  VocabSpec spec;
+  spec.strings = {{"tokenizer.ggml.model", "bert"}};
+  for (const char* text : {"[PAD]", "[UNK]", "[CLS]", "[SEP]"}) spec.add(text, TokenKind::control);
+  for (const char* piece : {"▁a", "▁tha", "▁th", "▁,", "a", "b", "ng", "et", "n", "e", "t"})
+    spec.add(piece, TokenKind::normal);
+  return spec;
+}
+
+// unigram_spec() with a charsmap that maps A to a and B to "b b".
+inline VocabSpec charsmap_spec() {
+  VocabSpec spec = unigram_spec();
+  constexpr uint32_t kHasValue = 1u << 8, kValue = 1u << 31;
+  // The root's offset is 0x100. The unit of a key has an offset that leads to the value.
+  std::vector<uint32_t> units(0x200);
+  units[0] = 0x100u << 10;
+  const auto map = [&](uint32_t key, uint32_t value_unit, uint32_t value) {
+    units[0x100 ^ key] = key | kHasValue | (0x100 ^ key ^ value_unit) << 10;
+    units[value_unit] = kValue | value;
+  };
+  map('A', 0x180, 0);
+  map('B', 0x181, 2);
+  std::vector<uint8_t>& blob = spec.bytes["tokenizer.ggml.precompiled_charsmap"];
+  const auto add = [&](uint32_t word) {
+    for (int shift = 0; shift < 32; shift += 8) blob.push_back(static_cast<uint8_t>(word >> shift));
+  };
+  add(static_cast<uint32_t>(4 * units.size()));
+  for (const uint32_t unit : units) add(unit);
+  for (const char c : std::string("a\0b b\0", 6)) blob.push_back(static_cast<uint8_t>(c));
   return spec;
 }

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import gguf
-import numpy as np
 import pytest
-from tiny_models import Shape, tensor_shapes, write_gguf
+from tiny_models import Shape, write_gguf
+from tiny_vocabularies import write_zero_model
 
 import binhdan
 
@@ -48,7 +48,7 @@ def keys_of(file: bytes) -> dict[str, bytes]:
 
 
 def write_model(vocabulary: Path, path: Path) -> Path:
-    """Writes a llama model of one small layer with the tokenizer of `vocabulary`.
+    """Writes a model with the tokenizer of `vocabulary`.
 
     The tokenizer's keys are inserted as raw bytes after the header: gguf-py needs a minute to copy them.
     """
@@ -57,22 +57,7 @@ def write_model(vocabulary: Path, path: Path) -> Path:
     }
     tokens = keys["tokenizer.ggml.tokens"]
     rows = int.from_bytes(tokens[8 + len("tokenizer.ggml.tokens") + 8 :][:8], "little")
-    shape = Shape(layers=1, width=32, feed_forward=32, heads=1, kv_heads=1, head_dim=32, tied=True)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(shape.layers)
-    writer.add_context_length(shape.context)
-    writer.add_embedding_length(shape.width)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    for name, dims in tensor_shapes(shape).items():
-        size = (rows, shape.width) if name == "token_embd.weight" else dims
-        writer.add_tensor(name, np.zeros(size, np.float16 if len(dims) == 2 else np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_zero_model(path, rows, lambda writer: None)
 
     written = path.read_bytes()
     magic, version, tensors, count = _HEADER.unpack_from(written)
