@@ -23,6 +23,25 @@ from binhdan.runtime.errors import BadFormatError
 MAX_JSON_BYTES: Final = 256 << 20  # the largest known tokenizer.json has 35 MB
 MAX_HEADER_BYTES: Final = 100 << 20  # the limit of the safetensors package
 
+# Starts of files that are not what their names say, and what to do.
+_OTHER_CONTENT: Final = {
+    b"version https://git-lfs": "a git-lfs pointer; run git lfs pull, or download the file itself",
+    b"<!doctype html": "an HTML page; the download failed, e.g. for want of a login; download the file again",
+    b"<html": "an HTML page; the download failed, e.g. for want of a login; download the file again",
+    b"PK\x03\x04": "a zip archive, as torch.save writes; expected the format that its name says",
+}
+
+# Wrappers that training libraries and multimodal models put before the names of tensors.
+_PREFIXES: Final = (
+    "module.",
+    "model.",
+    "language_model.",
+    "text_model.",
+    "transformer.",
+    "bert.",
+    "roberta.",
+)
+
 _FLOAT_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -35,13 +54,30 @@ class CheckpointError(BadFormatError):
     """The checkpoint is damaged, incomplete or of a kind that binhdan cannot convert."""
 
 
+def canonical_name(name: str) -> str:
+    """Returns a tensor's name without wrappers: model.language_model.layers.0.x → layers.0.x."""
+    name = name.replace("_orig_mod.", "")  # torch.compile
+    while name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def check_content(path: Path, start: bytes) -> None:
+    """Raises CheckpointError if the first bytes of a file are those of something else."""
+    for other, meaning in _OTHER_CONTENT.items():
+        if start.lstrip()[: len(other)].lower() == other.lower():
+            raise CheckpointError(f"{path}: the file is {meaning}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the JSON object in ``path``. Raises CheckpointError if the file is missing or invalid."""
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path}: {size:,} bytes; expected at most {MAX_JSON_BYTES:,}")
-        return parse_json(path.read_bytes(), str(path))
+        raw = path.read_bytes()
+        check_content(path, raw[:64])
+        return parse_json(raw, str(path))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
 
@@ -98,12 +134,10 @@ class StoredTensor:
         return math.prod(self.shape[1:])
 
     def check_readable(self) -> None:
-        """Raises CheckpointError if the type is not floating point or the shape is empty."""
+        """Raises CheckpointError if the type is not floating point."""
         if self.dtype not in _FLOAT_DTYPES:
             expected = ", ".join(_FLOAT_DTYPES)
             raise CheckpointError(f"tensor {self.name}: type {self.dtype}; expected one of {expected}")
-        if math.prod(self.shape) == 0 or not self.shape:
-            raise CheckpointError(f"tensor {self.name}: shape {list(self.shape)} is empty")
 
     def read(self, begin: int, end: int) -> npt.NDArray[np.float32]:
         """Reads rows ``begin`` to ``end``, (end - begin, columns). Raises CheckpointError for inf or NaN."""
@@ -133,7 +167,7 @@ class Checkpoint:
     tokenizer_config: dict[str, Any]
     generation_config: dict[str, Any]
     chat_template: str  # "": no template
-    tensors: dict[str, StoredTensor]
+    tensors: dict[str, StoredTensor]  # by canonical name
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -153,8 +187,18 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         tokenizer_config=tokenizer_config,
         generation_config=_read_optional(folder / "generation_config.json"),
         chat_template=_chat_template(folder, tokenizer_config),
-        tensors={tensor.name: tensor for file in _weight_files(folder) for tensor in read_header(file)},
+        tensors=_read_headers(folder),
     )
+
+
+def _read_headers(folder: Path) -> dict[str, StoredTensor]:
+    tensors: dict[str, StoredTensor] = {}
+    for file in _weight_files(folder):
+        for tensor in read_header(file):
+            other = tensors.setdefault(canonical_name(tensor.name), tensor)
+            if other is not tensor:
+                raise CheckpointError(f"{file}: {tensor.name!r} and {other.name!r} are the same tensor")
+    return tensors
 
 
 def _read_optional(path: Path) -> dict[str, Any]:
@@ -208,7 +252,9 @@ def _weight_files(folder: Path) -> list[Path]:
         return [folder / file for file in files]
     single = folder / "model.safetensors"
     if not single.exists():
-        raise CheckpointError(f"{folder}: expected model.safetensors or model.safetensors.index.json")
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        hint = f"; got {pickles[0]}: save the model again with safe_serialization=True" if pickles else ""
+        raise CheckpointError(f"{folder}: expected model.safetensors or model.safetensors.index.json{hint}")
     return [single]
 
 
@@ -217,7 +263,10 @@ def read_header(path: Path) -> Iterator[StoredTensor]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(64)
+            check_content(path, start)
+            file.seek(8)
+            length = int.from_bytes(start[:8], "little")
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise CheckpointError(
                     f"{path}: not a safetensors file: the header has {length:,} bytes, the file {size:,}"
@@ -225,10 +274,9 @@ def read_header(path: Path) -> Iterator[StoredTensor]:
             header = parse_json(file.read(length), f"{path} header")
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    start = 8 + length
     for name, entry in header.items():
         if name != "__metadata__":
-            yield _stored_tensor(path, name, entry, start, size)
+            yield _stored_tensor(path, name, entry, 8 + length, size)
 
 
 def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> StoredTensor:
@@ -244,8 +292,6 @@ def _stored_tensor(path: Path, name: str, entry: Any, start: int, size: int) -> 
             f"{where}: data_offsets {begin:,} to {end:,} exceed {size - start:,} bytes;"
             " is the file truncated?"
         )
-    if len(shape) > 4:
-        raise CheckpointError(f"{where}: expected at most 4 dimensions, got {len(shape)}")
     if dtype in _FLOAT_DTYPES and math.prod(shape) * _FLOAT_DTYPES[dtype].itemsize != end - begin:
         raise CheckpointError(f"{where}: shape {shape} of {dtype} does not fill {end - begin:,} bytes")
     return StoredTensor(name, path, dtype, tuple(shape), start + begin)
