@@ -150,6 +150,35 @@ def _grouped_value_heads(s: Shape, module: str, values: Floats) -> Floats:
     return values
 
 
+def dense_tensors(tensors: Tensors) -> dict[str, Tensors]:
+    """Returns the dense layers that follow the pooling of gemma-embedding: folder → tensors."""
+    names = {"2_Dense": "dense_2.weight", "3_Dense": "dense_3.weight"}
+    return {folder: {"linear.weight": tensors[name]} for folder, name in names.items() if name in tensors}
+
+
+def sentence_transformers_files(shape: Shape, tensors: Tensors) -> dict[str, Any]:
+    """Returns the JSON files that sentence-transformers adds to the checkpoint of an encoder."""
+    modules = ["", "1_Pooling", *dense_tensors(tensors)]
+    kinds = ["Transformer", "Pooling", "Dense", "Dense"]
+    files: dict[str, Any] = {
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(zip(modules, kinds, strict=False))
+        ],
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": shape.width, "pooling_mode_cls_token": False,
+            "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False,
+        },
+    }  # fmt: skip
+    for folder, dense in dense_tensors(tensors).items():
+        rows, columns = dense["linear.weight"].shape
+        files[f"{folder}/config.json"] = {
+            "in_features": columns, "out_features": rows, "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        }  # fmt: skip
+    return files
+
+
 # ---- config.json -------------------------------------------------------------------------------------------
 
 

@@ -269,7 +269,7 @@ FAMILIES: Final = {
         layer=_phi3_layer,
         tensors=_rope_factors,
     ),
-    "smollm3": Family("SmolLM3ForCausalLM", tied=True, layers=5),
+    "smollm3": Family("SmolLM3ForCausalLM", tied=True, layers=4),
     "granite": Family(
         "GraniteForCausalLM",
         tied=True,

@@ -417,7 +417,14 @@ def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str 
         "config.json": hf_config(shape), "tokenizer.json": hf_tokenizer(shape.vocabulary),
         "tokenizer_config.json": tokenizer_config, "generation_config.json": {"eos_token_id": [2]},
     }  # fmt: skip
+    if shape.family.encoder:
+        values = gguf_tensors(shape)
+        files |= family_checkpoints.sentence_transformers_files(shape, values)
+        for module, dense in family_checkpoints.dense_tensors(values).items():
+            (folder / module).mkdir(exist_ok=True)
+            write_safetensors(folder / module / "model.safetensors", dense, dtype)
     for name, value in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, ensure_ascii=False), "utf-8")
     tensors = hf_tensors(shape)
     if shards == 1:
