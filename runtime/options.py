@@ -23,7 +23,7 @@ class LoadOptions:
     threads: int | None = None  # None: the cores that this process may use
     context: int | None = None  # max tokens of a prompt and its answer; None: the model's own limit
     isa: str | None = None  # kernel table to force, such as "avx2"; None: the fastest that runs here
-    max_sequences: int | None = None  # requests that run in one batch; None: 8
+    max_sequences: int | None = None  # generations that run in one batch; None: 8
     max_waiting: int | None = None  # further requests that may wait; None: 256
     prefill_chunk: int | None = None  # max tokens of a prompt in one step; None: 512
     max_decode_stall_ms: int | None = None  # how long prefill may delay a decode step; None: 250

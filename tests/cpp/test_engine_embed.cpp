@@ -100,6 +100,30 @@ TEST(dimensions_are_cut_before_the_embedding_is_scaled) {
                static_cast<double>(whole[i]) * static_cast<double>(cut[0])));
 }
 
+TEST(a_classifier_reads_the_last_token_or_the_first_of_an_encoder) {
+  std::vector<float> output(256);
+  for (size_t i = 0; i < output.size(); ++i) output[i] = static_cast<float>(i % 7) / 7 - 0.4f;
+  for (const bool causal : {true, false}) {
+    const auto m = changed_model([&](Model& changed) {
+      changed.config.causal = causal;
+      changed.config.pooling = Pooling::rank;
+      changed.weights.classifier = {.output = output.data(), .classes = 1};
+    });
+    Request r = embed_request(5, 50);
+    r.normalize = false;
+    const float logit = embedding(m, r, options())[0];
+    r.pooling = causal ? Pooling::last : Pooling::cls;
+    const auto state = embedding(m, r, options());
+    double want = 0;
+    for (size_t i = 0; i < state.size(); ++i)
+      want += static_cast<double>(state[i]) * static_cast<double>(output[i]);
+    CHECK(std::abs(static_cast<double>(logit) - want) < 1e-4);
+    r.pooling.reset();
+    r.normalize = true;
+    CHECK(near(static_cast<double>(embedding(m, r, options())[0]), 1 / (1 + std::exp(-want))));
+  }
+}
+
 TEST(invalid_embedding_requests_are_rejected) {
   Engine engine(embedded_model(), options());
   const auto queue = engine.make_queue();
