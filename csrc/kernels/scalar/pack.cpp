@@ -2,9 +2,9 @@
 // (Words), then stored in the layout of the panel. 16 rows of the file are read in parallel; panels are
 // written in order.
 //
-// Blocks are read in place: GGUF aligns tensors to 8 bytes or more, and block sizes are even. A copy of each
-// block would cost two thirds of the speed, because its loads wait for its stores. Speed: 1.5 to 5 GB/s on
-// one core.
+// Blocks are read in place: GGUF aligns tensors to 8 bytes or more, and blocks with 16-bit members have even
+// sizes. A copy of each block would cost two thirds of the speed, because its loads wait for its stores.
+// Speed: 1.5 to 5 GB/s on one core; codebook types 0.3 to 1 GB/s, which is more than 10^9 weights a second.
 #include <algorithm>
 
 #include "kernels/codebook.h"
