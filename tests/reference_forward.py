@@ -70,7 +70,7 @@ class ReferenceModel:
         x, pooling, w = self.hidden(tokens), self.config.pooling, self.weights
         if pooling == "none":
             raise ValueError("expected a pooling_type in the file, got none")
-        out = {"mean": x.mean(axis=0), "cls": x[0], "last": x[-1], "rank": x[0]}[pooling]
+        out: Array = {"mean": x.mean(axis=0), "cls": x[0], "last": x[-1], "rank": x[0]}[pooling]
         if pooling == "rank":
             if "cls.weight" in w:
                 out = np.tanh(self._linear(out, "cls"))

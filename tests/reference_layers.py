@@ -107,8 +107,8 @@ def visible(n: int, causal: bool, window: int) -> npt.NDArray[np.bool_]:
     """Returns which key (column) each query (row) sees, (n, n)."""
     distance = np.arange(n)[:, None] - np.arange(n)[None, :]
     if causal:
-        return (distance >= 0) & (distance < (window or n))
-    return np.abs(distance) <= (window // 2 if window else n)
+        return np.asarray((distance >= 0) & (distance < (window or n)))
+    return np.asarray(np.abs(distance) <= (window // 2 if window else n))
 
 
 def attend(q: Array, k: Array, v: Array, layer: Layer, mask: npt.NDArray[np.bool_], cap: float) -> Array:
