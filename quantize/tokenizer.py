@@ -1,8 +1,8 @@
 """Converts tokenizer.json to GGUF's tokenizer.* keys.
 
 Supported: byte-level BPE with GPT-2's alphabet (GGUF model "gpt2"); BPE in SentencePiece's style with byte
-fallback ("llama", "gemma4" for Gemma 4); Unigram ("t5"); WordPiece ("bert"). Others raise CheckpointError. What
-GGUF cannot store is named in `Vocabulary.notes`.
+fallback ("llama", "gemma4" for Gemma 4); Unigram ("t5"); WordPiece ("bert"). Others raise CheckpointError.
+`Vocabulary.notes` names what GGUF cannot store.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Trie {
   static constexpr std::size_t kMaxTokenBytes = 512;
 
   // Throws Error(bad_format) for a token of more than kMaxTokenBytes bytes. Of equal texts, the last one counts.
-  explicit Trie(std::vector<std::pair<std::string_view, Token>> tokens);
+  explicit Trie(const std::vector<std::pair<std::string_view, Token>>& texts);
 
   // Calls found(bytes, token) for each token that `text` starts with, the shortest first.
   template <typename Found>

@@ -60,11 +60,12 @@ TEST(unigram_finds_the_best_sum_of_scores) {
       marked += part == " " ? "▁" : part;
     }
     double sum = 0;
-    for (const Token token : tokenizer.encode(text, false, false))
-      sum += vocab.kinds[token] == TokenKind::byte ? 0 : vocab.scores[token];
-    for (size_t at = 0; (at = marked.find("ệ", at)) != std::string::npos; ++at) sum += unknown;
-    for (size_t at = 0; (at = marked.find("à", at)) != std::string::npos; ++at)
-      if (at < 2 || marked.compare(at - 2, 2, "th") != 0) sum += unknown;
+    for (const Token token : tokenizer.encode(text, false, false)) {
+      if (vocab.kinds[token] != TokenKind::byte)
+        sum += vocab.scores[token];
+      else if ((tokenizer.decode(Tokens{token})[0] & 0xC0) != 0x80)  // the first byte of an unknown character
+        sum += unknown;
+    }
     CHECK(std::abs(sum - best_score(vocab, marked, 0, unknown)) < 1e-6);
   }
 }
@@ -111,7 +112,7 @@ TEST(wordpiece_takes_the_longest_token) {
 
 TEST(characters_merge_by_rank) {
   CHECK((cut(char_spec(), "ab thà ") == Texts{"ab", "▁th", "à", "▁"}));
-  CHECK((cut(char_spec(), "a> a") == Texts{"a", ">▁", "a"}));  // a token may have a space inside
+  CHECK((cut(char_spec(), "a> b") == Texts{"a", ">▁", "b"}));  // a token may have a space inside
   CHECK((cut(char_spec(), "a\n\n\nb") == Texts{"a", "\n\n\n", "b"}));
   CHECK((cut(char_spec(), "Đ<think>b") == Texts{"<0xC4>", "<0x90>", "<think>", "b"}));
   VocabSpec spec = char_spec();
