@@ -117,21 +117,14 @@ struct LaneAttention {
       for (int t = 0; t < T; ++t) Lanes::store(scores + h * kKvPageTokens + t * kLanes, sums[h][t]);
   }
 
-  // Replaces the scores of the positions in `seen` by weights 2^(s - m'), and those of the rest of `tile` by 0.
-  // Updates m and l, and returns the factor of acc, 2^(m - m').
-  BINHDAN_INLINE float softmax_step(float* scores, Positions seen, Positions tile, float softcap, float& m,
-                                    float& l) {
-    const int64_t begin = tile.begin / kLanes * kLanes;
-    if (softcap > 0) soften(scores, begin, tile.end, softcap);
+  // Replaces the scores of a page by weights 2^(s - m'), updates m and l, and returns the factor of acc,
+  // 2^(m - m').
+  BINHDAN_INLINE float softmax_step(float* scores, float& m, float& l) {
     V top = Lanes::broadcast(m);
-    for (int64_t j = begin; j < tile.end; j += kLanes) {
-      const V s = Lanes::within(Lanes::load(scores + j), seen.begin - j, seen.end - j, -__builtin_inff());
-      Lanes::store(scores + j, s);
-      top = Lanes::max(s, top);
-    }
+    for (int64_t j = 0; j < kKvPageTokens; j += kLanes) top = Lanes::max(Lanes::load(scores + j), top);
     const V reference = Lanes::ceil(Lanes::broadcast(Lanes::max_of(top)));
     V sum = Lanes::zero();
-    for (int64_t j = begin; j < tile.end; j += kLanes) {
+    for (int64_t j = 0; j < kKvPageTokens; j += kLanes) {
       const V p = Lanes::exp2(Lanes::sub(Lanes::load(scores + j), reference));
       Lanes::store(scores + j, p);
       sum = Lanes::add(sum, p);
@@ -142,10 +135,17 @@ struct LaneAttention {
     return keep;
   }
 
+  // The scores of positions that the query does not see become -inf, so their weights become 0.
+  BINHDAN_INLINE void hide(float* scores, Positions seen) {
+    for (int64_t j = 0; j < kKvPageTokens; j += kLanes)
+      Lanes::store(scores + j,
+                   Lanes::within(Lanes::load(scores + j), seen.begin - j, seen.end - j, -__builtin_inff()));
+  }
+
   // AttentionArgs::softcap. Not inlined: most models have none.
-  [[gnu::noinline]] static void soften(float* scores, int64_t begin, int64_t end, float softcap) {
+  [[gnu::noinline]] static void soften(float* scores, Positions tile, float softcap) {
     const V cap = Lanes::broadcast(softcap), inverse = Lanes::broadcast(1.0f / softcap);
-    for (int64_t j = begin; j < end; j += kLanes)
+    for (int64_t j = tile.begin / kLanes * kLanes; j < tile.end; j += kLanes)
       Lanes::store(scores + j, Lanes::mul(cap, tanh<Lanes>(Lanes::mul(inverse, Lanes::load(scores + j)))));
   }
 
@@ -206,8 +206,11 @@ struct LaneAttention {
     float keep[H];
     for (int64_t t = tile.begin / (T * kLanes) * (T * kLanes); t < tile.end; t += T * kLanes)
       score_tile<H>(scores[0] + t, heads.q, page, ahead, t, dim);
-    for (int h = 0; h < H; ++h)
-      keep[h] = softmax_step(scores[h], heads.seen[h], tile, softcap, heads.m[h], heads.l[h]);
+    for (int h = 0; h < H; ++h) {
+      if (softcap > 0) soften(scores[h], tile, softcap);
+      if (!heads.seen[h].whole_page()) hide(scores[h], heads.seen[h]);
+      keep[h] = softmax_step(scores[h], heads.m[h], heads.l[h]);
+    }
     int64_t d = 0;
     for (; d + T * kLanes <= dim; d += T * kLanes)
       value_tile<H, T>(heads.acc + d, scores, keep, page, ahead, d, tile, dim, kLanes);
@@ -246,9 +249,8 @@ struct LaneAttention {
     accumulate_heads<H>(args, source, first);
   }
 
-  // The same for all queries that see some position of the page, in tiles of nearly equal size.
-  static void accumulate_rows(const AttentionArgs& args, Source source) {
-    const Rows rows = seeing_rows(args, source.index);
+  // The same for all queries of the rows, which see some position of the page, in tiles of nearly equal size.
+  static void accumulate_rows(const AttentionArgs& args, Rows rows, Source source) {
     const int64_t end = rows.end * args.heads;
     for (int64_t first = rows.begin * args.heads; first < end;) {
       const int64_t tiles = (end - first + Lanes::kMaxHeads - 1) / Lanes::kMaxHeads;
@@ -305,16 +307,17 @@ struct LaneAttention {
     for (int64_t i = 0; i < all * args.head_dim; ++i) args.acc[i] = 0;
 
     for (int64_t index = 0; index < kSplitPages; ++index) {
-      if (const Rows rows = seeing_rows(args, index); rows.begin >= rows.end) continue;
+      const Rows rows = seeing_rows(args, index);
+      if (rows.empty()) continue;
       const void *page = args.pages[index], *next = args.pages[index + 1], *ahead = next ? next : page;
       if constexpr (kScaled)
         if (all > Lanes::kMaxHeads) {
           auto* unpacked = static_cast<float*>(args.scratch);
           unpack(unpacked, page_at(page, args.head_dim), page_at(ahead, args.head_dim), args.head_dim);
-          LaneAttention<Lanes, float>::accumulate_rows(args, {index, unpacked, unpacked});
+          LaneAttention<Lanes, float>::accumulate_rows(args, rows, {index, unpacked, unpacked});
           continue;
         }
-      accumulate_rows(args, {index, page, ahead});
+      accumulate_rows(args, rows, {index, page, ahead});
     }
   }
 

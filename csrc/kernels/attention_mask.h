@@ -33,6 +33,8 @@ BINHDAN_INLINE bool sees_split(const AttentionArgs& args, int64_t row) {
 // The rows [begin, end) that see at least one position of a page.
 struct Rows {
   int64_t begin, end;
+
+  [[gnu::always_inline]] bool empty() const { return begin >= end; }
 };
 
 BINHDAN_INLINE Rows seeing_rows(const AttentionArgs& args, int64_t page) {

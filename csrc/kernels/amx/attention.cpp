@@ -228,6 +228,11 @@ BINHDAN_INLINE __m512 max_of_rows(__m512 (&row)[kTileRows]) {
   return _mm512_permutexvar_ps(order, row[0]);
 }
 
+// Bit j is set if position j is in `seen`.
+BINHDAN_INLINE uint64_t bits_of(Positions seen) {
+  return seen.empty() ? 0 : ~uint64_t{0} >> (kKvPageTokens - (seen.end - seen.begin)) << seen.begin;
+}
+
 // Rescales l and acc of the queries in `lanes`, whose m changed from `before` to `now`.
 static void rescale(const Call& call, int64_t tile, __mmask16 lanes, __m512 before, __m512 now) {
   alignas(64) float keep[kTileRows];
@@ -265,10 +270,11 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, P
   const auto load = [&](int64_t i, int vector) __attribute__((always_inline)) {
     return _mm512_load_ps(scores + i * kKvPageTokens + vector * kLanes);
   };
-  const auto seen = [&](int64_t i, int vector) __attribute__((always_inline)) {
-    const Positions of = call.seen(tile * kTileRows + i, page);
-    return static_cast<__mmask16>(lane_mask(of.end - vector * kLanes) &
-                                  ~lane_mask(of.begin - vector * kLanes));
+  uint64_t seen[kTileRows];  // a bit for each position
+  if constexpr (kMasked)
+    for (int i = 0; i < kTileRows; ++i) seen[i] = bits_of(call.seen(tile * kTileRows + i, page));
+  const auto lanes = [&](int64_t i, int vector) __attribute__((always_inline)) {
+    return static_cast<__mmask16>(seen[i] >> (vector * kLanes));
   };
   __m512 tops[kTileRows];
 #pragma GCC unroll 16
@@ -277,7 +283,7 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, P
 #pragma GCC unroll 4
     for (int t = 0; t < kVectors; ++t) {
       v[t] = load(i, t);
-      if constexpr (kMasked) v[t] = _mm512_mask_blend_ps(seen(i, t), lowest, v[t]);
+      if constexpr (kMasked) v[t] = _mm512_mask_blend_ps(lanes(i, t), lowest, v[t]);
     }
     tops[i] = _mm512_max_ps(_mm512_max_ps(v[0], v[1]), _mm512_max_ps(v[2], v[3]));
   }
@@ -299,7 +305,7 @@ BINHDAN_INLINE void softmax_tile(const Call& call, int64_t tile, int64_t page, P
 #pragma GCC unroll 4
     for (int t = 0; t < kVectors; ++t) {
       p[t] = exp2_lanes(_mm512_sub_ps(load(i, t), reference));
-      if constexpr (kMasked) p[t] = _mm512_maskz_mov_ps(seen(i, t), p[t]);
+      if constexpr (kMasked) p[t] = _mm512_maskz_mov_ps(lanes(i, t), p[t]);
     }
     const __m512bh low = _mm512_cvtne2ps_pbh(p[1], p[0]), high = _mm512_cvtne2ps_pbh(p[3], p[2]);
     uint16_t* weights = call.weights + i * kKvPageTokens;
@@ -367,7 +373,7 @@ BINHDAN_INLINE void run(const AttentionArgs& args) {
   compiler_memory_barrier();
   configure_tiles(TileConfig(call.queries < kTileRows ? call.queries : kTileRows));
   for (int64_t index = 0; index < kSplitPages; ++index) {
-    if (const Rows rows = seeing_rows(args, index); rows.begin >= rows.end) continue;
+    if (seeing_rows(args, index).empty()) continue;
     const void *page = args.pages[index], *next = args.pages[index + 1];
     Prefetcher ahead;
     if constexpr (type == KvType::q8_0) {
