@@ -212,8 +212,8 @@ std::error_code PageStore::write(Name name, const TokenChain& chain, size_t inde
                  std::fwrite(tokens.data(), sizeof(text::Token), tokens.size(), file.get()) == tokens.size();
   for (const auto* buffer : {&page.parts[0], &page.parts[1], &page.checkpoint})
     if (*buffer)
-      written = written &&
-                std::fwrite((*buffer)->as(), 1, (*buffer)->size(), file.get()) == (*buffer)->size();
+      written =
+          written && std::fwrite((*buffer)->as(), 1, (*buffer)->size(), file.get()) == (*buffer)->size();
   std::error_code error = written ? std::error_code() : last_error();
   if (std::fclose(file.release()) != 0 && !error) error = last_error();
   if (!error) fs::rename(partial, path_of(name), error);

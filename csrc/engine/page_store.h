@@ -69,7 +69,7 @@ class PageStore {
   uint64_t identity_;
   model::PageSizes sizes_;
   uint64_t max_bytes_, bytes_ = 0;  // of all files
-  std::list<uint64_t> order_;  // hashes in Names, the most recently used at the end
+  std::list<uint64_t> order_;       // hashes in Names, the most recently used at the end
   std::unordered_map<uint64_t, Entry> entries_;
   std::unordered_multimap<uint64_t, uint64_t> children_;  // Name::hash by Name::parent_hash
 };

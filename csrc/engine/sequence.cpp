@@ -111,7 +111,8 @@ void Sequence::add_pages_to(PrefixCache& cache) {
   const auto whole = static_cast<size_t>(state_.length()) / kPage;
   for (; cached_pages_ < whole; ++cached_pages_) {
     model::KvPage page = state_.page(cached_pages_);
-    if (checkpoint_ && cached_pages_ == checkpoint_page_) page.checkpoint = std::exchange(checkpoint_, nullptr);
+    if (checkpoint_ && cached_pages_ == checkpoint_page_)
+      page.checkpoint = std::exchange(checkpoint_, nullptr);
     if (!cache.add(chain_, cached_pages_, page)) return;
     state_.replace_page(cached_pages_, page);
   }
@@ -154,8 +155,8 @@ void Sequence::plan_checkpoint(model::Chunk& chunk) {
   const size_t pages = end / kPage;
   if (pages * kPage <= start) return;
   const model::PageSizes& sizes = state_.layout().sizes();
-  const size_t interval =
-      std::clamp<size_t>(sizes.checkpoint / std::max<uint64_t>(1, sizes.all_parts()), 1, kMaxCheckpointInterval);
+  const size_t interval = std::clamp<size_t>(sizes.checkpoint / std::max<uint64_t>(1, sizes.all_parts()), 1,
+                                             kMaxCheckpointInterval);
   if (phase_ == Phase::decode && pages % interval != 0) return;
   chunk.checkpoint = std::make_shared<Buffer>(sizes.checkpoint);
   chunk.checkpoint_tokens = static_cast<int64_t>(pages * kPage - start);

@@ -127,7 +127,7 @@ class Sequence {
   StopMatcher stop_;
   TokenChain chain_;
   size_t cached_pages_ = 0, cached_tokens_ = 0;
-  size_t prompt_done_ = 0, chunk_ = 0;  // tokens: computed of the prompt; of the current chunk
+  size_t prompt_done_ = 0, chunk_ = 0;        // tokens: computed of the prompt; of the current chunk
   std::shared_ptr<const Buffer> checkpoint_;  // the recurrent state after page checkpoint_page_
   size_t checkpoint_page_ = 0;
   Token last_ = -1;

@@ -94,8 +94,8 @@ const Family& family_of(const gguf::File& file, std::string_view name) {
 }
 
 int64_t rope_dim(const Keys& keys, const char* key, int64_t head_dim, int64_t default_value) {
-  const auto dim = static_cast<int64_t>(
-      keys.size(key, static_cast<uint64_t>(head_dim), static_cast<uint64_t>(std::min(default_value, head_dim))));
+  const auto dim = static_cast<int64_t>(keys.size(key, static_cast<uint64_t>(head_dim),
+                                                  static_cast<uint64_t>(std::min(default_value, head_dim))));
   if (dim % 2 != 0) keys.fail_key(Code::bad_format, key, "expected an even number, got ", dim);
   return dim;
 }
@@ -224,8 +224,8 @@ void read_layers(const Keys& keys, Config& config) {
                     " heads, not a multiple of its ", layer.kv_heads, " KV heads");
     layer.window = windowed[i] ? window : 0;
     layer.head_dim = layer.window > 0 ? window_head_dim : head_dim;
-    const bool without = family.no_rope_interval > 0 &&
-                         (i + 1) % static_cast<uint64_t>(family.no_rope_interval) == 0;
+    const bool without =
+        family.no_rope_interval > 0 && (i + 1) % static_cast<uint64_t>(family.no_rope_interval) == 0;
     // Without a base of its own, a layer with a window rotates as the others.
     const bool own_rope = layer.window > 0 && (family.window_rope_base > 0 || keys.has("rope.freq_base_swa"));
     layer.rope = !family.rope || without ? -1 : own_rope ? 1 : 0;
@@ -326,18 +326,20 @@ Config Config::read(const gguf::File& file) {
   config.dim = static_cast<int64_t>(keys.size("embedding_length", kMaxWidth));
   config.context = static_cast<int64_t>(keys.size("context_length", kMaxContext));
   config.causal = keys.boolean("attention.causal", config.family->causal);
-  config.norm_epsilon = static_cast<float>(
-      config.family->layer_norm ? keys.positive("attention.layer_norm_epsilon", 1e-12)
-                                : keys.positive("attention.layer_norm_rms_epsilon", 1e-5));
+  config.norm_epsilon =
+      static_cast<float>(config.family->layer_norm ? keys.positive("attention.layer_norm_epsilon", 1e-12)
+                                                   : keys.positive("attention.layer_norm_rms_epsilon", 1e-5));
   read_layers(keys, config);
   read_recurrence(keys, config);
   read_scales(keys, config);
-  config.per_layer_dim = static_cast<int64_t>(keys.size_or_zero("embedding_length_per_layer_input", kMaxWidth));
+  config.per_layer_dim =
+      static_cast<int64_t>(keys.size_or_zero("embedding_length_per_layer_input", kMaxWidth));
   // A file with YaRN may have the context from before the extension.
   if (!config.ropes.empty() && config.ropes[0].scaling == RopeConfig::Scaling::yarn)
-    config.context = std::max(
-        config.context, static_cast<int64_t>(std::min(config.ropes[0].factor * config.ropes[0].original_context,
-                                                      static_cast<double>(kMaxContext))));
+    config.context =
+        std::max(config.context,
+                 static_cast<int64_t>(std::min(config.ropes[0].factor * config.ropes[0].original_context,
+                                               static_cast<double>(kMaxContext))));
 
   config.pooling = read_pooling(keys);
 

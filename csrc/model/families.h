@@ -42,7 +42,7 @@ struct Family {
 
   // RoPE
   bool rope = true;
-  bool rope_neox = true;        // rotates pairs (i, i + dim / 2); else (2i, 2i + 1)
+  bool rope_neox = true;         // rotates pairs (i, i + dim / 2); else (2i, 2i + 1)
   int64_t no_rope_interval = 0;  // every n-th layer has no RoPE; 0: all have
 
   // Feed-forward network
@@ -50,10 +50,10 @@ struct Family {
   bool gated_ffn = true;  // f(gate) * up; else f(up)
 
   // Embeddings and outputs
-  bool scaled_embedding = false;      // times sqrt(embedding_length)
-  bool position_embedding = false;    // adds absolute positions and token type 0, then a norm
-  bool has_logits = true;             // false: an encoder without an output matrix
-  bool divides_logits = false;        // by the key logit_scale
+  bool scaled_embedding = false;                    // times sqrt(embedding_length)
+  bool position_embedding = false;                  // adds absolute positions and token type 0, then a norm
+  bool has_logits = true;                           // false: an encoder without an output matrix
+  bool divides_logits = false;                      // by the key logit_scale
   double attention_softcap = 0, logit_softcap = 0;  // if the file has no keys; 0: none
 
   // Recurrent layers

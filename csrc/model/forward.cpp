@@ -270,9 +270,8 @@ void Forward::compute_outputs(Team& team) {
   if (logit_rows.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows.size());
   const ops::ClassCounts classes{rows, rows};
-  const ops::Activations& input = prepare_input(team, classes, {&output}, norm, [&](int64_t i) {
-    return x(logit_rows[static_cast<size_t>(i)]);
-  });
+  const ops::Activations& input = prepare_input(
+      team, classes, {&output}, norm, [&](int64_t i) { return x(logit_rows[static_cast<size_t>(i)]); });
   team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
     float* logits = logits_.as<float>() + first;
     ops::matmul(output, {first, last}, input, classes, logits, output.rows, buffers_of(team).scratch);

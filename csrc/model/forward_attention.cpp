@@ -50,7 +50,7 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
     int64_t stride;
   };
   float* q_out = config.family->gated_attention ? mixed_.as<float>() : q_.as<float>();
-  const HeadProjection q{w.q,   q_head, w.q_bias, active, active_input, q_out, shape.heads * q_head};
+  const HeadProjection q{w.q, q_head, w.q_bias, active, active_input, q_out, shape.heads * q_head};
   const HeadProjection k{w.k, head_dim, w.k_bias, all, input, kv_.as<float>(), 2 * kv_width};
   const HeadProjection v{w.v, head_dim, w.v_bias, all, input, kv_.as<float>() + kv_width, 2 * kv_width};
   const auto project_heads = [&](const HeadProjection& to, Range heads, const auto& finish_head) {
@@ -70,8 +70,7 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
     return batch_.rows[static_cast<size_t>(row)].attention_row(place.part);
   };
   const auto store_value = [&](int64_t row, int64_t head, float* values) {
-    if (config.family->v_norm)
-      table.rms_norm(values, values, nullptr, head_dim, config.norm_epsilon);
+    if (config.family->v_norm) table.rms_norm(values, values, nullptr, head_dim, config.norm_epsilon);
     ops::store_value(table, place.kv, head, row_at(row), values);
   };
 

@@ -139,8 +139,11 @@ Forward::Forward(const Model& model, int threads, int64_t context)
   const Weights& weights = model.weights;
   for (const RopeConfig& rope : config.ropes) {
     const auto length = static_cast<double>(context > 0 ? context : config.context);
-    const Vector by_length = length > rope.original_context ? weights.long_rope_factors : weights.short_rope_factors;
-    const Vector factors = !rope.uses_factors ? nullptr : weights.rope_factors ? weights.rope_factors : by_length;
+    const Vector by_length =
+        length > rope.original_context ? weights.long_rope_factors : weights.short_rope_factors;
+    const Vector factors = !rope.uses_factors     ? nullptr
+                           : weights.rope_factors ? weights.rope_factors
+                                                  : by_length;
     const auto pairs = static_cast<size_t>(rope.dim / 2);
     ropes_.push_back(rope_frequencies(rope, {factors, factors ? pairs : 0}));
   }
@@ -212,7 +215,8 @@ void Forward::reserve_buffers() {
   if (RowSet& last = output_rows(); &last != &batch_.all) plan_attention(last);
   size_t scratch = 0;
   if (weights.output.rows > 0) scratch = ops::matmul_scratch(weights.output, std::max<int64_t>(1, logits));
-  if (config.per_layer_dim > 0) scratch = std::max(scratch, ops::matmul_scratch(weights.per_layer.projection, n));
+  if (config.per_layer_dim > 0)
+    scratch = std::max(scratch, ops::matmul_scratch(weights.per_layer.projection, n));
   for (const LayerWeights& w : weights.layers)
     w.for_each_matrix(
         [&](const Matrix& matrix) { scratch = std::max(scratch, ops::matmul_scratch(matrix, n)); });

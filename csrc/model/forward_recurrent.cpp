@@ -97,8 +97,7 @@ void Forward::mix_delta_net(Team& team, size_t layer) {
                     .state = run.state->recurrent() + offset,
                     .checkpoint = run.checkpoint ? run.checkpoint->as<float>() + offset : nullptr,
                     .checkpoint_rows = run.checkpoint_rows});
-  ops::delta_rule(team, *model_.table, runs,
-                  {delta.heads, delta.key_heads, delta.key_dim, delta.value_dim},
+  ops::delta_rule(team, *model_.table, runs, {delta.heads, delta.key_heads, delta.key_dim, delta.value_dim},
                   {.q = mixed_.as<float>(),
                    .k = mixed_.as<float>() + delta.key_width(),
                    .qk_stride = max_.mixed,

@@ -13,8 +13,8 @@ uint64_t KvPage::bytes() const {
 }
 
 bool KvPage::has_all(const PageSizes& sizes) const {
-  return std::ranges::all_of(kAllPageParts,
-                             [&](PagePart which) { return sizes.part(which) == 0 || part(which) != nullptr; });
+  return std::ranges::all_of(
+      kAllPageParts, [&](PagePart which) { return sizes.part(which) == 0 || part(which) != nullptr; });
 }
 
 bool KvPage::is_shared() const {

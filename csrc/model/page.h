@@ -27,7 +27,8 @@ struct PageSizes {
 
 // A page is constant once all its positions are computed, so sequences may share it.
 struct KvPage {
-  std::array<std::shared_ptr<const Buffer>, kPageParts> parts;  // null if the model has no such part, or freed
+  std::array<std::shared_ptr<const Buffer>, kPageParts>
+      parts;                                 // null if the model has no such part, or freed
   std::shared_ptr<const Buffer> checkpoint;  // the recurrent state after the page, if it was kept
 
   const std::shared_ptr<const Buffer>& part(PagePart which) const {

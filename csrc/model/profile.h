@@ -12,10 +12,21 @@ namespace binhdan::model {
 
 // In the order of the forward pass; `wait` is the time in barriers.
 enum class Op {
-  embedding, norm, qkv, attention, recurrence, attention_output, gate_up, down, layer_input, logits, wait
+  embedding,
+  norm,
+  qkv,
+  attention,
+  recurrence,
+  attention_output,
+  gate_up,
+  down,
+  layer_input,
+  logits,
+  wait
 };
-inline constexpr std::array kOpNames = {"embedding", "norm",    "qkv",  "attention",   "recurrence", "attention_output",
-                                        "gate_up",   "down", "layer_input", "logits",     "wait"};
+inline constexpr std::array kOpNames = {
+    "embedding", "norm", "qkv",         "attention", "recurrence", "attention_output",
+    "gate_up",   "down", "layer_input", "logits",    "wait"};
 
 // Sums over all calls.
 struct OpStats {

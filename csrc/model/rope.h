@@ -17,7 +17,7 @@ struct RopeConfig {
   double original_context = 0;  // YaRN (Peng et al. 2023) and LongRoPE (Ding et al. 2024)
   double attention_factor = 1;  // multiplies cosines and sines
   double beta_fast = 32, beta_slow = 1, log_multiplier = 0;  // YaRN
-  bool uses_factors = false;  // the tensors of frequency factors apply
+  bool uses_factors = false;                                 // the tensors of frequency factors apply
 };
 
 // The angle of pair i at position p is p * frequencies[i]; its cosine and sine are multiplied by `magnitude`.

@@ -56,14 +56,14 @@ uint64_t StateLayout::max_bytes(int64_t tokens, int64_t chunk) const {
   const size_t pages = pages_for(tokens);
   // A chunk sees the window before its first position.
   const size_t window_pages = std::min(pages, pages_for(window_ + chunk) + 1);
-  return pages * sizes_.part(PagePart::full) + window_pages * sizes_.part(PagePart::window) + sizes_.checkpoint;
+  return pages * sizes_.part(PagePart::full) + window_pages * sizes_.part(PagePart::window) +
+         sizes_.checkpoint;
 }
 
 SequenceState::SequenceState(const Config& config, KvType type)
     : SequenceState(std::make_shared<const StateLayout>(config, type)) {}
 
-SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout)
-    : layout_(std::move(layout)) {}
+SequenceState::SequenceState(std::shared_ptr<const StateLayout> layout) : layout_(std::move(layout)) {}
 
 // Allocated when the state is first used: a waiting request needs no memory.
 void SequenceState::reserve_recurrent() {
@@ -101,7 +101,8 @@ void SequenceState::advance(int64_t tokens) {
   length_ += tokens;
   if (!layout_->has_window()) return;
   constexpr auto kWindow = static_cast<size_t>(PagePart::window);
-  for (const size_t end = std::min(layout_->first_window_page(length_), pages_.size()); freed_ < end; ++freed_) {
+  for (const size_t end = std::min(layout_->first_window_page(length_), pages_.size()); freed_ < end;
+       ++freed_) {
     pages_[freed_].part(PagePart::window).reset();
     data_[kWindow][freed_] = nullptr;
   }

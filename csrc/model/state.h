@@ -22,9 +22,9 @@ class StateLayout {
 
   struct Layer {
     PagePart part;
-    ops::KvLayer kv;             // in that part of a page
-    size_t convolution = 0;      // floats from the start of the recurrent state, as the next one:
-    size_t delta = 0;            // the inputs (taps - 1, channels); S (heads, key_dim, value_dim)
+    ops::KvLayer kv;         // in that part of a page
+    size_t convolution = 0;  // floats from the start of the recurrent state, as the next one:
+    size_t delta = 0;        // the inputs (taps - 1, channels); S (heads, key_dim, value_dim)
   };
 
   KvType type() const { return type_; }

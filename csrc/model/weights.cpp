@@ -66,14 +66,15 @@ class Loader {
     return required || has(name) ? vector(name, n) : nullptr;
   }
   // All values of a small tensor, row after row.
-  Vector values(const std::string& name, int64_t rows, int64_t cols) { return keep(decode(name, rows, cols)); }
+  Vector values(const std::string& name, int64_t rows, int64_t cols) {
+    return keep(decode(name, rows, cols));
+  }
   // The same, transposed: (cols, rows).
   Vector transposed(const std::string& name, int64_t rows, int64_t cols) {
     const Buffer source = decode(name, rows, cols);
     Buffer target(source.size());
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < cols; ++c)
-        target.as<float>()[c * rows + r] = source.as<float>()[r * cols + c];
+      for (int64_t c = 0; c < cols; ++c) target.as<float>()[c * rows + r] = source.as<float>()[r * cols + c];
     return keep(std::move(target));
   }
   // The weight and, for LayerNorm, the bias of a norm.
@@ -116,8 +117,8 @@ class Loader {
   const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
     const gguf::TensorInfo* tensor = file_.find_tensor(name);
     if (!tensor)
-      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ", config_.architecture,
-           " requires it, with ", rows, " rows of ", cols, " columns");
+      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ",
+           config_.architecture, " requires it, with ", rows, " rows of ", cols, " columns");
     if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
       fail(Code::bad_format, file_.path(), ": tensor '", name, "': expected ", rows, " rows of ", cols,
            " columns, got ", tensor->rows(), " rows of ", tensor->cols());
@@ -285,8 +286,7 @@ class LayerLoader {
     const DeltaNetConfig& delta = config_.delta_net;
     const int64_t dim = config_.dim, channels = delta.channels();
     matrix(w_.convolution_input, "attn_qkv.weight", channels, dim);
-    w_.convolution =
-        loader_.transposed(prefix_ + "ssm_conv1d.weight", channels, config_.convolution_taps);
+    w_.convolution = loader_.transposed(prefix_ + "ssm_conv1d.weight", channels, config_.convolution_taps);
     matrix(w_.z, "attn_gate.weight", delta.value_width(), dim);
     matrix(w_.alpha, "ssm_alpha.weight", delta.heads, dim);
     matrix(w_.beta, "ssm_beta.weight", delta.heads, dim);
@@ -332,8 +332,8 @@ void load_embeddings(Loader& loader, const Config& config, Weights& weights) {
   const int64_t dim = config.dim;
   if (config.family->has_logits) {
     weights.tied = !loader.has("output.weight");
-    loader.take_matrix(weights.output, weights.tied ? "token_embd.weight" : "output.weight", config.vocabulary,
-                       dim);
+    loader.take_matrix(weights.output, weights.tied ? "token_embd.weight" : "output.weight",
+                       config.vocabulary, dim);
   }
   if (!weights.tied) weights.embedding = loader.lookup("token_embd.weight", config.vocabulary, dim);
   if (config.family->position_embedding) {
@@ -393,8 +393,7 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
   Loader loader(file, config, table, weights);
   load_embeddings(loader, config, weights);
   weights.layers.resize(config.layers.size());
-  for (size_t i = 0; i < config.layers.size(); ++i)
-    LayerLoader(loader, config, i, weights.layers[i]).load();
+  for (size_t i = 0; i < config.layers.size(); ++i) LayerLoader(loader, config, i, weights.layers[i]).load();
   if (const char* name = config.family->output_norm)
     weights.output_norm = loader.norm(name, config.dim, config.family->layer_norm);
   if (!config.ropes.empty()) {
@@ -423,7 +422,8 @@ std::vector<double> Weights::project_embedding(std::vector<double> pooled) const
 
 uint64_t Weights::bytes_per_token() const {
   uint64_t sum = output.bytes() + per_layer.projection.bytes();
-  for (const LayerWeights& w : layers) w.for_each_matrix([&](const Matrix& matrix) { sum += matrix.bytes(); });
+  for (const LayerWeights& w : layers)
+    w.for_each_matrix([&](const Matrix& matrix) { sum += matrix.bytes(); });
   return sum;
 }
 

@@ -105,9 +105,9 @@ class Weights {
     return projections.empty() ? config.dim : projections.back().rows;
   }
 
-  bool tied = false;     // the embedding is the output matrix
-  Lookup embedding;      // (vocabulary, dim) if not tied
-  Lookup position_embedding;  // (context, dim)
+  bool tied = false;            // the embedding is the output matrix
+  Lookup embedding;             // (vocabulary, dim) if not tied
+  Lookup position_embedding;    // (context, dim)
   Vector token_type = nullptr;  // (types, dim); texts are of type 0
   Norm embedding_norm;          // (dim)
   PerLayerWeights per_layer;
@@ -118,7 +118,7 @@ class Weights {
   // and up to it.
   Vector rope_factors = nullptr, long_rope_factors = nullptr, short_rope_factors = nullptr;
   std::vector<Dense> projections;  // of the pooled hidden states (EmbeddingGemma)
-  Classifier classifier;  // Pooling::rank
+  Classifier classifier;           // Pooling::rank
   uint64_t parameters = 0;
   uint64_t bytes = 0;   // in private memory or in the file map
   bool mapped = false;  // some weights are in the file map

@@ -19,7 +19,7 @@ struct DeltaRun {
   int64_t row, rows;  // in the batch
   int64_t position;   // of the first row in the sequence
   NumericClass numeric_class;
-  float* state;  // (heads, key_dim, value_dim), updated in place
+  float* state;                 // (heads, key_dim, value_dim), updated in place
   float* checkpoint = nullptr;  // if set: gets the state after `checkpoint_rows` rows, the end of a page
   int64_t checkpoint_rows = 0;
 };

@@ -134,7 +134,8 @@ TEST(window_parts_and_checkpoints_are_evicted_from_the_start_of_a_chain_before_p
   CHECK(cache.find_or_load_partial(TokenChain(0, {}), 0, tokens(1)).tokens == 0);  // the page lacks a part
   // A page that is computed again returns what was evicted.
   KvPage again{{std::make_shared<Buffer>(kPageBytes), std::make_shared<Buffer>(kWindowBytes)}, nullptr};
-  CHECK(cache.add(chain, 0, again) && again.part(model::PagePart::full) == pages[0].part(model::PagePart::full));
+  CHECK(cache.add(chain, 0, again) &&
+        again.part(model::PagePart::full) == pages[0].part(model::PagePart::full));
   CHECK(cache.find_in_memory(chain, 0, 1)[0].has_all(kAllSizes));
   again = {};
   // What a sequence holds stays.
