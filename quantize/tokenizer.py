@@ -47,9 +47,9 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
 def _read_special_ids(checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
     """Sets the ids of bos, eos, …: from tokenizer_config.json, else from the other configs."""
     index = {text: token for token, text in enumerate(vocabulary.tokens)}
-    roles = ("bos", "eos", "unk", "pad")
+    roles = ["bos", "eos", "unk", "pad"]
     if vocabulary.model in ("bert", "t5"):
-        roles = (*roles, "cls", "sep", "mask")
+        roles += ["cls", "sep", "mask"]
     for role in roles:
         text = checkpoint.tokenizer_config.get(f"{role}_token")
         text = text.get("content") if isinstance(text, dict) else text

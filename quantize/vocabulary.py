@@ -73,10 +73,12 @@ def write_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
         "pad": writer.add_pad_token_id,
         "sep": writer.add_sep_token_id,
         "mask": writer.add_mask_token_id,
-        "cls": lambda token: writer.add_uint32(_CLS, token),
     }
     for name, token in v.special_ids.items():
-        add[name](token)
+        if name == "cls":
+            writer.add_uint32(_CLS, token)
+        else:
+            add[name](token)
     writer.add_add_bos_token(v.add_bos)
     writer.add_add_eos_token(v.add_eos)
     if v.model in ("llama", "t5"):

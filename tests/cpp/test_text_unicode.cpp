@@ -94,3 +94,25 @@ TEST(nfc_passes_other_bytes_through) {
         "\uFFFD"
         "é");
 }
+
+TEST(lower_case_and_categories) {
+  CHECK(to_lower(U'A') == U'a' && to_lower(U'Đ') == U'đ' && to_lower(U'Ệ') == U'ệ' && to_lower(U'Ơ') == U'ơ');
+  CHECK(to_lower(U'đ') == U'đ' && to_lower(U'1') == U'1' && to_lower(U'ß') == U'ß' &&
+        to_lower(0x130) == U'i');
+  CHECK(to_lower(0x10FFFF) == 0x10FFFF && to_lower(0x1E921) == 0x1E943);
+  CHECK(general_category(U'a') == "Ll" && general_category(U'$') == "Sc" && general_category(0x301) == "Mn");
+  CHECK(general_category(0) == "Cc" && general_category(0x10FFFF) == "Cn" &&
+        general_category(0x110000) == "Cn");
+}
+
+TEST(decomposition_is_full) {
+  std::vector<char32_t> parts;
+  decompose(U'ệ', parts);
+  CHECK((parts == std::vector<char32_t>{U'e', 0x323, 0x302}));
+  parts.clear();
+  decompose(U'각', parts);
+  CHECK((parts == std::vector<char32_t>{0x1100, 0x1161, 0x11A8}));
+  parts.clear();
+  decompose(U'x', parts);
+  CHECK((parts == std::vector<char32_t>{U'x'}));
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import tokenizers
 from quantize_helpers import edit_json
 from tiny_models import SMALL, hf_tokenizer, write_checkpoint
@@ -208,6 +210,44 @@ def test_gemma4(tmp_path: Path) -> None:
 def test_missing_merges_are_noted(tmp_path: Path) -> None:
     """A trained BPE has one merge per token; SentencePiece would merge other pairs to the same token."""
     assert any("lack merges" in note for note in convert(tmp_path / "c", gemma(), "gemma3").notes)
+
+
+def sentencepiece_bpe() -> tuple[sentencepiece.SentencePieceProcessor, dict[str, Any]]:
+    """A BPE of SentencePiece, and tokenizer.json as transformers converts it (Gemma 3)."""
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines()),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=700,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+    vocab = {processor.id_to_piece(i): i for i in range(processor.vocab_size())}
+    merges = []
+    for text in sorted(vocab, key=lambda text: -processor.get_score(vocab[text])):
+        cuts = [(text[:i], text[i:]) for i in range(1, len(text))]
+        found = [(left, right) for left, right in cuts if left in vocab and right in vocab]
+        merges += sorted(found, key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
+    spec = json.loads(gemma().to_str())
+    spec["added_tokens"] = [
+        spec["added_tokens"][0] | {"id": i, "content": text} for text, i in vocab.items() if i < 3
+    ]
+    spec["model"] |= {"vocab": vocab, "merges": merges}
+    return processor, spec | {"post_processor": None}
+
+
+def test_sentencepiece_bpe(tmp_path: Path) -> None:
+    processor, spec = sentencepiece_bpe()
+    v = convert(tmp_path / "c", spec, "gemma3_text", unk_token="<unk>")
+    assert (v.model, v.add_space_prefix, v.notes) == ("llama", False, [])
+    with load(tmp_path / "model.gguf", v) as model:
+        for text in texts(300, 4, None):
+            assert model.tokenize(text) == processor.encode(text), text
 
 
 def split(*patterns: str, use_regex: bool = False) -> list[dict[str, Any]]:
