@@ -34,6 +34,7 @@ struct LaneDelta {
   using V = typename Lanes::V;
   static constexpr int kLanes = Lanes::kLanes;
   static constexpr int kChunk = kDeltaChunk;
+  static_assert(kChunk % kLanes == 0 && kChunk % 8 == 0);
 
   // ---- tiles ------------------------------------------------------------------------------------------
 
@@ -127,11 +128,11 @@ struct LaneDelta {
     for (int64_t j = 0; j < kChunk; j += kLanes) Lanes::store(x + j, Lanes::exp2(Lanes::load(x + j)));
   }
 
-  // The exponent of 2 of one row's decay. The bound keeps differences of sums finite; 2^-1000 is 0 in
-  // float32.
+  // The exponent of 2 of one row's decay. The bounds keep sums and their differences finite in float32, where
+  // 2^-1000 is 0.
   BINHDAN_INLINE double exponent(float decay) {
-    const double x = decay * 0x1.71547652b82fep+0;  // log2(e)
-    return x < -1000 ? -1000 : x;
+    const double x = decay * 0x1.71547652b82fep+0;   // log2(e)
+    return x < -1000 ? -1000 : x > 1000 ? 1000 : x;  // NaN stays
   }
 
   BINHDAN_INLINE void sum_decays(Chunk& chunk, const DeltaRuleArgs& args) {

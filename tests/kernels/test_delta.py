@@ -24,14 +24,19 @@ def random_head(
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """q, k, v, decay, beta and state of one head, float32. The keys resemble each other."""
     rng = np.random.default_rng(seed)
-    q, k = rng.standard_normal((2, rows, key_dim))
-    k += 0.5
-    q /= np.linalg.norm(q, axis=1, keepdims=True) * np.sqrt(key_dim)
-    k /= np.linalg.norm(k, axis=1, keepdims=True)
-    decay = -decay_scale * rng.exponential(size=rows)
-    parts = q, k, rng.standard_normal((rows, value_dim)), decay, rng.random(rows)
-    q, k, v, decay, beta = (part.astype(np.float32) for part in parts)
-    return q, k, v, decay, beta, rng.standard_normal((key_dim, value_dim)).astype(np.float32)
+
+    def normalised(x: Array) -> Array:
+        lengths: Array = np.linalg.norm(x, axis=1, keepdims=True)
+        return np.divide(x, lengths, dtype=np.float32, casting="same_kind")
+
+    return (
+        normalised(rng.standard_normal((rows, key_dim))) / np.sqrt(np.float32(key_dim)),
+        normalised(rng.standard_normal((rows, key_dim)) + 0.5),
+        rng.standard_normal((rows, value_dim)).astype(np.float32),
+        (-decay_scale * rng.exponential(size=rows)).astype(np.float32),
+        rng.random(rows).astype(np.float32),
+        rng.standard_normal((key_dim, value_dim)).astype(np.float32),
+    )
 
 
 def recurrence(q: Array, k: Array, v: Array, decay: Array, beta: Array, state: Array) -> tuple[Array, Array]:
@@ -90,8 +95,9 @@ def test_rows_in_two_calls_have_the_same_bits(isa: str, chunks: bool) -> None:
     want_out, want_state = _native.delta_rule(isa, q, k, v, decay, beta, state, chunks)
     outs = []
     for rows in (slice(64), slice(64, None)):
-        part = (x[rows] for x in (q, k, v, decay, beta))
-        out, state = _native.delta_rule(isa, *part, state, chunks)
+        out, state = _native.delta_rule(
+            isa, q[rows], k[rows], v[rows], decay[rows], beta[rows], state, chunks
+        )
         outs.append(out)
     assert np.array_equal(np.concatenate(outs), want_out)
     assert np.array_equal(state, want_state)
