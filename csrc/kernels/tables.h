@@ -17,7 +17,8 @@
 //   matmul_float.cpp  float weights times float rows
 //   attention.cpp     attention over one split
 //   delta.cpp         the gated delta rule
-//   vector.cpp        rows: quantization, norm, RoPE, SiLU, ...
+//   vector.cpp        rows: quantization, norms, RoPE, nonlinear functions, ...
+//   lanes.h           one vector, for loops that tables share (*_lanes.h)
 //   peak.cpp          loops that measure the peak rate
 // To add an instruction set: a folder, a line in csrc/CMakeLists.txt, and entries below and in dispatch.cpp.
 #pragma once
