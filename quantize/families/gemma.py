@@ -45,7 +45,7 @@ _WINDOW: Final = Count("attention.sliding_window", "sliding_window", 4096)
 
 
 def _check_scale(c: Config, sizes: Sizes, layers_of_27b: int) -> None:
-    """GGUF has no key for the attention scale: readers derive it from the head size, in 27B from the width."""
+    """GGUF has no key for the attention scale: readers derive it from the head size, or the width."""
     dims = sizes.dims(0)
     large = len(sizes.layers) == layers_of_27b
     expected = dims["width"] // dims["heads"] if large else dims["head_dim"]

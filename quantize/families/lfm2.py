@@ -27,7 +27,7 @@ _EXPERTS: Final = "experts"
 def _lfm2_sizes(c: Config) -> Sizes:
     sizes = decoder_sizes(c)
     if not c.has("layer_types") and c.has("full_attn_idxs"):
-        attention = c.get("full_attn_idxs")
+        attention = c.counts("full_attn_idxs")
         sizes = Sizes(
             sizes.model,
             [
