@@ -43,7 +43,7 @@ def read_rope(c: Config, family: Family, sizes: Sizes) -> Rope:
     head_dim = _head_dim(sizes, _FULL)
     dimension = head_dim if kind == "proportional" else _rotated(full, c, family, head_dim)
     base = _base(full, c, "rope_theta")
-    rope.keys = {"rope.freq_base": base, "rope.dimension_count": dimension}
+    rope.keys = {"rope.dimension_count": dimension, "rope.freq_base": base}
     _READERS[kind](rope, full, c, base, dimension)
     if family.sliding_rope:
         if _kind(sliding, ("default",)) == "default":

@@ -12,7 +12,7 @@ from binhdan.quantize.families.sizes import (
     DECODER_KEYS,
     FEED_FORWARD,
     FEED_FORWARD_NORM,
-    RMS_EPSILON,
+    RMS_KEYS,
     decoder_sizes,
 )
 
@@ -21,7 +21,7 @@ PHI3: Final = Family(
     classes=("Phi3ForCausalLM",),
     keys=(
         *DECODER_KEYS,
-        RMS_EPSILON,
+        *RMS_KEYS,
         Count("attention.sliding_window", "sliding_window", 0),
         Count("rope.scaling.original_context_length", "original_max_position_embeddings"),
     ),

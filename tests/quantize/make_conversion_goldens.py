@@ -34,7 +34,8 @@ _ENCODER: Final = {
     "num_attention_heads": 4,
 }  # fmt: skip
 _XLM_R: Final = {
-    "max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2
+    "max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0,
+    "eos_token_id": 2,
 }  # fmt: skip
 _GEMMA3: Final = {
     "num_hidden_layers": 7, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64
@@ -69,7 +70,8 @@ MODELS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config",
                {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64}),
     "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA3),
-    "gemma-embedding": ("Gemma3TextModel", "Gemma3TextConfig", _GEMMA3 | {"use_bidirectional_attention": True}),
+    "gemma-embedding": ("Gemma3TextModel", "Gemma3TextConfig",
+                        _GEMMA3 | {"use_bidirectional_attention": True}),
     "gemma4": ("Gemma4ForCausalLM", "Gemma4TextConfig", _GEMMA4),
     "qwen35": ("Qwen3_5ForCausalLM", "Qwen3_5TextConfig", _QWEN35),
     "qwen3moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", _EXPERTS | {"head_dim": 16, "num_experts": 4}),

@@ -130,7 +130,10 @@ def test_a_file_instead_of_a_folder_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer; run git lfs pull"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "git-lfs pointer; run git lfs pull",
+        ),
         (b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "an HTML page; the download failed"),
         (b"<html>" + bytes(100), "an HTML page"),
         (b"PK\x03\x04" + bytes(100), "a zip archive"),
@@ -156,7 +159,8 @@ def test_a_pickle_instead_of_safetensors_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "model.", "_orig_mod.model.", "model.language_model.", "language_model.model.", "module.model."]
+    "prefix",
+    ["", "model.", "_orig_mod.model.", "model.language_model.", "language_model.model.", "module.model."],
 )
 def test_prefixes_of_names_do_not_matter(prefix: str, tmp_path: Path) -> None:
     plain, wrapped = write_checkpoint(tmp_path / "a", SMALL), write_checkpoint(tmp_path / "b", SMALL)
@@ -180,7 +184,9 @@ def test_one_tensor_under_two_names_is_rejected(tmp_path: Path) -> None:
     tensors = hf_tensors(SMALL)
     tensors["norm.weight"] = tensors["model.norm.weight"]
     write_safetensors(checkpoint / "model.safetensors", tensors)
-    with pytest.raises(CheckpointError, match=r"'norm\.weight' and 'model\.norm\.weight' are the same tensor"):
+    with pytest.raises(
+        CheckpointError, match=r"'norm\.weight' and 'model\.norm\.weight' are the same tensor"
+    ):
         open_checkpoint(checkpoint)
 
 

@@ -225,7 +225,10 @@ def test_added_tokens_beyond_the_embedding_are_left_out_with_a_note(tmp_path: Pa
         ({"rope_scaling": {"rope_type": "longrope"}}, "got 'longrope'"),
         ({"rope_scaling": {"rope_type": "linear"}}, "factor: expected a positive number"),
         ({"rope_scaling": [1]}, "rope_scaling: expected an object"),
-        ({"vocab_size": 10}, "requires shape [10, 64], got [320, 64]; if the checkpoint is right, set vocab_size to"),
+        (
+            {"vocab_size": 10},
+            "requires shape [10, 64], got [320, 64]; if the checkpoint is right, set vocab_size to",
+        ),
         ({"quantization_config": {"bits": 4}}, "already quantized"),
     ],
 )

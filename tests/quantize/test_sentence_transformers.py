@@ -36,7 +36,12 @@ def write_pooling(checkpoint: Path, config: dict[str, Any]) -> Path:
 def write_dense(checkpoint: Path, name: str, rows: int, columns: int, **config: Any) -> None:
     folder = checkpoint / name
     folder.mkdir()
-    config = {"in_features": columns, "out_features": rows, "bias": False, "activation_function": IDENTITY} | config
+    config = {
+        "in_features": columns,
+        "out_features": rows,
+        "bias": False,
+        "activation_function": IDENTITY,
+    } | config
     (folder / "config.json").write_text(json.dumps(config))
     write_safetensors(folder / "model.safetensors", {"linear.weight": random_tensor(name, (rows, columns))})
 
@@ -53,7 +58,10 @@ def write_dense(checkpoint: Path, name: str, rows: int, columns: int, **config: 
 def test_the_pooling_module_becomes_pooling_type(
     config: dict[str, Any], expected: int, tmp_path: Path
 ) -> None:
-    checkpoint, out = write_pooling(write_golden_family(tmp_path / "in", "bert"), config), tmp_path / "out.gguf"
+    checkpoint, out = (
+        write_pooling(write_golden_family(tmp_path / "in", "bert"), config),
+        tmp_path / "out.gguf",
+    )
     write_modules(checkpoint, TRANSFORMER, POOLING, ("2", "Normalize", "2_Normalize"))
     convert(checkpoint, out, OutputType.F32)
     assert keys_of(out)["bert.pooling_type"] == expected
@@ -83,7 +91,12 @@ def test_dense_modules_become_dense_2_and_dense_3(tmp_path: Path) -> None:
     write_modules(checkpoint, TRANSFORMER, POOLING, *DENSE)
     convert(checkpoint, out, OutputType.F32)
     keys, values = keys_of(out), values_of(out)
-    expected = {"dense_2_feat_in": 64, "dense_2_feat_out": 128, "dense_3_feat_in": 128, "dense_3_feat_out": 64}
+    expected = {
+        "dense_2_feat_in": 64,
+        "dense_2_feat_out": 128,
+        "dense_3_feat_in": 128,
+        "dense_3_feat_out": 64,
+    }
     assert {key: keys[f"gemma-embedding.{key}"] for key in expected} == expected
     np.testing.assert_array_equal(values["dense_2.weight"], random_tensor("2_Dense", (128, 64)))
     np.testing.assert_array_equal(values["dense_3.weight"], random_tensor("3_Dense", (64, 128)))
