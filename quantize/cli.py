@@ -34,7 +34,11 @@ def quantize(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Convert a Hugging Face checkpoint (Llama, Mistral, Qwen2, Qwen3) to a GGUF file."""
+    """Convert a Hugging Face checkpoint to a GGUF file.
+
+    Families: Llama, Mistral, Ministral 3, Qwen 2 to 3.5, Gemma 1 to 4, LFM2, Phi-3, SmolLM3, Granite,
+    EXAONE 4, MPT, and the encoders BERT, XLM-R and EmbeddingGemma.
+    """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
     with _progress() as bar:
         task = bar.add_task(output.name, total=None)

@@ -53,6 +53,14 @@ class Config:
         items = Config({str(i): item for i, item in enumerate(value)}, f"{self.name}: {key}")
         return [items.number(str(i)) for i in range(length)]
 
+    def counts(self, key: str) -> list[int]:
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(
+            type(item) is int and 0 <= item < 1 << 31 for item in value
+        ):
+            raise self.error(key, "a list of counts")
+        return value
+
     def strings(self, key: str, length: int) -> list[str] | None:
         """Returns a list with one string for each layer, or None if the key is absent."""
         value = self.values.get(key)

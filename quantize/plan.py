@@ -104,6 +104,7 @@ def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
         family.check(c, sizes)
     rope = read_rope(c, family, sizes)
     _limit_to_window(c, family, rope)
+    sizes.model.setdefault("context", rope.context)
     modules = read_modules(checkpoint.folder, sizes.model["width"])
     tensors = _Tensors(checkpoint, family, sizes, output_type, c)
     tensors.add_all(rope, modules)
@@ -113,7 +114,7 @@ def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
     return Plan(
         family=family,
         keys=_keys(c, family, sizes, rope, modules),
-        context=rope.context,
+        context=sizes.model["context"],
         vocabulary=vocabulary,
         tensors=tensors.out,
         fallbacks=tensors.fallbacks,
@@ -125,7 +126,7 @@ def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
 
 
 def _keys(c: Config, family: Family, sizes: Sizes, rope: Rope, modules: SentenceModules) -> dict[str, Value]:
-    keys: dict[str, Value] = {"context_length": rope.context}
+    keys: dict[str, Value] = {}
     for key in family.keys:
         value = _value(key, c, sizes)
         if value is not None:
@@ -275,7 +276,7 @@ class _Tensors:
                 )
             source.check_readable()
         if tensor.transforms and "cut_positions" in tensor.transforms:
-            shape = (dims["positions"], *shape[1:])
+            shape = (dims["context"], *shape[1:])
         shape = tuple(n for i, n in enumerate(shape) if n != 1 or i in (0, len(shape) - 1))
         is_output = tensor.target == ("token_embd.weight" if tied else "output.weight")
         tensor_type, reason = self._choose_type(tensor, shape, is_output)

@@ -43,7 +43,7 @@ def read_rope(c: Config, family: Family, sizes: Sizes) -> Rope:
     head_dim = _head_dim(sizes, _FULL)
     dimension = head_dim if kind == "proportional" else _rotated(full, c, family, head_dim)
     base = _base(full, c, "rope_theta")
-    rope.keys = {"rope.freq_base": base, "rope.dimension_count": dimension}
+    rope.keys = {"rope.dimension_count": dimension, "rope.freq_base": base}
     _READERS[kind](rope, full, c, base, dimension)
     if family.sliding_rope:
         if _kind(sliding, ("default",)) == "default":
@@ -124,11 +124,8 @@ def _rotated(rope: Config, c: Config, family: Family, head_dim: int) -> int:
 
 
 def _read_default(rope: Rope, part: Config, c: Config, base: float, dimension: int) -> None:
-    sections = part.get("mrope_section")
-    if sections is not None:
-        sections = [section if type(section) is int else -1 for section in sections][:4]
-        if min(sections, default=-1) < 0:
-            raise part.error("mrope_section", "a list of at most 4 counts")
+    if part.has("mrope_section"):
+        sections = part.counts("mrope_section")[:4]
         rope.keys["rope.dimension_sections"] = sections + [0] * (4 - len(sections))
 
 

@@ -37,7 +37,7 @@ def _encoder_sizes(padded_positions: bool) -> Callable[[Config], Sizes]:
             "layers": layers,
             "stored_positions": stored,
             "position_offset": offset,
-            "positions": stored - offset,
+            "context": stored - offset,
             "token_types": c.integer("type_vocab_size", 1, 1 << 10, 2),
             "labels": len(labels) or 2,
         }
@@ -60,7 +60,7 @@ def _norm(source: str, target: str) -> tuple[Tensor, Tensor]:
 
 _KEYS: Final = (
     Size("block_count", "layers"),
-    Size("context_length", "positions"),
+    Size("context_length", "context"),
     Size("embedding_length", "width"),
     Size("feed_forward_length", "feed_forward"),
     Size("attention.head_count", "heads"),

@@ -13,9 +13,8 @@ from binhdan.quantize.families.sizes import (
     FEED_FORWARD,
     QK_NORM,
     QKV,
-    RMS_EPSILON,
+    RMS_KEYS,
     SLIDING,
-    VOCABULARY_SIZE,
     decoder_sizes,
 )
 
@@ -30,8 +29,7 @@ EXAONE4: Final = Family(
     classes=("Exaone4ForCausalLM",),
     keys=(
         *DECODER_KEYS,
-        VOCABULARY_SIZE,
-        RMS_EPSILON,
+        *RMS_KEYS,
         Count("attention.sliding_window", "sliding_window"),
         Tagged("attention.sliding_window_pattern", SLIDING, unless=lambda layers: [False] * layers),
     ),

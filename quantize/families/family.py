@@ -27,7 +27,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a model by name. Names that differ by layer are in ``layers``."""
+    """The sizes of a model by name. Names that differ by layer are in ``layers``.
+
+    plan.py adds "context", which follows from RoPE, unless the family has set it.
+    """
 
     model: dict[str, int]
     layers: list[Layer]

@@ -24,7 +24,7 @@ from binhdan.quantize.families.sizes import (
     OUTPUT_NORM,
     QK_NORM,
     QKV,
-    RMS_EPSILON,
+    RMS_KEYS,
     SLIDING,
     add_one,
     change_layers,
@@ -45,7 +45,7 @@ _WINDOW: Final = Count("attention.sliding_window", "sliding_window", 4096)
 
 
 def _check_scale(c: Config, sizes: Sizes, layers_of_27b: int) -> None:
-    """GGUF has no key for the attention scale: readers derive it from the head size, in 27B from the width."""
+    """GGUF has no key for the attention scale: readers derive it from the head size, or the width."""
     dims = sizes.dims(0)
     large = len(sizes.layers) == layers_of_27b
     expected = dims["width"] // dims["heads"] if large else dims["head_dim"]
@@ -56,7 +56,7 @@ def _check_scale(c: Config, sizes: Sizes, layers_of_27b: int) -> None:
 GEMMA: Final = Family(
     "gemma",
     classes=("GemmaForCausalLM",),
-    keys=(*DECODER_KEYS, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=add_one((EMBEDDING, OUTPUT_NORM)),
     layer=add_one((ATTENTION_NORM, *QKV, ATTENTION_OUTPUT, FEED_FORWARD_NORM, *FEED_FORWARD)),
     sizes=decoder_sizes,
@@ -87,7 +87,7 @@ GEMMA2: Final = Family(
     classes=("Gemma2ForCausalLM",),
     keys=(
         *DECODER_KEYS,
-        RMS_EPSILON,
+        *RMS_KEYS,
         _WINDOW,
         Tagged("attention.sliding_window_pattern", SLIDING, unless=every(2)),
         Number("attn_logit_softcapping", "attn_logit_softcapping", 50.0),
@@ -108,7 +108,7 @@ _GEMMA3_LAYER: Final = add_one(
 )
 _GEMMA3_KEYS: Final = (
     *DECODER_KEYS,
-    RMS_EPSILON,
+    *RMS_KEYS,
     _WINDOW,
     Tagged("attention.sliding_window_pattern", SLIDING, unless=every(6)),
 )
@@ -213,7 +213,7 @@ GEMMA4: Final = Family(
     classes=("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"),
     keys=(
         *(key for key in DECODER_KEYS if key.dim != "head_dim"),
-        RMS_EPSILON,
+        *RMS_KEYS,
         Size("attention.key_length", "full_head_dim"),
         Size("attention.value_length", "full_head_dim"),
         Size("attention.key_length_swa", "sliding_head_dim"),

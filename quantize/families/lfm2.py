@@ -27,7 +27,7 @@ _EXPERTS: Final = "experts"
 def _lfm2_sizes(c: Config) -> Sizes:
     sizes = decoder_sizes(c)
     if not c.has("layer_types") and c.has("full_attn_idxs"):
-        attention = c.get("full_attn_idxs")
+        attention = c.counts("full_attn_idxs")
         sizes = Sizes(
             sizes.model,
             [
@@ -90,8 +90,8 @@ _LAYER: Final = (
 _MODEL: Final = (EMBEDDING, Tensor("embedding_norm.weight", "token_embd_norm.weight", ("width",)), OUTPUT)
 _KEYS: Final = (
     *DECODER_KEYS,
-    VOCABULARY_SIZE,
     Number("attention.layer_norm_rms_epsilon", "norm_eps", 1e-5),
+    VOCABULARY_SIZE,
     Size("shortconv.l_cache", "convolution_kernel"),
 )
 _DEFAULTS: Final = {"rope_theta": 1_000_000.0}

@@ -16,8 +16,7 @@ from binhdan.quantize.families.sizes import (
     FEED_FORWARD_NORM,
     QKV,
     QKV_BIAS,
-    RMS_EPSILON,
-    VOCABULARY_SIZE,
+    RMS_KEYS,
     decoder_sizes,
     optional,
 )
@@ -43,7 +42,7 @@ _SILU: Final = {"hidden_act": ("silu",)}
 LLAMA: Final = Family(
     "llama",
     classes=("LlamaForCausalLM", "MistralForCausalLM"),
-    keys=(*DECODER_KEYS, VOCABULARY_SIZE, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=DECODER,
     layer=(*_LAYER, *_OTHER_BIASES),
     sizes=decoder_sizes,
@@ -54,7 +53,7 @@ LLAMA: Final = Family(
 MISTRAL3: Final = Family(
     "mistral3",
     classes=("Ministral3ForCausalLM", "Mistral3ForConditionalGeneration"),
-    keys=(*DECODER_KEYS, VOCABULARY_SIZE, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=DECODER,
     layer=_LAYER,
     sizes=decoder_sizes,
@@ -67,8 +66,7 @@ GRANITE: Final = Family(
     classes=("GraniteForCausalLM",),
     keys=(
         *DECODER_KEYS,
-        VOCABULARY_SIZE,
-        RMS_EPSILON,
+        *RMS_KEYS,
         Number("attention.scale", "attention_multiplier", 1.0),
         Number("embedding_scale", "embedding_multiplier", 1.0),
         Number("residual_scale", "residual_multiplier", 1.0),
@@ -97,7 +95,7 @@ def _check_smollm3(c: Config, sizes: Sizes) -> None:
 SMOLLM3: Final = Family(
     "smollm3",
     classes=("SmolLM3ForCausalLM",),
-    keys=(*DECODER_KEYS, VOCABULARY_SIZE, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=DECODER,
     layer=_LAYER,
     sizes=decoder_sizes,

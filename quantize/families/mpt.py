@@ -37,6 +37,7 @@ MPT: Final = Family(
     classes=("MPTForCausalLM", "MptForCausalLM"),
     keys=(
         Size("block_count", "layers"),
+        Size("context_length", "context"),
         Size("embedding_length", "width"),
         Size("feed_forward_length", "feed_forward"),
         Size("attention.head_count", "heads"),

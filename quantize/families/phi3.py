@@ -12,14 +12,19 @@ from binhdan.quantize.families.sizes import (
     DECODER_KEYS,
     FEED_FORWARD,
     FEED_FORWARD_NORM,
-    RMS_EPSILON,
+    RMS_KEYS,
     decoder_sizes,
 )
 
 PHI3: Final = Family(
     "phi3",
     classes=("Phi3ForCausalLM",),
-    keys=(*DECODER_KEYS, RMS_EPSILON, Count("attention.sliding_window", "sliding_window", 0)),
+    keys=(
+        *DECODER_KEYS,
+        *RMS_KEYS,
+        Count("attention.sliding_window", "sliding_window", 0),
+        Count("rope.scaling.original_context_length", "original_max_position_embeddings"),
+    ),
     model=DECODER,
     layer=(
         ATTENTION_NORM,

@@ -18,7 +18,7 @@ from binhdan.quantize.families.sizes import (
     QK_NORM,
     QKV,
     QKV_BIAS,
-    RMS_EPSILON,
+    RMS_KEYS,
     add_one,
     change_layers,
     decoder_sizes,
@@ -32,7 +32,7 @@ _SILU: Final = {"hidden_act": ("silu",)}
 QWEN2: Final = Family(
     "qwen2",
     classes=("Qwen2ForCausalLM",),
-    keys=(*DECODER_KEYS, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=DECODER,
     layer=(ATTENTION_NORM, *QKV, *QKV_BIAS, ATTENTION_OUTPUT, FEED_FORWARD_NORM, *FEED_FORWARD),
     sizes=decoder_sizes,
@@ -42,7 +42,7 @@ QWEN2: Final = Family(
 QWEN3: Final = Family(
     "qwen3",
     classes=("Qwen3ForCausalLM",),
-    keys=(*DECODER_KEYS, RMS_EPSILON),
+    keys=(*DECODER_KEYS, *RMS_KEYS),
     model=DECODER,
     layer=(ATTENTION_NORM, *QKV, *QK_NORM, ATTENTION_OUTPUT, FEED_FORWARD_NORM, *FEED_FORWARD),
     sizes=decoder_sizes,
@@ -63,7 +63,7 @@ QWEN3MOE: Final = Family(
     classes=("Qwen3MoeForCausalLM",),
     keys=(
         *DECODER_KEYS,
-        RMS_EPSILON,
+        *RMS_KEYS,
         Size("expert_count", "experts"),
         Size("expert_feed_forward_length", "expert_width"),
         Count("expert_used_count", "num_experts_per_tok", 8),
@@ -122,7 +122,7 @@ QWEN35: Final = Family(
     classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
     keys=(
         *DECODER_KEYS,
-        RMS_EPSILON,
+        *RMS_KEYS,
         Size("ssm.conv_kernel", "convolution_kernel"),
         Size("ssm.state_size", "linear_head_dim"),
         Size("ssm.group_count", "linear_key_heads"),

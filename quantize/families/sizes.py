@@ -78,6 +78,7 @@ def every(period: int) -> Callable[[int], list[bool]]:
 
 DECODER_KEYS: Final = (
     Size("block_count", "layers"),
+    Size("context_length", "context"),
     Size("embedding_length", "width"),
     Size("feed_forward_length", "feed_forward"),
     Size("attention.head_count", "heads"),
@@ -85,8 +86,8 @@ DECODER_KEYS: Final = (
     Size("attention.key_length", "head_dim"),
     Size("attention.value_length", "head_dim"),
 )
-VOCABULARY_SIZE: Final = Size("vocab_size", "vocabulary")  # a key of some architectures
-RMS_EPSILON: Final = Number("attention.layer_norm_rms_epsilon", "rms_norm_eps", 1e-6)
+VOCABULARY_SIZE: Final = Size("vocab_size", "vocabulary")
+RMS_KEYS: Final = (Number("attention.layer_norm_rms_epsilon", "rms_norm_eps", 1e-6), VOCABULARY_SIZE)
 
 EMBEDDING: Final = Tensor("embed_tokens.weight", "token_embd.weight", ("vocabulary", "width"))
 OUTPUT_NORM: Final = Tensor("norm.weight", "output_norm.weight", ("width",))

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantize_helpers import edit_json
-from tiny_models import SMALL, hf_config, hf_tokenizer, write_checkpoint
+from tiny_models import SMALL, hf_config, hf_tensors, hf_tokenizer, write_checkpoint, write_safetensors
 
-from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint, parse_json, read_header
+from binhdan.quantize.checkpoint import (
+    CheckpointError,
+    canonical_name,
+    open_checkpoint,
+    parse_json,
+    read_header,
+)
 from binhdan.quantize.convert import OutputType, convert
 
 
@@ -49,7 +55,6 @@ def entry(dtype: Any = "F32", shape: Any = (4, 4), offsets: Any = (0, 64)) -> di
         (entry(offsets=[1 << 40, (1 << 40) + 64]), "is the file truncated?"),
         (entry(shape=[4, 5]), "does not fill 64 bytes"),
         (entry(shape=[1 << 40, 1 << 40]), "does not fill 64 bytes"),
-        (entry(shape=[2, 2, 2, 2, 1]), "at most 4 dimensions"),
     ],
 )
 def test_invalid_safetensors_headers_are_rejected(header: Any, message: str, tmp_path: Path) -> None:
@@ -116,6 +121,73 @@ def test_a_file_instead_of_a_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("")
     with pytest.raises(CheckpointError, match="expected a folder"):
         open_checkpoint(tmp_path / "in")
+
+
+# ---- other contents than the file's name says --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "git-lfs pointer; run git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "an HTML page; the download failed"),
+        (b"<html>" + bytes(100), "an HTML page"),
+        (b"PK\x03\x04" + bytes(100), "a zip archive"),
+    ],
+)
+def test_the_error_says_what_a_file_is(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    (checkpoint / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        open_checkpoint(checkpoint)
+    assert message in str(error.value)
+    assert name in str(error.value)
+
+
+def test_a_pickle_instead_of_safetensors_is_named(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"got pytorch_model\.bin: save the model again"):
+        open_checkpoint(checkpoint)
+
+
+# ---- names of tensors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "model.", "_orig_mod.model.", "model.language_model.", "language_model.model.", "module.model."],
+)
+def test_prefixes_of_names_do_not_matter(prefix: str, tmp_path: Path) -> None:
+    plain, wrapped = write_checkpoint(tmp_path / "a", SMALL), write_checkpoint(tmp_path / "b", SMALL)
+    tensors = {
+        name.replace("model.", prefix) if name.startswith("model.") else name: values
+        for name, values in hf_tensors(SMALL).items()
+    }
+    write_safetensors(wrapped / "model.safetensors", tensors, "F16")
+    for checkpoint in (plain, wrapped):
+        convert(checkpoint, checkpoint / "out.gguf", OutputType.Q8_0, name="same")
+    assert (plain / "out.gguf").read_bytes() == (wrapped / "out.gguf").read_bytes()
+
+
+def test_compiled_layers_keep_their_names() -> None:
+    name = "model.layers.3._orig_mod.mlp.up_proj.weight"
+    assert canonical_name(name) == "layers.3.mlp.up_proj.weight"
+
+
+def test_one_tensor_under_two_names_is_rejected(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
+    tensors = hf_tensors(SMALL)
+    tensors["norm.weight"] = tensors["model.norm.weight"]
+    write_safetensors(checkpoint / "model.safetensors", tensors)
+    with pytest.raises(
+        CheckpointError, match=r"'norm\.weight' and 'model\.norm\.weight' are the same tensor"
+    ):
+        open_checkpoint(checkpoint)
 
 
 # ---- fuzzing -----------------------------------------------------------------------------------------------

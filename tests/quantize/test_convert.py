@@ -83,7 +83,7 @@ def test_source_types(dtype: str, tmp_path: Path) -> None:
 def test_shards_and_chunks_do_not_change_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, many = tmp_path / "one.gguf", tmp_path / "many.gguf"
     convert(write_checkpoint(tmp_path / "in", SMALL), one, OutputType.Q8_0, name="same")
-    monkeypatch.setattr("binhdan.quantize.convert._CHUNK_VALUES", 100)
+    monkeypatch.setattr("binhdan.quantize.encode._CHUNK_VALUES", 100)
     convert(write_checkpoint(tmp_path / "sharded", SMALL, shards=3), many, OutputType.Q8_0, name="same")
     assert one.read_bytes() == many.read_bytes()
 
@@ -173,6 +173,39 @@ def test_a_tied_checkpoint_may_store_a_copy_of_the_embedding(tmp_path: Path) -> 
     assert set(values_of(out)) == set(tensor_shapes(shape))
 
 
+def test_an_output_matrix_that_differs_is_kept_although_the_config_ties_it(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    edit_json(checkpoint / "config.json", tie_word_embeddings=True)
+    summary = convert(checkpoint, out, OutputType.F32)
+    np.testing.assert_array_equal(values_of(out)["output.weight"], hf_tensors(SMALL)["lm_head.weight"])
+    assert any("tie_word_embeddings is true, but lm_head.weight differs" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize("tied", [None, True])
+def test_a_missing_output_matrix_is_the_embedding(tied: bool | None, tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", replace(SMALL, tied=True)), tmp_path / "out.gguf"
+    edit_json(checkpoint / "config.json", tie_word_embeddings=tied)
+    convert(checkpoint, out, OutputType.F32)
+    assert "output.weight" not in values_of(out)
+
+
+def test_a_missing_output_matrix_is_an_error_if_the_config_does_not_tie_it(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, tied=True))
+    edit_json(checkpoint / "config.json", tie_word_embeddings=False)
+    with pytest.raises(CheckpointError, match=r"'lm_head\.weight' is missing, and config\.json has tie"):
+        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+
+
+def test_added_tokens_beyond_the_embedding_are_left_out_with_a_note(tmp_path: Path) -> None:
+    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text("utf-8"))
+    tokenizer["added_tokens"].append({"id": 320, "content": "[PAD]", "special": True})
+    (checkpoint / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    summary = convert(checkpoint, out, OutputType.F32)
+    assert "added tokens left out, because the embedding has only 320 rows: [PAD]" in summary.notes
+    assert len(keys_of(out)["tokenizer.ggml.tokens"]) == 320
+
+
 # ---- rejected checkpoints ----------------------------------------------------------------------------------
 
 
@@ -185,14 +218,17 @@ def test_a_tied_checkpoint_may_store_a_copy_of_the_embedding(tmp_path: Path) -> 
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"hidden_size": "64"}, "hidden_size: expected an integer"),
         ({"hidden_size": 65}, "config.json requires shape [320, 65], got [320, 64]"),
-        ({"num_hidden_layers": 3}, "'model.layers.2.input_layernorm.weight' is missing"),
+        ({"num_hidden_layers": 3}, "'layers.2.input_layernorm.weight' is missing"),
         ({"num_hidden_layers": 1}, "is not part of architecture 'llama'"),
         ({"num_key_value_heads": 3}, "multiple of num_key_value_heads"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a positive number"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "got 'longrope'"),
         ({"rope_scaling": {"rope_type": "linear"}}, "factor: expected a positive number"),
-        ({"rope_scaling": [1]}, "objects"),
-        ({"vocab_size": 10}, "config.json requires shape [10, 64]"),
+        ({"rope_scaling": [1]}, "rope_scaling: expected an object"),
+        (
+            {"vocab_size": 10},
+            "requires shape [10, 64], got [320, 64]; if the checkpoint is right, set vocab_size to",
+        ),
         ({"quantization_config": {"bits": 4}}, "already quantized"),
     ],
 )
