@@ -34,7 +34,7 @@ FLOAT_LIMIT = 2e-5
 BFLOAT16_LIMIT = 2e-4
 INTEGER_LIMIT = 2e-3
 # llama.cpp has up to 1e-3 in Q8_0 and Q4_0, but 2e-3 here, and 4e-3 with experts: rounding may choose others.
-INTEGER_LIMITS = {"smollm3": 4e-3, "qwen35": 4e-3, "qwen3moe": 1e-2, "lfm2moe": 1e-2}
+INTEGER_LIMITS = {"smollm3": 4e-3, "mistral3": 4e-3, "qwen35": 4e-3, "qwen3moe": 1e-2, "lfm2moe": 1e-2}
 COSINE_LIMIT = 1e-3  # of an embedding, 1 - cosine, with int8 activations
 GREEDY_LIMIT = 0.05  # of the oracle's logits: the best one and the chosen one
 
