@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_layer_norm(isa: str, n: int) -> None:
     )
 
 
-NONLINEAR = {
+NONLINEAR: dict[str, Callable[[Array], Array]] = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "gelu": np.vectorize(lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))),
@@ -170,11 +171,11 @@ def test_nonlinear_functions(isa: str, function: str, n: int) -> None:
     rng = np.random.default_rng(6)
     x, factor = (rng.standard_normal((2, n)) * [[20], [1]]).astype(np.float32)
     want = NONLINEAR[function](x.astype(np.float64))
-    tolerance = {"rtol": 1e-6, "atol": 1e-37}
+    rtol, atol = 1e-6, 1e-37
     if function == "gelu_tanh":  # of the reference, 1 + tanh cancels where |want| is small
-        tolerance = {"rtol": 5e-6, "atol": 1e-12}
-    np.testing.assert_allclose(_native.apply(isa, function, x), want, **tolerance)
-    np.testing.assert_allclose(_native.apply(isa, function, x, factor), want * factor, **tolerance)
+        rtol, atol = 5e-6, 1e-12
+    np.testing.assert_allclose(_native.apply(isa, function, x), want, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(_native.apply(isa, function, x, factor), want * factor, rtol=rtol, atol=atol)
 
 
 @every_isa

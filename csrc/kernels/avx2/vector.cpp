@@ -129,13 +129,14 @@ void layer_norm(float* out, const float* x, const float* weight, const float* bi
   VectorLanes<Lanes>::layer_norm(out, x, weight, bias, n, eps);
 }
 
-template <Nonlinearity f>
-void apply(float* x, const float* factor, int64_t n) {
-  VectorLanes<Lanes>::apply<f>(x, factor, n);
-}
-#define INSTANTIATE(f) template void apply<Nonlinearity::f>(float*, const float*, int64_t);
-BINHDAN_NONLINEARITIES(INSTANTIATE)
-#undef INSTANTIATE
+// Specializations, because an instantiation would be a weak symbol (.ci/check_objects.py).
+#define APPLY(f)                                                          \
+  template <>                                                             \
+  void apply<Nonlinearity::f>(float* x, const float* factor, int64_t n) { \
+    VectorLanes<Lanes>::apply<Nonlinearity::f>(x, factor, n);             \
+  }
+BINHDAN_NONLINEARITIES(APPLY)
+#undef APPLY
 
 void softcap(float* x, float cap, int64_t n) {
   VectorLanes<Lanes>::softcap(x, cap, n);
