@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from api.abi import check, ffi, lib, open_model
-from tiny_models import SMALL, SPECIALS, VocabularyKind, write_gguf
+from tiny_families import VocabularyKind
+from tiny_models import SMALL, SPECIALS, write_gguf
 
 import binhdan
 from binhdan.runtime.prompting.chat import Message

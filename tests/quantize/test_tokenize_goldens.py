@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tiny_models import SMALL, VocabularyKind, write_checkpoint
+from tiny_families import VocabularyKind
+from tiny_models import SMALL, write_checkpoint
 
 from binhdan.quantize.convert import OutputType, convert
 from binhdan.runtime.client.model import embedded_model
