@@ -226,7 +226,7 @@ struct KernelTable {
   void (*conv)(float* out, const float* const* rows, const float* weights, int64_t weight_stride,
                int64_t taps, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
-  AttentionKernel attention[kKvTypes];  // indexed by KvType
+  AttentionKernel attention[kKvTypes];            // indexed by KvType
   void (*delta_step)(const DeltaRuleArgs& args);  // row by row: class decode
   // Up to kDeltaChunk rows together: class prefill. The bits of a row depend on the rows up to it, the state
   // and the row where the chunk begins.
