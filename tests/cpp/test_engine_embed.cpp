@@ -139,7 +139,7 @@ TEST(invalid_embedding_requests_are_rejected) {
 
 TEST(hidden_states_that_are_not_numbers_are_an_error) {
   const auto nan = std::vector<float>(256, std::nanf(""));
-  Engine engine(changed_model([&](Model& m) { m.weights.output_norm = nan.data(); }), options());
+  Engine engine(changed_model([&](Model& m) { m.weights.output_norm.weight = nan.data(); }), options());
   const Result result = run(engine, embed_request(1));
   CHECK(result.finish == Event::Finish::error);
   CHECK(result.last.text.find("not numbers") != std::string::npos);
