@@ -448,14 +448,19 @@ def write_checkpoint(folder: Path, shape: Shape, *, shards: int = 1, dtype: str 
 def write_safetensors(path: Path, tensors: dict[str, Floats], dtype: str = "F32") -> None:
     """Writes a safetensors file. Not the safetensors package, which needs torch for bfloat16."""
     header: dict[str, Any] = {}
-    data = b""
+    parts: list[bytes] = []
+    size = 0
     for name, values in tensors.items():
         if dtype == "BF16":
             raw = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
         else:
             raw = values.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
-        offsets = [len(data), len(data) + len(raw)]
-        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": offsets}
-        data += raw
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(values.shape),
+            "data_offsets": [size, size + len(raw)],
+        }
+        parts.append(raw)
+        size += len(raw)
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *parts]))
