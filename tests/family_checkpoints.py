@@ -17,7 +17,8 @@ Floats = npt.NDArray[np.float32]
 Tensors = dict[str, Floats]
 
 INTERLEAVED: Final = ("llama", "granite", "smollm3", "mistral3")  # q and k rows: pairs (0, 1), (2, 3), …
-SHIFTED_NORMS: Final = ("gemma2", "gemma3", "gemma-embedding", "qwen35")  # transformers multiplies by 1 + w
+# transformers multiplies by 1 + w
+SHIFTED_NORMS: Final = ("gemma", "gemma2", "gemma3", "gemma-embedding", "qwen35")
 
 _USUAL: Final = {
     "token_embd": "embed_tokens", "output_norm": "norm", "attn_norm": "input_layernorm",
@@ -215,6 +216,10 @@ def _layer_types(s: Shape, k: dict[str, Any], period: int) -> list[str]:
     return ["sliding_attention" if is_local else "full_attention" for is_local in local]
 
 
+def _gemma_config(s: Shape, k: dict[str, Any], _: Tensors) -> dict[str, Any]:
+    return {"hidden_act": "gelu_pytorch_tanh"}
+
+
 def _gemma2_config(s: Shape, k: dict[str, Any], _: Tensors) -> dict[str, Any]:
     return {
         "sliding_window": k["attention.sliding_window"], "query_pre_attn_scalar": s.head_dim,
@@ -320,7 +325,7 @@ def _lfm2moe_config(s: Shape, k: dict[str, Any], factors: Tensors) -> dict[str, 
 
 
 CONFIGS: Final = {
-    "gemma2": _gemma2_config, "gemma3": _gemma3_config, "gemma-embedding": _gemma3_config,
-    "gemma4": _gemma4_config, "phi3": _phi3_config, "granite": _granite_config, "mistral3": _mistral3_config,
+    "gemma": _gemma_config, "gemma2": _gemma2_config, "gemma3": _gemma3_config,
+    "gemma-embedding": _gemma3_config, "gemma4": _gemma4_config, "phi3": _phi3_config, "granite": _granite_config, "mistral3": _mistral3_config,
     "lfm2": _lfm2_config, "lfm2moe": _lfm2moe_config, "qwen35": _qwen35_config, "qwen3moe": _expert_config,
 }  # fmt: skip

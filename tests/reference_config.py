@@ -14,7 +14,7 @@ Keys = dict[str, Any]
 Mixer = Literal["attention", "delta_net", "short_convolution"]
 
 INTERLEAVED: Final = ("llama", "granite", "smollm3", "mistral3")  # RoPE on pairs (0, 1), (2, 3), …
-GEMMA: Final = ("gemma2", "gemma3", "gemma4", "gemma-embedding")
+GEMMA: Final = ("gemma", "gemma2", "gemma3", "gemma4", "gemma-embedding")
 ENCODERS: Final = ("bert", "gemma-embedding")
 # Layers with a window, if the file has a window and no pattern: all but every Nth; 0 means all layers.
 WINDOW_PERIOD: Final = {"gemma2": 2, "gemma3": 6, "gemma-embedding": 6, "phi3": 0, "lfm2": 0, "lfm2moe": 0}

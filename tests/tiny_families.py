@@ -256,6 +256,7 @@ FAMILIES: Final = {
     "llama": Family("LlamaForCausalLM"),
     "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True),
     "qwen3": Family("Qwen3ForCausalLM", qk_norm=True),
+    "gemma": Family("GemmaForCausalLM", tied=True),
     "gemma3": Family(
         "Gemma3ForCausalLM", qk_norm=True, tied=True, layers=7, keys=_gemma3_keys, layer=_gemma_layer
     ),

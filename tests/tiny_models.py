@@ -289,6 +289,7 @@ GOLDEN_SHAPES: Final = {
 # Those of the other families: prompts of 100 tokens, on the weights of the GGUF file.
 FAMILY_GOLDEN_SHAPES: Final = {
     "llama-biases": Shape(variant="biases"),
+    "gemma": Shape("gemma"),
     "gemma2": Shape("gemma2"),
     "gemma3": Shape("gemma3"),
     "gemma3-pattern": Shape("gemma3", variant="pattern"),

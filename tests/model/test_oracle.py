@@ -80,6 +80,8 @@ def rope_of_whole_heads(layer: Layer) -> Layer:
 
 # Errors that a forward pass could have: the tiny model must show each of them.
 WRONG: dict[str, tuple[Shape, Callable[[Config], Config]]] = {
+    "gemma with SiLU": (Shape("gemma"), lambda c: replace(c, activation="silu")),
+    "gemma without embedding scale": (Shape("gemma"), lambda c: replace(c, embedding_scale=1.0)),
     "gemma2 without window": (Shape("gemma2"), each_layer(no_window)),
     "gemma2 without attention softcap": (Shape("gemma2"), lambda c: replace(c, attention_softcap=0.0)),
     "gemma2 without final softcap": (Shape("gemma2"), lambda c: replace(c, logit_softcap=0.0)),
