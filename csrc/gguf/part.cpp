@@ -55,7 +55,7 @@ std::string read_name(Cursor& in, const char* what) {
 
 uint32_t read_version(Cursor& in, std::span<const std::byte> bytes) {
   constexpr char kMagic[] = "GGUF";
-  if (std::memcmp(bytes.data(), kMagic, std::min<std::size_t>(bytes.size(), 4)) != 0 || bytes.empty())
+  if (bytes.empty() || std::memcmp(bytes.data(), kMagic, std::min<std::size_t>(bytes.size(), 4)) != 0)
     in.fail(Code::bad_format, "not a GGUF file: expected it to start with 'GGUF'; ", describe_foreign(bytes));
   in.take(4, "the magic number");
   const auto version = in.read<uint32_t>("the version");

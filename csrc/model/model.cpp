@@ -16,6 +16,7 @@ constexpr std::string_view kInformational[] = {
     "vocab_size",
     "tensor_data_layout",
     "rope.scaling.finetuned",
+    "rope.dimension_sections",  // of images; text uses one position for all
     "expert_used_count",
 };
 
