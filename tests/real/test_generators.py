@@ -1,4 +1,4 @@
-"""Published GGUF files: tokens and perplexity as llama.cpp's, and their answers on the command line and over HTTP."""
+"""Published GGUF files: tokens and perplexity of llama.cpp, answers on the command line and over HTTP."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tiny_vocabularies import texts
 
 import binhdan
 from binhdan.bench.micro import llama_cpp
-from binhdan.runtime.ffi import library
 
 pytestmark = pytest.mark.slow
 needs_llama_cpp = pytest.mark.skipif(not llama_cpp.installed(), reason="llama-cpp-python is not installed")
 
-# Gemma 3 270M has no chat template: it is the model before instruction tuning, and llama.cpp rounds more than we do.
-# On the first 1,024 tokens of the Wikipedia text the float64 oracle has perplexity 19.93, we 19.90, llama.cpp 20.12.
+# Gemma 3 270M has no chat template: it is the model before instruction tuning. llama.cpp rounds its
+# activations more than we do: on the first 1,024 tokens of the Wikipedia text the float64 oracle has perplexity 19.93, we
+# 19.90, llama.cpp 20.12.
 RATIO = (0.98, 1.01)
 
 ANSWERS = [  # (model, question, a part of the answer)
@@ -145,5 +145,5 @@ def test_completion_over_http(client: openai.OpenAI) -> None:
 def test_bad_requests_over_http(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="gpt-5"):
         client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Hi!"}])
-    with pytest.raises(openai.BadRequestError, match="2,048|2048"):
+    with pytest.raises(openai.BadRequestError, match=r"2,048|2048"):
         client.completions.create(model="smollm2", prompt="chào " * 4000)
