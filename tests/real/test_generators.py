@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 needs_llama_cpp = pytest.mark.skipif(not llama_cpp.installed(), reason="llama-cpp-python is not installed")
 
 # Gemma 3 270M has no chat template: it is the model before instruction tuning. llama.cpp rounds its
-# activations more than we do: on the first 1,024 tokens of the Wikipedia text the float64 oracle has perplexity 19.93, we
-# 19.90, llama.cpp 20.12.
+# activations more than we do: on the first 1,024 tokens of the Wikipedia text the float64 oracle has
+# perplexity 19.93, we 19.90, llama.cpp 20.12.
 RATIO = (0.98, 1.01)
 
 ANSWERS = [  # (model, question, a part of the answer)
