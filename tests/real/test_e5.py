@@ -127,7 +127,7 @@ def test_retrieval(e5: Converted) -> None:
         "Thủ đô của Việt Nam ở đâu?",
         "how is Vietnamese noodle soup made",
         "Sông Mê Kông",
-        "xe đạp là gì",
+        "how many wheels does a bike have",
     ]
     with binhdan.load(e5.files[OutputType.Q8_0]) as model:
         scores = (
