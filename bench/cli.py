@@ -108,6 +108,36 @@ def peers(
 
 
 @app.command()
+def embeddings(
+    model: Model = None,
+    threads: Threads = None,
+    texts: Annotated[int, typer.Option(min=1, help="Number of texts, of one sentence each.")] = 1000,
+    rounds: Annotated[int, typer.Option(help="Trials of each engine, in turns.")] = 5,
+    isas: Annotated[
+        list[str] | None, typer.Option("--isa", help="Kernel table of binhdan; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the embeddings of short texts with llama-cpp-python, if it is installed, in turns."""
+    from binhdan.bench.micro import llama_cpp
+    from binhdan.bench.micro.embedding_child import EmbeddingCase
+    from binhdan.bench.suite.embeddings import compare, short_texts, table
+    from binhdan.runtime.client.model import find_model
+    from binhdan.runtime.ffi import library
+
+    engines = [f"binhdan:{isa}" for isa in isas] if isas else ["binhdan"]
+    if llama_cpp.installed():
+        engines.append("llama-cpp-python")
+    else:
+        typer.echo(f"llama-cpp-python is not installed: {llama_cpp.INSTALL}", err=True)
+    threads = library().usable_cores() if threads is None else threads
+    case = EmbeddingCase(model=find_model(model), threads=threads, texts=short_texts(texts))
+    with progress(rounds * len(engines)) as step:
+        result = compare(engines, case, rounds, step)
+    typer.echo(to_json(asdict(result)) if as_json else table(result))
+
+
+@app.command()
 def profile(
     model: Model = None,
     threads: Threads = None,

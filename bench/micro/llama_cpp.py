@@ -1,6 +1,7 @@
 """llama.cpp through the installed llama-cpp-python: the only module that imports it.
 
-ForwardPasses times forward passes for `binhdan bench peers`; Generator answers chats for `binhdan bench ab`.
+ForwardPasses times forward passes for `binhdan bench peers`; Generator answers chats for `binhdan bench ab`;
+Embedder embeds texts for `binhdan bench embeddings`.
 
 `python -m binhdan.bench.micro.llama_cpp CASE` times one case in its own process. It works as llama.cpp's own
 llama-bench and llama-batched-bench do, with their defaults: random tokens, batches of 2,048 that are computed
@@ -143,13 +144,35 @@ class Generator:
         return iter(self._llama.generate(prompt, temp=0.0, repeat_penalty=1.0))
 
 
+class Embedder:
+    """Embeddings of many texts in shared batches. Raises BinhdanError if llama.cpp cannot load it."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        try:
+            self._llama = module().Llama(
+                str(path),
+                embedding=True,
+                n_ctx=_BATCH,
+                n_batch=_BATCH,
+                n_ubatch=_BATCH,
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
+            )
+        except ValueError as error:
+            raise BinhdanError(f"llama.cpp cannot load {path}: {error}") from error
+
+    def embed(self, texts: list[str]) -> list[list[float]]:
+        return list(self._llama.embed(texts, normalize=True))
+
+
 def time_case(case: Case) -> Times:
     passes = ForwardPasses(case)
     return Times(
         prompt=_time_prompt(passes, case) if case.prompt else None,
         decode=_time_decode(passes, case) if case.decode else None,
         version=module().__version__,
-        instruction_sets=_instruction_sets(),
+        instruction_sets=instruction_sets(),
     )
 
 
@@ -174,7 +197,7 @@ def _time_decode(passes: ForwardPasses, case: Case) -> float:
     return time.perf_counter() - start
 
 
-def _instruction_sets() -> str:
+def instruction_sets() -> str:
     """The enabled names of "CPU : SSE3 = 1 | AVX2 = 1 | …"."""
     fields = module().llama_print_system_info().decode().replace(":", "|").split("|")
     return " ".join(name.strip() for name, _, on in (f.partition("=") for f in fields) if on.strip() == "1")

@@ -10,5 +10,6 @@ A page marks the place of a table with two comments. The command replaces the li
     <!-- results table: NAME.json -->    the table alone; "NAME.json vi" for Vietnamese
     <!-- end results -->
 
-`--record` converts the `--json` output of `bench peers`, `bench profile` and `bench load compare`.
+`--record` converts the `--json` output of `bench peers`, `bench embeddings`, `bench profile` and
+`bench load compare`.
 """

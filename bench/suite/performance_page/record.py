@@ -1,4 +1,4 @@
-"""Result files from the `--json` output of `bench peers`, `bench profile` and `bench load compare`."""
+"""Result files from the `--json` output of the commands in COMMANDS."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from binhdan.bench.suite.performance_page.results import FORMAT, to_text
 from binhdan.runtime.errors import InvalidArgumentError
 
 Object = dict[str, Any]
+COMMANDS = ("bench peers", "bench embeddings", "bench profile", "bench load compare")
 
 
 def record(text: str, *, title: str, day: date, commands: list[str]) -> str:
@@ -23,6 +24,14 @@ def record(text: str, *, title: str, day: date, commands: list[str]) -> str:
         if isinstance(output, list):
             kind, source, key, rows = "peers", output[0], "rows", _peers(output)
             conditions = [f"{source['rounds']} rounds", f"{source['case']['threads']} threads"]
+        elif "texts" in output:
+            kind, source, key, rows = "embeddings", output, "rows", _embeddings(output)
+            conditions = [
+                f"{source['rounds']} rounds",
+                f"{source['threads']} threads",
+                f"{source['texts']} texts",
+                f"{source['characters'] / source['texts']:.0f} characters in a text on average",
+            ]
         elif "limits" in output:
             kind, source, key, rows = "profile", output, "passes", _passes(output)
             conditions = []
@@ -34,8 +43,7 @@ def record(text: str, *, title: str, day: date, commands: list[str]) -> str:
         machine = {one.name: source["machine"][one.name] for one in fields(Machine)}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidArgumentError(
-            "expected the --json output of 'bench peers', 'bench profile' or 'bench load compare', "
-            f"got something else: {error!r}"
+            f"expected the --json output of {', '.join(COMMANDS)}; got something else: {error!r}"
         ) from error
     head = {
         "format": FORMAT,
@@ -62,6 +70,14 @@ def _versions(source: Object) -> dict[str, str]:
 
 def _peers(comparisons: list[Object]) -> list[Object]:
     return [_peer(one, result) for one in comparisons for result in one["results"] if not result["failure"]]
+
+
+def _embeddings(comparison: Object) -> list[Object]:
+    return [
+        {"file": Path(comparison["model"]).stem, "engine": one["name"], "rate": one["texts_per_s"]}
+        | ({"ratio": one["ratio"]} if one["ratio"] else {})
+        for one in comparison["results"]
+    ]
 
 
 def _peer(comparison: Object, result: Object) -> Object:

@@ -73,6 +73,7 @@ class ProfiledPass(_Record):
 
 Kind = Literal[
     "peers",
+    "embeddings",
     "sequences",
     "servers",
     "overhead",

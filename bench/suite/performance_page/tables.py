@@ -65,6 +65,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("number format", "precision"),
         Column("note", "note"),
     ),
+    "embeddings": (
+        Column("file", "file"),
+        Column("engine", "engine"),
+        Column("texts/s", "rate", rate_digits),
+        Column("ratio", "ratio"),
+    ),
     "sequences": (
         Column("sequences", "sequences"),
         Column("engine", "engine"),

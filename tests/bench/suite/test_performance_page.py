@@ -19,6 +19,7 @@ from binhdan.bench.load.compare import Comparison, Result
 from binhdan.bench.load.prompts import Sizes
 from binhdan.bench.micro.case import Case
 from binhdan.bench.micro.profile import profile
+from binhdan.bench.suite import embeddings
 from binhdan.bench.suite.performance_page.__main__ import COMMAND, PAGES, main, outdated
 from binhdan.bench.suite.performance_page.results import FOLDER, load_results
 from binhdan.bench.suite.performance_page.tables import number, table
@@ -144,6 +145,28 @@ def test_record_of_bench_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "| a-Q4_0 | binhdan amx | 1,735 (1,313–1,778) | 50.0 (49.5–51.0) | 50 % |" in table(results)
     (tmp_path / "peers.json").write_text("[]")
     assert main(arguments) == 1 and "bench peers" in capsys.readouterr().err
+
+
+def test_record_of_bench_embeddings(tmp_path: Path) -> None:
+    spread = Spread(250.0, 240.0, 260.0)
+    first = embeddings.Result(
+        name="binhdan", version="0.1.0", instruction_sets="avx2", texts_per_s=spread, ratio=None
+    )
+    comparison = embeddings.Comparison(
+        machine=this_machine(),
+        model="e5.gguf",
+        threads=2,
+        texts=1000,
+        characters=60_181,
+        rounds=3,
+        results=[first, replace(first, name="other", ratio=Spread(2.0, 1.9, 2.1))],
+    )
+    (tmp_path / "embeddings.json").write_text(to_json(asdict(comparison)))
+    output = tmp_path / "a.json"
+    assert main(["--record", str(tmp_path / "embeddings.json"), "-o", str(output), "--title", "A"]) == 0
+    results = load_results(output)
+    assert "60 characters in a text on average" in results.conditions
+    assert "| e5 | other | 250 (240–260) | 2.0 (1.9–2.1) |" in table(results)
 
 
 def test_record_of_bench_profile(tmp_path: Path) -> None:
