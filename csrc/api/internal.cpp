@@ -5,9 +5,11 @@
 
 #include "api/c_api.h"
 #include "engine/sampler.h"
+#include "gguf/reader.h"
 #include "model/forward.h"
 #include "model/state.h"
 #include "text/pretokenizer.h"
+#include "text/tokenizer.h"
 
 namespace binhdan::internal {
 
@@ -62,6 +64,17 @@ std::vector<size_t> split_words(const std::string& name, const std::string& text
     ends.push_back(static_cast<size_t>(word.data() - text.data()) + word.size());
   });
   return ends;
+}
+
+FileTokenizer::FileTokenizer(const std::string& path)
+    : tokenizer_(std::make_shared<const text::Tokenizer>(text::Vocab::read(gguf::File::open(path)))) {}
+
+std::vector<int32_t> FileTokenizer::encode(std::string_view text, bool parse_special) const {
+  return tokenizer_->encode(text, false, parse_special);
+}
+
+std::string FileTokenizer::decode(std::span<const int32_t> tokens, bool special) const {
+  return tokenizer_->decode(tokens, special);
 }
 
 int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p, float min_p,

@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -15,6 +17,10 @@
 #else
 #define BINHDAN_EXPORT __attribute__((visibility("default")))
 #endif
+
+namespace binhdan::text {
+class Tokenizer;
+}
 
 namespace binhdan::internal {
 
@@ -42,6 +48,18 @@ BINHDAN_EXPORT std::vector<size_t> split_words(const std::string& pretokenizer, 
 BINHDAN_EXPORT std::vector<std::string> pretokenizer_names();
 // The regular expressions of a pre-tokenizer.
 BINHDAN_EXPORT std::vector<std::string> pretokenizer_patterns(const std::string& name);
+
+// The tokenizer of a GGUF file; the file needs the tokenizer.* keys only, and no tensor. Throws Error as Vocab::read.
+class BINHDAN_EXPORT FileTokenizer {
+ public:
+  explicit FileTokenizer(const std::string& path);
+  // Without BOS and EOS. parse_special: see text/tokenizer.h.
+  std::vector<int32_t> encode(std::string_view text, bool parse_special) const;
+  std::string decode(std::span<const int32_t> tokens, bool special) const;
+
+ private:
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+};
 
 // The first token that a new request with these parameters draws.
 BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,

@@ -492,6 +492,15 @@ PYBIND11_MODULE(_native, module) {
   module.def("pretokenizer_names", internal::pretokenizer_names);
   module.def("pretokenizer_patterns", internal::pretokenizer_patterns, arg("name"));
   module.def("split_words", internal::split_words, arg("pretokenizer"), arg("text"));
+  py::class_<internal::FileTokenizer>(module, "Tokenizer")
+      .def(py::init<const std::string&>(), arg("path"))
+      .def("encode", &internal::FileTokenizer::encode, arg("text"), arg("parse_special") = false)
+      .def(
+          "decode",
+          [](const internal::FileTokenizer& tokenizer, const std::vector<int32_t>& tokens, bool special) {
+            return py::bytes(tokenizer.decode(tokens, special));
+          },
+          arg("tokens"), arg("special") = false);
   module.def("sample", sample, arg("logits"), arg("temperature") = 0.0F, arg("top_k") = 0,
              arg("top_p") = 1.0F, arg("min_p") = 0.0F, arg("seed") = 0);
   module.def("profile", profile, arg("model"), arg("threads"), arg("prompt_tokens"), arg("decode_tokens"),

@@ -1,0 +1,45 @@
+"""The frequency lists of quantize/data/frequency/: words and separators of a language with their counts."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+# What is measured of each list, for people: tokens per what.
+UNITS: Final = {"vi": "syllable", "en": "word", "code": "100 characters"}
+
+
+@dataclass(frozen=True)
+class FrequencyList:
+    """Counts are powers of two, which compress well; a factor of two does not matter here."""
+
+    name: str
+    words: dict[str, int]  # with the character before it → count in the text that was counted
+    separators: dict[str, int]  # what is between two words → count
+
+    def units(self) -> Iterator[tuple[str, int]]:
+        yield from self.words.items()
+        yield from self.separators.items()
+
+
+def names() -> list[str]:
+    return list(UNITS)
+
+
+@cache
+def read_list(name: str) -> FrequencyList:
+    """Raises ValueError for an unknown name."""
+    if name not in UNITS:
+        raise ValueError(f"frequency list: expected one of {', '.join(UNITS)}, got {name!r}")
+    packed = resources.files("binhdan.quantize").joinpath("data", "frequency", f"{name}.json.xz").read_bytes()
+    contents = json.loads(lzma.decompress(packed))
+    return FrequencyList(contents["name"], _counts(contents["words"]), _counts(contents["separators"]))
+
+
+def _counts(levels: dict[str, list[str]]) -> dict[str, int]:
+    return {unit: 1 << int(level) for level, units in levels.items() for unit in units}

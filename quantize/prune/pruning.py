@@ -1,0 +1,114 @@
+"""Chooses the tokens to keep, and makes the keys of the smaller vocabulary."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from binhdan import _native
+from binhdan.quantize.prune import lists
+from binhdan.quantize.prune.closure import with_parts
+from binhdan.quantize.prune.keys import prune_keys
+from binhdan.quantize.prune.lists import FrequencyList
+from binhdan.quantize.prune.usage import RAREST, token_rates, tokenizer_of
+from binhdan.quantize.prune.vocabulary import PruneError, VocabularyView, has_byte_fallback, protected, view_of
+
+# Texts for the check of a pruned vocabulary: invalid UTF-8, emoji, NFD, CJK, long runs, markers.
+_HOSTILE: Final = (
+    bytes(range(256)),
+    "🦙👩\u200d👩\ufffd" * 3,
+    unicodedata.normalize("NFD", "Tiếng Việt hoà bình"),
+    "漢字かな한국 Ελληνικά русский ภาษาไทย",
+    " " * 300 + "\n" * 100 + "\t" * 50 + "a" * 300 + "=" * 200,
+    "<|im_end|><end_of_turn></s><0x41>▁ \x00",
+)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """The tokens that are kept, ascending, and the keys of the file with only them."""
+
+    vocabulary: VocabularyView
+    kept: list[int]
+    keys: dict[str, Any]
+    notes: list[str]
+    fertility: dict[str, tuple[float, float]]  # "vi" → tokens per syllable before and after; see lists.UNITS
+
+
+def plan_pruning(
+    keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = (), rarest: int = RAREST
+) -> Pruning:
+    """Keeps the tokens that the frequency lists ``names`` and the files ``texts`` use, and those that a tokenizer needs.
+
+    ``keys``: all keys of a GGUF file. Raises PruneError if the vocabulary cannot be pruned, ValueError for an unknown list,
+    OSError for a text that cannot be read.
+    """
+    if not names and not texts:
+        raise PruneError(f"pruning needs a text: name at least one of {', '.join(lists.names())}, or a file")
+    vocabulary = view_of(keys)
+    tokenizer_keys = {key: value for key, value in keys.items() if key.startswith(("tokenizer.", "binhdan."))}
+    frequencies = [lists.read_list(name) for name in names]
+    with tokenizer_of(tokenizer_keys, plain=True) as plain, tokenizer_of(tokenizer_keys) as tokenizer:
+        used = protected(vocabulary)
+        for frequency in frequencies:
+            used |= _used_by_list(plain, frequency, rarest)
+        for path in texts:
+            used |= _used_by_text(tokenizer, path.read_bytes())
+        for key, value in keys.items():
+            if key.startswith("tokenizer.chat_template") and isinstance(value, str):
+                used |= _used_by_text(tokenizer, value.encode())
+        kept = sorted(with_parts(vocabulary, used))
+        pruned, notes = prune_keys(keys, vocabulary, kept, ", ".join([*names, *(path.name for path in texts)]))
+        if not has_byte_fallback(vocabulary):
+            notes.append(
+                "the vocabulary has no token for some bytes, so all tokens of a single character are kept"
+            )
+        new_keys = {key: value for key, value in pruned.items() if key in tokenizer_keys or "_token_id" in key}
+        with tokenizer_of(new_keys, plain=True) as new_plain:
+            _check(plain, new_plain, frequencies, kept)
+            fertility = {
+                name: (_fertility(plain, name), _fertility(new_plain, name)) for name in lists.names()
+            }
+    return Pruning(vocabulary, kept, pruned, notes, fertility)
+
+
+def _used_by_list(tokenizer: _native.Tokenizer, frequency: FrequencyList, rarest: int) -> set[int]:
+    rates = token_rates(tokenizer, frequency)
+    used = {token for token, rate in rates.items() if rate * rarest >= 1e9}
+    for character in {character for unit, _ in frequency.units() for character in unit}:
+        used.update(tokenizer.encode(character))
+    return used
+
+
+def _used_by_text(tokenizer: _native.Tokenizer, text: bytes) -> set[int]:
+    """The runtime normalizes text to NFC, so both forms count."""
+    used = set(tokenizer.encode(text, True))
+    normalized = unicodedata.normalize("NFC", text.decode("utf-8", "replace")).encode()
+    return used | set(tokenizer.encode(normalized, True))
+
+
+def _check(
+    old: _native.Tokenizer, new: _native.Tokenizer, frequencies: Iterable[FrequencyList], kept: list[int]
+) -> None:
+    """Raises PruneError unless each text decodes as before, and a text of kept tokens has the same tokens as before."""
+    new_ids = {token: new for new, token in enumerate(kept)}
+    units = (unit for frequency in frequencies for unit, _ in frequency.units())
+    for text in (*_HOSTILE, *units):
+        before, after = old.encode(text), new.encode(text)
+        if new.decode(after) != old.decode(before):
+            raise PruneError(f"the pruned vocabulary does not spell {text!r}; please report this fault")
+        if all(token in new_ids for token in before) and after != [new_ids[token] for token in before]:
+            raise PruneError(f"the pruned vocabulary cuts {text!r} in another way; please report this fault")
+
+
+def _fertility(tokenizer: _native.Tokenizer, name: str) -> float:
+    """Tokens per syllable, word or 100 characters, expected from the counts of a list."""
+    frequency = lists.read_list(name)
+    if name == "code":
+        tokens = sum(len(tokenizer.encode(unit)) * count for unit, count in frequency.units())
+        return 100 * tokens / sum(len(unit) * count for unit, count in frequency.units())
+    words = {unit: count for unit, count in frequency.words.items() if unit.removeprefix(" ").isalpha()}
+    return sum(len(tokenizer.encode(unit)) * count for unit, count in words.items()) / sum(words.values())
