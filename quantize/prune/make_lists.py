@@ -14,12 +14,13 @@ import io
 import json
 import lzma
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from binhdan import _native
 
 # A word with the character before it, as pre-tokenizers join them, and what is between two words.
 WORD: Final = re.compile(r"[^\w\r\n]?_?(?:[^\W\d_]+|\d{1,4})")
@@ -71,18 +72,26 @@ def add_known_words(words: Counter[str], language: str, total: float) -> None:
             words[form] += int(count * 2.0 ** (power + _BARE))
 
 
-def sample_rare(words: Counter[str], minimum: int, size: int) -> None:
-    """Replaces the words below ``minimum`` by a sample of them with the same sum of counts.
+def add_rare_words(
+    chosen: Counter[str], counted: Counter[str], tokenizers: list[_native.Tokenizer], minimum: int
+) -> None:
+    """Adds words until each token that occurs ``minimum`` times in the counted words occurs in a chosen word.
 
-    No rare word matters, but together they show the pieces of which rare words are made. The sample is the same in each run.
+    Rare words as such do not matter, but their pieces do, and a few rare words contain most of them. The vocabularies of several
+    models stand for all.
     """
-    rare = sorted(word for word, count in words.items() if count < minimum)
-    weights = [words[word] for word in rare]
-    share = max(1, sum(weights) // size)
-    for word in rare:
-        del words[word]
-    if rare:
-        words.update(dict.fromkeys(random.Random(0).choices(rare, weights, k=size), share))
+    for tokenizer in tokenizers:
+        covered = {token for word in chosen for token in tokenizer.encode(word)}
+        counts: Counter[int] = Counter()
+        word_of: dict[int, str] = {}
+        for word, count in counted.most_common():
+            for token in tokenizer.encode(word):
+                counts[token] += count
+                if token not in covered:
+                    word_of.setdefault(token, word)
+        for token, word in word_of.items():
+            if counts[token] >= minimum:
+                chosen[word] = max(counted[word], minimum)
 
 
 def levels(counts: Counter[str]) -> dict[str, list[str]]:
@@ -100,15 +109,18 @@ def main() -> None:
     parser.add_argument("--text", nargs=2, action="append", default=[], metavar=("FILE", "WEIGHT"))
     parser.add_argument("--words", nargs=2, metavar=("LANGUAGE", "TOTAL"))
     parser.add_argument("--minimum", type=int, default=16, help="the smallest count of a word")
-    parser.add_argument("--rare", type=int, default=30_000, help="the number of words in the sample of rarer words")
+    parser.add_argument("--vocabulary", action="append", default=[], help="a GGUF file; see --rarest")
+    parser.add_argument("--rarest", type=int, default=2, help="the smallest count of a token of --vocabulary")
     options = parser.parse_args()
     words, separators = count_texts([(Path(file), int(weight)) for file, weight in options.text])
     if options.words:
         add_known_words(words, options.words[0], float(options.words[1]))
-    sample_rare(words, options.minimum, options.rare)
+    tokenizers = [_native.Tokenizer(file) for file in options.vocabulary]
+    chosen = Counter({word: count for word, count in words.items() if count >= options.minimum})
+    add_rare_words(chosen, words, tokenizers, options.rarest)
     contents = {
         "name": options.name,
-        "words": levels(words),
+        "words": levels(chosen),
         "separators": levels(Counter(dict(separators.most_common(3000)))),
     }
     raw = io.BytesIO(json.dumps(contents, ensure_ascii=False, indent=0, sort_keys=True).encode())

@@ -13,8 +13,15 @@ from binhdan.quantize.prune import lists
 from binhdan.quantize.prune.closure import with_parts
 from binhdan.quantize.prune.keys import prune_keys
 from binhdan.quantize.prune.lists import FrequencyList
-from binhdan.quantize.prune.usage import RAREST, token_rates, tokenizer_of
-from binhdan.quantize.prune.vocabulary import PruneError, VocabularyView, has_byte_fallback, protected, view_of
+from binhdan.quantize.prune.usage import tokenizer_of, used_by_list, used_by_text
+from binhdan.quantize.prune.vocabulary import (
+    PruneError,
+    VocabularyView,
+    fillers,
+    has_byte_fallback,
+    protected,
+    view_of,
+)
 
 # Texts for the check of a pruned vocabulary: invalid UTF-8, emoji, NFD, CJK, long runs, markers.
 _HOSTILE: Final = (
@@ -39,7 +46,7 @@ class Pruning:
 
 
 def plan_pruning(
-    keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = (), rarest: int = RAREST
+    keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = ()
 ) -> Pruning:
     """Keeps the tokens that the frequency lists ``names`` and the files ``texts`` use, and those that a tokenizer needs.
 
@@ -54,17 +61,21 @@ def plan_pruning(
     with tokenizer_of(tokenizer_keys, plain=True) as plain, tokenizer_of(tokenizer_keys) as tokenizer:
         used = protected(vocabulary)
         for frequency in frequencies:
-            used |= _used_by_list(plain, frequency, rarest)
+            used |= used_by_list(plain, frequency)
         for path in texts:
-            used |= _used_by_text(tokenizer, path.read_bytes())
+            used |= used_by_text(tokenizer, path.read_bytes())
         for key, value in keys.items():
             if key.startswith("tokenizer.chat_template") and isinstance(value, str):
-                used |= _used_by_text(tokenizer, value.encode())
+                used |= used_by_text(tokenizer, value.encode())
         kept = sorted(with_parts(vocabulary, used))
         pruned, notes = prune_keys(keys, vocabulary, kept, ", ".join([*names, *(path.name for path in texts)]))
         if not has_byte_fallback(vocabulary):
             notes.append(
                 "the vocabulary has no token for some bytes, so all tokens of a single character are kept"
+            )
+        if dropped := len(fillers(vocabulary).difference(kept)):
+            notes.append(
+                f"{dropped:,} reserved tokens such as <unused0> are dropped; a text of --keep-text that names some keeps those"
             )
         new_keys = {key: value for key, value in pruned.items() if key in tokenizer_keys or "_token_id" in key}
         with tokenizer_of(new_keys, plain=True) as new_plain:
@@ -73,21 +84,6 @@ def plan_pruning(
                 name: (_fertility(plain, name), _fertility(new_plain, name)) for name in lists.names()
             }
     return Pruning(vocabulary, kept, pruned, notes, fertility)
-
-
-def _used_by_list(tokenizer: _native.Tokenizer, frequency: FrequencyList, rarest: int) -> set[int]:
-    rates = token_rates(tokenizer, frequency)
-    used = {token for token, rate in rates.items() if rate * rarest >= 1e9}
-    for character in {character for unit, _ in frequency.units() for character in unit}:
-        used.update(tokenizer.encode(character))
-    return used
-
-
-def _used_by_text(tokenizer: _native.Tokenizer, text: bytes) -> set[int]:
-    """The runtime normalizes text to NFC, so both forms count."""
-    used = set(tokenizer.encode(text, True))
-    normalized = unicodedata.normalize("NFC", text.decode("utf-8", "replace")).encode()
-    return used | set(tokenizer.encode(normalized, True))
 
 
 def _check(

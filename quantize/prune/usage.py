@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gguf import GGUFWriter
 
 from binhdan import _native
 from binhdan.quantize.prune.lists import FrequencyList
-
-# A token is kept if it is expected at least once in so many tokens of a language. docs/decisions.md has the measurement.
-RAREST: Final = 4_000_000
-
 
 @contextmanager
 def tokenizer_of(keys: Mapping[str, Any], *, plain: bool = False) -> Iterator[_native.Tokenizer]:
@@ -33,18 +29,25 @@ def tokenizer_of(keys: Mapping[str, Any], *, plain: bool = False) -> Iterator[_n
         yield _native.Tokenizer(str(path))
 
 
-def token_rates(tokenizer: _native.Tokenizer, frequencies: FrequencyList) -> Counter[int]:
-    """Token → its expected count in a text of 10⁹ tokens."""
-    counts: Counter[int] = Counter()
-    for unit, count in frequencies.words.items():
-        counts.update(dict.fromkeys(tokenizer.encode(unit), count))
+def used_by_list(tokenizer: _native.Tokenizer, frequency: FrequencyList) -> set[int]:
+    """The tokens of all words and separators of a list, in each context, and of their characters."""
+    used: set[int] = set()
+    for unit in frequency.words:
+        used.update(tokenizer.encode(unit))
         if not (unit[0].isalnum() or unit[0] == " "):  # the character before the word may be a token by itself
-            counts.update(dict.fromkeys(tokenizer.encode(unit[1:]), count))
-    for unit, count in frequencies.separators.items():
-        counts.update(dict.fromkeys(tokenizer.encode(f"a{unit}a"), count))
-        counts.update(dict.fromkeys(tokenizer.encode(unit), count))
-    total = counts.total()
-    return Counter({token: round(1e9 * count / total) for token, count in counts.items()})
+            used.update(tokenizer.encode(unit[1:]))
+    for unit in frequency.separators:
+        used.update(tokenizer.encode(f"a{unit}a"))
+        used.update(tokenizer.encode(unit))
+    for character in {character for unit, _ in frequency.units() for character in unit}:
+        used.update(tokenizer.encode(character))
+    return used
+
+
+def used_by_text(tokenizer: _native.Tokenizer, text: bytes) -> set[int]:
+    """The tokens of a text with its markers, as it is and in NFC, to which the runtime normalizes."""
+    normalized = unicodedata.normalize("NFC", text.decode("utf-8", "replace")).encode()
+    return {*tokenizer.encode(text, True), *tokenizer.encode(normalized, True)}
 
 
 def add_tokenizer_key(writer: GGUFWriter, key: str, value: Any) -> None:

@@ -38,6 +38,8 @@ BYTE_NAMES: Final = [f"<0x{byte:02X}>" for byte in range(256)]
 
 # Runtimes recognise markers such as <end_of_turn> by their text, whatever their type.
 _MARKER: Final = re.compile(r"<[^<>\s]{1,60}>|\[[A-Z_]{2,20}\]")
+# Rows without a meaning, which models reserve. They are dropped unless a chat template or a text of the caller names them.
+_FILLER: Final = re.compile(r"<unused\d+>|\[unused\d+\]|\[PAD\d+\]")
 _KEPT_KINDS: Final = (TokenKind.UNKNOWN, TokenKind.CONTROL, TokenKind.USER_DEFINED, TokenKind.BYTE)
 _SPACE: Final = "▁"
 
@@ -132,22 +134,31 @@ def has_byte_fallback(vocabulary: VocabularyView) -> bool:
 
 
 def protected(vocabulary: VocabularyView) -> set[int]:
-    """Tokens that are kept whatever the texts use: special, user-defined and byte tokens, and markers.
+    """Tokens that are kept whatever the texts use: special, user-defined and byte tokens, and markers; not the fillers.
 
     Without byte tokens also all single characters, and the tokens with a character that is no token by itself. For Unigram also
     the token of the lowest score, from which the encoder computes the score of unknown characters.
     """
     v = vocabulary
     kept = {token for token, kind in enumerate(v.kinds) if kind in _KEPT_KINDS}
+    kept.difference_update(fillers(v))
     kept.update(v.ids.values())
     kept.update(v.index[text] for text in (*BYTE_LETTERS, *BYTE_NAMES) if text in v.index)
-    kept.update(token for text, token in v.index.items() if _MARKER.fullmatch(text))
+    kept.update(token for text, token in v.index.items() if _is_marker(text))
     if not has_byte_fallback(v):
         kept.update(_spelling(v))
     if v.model == "t5":
         normal = [token for token, kind in enumerate(v.kinds) if kind == TokenKind.NORMAL]
         kept.update([min(normal, key=lambda token: v.scores[token])] if normal else [])
     return kept
+
+
+def fillers(vocabulary: VocabularyView) -> set[int]:
+    return {token for text, token in vocabulary.index.items() if _FILLER.fullmatch(text)}
+
+
+def _is_marker(text: str) -> bool:
+    return bool(_MARKER.fullmatch(text)) and not _FILLER.fullmatch(text)
 
 
 def _spelling(vocabulary: VocabularyView) -> set[int]:
