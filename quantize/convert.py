@@ -72,8 +72,8 @@ def convert(
         raise FileExistsError(f"{output} exists; use --force to overwrite it")
     checkpoint = open_checkpoint(source)
     plan = make_plan(checkpoint, output_type)
-    _check_free_space(output, sum(tensor.nbytes for tensor in plan.tensors))
-    with _atomic_write(output) as temporary:
+    check_free_space(output, sum(tensor.nbytes for tensor in plan.tensors))
+    with atomic_write(output) as temporary:
         writer = GGUFWriter(temporary, plan.family.name)
         try:
             _write_metadata(writer, plan, output_type, name or _text(source.resolve().name), license)
@@ -147,7 +147,7 @@ def _write_tensors(writer: GGUFWriter, plan: Plan, progress: Progress) -> None:
     progress(done, total)
 
 
-def _check_free_space(output: Path, size: int) -> None:
+def check_free_space(output: Path, size: int) -> None:
     folder = output.resolve().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected an existing folder for {output.name}")
@@ -157,7 +157,7 @@ def _check_free_space(output: Path, size: int) -> None:
 
 
 @contextmanager
-def _atomic_write(output: Path) -> Iterator[Path]:
+def atomic_write(output: Path) -> Iterator[Path]:
     """Yields a temporary file in the same folder, then renames it to ``output``; deletes it on an error."""
     handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".partial", dir=output.resolve().parent)
     os.close(handle)

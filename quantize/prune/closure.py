@@ -1,10 +1,11 @@
 """Which tokens a tokenizer needs to produce other tokens.
 
-The argument for exactness. A BPE encoder executes, at each step, the merge of lowest cost that is possible. If the tokens of all
-merges that it executes on a text are kept, then these merges stay possible, and no merge is added; so it executes the same
-merges, and the tokens of the text stay the same. The merges inside of a token do not depend on the text around it: a merge
-across its border is never executed. So the merges that build a token from its own text are those that build it in any text.
-For Unigram and WordPiece a token needs no other token: the best path, or the longest match, stays possible.
+The argument for exactness. A BPE encoder executes, at each step, the merge of lowest cost that is possible.
+If the tokens of all merges that it executes on a text are kept, then these merges stay possible, and no merge
+is added; so it executes the same merges, and the tokens of the text stay the same. The merges inside of a
+token do not depend on the text around it: a merge across its border is never executed. So the merges that
+build a token from its own text are those that build it in any text. For Unigram and WordPiece a token needs
+no other token: the best path, or the longest match, stays possible.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def prune_keys(
 ) -> tuple[dict[str, Any], list[str]]:
     """Returns all keys of the file for the tokens ``kept`` (ascending), and remarks for the user.
 
-    A merge is kept if its parts and its result are. Ids that readers assume without a key become keys, as the tokens have other
-    ids now.
+    A merge is kept if its parts and its result are. Ids that readers assume without a key become keys, as the
+    tokens have other ids now.
     """
     new_ids = {old: new for new, old in enumerate(kept)}
     notes: list[str] = []
@@ -82,7 +82,8 @@ def _prune_merges(merges: list[str], vocabulary: VocabularyView, kept: Mapping[i
 
 
 def has_token_rows(tensor: str, rows: int, vocabulary: VocabularyView) -> bool:
-    """Whether a tensor has a row for each token. Raises PruneError if it should, but has another number of rows."""
+    """Whether a tensor has a row for each token. Raises PruneError if it should, but has another number of
+    rows."""
     if not _TENSORS.fullmatch(tensor):
         return False
     if rows != vocabulary.size:

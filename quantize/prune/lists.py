@@ -41,5 +41,13 @@ def read_list(name: str) -> FrequencyList:
     return FrequencyList(contents["name"], _counts(contents["words"]), _counts(contents["separators"]))
 
 
+@cache
+def read_samples() -> dict[str, str]:
+    """Texts that are not counted in the lists, of each of UNITS: for measuring what pruning changes."""
+    packed = resources.files("binhdan.quantize").joinpath("data", "frequency", "samples.json.xz").read_bytes()
+    samples: dict[str, str] = json.loads(lzma.decompress(packed))
+    return samples
+
+
 def _counts(levels: dict[str, list[str]]) -> dict[str, int]:
     return {unit: 1 << int(level) for level, units in levels.items() for unit in units}

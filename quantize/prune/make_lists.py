@@ -1,4 +1,5 @@
-"""Makes a frequency list of quantize/data/frequency/ from texts. quantize/data/frequency/README.md has the commands.
+"""Makes a frequency list of quantize/data/frequency/ from texts. quantize/data/frequency/README.md has the
+commands.
 
     python quantize/prune/make_lists.py OUT --name NAME --text FILE 1 --text FILE 3 --words en 1000000000
 
@@ -35,8 +36,8 @@ def texts_of(file: Path) -> Iterator[str]:
             if child.is_file() and child.suffix in (".py", ".html", ".txt"):
                 yield from texts_of(child)
     elif ".jsonl" in file.name:
-        opened = lzma.open(file, "rt", encoding="utf-8") if file.suffix == ".xz" else file.open(encoding="utf-8")
-        with opened as lines:
+        opener = lzma.open if file.suffix == ".xz" else open
+        with opener(file, "rt", encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)["text"]
     else:
@@ -77,8 +78,8 @@ def add_rare_words(
 ) -> None:
     """Adds words until each token that occurs ``minimum`` times in the counted words occurs in a chosen word.
 
-    Rare words as such do not matter, but their pieces do, and a few rare words contain most of them. The vocabularies of several
-    models stand for all.
+    Rare words as such do not matter, but their pieces do, and a few rare words contain most of them. The
+    vocabularies of several models stand for all.
     """
     for tokenizer in tokenizers:
         covered = {token for word in chosen for token in tokenizer.encode(word)}
@@ -103,7 +104,9 @@ def levels(counts: Counter[str]) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("output", type=Path)
     parser.add_argument("--name", required=True, help="the name of the list in its card")
     parser.add_argument("--text", nargs=2, action="append", default=[], metavar=("FILE", "WEIGHT"))

@@ -12,7 +12,6 @@ from binhdan import _native
 from binhdan.quantize.prune import lists
 from binhdan.quantize.prune.closure import with_parts
 from binhdan.quantize.prune.keys import prune_keys
-from binhdan.quantize.prune.lists import FrequencyList
 from binhdan.quantize.prune.usage import tokenizer_of, used_by_list, used_by_text
 from binhdan.quantize.prune.vocabulary import (
     PruneError,
@@ -45,20 +44,18 @@ class Pruning:
     fertility: dict[str, tuple[float, float]]  # "vi" → tokens per syllable before and after; see lists.UNITS
 
 
-def plan_pruning(
-    keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = ()
-) -> Pruning:
-    """Keeps the tokens that the frequency lists ``names`` and the files ``texts`` use, and those that a tokenizer needs.
+def plan_pruning(keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = ()) -> Pruning:
+    """Keeps the tokens that the frequency lists ``names`` and the files ``texts`` use, and those that a
+    tokenizer needs.
 
-    ``keys``: all keys of a GGUF file. Raises PruneError if the vocabulary cannot be pruned, ValueError for an unknown list,
-    OSError for a text that cannot be read.
+    ``keys``: all keys of a GGUF file. Raises PruneError if the vocabulary cannot be pruned, ValueError for an
+    unknown list, OSError for a text that cannot be read.
     """
     if not names and not texts:
         raise PruneError(f"pruning needs a text: name at least one of {', '.join(lists.names())}, or a file")
     vocabulary = view_of(keys)
-    tokenizer_keys = {key: value for key, value in keys.items() if key.startswith(("tokenizer.", "binhdan."))}
     frequencies = [lists.read_list(name) for name in names]
-    with tokenizer_of(tokenizer_keys, plain=True) as plain, tokenizer_of(tokenizer_keys) as tokenizer:
+    with tokenizer_of(keys, plain=True) as plain, tokenizer_of(keys) as tokenizer:
         used = protected(vocabulary)
         for frequency in frequencies:
             used |= used_by_list(plain, frequency)
@@ -68,18 +65,21 @@ def plan_pruning(
             if key.startswith("tokenizer.chat_template") and isinstance(value, str):
                 used |= used_by_text(tokenizer, value.encode())
         kept = sorted(with_parts(vocabulary, used))
-        pruned, notes = prune_keys(keys, vocabulary, kept, ", ".join([*names, *(path.name for path in texts)]))
+        pruned, notes = prune_keys(
+            keys, vocabulary, kept, ", ".join([*names, *(path.name for path in texts)])
+        )
         if not has_byte_fallback(vocabulary):
             notes.append(
                 "the vocabulary has no token for some bytes, so all tokens of a single character are kept"
             )
-        if dropped := len(fillers(vocabulary).difference(kept)):
+        if dropped := sorted(fillers(vocabulary).difference(kept)):
             notes.append(
-                f"{dropped:,} reserved tokens such as <unused0> are dropped; a text of --keep-text that names some keeps those"
+                f"{len(dropped):,} reserved tokens such as {vocabulary.tokens[dropped[0]]} are dropped; "
+                "a text of --keep-text that names some of them keeps those"
             )
-        new_keys = {key: value for key, value in pruned.items() if key in tokenizer_keys or "_token_id" in key}
-        with tokenizer_of(new_keys, plain=True) as new_plain:
-            _check(plain, new_plain, frequencies, kept)
+        with tokenizer_of(pruned, plain=True) as new_plain:
+            units = (unit for frequency in frequencies for unit, _ in frequency.units())
+            _check(plain, new_plain, (*_HOSTILE, *units), kept)
             fertility = {
                 name: (_fertility(plain, name), _fertility(new_plain, name)) for name in lists.names()
             }
@@ -87,12 +87,11 @@ def plan_pruning(
 
 
 def _check(
-    old: _native.Tokenizer, new: _native.Tokenizer, frequencies: Iterable[FrequencyList], kept: list[int]
+    old: _native.Tokenizer, new: _native.Tokenizer, texts: Iterable[str | bytes], kept: list[int]
 ) -> None:
-    """Raises PruneError unless each text decodes as before, and a text of kept tokens has the same tokens as before."""
+    """Raises PruneError unless each text decodes as before, and a text of kept tokens has the same tokens."""
     new_ids = {token: new for new, token in enumerate(kept)}
-    units = (unit for frequency in frequencies for unit, _ in frequency.units())
-    for text in (*_HOSTILE, *units):
+    for text in texts:
         before, after = old.encode(text), new.encode(text)
         if new.decode(after) != old.decode(before):
             raise PruneError(f"the pruned vocabulary does not spell {text!r}; please report this fault")
@@ -101,10 +100,6 @@ def _check(
 
 
 def _fertility(tokenizer: _native.Tokenizer, name: str) -> float:
-    """Tokens per syllable, word or 100 characters, expected from the counts of a list."""
-    frequency = lists.read_list(name)
-    if name == "code":
-        tokens = sum(len(tokenizer.encode(unit)) * count for unit, count in frequency.units())
-        return 100 * tokens / sum(len(unit) * count for unit, count in frequency.units())
-    words = {unit: count for unit, count in frequency.words.items() if unit.removeprefix(" ").isalpha()}
-    return sum(len(tokenizer.encode(unit)) * count for unit, count in words.items()) / sum(words.values())
+    """Tokens per syllable, word or 100 characters of the sample text."""
+    text = lists.read_samples()[name]
+    return len(tokenizer.encode(text)) / (len(text) / 100 if name == "code" else len(text.split()))

@@ -7,22 +7,27 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gguf import GGUFWriter
 
 from binhdan import _native
 from binhdan.quantize.prune.lists import FrequencyList
 
+# What the tokenizer reads; the name decides about the white space of Phi-3.
+_READ: Final = ("tokenizer.", "binhdan.tokenizer.", "general.name")
+
+
 @contextmanager
 def tokenizer_of(keys: Mapping[str, Any], *, plain: bool = False) -> Iterator[_native.Tokenizer]:
-    """The tokenizer of these keys. ``plain``: it adds and removes no space at the start of a text."""
+    """The tokenizer of a file with these keys. ``plain``: it adds and removes no space around a text."""
     changed = {"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.remove_extra_whitespaces": False}
     with tempfile.TemporaryDirectory(prefix="binhdan-") as folder:
         path = Path(folder) / "tokenizer.gguf"
         writer = GGUFWriter(path, "llama")
         for key, value in ({**keys, **changed} if plain else keys).items():
-            add_tokenizer_key(writer, key, value)
+            if key.startswith(_READ):
+                _add_key(writer, key, value)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()
@@ -34,7 +39,7 @@ def used_by_list(tokenizer: _native.Tokenizer, frequency: FrequencyList) -> set[
     used: set[int] = set()
     for unit in frequency.words:
         used.update(tokenizer.encode(unit))
-        if not (unit[0].isalnum() or unit[0] == " "):  # the character before the word may be a token by itself
+        if not unit[0].isalnum() and unit[0] != " ":  # it may be a token by itself
             used.update(tokenizer.encode(unit[1:]))
     for unit in frequency.separators:
         used.update(tokenizer.encode(f"a{unit}a"))
@@ -50,7 +55,9 @@ def used_by_text(tokenizer: _native.Tokenizer, text: bytes) -> set[int]:
     return {*tokenizer.encode(text, True), *tokenizer.encode(normalized, True)}
 
 
-def add_tokenizer_key(writer: GGUFWriter, key: str, value: Any) -> None:
+def _add_key(writer: GGUFWriter, key: str, value: Any) -> None:
+    if key.endswith(".precompiled_charsmap"):
+        value = bytes(byte & 0xFF for byte in value)  # of u8 or i8
     match value:
         case bool():
             writer.add_bool(key, value)

@@ -17,7 +17,8 @@ MODEL: Final = "tokenizer.ggml.model"
 
 MODELS: Final = ("gpt2", "gemma4", "whitespace", "llama", "t5", "bert")
 
-# Ids that readers assume if the key is missing (llama.cpp's and ours). Pruning moves the tokens, so it writes the keys.
+# Ids that readers assume if the key is missing (llama.cpp's and ours). Pruning moves the tokens, so it writes
+# the keys.
 DEFAULT_IDS: Final[dict[str, dict[str, int]]] = {
     "llama": {"unknown": 0, "bos": 1, "eos": 2},
     "t5": {"unknown": 2, "eos": 1, "padding": 0},
@@ -38,7 +39,8 @@ BYTE_NAMES: Final = [f"<0x{byte:02X}>" for byte in range(256)]
 
 # Runtimes recognise markers such as <end_of_turn> by their text, whatever their type.
 _MARKER: Final = re.compile(r"<[^<>\s]{1,60}>|\[[A-Z_]{2,20}\]")
-# Rows without a meaning, which models reserve. They are dropped unless a chat template or a text of the caller names them.
+# Rows without a meaning, which models reserve. They are dropped unless a chat template or a text of the
+# caller names them.
 _FILLER: Final = re.compile(r"<unused\d+>|\[unused\d+\]|\[PAD\d+\]")
 _KEPT_KINDS: Final = (TokenKind.UNKNOWN, TokenKind.CONTROL, TokenKind.USER_DEFINED, TokenKind.BYTE)
 _SPACE: Final = "▁"
@@ -134,10 +136,12 @@ def has_byte_fallback(vocabulary: VocabularyView) -> bool:
 
 
 def protected(vocabulary: VocabularyView) -> set[int]:
-    """Tokens that are kept whatever the texts use: special, user-defined and byte tokens, and markers; not the fillers.
+    """Tokens that are kept whatever the texts use: special, user-defined and byte tokens, and markers; not
+    the fillers.
 
-    Without byte tokens also all single characters, and the tokens with a character that is no token by itself. For Unigram also
-    the token of the lowest score, from which the encoder computes the score of unknown characters.
+    Without byte tokens also all single characters, and the tokens with a character that is no token by
+    itself. For Unigram also the token of the lowest score, from which the encoder computes the score of
+    unknown characters, and for BPE the tokens of the first merge.
     """
     v = vocabulary
     kept = {token for token, kind in enumerate(v.kinds) if kind in _KEPT_KINDS}
@@ -145,6 +149,9 @@ def protected(vocabulary: VocabularyView) -> set[int]:
     kept.update(v.ids.values())
     kept.update(v.index[text] for text in (*BYTE_LETTERS, *BYTE_NAMES) if text in v.index)
     kept.update(token for text, token in v.index.items() if _is_marker(text))
+    if v.merges:  # a GGUF file cannot have an empty array, and readers need the merges
+        left, right = v.merges[0]
+        kept.update(v.index[text] for text in (left, right, left + right) if text in v.index)
     if not has_byte_fallback(v):
         kept.update(_spelling(v))
     if v.model == "t5":

@@ -105,6 +105,16 @@ def pretokenizer_patterns(name: str) -> list[str]:
 def split_words(pretokenizer: str, text: bytes) -> list[int]:
     """The ends, in bytes, of the words into which a pre-tokenizer cuts UTF-8 text."""
 
+class Tokenizer:
+    """The tokenizer of a GGUF file, which needs the tokenizer.* keys only, and no tensor."""
+
+    def __init__(self, path: str) -> None: ...
+    def encode(self, text: str | bytes, parse_special: bool = False) -> list[int]:
+        """Without BOS and EOS. `parse_special`: the text of a control token becomes the token."""
+
+    def decode(self, tokens: list[int], special: bool = False) -> bytes:
+        """The bytes of the tokens; those of control tokens only if `special`."""
+
 def sample(
     logits: _Floats, temperature: float = 0, top_k: int = 0, top_p: float = 1, min_p: float = 0, seed: int = 0
 ) -> int:
