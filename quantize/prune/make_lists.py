@@ -1,7 +1,8 @@
 """Makes a frequency list of quantize/data/frequency/ from texts. quantize/data/frequency/README.md has the
 commands.
 
-    python quantize/prune/make_lists.py OUT --name NAME --text FILE 1 --text FILE 3 --words en 1000000000
+    python quantize/prune/make_lists.py OUT --name NAME --text FILE 1 --text FILE 3 --words en 1000000000 \\
+        --vocabulary FILE.gguf
 
 A text file is JSONL with the field "text" (.jsonl, .jsonl.xz), HTML, or plain text; the number is its weight.
 `--words LANGUAGE TOTAL` adds the words of the package wordfreq, as if counted in a text of TOTAL words.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import importlib
 import io
 import json
 import lzma
@@ -64,8 +66,7 @@ def count_texts(files: list[tuple[Path, int]]) -> tuple[Counter[str], Counter[st
 
 
 def add_known_words(words: Counter[str], language: str, total: float) -> None:
-    import wordfreq
-
+    wordfreq = importlib.import_module("wordfreq")
     for word, frequency in wordfreq.get_frequency_dict(language, "large").items():
         count = frequency * total
         for form, power in ((word, 0), (word.title(), _TITLE), (word.upper(), _UPPER)):
