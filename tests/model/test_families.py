@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from core_embeddings import cosine_distance, embed_tokens
 from reference_forward import Array, ReferenceModel, mean_kl
 from tiny_models import ARCHITECTURES, FAMILIES, FAMILY_GOLDEN_SHAPES, Shape, write_gguf
 
 from binhdan import _native
 from binhdan.runtime.errors import UnsupportedError
 from binhdan.runtime.ffi import library
-from binhdan.runtime.options import EmbeddingOptions, GenerationOptions, LoadOptions
+from binhdan.runtime.options import GenerationOptions, LoadOptions
 
 GOLDENS = Path(__file__).parents[1] / "goldens/families"
 ISAS = _native.isas()
@@ -85,22 +86,8 @@ def core_answer(file: Path, isa: str, tokens: list[int], count: int) -> list[int
 
 def core_embedding(file: Path, isa: str, tokens: list[int]) -> npt.NDArray[np.float64]:
     """Returns the embedding of the core, scaled to length 1."""
-    core = library()
     with opened(file, isa) as model:
-        engine = core.create_engine(model, LoadOptions(threads=2))
-        queue = core.create_queue(engine)
-        try:
-            core.submit_embedding(engine, queue, tokens, EmbeddingOptions())
-            event = core.next_event(queue, 60_000)
-            assert event is not None and event.kind == "embedding", event
-            return np.array(event.values)
-        finally:
-            core.close_queue(queue)
-            core.close_engine(engine)
-
-
-def cosine_distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    return float(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+        return embed_tokens(model, tokens)
 
 
 Expected = Callable[[Shape], tuple[Path, Array]]

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from binhdan.bench.common.files import write_whole
-from binhdan.bench.suite import performance_page
+from binhdan.bench.suite import models_page, performance_page
 from binhdan.bench.suite.performance_page.record import record
 from binhdan.bench.suite.performance_page.results import FOLDER, Results, load_results
 from binhdan.bench.suite.performance_page.tables import table
@@ -31,11 +31,7 @@ def block(results: Results, link: str) -> str:
     """Commands, table, and a line with the file, the date, the machine and the conditions."""
     parts = ["```\n" + "\n".join(results.commands) + "\n```"] if results.commands else []
     parts.append(table(results))
-    facts = [f"{results.date}" if results.date else "date not recorded"]
-    if results.machine:
-        facts.append(f"{results.machine.processor}, {results.machine.cores} cores, {results.machine.system}")
-    facts += results.conditions
-    parts.append(f"[{Path(link).name}]({link}): {'; '.join(facts)}.")
+    parts.append(f"[{Path(link).name}]({link}): {results.facts()}.")
     return "\n\n".join(parts)
 
 
@@ -68,6 +64,7 @@ def outdated(root: Path) -> list[str]:
         used |= {match["name"] for match in _BLOCK.finditer(text)}
         if rewritten(root / name, root) != text:
             found.append(f"{name} differs from the result files: run {COMMAND}")
+    used |= {path.name for path in (root / FOLDER).glob(models_page.FILES)}
     unused = {path.name for path in (root / FOLDER).glob("*.json")} - used
     return found + [f"{FOLDER}/{name}: no page shows this file" for name in sorted(unused)]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ FORMAT: Final = 1
 _MAX_BYTES = 1 << 20
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -35,7 +35,7 @@ def _decimal(value: object) -> object:
 Number = Annotated[Decimal, BeforeValidator(_decimal)]
 
 
-class Spread(_Record):
+class Spread(Record):
     """A median with the smallest and the largest value, if recorded."""
 
     median: Number
@@ -46,7 +46,7 @@ class Spread(_Record):
 Value = str | Number | Spread | dict[Literal["en", "vi"], str]
 
 
-class Operation(_Record):
+class Operation(Record):
     """One line of `binhdan bench profile`: shares are per cent."""
 
     name: str
@@ -57,7 +57,7 @@ class Operation(_Record):
     limit_share: Number | None = None
 
 
-class ProfiledPass(_Record):
+class ProfiledPass(Record):
     """One pass of `binhdan bench profile`, with the limits that were measured before it."""
 
     model: str
@@ -87,23 +87,43 @@ Kind = Literal[
 ]
 
 
-class Results(_Record):
-    """One result file: the figures of one table, and what is needed to repeat them."""
+class Measured(Record):
+    """What is needed to repeat the figures of a result file."""
 
     format: Literal[1]
-    kind: Kind  # selects the columns
     title: str
     date: date | None  # None: not recorded
     machine: Machine | None  # None: not recorded completely; `conditions` holds the known facts
     conditions: list[str]  # facts about the machine and the run that no other field holds
     versions: dict[str, str]  # program -> version, and how it was built
     commands: list[str]
+
+    def facts(self) -> str:
+        """The date, the machine and the conditions."""
+        facts = [f"{self.date}" if self.date else "date not recorded"]
+        if self.machine:
+            facts.append(f"{self.machine.processor}, {self.machine.cores} cores, {self.machine.system}")
+        return "; ".join(facts + self.conditions)
+
+
+AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
+
+
+class Results(Measured):
+    """One result file: the figures of one table, and what is needed to repeat them."""
+
+    kind: Kind  # selects the columns
     rows: list[dict[str, Value]] = Field(default=[])
     passes: list[ProfiledPass] = Field(default=[])  # kind "profile" only
 
 
 def load_results(path: Path) -> Results:
     """Raises FileReadError, and BadFormatError with the field."""
+    return load_as(Results, path)
+
+
+def load_as(kind: type[AnyMeasured], path: Path) -> AnyMeasured:
+    """A result file with the fields of `kind`. Raises FileReadError, and BadFormatError with the field."""
     data = read_whole(path, _MAX_BYTES)
     try:
         content = json.loads(data, parse_float=Decimal)
@@ -112,7 +132,7 @@ def load_results(path: Path) -> Results:
     except (ValueError, RecursionError) as error:
         raise BadFormatError(f"{path}: expected a result file in JSON: {error}") from error
     try:
-        return Results.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise BadFormatError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -156,7 +156,7 @@ def table(results: Results, language: str = "en") -> str:
     numeric = [
         any(not isinstance(row.get(one.key, ""), (str, dict)) for row in results.rows) for one in columns
     ]
-    return _markdown(rows, numeric)
+    return markdown(rows, numeric)
 
 
 def _cell(row: dict[str, Value], column: Column, language: str) -> str:
@@ -186,10 +186,10 @@ def _profile(measured: ProfiledPass) -> str:
         for one in measured.operations
     ]
     rows.append(["total", number(measured.total_ms, 3), "", "", "", ""])
-    return f"{head}\n\n{_markdown(rows, [False] + [True] * 5)}"
+    return f"{head}\n\n{markdown(rows, [False] + [True] * 5)}"
 
 
-def _markdown(rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+def markdown(rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
     """`rows`: the header first. `numeric`: columns that are aligned right."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "| " + " | ".join("---:" if right else "---" for right in numeric) + " |")
