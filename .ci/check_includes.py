@@ -13,11 +13,12 @@ ALLOWED = {
     "base": set(),
     "gguf": {"base"},
     "kernels": {"base"},
+    "encode": {"base", "kernels"},
     "text": {"base", "gguf"},
     "ops": {"base", "kernels"},
     "model": {"base", "gguf", "kernels", "text", "ops"},
     "engine": {"base", "gguf", "kernels", "text", "ops", "model"},
-    "api": {"base", "gguf", "kernels", "text", "ops", "model", "engine", "include"},
+    "api": {"base", "gguf", "kernels", "encode", "text", "ops", "model", "engine", "include"},
     "include": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)

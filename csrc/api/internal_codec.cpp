@@ -1,6 +1,9 @@
 // Looks up tensor types and kernel tables by name, and converts whole arrays.
 #include "api/internal.h"
+#include "base/cpu.h"
 #include "base/error.h"
+#include "base/thread_pool.h"
+#include "encode/encode.h"
 #include "kernels/codec.h"
 
 namespace binhdan::internal {
@@ -11,10 +14,11 @@ void check_blocks(const DTypeInfo& info, int64_t n) {
     fail(Code::invalid_argument, info.name, ": expected a multiple of ", info.block, " elements, got ", n);
 }
 
-std::string encodable_types() {
+template <class Predicate>
+std::string types_with(Predicate predicate) {
   std::string names;
   for (const DTypeInfo& info : all_dtypes())
-    if (encode_row(info.type)) names.append(names.empty() ? "" : ", ").append(info.name);
+    if (predicate(info.type)) names.append(names.empty() ? "" : ", ").append(info.name);
   return names;
 }
 
@@ -44,10 +48,22 @@ void encode(DType type, const float* src, std::byte* dst, int64_t n) {
   const DTypeInfo& info = dtype_info(type);
   const EncodeRow encode_values = encode_row(type);
   if (!encode_values)
-    fail(Code::unsupported, "encoding to ", info.name, " is not supported; expected one of ",
-         encodable_types());
+    fail(Code::unsupported, "encoding to ", info.name, " without a search is not supported; expected one of ",
+         types_with([](DType other) { return encode_row(other) != nullptr; }));
   check_blocks(info, n);
   encode_values(dst, src, n);
+}
+
+void encode_rows(DType type, const float* src, int64_t rows, int64_t cols, const float* importance,
+                 std::byte* dst, int threads) {
+  const DTypeInfo& info = dtype_info(type);
+  if (!encode::can_encode(type))
+    fail(Code::unsupported, "encoding to ", info.name, " is not supported; expected one of ",
+         types_with(encode::can_encode));
+  check_blocks(info, cols);
+  if (threads < 0) fail(Code::invalid_argument, "threads: expected at least 0, got ", threads);
+  ThreadPool pool(threads > 0 ? threads : usable_cores());
+  encode::encode_rows(type, src, rows, cols, importance, dst, pool);
 }
 
 std::vector<std::string> isa_names() {

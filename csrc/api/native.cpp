@@ -69,20 +69,35 @@ py::array_t<float> decode(const std::string& type, const py::buffer& blocks, int
   return out;
 }
 
-py::array_t<uint8_t> encode(const std::string& type, const Floats& values) {
+// Rows are the last axis of `values`; with one axis, rows of importance.size() values, or one row.
+py::array_t<uint8_t> encode(const std::string& type, const Floats& values,
+                            const std::optional<Floats>& importance, int threads, bool search) {
   const DTypeInfo& info = internal::dtype_by_name(type);
   if (values.ndim() < 1) fail(Code::invalid_argument, "values: expected at least one axis");
   std::vector<py::ssize_t> shape(values.shape(), values.shape() + values.ndim());
   if (shape.back() % info.block != 0)
     fail(Code::invalid_argument, type, ": expected rows of a multiple of ", info.block, " elements, got ",
          shape.back());
+  int64_t cols = shape.back();
+  if (importance) {
+    const int64_t size = importance->size();
+    if (values.ndim() == 1 && size > 0 && cols % size == 0) cols = size;
+    expect_size("size of importance", static_cast<uint64_t>(cols), static_cast<uint64_t>(size));
+    if (!search) fail(Code::invalid_argument, "importance: expected None without a search");
+  }
+  if (cols % info.block != 0)
+    fail(Code::invalid_argument, type, ": expected rows of a multiple of ", info.block, " elements, got ",
+         cols);
   shape.back() = shape.back() / info.block * info.block_bytes;
   py::array_t<uint8_t> out(shape);
   auto* dst = reinterpret_cast<std::byte*>(out.mutable_data());
-  const float* src = values.data();
+  const float *src = values.data(), *weights = importance ? importance->data() : nullptr;
   const int64_t n = values.size();
   py::gil_scoped_release release;
-  internal::encode(info.type, src, dst, n);
+  if (search)
+    internal::encode_rows(info.type, src, cols > 0 ? n / cols : 0, cols, weights, dst, threads);
+  else
+    internal::encode(info.type, src, dst, n);
   return out;
 }
 
@@ -464,7 +479,8 @@ PYBIND11_MODULE(_native, module) {
 
   module.def("dtypes", dtypes);
   module.def("decode", decode, arg("type"), arg("blocks"), arg("n"));
-  module.def("encode", encode, arg("type"), arg("values"));
+  module.def("encode", encode, arg("type"), arg("values"), arg("importance") = py::none(), arg("threads") = 0,
+             arg("search") = true);
   module.def("isas", internal::isa_names);
   module.def("pack", pack, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"));
   module.def("unpack", unpack, arg("isa"), arg("type"), arg("packed"), arg("rows"), arg("cols"));
