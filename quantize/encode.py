@@ -72,4 +72,4 @@ def _encode_values(
         raise CheckpointError(
             f"{tensor.file}: tensor {tensor.name}: {peak:g} is too large for F16; use --type bf16"
         )
-    return np.asarray(_native.encode(tensor_type.name, values.ravel()))
+    return np.asarray(_native.encode(tensor_type.name, values.ravel(), search=False))

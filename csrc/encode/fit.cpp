@@ -72,6 +72,16 @@ float levels(const Format& format) {
   return format.codebook ? (format.codebook->size > 2 ? 8.0f : 1.0f) : static_cast<float>(-format.low);
 }
 
+// The first lane of the largest gain. Rounding errors do not count as a gain: if several lanes reproduce x
+// exactly, the first one is the simplest.
+constexpr float kSameGain = 1.0f + 2e-6f;
+int best_gain(const Lanes& gains) {
+  const float enough = gains[argmax(gains)] / kSameGain;
+  int lane = 0;
+  while (lane + 1 < kLanes && !(gains[lane] >= enough)) ++lane;
+  return lane;
+}
+
 // ---- groups without a minimum -------------------------------------------------------------------------
 
 struct Group {
@@ -107,8 +117,8 @@ struct Scale {
 
   void improve(const Sums& sums) {
     const Lanes gains = if_greater(sums.qq, broadcast(0.0f), sums.qx * sums.qx / sums.qq, broadcast(0.0f));
-    const int best = argmax(gains);
-    if (gains[best] > gain && gains[best] < 0x1p127f)
+    const int best = best_gain(gains);
+    if (gains[best] > gain * kSameGain && gains[best] < 0x1p127f)
       *this = {sums.qx[best] / sums.qq[best], sums.qq[best], gains[best]};
   }
 };
@@ -219,15 +229,16 @@ class LineFit {
   void improve(const Lanes& inverses, const Lanes& shifts, const Rounding& rounding) {
     const LineSums sums = line_sums(group_, low_, inverses, shifts, rounding);
     const Lanes w = broadcast(w_), x = broadcast(x_), two = broadcast(2.0f), limit = broadcast(limit_);
+    // Without two different quants, the offset is at its limit, if it has one.
     const Lanes det = w * sums.qq - sums.q * sums.q;
-    const Lanes free_t = (sums.qq * x - sums.q * sums.qx) / det;
+    const Lanes free_t =
+        if_greater(det, broadcast(1e-6f) * w * sums.qq, (sums.qq * x - sums.q * sums.qx) / det, limit);
     const Lanes t = min(free_t, limit);
     const Lanes s = (sums.qx - t * sums.q) / sums.qq;
     const Lanes gain = two * (s * sums.qx + t * x) - s * s * sums.qq - two * s * t * sums.q - t * t * w;
-    const Lanes usable = if_greater(det, broadcast(1e-6f) * w * sums.qq, gain, broadcast(-1.0f));
-    const int best = argmax(usable);
-    if (!(usable[best] > gain_ && usable[best] < 0x1p127f && s[best] > 0.0f)) return;
-    gain_ = usable[best];
+    const int best = best_gain(gain);
+    if (!(gain[best] > gain_ * kSameGain && gain[best] < 0x1p127f && s[best] > 0.0f)) return;
+    gain_ = gain[best];
     scale_ = s[best];
     offset_ = t[best];
     qq_ = sums.qq[best];
@@ -273,12 +284,12 @@ void fit_float16_line(const Format& format, const Group& group, Plan& plan) {
   plan.minimum[0] = -f16_to_f32(plan.m);
 }
 
-// Scales that are powers of two.
+// Scales that are powers of two. The largest one whose products are finite is 2^124.
 void fit_power(const Format& format, const Group& group, Plan& plan) {
   const Values rounding{*format.codebook};
   int exponent = 0;
   std::frexp(largest(group) / static_cast<float>(format.high), &exponent);
-  const int first = std::fmin(std::fmax(exponent + 128 - 8, 0), 254 - kLanes);
+  const int first = std::fmin(std::fmax(exponent + 128 - 8, 0), 253 - kLanes);
   Lanes scales, inverses;
   for (int lane = 0; lane < kLanes; ++lane) {
     scales.set(lane, e8m0_scale(static_cast<uint8_t>(first + lane)));
@@ -356,7 +367,9 @@ class SuperBlock {
     for (int g = 0; g < groups; ++g) {
       lines[g] = LineFit(group(g), true).run(format_.high, rounding);
       targets[g] = lines[g].scale;
-      curvatures[g] = std::fmax(lines[g].qq - lines[g].q * lines[g].q / lines[g].w, 0.0f);
+      // The minimum follows the scale, unless it is 0.
+      const float shared = lines[g].offset < 0.0f ? lines[g].q * lines[g].q / lines[g].w : 0.0f;
+      curvatures[g] = std::fmax(lines[g].qq - shared, 1e-6f * lines[g].qq);
     }
     float unit = choose_unit({targets, curvatures, groups}, 0, format_.max_scale_code);
     const float inverse_unit = inverse(unit);
