@@ -22,8 +22,17 @@ def dtypes() -> dict[str, tuple[int, int]]:
 def decode(type: str, blocks: _Bytes, n: int) -> _Floats:
     """The `n` elements of `blocks`, (n,). Equal to gguf-py's dequantize bit for bit."""
 
-def encode(type: str, values: _Array) -> npt.NDArray[np.uint8]:
-    """`values` (..., n) as blocks, (..., bytes of n elements). For F32, F16, BF16, Q8_0 and Q4_0."""
+def encode(
+    type: str,
+    values: _Array,
+    importance: _Array | None = None,
+    threads: int = 0,
+    search: bool = True,
+) -> npt.NDArray[np.uint8]:
+    """Blocks of `values` (..., n), (..., bytes of n elements), with a small sum of importance times the
+    square of the difference. `importance` (n,): None stands for ones. `values` with one axis are rows of the
+    size of `importance`. `threads`: 0 for all usable cores; the blocks do not depend on it. F32, F16, BF16
+    and Q8_0 are rounded in any case; `search=False` rounds Q4_0, too."""
 
 def isas() -> list[str]:
     """Kernel tables that this machine can run, the fastest last."""
