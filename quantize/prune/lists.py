@@ -10,6 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
+from binhdan.runtime.errors import InvalidArgumentError
+
 # What is measured of each list, for people: tokens per what.
 UNITS: Final = {"vi": "syllable", "en": "word", "code": "100 characters"}
 
@@ -33,9 +35,13 @@ def names() -> list[str]:
 
 @cache
 def read_list(name: str) -> FrequencyList:
-    """Raises ValueError for an unknown name."""
+    """Raises InvalidArgumentError for an unknown name."""
     if name not in UNITS:
-        raise ValueError(f"frequency list: expected one of {', '.join(UNITS)}, got {name!r}")
+        raise InvalidArgumentError(
+            f"--prune-vocab: expected one of {', '.join(UNITS)}, got {name!r}; "
+            "for other languages, --keep-text keeps the tokens of a file",
+            param="prune_vocab",
+        )
     packed = resources.files("binhdan.quantize").joinpath("data", "frequency", f"{name}.json.xz").read_bytes()
     contents = json.loads(lzma.decompress(packed))
     return FrequencyList(contents["name"], _counts(contents["words"]), _counts(contents["separators"]))

@@ -21,6 +21,7 @@ from binhdan.quantize.prune.vocabulary import (
     protected,
     view_of,
 )
+from binhdan.runtime.errors import InvalidArgumentError
 
 # Texts for the check of a pruned vocabulary: invalid UTF-8, emoji, NFD, CJK, long runs, markers.
 _HOSTILE: Final = (
@@ -43,16 +44,27 @@ class Pruning:
     notes: list[str]
     fertility: dict[str, tuple[float, float]]  # "vi" → tokens per syllable before and after; see lists.UNITS
 
+    def report(self) -> list[str]:
+        """What pruning has changed, for the user."""
+        units = [f"{lists.UNITS[name]} ({name}) {a:.3f} → {b:.3f}" for name, (a, b) in self.fertility.items()]
+        return [
+            f"{len(self.kept):,} of {self.vocabulary.size:,} tokens are kept",
+            f"tokens per {', '.join(units)}",
+        ]
+
 
 def plan_pruning(keys: Mapping[str, Any], names: Sequence[str], texts: Sequence[Path] = ()) -> Pruning:
     """Keeps the tokens that the frequency lists ``names`` and the files ``texts`` use, and those that a
     tokenizer needs.
 
-    ``keys``: all keys of a GGUF file. Raises PruneError if the vocabulary cannot be pruned, ValueError for an
-    unknown list, OSError for a text that cannot be read.
+    ``keys``: all keys of a GGUF file. Raises PruneError if the vocabulary cannot be pruned,
+    InvalidArgumentError for an unknown list, OSError for a text that cannot be read.
     """
     if not names and not texts:
-        raise PruneError(f"pruning needs a text: name at least one of {', '.join(lists.names())}, or a file")
+        raise InvalidArgumentError(
+            f"pruning needs a text: name at least one of {', '.join(lists.names())}, or a file",
+            param="prune_vocab",
+        )
     vocabulary = view_of(keys)
     frequencies = [lists.read_list(name) for name in names]
     with tokenizer_of(keys, plain=True) as plain, tokenizer_of(keys) as tokenizer:

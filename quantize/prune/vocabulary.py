@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from binhdan.quantize.vocabulary import TokenKind
+from binhdan.runtime.errors import BadFormatError
 
 TOKENS: Final = "tokenizer.ggml.tokens"
 KINDS: Final = "tokenizer.ggml.token_type"
@@ -46,7 +47,7 @@ _KEPT_KINDS: Final = (TokenKind.UNKNOWN, TokenKind.CONTROL, TokenKind.USER_DEFIN
 _SPACE: Final = "▁"
 
 
-class PruneError(ValueError):
+class PruneError(BadFormatError):
     """A vocabulary that cannot be pruned."""
 
 

@@ -37,6 +37,7 @@ from binhdan.quantize.prune.vocabulary import (
     view_of,
 )
 from binhdan.quantize.tokenizer import write_vocabulary
+from binhdan.runtime.errors import InvalidArgumentError
 
 _KEPT_TEXT = "\n".join(lines()[:6])
 
@@ -330,9 +331,9 @@ def test_other_vocabularies_are_rejected(changes: dict[str, Any], message: str, 
 
 
 def test_requests_without_a_text_are_rejected() -> None:
-    with pytest.raises(PruneError, match="name at least one of vi, en, code, or a file"):
+    with pytest.raises(InvalidArgumentError, match="name at least one of vi, en, code, or a file"):
         plan_pruning(byte_keys(), [])
-    with pytest.raises(ValueError, match="expected one of vi, en, code, got 'fr'"):
+    with pytest.raises(InvalidArgumentError, match="expected one of vi, en, code, got 'fr'"):
         plan_pruning(byte_keys(), ["vi", "fr"])
 
 
