@@ -126,12 +126,12 @@ class StoredTensor:
 
     @property
     def rows(self) -> int:
-        return self.shape[0]
+        """Rows of the tensor as a matrix; a vector has rows of one value."""
+        return math.prod(self.shape[:-1]) if len(self.shape) > 1 else math.prod(self.shape)
 
     @property
     def columns(self) -> int:
-        """Values in a row; 1 for a vector."""
-        return math.prod(self.shape[1:])
+        return self.shape[-1] if len(self.shape) > 1 else 1
 
     def check_readable(self) -> None:
         """Raises CheckpointError if the type is not floating point."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 from binhdan.quantize.checkpoint import Checkpoint
 from binhdan.quantize.tokenizer_json import Part, added_tokens, names, parts_of
 from binhdan.quantize.tokenizer_models import read_model
-from binhdan.quantize.vocabulary import TokenKind, Vocabulary, write_vocabulary
+from binhdan.quantize.vocabulary import TokenKind, Vocabulary, vocabulary_keys
 
-__all__ = ["TokenKind", "Vocabulary", "read_vocabulary", "write_vocabulary"]
+__all__ = ["TokenKind", "Vocabulary", "read_vocabulary", "vocabulary_keys"]
 
 # End tokens that runtimes recognize by their text. Others need a GGUF key.
 _KNOWN_ENDS: Final = {

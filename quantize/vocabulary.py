@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
 
-from gguf import GGUFWriter
+from binhdan.quantize.keys import Key, Value
 
-# Keys that gguf-py has no method for. The last two are read by binhdan only.
-_LOWERCASE: Final = "tokenizer.ggml.normalizer.lowercase"
-_STRIP_ACCENTS: Final = "tokenizer.ggml.normalizer.strip_accents"
-_CLS: Final = "tokenizer.ggml.cls_token_id"
-_STRIP_LEFT: Final = "binhdan.tokenizer.strip_left"
-_STRIP_RIGHT: Final = "binhdan.tokenizer.strip_right"
+# Names of keys that do not follow from the name of the special token.
+_ID_NAMES: Final = {"unk": "unknown_token_id", "pad": "padding_token_id", "sep": "seperator_token_id"}
 
 
 class TokenKind(IntEnum):
@@ -55,45 +51,32 @@ class Vocabulary:
     notes: list[str] = field(default_factory=list)  # remarks for the user
 
 
-def write_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
+def vocabulary_keys(vocabulary: Vocabulary) -> dict[str, Key]:
+    """Returns the keys of a vocabulary in the order of a file."""
     v = vocabulary
-    writer.add_tokenizer_model(v.model)
-    writer.add_tokenizer_pre(v.pre)
-    writer.add_token_list(v.tokens)
+    keys: dict[str, Value] = {"model": v.model, "pre": v.pre, "tokens": v.tokens}
     if v.scores:
-        writer.add_token_scores(v.scores)
-    writer.add_token_types([int(kind) for kind in v.kinds])
+        keys["scores"] = [float(score) for score in v.scores]
+    keys["token_type"] = [int(kind) for kind in v.kinds]
     if v.merges:
-        writer.add_token_merges(v.merges)
-    add = {
-        "bos": writer.add_bos_token_id,
-        "eos": writer.add_eos_token_id,
-        "eot": writer.add_eot_token_id,
-        "unk": writer.add_unk_token_id,
-        "pad": writer.add_pad_token_id,
-        "sep": writer.add_sep_token_id,
-        "mask": writer.add_mask_token_id,
-    }
-    for name, token in v.special_ids.items():
-        if name == "cls":
-            writer.add_uint32(_CLS, token)
-        else:
-            add[name](token)
-    writer.add_add_bos_token(v.add_bos)
-    writer.add_add_eos_token(v.add_eos)
+        keys["merges"] = v.merges
+    keys |= {_ID_NAMES.get(name, f"{name}_token_id"): token for name, token in v.special_ids.items()}
+    keys |= {"add_bos_token": v.add_bos, "add_eos_token": v.add_eos}
     if v.model in ("llama", "t5"):
-        writer.add_add_space_prefix(v.add_space_prefix)
+        keys["add_space_prefix"] = v.add_space_prefix
     if v.model == "t5":
-        writer.add_remove_extra_whitespaces(v.remove_extra_whitespaces)
+        keys["remove_extra_whitespaces"] = v.remove_extra_whitespaces
         if v.charsmap:
-            writer.add_precompiled_charsmap(v.charsmap)
+            keys["precompiled_charsmap"] = v.charsmap
     if v.model == "bert":
-        writer.add_add_sep_token(v.add_sep)
-        writer.add_bool(_LOWERCASE, v.lowercase)
-        writer.add_bool(_STRIP_ACCENTS, v.strip_accents)
+        keys["add_sep_token"] = v.add_sep
+        keys["normalizer.lowercase"] = v.lowercase
+        keys["normalizer.strip_accents"] = v.strip_accents
+    out = {f"tokenizer.ggml.{name}": Key.of(value) for name, value in keys.items()}
     if v.strip_left:
-        writer.add_array(_STRIP_LEFT, v.strip_left)
+        out["binhdan.tokenizer.strip_left"] = Key.of(v.strip_left)
     if v.strip_right:
-        writer.add_array(_STRIP_RIGHT, v.strip_right)
+        out["binhdan.tokenizer.strip_right"] = Key.of(v.strip_right)
     if v.chat_template:
-        writer.add_chat_template(v.chat_template)
+        out["tokenizer.chat_template"] = Key.of(v.chat_template)
+    return out
