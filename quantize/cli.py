@@ -1,4 +1,4 @@
-"""``binhdan quantize``: converts a checkpoint folder to a GGUF file."""
+"""``binhdan quantize``: writes a checkpoint or a GGUF file as a GGUF file with smaller weights."""
 
 from __future__ import annotations
 
@@ -12,42 +12,73 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from binhdan.quantize.convert import OutputType, Summary, convert
+from binhdan.quantize.convert import Summary, convert
+from binhdan.quantize.recipes import RECIPES, parse_override
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+_OURS = "; ".join(f"{name}: {RECIPES[name].summary}" for name in ("small", "balanced", "best"))
 
 
 @app.command()
 def quantize(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Folder with config.json, tokenizer.json and *.safetensors.")
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A folder with config.json, tokenizer.json and *.safetensors, or a GGUF file.",
+        ),
     ],
-    output: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
-    type: Annotated[OutputType, typer.Option(help="The type of the matrices; norms and biases are F32.")] = (
-        OutputType.Q8_0
-    ),
-    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's name.")] = None,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.")],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            "--type",
+            help=f"Which type each tensor gets. {_OURS}. With llama.cpp's meaning:"
+            f" {' '.join(name for name in RECIPES if name not in ('small', 'balanced', 'best'))}.",
+        ),
+    ] = "q8_0",
+    tensor_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=TYPE",
+            help="The type of the tensors whose names contain a regular expression, such as"
+            " 'ffn_down=q6_k'. May be repeated; the first that fits counts.",
+        ),
+    ] = None,
+    requantize: Annotated[
+        bool, typer.Option("--requantize", help="Accept a source with fewer bits than Q8_0.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; default: the folder's name, or that of the file.")
+    ] = None,
     license: Annotated[str | None, typer.Option(help="The licence of the weights, an SPDX id.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads that encode; 0: all usable cores.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Convert a Hugging Face checkpoint to a GGUF file.
+    """Write a Hugging Face checkpoint or a GGUF file as a GGUF file with smaller weights.
 
-    Families: Llama, Mistral, Ministral 3, Qwen 2 to 3.5, Gemma 1 to 4, LFM2, Phi-3, SmolLM3, Granite,
-    EXAONE 4, MPT, and the encoders BERT, XLM-R and EmbeddingGemma.
+    The output is whole and verified, or absent. Families of checkpoints: Llama, Mistral, Ministral 3,
+    Qwen 2 to 3.5, Gemma 1 to 4, LFM2, Phi-3, SmolLM3, Granite, EXAONE 4, MPT, and the encoders BERT, XLM-R
+    and EmbeddingGemma. A GGUF file may have any architecture.
     """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
     with _progress() as bar:
         task = bar.add_task(output.name, total=None)
         summary = convert(
-            checkpoint,
+            source,
             output,
-            type,
+            recipe,
             name=name,
             license=license,
+            overrides=[parse_override(text) for text in tensor_type or ()],
+            requantize=requantize,
+            threads=threads,
             force=force,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -60,7 +91,13 @@ def quantize(
 def _progress() -> Progress:
     """Returns a progress bar on standard error; disabled if standard error is not a terminal."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    return Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def _stop(number: int, frame: FrameType | None) -> Any:
@@ -71,11 +108,12 @@ def _print(summary: Summary) -> None:
     console = Console()
     table = Table(show_header=False, box=None)
     tensors = ", ".join(f"{count} {type}" for type, count in summary.types.items())
+    bits = 8 * summary.bytes / summary.parameters
     for label, value in (
         ("file", summary.output),
         ("architecture", summary.architecture),
         ("parameters", f"{summary.parameters:,}"),
-        ("bytes", f"{summary.bytes:,}"),
+        ("bytes", f"{summary.bytes:,} ({bits:.2f} bits per weight)"),
         ("context", f"{summary.context:,}"),
         ("vocabulary", f"{summary.vocabulary:,}"),
         ("tensors", tensors),

@@ -1,37 +1,37 @@
-"""Converts a checkpoint to a GGUF file, one tensor at a time, in about the memory of the largest tensor."""
+"""Writes a checkpoint or a GGUF file as a GGUF file with other tensor types, in bounded memory.
+
+source → draft → steps that change it → types → encoded parts → partial file → verified → renamed
+"""
 
 from __future__ import annotations
 
-import math
+import json
 import os
-import shutil
-import tempfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-import numpy as np
-from gguf import GGUFWriter, LlamaFileType
-from gguf.utility import size_label
+from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
+from binhdan.quantize.draft import Draft
+from binhdan.quantize.encode import Importance, encode_draft
+from binhdan.quantize.gguf_file import Layout, lay_out
+from binhdan.quantize.gguf_source import is_gguf, read_gguf
+from binhdan.quantize.keys import RawValue
+from binhdan.quantize.output_file import check_output, partial_file
+from binhdan.quantize.plan import draft_checkpoint
+from binhdan.quantize.recipes import RECIPES, Override, Recipe, choose_types
+from binhdan.quantize.tensor_types import SOURCES
+from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.ffi import library
 
-from binhdan.quantize.checkpoint import open_checkpoint
-from binhdan.quantize.families.family import Value
-from binhdan.quantize.plan import OutputType, Plan, make_plan
-from binhdan.quantize.tokenizer import write_vocabulary
+_READ_BYTES: Final = 1 << 24
 
-__all__ = ["OutputType", "Summary", "convert"]
-
-# The key general.file_type.
-_FILE_TYPES: Final = {
-    OutputType.Q8_0: LlamaFileType.MOSTLY_Q8_0,
-    OutputType.Q4_0: LlamaFileType.MOSTLY_Q4_0,
-    OutputType.F16: LlamaFileType.MOSTLY_F16,
-    OutputType.BF16: LlamaFileType.MOSTLY_BF16,
-    OutputType.F32: LlamaFileType.ALL_F32,
-}
+Progress = Callable[[int, int], None]  # (bytes written, total bytes)
+Step = Callable[[Draft], Draft]  # a change between reading and choosing types
 
 
 @dataclass(frozen=True)
@@ -49,126 +49,179 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
-Progress = Callable[[int, int], None]  # (bytes written, total bytes)
-
-
 def convert(
     source: Path,
     output: Path,
-    output_type: OutputType,
+    recipe: str = "q8_0",
     *,
     name: str | None = None,
     license: str | None = None,
+    steps: Sequence[Step] = (),
+    overrides: Sequence[Override] = (),
+    importance: Importance | None = None,
+    requantize: bool = False,
+    threads: int = 0,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
-    """Writes the checkpoint folder ``source`` as the GGUF file ``output``.
+    """Writes ``source``, a checkpoint folder or a GGUF file, as the GGUF file ``output``.
 
-    The write is atomic: ``output`` is complete or absent. ``name`` (default: the folder's name) and
-    ``license`` (an SPDX id) become metadata. Raises CheckpointError if the checkpoint cannot be converted,
-    FileExistsError if ``output`` exists and ``force`` is false, OSError if writing fails.
+    ``output`` is complete and verified, or absent (or the old file). ``name`` (default: the folder's name)
+    and ``license`` (an SPDX id) become metadata. ``threads`` 0: all usable cores. Raises BadFormatError if
+    the source cannot be converted, InvalidArgumentError for an unknown recipe, OSError if ``output`` must not
+    be replaced or writing fails.
     """
-    if output.exists() and not force:
-        raise FileExistsError(f"{output} exists; use --force to overwrite it")
-    checkpoint = open_checkpoint(source)
-    plan = make_plan(checkpoint, output_type)
-    check_free_space(output, sum(tensor.nbytes for tensor in plan.tensors))
-    with atomic_write(output) as temporary:
-        writer = GGUFWriter(temporary, plan.family.name)
-        try:
-            _write_metadata(writer, plan, output_type, name or _text(source.resolve().name), license)
-            _write_tensors(writer, plan, progress or (lambda done, total: None))
-        finally:
-            writer.close()
-        size = temporary.stat().st_size
+    if recipe not in RECIPES:
+        raise InvalidArgumentError(
+            f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}", param="recipe"
+        )
+    check_output(output, force=force)
+    draft = open_draft(source, name=name, license=license)
+    check_output(output, force=force, inputs=draft.files)
+    for step in steps:
+        draft = step(draft)
+    chosen = RECIPES[recipe]
+    choice = choose_types(draft, chosen, imatrix=importance is not None, overrides=overrides)
+    notes = draft.notes + _check_requantization(draft, choice.types, requantize)
+    _check_importance(draft, importance or {})
+    draft = _with_file_type(draft, chosen)
+    layout = lay_out(draft, choice.types)
+    with partial_file(output, layout.size) as (file, path):
+        sums = _write(file, draft, choice.types, layout, importance, threads, progress)
+        file.flush()
+        os.fsync(file.fileno())
+        notes += _verify(file, path, draft, choice.types, layout, sums)
+    tokens = draft.keys.get("tokenizer.ggml.tokens")
     return Summary(
         output=str(output),
-        architecture=plan.family.name,
-        parameters=sum(math.prod(tensor.shape) for tensor in plan.tensors),
-        bytes=size,
-        context=plan.context,
-        vocabulary=len(plan.vocabulary.tokens),
-        types=dict(Counter(tensor.type.name for tensor in plan.tensors)),
-        fallbacks=plan.fallbacks,
-        notes=plan.notes,
+        architecture=draft.architecture,
+        parameters=draft.parameters,
+        bytes=layout.size,
+        context=draft.integer("context_length"),
+        vocabulary=tokens.count if tokens else 0,
+        types=dict(Counter(choice.types.values())),
+        fallbacks=choice.fallbacks,
+        notes=notes,
     )
 
 
-# ---- the file ----------------------------------------------------------------------------------------------
+def open_draft(source: Path, *, name: str | None = None, license: str | None = None) -> Draft:
+    """Reads a checkpoint folder or a GGUF file. Raises BadFormatError, OSError."""
+    if source.is_dir():
+        # a folder name may not be valid UTF-8
+        folder = source.resolve().name.encode("utf-8", "replace").decode()
+        return draft_checkpoint(open_checkpoint(source), name=name or folder, license=license)
+    if not source.exists():
+        raise CheckpointError(
+            f"{source} is missing; expected a folder with config.json and *.safetensors, or a GGUF file"
+        )
+    if not source.is_file() or not is_gguf(source):
+        raise CheckpointError(
+            f"{source}: expected a folder with config.json and *.safetensors, or a GGUF file"
+        )
+    draft = read_gguf(source)
+    texts = {"general.name": name, "general.license": license}
+    changed = {key: RawValue.of(text) for key, text in texts.items() if text}
+    return replace(draft, keys=draft.keys | changed)
 
 
-def _text(name: str) -> str:
-    """Replaces surrogates: a folder name may not be valid UTF-8."""
-    return name.encode("utf-8", "replace").decode()
+def _check_requantization(draft: Draft, types: Mapping[str, str], allowed: bool) -> list[str]:
+    """Warns about tensors that are quantized again. Raises InvalidArgumentError if that is not allowed."""
+    again = [t for t in draft.tensors if types[t.name] != t.type and t.type not in SOURCES]
+    if not again:
+        return []
+    example = f"{len(again)} tensors are already quantized ({again[0].name} is {again[0].type})"
+    if not allowed:
+        raise InvalidArgumentError(
+            f"{draft.source}: {example}; quantizing them again loses quality: start from an F16 or Q8_0 file,"
+            " or use --requantize"
+        )
+    return [f"{example} and were quantized again, which loses quality"]
 
 
-def _write_metadata(
-    writer: GGUFWriter, plan: Plan, output_type: OutputType, name: str, license: str | None
-) -> None:
-    writer.add_type("model")
-    writer.add_name(name)
-    parameters = sum(math.prod(tensor.shape) for tensor in plan.tensors)
-    writer.add_size_label(size_label(parameters, parameters, 0, 0))
-    if license:
-        writer.add_license(license)
-    writer.add_file_type(_FILE_TYPES[output_type])
-    writer.add_quantization_version(2)
-    for key, value in plan.keys.items():
-        _write_key(writer, key, value)
-    write_vocabulary(writer, plan.vocabulary)
+def _check_importance(draft: Draft, importance: Importance) -> None:
+    """Raises InvalidArgumentError if the importance is that of another model."""
+    for tensor in draft.tensors:
+        experts = tensor.shape[0] if len(tensor.shape) > 2 else 1
+        weights = importance.get(tensor.name)
+        if weights is not None and weights.size not in (tensor.columns, tensor.columns * experts):
+            raise InvalidArgumentError(
+                f"--imatrix: tensor {tensor.name}: expected {tensor.columns * experts:,} values, got"
+                f" {weights.size:,}; is it the importance of another model?",
+                param="imatrix",
+            )
 
 
-def _write_key(writer: GGUFWriter, key: str, value: Value) -> None:
-    match value:
-        case bool():
-            writer.add_bool(key, value)
-        case int():
-            writer.add_uint32(key, value)
-        case float():
-            writer.add_float32(key, value)
-        case str():
-            writer.add_string(key, value)
-        case list():
-            writer.add_array(key, value)
+def _with_file_type(draft: Draft, recipe: Recipe) -> Draft:
+    if recipe.file_type is None:
+        return draft
+    keys = {"general.file_type": recipe.file_type, "general.quantization_version": 2}
+    return replace(draft, keys=draft.keys | {key: RawValue.of(value) for key, value in keys.items()})
 
 
-def _write_tensors(writer: GGUFWriter, plan: Plan, progress: Progress) -> None:
-    for tensor in plan.tensors:
-        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, tensor.type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    total = sum(tensor.nbytes for tensor in plan.tensors)
-    done = 0
-    for tensor in plan.tensors:
+# ---- writing and verifying ---------------------------------------------------------------------------------
+
+
+def _write(
+    file: BinaryIO,
+    draft: Draft,
+    types: Mapping[str, str],
+    layout: Layout,
+    importance: Importance | None,
+    threads: int,
+    progress: Progress | None,
+) -> dict[str, int]:
+    """Writes the header and all tensors. Returns the CRC-32 of each tensor's bytes."""
+    file.write(layout.header)
+    total, done = sum(layout.sizes.values()), 0
+    sums = dict.fromkeys(layout.sizes, 0)
+    ends = dict(layout.offsets)
+    for tensor, part in encode_draft(draft, types, importance, threads):
+        if progress:
+            progress(done, total)
+        file.seek(ends[tensor.name])
+        file.write(part)
+        sums[tensor.name] = zlib.crc32(part, sums[tensor.name])
+        ends[tensor.name] += len(part)
+        done += len(part)
+    if progress:
         progress(done, total)
-        writer.write_tensor_data(tensor.encode())
-        done += tensor.nbytes
-    progress(done, total)
+    for name, end in ends.items():
+        if end != layout.offsets[name] + layout.sizes[name]:
+            raise BinhdanError(
+                f"tensor {name} has {end - layout.offsets[name]:,} bytes, not {layout.sizes[name]:,}"
+            )
+    return sums
 
 
-def check_free_space(output: Path, size: int) -> None:
-    folder = output.resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected an existing folder for {output.name}")
-    free = shutil.disk_usage(folder).free
-    if free < size + (size >> 6):
-        raise OSError(f"{folder}: expected {size:,} bytes of free space, got {free:,}")
+def _verify(
+    file: BinaryIO,
+    path: Path,
+    draft: Draft,
+    types: Mapping[str, str],
+    layout: Layout,
+    sums: Mapping[str, int],
+) -> list[str]:
+    """Reads the file back, from the disk where the system can. Raises FileReadError if it is not as written.
 
-
-@contextmanager
-def atomic_write(output: Path) -> Iterator[Path]:
-    """Yields a temporary file in the same folder, then renames it to ``output``; deletes it on an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".partial", dir=output.resolve().parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    Returns a remark if this build cannot run the file.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    found = json.loads(library().inspect(str(path)))
+    listed = {t["name"]: tuple(t["shape"][::-1]) for t in found["tensors"]}
+    if listed != {t.name: t.shape for t in draft.tensors}:
+        raise FileReadError(f"{path}: the header was read back with other tensors than were written")
+    for name, expected in sums.items():
+        file.seek(layout.offsets[name])
+        left, crc = layout.sizes[name], 0
+        while left:
+            part = file.read(min(left, _READ_BYTES))
+            if not part:
+                break
+            left -= len(part)
+            crc = zlib.crc32(part, crc)
+        if crc != expected:
+            raise FileReadError(f"{path}: tensor {name} was read back with other bytes than were written")
+    return [] if found["supported"] else [f"binhdan cannot run this file: {found['reason']}"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from binhdan.quantize.keys import Key
+from binhdan.quantize.keys import RawValue
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,9 +23,9 @@ Floats = npt.NDArray[np.float32]
 class DraftTensor:
     """A tensor: a matrix of ``rows`` × ``columns``, whatever its number of dimensions; a vector has one row.
 
-    ``read(begin, end)`` returns these rows as float32, (end - begin, columns). ``read_raw(begin, end)`` returns
-    their bytes in ``type``; None if the source has no such bytes, or if its values are changed. Both raise
-    BadFormatError. One thread at a time may call them.
+    ``read(begin, end)`` returns these rows as float32, (end - begin, columns). ``read_raw(begin, end)``
+    returns their bytes in ``type``; None if the source has no such bytes, or if its values are changed. Both
+    raise BadFormatError. One thread at a time may call them.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Draft:
     """A model. Names of tensors are unique; the order of keys and tensors is that of the output."""
 
     source: Path
-    keys: dict[str, Key]
+    keys: dict[str, RawValue]
     tensors: list[DraftTensor]
     notes: list[str] = field(default_factory=list)  # remarks for the user
     files: list[Path] = field(default_factory=list)  # that are read until the output is written

@@ -1,75 +1,109 @@
-"""Reads tensors of a checkpoint, changes their values and encodes them in a tensor type of GGUF."""
+"""Encodes the tensors of a draft part by part. A second thread reads ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from binhdan import _native
-from binhdan.quantize.checkpoint import CheckpointError, StoredTensor
-from binhdan.quantize.transforms import TRANSFORMS, Transform, TransformName
+from binhdan.quantize.draft import Draft, DraftTensor, Floats
+from binhdan.runtime.errors import BadFormatError
 
-_CHUNK_VALUES: Final = 1 << 22  # float32 values encoded at once: 16 MB
+PART_VALUES: Final = 1 << 22  # float32 values encoded at once: 16 MB
+_PARTS_AHEAD: Final = 2
 _F16_LIMIT: Final = 65520.0  # the smallest value that F16 rounds to inf
 
+Importance = Mapping[str, npt.NDArray[np.float32]]  # by tensor: a weight for each column, of each expert
+Bytes = bytes | memoryview
+_Part = tuple[DraftTensor, int, bytes | Floats]  # tensor, first row, blocks or values
+T = TypeVar("T")
 
-def encode_tensor(
-    sources: Sequence[StoredTensor],
-    tensor_type: GGMLQuantizationType,
-    transforms: tuple[TransformName, ...] = (),
-    dims: Mapping[str, int] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """Returns the bytes of tensors, one after another, in a tensor type of GGUF.
 
-    ``transforms`` are applied in order; ``dims`` are the sizes that they need. A tensor whose rows change
-    their order is read as a whole, others in parts. Raises CheckpointError for inf, NaN and values out of
-    the range of F16.
+def encode_draft(
+    draft: Draft, types: Mapping[str, str], importance: Importance | None = None, threads: int = 0
+) -> Iterator[tuple[DraftTensor, Bytes]]:
+    """Yields the bytes of all tensors in order, in parts, with the tensor of each part.
+
+    ``threads`` 0: all usable cores. Raises BadFormatError for inf, NaN and values out of the range of F16.
     """
-    steps = [TRANSFORMS[name](dims or {}) for name in transforms]
-    return np.concatenate([_encode_one(source, tensor_type, steps) for source in sources])
+    for tensor, row, part in _ahead(_read_parts(draft, types)):
+        if isinstance(part, bytes):
+            yield tensor, part
+        else:
+            yield (
+                tensor,
+                _encode(tensor, row, part, types[tensor.name], importance or {}, threads),
+            )
 
 
-def _encode_one(
-    tensor: StoredTensor, tensor_type: GGMLQuantizationType, transforms: list[Transform]
-) -> npt.NDArray[np.uint8]:
-    if any(transform.rows is not None for transform in transforms):
-        values = _apply(tensor.read(0, tensor.rows), transforms)
-        step = max(1, _CHUNK_VALUES // tensor.columns)
-        parts = [values[begin : begin + step] for begin in range(0, len(values), step)]
-        return np.concatenate([_encode_values(tensor, part, tensor_type) for part in parts])
-    block, block_bytes = GGML_QUANT_SIZES[tensor_type]
-    out = np.empty((tensor.rows, tensor.columns * block_bytes // block), np.uint8)
-    step = max(1, _CHUNK_VALUES // tensor.columns)
-    for begin in range(0, tensor.rows, step):
-        end = min(begin + step, tensor.rows)
-        values = _apply(tensor.read(begin, end), transforms)
-        out[begin:end] = _encode_values(tensor, values, tensor_type).reshape(end - begin, -1)
-    return out.reshape(-1)
+def _read_parts(draft: Draft, types: Mapping[str, str]) -> Iterator[_Part]:
+    for tensor in draft.tensors:
+        copied = tensor.read_raw if types[tensor.name] == tensor.type else None
+        # a part ends where an expert does, as each has its own importance
+        period = tensor.shape[-2] if len(tensor.shape) > 2 else tensor.rows
+        step = max(1, PART_VALUES // tensor.columns)
+        for first in range(0, tensor.rows, period):
+            for begin in range(first, first + period, step):
+                end = min(begin + step, first + period)
+                yield tensor, begin, copied(begin, end) if copied else tensor.read(begin, end)
 
 
-def _apply(values: npt.NDArray[np.float32], transforms: list[Transform]) -> npt.NDArray[np.float32]:
-    for transform in transforms:
-        if transform.rows is not None:
-            values = values[transform.rows]
-        if transform.columns is not None:
-            values = values[:, transform.columns]
-        if transform.values is not None:
-            values = transform.values(values)
-    return values
-
-
-def _encode_values(
-    tensor: StoredTensor, values: npt.NDArray[np.float32], tensor_type: GGMLQuantizationType
-) -> npt.NDArray[np.uint8]:
-    peak = np.abs(values).max()
-    if not np.isfinite(peak):
-        raise CheckpointError(f"{tensor.file}: tensor {tensor.name} becomes inf or NaN in the conversion")
-    if tensor_type is GGMLQuantizationType.F16 and peak >= _F16_LIMIT:
-        raise CheckpointError(
-            f"{tensor.file}: tensor {tensor.name}: {peak:g} is too large for F16; use --type bf16"
+def _encode(
+    tensor: DraftTensor,
+    row: int,
+    values: Floats,
+    tensor_type: str,
+    importance: Importance,
+    threads: int,
+) -> memoryview:
+    if tensor_type == "F16" and (peak := np.abs(values).max()) >= _F16_LIMIT:
+        raise BadFormatError(
+            f"tensor {tensor.name}: {peak:g} is too large for F16; use --recipe bf16 or a quantized type"
         )
-    return np.asarray(_native.encode(tensor_type.name, values.ravel(), search=False))
+    weights = importance.get(tensor.name)
+    if weights is not None:
+        expert = row // tensor.shape[-2] if len(tensor.shape) > 2 else 0
+        weights = weights.reshape(-1, tensor.columns)[expert]
+    return _native.encode(tensor_type, values, weights, threads).reshape(-1).data
+
+
+# ---- reading ahead -----------------------------------------------------------------------------------------
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yields ``items``, which a second thread produces; at most _PARTS_AHEAD of them wait."""
+    ready: queue.Queue[T | BaseException | None] = queue.Queue(_PARTS_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: T | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=produce, name="binhdan-read", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -15,7 +15,7 @@ import numpy as np
 from binhdan import _native
 from binhdan.quantize.checkpoint import check_content
 from binhdan.quantize.draft import Draft, DraftTensor, Floats
-from binhdan.quantize.keys import Cursor, Key
+from binhdan.quantize.keys import Cursor, RawValue
 from binhdan.quantize.tensor_types import BLOCKS, DECODED, TYPE_NAMES, tensor_bytes
 from binhdan.runtime.errors import BadFormatError
 
@@ -34,7 +34,10 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_gguf(path: Path) -> Draft:
-    """Reads the header of ``path``, and of the other parts of a split model. Raises BadFormatError, OSError."""
+    """Reads the header of ``path``, and of the other parts of a split model.
+
+    Raises BadFormatError, OSError.
+    """
     keys, tensors = _read_part(path)
     files = [path]
     count = _split_number(path, keys, "split.count", 1)
@@ -63,7 +66,7 @@ def read_gguf(path: Path) -> Draft:
     return draft
 
 
-def _split_number(path: Path, keys: dict[str, Key], name: str, default: int) -> int:
+def _split_number(path: Path, keys: dict[str, RawValue], name: str, default: int) -> int:
     value = keys[name].value if name in keys else default
     if type(value) is not int or not -1 <= value < 1 << 31:
         raise BadFormatError(f"{path}: key {name}: expected a count, got {str(value)[:80]}")
@@ -93,7 +96,7 @@ class _Info:
     offset: int
 
 
-def _read_part(path: Path) -> tuple[dict[str, Key], list[DraftTensor]]:
+def _read_part(path: Path) -> tuple[dict[str, RawValue], list[DraftTensor]]:
     # Readers of the tensors keep the file open: replacing its name meanwhile has no effect on them.
     file = path.open("rb", buffering=0)
     start = file.read(64)
@@ -121,14 +124,14 @@ def _read_part(path: Path) -> tuple[dict[str, Key], list[DraftTensor]]:
     return keys, tensors
 
 
-def _read_header(cursor: Cursor) -> tuple[dict[str, Key], list[_Info], int]:
+def _read_header(cursor: Cursor) -> tuple[dict[str, RawValue], list[_Info], int]:
     cursor.take(4, "the magic number")
     version = cursor.number(4, "the version")
     if version not in (2, 3):
         hint = " (big-endian)" if version and not version & 0xFFFF else ""
         raise cursor.error(f"expected GGUF version 2 or 3, got {version}{hint}")
     tensor_count, key_count = cursor.number(8, "the count of tensors"), cursor.number(8, "the count of keys")
-    keys: dict[str, Key] = {}
+    keys: dict[str, RawValue] = {}
     for _ in range(key_count):  # the cursor fails at the end of the file
         name = cursor.text("a key's name")
         if name in keys:
@@ -163,7 +166,7 @@ def _read_info(cursor: Cursor, alignment: int) -> _Info:
 
 
 class _DataFile:
-    """An open file. Reads are copies and no map: a file that is truncated meanwhile is an error, not a signal."""
+    """An open file. Reads are copies, not a map: a file truncated meanwhile is an error, not a signal."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path

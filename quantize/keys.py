@@ -9,7 +9,7 @@ import mmap
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class ValueType(IntEnum):
     FLOAT64 = 12
 
 
-_DTYPES: Final = {
+_DTYPES: Final[dict[ValueType, np.dtype[Any]]] = {
     ValueType.UINT8: np.dtype("u1"),
     ValueType.INT8: np.dtype("i1"),
     ValueType.UINT16: np.dtype("<u2"),
@@ -55,31 +55,32 @@ _ITEMS: Final = {bool: ValueType.BOOL, int: ValueType.INT32, float: ValueType.FL
 
 
 @dataclass(frozen=True)
-class Key:
-    """A value: its type, and its bytes in the file after the type."""
+class RawValue:
+    """A value in the encoding of a file: its type, and its bytes after the type."""
 
     type: ValueType
     raw: bytes
 
     @staticmethod
-    def of(value: Value, item_type: ValueType | None = None) -> Key:
-        """Encodes a value. An int becomes UINT32, a float FLOAT32, bytes an array of UINT8.
+    def of(value: Value, like: RawValue | None = None) -> RawValue:
+        """Encodes a value with the types of ``like``.
 
-        ``item_type`` is the type of the items of a list; default: INT32, FLOAT32, BOOL or STRING.
+        Without it, an int becomes UINT32, a float FLOAT32, bytes an array of UINT8, and the items of a list
+        INT32, FLOAT32, BOOL or STRING.
         """
         if isinstance(value, str):
-            return Key(ValueType.STRING, _string(value))
+            return RawValue(ValueType.STRING, _string(value))
         if isinstance(value, bytes):
-            return Key(ValueType.ARRAY, _array_start(ValueType.UINT8, len(value)) + value)
+            return RawValue(ValueType.ARRAY, _array_start(ValueType.UINT8, len(value)) + value)
         if isinstance(value, list):
-            item_type = item_type if item_type is not None else _ITEMS[type(value[0])]
+            item_type = like.item_type if like else _ITEMS[type(value[0])]
             if item_type is ValueType.STRING:
                 items = b"".join(_string(str(text)) for text in value)
             else:
                 items = np.array(value, _DTYPES[item_type]).tobytes()
-            return Key(ValueType.ARRAY, _array_start(item_type, len(value)) + items)
-        scalar = _SCALARS[type(value)]
-        return Key(scalar, np.array(value, _DTYPES[scalar]).tobytes())
+            return RawValue(ValueType.ARRAY, _array_start(item_type, len(value)) + items)
+        scalar = like.type if like else _SCALARS[type(value)]
+        return RawValue(scalar, np.array(value, _DTYPES[scalar]).tobytes())
 
     @property
     def item_type(self) -> ValueType:
@@ -89,8 +90,13 @@ class Key:
         return ValueType(int.from_bytes(self.raw[:4], "little"))
 
     @property
+    def count(self) -> int:
+        """The number of items of an array; 1 for another value."""
+        return int.from_bytes(self.raw[4:12], "little") if self.type is ValueType.ARRAY else 1
+
+    @property
     def value(self) -> Value:
-        """The decoded value. Bytes of strings that are not UTF-8 become surrogates, which `of` encodes again."""
+        """The decoded value. Bytes that are not UTF-8 become surrogates, which `of` encodes again."""
         if self.type is ValueType.STRING:
             return _text(self.raw[8:])
         if self.type is not ValueType.ARRAY:
@@ -99,9 +105,8 @@ class Key:
         if self.item_type is not ValueType.STRING:
             items: list[int] = np.frombuffer(self.raw, _DTYPES[self.item_type], offset=12).tolist()
             return items
-        count = int.from_bytes(self.raw[4:12], "little")
         texts, at = [], 12
-        for _ in range(count):
+        for _ in range(self.count):
             end = at + 8 + int.from_bytes(self.raw[at : at + 8], "little")
             texts.append(_text(self.raw[at + 8 : end]))
             at = end
@@ -155,7 +160,7 @@ class Cursor:
         except UnicodeDecodeError:
             raise self.error(f"{what} is not UTF-8") from None
 
-    def key(self, what: str) -> Key:
+    def key(self, what: str) -> RawValue:
         """Returns the value at the cursor."""
         value_type = self._type(what)
         begin = self.at
@@ -172,7 +177,7 @@ class Cursor:
             self.take(self.number(8, what), what)
         else:
             self.take(_DTYPES[value_type].itemsize, what)
-        return Key(value_type, bytes(self._data[begin : self.at]))
+        return RawValue(value_type, bytes(self._data[begin : self.at]))
 
     def _type(self, what: str) -> ValueType:
         number = self.number(4, what)
@@ -183,7 +188,9 @@ class Cursor:
     def _skip_strings(self, count: int, what: str) -> None:
         left = len(self._data) - self.at
         if count > left // 8:
-            raise self.error(f"{what}: {count:,} strings do not fit in {left:,} bytes; is the file truncated?")
+            raise self.error(
+                f"{what}: {count:,} strings do not fit in {left:,} bytes; is the file truncated?"
+            )
         length, data, at, end = struct.Struct("<Q").unpack_from, self._data, self.at, len(self._data)
         for _ in range(count):
             if end - at < 8:

@@ -1,22 +1,20 @@
-"""Plans a conversion: the keys and tensors of the GGUF file, all checked before any weight is read."""
+"""Makes the draft of a checkpoint: its keys and tensors, all checked before any weight is read."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf import LlamaFileType
+from gguf.utility import size_label
 
 from binhdan.quantize.checkpoint import Checkpoint, CheckpointError, StoredTensor
 from binhdan.quantize.config import Config, text_config
-from binhdan.quantize.encode import encode_tensor
+from binhdan.quantize.draft import Draft, DraftTensor, Floats
 from binhdan.quantize.families import find_family
 from binhdan.quantize.families.family import (
     Constant,
@@ -31,9 +29,12 @@ from binhdan.quantize.families.family import (
     Tensor,
     Value,
 )
+from binhdan.quantize.keys import RawValue
 from binhdan.quantize.rope import Rope, read_rope
 from binhdan.quantize.sentence_transformers import SentenceModules, read_modules
-from binhdan.quantize.tokenizer import Vocabulary, read_vocabulary
+from binhdan.quantize.stored_rows import StoredRows
+from binhdan.quantize.tensor_types import FLOATS
+from binhdan.quantize.tokenizer import read_vocabulary, vocabulary_keys
 
 # Buffers in old checkpoints. The runtime computes them from the config.
 _IGNORED_SUFFIXES: Final = (
@@ -45,56 +46,8 @@ _IGNORED_SUFFIXES: Final = (
 _OUTPUT: Final = "lm_head.weight"
 
 
-class OutputType(StrEnum):
-    """The choices of `--type`. The choice decides the type of every tensor: see _choose_type."""
-
-    Q8_0 = "q8_0"
-    Q4_0 = "q4_0"
-    F16 = "f16"
-    BF16 = "bf16"
-    F32 = "f32"
-
-
-# The tensor type of the matrices. _choose_type lists the exceptions.
-_MATRIX_TYPES: Final = {
-    OutputType.Q8_0: GGMLQuantizationType.Q8_0,
-    OutputType.Q4_0: GGMLQuantizationType.Q4_0,
-    OutputType.F16: GGMLQuantizationType.F16,
-    OutputType.BF16: GGMLQuantizationType.BF16,
-    OutputType.F32: GGMLQuantizationType.F32,
-}
-
-
-@dataclass(frozen=True)
-class OutputTensor:
-    """A tensor of the output file."""
-
-    name: str
-    type: GGMLQuantizationType
-    shape: tuple[int, ...]  # rows first, as in numpy
-    encode: Callable[[], npt.NDArray[np.uint8]]  # reads the source; returns the bytes to write
-
-    @property
-    def nbytes(self) -> int:
-        block, block_bytes = GGML_QUANT_SIZES[self.type]
-        return math.prod(self.shape) // block * block_bytes
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The whole conversion, checked before any weight is read."""
-
-    family: Family
-    keys: dict[str, Value]  # full names
-    context: int
-    vocabulary: Vocabulary
-    tensors: list[OutputTensor]
-    fallbacks: dict[str, str]  # tensor → the type used instead, and why
-    notes: list[str]
-
-
-def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
-    """Checks every key, tensor name, shape and type. Raises CheckpointError."""
+def draft_checkpoint(checkpoint: Checkpoint, *, name: str, license: str | None = None) -> Draft:
+    """Checks every key, tensor name, shape and type, and returns the model. Raises CheckpointError."""
     family = find_family(checkpoint.config)
     c = Config({**family.defaults, **text_config(checkpoint.config)})
     for key, allowed in family.expects.items():
@@ -106,19 +59,30 @@ def make_plan(checkpoint: Checkpoint, output_type: OutputType) -> Plan:
     _limit_to_window(c, family, rope)
     sizes.model.setdefault("context", rope.context)
     modules = read_modules(checkpoint.folder, sizes.model["width"])
-    tensors = _Tensors(checkpoint, family, sizes, output_type, c)
+    tensors = _Tensors(checkpoint, family, sizes, c)
     tensors.add_all(rope, modules)
     vocabulary = read_vocabulary(
         _without_tokens_beyond(checkpoint, sizes.model["vocabulary"], c.notes), sizes.model["vocabulary"]
     )
-    return Plan(
-        family=family,
-        keys=_keys(c, family, sizes, rope, modules),
-        context=sizes.model["context"],
-        vocabulary=vocabulary,
+    parameters = sum(math.prod(tensor.shape) for tensor in tensors.out)
+    general: dict[str, Value | None] = {
+        "general.architecture": family.name,
+        "general.type": "model",
+        "general.name": name,
+        "general.size_label": size_label(parameters, parameters, 0, 0),
+        "general.license": license,
+        "general.file_type": int(LlamaFileType.ALL_F32),  # the recipe sets it
+        "general.quantization_version": 2,
+    }
+    values = general | _keys(c, family, sizes, rope, modules)
+    return Draft(
+        source=checkpoint.folder,
+        # a reader takes an absent key for an empty string or list
+        keys={key: RawValue.of(value) for key, value in values.items() if value not in (None, "", [])}
+        | vocabulary_keys(vocabulary),
         tensors=tensors.out,
-        fallbacks=tensors.fallbacks,
         notes=[*c.notes, *vocabulary.notes],
+        files=sorted({tensor.file for tensor in checkpoint.tensors.values()}),
     )
 
 
@@ -209,20 +173,16 @@ def _without_tokens_beyond(checkpoint: Checkpoint, size: int, notes: list[str]) 
 class _Tensors:
     """Matches the tensors of a checkpoint with the rows of its family."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, family: Family, sizes: Sizes, output_type: OutputType, c: Config
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, family: Family, sizes: Sizes, c: Config) -> None:
         self.folder = checkpoint.folder
         self.stored = dict(checkpoint.tensors)  # those that no row has used
-        self.family, self.sizes, self.output_type, self.c = family, sizes, output_type, c
-        self.out: list[OutputTensor] = []
-        self.fallbacks: dict[str, str] = {}
+        self.family, self.sizes, self.c = family, sizes, c
+        self.out: list[DraftTensor] = []
 
     def add_all(self, rope: Rope, modules: SentenceModules) -> None:
         for name, values in rope.tensors.items():
-            raw = values.view(np.uint8)
-            self.out.append(OutputTensor(name, GGMLQuantizationType.F32, values.shape, partial(np.copy, raw)))
-        tied = self._drop_tied_output()
+            self.out.append(DraftTensor(name, values.shape, "F32", _rows_of(values)))
+        self._drop_tied_output()
         unused = 0
         for tensor, layer in self.family.tensors(self.sizes):
             shape = tensor.shape_in(self.sizes.dims(layer))
@@ -230,7 +190,7 @@ class _Tensors:
                 tensor.only is None or layer is None or tensor.only in self.sizes.layers[layer].tags
             )
             if exists:
-                self._add(tensor, shape, self.sizes.dims(layer), tied)
+                self._add(tensor, shape, self.sizes.dims(layer))
             elif tensor.unused_elsewhere:
                 unused += self.stored.pop(tensor.source, None) is not None
         if unused:
@@ -239,8 +199,8 @@ class _Tensors:
         self._check_all_used()
         self._add_dense(modules)
 
-    def _drop_tied_output(self) -> bool:
-        """Returns whether the output matrix is the token embedding, and drops a copy of it."""
+    def _drop_tied_output(self) -> None:
+        """Drops an output matrix that is a copy of the token embedding."""
         output = self.stored.get(_OUTPUT)
         flag = self.c.get("tie_word_embeddings")
         if output is None:
@@ -249,19 +209,18 @@ class _Tensors:
                     f"{self.folder}: tensor {_OUTPUT!r} is missing, and config.json has"
                     " tie_word_embeddings false"
                 )
-            return True
+            return
         embedding = self.stored.get("embed_tokens.weight")
         if flag is not True or embedding is None:
-            return False
+            return
         if same_values(output, embedding):
             del self.stored[_OUTPUT]
-            return True
+            return
         self.c.notes.append(
             f"tie_word_embeddings is true, but {output.name} differs from {embedding.name}: both are kept"
         )
-        return False
 
-    def _add(self, tensor: Tensor, shape: tuple[int, ...], dims: Mapping[str, int], tied: bool) -> None:
+    def _add(self, tensor: Tensor, shape: tuple[int, ...], dims: Mapping[str, int]) -> None:
         sources = self._sources(tensor, dims)
         if not sources:
             return
@@ -278,14 +237,11 @@ class _Tensors:
         if tensor.transforms and "cut_positions" in tensor.transforms:
             shape = (dims["context"], *shape[1:])
         shape = tuple(n for i, n in enumerate(shape) if n != 1 or i in (0, len(shape) - 1))
-        is_output = tensor.target == ("token_embd.weight" if tied else "output.weight")
-        tensor_type, reason = self._choose_type(tensor, shape, is_output)
-        if reason:
-            self.fallbacks[tensor.target] = reason
         if "{expert}" in tensor.source:
             shape = (len(sources), *shape)
-        encode = partial(encode_tensor, sources, tensor_type, tensor.transforms, dims)
-        self.out.append(OutputTensor(tensor.target, tensor_type, shape, encode))
+        rows = StoredRows(sources, shape, tensor.transforms, dims)
+        kept_type = "F32" if len(shape) == 1 or tensor.f32 else _source_type(sources)
+        self.out.append(DraftTensor(tensor.target, shape, kept_type, rows.read))
 
     def _sources(self, tensor: Tensor, dims: Mapping[str, int]) -> list[StoredTensor]:
         """Returns the tensors of a row, one or one per expert; none if the row is optional and absent."""
@@ -297,20 +253,6 @@ class _Tensors:
             if name not in self.stored:
                 raise CheckpointError(f"{self.folder}: tensor {name!r} is missing, also with a prefix")
         return [self.stored.pop(name) for name in names]
-
-    def _choose_type(
-        self, tensor: Tensor, shape: tuple[int, ...], is_output: bool
-    ) -> tuple[GGMLQuantizationType, str]:
-        """Returns a tensor's type, and the reason if it is a fallback for the requested one (else "")."""
-        if len(shape) == 1 or tensor.f32:
-            return GGMLQuantizationType.F32, ""
-        requested = _MATRIX_TYPES[self.output_type]
-        block = GGML_QUANT_SIZES[requested][0]
-        if shape[-1] % block:
-            return GGMLQuantizationType.F16, f"F16: row length {shape[-1]} is not a multiple of {block}"
-        if requested is GGMLQuantizationType.Q4_0 and is_output:
-            return GGMLQuantizationType.Q8_0, "Q8_0: a 4-bit output matrix loses too much quality"
-        return requested, ""
 
     def _leave_out_parts(self) -> None:
         counts: Counter[str] = Counter()
@@ -338,13 +280,19 @@ class _Tensors:
                 f"{self.folder}: modules.json: Dense modules are not supported for {self.family.name!r}"
             )
         for name, source in modules.dense.items():
-            row = Tensor(source.name, f"{name}.weight", source.shape)
             source.check_readable()
-            tensor_type, reason = self._choose_type(row, source.shape, False)
-            if reason:
-                self.fallbacks[row.target] = reason
-            encode = partial(encode_tensor, [source], tensor_type, (), {})
-            self.out.append(OutputTensor(row.target, tensor_type, source.shape, encode))
+            rows = StoredRows([source], source.shape)
+            self.out.append(DraftTensor(f"{name}.weight", source.shape, _source_type([source]), rows.read))
+
+
+def _source_type(sources: Sequence[StoredTensor]) -> str:
+    """Returns the type of GGUF that stores the values as they are (F64 as F32)."""
+    stored = sources[0].dtype
+    return stored if stored in FLOATS else "F32"
+
+
+def _rows_of(vector: Floats) -> Callable[[int, int], Floats]:
+    return lambda begin, end: vector.reshape(1, -1)[begin:end]
 
 
 def same_values(a: StoredTensor, b: StoredTensor) -> bool:

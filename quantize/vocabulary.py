@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
 
-from binhdan.quantize.keys import Key, Value
+from binhdan.quantize.keys import RawValue, Value
 
 # Names of keys that do not follow from the name of the special token.
 _ID_NAMES: Final = {"unk": "unknown_token_id", "pad": "padding_token_id", "sep": "seperator_token_id"}
@@ -51,7 +51,7 @@ class Vocabulary:
     notes: list[str] = field(default_factory=list)  # remarks for the user
 
 
-def vocabulary_keys(vocabulary: Vocabulary) -> dict[str, Key]:
+def vocabulary_keys(vocabulary: Vocabulary) -> dict[str, RawValue]:
     """Returns the keys of a vocabulary in the order of a file."""
     v = vocabulary
     keys: dict[str, Value] = {"model": v.model, "pre": v.pre, "tokens": v.tokens}
@@ -72,11 +72,11 @@ def vocabulary_keys(vocabulary: Vocabulary) -> dict[str, Key]:
         keys["add_sep_token"] = v.add_sep
         keys["normalizer.lowercase"] = v.lowercase
         keys["normalizer.strip_accents"] = v.strip_accents
-    out = {f"tokenizer.ggml.{name}": Key.of(value) for name, value in keys.items()}
+    out = {f"tokenizer.ggml.{name}": RawValue.of(value) for name, value in keys.items()}
     if v.strip_left:
-        out["binhdan.tokenizer.strip_left"] = Key.of(v.strip_left)
+        out["binhdan.tokenizer.strip_left"] = RawValue.of(v.strip_left)
     if v.strip_right:
-        out["binhdan.tokenizer.strip_right"] = Key.of(v.strip_right)
+        out["binhdan.tokenizer.strip_right"] = RawValue.of(v.strip_right)
     if v.chat_template:
-        out["tokenizer.chat_template"] = Key.of(v.chat_template)
+        out["tokenizer.chat_template"] = RawValue.of(v.chat_template)
     return out

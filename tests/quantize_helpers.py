@@ -10,6 +10,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from binhdan.quantize.keys import ValueType
+from binhdan.quantize.vocabulary import Vocabulary, vocabulary_keys
+
 
 def keys_of(file: Path) -> dict[str, Any]:
     """Returns the metadata of a GGUF file, read by the gguf package."""
@@ -25,3 +28,10 @@ def edit_json(path: Path, **changes: Any) -> None:
     """Replaces top-level keys of a JSON file."""
     value = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(value | changes, ensure_ascii=False), "utf-8")
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
+    """Adds the keys of a vocabulary to a file that the gguf package writes."""
+    for name, key in vocabulary_keys(vocabulary).items():
+        item_type = gguf.GGUFValueType(key.item_type) if key.type == ValueType.ARRAY else None
+        writer.add_key_value(name, key.value, gguf.GGUFValueType(key.type), item_type)

@@ -40,7 +40,7 @@ import tiny_models  # noqa: E402
 from embedded_goldens import MAX_TOKENS  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
-from binhdan.quantize.convert import OutputType, convert  # noqa: E402
+from binhdan.quantize.convert import convert  # noqa: E402
 from binhdan.runtime.client.model import embedded_model  # noqa: E402
 
 POSITIONS = 8  # of the logits that are kept
@@ -178,7 +178,7 @@ def make_small(name: str, shape: tiny_models.Shape) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tiny_models.write_checkpoint(Path(folder) / name, shape)
         file = Path(folder) / "out.gguf"
-        convert(checkpoint, file, OutputType.F32)
+        convert(checkpoint, file, "f32")
         tokens = prompt_tokens(shape)
         torch_logits, torch_greedy = run_transformers(checkpoint, tokens, 16)
         cpp_logits, cpp_greedy = run_llama_cpp(file, tokens, 16)

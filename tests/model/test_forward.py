@@ -11,7 +11,7 @@ from reference_forward import Array, ReferenceModel, mean_kl, top1_agreement
 from tiny_models import ARCHITECTURES, GOLDEN_SHAPES, TYPES, Shape, random_bytes, write_checkpoint, write_gguf
 
 from binhdan import _native
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import KvType, LoadOptions
 
@@ -131,7 +131,7 @@ def test_logits_do_not_depend_on_threads_or_later_tokens(type: str, case: Case) 
 @pytest.mark.parametrize("name", GOLDEN_SHAPES)
 def test_logits_match_transformers_and_llama_cpp(name: str, isa: str, tmp_path: Path) -> None:
     file = tmp_path / "out.gguf"
-    convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, OutputType.F32)
+    convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, "f32")
     with np.load(GOLDENS / f"{name}.npz") as golden:
         tokens, greedy = golden["tokens"].tolist(), golden["greedy"].tolist()
         transformers, llama_cpp = golden["logits_transformers"], golden["logits_llama_cpp"]

@@ -12,7 +12,7 @@ from reference_config import Config, Layer
 from reference_forward import Array, ReferenceModel, mean_kl
 from tiny_models import FAMILY_GOLDEN_SHAPES, GOLDEN_SHAPES, Shape, write_checkpoint, write_gguf
 
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 PROMPT = [3 + 7 * i % 317 for i in range(100)]
@@ -21,7 +21,7 @@ PROMPT = [3 + 7 * i % 317 for i in range(100)]
 @pytest.mark.parametrize("name", GOLDEN_SHAPES)
 def test_logits_of_a_converted_checkpoint_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
     file = tmp_path / "out.gguf"
-    convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, OutputType.F32)
+    convert(write_checkpoint(tmp_path / name, GOLDEN_SHAPES[name]), file, "f32")
     model = ReferenceModel(file)
     with np.load(GOLDENS / f"{name}.npz") as golden:
         tokens, greedy = golden["tokens"].tolist(), golden["greedy"].tolist()

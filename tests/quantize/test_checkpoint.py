@@ -18,7 +18,7 @@ from binhdan.quantize.checkpoint import (
     parse_json,
     read_header,
 )
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 
 
 def header_file(path: Path, header: Any, data: int = 64, length: int | None = None) -> Path:
@@ -76,7 +76,7 @@ def test_truncated_safetensors_are_rejected(tmp_path: Path) -> None:
     for size in [*range(0, 64), *range(64, len(whole), len(whole) // 50), len(whole) - 1]:
         (checkpoint / "model.safetensors").write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match="safetensors"):
-            convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+            convert(checkpoint, tmp_path / "out.gguf", "q8_0")
 
 
 @pytest.mark.parametrize("dtype", ["I32", "F8_E4M3", "U8", "nonsense"])
@@ -90,7 +90,7 @@ def test_weights_must_be_floating_point(dtype: str, tmp_path: Path) -> None:
     text = json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
     with pytest.raises(CheckpointError, match=f"lm_head.weight: type {dtype}; expected one of F64"):
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.Q8_0)
+        convert(checkpoint, tmp_path / "out.gguf", "q8_0")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd.safetensors", "/dev/zero", "sub/w.safetensors", "", 7])
@@ -170,7 +170,7 @@ def test_prefixes_of_names_do_not_matter(prefix: str, tmp_path: Path) -> None:
     }
     write_safetensors(wrapped / "model.safetensors", tensors, "F16")
     for checkpoint in (plain, wrapped):
-        convert(checkpoint, checkpoint / "out.gguf", OutputType.Q8_0, name="same")
+        convert(checkpoint, checkpoint / "out.gguf", "q8_0", name="same")
     assert (plain / "out.gguf").read_bytes() == (wrapped / "out.gguf").read_bytes()
 
 
@@ -247,7 +247,7 @@ def test_any_replaced_part_converts_or_is_rejected(
     before = file.read_bytes()
     try:
         file.write_text(json.dumps(replaced(original, path, new)), "utf-8")
-        convert(checkpoint, checkpoint.parent / "out.gguf", OutputType.Q8_0, force=True)
+        convert(checkpoint, checkpoint.parent / "out.gguf", "q8_0", force=True)
     except CheckpointError as error:
         assert "\n" not in str(error).rstrip() or len(str(error)) < 2000
     finally:
@@ -261,7 +261,7 @@ def test_any_replaced_header_byte_converts_or_is_rejected(at: int, byte: int, ch
     before = file.read_bytes()
     try:
         file.write_bytes(before[:at] + bytes([byte]) + before[at + 1 :])
-        convert(checkpoint, checkpoint.parent / "out.gguf", OutputType.Q8_0, force=True)
+        convert(checkpoint, checkpoint.parent / "out.gguf", "q8_0", force=True)
     except CheckpointError:
         pass
     finally:

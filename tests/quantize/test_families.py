@@ -14,9 +14,9 @@ from tiny_checkpoints import family_tensors, goldens, write_golden_family
 from tiny_models import write_safetensors
 
 from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
-from binhdan.quantize.convert import OutputType, Summary, convert
+from binhdan.quantize.convert import Summary, convert
 from binhdan.quantize.families import FAMILIES
-from binhdan.quantize.plan import make_plan
+from binhdan.quantize.plan import draft_checkpoint
 
 # Keys that we write and llama.cpp's converter leaves to the reader's default, which is the same value.
 EXPLICIT_KEYS = {
@@ -34,7 +34,7 @@ def convert_family(name: str, folder: Path, **changes: Any) -> tuple[Summary, Pa
     checkpoint, out = write_golden_family(folder / "in", name), folder / "out.gguf"
     if changes:
         edit_json(checkpoint / "config.json", **changes)
-    return convert(checkpoint, out, OutputType.F32), out
+    return convert(checkpoint, out, "f32"), out
 
 
 def family_keys(out: Path) -> dict[str, Any]:
@@ -67,16 +67,16 @@ def test_keys_and_tensors_equal_those_of_llama_cpp(name: str, tmp_path: Path) ->
     assert tensors == golden["gguf_tensors"]
 
 
-@pytest.mark.parametrize("output_type", [OutputType.Q8_0, OutputType.Q4_0, OutputType.F16])
+@pytest.mark.parametrize("recipe", ["q8_0", "q4_0", "f16"])
 @pytest.mark.parametrize("name", ["gemma4", "qwen35", "lfm2", "qwen3moe", "xlm-roberta-rank"])
-def test_small_tensors_stay_f32(name: str, output_type: OutputType, tmp_path: Path) -> None:
+def test_small_tensors_stay_f32(name: str, recipe: str, tmp_path: Path) -> None:
     checkpoint, out = write_golden_family(tmp_path / "in", name), tmp_path / "out.gguf"
-    convert(checkpoint, out, output_type)
+    convert(checkpoint, out, recipe)
     types = {t.name.removeprefix("blk.0."): t.tensor_type.name for t in gguf.GGUFReader(out).tensors}
     exact = {"ssm_conv1d.weight", "shortconv.conv.weight", "ffn_gate_inp.weight", "position_embd.weight"}
     assert {types[tensor] for tensor in exact & types.keys()} <= {"F32"}
     output = types.get("output.weight", types["token_embd.weight"])
-    assert output == ("F16" if output_type is OutputType.F16 else "Q8_0")
+    assert output == ("F16" if recipe == "f16" else "Q8_0")
 
 
 def test_value_heads_are_tiled_and_decays_are_negative(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_multi_token_prediction_is_left_out_with_a_note(tmp_path: Path) -> None:
     tensors = family_tensors(goldens()["qwen35"]["tensors"])
     tensors["mtp.fc.weight"] = np.zeros((64, 128), np.float32)
     write_safetensors(checkpoint / "model.safetensors", tensors)
-    summary = convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+    summary = convert(checkpoint, tmp_path / "out.gguf", "f32")
     assert "1 tensors are left out: multi-token prediction" in summary.notes
 
 
@@ -109,7 +109,7 @@ def test_keys_and_values_of_shared_layers_are_left_out_with_a_note(tmp_path: Pat
     tensors = family_tensors(goldens()["gemma4"]["tensors"])
     tensors["model.layers.4.self_attn.k_proj.weight"] = np.zeros((32, 64), np.float32)
     write_safetensors(checkpoint / "model.safetensors", tensors)
-    summary = convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+    summary = convert(checkpoint, tmp_path / "out.gguf", "f32")
     assert "1 tensors of layers that share keys and values are left out" in summary.notes
 
 
@@ -210,6 +210,6 @@ def test_any_value_in_a_config_is_planned_or_rejected(name: str, tmp_path: Path)
     for key in checkpoint.config:
         for value in (None, True, -1, 0.5, "x", [[]], {"0": {}}):
             try:
-                make_plan(replace(checkpoint, config=checkpoint.config | {key: value}), OutputType.F32)
+                draft_checkpoint(replace(checkpoint, config=checkpoint.config | {key: value}), name="x")
             except CheckpointError as error:
                 assert len(str(error)) < 2000

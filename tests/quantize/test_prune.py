@@ -16,7 +16,7 @@ import pytest
 import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from quantize_helpers import keys_of
+from quantize_helpers import add_vocabulary, keys_of
 from tiny_models import hf_tokenizer
 from tiny_tokenizers import bert, convert, gemma, sentencepiece_bpe, xlm_roberta
 from tiny_vocabularies import UnigramOptions, add_unigram_keys, lines, texts, train_unigram, write_zero_model
@@ -36,7 +36,6 @@ from binhdan.quantize.prune.vocabulary import (
     protected,
     view_of,
 )
-from binhdan.quantize.tokenizer import write_vocabulary
 from binhdan.runtime.errors import InvalidArgumentError
 
 _KEPT_TEXT = "\n".join(lines()[:6])
@@ -83,9 +82,7 @@ def kind_of(name: str) -> Kind:
             "wordpiece": lambda: (bert(False), "bert", {"cls_token": "[CLS]", "sep_token": "[SEP]"}),
         }[name]()
         vocabulary = convert(Path(folder) / "c", spec, family, **config)
-        keys = _keys(
-            lambda writer: write_vocabulary(writer, vocabulary), len(vocabulary.tokens), Path(folder)
-        )
+        keys = _keys(lambda writer: add_vocabulary(writer, vocabulary), len(vocabulary.tokens), Path(folder))
         return Kind(name, keys, spec if isinstance(spec, dict) else json.loads(spec.to_str()))
 
 

@@ -9,13 +9,13 @@ from quantize_helpers import edit_json, keys_of
 from tiny_models import SMALL, write_checkpoint
 
 from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.convert import OutputType, Summary, convert
+from binhdan.quantize.convert import Summary, convert
 
 
 def convert_with(folder: Path, **changes: Any) -> tuple[Summary, dict[str, Any]]:
     checkpoint, out = write_checkpoint(folder / "in", SMALL), folder / "out.gguf"
     edit_json(checkpoint / "config.json", **changes)
-    summary = convert(checkpoint, out, OutputType.F16)
+    summary = convert(checkpoint, out, "f16")
     return summary, {key.removeprefix("llama."): value for key, value in keys_of(out).items()}
 
 

