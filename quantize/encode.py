@@ -67,8 +67,8 @@ def _encode(
         )
     weights = importance.get(tensor.name)
     if weights is not None:
-        expert = row // tensor.shape[-2] if len(tensor.shape) > 2 else 0
-        weights = weights.reshape(-1, tensor.columns)[expert]
+        by_expert = weights.reshape(-1, tensor.columns)  # one row: it counts for all experts
+        weights = by_expert[row * len(by_expert) // tensor.rows]
     return _native.encode(tensor_type, values, weights, threads).reshape(-1).data
 
 

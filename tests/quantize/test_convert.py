@@ -34,7 +34,7 @@ from binhdan.runtime.errors import BadFormatError
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q4_0", "f16", "bf16", "f32"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_values_equal_those_of_the_reference_encoder(architecture: str, recipe: str, tmp_path: Path) -> None:
+def test_values_are_those_of_the_reference_encoder_or_better(architecture: str, recipe: str, tmp_path: Path) -> None:
     shape = replace(SMALL, architecture=architecture)
     out = tmp_path / "out.gguf"
     summary = convert(write_checkpoint(tmp_path / "in", shape), out, recipe)
@@ -49,7 +49,11 @@ def test_values_equal_those_of_the_reference_encoder(architecture: str, recipe: 
     }.items():
         written = next(t.tensor_type for t in gguf.GGUFReader(out).tensors if t.name == name)
         expected = gguf.dequantize(gguf.quantize(source[hf_name], written), written)
-        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+        if written.name.startswith("Q4"):  # our encoder searches for better scales
+            error, theirs = (np.square(x - source[hf_name]).sum() for x in (got[name], expected))
+            assert error <= theirs, name
+        else:
+            np.testing.assert_array_equal(got[name], expected, err_msg=name)
     assert summary.bytes == out.stat().st_size
     assert summary.types.keys() <= {recipe.upper(), "F32", "Q8_0"}
 
