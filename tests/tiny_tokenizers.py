@@ -76,7 +76,8 @@ def gemma(prefix: bool = False) -> tokenizers.Tokenizer:
     """As transformers makes Gemma's: BPE of characters with byte fallback, and no space prefix."""
     tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    # For training only: Gemma's vocabulary has no token of line breaks and other characters.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("\n+"), "isolated")
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
@@ -86,6 +87,7 @@ def gemma(prefix: bool = False) -> tokenizers.Tokenizer:
     spec = json.loads(tokenizer.to_str())
     spec["added_tokens"] = spec["added_tokens"][:4]
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     add_ends(tokenizer, "<bos>", None)
     return tokenizer
 

@@ -34,7 +34,7 @@ from binhdan.runtime.errors import BadFormatError
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q4_0", "f16", "bf16", "f32"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_values_are_those_of_the_reference_encoder_or_better(architecture: str, recipe: str, tmp_path: Path) -> None:
+def test_values_are_as_good_as_the_reference_encoders(architecture: str, recipe: str, tmp_path: Path) -> None:
     shape = replace(SMALL, architecture=architecture)
     out = tmp_path / "out.gguf"
     summary = convert(write_checkpoint(tmp_path / "in", shape), out, recipe)
