@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from binhdan.quantize.convert import Summary, convert
+from binhdan.quantize.convert import Step, Summary, convert
+from binhdan.quantize.prune import lists
+from binhdan.quantize.prune.draft import prune_draft
 from binhdan.quantize.recipes import RECIPES, parse_override
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -50,6 +52,21 @@ def quantize(
             " 'ffn_down=q6_k'. May be repeated; the first that fits counts.",
         ),
     ] = None,
+    prune_vocab: Annotated[
+        str,
+        typer.Option(
+            metavar="LISTS",
+            help="Drop the tokens that texts of these languages do not use: 'vi,en', of "
+            f"{', '.join(lists.UNITS)} (Python).",
+        ),
+    ] = "",
+    keep_text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Drop the tokens that neither this text nor --prune-vocab uses. May be repeated.",
+        ),
+    ] = None,
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Accept a source with fewer bits than Q8_0.")
     ] = False,
@@ -76,6 +93,7 @@ def quantize(
             recipe,
             name=name,
             license=license,
+            steps=_steps(prune_vocab, keep_text or []),
             overrides=[parse_override(text) for text in tensor_type or ()],
             requantize=requantize,
             threads=threads,
@@ -86,6 +104,13 @@ def quantize(
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
     else:
         _print(summary)
+
+
+def _steps(prune_vocab: str, keep_text: list[Path]) -> list[Step]:
+    names = [name.strip() for name in prune_vocab.split(",") if name.strip()]
+    for name in names:
+        lists.read_list(name)  # an unknown name is an error before the model is read
+    return [lambda draft: prune_draft(draft, names, keep_text)[0]] if names or keep_text else []
 
 
 def _progress() -> Progress:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from gguf import GGUFWriter
-
 from binhdan import _native
+from binhdan.quantize.draft import Draft
+from binhdan.quantize.gguf_file import lay_out
+from binhdan.quantize.keys import RawValue
 from binhdan.quantize.prune.lists import FrequencyList
 
 # What the tokenizer reads; the name decides about the white space of Phi-3.
@@ -22,16 +23,18 @@ _READ: Final = ("tokenizer.", "binhdan.tokenizer.", "general.name")
 def tokenizer_of(keys: Mapping[str, Any], *, plain: bool = False) -> Iterator[_native.Tokenizer]:
     """The tokenizer of a file with these keys. ``plain``: it adds and removes no space around a text."""
     changed = {"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.remove_extra_whitespaces": False}
+    read = {key: value for key, value in keys.items() if key.startswith(_READ) and value != []}
+    encoded = {key: _encode(key, value) for key, value in (read | changed if plain else read).items()}
     with tempfile.TemporaryDirectory(prefix="binhdan-") as folder:
         path = Path(folder) / "tokenizer.gguf"
-        writer = GGUFWriter(path, "llama")
-        for key, value in ({**keys, **changed} if plain else keys).items():
-            if key.startswith(_READ):
-                _add_key(writer, key, value)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.close()
+        path.write_bytes(lay_out(Draft(path, encoded, []), {}).header)
         yield _native.Tokenizer(str(path))
+
+
+def _encode(key: str, value: Any) -> RawValue:
+    if key.endswith(".precompiled_charsmap"):
+        return RawValue.of(bytes(byte & 0xFF for byte in value))  # an array of u8 or i8
+    return RawValue.of(value)
 
 
 def used_by_list(tokenizer: _native.Tokenizer, frequency: FrequencyList) -> set[int]:
@@ -53,20 +56,3 @@ def used_by_text(tokenizer: _native.Tokenizer, text: bytes) -> set[int]:
     """The tokens of a text with its markers, as it is and in NFC, to which the runtime normalizes."""
     normalized = unicodedata.normalize("NFC", text.decode("utf-8", "replace")).encode()
     return {*tokenizer.encode(text, True), *tokenizer.encode(normalized, True)}
-
-
-def _add_key(writer: GGUFWriter, key: str, value: Any) -> None:
-    if key.endswith(".precompiled_charsmap"):
-        value = bytes(byte & 0xFF for byte in value)  # of u8 or i8
-    match value:
-        case bool():
-            writer.add_bool(key, value)
-        case int():
-            writer.add_uint32(key, value)
-        case float():
-            writer.add_float32(key, value)
-        case str():
-            writer.add_string(key, value)
-        case list() | bytes():
-            if len(value):
-                writer.add_array(key, value)

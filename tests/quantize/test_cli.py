@@ -38,6 +38,26 @@ def test_human_readable_summary(tmp_path: Path) -> None:
     assert keys_of(tmp_path / "out.gguf")["general.name"] == "in"
 
 
+def test_the_vocabulary_is_pruned(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Hà Nội là thủ đô", "utf-8")
+    source, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
+    options = ["--keep-text", text, "--json"]
+    code, output, errors = run(source, out, *options)
+    assert (code, errors) == (0, "")
+    summary = json.loads(output)
+    keys = keys_of(out)
+    assert summary["vocabulary"] == len(keys["tokenizer.ggml.tokens"]) < 320
+    assert f"{summary['vocabulary']} of 320 tokens are kept" in summary["notes"]
+    assert keys["binhdan.pruned_vocabulary"] == "text.txt"
+    code, output, _ = run(source, out, *options, "--prune-vocab", "vi, en", "--force")
+    assert code == 0
+    assert keys_of(out)["binhdan.pruned_vocabulary"] == "vi, en, text.txt"
+    code, _, errors = run(source, tmp_path / "none.gguf", "--prune-vocab", "fr")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "--prune-vocab: expected one of vi, en, code, got 'fr'" in errors
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_errors_take_one_line(debug: bool, tmp_path: Path) -> None:
     code, _, errors = run(tmp_path / "none", tmp_path / "out.gguf", *["--debug"] * debug)
