@@ -75,8 +75,7 @@ int32_t binhdan_model_describe(binhdan_model handle, binhdan_model_info* out) {
     info.unknown = vocab.unknown.value_or(-1);
     info.padding = vocab.padding.value_or(-1);
     info.chat_family = static_cast<int32_t>(text::detect_chat_family(vocab));
-    info.pooling =
-        static_cast<int32_t>(config.pooling == model::Pooling::none ? model::Pooling::mean : config.pooling);
+    info.pooling = static_cast<int32_t>(config.pooling);
     info.causal = config.causal;
     write_struct(out, "binhdan_model_info", info);
   });

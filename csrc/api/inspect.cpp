@@ -188,6 +188,10 @@ void write_support(JsonWriter& out, const File& file) {
   out.key("warnings").begin_array();
   for (const std::string& warning : check.warnings) out.value(without_path(file, warning));
   out.end_array();
+  out.key("causal");
+  check.config ? out.value(check.config->causal) : out.null();
+  out.key("pooling");
+  check.config ? out.value(model::kPoolingNames[static_cast<int>(check.config->pooling)]) : out.null();
 }
 
 bool has_chat_template(const File& file) {

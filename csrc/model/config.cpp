@@ -277,12 +277,11 @@ void read_scales(const Keys& keys, Config& config) {
 // The values are llama.cpp's: 0 none, 1 mean, 2 cls, 3 last, 4 rank.
 Pooling read_pooling(const Keys& keys) {
   constexpr auto kLast = static_cast<uint64_t>(Pooling::rank);
-  if (!keys.has("pooling_type")) return Pooling::mean;
   const uint64_t type = keys.size_or_zero("pooling_type", UINT32_MAX);
   if (type > kLast)
     keys.fail_key(Code::unsupported, "pooling_type",
                   "expected 0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank), got ", type);
-  return static_cast<Pooling>(type);
+  return type == 0 ? Pooling::mean : static_cast<Pooling>(type);
 }
 
 }  // namespace

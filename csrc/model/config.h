@@ -16,6 +16,7 @@ enum class Mixer : uint8_t { attention, short_convolution, delta_net };
 // How the final hidden states of a text's tokens become one embedding. `rank`: a classifier on one of them
 // returns a score instead.
 enum class Pooling { none, mean, cls /* the first token */, last, rank };
+inline constexpr const char* kPoolingNames[] = {"none", "mean", "cls", "last", "rank"};
 
 struct LayerConfig {
   Mixer mixer = Mixer::attention;
@@ -42,7 +43,7 @@ struct Config {
   int64_t context;  // context length, in tokens
   int64_t vocabulary;
   bool causal;      // false: an encoder, whose tokens attend to all tokens of the text
-  Pooling pooling;  // mean when the file has no key
+  Pooling pooling;  // mean when the file has no key, or none
   float norm_epsilon;
 
   float embedding_scale, residual_scale, logit_scale;  // factors

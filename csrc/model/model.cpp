@@ -18,6 +18,10 @@ constexpr std::string_view kInformational[] = {
     "rope.scaling.finetuned",
     "rope.dimension_sections",  // of images; text uses one position for all
     "expert_used_count",
+    "dense_2_feat_in",
+    "dense_2_feat_out",
+    "dense_3_feat_in",
+    "dense_3_feat_out",
 };
 
 struct Parts {
@@ -86,13 +90,14 @@ Model Model::load(const std::string& path, std::string_view isa, int threads) {
 
 Check check(const gguf::File& file) {
   const WarningCollector collector;
-  std::optional<Error> error;
+  Check result;
   try {
-    read_parts(file, select_table("scalar"), 0);
+    result.config = read_parts(file, select_table("scalar"), 0).config;
   } catch (const Error& failed) {
-    error = failed;
+    result.error = failed;
   }
-  return {std::move(error), collector.warnings};
+  result.warnings = collector.warnings;
+  return result;
 }
 
 }  // namespace binhdan::model

@@ -34,6 +34,7 @@ struct Model {
 // What Model::load() would report about a file, without its packing of weights.
 struct Check {
   std::optional<Error> error;
+  std::optional<Config> config;  // if there is no error
   std::vector<std::string> warnings;
 };
 Check check(const gguf::File& file);

@@ -65,6 +65,7 @@ def _rows(path: str, facts: dict[str, Any]) -> list[tuple[str, str | Table]]:
         ("shape", ", ".join(known) or "not stated"),
         ("context", "not stated" if facts["context"] is None else f"{facts['context']:,} tokens"),
         ("tokenizer", _describe_tokenizer(tokenizer)),
+        *_describe_use(facts),
     ]
     types = [
         (
@@ -86,6 +87,18 @@ def _describe_tokenizer(tokenizer: dict[str, Any] | None) -> str:
     kind = "/".join(part for part in (tokenizer["model"], tokenizer["pre"]) if part)
     template = "with" if tokenizer["has_chat_template"] else "without"
     return f"{kind or 'unnamed'}, {tokenizer['size']:,} tokens, {template} chat template"
+
+
+def _describe_use(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whether the model generates text, and how it embeds. Empty for a file that does not run here."""
+    if facts["causal"] is None:
+        return []
+    use = "text, embeddings"
+    if facts["pooling"] == "rank":
+        use = "scores of documents (a reranker)"
+    elif not facts["causal"]:
+        use = "embeddings (an encoder)"
+    return [("computes", use), ("causal", "yes" if facts["causal"] else "no"), ("pooling", facts["pooling"])]
 
 
 def _describe_memory(memory: dict[str, int | None]) -> str:

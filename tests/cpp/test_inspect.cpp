@@ -56,7 +56,7 @@ TEST(describes_an_unsupported_model) {
   const std::string json = describe(b);
   CHECK(has(json, R"("architecture":"mamba9","name":"thử","parameters":136,"context":2048,"embedding":64)"));
   CHECK(has(json, R"("layers":4,"heads":8,"kv_heads":2,"head_dim":8,"kv_bytes_per_token":512)"));
-  CHECK(has(json, R"("supported":false,"reason":)"));
+  CHECK(has(json, R"("supported":false,"reason":)") && has(json, R"("causal":null,"pooling":null)"));
   CHECK(has(json, R"("tokenizer":{"model":"gpt2","pre":null,"size":2,"has_chat_template":false})"));
   CHECK(has(json, R"("types":[{"type":"Q8_0","tensors":1,"parameters":128,"bytes":136},{"type":"F32",)"));
   CHECK(has(json, R"("mamba9.attention.head_count_kv":{"type":"i32","count":4,"values":[2,0,2,0]})"));

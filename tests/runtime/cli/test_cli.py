@@ -216,8 +216,10 @@ def test_info(model: binhdan.Model) -> None:
         "Q8_0",
         "57 tensors",
         "with chat template",
+        "text, embeddings",
     ):
         assert expected in shown
+    assert re.search(r"causal +yes", shown) and re.search(r"pooling +mean", shown)
     facts = json.loads(text_of("info", "--json", "--context", "100", str(model.path)))
     kv = 100 * model.info.kv_bytes_per_token
     assert facts["memory"]["kv"] == kv and facts["memory"]["total"] == kv + facts["memory"]["weights"]
