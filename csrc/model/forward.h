@@ -90,7 +90,12 @@ class Forward {
   size_t add_window_kind(const LayerConfig& layer);
   const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
                                         ops::Activations::Readers readers, const Norm& norm,
-                                        FunctionRef<const float*(int64_t)> row_at);
+                                        FunctionRef<const float*(int64_t)> row_at, ops::Activations& shared);
+  const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
+                                        ops::Activations::Readers readers, const Norm& norm,
+                                        FunctionRef<const float*(int64_t)> row_at) {
+    return prepare_input(team, classes, readers, norm, row_at, input_);
+  }
   void distribute_rows(Team& team, int64_t rows, FunctionRef<void(int64_t, int64_t)> work);
   void project(Team& team, const RowSet& rows, const ops::Activations& input,
                std::initializer_list<Projection> projections);
@@ -119,21 +124,22 @@ class Forward {
   std::vector<size_t> window_of_;
 
   // Shapes: n = rows of the batch; widths are the largest of all layers.
-  Buffer x_;                     // (n, dim) the residual stream
-  Buffer q_;                     // (n, heads * head_dim)
-  Buffer kv_;                    // (n, 2, kv_heads * head_dim)
-  Buffer mixed_;                 // (n, max_.mixed) projections of gated attention and of recurrent layers
-  Buffer gates_;                 // (n, max_.attended) of the output of a mixer
-  Buffer decay_beta_;            // (n, 2, heads) of the delta rule
-  Buffer attended_;              // (n, max_.attended) output of a mixer
-  Buffer product_;               // (n, dim) before a norm
-  Buffer layer_inputs_;          // (n, layers, per_layer_dim)
-  Buffer query_factors_;         // (n)
-  std::vector<Buffer> cos_sin_;  // (n, rope dim / 2, 2), one for each RoPE
-  Buffer hidden_;                // (hidden rows, dim)
-  Buffer logits_;                // (logit rows, vocabulary)
-  ops::Activations input_;       // (n, dim or max_.attended) prepared by all ranks together
-  ops::Activations ffn_input_;   // (n, ffn or per_layer_dim) of the second product of a network
+  Buffer x_;                       // (n, dim) the residual stream
+  Buffer q_;                       // (n, heads * head_dim)
+  Buffer kv_;                      // (n, 2, kv_heads * head_dim)
+  Buffer mixed_;                   // (n, max_.mixed) projections of gated attention and of recurrent layers
+  Buffer gates_;                   // (n, max_.attended) of the output of a mixer
+  Buffer decay_beta_;              // (n, 2, heads) of the delta rule
+  Buffer attended_;                // (n, max_.attended) output of a mixer
+  Buffer product_;                 // (n, dim) before a norm
+  Buffer layer_inputs_;            // (n, layers, per_layer_dim)
+  Buffer query_factors_;           // (n)
+  std::vector<Buffer> cos_sin_;    // (n, rope dim / 2, 2), one for each RoPE
+  Buffer hidden_;                  // (hidden rows, dim)
+  Buffer logits_;                  // (logit rows, vocabulary)
+  ops::Activations input_;         // (n, dim or max_.attended) prepared by all ranks together
+  ops::Activations output_input_;  // (output rows, dim) of the last layer with a state
+  ops::Activations ffn_input_;     // (n, ffn or per_layer_dim) of the second product of a network
   std::vector<RankBuffers> buffers_;
   ops::Activations::Widths input_widths_, ffn_widths_;
   struct {

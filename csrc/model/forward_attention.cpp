@@ -33,12 +33,13 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const RowSet& all = batch_.all;
   const Matrix& k_reader = stores_kv ? w.k : w.q;
   const Matrix& v_reader = has_v ? w.v : k_reader;
-  const auto input_of = [&](const RowSet& rows) -> const ops::Activations& {
-    return prepare_input(team, rows.classes, {&w.q, &k_reader, &v_reader}, w.attention_norm,
-                         [&](int64_t i) { return x(rows.index[static_cast<size_t>(i)]); });
+  const auto input_of = [&](const RowSet& rows, ops::Activations& shared) -> const ops::Activations& {
+    return prepare_input(
+        team, rows.classes, {&w.q, &k_reader, &v_reader}, w.attention_norm,
+        [&](int64_t i) { return x(rows.index[static_cast<size_t>(i)]); }, shared);
   };
-  const ops::Activations& input = input_of(all);
-  const ops::Activations& active_input = &active == &all ? input : input_of(active);
+  const ops::Activations& input = input_of(all, input_);
+  const ops::Activations& active_input = &active == &all ? input : input_of(active, output_input_);
 
   struct HeadProjection {
     const Matrix& matrix;

@@ -22,12 +22,14 @@ constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 }  // namespace
 
 // The rows row_at(0), row_at(1), ..., normalised unless `norm` is empty, in the formats that `readers`
-// multiply with. Costs a barrier for more than kMaxSelfPreparedRows rows, which the ranks prepare together.
+// multiply with. Costs a barrier for more than kMaxSelfPreparedRows rows, which the ranks prepare together in
+// `shared`.
 const ops::Activations& Forward::prepare_input(Team& team, ops::ClassCounts classes,
                                                ops::Activations::Readers readers, const Norm& norm,
-                                               FunctionRef<const float*(int64_t)> row_at) {
+                                               FunctionRef<const float*(int64_t)> row_at,
+                                               ops::Activations& shared) {
   const bool together = classes.total > kMaxSelfPreparedRows;
-  ops::Activations& input = together ? input_ : buffers_of(team).input;
+  ops::Activations& input = together ? shared : buffers_of(team).input;
   const int64_t width = (*readers.begin())->cols;
   const auto [begin, end] = together ? team.share(classes.total) : Range{0, classes.total};
   for (int64_t i = begin; i < end; ++i) {
@@ -89,11 +91,10 @@ int64_t Forward::piece_size() const {
 }
 
 // The rows that need an output, from the last layer with a state on. project_qkv() prepares them and all rows
-// at the same time, in two buffers. So the output rows are used if they fit in the ranks' own buffers
-// (RankBuffers::input) while all rows are in the shared input_. Otherwise both sets would need the same
-// buffer, and all rows are used.
+// at the same time, in two buffers. All rows of a small batch are in the ranks' own buffers; then there is no
+// second buffer, and all rows are used.
 RowSet& Forward::output_rows() {
-  const bool fewer = batch_.output.size() <= kMaxSelfPreparedRows && batch_.all.size() > kMaxSelfPreparedRows;
+  const bool fewer = batch_.output.size() < batch_.all.size() && batch_.all.size() > kMaxSelfPreparedRows;
   return fewer ? batch_.output : batch_.all;
 }
 
@@ -212,7 +213,10 @@ void Forward::reserve_buffers() {
   if (prepared > kMaxSelfPreparedRows) input_.reserve(prepared, input_widths_);
 
   plan_attention(batch_.all);
-  if (RowSet& last = output_rows(); &last != &batch_.all) plan_attention(last);
+  if (RowSet& last = output_rows(); &last != &batch_.all) {
+    plan_attention(last);
+    if (last.size() > kMaxSelfPreparedRows) output_input_.reserve(last.size(), input_widths_);
+  }
   size_t scratch = 0;
   if (weights.output.rows > 0) scratch = ops::matmul_scratch(weights.output, std::max<int64_t>(1, logits));
   if (config.per_layer_dim > 0)

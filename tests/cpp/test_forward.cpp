@@ -1,5 +1,6 @@
 // The forward pass: within a numeric class, bits do not depend on batch, threads or chunks.
 #include <cstring>
+#include <deque>
 
 #include "check.h"
 #include "embedded_model.h"
@@ -163,6 +164,37 @@ TEST(bits_do_not_depend_on_the_batch) {
   CHECK(same(got(0), last_logits(*m, c, 1, 1, true)));
   CHECK(same(got(1), last_logits(*m, a, 1, 90)));
   CHECK(same(got(2), last_logits(*m, b, 1, 31)));
+}
+
+// More rows need an output than one rank prepares by itself, and fewer than the batch has.
+TEST(only_output_rows_continue_after_the_last_state) {
+  for (const KernelTable* table : compiled_tables()) {
+    if (!table->supported(cpu_features())) continue;
+    const auto m = embedded_model(table->isa);
+    constexpr size_t kTexts = 12;
+    std::vector<std::vector<text::Token>> texts;
+    std::deque<model::SequenceState> states;
+    std::vector<Chunk> chunks;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < kTexts; ++i) {
+      texts.push_back(some_tokens(i == 0 ? 1 : 2 + i, static_cast<unsigned>(i)));
+      states.emplace_back(m->config).reserve(100);
+      rows += texts.back().size();
+    }
+    for (size_t i = 0; i < kTexts; ++i)
+      chunks.push_back({&states[i], texts[i], Outputs::last_logits, i == 0});
+    model::Forward forward(*m, 2);
+    model::Profile profile;
+    forward.set_profile(&profile);
+    forward.run(chunks);
+    for (size_t i = 0; i < kTexts; ++i) {
+      const Bits got(forward.logits(i).begin(), forward.logits(i).end());
+      CHECK(same(got, last_logits(*m, texts[i], 1, texts[i].size(), i == 0)));
+    }
+    const auto layers = static_cast<uint64_t>(m->config.layers.size());
+    CHECK(profile.ops[static_cast<size_t>(model::Op::down)].macs ==
+          ((layers - 1) * rows + kTexts) * static_cast<uint64_t>(m->config.dim * m->config.layers[0].ffn));
+  }
 }
 
 TEST(all_logits_and_hidden_states_of_a_mixed_batch) {
