@@ -110,8 +110,19 @@ class ReferenceModel:
             return x
         x = x + w["position_embd.weight"][: len(tokens)]
         if "token_types.weight" in w:
-            x = x + w["token_types.weight"][0]
+            x = x + w["token_types.weight"][self._token_types(tokens)]
         return self._norm(x, "token_embd_norm")
+
+    def _token_types(self, tokens: list[int]) -> list[int]:
+        """0; in a reranker with WordPiece, 1 after the first [SEP], as BERT's tokenizer sets them."""
+        separator = self.keys.get("tokenizer.ggml.seperator_token_id")
+        has_types = (
+            len(self.weights["token_types.weight"]) > 1 and self.keys["tokenizer.ggml.model"] == "bert"
+        )
+        if self.config.pooling != "rank" or not has_types or separator not in tokens:
+            return [0] * len(tokens)
+        first = tokens.index(separator) + 1
+        return [0] * first + [1] * (len(tokens) - first)
 
     def _layer(self, x: Array, i: int, kv: KeysAndValues) -> Array:
         blk, scale = f"blk.{i}", self.config.residual_scale

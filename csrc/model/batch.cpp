@@ -65,4 +65,14 @@ void Batch::assign(std::span<const Chunk> chunks) {
   for (RowSet* set : {&all, &output}) set->classes.total = static_cast<int64_t>(set->index.size());
 }
 
+void Batch::mark_second_texts(text::Token separator) {
+  for (const RowRun& run : runs) {
+    bool second = false;
+    for (Row& row : std::span(rows).subspan(static_cast<size_t>(run.row), static_cast<size_t>(run.rows))) {
+      row.in_second_text = second;
+      second |= row.token == separator;
+    }
+  }
+}
+
 }  // namespace binhdan::model

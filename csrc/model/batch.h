@@ -40,7 +40,8 @@ struct Row {
   SequenceState* state;
   text::Token token;
   int64_t position;
-  int64_t length;  // of the sequence, with this batch
+  int64_t length;               // of the sequence, with this batch
+  bool in_second_text = false;  // of a pair for a reranker
 
   ops::AttentionRow attention_row(PagePart part) const { return {state->pages(part), position, length}; }
 };
@@ -68,6 +69,8 @@ struct Batch {
   // Lays the chunks out as rows. Chunks with decode = true come first; a sequence occurs once at most. Throws
   // Error(internal) when the states differ in KvType.
   void assign(std::span<const Chunk> chunks);
+  // Each chunk is a whole pair of texts: the rows after its first separator are those of the second text.
+  void mark_second_texts(text::Token separator);
 
   std::vector<Row> rows;
   std::vector<RowRun> runs;

@@ -51,7 +51,7 @@ struct Family {
 
   // Embeddings and outputs
   bool scaled_embedding = false;                    // times sqrt(embedding_length)
-  bool position_embedding = false;                  // adds absolute positions and token type 0, then a norm
+  bool position_embedding = false;                  // adds absolute positions and token types, then a norm
   bool has_logits = true;                           // false: an encoder without an output matrix
   bool divides_logits = false;                      // by the key logit_scale
   double attention_softcap = 0, logit_softcap = 0;  // if the file has no keys; 0: none

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace binhdan::model {
 namespace {
@@ -12,6 +13,10 @@ constexpr int64_t kBlock = 32, kLogitRows = 1024;  // of a piece of the output m
 
 void Forward::run(std::span<const Chunk> chunks) {
   batch_.assign(chunks);
+  const std::optional<text::Token>& separator = model_.tokenizer.vocab().separator;
+  if (model_.config.pooling == Pooling::rank && model_.weights.has_second_type && separator &&
+      model_.tokenizer.vocab().model == text::VocabModel::wordpiece)
+    batch_.mark_second_texts(*separator);
   reserve_buffers();
   if (profile_) profile_->start();
   pool_.run([this](Team& team) { run_layers(team); });
@@ -70,7 +75,7 @@ void Forward::embed(Team& team) {
       float* position = buffers_of(team).row.as<float>();
       w.position_embedding.get_row(position, row.position);
       table.add(x(i), position, config.dim);
-      if (w.token_type) table.add(x(i), w.token_type, config.dim);
+      if (w.token_types) table.add(x(i), w.token_types + (row.in_second_text ? config.dim : 0), config.dim);
       normalize(x(i), x(i), w.embedding_norm, config.dim);
     }
     if (config.per_layer_dim > 0) {

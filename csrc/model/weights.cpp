@@ -338,8 +338,11 @@ void load_embeddings(Loader& loader, const Config& config, Weights& weights) {
   if (!weights.tied) weights.embedding = loader.lookup("token_embd.weight", config.vocabulary, dim);
   if (config.family->position_embedding) {
     weights.position_embedding = loader.lookup("position_embd.weight", config.context, dim);
-    if (loader.has("token_types.weight"))
-      weights.token_type = loader.values("token_types.weight", loader.rows("token_types.weight"), dim);
+    if (loader.has("token_types.weight")) {
+      const int64_t types = loader.rows("token_types.weight");
+      weights.token_types = loader.values("token_types.weight", types, dim);
+      weights.has_second_type = types > 1;
+    }
     weights.embedding_norm = loader.norm("token_embd_norm", dim, config.family->layer_norm);
   }
   if (config.per_layer_dim > 0) {

@@ -105,11 +105,12 @@ class Weights {
     return projections.empty() ? config.dim : projections.back().rows;
   }
 
-  bool tied = false;            // the embedding is the output matrix
-  Lookup embedding;             // (vocabulary, dim) if not tied
-  Lookup position_embedding;    // (context, dim)
-  Vector token_type = nullptr;  // (types, dim); texts are of type 0
-  Norm embedding_norm;          // (dim)
+  bool tied = false;             // the embedding is the output matrix
+  Lookup embedding;              // (vocabulary, dim) if not tied
+  Lookup position_embedding;     // (context, dim)
+  Vector token_types = nullptr;  // (types, dim); texts are of type 0, the second of a pair of type 1
+  bool has_second_type = false;
+  Norm embedding_norm;  // (dim)
   PerLayerWeights per_layer;
   std::vector<LayerWeights> layers;
   Norm output_norm;  // (dim)

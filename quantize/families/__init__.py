@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.families.bert import BERT, XLM_ROBERTA, XLM_ROBERTA_RANK
+from binhdan.quantize.families.bert import BERT, BERT_RANK, XLM_ROBERTA, XLM_ROBERTA_RANK
 from binhdan.quantize.families.exaone4 import EXAONE4
 from binhdan.quantize.families.family import Family
 from binhdan.quantize.families.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA4, GEMMA_EMBEDDING
@@ -36,6 +36,7 @@ FAMILIES: Final = (
     EXAONE4,
     MPT,
     BERT,
+    BERT_RANK,
     XLM_ROBERTA,
     XLM_ROBERTA_RANK,
 )

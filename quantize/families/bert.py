@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from binhdan.quantize.checkpoint import CheckpointError
@@ -11,8 +12,11 @@ from binhdan.quantize.families.family import Constant, Family, Labels, Layer, Nu
 from binhdan.quantize.families.sizes import head_sizes
 
 
-def _encoder_sizes(padded_positions: bool) -> Callable[[Config], Sizes]:
-    """Returns a sizes function. With ``padded_positions``, positions start after the padding token's id."""
+def _encoder_sizes(padded_positions: bool, reranker: bool = False) -> Callable[[Config], Sizes]:
+    """Returns a sizes function. With ``padded_positions``, positions start after the padding token's id.
+
+    A ``reranker`` must have one class: with more, the configuration does not say which is the score.
+    """
 
     def sizes(c: Config) -> Sizes:
         width = c.integer("hidden_size", 1, 1 << 20)
@@ -31,6 +35,11 @@ def _encoder_sizes(padded_positions: bool) -> Callable[[Config], Sizes]:
                 f" got {width} and {heads}"
             )
         labels = c.part("id2label").values
+        if reranker and len(labels) != 1:
+            raise CheckpointError(
+                f"config.json: id2label: expected one class, the score of a reranker; got {len(labels) or 2}:"
+                " a classifier of texts is not supported"
+            )
         model = {
             "vocabulary": c.integer("vocab_size", 1, 1 << 24),
             "width": width,
@@ -39,7 +48,7 @@ def _encoder_sizes(padded_positions: bool) -> Callable[[Config], Sizes]:
             "position_offset": offset,
             "context": stored - offset,
             "token_types": c.integer("type_vocab_size", 1, 1 << 10, 2),
-            "labels": len(labels) or 2,
+            "labels": 1,
         }
         feed_forward = c.integer("intermediate_size", 1, 1 << 22)
         dims = {**head_sizes(heads, heads, width // heads), "feed_forward": feed_forward}
@@ -128,19 +137,34 @@ XLM_ROBERTA: Final = Family(
     left_out=_LEFT_OUT,
 )
 
-XLM_ROBERTA_RANK: Final = Family(
-    "bert",
+_RANK_KEYS: Final = (
+    *_KEYS,
+    Constant("pooling_type", 4),  # rank
+    Labels("classifier.output_labels", "id2label"),
+)
+
+XLM_ROBERTA_RANK: Final = replace(
+    XLM_ROBERTA,
     classes=("XLMRobertaForSequenceClassification",),
-    keys=(*_KEYS, Constant("pooling_type", 4), Labels("classifier.output_labels", "id2label")),  # 4: rank
+    keys=_RANK_KEYS,
     model=(
         *_MODEL,
         *_linear("classifier.dense", "cls", "width", "width"),
         *_linear("classifier.out_proj", "cls.output", "labels", "width"),
     ),
-    layer=_LAYER,
-    layer_prefix="encoder.layer.",
-    sizes=_encoder_sizes(padded_positions=True),
-    expects=_EXPECTS,
-    rope=False,
-    left_out=_LEFT_OUT,
+    sizes=_encoder_sizes(padded_positions=True, reranker=True),
+)
+
+# llama.cpp's converter leaves the pooler out, so its files of this class give other scores than transformers.
+BERT_RANK: Final = replace(
+    BERT,
+    classes=("BertForSequenceClassification",),
+    keys=_RANK_KEYS,
+    model=(
+        *_MODEL,
+        *_linear("pooler.dense", "cls", "width", "width"),
+        *_linear("classifier", "cls.output", "labels", "width"),
+    ),
+    sizes=_encoder_sizes(padded_positions=False, reranker=True),
+    left_out={},
 )
