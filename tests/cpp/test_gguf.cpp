@@ -1,5 +1,4 @@
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -378,13 +377,12 @@ TEST(rejects_inconsistent_splits) {
   CHECK_FAILS(parse(split_part(0, 2, 2, "a")), "one part of a split model");
 }
 
-// ---- time --------------------------------------------------------------------------------------------
+// ---- many keys ---------------------------------------------------------------------------------------
 
-TEST(many_keys_take_linear_time) {
-  constexpr uint64_t kKeys = 200'000;
+// No clock: a reader of quadratic time needs minutes, and CTest ends it.
+TEST(many_keys) {
+  constexpr uint64_t kKeys = 500'000;
   Builder b(0, kKeys);
   for (uint64_t i = 0; i < kKeys; ++i) b.key(std::to_string(i) + ".k", ValueType::u8, uint8_t{1});
-  const auto start = std::chrono::steady_clock::now();
   CHECK(parse(b).keys().size() == kKeys);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(60));
 }

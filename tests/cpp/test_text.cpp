@@ -1,7 +1,6 @@
 // Tokenizers, compared with simple quadratic ones; their handling of special tokens, any bytes and long
 // texts.
 #include <algorithm>
-#include <ctime>
 #include <limits>
 #include <random>
 
@@ -280,24 +279,17 @@ TEST(stream_after_text_keeps_its_space) {
   CHECK(StreamDecoder(tokenizer, space_a).push(space_a) == " a");
 }
 
-// Processor time of a round trip, without the time of other programs.
-double round_trip_seconds(const Tokenizer& tokenizer, const char* unit, size_t size) {
-  std::string text;
-  while (text.size() < size) text += unit;
-  const std::clock_t start = std::clock();
-  CHECK(tokenizer.decode(tokenizer.encode(text, false, true), true) == text);
-  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-}
-
-// Four times the text needs four times the time if linear, and sixteen times if quadratic.
-TEST(long_texts_take_linear_time) {
+// No clock: an algorithm of quadratic time needs hours for these texts, and CTest ends it.
+TEST(long_texts_round_trip) {
   VocabSpec many = byte_spec();
   for (int n = 2; n < 1500; ++n)
     many.add(std::string(static_cast<size_t>(n), 'x') + "y", TokenKind::user_defined);
   for (const VocabSpec& spec : {many, byte_spec("gpt-2"), byte_spec("llama-bpe"), spm_spec()}) {
     const Tokenizer tokenizer = spec.tokenizer();
-    for (const char* unit : {"a", " ", "\n", " \n", "x", "🦙", "\u0301", "Việt ", "<|im_start|>", "\xFF"})
-      CHECK(round_trip_seconds(tokenizer, unit, 200'000) <
-            10 * round_trip_seconds(tokenizer, unit, 50'000) + 0.1);
+    for (const char* unit : {"a", " ", "\n", " \n", "x", "🦙", "\u0301", "Việt ", "<|im_start|>", "\xFF"}) {
+      std::string text;
+      while (text.size() < 1'000'000) text += unit;
+      CHECK(tokenizer.decode(tokenizer.encode(text, false, true), true) == text);
+    }
   }
 }
