@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +46,52 @@ BINHDAN_EXPORT KvType kv_type_by_name(const std::string& name);
 BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool decode,
                                    KvType kv_type,
                                    const std::function<void(int64_t, std::span<const float>)>& row);
+
+// The input of matrix products: `rows` of one batch, (n, cols), and the names of the tensors that multiply
+// with them.
+struct ObservedInput {
+  const std::set<std::string>& tensors;
+  int64_t cols;
+  std::span<const float> rows;
+};
+// Runs `tokens` and calls visit() for the inputs of all matrices of `tensors` (empty: of all tensors), for
+// one batch after another. All layers compute all rows.
+BINHDAN_EXPORT void observe_inputs(uint64_t model, std::span<const int32_t> tokens, int threads,
+                                   const std::set<std::string>& tensors,
+                                   const std::function<void(const ObservedInput&)>& visit);
+
+// Rows of logits, each rounded to 65,536 steps between its lowest and its highest value.
+struct LogitRow {
+  double *low, *step, *log_sum, *best;  // logit = low + step * code; log_sum: log of the sum of e^logit
+};
+struct LogitStore {
+  uint16_t* codes;   // (rows, columns)
+  double* factors;   // (rows, 4): low, step, log_sum, best
+  size_t rows, columns;
+
+  LogitRow row(size_t i) const {
+    double* at = factors + 4 * i;
+    return {at, at + 1, at + 2, at + 3};
+  }
+  std::span<uint16_t> codes_of(size_t i) const { return {codes + i * columns, columns}; }
+};
+// The prediction of one token. The last three need a reference.
+struct TokenScore {
+  double nll;       // -log of the token's probability
+  int32_t best;     // the most probable token
+  double kl;        // KL divergence from the reference, in nats
+  bool same_best;   // the most probable token is that of the reference
+  double kept;      // part of the reference's probability that is in `columns`
+};
+struct ScoreOptions {
+  KvType kv_type = KvType::f16;
+  const LogitStore* record = nullptr;     // gets the logits
+  const LogitStore* reference = nullptr;  // is compared with
+  std::span<const int32_t> columns{};     // the reference's column of each token; empty: the same
+};
+// Scores the predictions of tokens[first + 1] to the last, each from all tokens before it.
+BINHDAN_EXPORT void score_tokens(uint64_t model, std::span<const int32_t> tokens, size_t first, int threads,
+                                 const ScoreOptions& options, std::span<TokenScore> scores);
 
 // The words into which a pre-tokenizer cuts a text, as their ends in bytes. Throws Error for an unknown name.
 BINHDAN_EXPORT std::vector<size_t> split_words(const std::string& pretokenizer, const std::string& text);

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "api/internal.h"
+#include "api/native.h"
 #include "base/buffer.h"
 #include "base/checked.h"
 
@@ -505,6 +506,7 @@ PYBIND11_MODULE(_native, module) {
              arg("state"), arg("chunks"));
   module.def("logits", logits, arg("model"), arg("tokens"), arg("threads"), arg("decode") = false,
              arg("kv_type") = "f16");
+  add_evaluation(module);
   module.def("pretokenizer_names", internal::pretokenizer_names);
   module.def("pretokenizer_patterns", internal::pretokenizer_patterns, arg("name"));
   module.def("split_words", internal::split_words, arg("pretokenizer"), arg("text"));

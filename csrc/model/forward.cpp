@@ -209,6 +209,7 @@ void Forward::multiply_gated(Team& team, const RowSet& active, const GatedProduc
       }
       activate(gate, factor, width);
       ffn_input_.store(table, {&product.reader}, active.classes, i, gate, begin, width);
+      if (observer_) observer_->observe({&product.reader}, i, gate, begin, width);
     }
   });
   if (up_matrix)
@@ -271,6 +272,7 @@ void Forward::compute_outputs(Team& team) {
       normalize(hidden, row, norm, config.dim);
     else
       std::copy_n(row, config.dim, hidden);
+    if (observer_ && output.rows > 0) observer_->observe({&output}, i, hidden, 0, config.dim);
   }
   if (logit_rows.empty()) return;
   const auto rows = static_cast<int64_t>(logit_rows.size());

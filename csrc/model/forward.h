@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "model/batch.h"
 #include "model/model.h"
+#include "model/observer.h"
 #include "model/profile.h"
 
 namespace binhdan::model {
@@ -31,6 +32,9 @@ class Forward {
   void parallel_for(size_t count, const std::function<void(size_t)>& work);
   // Adds the cost of the next runs to `profile`, which must outlive them; nullptr stops.
   void set_profile(Profile* profile) { profile_ = profile; }
+  // Reports the inputs of all matrices to `observer` in the next runs; it must outlive them. nullptr stops.
+  // Chunks with Outputs::all_hidden or all_logits compute all rows in every layer.
+  void set_observer(InputObserver* observer) { observer_ = observer; }
 
  private:
   // The buffers of one thread.
@@ -113,6 +117,7 @@ class Forward {
   const Model& model_;
   ThreadPool pool_;
   Profile* profile_ = nullptr;
+  InputObserver* observer_ = nullptr;
   Batch batch_;
   size_t last_state_layer_;
   std::vector<RopeFrequencies> ropes_;

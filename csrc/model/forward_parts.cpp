@@ -40,6 +40,7 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::ClassCounts clas
       row = normed;
     }
     input.store(*model_.table, readers, classes, i, row, 0, width);
+    if (observer_ && (together || team.rank() == 0)) observer_->observe(readers, i, row, 0, width);
   }
   record(team, Op::norm);
   if (together) barrier(team);

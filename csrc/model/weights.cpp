@@ -43,7 +43,11 @@ class Loader {
     const uint64_t row_bytes = tensor.bytes / static_cast<uint64_t>(rows);
     uint64_t offset = 0;
     for (const auto& [matrix, count] : parts) {
-      *matrix = {.kernel = &kernel, .rows = count, .cols = cols, .data = file_.data(tensor).data() + offset};
+      *matrix = {.kernel = &kernel,
+                 .rows = count,
+                 .cols = cols,
+                 .data = file_.data(tensor).data() + offset,
+                 .tensor = tensor.name};
       if (kernel.pack)
         to_pack_.push_back({matrix, &tensor, offset, row_bytes, 0});
       else

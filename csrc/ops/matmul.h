@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstdint>
 #include <initializer_list>
+#include <string_view>
 
 #include "base/buffer.h"
 #include "base/thread_pool.h"
@@ -18,6 +19,7 @@ struct Matrix {
   const MatmulKernel* kernel = nullptr;
   int64_t rows = 0, cols = 0;
   const void* data = nullptr;  // packed, or file blocks when the kernel has no pack
+  std::string_view tensor;     // that contains it; the name belongs to the file
 
   uint64_t bytes() const;  // memory that one product reads
   void get_row(float* dst, int64_t row) const { kernel->get_row(dst, data, rows, cols, row); }
