@@ -5,6 +5,7 @@ a GGUF type name ("Q4_0"). `isa` is one of isas(), or "" for the fastest. Weight
 row by row.
 """
 
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
@@ -104,6 +105,41 @@ def logits(
 ) -> _Floats:
     """Logits after each of `tokens` on an open model of the C ABI, (n, vocabulary). `decode` selects the
     numeric class of decode, else that of prefill."""
+
+def observe_inputs(
+    model: int,
+    tokens: _Array,
+    threads: int,
+    visit: Callable[[set[str], _Floats], None],
+    tensors: set[str] = ...,
+) -> None:
+    """Runs `tokens` and calls visit(names, rows) with the inputs, (rows, columns), of the matrices of the
+    tensors `names`: one call for each input and part of the tokens, in the order of the forward pass. Only for
+    `tensors`, if there are any. All layers compute all rows."""
+
+class _Scores(TypedDict, total=False):
+    nll: npt.NDArray[np.float64]  # -log of the probability of the token, in nats
+    best: npt.NDArray[np.int32]  # the most probable token
+    # with a reference:
+    kl: npt.NDArray[np.float64]  # KL divergence from the reference, in nats
+    same_best: npt.NDArray[np.bool_]  # the most probable token is that of the reference
+    kept: npt.NDArray[np.float64]  # part of the reference's probability that is in `columns`
+
+def score_tokens(
+    model: int,
+    tokens: _Array,
+    first: int,
+    threads: int,
+    kv_type: _KvType = "f16",
+    record: tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]] | None = None,
+    reference: tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]] | None = None,
+    columns: _Array | None = None,
+) -> _Scores:
+    """Scores the predictions of the n tokens after position `first`, each from all tokens before it.
+
+    `record` gets the logits and `reference` has those of another model: codes (n, vocabulary), which divide the
+    range of a row into 65,535 steps, and factors (n, 4). `columns` has the reference's column of each token, if
+    its vocabulary is larger."""
 
 def pretokenizer_names() -> list[str]:
     """Names of tokenizer.ggml.pre that the byte-level BPE supports."""

@@ -13,6 +13,12 @@ COMMANDS = (
     Command(
         "quantize", "binhdan.quantize.cli", "Convert a checkpoint folder to a GGUF file.", extra="quantize"
     ),
+    Command(
+        "calibrate",
+        "binhdan.quantize.cli_calibrate",
+        "Measure which weights matter, on texts.",
+        extra="quantize",
+    ),
 )
 
 

@@ -1,0 +1,98 @@
+"""``binhdan calibrate``: collects the importance of the weights of a model on texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from binhdan.quantize.calibrate import DEFAULT_TEXT, calibrate
+from binhdan.quantize.importance import write_importance
+from binhdan.quantize.second_moments import second_moments, write_second_moments
+from binhdan.quantize.texts import CONTEXT
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    model: Annotated[Path, typer.Argument(help="The GGUF file of the model, best F16, BF16 or Q8_0.")],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text in UTF-8, repeatable; default: the Vietnamese text of the package."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write; default: MODEL.importance.gguf."),
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=32, help="Run about so many tokens, evenly spread; default: all.")
+    ] = None,
+    context: Annotated[int, typer.Option(min=8, help="Tokens of a window.")] = CONTEXT,
+    hessian: Annotated[
+        Path | None,
+        typer.Option(help="Folder: also write the second moments of the inputs, for error feedback."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: the usable cores.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Measure on texts which columns of a model's matrices matter, for `binhdan quantize --importance`.
+
+    The file has the format of llama.cpp's imatrix.
+    """
+    target = output or model.with_name(model.name.removesuffix(".gguf") + ".importance.gguf")
+    _check_target(target, force)
+    texts = text or [DEFAULT_TEXT]
+    common: dict[str, Any] = {"tokens": tokens, "context": context, "threads": threads or 0}
+    with window_progress("importance") as progress:
+        importance = calibrate(model, texts, **common, progress=progress)
+    write_importance(target, importance)
+    summary: dict[str, object] = {
+        "output": str(target),
+        "tensors": len(importance.sums),
+        "tokens": int(max(float(counts.max()) for counts in importance.counts.values())),
+        "windows": importance.chunks,
+    }
+    if hessian is not None:
+        with window_progress("second moments") as progress:
+            moments = second_moments(model, texts, **common, progress=progress)
+            summary["hessian"] = str(hessian)
+            summary["hessian_bytes"] = write_second_moments(hessian, moments)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+    else:
+        print(
+            f"{target}: importance of {summary['tensors']} tensors from {summary['tokens']:,} tokens of text"
+        )
+
+
+def _check_target(target: Path, force: bool) -> None:
+    """Finds an unwritable target before the work."""
+    if target.exists() and not force:
+        raise FileExistsError(f"{target} exists; use --force to overwrite it")
+    if not target.resolve().parent.is_dir():
+        raise FileNotFoundError(f"{target.resolve().parent}: expected an existing folder for {target.name}")
+
+
+class window_progress:
+    """A progress bar on standard error that counts windows; none if it is not a terminal."""
+
+    def __init__(self, label: str) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+        self._bar = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        )
+        self._task = self._bar.add_task(label, total=None)
+
+    def __enter__(self) -> Any:
+        self._bar.start()
+        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
