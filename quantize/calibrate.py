@@ -33,8 +33,8 @@ def calibrate(
     """Returns the sums of squares of the inputs of every matrix of ``model`` on ``texts``.
 
     ``tokens`` limits the work to windows of the texts, evenly spread, of about so many tokens. ``threads``:
-    0 for all usable cores. The output matrix is included; its tensor is token_embd.weight if the model uses one
-    matrix for both. Raises BinhdanError, OSError.
+    0 for all usable cores. The output matrix is included; its tensor is token_embd.weight if the model uses
+    one matrix for both. Raises BinhdanError, OSError.
     """
     with open_model(model) as opened:
         windows = calibration_windows(opened, texts, tokens, context)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from binhdan.quantize.calibrate import DEFAULT_TEXT, calibrate
 from binhdan.quantize.importance import write_importance
+from binhdan.quantize.output_file import check_output
 from binhdan.quantize.second_moments import second_moments, write_second_moments
 from binhdan.quantize.texts import CONTEXT
 
@@ -42,13 +43,13 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Measure on texts which columns of a model's matrices matter, for `binhdan quantize --importance`.
+    """Measure on texts which columns of a model's matrices matter, for `binhdan quantize --imatrix`.
 
     The file has the format of llama.cpp's imatrix.
     """
     target = output or model.with_name(model.name.removesuffix(".gguf") + ".importance.gguf")
-    _check_target(target, force)
     texts = text or [DEFAULT_TEXT]
+    check_output(target, force=force, inputs=[model, *texts])
     common: dict[str, Any] = {"tokens": tokens, "context": context, "threads": threads or 0}
     with window_progress("importance") as progress:
         importance = calibrate(model, texts, **common, progress=progress)
@@ -70,14 +71,6 @@ def main(
         print(
             f"{target}: importance of {summary['tensors']} tensors from {summary['tokens']:,} tokens of text"
         )
-
-
-def _check_target(target: Path, force: bool) -> None:
-    """Finds an unwritable target before the work."""
-    if target.exists() and not force:
-        raise FileExistsError(f"{target} exists; use --force to overwrite it")
-    if not target.resolve().parent.is_dir():
-        raise FileNotFoundError(f"{target.resolve().parent}: expected an existing folder for {target.name}")
 
 
 class window_progress:

@@ -38,13 +38,13 @@ def read_gguf(path: Path) -> Draft:
 
     Raises BadFormatError, OSError.
     """
-    keys, tensors = _read_part(path)
+    keys, tensors = read_part(path)
     files = [path]
     count = _split_number(path, keys, "split.count", 1)
     if count > 1:
         for number in range(1, count):
             part = _part_path(path, number, count)
-            part_keys, part_tensors = _read_part(part)
+            part_keys, part_tensors = read_part(part)
             if _split_number(part, part_keys, "split.no", -1) != number:
                 raise BadFormatError(f"{part}: expected part {number + 1} of {count} (key split.no)")
             tensors += part_tensors
@@ -96,7 +96,8 @@ class _Info:
     offset: int
 
 
-def _read_part(path: Path) -> tuple[dict[str, RawValue], list[DraftTensor]]:
+def read_part(path: Path) -> tuple[dict[str, RawValue], list[DraftTensor]]:
+    """Reads the header of one file. Raises BadFormatError, OSError."""
     # Readers of the tensors keep the file open: replacing its name meanwhile has no effect on them.
     file = path.open("rb", buffering=0)
     start = file.read(64)

@@ -1,29 +1,32 @@
 """Importance files: how large the inputs of each weight matrix are, per column.
 
-The format is llama.cpp's imatrix, as a GGUF file or as the older ``.dat`` file. For a tensor NAME the GGUF file
-has ``NAME.in_sum2``, the sums of the squares of each input column, (matrices, columns), and ``NAME.counts``,
-the rows that were added, (matrices, 1). A tensor has several matrices if the model has experts.
+The format is llama.cpp's imatrix, as a GGUF file or as the older ``.dat`` file. For a tensor NAME the GGUF
+file has ``NAME.in_sum2``, the sums of the squares of each input column, (matrices, columns), and
+``NAME.counts``, the rows that were added, (matrices, 1). With experts, a tensor has several matrices.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from gguf import GGUFReader, GGUFWriter
 
-from binhdan.quantize.convert import atomic_write
+from binhdan.quantize.draft import Draft, DraftTensor, Floats
+from binhdan.quantize.gguf_file import lay_out
+from binhdan.quantize.gguf_source import read_part
+from binhdan.quantize.keys import RawValue, Value
+from binhdan.quantize.output_file import partial_file
 from binhdan.runtime.errors import BadFormatError
-from binhdan.runtime.ffi import library
-
-Floats = npt.NDArray[np.float32]
 
 _SUMS: Final = ".in_sum2"
 _COUNTS: Final = ".counts"
+_DATASETS: Final = "imatrix.datasets"
+_CHUNKS: Final = "imatrix.chunk_count"
+_CHUNK_SIZE: Final = "imatrix.chunk_size"
 _MAX_FILE: Final = 1 << 31  # bytes
 
 
@@ -76,82 +79,84 @@ def load_importance(path: Path) -> Importance:
 
 def write_importance(path: Path, importance: Importance) -> None:
     """Writes a GGUF file that llama.cpp reads. The write is atomic. Raises OSError."""
-    with atomic_write(path) as temporary:
-        writer = GGUFWriter(temporary, "")
-        try:
-            writer.kv_data[0].clear()  # general.architecture: this is not a model
-            writer.add_type("imatrix")
-            writer.add_array("imatrix.datasets", importance.datasets)
-            writer.add_uint32("imatrix.chunk_count", importance.chunks)
-            writer.add_uint32("imatrix.chunk_size", importance.chunk_size)
-            for name, sums in sorted(importance.sums.items()):
-                writer.add_tensor(name + _SUMS, np.ascontiguousarray(sums, np.float32))
-                counts = np.ascontiguousarray(importance.counts[name], np.float32)
-                writer.add_tensor(name + _COUNTS, counts[:, None])
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-        finally:
-            writer.close()
+    values: dict[str, Floats] = {}
+    for name, sums in sorted(importance.sums.items()):
+        values[name + _SUMS] = np.ascontiguousarray(sums, "<f4")
+        values[name + _COUNTS] = np.ascontiguousarray(importance.counts[name][:, None], "<f4")
+    keys: dict[str, Value] = {
+        "general.type": "imatrix",
+        _DATASETS: importance.datasets,
+        _CHUNKS: importance.chunks,
+        _CHUNK_SIZE: importance.chunk_size,
+    }
+    tensors = [DraftTensor(name, array.shape, "F32", partial(_rows, array)) for name, array in values.items()]
+    draft = Draft(path, {name: RawValue.of(value) for name, value in keys.items()}, tensors)
+    layout = lay_out(draft, dict.fromkeys(values, "F32"))
+    with partial_file(path, layout.size) as (file, _):
+        file.write(layout.header)
+        for name, array in values.items():
+            file.seek(layout.offsets[name])
+            file.write(array.tobytes())
+
+
+def _rows(values: Floats, begin: int, end: int) -> Floats:
+    return values[begin:end]
 
 
 # ---- GGUF --------------------------------------------------------------------------------------------------
 
 
 def _read_gguf(path: Path) -> Importance:
-    library().inspect(str(path))  # checks every byte of the header; gguf-py trusts it
-    try:
-        reader = GGUFReader(path)
-        keys = {name: field.contents() for name, field in reader.fields.items()}
-        tensors = {tensor.name: tensor.data for tensor in reader.tensors}
-    except OSError:
-        raise
-    except Exception as error:  # of any kind
-        raise BadFormatError(f"{path}: expected an importance file in GGUF, got {error}") from error
-    if not any(name.endswith(_SUMS) for name in tensors):
+    keys, tensors = read_part(path)
+    found = {tensor.name: tensor for tensor in tensors}
+    if len(found) < len(tensors):
+        raise BadFormatError(f"{path}: expected tensors of different names")
+    if not any(name.endswith(_SUMS) for name in found):
         raise BadFormatError(
-            f"{path}: expected an importance file with tensors that end in {_SUMS}, got a GGUF file without them;"
-            " is it a model?"
+            f"{path}: expected an importance file with tensors that end in {_SUMS}, got a GGUF file without"
+            " them; is it a model?"
         )
     importance = Importance(
-        datasets=_strings(path, keys),
-        chunks=_count(path, keys, "imatrix.chunk_count"),
-        chunk_size=_count(path, keys, "imatrix.chunk_size"),
+        datasets=_datasets(path, keys),
+        chunks=_count(path, keys, _CHUNKS),
+        chunk_size=_count(path, keys, _CHUNK_SIZE),
     )
-    for tensor, values in tensors.items():
-        if not tensor.endswith(_SUMS):
+    for tensor in found.values():
+        if not tensor.name.endswith(_SUMS):
             continue
-        name = tensor.removesuffix(_SUMS)
-        counts = tensors.get(name + _COUNTS)
+        name = tensor.name.removesuffix(_SUMS)
+        counts = found.get(name + _COUNTS)
         if counts is None:
-            raise BadFormatError(f"{path}: tensor {name + _COUNTS!r} is missing; {tensor!r} needs it")
-        for part in (values, counts):
-            if part.dtype != np.float32:
-                raise BadFormatError(f"{path}: tensor {tensor!r}: expected sums and counts of the type F32")
-        columns = values.shape[-1]
-        sums = np.array(values, np.float32).reshape(-1, columns)
-        if counts.size != len(sums):
+            raise BadFormatError(f"{path}: tensor {name + _COUNTS!r} is missing; {tensor.name!r} needs it")
+        importance.sums[name] = _values(path, tensor)
+        importance.counts[name] = _values(path, counts).reshape(-1)
+        if len(importance.counts[name]) != tensor.rows:
             raise BadFormatError(
-                f"{path}: tensor {name + _COUNTS!r}: expected {len(sums):,} counts, one for each matrix,"
-                f" got {counts.size:,}"
+                f"{path}: tensor {counts.name!r}: expected {tensor.rows:,} counts, one for each matrix,"
+                f" got {len(importance.counts[name]):,}"
             )
-        importance.sums[name] = sums
-        importance.counts[name] = np.array(counts, np.float32).reshape(-1)
     return importance
 
 
-def _count(path: Path, keys: dict[str, Any], name: str) -> int:
-    value = keys.get(name, 0)
-    if not isinstance(value, int) or value < 0:
-        raise BadFormatError(f"{path}: key {name!r}: expected a count, got {str(value)[:80]}")
+def _values(path: Path, tensor: DraftTensor) -> Floats:
+    """All values, (rows, columns)."""
+    if tensor.type != "F32":
+        raise BadFormatError(f"{path}: tensor {tensor.name!r}: expected the type F32, got {tensor.type}")
+    return tensor.read(0, tensor.rows)
+
+
+def _count(path: Path, keys: dict[str, RawValue], name: str) -> int:
+    value = keys[name].value if name in keys else 0
+    if type(value) is not int or value < 0:
+        raise BadFormatError(f"{path}: key {name!r}: expected a count, got {str(value)[:80]!r}")
     return value
 
 
-def _strings(path: Path, keys: dict[str, Any]) -> list[str]:
-    value = keys.get("imatrix.datasets", [])
+def _datasets(path: Path, keys: dict[str, RawValue]) -> list[str]:
+    value = keys[_DATASETS].value if _DATASETS in keys else []
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise BadFormatError(f"{path}: key 'imatrix.datasets': expected strings, got {str(value)[:80]}")
-    return value
+        raise BadFormatError(f"{path}: key {_DATASETS!r}: expected strings, got {str(value)[:80]!r}")
+    return [str(entry) for entry in value]
 
 
 # ---- the older format --------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """Second moments of the inputs of weight matrices, for error feedback (GPTQ: Frantar et al. 2022).
 
-A folder of second moments has one ``.npy`` file for each input and ``index.json``, which maps tensors to files.
+A folder of second moments has one ``.npy`` file for each input, and ``index.json`` maps tensors to files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

@@ -65,8 +65,8 @@ struct LogitRow {
   double *low, *step, *log_sum, *best;  // logit = low + step * code; log_sum: log of the sum of e^logit
 };
 struct LogitStore {
-  uint16_t* codes;   // (rows, columns)
-  double* factors;   // (rows, 4): low, step, log_sum, best
+  uint16_t* codes;  // (rows, columns)
+  double* factors;  // (rows, 4): low, step, log_sum, best
   size_t rows, columns;
 
   LogitRow row(size_t i) const {
@@ -77,11 +77,11 @@ struct LogitStore {
 };
 // The prediction of one token. The last three need a reference.
 struct TokenScore {
-  double nll;       // -log of the token's probability
-  int32_t best;     // the most probable token
-  double kl;        // KL divergence from the reference, in nats
-  bool same_best;   // the most probable token is that of the reference
-  double kept;      // part of the reference's probability that is in `columns`
+  double nll;      // -log of the token's probability
+  int32_t best;    // the most probable token
+  double kl;       // KL divergence from the reference, in nats
+  bool same_best;  // the most probable token is that of the reference
+  double kept;     // part of the reference's probability that is in `columns`
 };
 struct ScoreOptions {
   KvType kv_type = KvType::f16;

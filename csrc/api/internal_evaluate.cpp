@@ -159,7 +159,8 @@ void compare(TokenScore& score, double log_sum, std::span<const float> logits, c
   std::vector<float> reference(logits.size());
   const auto low = static_cast<float>(*row.low), step = static_cast<float>(*row.step);
   for (size_t i = 0; i < logits.size(); ++i)
-    reference[i] = low + step * static_cast<float>(codes[columns.empty() ? i : static_cast<size_t>(columns[i])]);
+    reference[i] =
+        low + step * static_cast<float>(codes[columns.empty() ? i : static_cast<size_t>(columns[i])]);
   size_t best = best_of(reference);
   const float max = reference[best];
   const double kept_sum = log_sum_exp(reference, max);

@@ -27,8 +27,8 @@ std::span<const int32_t> tokens_of(const Tokens& tokens) {
   return {tokens.data(), static_cast<size_t>(tokens.size())};
 }
 
-void observe_inputs(uint64_t model, const Tokens& tokens, int threads,
-                    const py::function& visit, const std::set<std::string>& tensors) {
+void observe_inputs(uint64_t model, const Tokens& tokens, int threads, const py::function& visit,
+                    const std::set<std::string>& tensors) {
   const auto ids = tokens_of(tokens);
   py::gil_scoped_release release;
   internal::observe_inputs(model, ids, threads, tensors, [&](const internal::ObservedInput& input) {

@@ -3,9 +3,9 @@
     python quantize/evaluate/make_texts.py --train TRAIN.jsonl[.xz] ... --valid VALID.jsonl ...
 
 A line of a collection is JSON: ``{"source", "text"}`` and, in some, ``"register"`` and ``"licence"``. The
-calibration text is made of documents of --train and of quantize/data/texts/written.txt, the evaluation text of
-documents of --valid. The calibration text has only documents that are in the public domain, not under copyright
-or CC0. The evaluation text also has parts of Wikipedia (CC BY-SA 4.0).
+calibration text is made of documents of --train and of quantize/data/texts/written.txt, the evaluation text
+of documents of --valid. The calibration text has only documents that are in the public domain, not under
+copyright or CC0. The evaluation text also has parts of Wikipedia (CC BY-SA 4.0).
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ def observe_inputs(
     tensors: set[str] = ...,
 ) -> None:
     """Runs `tokens` and calls visit(names, rows) with the inputs, (rows, columns), of the matrices of the
-    tensors `names`: one call for each input and part of the tokens, in the order of the forward pass. Only for
-    `tensors`, if there are any. All layers compute all rows."""
+    tensors `names`: one call for each input and part of the tokens, in the order of the forward pass. Only
+    for `tensors`, if there are any. All layers compute all rows."""
 
 class _Scores(TypedDict, total=False):
     nll: npt.NDArray[np.float64]  # -log of the probability of the token, in nats
@@ -137,9 +137,9 @@ def score_tokens(
 ) -> _Scores:
     """Scores the predictions of the n tokens after position `first`, each from all tokens before it.
 
-    `record` gets the logits and `reference` has those of another model: codes (n, vocabulary), which divide the
-    range of a row into 65,535 steps, and factors (n, 4). `columns` has the reference's column of each token, if
-    its vocabulary is larger."""
+    `record` gets the logits and `reference` has those of another model: codes (n, vocabulary), which divide
+    the range of a row into 65,535 steps, and factors (n, 4). `columns` has the reference's column of each
+    token, if its vocabulary is larger."""
 
 def pretokenizer_names() -> list[str]:
     """Names of tokenizer.ggml.pre that the byte-level BPE supports."""

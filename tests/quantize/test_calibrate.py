@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from reference_forward import ReferenceModel
-from tiny_models import FAMILY_GOLDEN_SHAPES, GOLDEN_SHAPES, SMALL, Shape, write_gguf
+from tiny_models import FAMILY_GOLDEN_SHAPES, GOLDEN_SHAPES, SMALL, write_gguf
 
 from binhdan.quantize.calibrate import calibrate, calibration_windows
 from binhdan.quantize.importance import read_importance
