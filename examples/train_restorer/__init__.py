@@ -1,0 +1,1 @@
+"""Makes the n-gram file of `binhdan restore` from text."""
