@@ -1,0 +1,287 @@
+#include "text/restore/restore.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "text/restore/decoder.h"
+#include "text/restore/tokens.h"
+
+namespace binhdan::text::restore {
+namespace {
+
+constexpr std::size_t kMaxTokens = 256;  // of a part that is decoded at once
+constexpr std::size_t kMaxAlternatives = 5;
+// Nats against any change in a text with marks, and how many marked words of the rest of a text count for a sentence.
+constexpr double kChangePrior = 4;
+constexpr std::size_t kMaxEvidence = 8;
+
+// What the typed marks of the whole text show.
+struct Evidence {
+  std::size_t marked = 0;  // words
+  std::size_t old_place = 0, new_place = 0;
+  std::size_t composed = 0, decomposed = 0;
+};
+
+// The cost, in nats, of the assumption that marks are missing in `missing` words and present in `present`: the
+// probability of the pattern when each word lost its marks with one unknown, uniformly distributed probability.
+double change_cost(std::size_t missing, std::size_t present) {
+  if (present == 0) return 0;
+  const auto a = static_cast<double>(missing), b = static_cast<double>(present);
+  return kChangePrior + std::lgamma(a + b + 2) - std::lgamma(a + 1) - std::lgamma(b + 1);
+}
+
+// Whether the typed marks of `typed` are among those of `form`.
+bool agrees(const Syllable& typed, const Syllable& form) {
+  const unsigned mask = typed.qualities | (typed.qualities >> 1 & 0x5555u) | (typed.qualities << 1 & 0xaaaau);
+  return (form.qualities & mask) == typed.qualities && (typed.tone == 0 || typed.tone == form.tone);
+}
+
+// The buffers of a thread.
+struct Workspace {
+  std::vector<Span> spans;
+  std::vector<Token> tokens;
+  std::vector<uint16_t> best, typed, chosen;
+  std::vector<float> probabilities;
+  Decoder decoder;
+};
+
+class Restoration {
+ public:
+  Restoration(const NgramModel& model, std::string_view text, const Options& options, Workspace& work, std::string& out,
+              std::vector<Choice>* choices)
+      : model_(model), text_(text), options_(options), work_(work), out_(out), choices_(choices) {}
+
+  void run() {
+    out_.clear();
+    find_text(text_, options_.format, work_.spans);
+    const auto past_ascii = [](char c) { return static_cast<unsigned char>(c) >= 0x80; };
+    if (std::ranges::any_of(text_, past_ascii))
+      for_each_line([&](std::size_t begin, std::size_t end) { collect_evidence(begin, end); });
+    for_each_line([&](std::size_t begin, std::size_t end) { restore_line(begin, end); });
+    out_.append(text_.substr(copied_));
+  }
+
+ private:
+  // The lines of the text's spans that are UTF-8.
+  template <typename Body>
+  void for_each_line(Body body) const {
+    for (const Span& span : work_.spans)
+      for (std::size_t begin = span.begin; begin < span.end;) {
+        const std::size_t end = std::min(text_.find('\n', begin), span.end - 1) + 1;
+        const std::string_view line = text_.substr(begin, end - begin);
+        if (utf8_valid_prefix(line) == line.size()) body(begin, end);
+        begin = end;
+      }
+  }
+
+  void collect_evidence(std::size_t begin, std::size_t end) {
+    TokenReader reader(text_.substr(begin, end - begin));
+    for (Token token; reader.next(token);) {
+      if (token.kind != kFirstForm || !token.letters.marked()) continue;
+      ++evidence_.marked;
+      ++(token.decomposed ? evidence_.decomposed : evidence_.composed);
+      if (token.letters.tone == 0) continue;
+      const auto places = tone_places(token.letters);
+      if (!places || places->old_place == places->new_place) continue;
+      evidence_.old_place += token.letters.tone_place == places->old_place;
+      evidence_.new_place += token.letters.tone_place == places->new_place;
+    }
+  }
+
+  void restore_line(std::size_t begin, std::size_t end) {
+    line_ = begin;
+    work_.tokens.clear();
+    TokenReader reader(text_.substr(begin, end - begin));
+    for (Token token; reader.next(token);) {
+      if (token.kind != kEnd) work_.tokens.push_back(token);
+      if (token.kind == kEnd || work_.tokens.size() == kMaxTokens) restore_sentence();
+    }
+    restore_sentence();
+  }
+
+  void restore_sentence() {
+    if (work_.tokens.empty()) return;
+    if (build_lattice() || options_.style != Style::keep) {
+      choose();
+      write_sentence();
+    }
+    work_.tokens.clear();
+  }
+
+  // false: no token has a choice.
+  bool build_lattice() {
+    std::size_t words = 0, capitals = 0;
+    for (const Token& token : work_.tokens) {
+      words += token.kind == kFirstForm;
+      capitals += token.capital;
+    }
+    const bool use_capitals = 2 * capitals <= words + 1;
+    bool choice = false;
+    work_.decoder.clear();
+    work_.typed.clear();
+    uint16_t before = kEnd;
+    for (const Token& token : work_.tokens) {
+      Slot slot;
+      slot.first = static_cast<uint32_t>(work_.decoder.choices().size());
+      add_choices(token, slot);
+      slot.capital = use_capitals && token.capital && before != kEnd && before != kMark;
+      slot.count = static_cast<uint32_t>(work_.decoder.choices().size()) - slot.first;
+      choice = choice || slot.count > 1;
+      work_.decoder.slots().push_back(slot);
+      work_.typed.push_back(slot.typed);
+      before = token.kind;
+    }
+    return choice;
+  }
+
+  void add_choices(const Token& token, Slot& slot) {
+    auto& choices = work_.decoder.choices();
+    if (token.kind != kFirstForm) {
+      slot.typed = token.kind;
+      choices.push_back(token.kind);
+      return;
+    }
+    const Syllable& typed = token.letters;
+    const auto [first, last] = model_.forms_of(typed.bare);
+    slot.typed = kOther;
+    for (uint16_t id = first; id < last; ++id) {
+      const Syllable& form = model_.form(id).letters;
+      if (form.qualities == typed.qualities && form.tone == typed.tone) slot.typed = id;
+    }
+    // A tone, or marks of a possible syllable that the model does not have: the word stays.
+    const bool complete = slot.typed != kOther ? typed.tone != 0 : typed.marked() && tone_places(typed);
+    if (complete) {
+      choices.push_back(slot.typed);
+      return;
+    }
+    for (uint16_t id = first; id < last; ++id)
+      if (agrees(typed, model_.form(id).letters)) choices.push_back(id);
+    slot.penalized = choices.size() > slot.first;
+    if (slot.typed == kOther) choices.push_back(kOther);
+  }
+
+  // The ids of the sentence, into work_.best: the best ones, or the typed ones where the text shows that it has its marks.
+  void choose() {
+    const int32_t best_score = work_.decoder.decode();
+    const auto best = work_.decoder.best();
+    work_.best.assign(best.begin(), best.end());
+    std::size_t missing = 0, present = 0;
+    for (std::size_t i = 0; i < work_.best.size(); ++i) {
+      const Token& token = work_.tokens[i];
+      if (token.kind != kFirstForm) continue;
+      const bool changed = work_.best[i] != work_.typed[i];
+      missing += changed;
+      present += !changed && token.letters.marked();
+    }
+    if (choices_ || options_.min_confidence > 0) weigh_choices();
+    if (missing == 0) return;
+    std::size_t here = 0;
+    for (const Token& token : work_.tokens) here += token.kind == kFirstForm && token.letters.marked();
+    present += std::min(evidence_.marked - std::min(evidence_.marked, here), kMaxEvidence);
+    const double gain = static_cast<double>(best_score - work_.decoder.score(work_.typed)) / kScoreUnit;
+    if (gain <= change_cost(missing, present)) work_.best = work_.typed;
+  }
+
+  void weigh_choices() {
+    const auto& slots = work_.decoder.slots();
+    const auto& ids = work_.decoder.choices();
+    work_.chosen = work_.best;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      if (slots[i].count < 2) continue;
+      work_.decoder.choice_probabilities(work_.best, i, work_.probabilities);
+      const auto at = std::find(ids.begin() + slots[i].first, ids.end(), work_.best[i]) - ids.begin() - slots[i].first;
+      if (work_.probabilities[static_cast<std::size_t>(at)] < options_.min_confidence)
+        work_.chosen[i] = work_.typed[i];
+      if (choices_) add_choice(i);
+    }
+    work_.best = work_.chosen;
+  }
+
+  void add_choice(std::size_t i) {
+    const Slot& slot = work_.decoder.slots()[i];
+    const Token& token = work_.tokens[i];
+    Choice choice{line_ + token.begin, line_ + token.end, {}};
+    for (uint32_t k = 0; k < slot.count; ++k) {
+      const uint16_t id = work_.decoder.choices()[slot.first + k];
+      choice.alternatives.push_back({spell(token, id, slot.typed), work_.probabilities[k]});
+    }
+    std::ranges::stable_sort(choice.alternatives, std::greater<>{}, &Alternative::probability);
+    if (choice.alternatives.size() > kMaxAlternatives) choice.alternatives.resize(kMaxAlternatives);
+    choices_->push_back(std::move(choice));
+  }
+
+  std::string spell(const Token& token, uint16_t id, uint16_t typed) const {
+    std::string word;
+    if (id == typed) return std::string(text_.substr(line_ + token.begin, token.end - token.begin));
+    append_form(word, token, id);
+    return word;
+  }
+
+  bool new_style() const {
+    if (options_.style != Style::keep) return options_.style == Style::new_place;
+    return evidence_.new_place > evidence_.old_place;
+  }
+
+  void append_form(std::string& word, const Token& token, uint16_t id) const {
+    const Form& form = model_.form(id);
+    append_letters(word, token, form.letters, new_style() ? form.new_place : form.letters.tone_place);
+  }
+
+  void append_letters(std::string& word, const Token& token, Syllable form, uint8_t place) const {
+    form.tone_place = place;
+    const bool nfd = token.decomposed || evidence_.decomposed > evidence_.composed;
+    for (std::size_t i = 0; i < form.count; ++i)
+      append_letter(word, form, i, (token.letters.upper >> i & 1) != 0, nfd);
+  }
+
+  void write_sentence() {
+    for (std::size_t i = 0; i < work_.tokens.size(); ++i) {
+      const Token& token = work_.tokens[i];
+      if (token.kind != kFirstForm) continue;
+      if (work_.best[i] != work_.typed[i]) {
+        copy_to(token);
+        append_form(out_, token, work_.best[i]);
+      } else if (options_.style != Style::keep && token.letters.tone != 0) {
+        const auto places = tone_places(token.letters);
+        if (!places) continue;
+        const uint8_t place = new_style() ? places->new_place : places->old_place;
+        if (place == token.letters.tone_place) continue;
+        copy_to(token);
+        append_letters(out_, token, token.letters, place);
+      }
+    }
+  }
+  // Copies the text before the token, and skips the token.
+  void copy_to(const Token& token) {
+    out_.append(text_.substr(copied_, line_ + token.begin - copied_));
+    copied_ = line_ + token.end;
+  }
+
+  const NgramModel& model_;
+  std::string_view text_;
+  const Options& options_;
+  Workspace& work_;
+  std::string& out_;
+  std::vector<Choice>* choices_;
+  Evidence evidence_;
+  std::size_t copied_ = 0, line_ = 0;
+};
+
+}  // namespace
+
+void restore(const NgramModel& model, std::string_view text, const Options& options, std::string& out,
+             std::vector<Choice>* choices) {
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
+    fail(Code::invalid_argument, "text: expected text, found a NUL byte at ", nul, ": this is binary data or UTF-16");
+  if (text.size() >= std::size_t{1} << 31)
+    fail(Code::too_large, "text: expected less than 2 GiB, got ", text.size(), " bytes: restore it in parts");
+  thread_local Workspace work;
+  work.decoder.use(model);
+  if (choices) choices->clear();
+  Restoration(model, text, options, work, out, choices).run();
+}
+
+}  // namespace binhdan::text::restore
