@@ -19,6 +19,7 @@
 #include "binhdan.h"
 #include "engine/engine.h"
 #include "model/model.h"
+#include "text/restore/model.h"
 
 namespace binhdan::api {
 
@@ -30,10 +31,12 @@ struct QueueHandle {
 using Models = Handles<const model::Model, 1>;
 using Engines = Handles<engine::Engine, 2>;
 using Queues = Handles<QueueHandle, 3>;
+using Restorers = Handles<const text::restore::NgramModel, 4>;
 // Never destroyed: a forked child and an exiting program must not join threads.
 Models& models();
 Engines& engines();
 Queues& queues();
+Restorers& restorers();
 
 void set_last_error(const char* message) noexcept;
 

@@ -26,6 +26,11 @@ Queues& queues() {
   return all;
 }
 
+Restorers& restorers() {
+  static Restorers& all = *new Restorers;
+  return all;
+}
+
 void set_last_error(const char* message) noexcept {
   try {
     last_error = message;

@@ -404,6 +404,56 @@ BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_request_id id)
 BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_request_id id, const uint32_t* words,
                                      size_t n_words);
 
+/* ---- restoring diacritics ------------------------------------------------------------------------- */
+
+typedef uint64_t binhdan_restorer; /* an open n-gram file of Vietnamese syllables */
+
+/* Where the tone mark of oa, oe and uy is. */
+typedef enum {
+  BINHDAN_STYLE_KEEP = 0, /* typed tones keep their place; others follow them, or have the old place */
+  BINHDAN_STYLE_NEW = 1,  /* on the second vowel */
+  BINHDAN_STYLE_OLD = 2   /* on the first vowel */
+} binhdan_style;
+
+/* What of a text is natural language; the rest never changes. */
+typedef enum {
+  BINHDAN_FORMAT_TEXT = 0,
+  BINHDAN_FORMAT_HTML = 1,     /* also XML: no tags, entities, scripts, styles and code */
+  BINHDAN_FORMAT_MARKDOWN = 2, /* also no code and link targets */
+  BINHDAN_FORMAT_SRT = 3,      /* also WebVTT: no times and tags */
+  BINHDAN_FORMAT_CSV = 4,      /* all but the first line */
+  BINHDAN_FORMAT_JSON = 5,     /* strings that are values */
+  BINHDAN_FORMAT_PO = 6,       /* translations */
+  BINHDAN_FORMAT_CODE = 7      /* comments that start with #, // or slash-star */
+} binhdan_text_format;
+
+typedef struct {
+  uint32_t struct_size;
+  int32_t style;        /* binhdan_style */
+  int32_t format;       /* binhdan_text_format */
+  float min_confidence; /* 0 to 1: a word with a lower probability stays as it is; 0 = off */
+} binhdan_restore_options;
+
+/* Opens an n-gram file: restore-vi.bin of the Python package, or one that examples/train_restorer made. */
+BINHDAN_API int32_t binhdan_restorer_open(const char* path, binhdan_restorer* restorer);
+BINHDAN_API int32_t binhdan_restorer_close(binhdan_restorer restorer);
+/* The file's card as JSON: sources, licence, counts. */
+BINHDAN_API int32_t binhdan_restorer_card(binhdan_restorer restorer, char* json, size_t capacity,
+                                          size_t* size);
+/* Restores the diacritics of Vietnamese text, and changes nothing else. Typed marks stay, and a text that has all its
+ * marks stays. Links, e-mail addresses, handles, paths, code and lines that are not UTF-8 stay. options may be NULL. The
+ * result has at most 3 times the bytes of the text. BINHDAN_INVALID_ARGUMENT for a text with a NUL byte. After the first
+ * calls of a thread with texts of a size, further calls allocate nothing. */
+BINHDAN_API int32_t binhdan_restore(binhdan_restorer restorer, const char* text, size_t size,
+                                    const binhdan_restore_options* options, char* out, size_t capacity,
+                                    size_t* out_size);
+/* Restores and explains. JSON: {"text": the result, "choices": [{"begin", "end" (bytes of the input), "alternatives":
+ * [{"text", "probability"}, ...] (best first, at most 5)}, ...]}; one choice for each word that had one. A probability
+ * holds for the best choice of the other words. */
+BINHDAN_API int32_t binhdan_restore_explain(binhdan_restorer restorer, const char* text, size_t size,
+                                            const binhdan_restore_options* options, char* json,
+                                            size_t capacity, size_t* json_size);
+
 /* cffi-end */
 
 #ifdef __cplusplus

@@ -6,8 +6,9 @@
 namespace binhdan::text::restore {
 namespace {
 
-constexpr std::size_t kBeam = 16;
-constexpr int32_t kMaxLoss = 14 * kScoreUnit;  // states with a lower score than the best minus this are dropped
+constexpr std::size_t kBeam = 14;
+constexpr int32_t kMaxLoss =
+    12 * kScoreUnit;  // states with a lower score than the best minus this are dropped
 constexpr uint16_t kEndChoice[] = {kEnd};
 
 uint64_t last_ids(uint64_t history, unsigned count) {
@@ -25,11 +26,15 @@ Decoder::State Decoder::start() const {
 }
 
 Decoder::State Decoder::extend(const State& state, uint16_t id) const {
-  return extend(state, id, state.size == 0 ? Entry{} : model_->find(2, last_ids(state.history, 1) << kIdBits | id));
+  Found found{};
+  for (unsigned n = 0; n < state.size; ++n) {
+    found[n] = model_->find(n + 2, last_ids(state.history, n + 1) << kIdBits | id);
+    if (!found[n].found) break;
+  }
+  return extend(state, id, found);
 }
 
-// Longer n-grams exist only if the shorter ones that they end with do, so the search stops at the first missing one.
-Decoder::State Decoder::extend(const State& state, uint16_t id, const Entry& bigram) const {
+Decoder::State Decoder::extend(const State& state, uint16_t id, const Found& found) const {
   const Entry unigram = model_->unigram(id);
   State next;
   next.id = id;
@@ -39,17 +44,13 @@ Decoder::State Decoder::extend(const State& state, uint16_t id, const Entry& big
   int32_t p = unigram.p;
   unsigned used = 0;  // ids of the history in the longest n-gram that was found
   bool inner = true;
-  Entry entry = bigram;
-  while (used < state.size && entry.found) {
-    ++used;
-    p = entry.p;
-    inner = inner && entry.inner;
-    if (inner && used < model_->order() - 1) {
-      next.backoff[used] = entry.backoff;
-      next.history |= (state.history >> (kIdBits * (used - 1)) & ((1u << kIdBits) - 1)) << (kIdBits * used);
-      next.size = static_cast<uint8_t>(used + 1);
-    }
-    if (used < state.size) entry = model_->find(used + 2, last_ids(state.history, used + 1) << kIdBits | id);
+  for (; used < state.size && found[used].found; ++used) {
+    p = found[used].p;
+    inner = inner && found[used].inner;
+    if (!inner || used + 2 >= model_->order()) continue;
+    next.backoff[used + 1] = found[used].backoff;
+    next.history |= (state.history >> (kIdBits * used) & ((1u << kIdBits) - 1)) << (kIdBits * (used + 1));
+    next.size = static_cast<uint8_t>(used + 2);
   }
   for (unsigned i = used; i < state.size; ++i) p += state.backoff[i];
   next.score = state.score + p;
@@ -65,29 +66,44 @@ int32_t Decoder::own_score(const Slot& slot, uint16_t id) const {
   return slot.capital ? model_->capital(id) : 0;
 }
 
+// Longer n-grams exist only if the shorter ones that they end with do, so each order is looked up where the one before
+// was found.
+void Decoder::find_ngrams(std::span<const State> states, std::span<const uint16_t> choices) {
+  found_.assign(states.size() * choices.size(), {});
+  for (unsigned n = 0; n + 1 < model_->order(); ++n) {
+    keys_.clear();
+    places_.clear();
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      if (states[i].size <= n) continue;
+      const uint64_t context = last_ids(states[i].history, n + 1) << kIdBits;
+      for (std::size_t c = 0; c < choices.size(); ++c) {
+        const auto place = static_cast<uint32_t>(i * choices.size() + c);
+        if (n > 0 && !found_[place][n - 1].found) continue;
+        keys_.push_back(context | choices[c]);
+        places_.push_back(place);
+      }
+    }
+    if (keys_.empty()) return;
+    entries_.resize(keys_.size());
+    model_->find_all(n + 2, keys_, entries_.data());
+    for (std::size_t k = 0; k < keys_.size(); ++k) found_[places_[k]][n] = entries_[k];
+  }
+}
+
 void Decoder::step(const Slot& slot, std::span<const uint16_t> choices) {
   const std::size_t begin = layers_.back(), end = states_.size();
-  // Many states have the same last id: look up its bigrams once.
-  pairs_.clear();
-  bigrams_.clear();
-  for (std::size_t i = begin; i < end; ++i) {
-    const uint16_t id = states_[i].id;
-    if (std::ranges::find(pairs_, id, &Pair::id) != pairs_.end()) continue;
-    pairs_.push_back({id, static_cast<uint32_t>(bigrams_.size())});
-    for (const uint16_t choice : choices) bigrams_.push_back(model_->find(2, uint64_t{id} << kIdBits | choice));
-  }
+  find_ngrams(std::span(states_).subspan(begin), choices);
   fresh_.clear();
   for (std::size_t c = 0; c < choices.size(); ++c) {
     const std::size_t first = fresh_.size();
     const int32_t own = own_score(slot, choices[c]);
     for (std::size_t i = begin; i < end; ++i) {
-      const auto pair = std::ranges::find(pairs_, states_[i].id, &Pair::id);
-      State next = extend(states_[i], choices[c], bigrams_[pair->first + c]);
+      State next = extend(states_[i], choices[c], found_[(i - begin) * choices.size() + c]);
       next.score += own;
       next.previous = static_cast<uint32_t>(i);
-      const auto same = std::find_if(fresh_.begin() + static_cast<std::ptrdiff_t>(first), fresh_.end(), [&](const State& s) {
-        return s.history == next.history && s.size == next.size;
-      });
+      const auto same =
+          std::find_if(fresh_.begin() + static_cast<std::ptrdiff_t>(first), fresh_.end(),
+                       [&](const State& s) { return s.history == next.history && s.size == next.size; });
       if (same == fresh_.end())
         fresh_.push_back(next);
       else if (next.score > same->score)
@@ -132,7 +148,8 @@ int32_t Decoder::score(std::span<const uint16_t> path) const {
   return extend(state, kEnd).score;
 }
 
-void Decoder::choice_probabilities(std::span<uint16_t> path, std::size_t slot, std::vector<float>& out) const {
+void Decoder::choice_probabilities(std::span<uint16_t> path, std::size_t slot,
+                                   std::vector<float>& out) const {
   const uint16_t chosen = path[slot];
   const std::size_t from = slot - std::min<std::size_t>(slot, kMaxOrder - 1);
   const std::size_t to = std::min(path.size(), slot + kMaxOrder);

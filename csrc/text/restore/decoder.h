@@ -48,14 +48,13 @@ class Decoder {
     uint16_t id = kEnd;
     uint8_t size = 0;
   };
-  struct Pair {  // the bigrams of one last id with the choices of a slot
-    uint16_t id;
-    uint32_t first;
-  };
+  // The n-grams of orders 2 and up that end with one id after a state; an order is found only if those before it are.
+  using Found = std::array<Entry, kMaxOrder - 1>;
 
   State start() const;
-  State extend(const State& state, uint16_t id, const Entry& bigram) const;
+  State extend(const State& state, uint16_t id, const Found& found) const;
   State extend(const State& state, uint16_t id) const;
+  void find_ngrams(std::span<const State> states, std::span<const uint16_t> choices);
   int32_t own_score(const Slot& slot, uint16_t id) const;
   void step(const Slot& slot, std::span<const uint16_t> choices);
 
@@ -64,8 +63,10 @@ class Decoder {
   std::vector<uint16_t> choices_, best_;
   std::vector<State> states_, fresh_;
   std::vector<uint32_t> layers_;  // the first state of each slot
-  std::vector<Entry> bigrams_;
-  std::vector<Pair> pairs_;
+  std::vector<Found> found_;      // [state][choice]
+  std::vector<uint64_t> keys_;
+  std::vector<uint32_t> places_;  // of keys_ in found_
+  std::vector<Entry> entries_;    // of keys_
 };
 
 }  // namespace binhdan::text::restore

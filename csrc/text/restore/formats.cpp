@@ -80,7 +80,8 @@ class Scanner {
       }
       const std::size_t end = after_string(i, '"', true);
       std::size_t next = end;
-      while (next < text_.size() && std::string_view(" \t\r\n").find(text_[next]) != std::string_view::npos) ++next;
+      while (next < text_.size() && std::string_view(" \t\r\n").find(text_[next]) != std::string_view::npos)
+        ++next;
       if (at(next) != ':') add_string(i + 1, end - 1);
       i = end;
     }

@@ -1,5 +1,6 @@
 #include "text/restore/model.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -100,7 +101,8 @@ std::shared_ptr<const NgramModel> NgramModel::from_bytes(std::span<const std::by
   model->owner_ = std::move(owner);
   Reader reader(bytes);
   const auto magic = reader.take(8, "magic");
-  if (std::memcmp(magic.data(), kMagic, 8) != 0) fail(Code::bad_format, "not an n-gram file: expected the magic BDNGRAM");
+  if (std::memcmp(magic.data(), kMagic, 8) != 0)
+    fail(Code::bad_format, "not an n-gram file: expected the magic BDNGRAM");
   if (const auto version = reader.read<uint32_t>("version"); version != kVersion)
     fail(Code::unsupported, "n-gram file: expected version ", kVersion, ", got ", version);
   model->order_ = reader.read<uint32_t>("order");
@@ -109,7 +111,8 @@ std::shared_ptr<const NgramModel> NgramModel::from_bytes(std::span<const std::by
   const auto size = reader.read<uint64_t>("size"), sum = reader.read<uint64_t>("checksum");
   if (size != bytes.size() || size % 8 != 0)
     fail(Code::bad_format, "n-gram file: expected ", size, " bytes, a multiple of 8, got ", bytes.size());
-  if (checksum(bytes.subspan(32)) != sum) fail(Code::bad_format, "n-gram file: the checksum does not match: damaged file");
+  if (checksum(bytes.subspan(32)) != sum)
+    fail(Code::bad_format, "n-gram file: the checksum does not match: damaged file");
   const auto forms = reader.read<uint32_t>("forms"), text_bytes = reader.read<uint32_t>("text");
   const auto card_bytes = reader.read<uint32_t>("card");
   model->other_penalty_ = reader.read<int32_t>("penalty");
@@ -164,21 +167,24 @@ void NgramModel::read_forms(std::string_view text, uint32_t count) {
     Syllable letters = parse_form(text.substr(at, end - at));
     const auto places = letters.count == 0 ? std::nullopt : tone_places(letters);
     if (!places)
-      fail(Code::bad_format, "n-gram file: form ", forms_.size() + 1, " is not a possible Vietnamese syllable");
+      fail(Code::bad_format, "n-gram file: form ", forms_.size() + 1,
+           " is not a possible Vietnamese syllable");
     letters.tone_place = places->old_place;
     const auto id = static_cast<uint16_t>(kFirstForm + forms_.size());
     const auto [range, is_new] = by_bare_.insert(letters.bare);
     if (is_new) {
       *range = {id, id};
     } else if (letters.bare != last) {
-      fail(Code::bad_format, "n-gram file: form ", forms_.size() + 1, ": expected forms sorted by their bare letters");
+      fail(Code::bad_format, "n-gram file: form ", forms_.size() + 1,
+           ": expected forms sorted by their bare letters");
     }
     range->second = static_cast<uint16_t>(id + 1);
     last = letters.bare;
     forms_.push_back({letters, places->new_place});
     at = end + 1;
   }
-  if (forms_.size() != count) fail(Code::bad_format, "n-gram file: expected ", count, " forms, got ", forms_.size());
+  if (forms_.size() != count)
+    fail(Code::bad_format, "n-gram file: expected ", count, " forms, got ", forms_.size());
 }
 
 std::pair<uint16_t, uint16_t> NgramModel::forms_of(uint64_t bare) const {
@@ -186,23 +192,48 @@ std::pair<uint16_t, uint16_t> NgramModel::forms_of(uint64_t bare) const {
   return range ? *range : std::pair<uint16_t, uint16_t>{0, 0};
 }
 
-Entry NgramModel::find(unsigned n, uint64_t key) const {
-  const Table& table = tables_[n - 2];
-  const uint64_t hash = hash_key(key);
-  const uint64_t bucket = (hash >> 32) * table.buckets >> 32;
-  const uint64_t fingerprint = hash & ((uint64_t{1} << table.fingerprint_bits) - 1);
+Entry NgramModel::entry_in(const Table& table, uint64_t hash, uint64_t begin, uint64_t end) {
+  const uint64_t mask = (uint64_t{1} << table.fingerprint_bits) - 1, fingerprint = hash & mask;
   const unsigned width = table.fingerprint_bits + table.p_bits + table.backoff_bits;
-  for (uint64_t i = table.starts[bucket], end = table.starts[bucket + 1]; i < end; ++i) {
+  for (uint64_t bit = begin * width; begin < end; ++begin, bit += width) {
     uint64_t word;
-    std::memcpy(&word, table.data.data() + i * width / 8, 8);
-    word >>= i * width % 8;
-    if ((word & ((uint64_t{1} << table.fingerprint_bits) - 1)) != fingerprint) continue;
+    std::memcpy(&word, table.data.data() + bit / 8, 8);
+    word >>= bit % 8;
+    if ((word & mask) != fingerprint) continue;
     const uint64_t p = word >> table.fingerprint_bits & ((uint64_t{1} << table.p_bits) - 1);
     const uint64_t backoff =
         word >> (table.fingerprint_bits + table.p_bits) & ((uint64_t{1} << table.backoff_bits) - 1);
     return {true, backoff != 0, table.p[p], table.backoff[backoff]};
   }
   return {};
+}
+
+Entry NgramModel::find(unsigned n, uint64_t key) const {
+  Entry entry;
+  find_all(n, {&key, 1}, &entry);
+  return entry;
+}
+
+void NgramModel::find_all(unsigned n, std::span<const uint64_t> keys, Entry* out) const {
+  constexpr std::size_t kBatch = 64;
+  const Table& table = tables_[n - 2];
+  const uint64_t width = table.fingerprint_bits + table.p_bits + table.backoff_bits;
+  uint64_t hashes[kBatch];
+  uint32_t begins[kBatch], ends[kBatch];
+  for (std::size_t from = 0; from < keys.size(); from += kBatch) {
+    const std::size_t count = std::min(kBatch, keys.size() - from);
+    for (std::size_t i = 0; i < count; ++i) {
+      hashes[i] = hash_key(keys[from + i]);
+      __builtin_prefetch(&table.starts[(hashes[i] >> 32) * table.buckets >> 32]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const uint64_t bucket = (hashes[i] >> 32) * table.buckets >> 32;
+      begins[i] = table.starts[bucket];
+      ends[i] = table.starts[bucket + 1];
+      __builtin_prefetch(table.data.data() + begins[i] * width / 8);
+    }
+    for (std::size_t i = 0; i < count; ++i) out[from + i] = entry_in(table, hashes[i], begins[i], ends[i]);
+  }
 }
 
 }  // namespace binhdan::text::restore

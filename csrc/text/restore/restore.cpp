@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kMaxTokens = 256;  // of a part that is decoded at once
 constexpr std::size_t kMaxAlternatives = 5;
 // Nats against any change in a text with marks, and how many marked words of the rest of a text count for a sentence.
-constexpr double kChangePrior = 4;
+constexpr double kChangePrior = 6;
 constexpr std::size_t kMaxEvidence = 8;
 
 // What the typed marks of the whole text show.
@@ -50,8 +50,8 @@ struct Workspace {
 
 class Restoration {
  public:
-  Restoration(const NgramModel& model, std::string_view text, const Options& options, Workspace& work, std::string& out,
-              std::vector<Choice>* choices)
+  Restoration(const NgramModel& model, std::string_view text, const Options& options, Workspace& work,
+              std::string& out, std::vector<Choice>* choices)
       : model_(model), text_(text), options_(options), work_(work), out_(out), choices_(choices) {}
 
   void run() {
@@ -192,7 +192,8 @@ class Restoration {
     for (std::size_t i = 0; i < slots.size(); ++i) {
       if (slots[i].count < 2) continue;
       work_.decoder.choice_probabilities(work_.best, i, work_.probabilities);
-      const auto at = std::find(ids.begin() + slots[i].first, ids.end(), work_.best[i]) - ids.begin() - slots[i].first;
+      const auto at =
+          std::find(ids.begin() + slots[i].first, ids.end(), work_.best[i]) - ids.begin() - slots[i].first;
       if (work_.probabilities[static_cast<std::size_t>(at)] < options_.min_confidence)
         work_.chosen[i] = work_.typed[i];
       if (choices_) add_choice(i);
@@ -275,7 +276,8 @@ class Restoration {
 void restore(const NgramModel& model, std::string_view text, const Options& options, std::string& out,
              std::vector<Choice>* choices) {
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
-    fail(Code::invalid_argument, "text: expected text, found a NUL byte at ", nul, ": this is binary data or UTF-16");
+    fail(Code::invalid_argument, "text: expected text, found a NUL byte at ", nul,
+         ": this is binary data or UTF-16");
   if (text.size() >= std::size_t{1} << 31)
     fail(Code::too_large, "text: expected less than 2 GiB, got ", text.size(), " bytes: restore it in parts");
   thread_local Workspace work;

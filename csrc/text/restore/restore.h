@@ -27,7 +27,7 @@ struct Alternative {
 };
 // A word that had a choice.
 struct Choice {
-  std::size_t begin = 0, end = 0;  // bytes of the input
+  std::size_t begin = 0, end = 0;         // bytes of the input
   std::vector<Alternative> alternatives;  // best first, at most 5
 };
 

@@ -50,22 +50,24 @@ constexpr std::array<std::string_view, N> sorted(std::array<std::string_view, N>
 }
 
 // Longest first where one begins with another.
-constexpr std::string_view kOnsets[] = {"ngh", "ch", "đ", "gh", "gi", "kh", "ng", "nh", "ph", "qu", "th", "tr", "b", "c",
-                                        "d",   "g",  "h", "k",  "l",  "m",  "n",  "p",  "r",  "s",  "t",  "v",  "x", ""};
+constexpr std::string_view kOnsets[] = {"ngh", "ch", "đ", "gh", "gi", "kh", "ng", "nh", "ph", "qu",
+                                        "th",  "tr", "b", "c",  "d",  "g",  "h",  "k",  "l",  "m",
+                                        "n",   "p",  "r", "s",  "t",  "v",  "x",  ""};
 constexpr auto kRhymes = sorted(std::to_array<std::string_view>(
-    {"a",    "ac",   "ach",  "ai",   "ak",   "am",   "an",   "ang",  "anh",  "ao",   "ap",   "at",   "au",   "ay",
-     "ăc",   "ăk",   "ăm",   "ăn",   "ăng",  "ăp",   "ăt",   "âc",   "âm",   "ân",   "âng",  "âp",   "ât",   "âu",
-     "ây",   "e",    "ec",   "ek",   "em",   "en",   "eng",  "eo",   "ep",   "et",   "ê",    "êc",   "êch",  "êm",
-     "ên",   "êng",  "ênh",  "êp",   "êt",   "êu",   "i",    "ia",   "ich",  "iêc",  "iêm",  "iên",  "iêng", "iêp",
-     "iêt",  "iêu",  "ik",   "im",   "in",   "ing",  "inh",  "ip",   "it",   "iu",   "o",    "oa",   "oac",  "oach",
-     "oai",  "oam",  "oan",  "oang", "oanh", "oao",  "oap",  "oat",  "oay",  "oăc",  "oăm",  "oăn",  "oăng", "oăt",
-     "oc",   "oe",   "oem",  "oen",  "oeo",  "oet",  "oi",   "ok",   "om",   "on",   "ong",  "ooc",  "oong", "op",
-     "ot",   "ô",    "ôc",   "ôi",   "ôk",   "ôm",   "ôn",   "ông",  "ôp",   "ôt",   "ơ",    "ơi",   "ơm",   "ơn",
-     "ơng",  "ơp",   "ơt",   "u",    "ua",   "uân",  "uâng", "uât",  "uây",  "uc",   "uê",   "uêch", "uên",  "uênh",
-     "ui",   "uk",   "um",   "un",   "ung",  "uôc",  "uôi",  "uôm",  "uôn",  "uông", "uôt",  "uơ",   "up",   "ut",
-     "uy",   "uya",  "uych", "uyên", "uyêt", "uyn",  "uynh", "uyp",  "uyt",  "uyu",  "ư",    "ưa",   "ưc",   "ưi",
-     "ưm",   "ưn",   "ưng",  "ươc",  "ươi",  "ươm",  "ươn",  "ương", "ươp",  "ươt",  "ươu",  "ưt",   "ưu",   "y",
-     "yêm",  "yên",  "yêng", "yêt",  "yêu",  "yn",   "ynh",  "yt"}));
+    {"a",    "ac",   "ach",  "ai",   "ak",   "am",   "an",   "ang", "anh",  "ao",   "ap",  "at",  "au",
+     "ay",   "ăc",   "ăk",   "ăm",   "ăn",   "ăng",  "ăp",   "ăt",  "âc",   "âm",   "ân",  "âng", "âp",
+     "ât",   "âu",   "ây",   "e",    "ec",   "ek",   "em",   "en",  "eng",  "eo",   "ep",  "et",  "ê",
+     "êc",   "êch",  "êm",   "ên",   "êng",  "ênh",  "êp",   "êt",  "êu",   "i",    "ia",  "ich", "iêc",
+     "iêm",  "iên",  "iêng", "iêp",  "iêt",  "iêu",  "ik",   "im",  "in",   "ing",  "inh", "ip",  "it",
+     "iu",   "o",    "oa",   "oac",  "oach", "oai",  "oam",  "oan", "oang", "oanh", "oao", "oap", "oat",
+     "oay",  "oăc",  "oăm",  "oăn",  "oăng", "oăt",  "oc",   "oe",  "oem",  "oen",  "oeo", "oet", "oi",
+     "ok",   "om",   "on",   "ong",  "ooc",  "oong", "op",   "ot",  "ô",    "ôc",   "ôi",  "ôk",  "ôm",
+     "ôn",   "ông",  "ôp",   "ôt",   "ơ",    "ơi",   "ơm",   "ơn",  "ơng",  "ơp",   "ơt",  "u",   "ua",
+     "uân",  "uâng", "uât",  "uây",  "uc",   "uê",   "uêch", "uên", "uênh", "ui",   "uk",  "um",  "un",
+     "ung",  "uôc",  "uôi",  "uôm",  "uôn",  "uông", "uôt",  "uơ",  "up",   "ut",   "uy",  "uya", "uych",
+     "uyên", "uyêt", "uyn",  "uynh", "uyp",  "uyt",  "uyu",  "ư",   "ưa",   "ưc",   "ưi",  "ưm",  "ưn",
+     "ưng",  "ươc",  "ươi",  "ươm",  "ươn",  "ương", "ươp",  "ươt", "ươu",  "ưt",   "ưu",  "y",   "yêm",
+     "yên",  "yêng", "yêt",  "yêu",  "yn",   "ynh",  "yt"}));
 
 bool is_vowel(char base) {
   return std::string_view("aeiouy").find(base) != std::string_view::npos;
@@ -87,7 +89,8 @@ std::size_t place_in_rhyme(const Syllable& s, std::size_t first, bool new_style)
   if (marked < kMaxLetters) return marked;
   if (vowels != 2) return first + (vowels == 3);
   const char a = s.base(first), b = s.base(first + 1);
-  const bool second = end < s.count || (new_style && ((a == 'o' && (b == 'a' || b == 'e')) || (a == 'u' && b == 'y')));
+  const bool second =
+      end < s.count || (new_style && ((a == 'o' && (b == 'a' || b == 'e')) || (a == 'u' && b == 'y')));
   return first + second;
 }
 
@@ -161,11 +164,11 @@ std::optional<TonePlaces> tone_places(const Syllable& s) {
     if (!letters.starts_with(onset)) continue;
     const std::string_view rhyme = letters.substr(onset.size());
     if (!std::ranges::binary_search(kRhymes, rhyme)) continue;
-    const std::size_t first =
-        static_cast<std::size_t>(std::find(offsets.begin(), offsets.begin() + s.count, onset.size()) - offsets.begin());
+    const std::size_t first = static_cast<std::size_t>(
+        std::find(offsets.begin(), offsets.begin() + s.count, onset.size()) - offsets.begin());
     if ((onset == "qu" && s.base(first) == 'u') || (onset == "gi" && s.base(first) == 'i')) continue;
-    const bool stop = rhyme.ends_with('c') || rhyme.ends_with("ch") || rhyme.ends_with('k') || rhyme.ends_with('p') ||
-                      rhyme.ends_with('t');
+    const bool stop = rhyme.ends_with('c') || rhyme.ends_with("ch") || rhyme.ends_with('k') ||
+                      rhyme.ends_with('p') || rhyme.ends_with('t');
     // A syllable that ends in a stop has tone sắc or nặng. Without any mark it can be a word of another language.
     if (stop && s.tone != 2 && s.tone != 5 && s.marked()) return std::nullopt;
     return TonePlaces{static_cast<uint8_t>(place_in_rhyme(s, first, false)),

@@ -8,7 +8,7 @@
 
 namespace binhdan::text::restore {
 
-inline constexpr std::size_t kMaxLetters = 8;  // "nghiêng" has 7
+inline constexpr std::size_t kMaxLetters = 8;                       // "nghiêng" has 7
 enum class Style : int { keep = 0, new_place = 1, old_place = 2 };  // hoà, hòa
 
 // One Vietnamese letter. quality: 0 none; 1 ă đ ơ ư; 2 â ê ô. tone: 0 ngang, 1 huyền, 2 sắc, 3 ngã, 4 hỏi, 5 nặng.

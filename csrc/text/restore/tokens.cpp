@@ -70,7 +70,8 @@ bool is_protected(std::string_view chunk) {
         if (c == '_' && is_alpha(after)) return true;
         break;
       case '-':
-        if ((i == 0 && is_alpha(after) && chunk.size() == 2) || (i == 0 && after == '-' && is_alpha(at(2))) || after == '>')
+        if ((i == 0 && is_alpha(after) && chunk.size() == 2) || (i == 0 && after == '-' && is_alpha(at(2))) ||
+            after == '>')
           return true;
         break;
       case ':':

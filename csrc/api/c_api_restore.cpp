@@ -1,0 +1,85 @@
+// The C ABI: restoring diacritics.
+#include "api/c_api.h"
+#include "api/json.h"
+#include "text/restore/restore.h"
+
+using namespace binhdan;
+using namespace binhdan::api;
+
+namespace {
+
+using text::restore::Format;
+using text::restore::Style;
+static_assert(static_cast<int>(Style::new_place) == BINHDAN_STYLE_NEW);
+static_assert(static_cast<int>(Style::old_place) == BINHDAN_STYLE_OLD);
+static_assert(static_cast<int>(Format::html) == BINHDAN_FORMAT_HTML);
+static_assert(static_cast<int>(Format::code) == BINHDAN_FORMAT_CODE);
+
+text::restore::Options read_options(const binhdan_restore_options* given) {
+  const auto options = read_struct(given, "binhdan_restore_options", binhdan_restore_options{});
+  if (options.style < BINHDAN_STYLE_KEEP || options.style > BINHDAN_STYLE_OLD)
+    fail(Code::invalid_argument, "style: expected ", BINHDAN_CONSTANT(BINHDAN_STYLE_KEEP), " to ",
+         BINHDAN_CONSTANT(BINHDAN_STYLE_OLD), ", got ", options.style);
+  if (options.format < BINHDAN_FORMAT_TEXT || options.format > BINHDAN_FORMAT_CODE)
+    fail(Code::invalid_argument, "format: expected ", BINHDAN_CONSTANT(BINHDAN_FORMAT_TEXT), " to ",
+         BINHDAN_CONSTANT(BINHDAN_FORMAT_CODE), ", got ", options.format);
+  if (!(options.min_confidence >= 0 && options.min_confidence <= 1))
+    fail(Code::invalid_argument, "min_confidence: expected 0 to 1, got ", options.min_confidence);
+  return {static_cast<Style>(options.style), static_cast<Format>(options.format), options.min_confidence};
+}
+
+}  // namespace
+
+int32_t binhdan_restorer_open(const char* path, binhdan_restorer* out) {
+  return guarded([&] {
+    require(path, "path");
+    *require(out, "restorer") = restorers().add(text::restore::NgramModel::open(path));
+  });
+}
+
+int32_t binhdan_restorer_close(binhdan_restorer handle) {
+  return guarded([&] { restorers().remove(handle, "restorer"); });
+}
+
+int32_t binhdan_restorer_card(binhdan_restorer handle, char* out, size_t capacity, size_t* size) {
+  return guarded([&] {
+    const auto model = restorers().get(handle, "restorer");
+    write_array<char>(model->card(), out, capacity, size);
+  });
+}
+
+int32_t binhdan_restore(binhdan_restorer handle, const char* data, size_t size,
+                        const binhdan_restore_options* given, char* out, size_t capacity, size_t* out_size) {
+  return guarded([&] {
+    const auto model = restorers().get(handle, "restorer");
+    const text::restore::Options options = read_options(given);
+    thread_local std::string result;
+    text::restore::restore(*model, api::text(data, size, "text"), options, result);
+    write_array<char>(result, out, capacity, out_size);
+  });
+}
+
+int32_t binhdan_restore_explain(binhdan_restorer handle, const char* data, size_t size,
+                                const binhdan_restore_options* given, char* out, size_t capacity,
+                                size_t* out_size) {
+  return guarded([&] {
+    const auto model = restorers().get(handle, "restorer");
+    std::string result;
+    std::vector<text::restore::Choice> choices;
+    text::restore::restore(*model, api::text(data, size, "text"), read_options(given), result, &choices);
+    JsonWriter json;
+    json.begin_object().field("text", result).key("choices").begin_array();
+    for (const text::restore::Choice& choice : choices) {
+      json.begin_object()
+          .field("begin", choice.begin)
+          .field("end", choice.end)
+          .key("alternatives")
+          .begin_array();
+      for (const text::restore::Alternative& one : choice.alternatives)
+        json.begin_object().field("text", one.text).field("probability", one.probability).end_object();
+      json.end_array().end_object();
+    }
+    json.end_array().end_object();
+    write_array<char>(json.text(), out, capacity, out_size);
+  });
+}
