@@ -33,6 +33,8 @@ _log = logging.getLogger("binhdan")
 # The enumerators of binhdan.h in lower case, without their prefixes.
 EventKind = Literal["token", "finished", "embedding"]
 ChatFamily = Literal["auto", "plain", "chatml", "llama2", "llama3"]
+ToneStyle = Literal["keep", "new", "old"]
+TextFormat = Literal["text", "html", "markdown", "srt", "csv", "json", "po", "code"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +363,43 @@ class Library:
             self._lib.binhdan_set_mask(
                 engine, request, self._ffi.from_buffer("uint32_t[]", words), len(words)
             )
+        )
+
+    # ---- restoring diacritics ------------------------------------------------------------------------------
+
+    def open_restorer(self, path: str) -> int:
+        out = self._ffi.new("binhdan_restorer *")
+        self._check(self._lib.binhdan_restorer_open(self._c_string(path), out))
+        return int(out[0])
+
+    def restorer_card(self, restorer: int) -> str:
+        return self._read_text(self._lib.binhdan_restorer_card, restorer).decode("utf-8", "replace")
+
+    def restore(
+        self, restorer: int, text: bytes, style: ToneStyle, format: TextFormat, min_confidence: float
+    ) -> bytes:
+        options = self._restore_options(style, format, min_confidence)
+        buffer = self._ffi.from_buffer(text)
+        first = len(text) + len(text) // 2 + 64
+        return self._read_text(self._lib.binhdan_restore, restorer, buffer, len(text), options, first=first)
+
+    def explain_restoration(
+        self, restorer: int, text: bytes, style: ToneStyle, format: TextFormat, min_confidence: float
+    ) -> bytes:
+        """JSON; see binhdan_restore_explain."""
+        options = self._restore_options(style, format, min_confidence)
+        buffer = self._ffi.from_buffer(text)
+        first = 64 * len(text) + 4096
+        return self._read_text(
+            self._lib.binhdan_restore_explain, restorer, buffer, len(text), options, first=first
+        )
+
+    def _restore_options(self, style: ToneStyle, format: TextFormat, min_confidence: float) -> Any:
+        return self._struct(
+            "binhdan_restore_options",
+            style=self._value(f"STYLE_{style.upper()}"),
+            format=self._value(f"FORMAT_{format.upper()}"),
+            min_confidence=min_confidence,
         )
 
     # ---- helpers -------------------------------------------------------------------------------------------

@@ -33,7 +33,11 @@ def split(letters: str) -> tuple[str, str] | None:
     for onset in ONSETS:
         if letters.startswith(onset):
             rhyme = letters[len(onset) :]
-            if rhyme not in RHYMES or (onset == "qu" and rhyme[0] in "uư") or (onset == "gi" and rhyme[0] == "i"):
+            if (
+                rhyme not in RHYMES
+                or (onset == "qu" and rhyme[0] in "uư")
+                or (onset == "gi" and rhyme[0] == "i")
+            ):
                 continue
             return onset, rhyme
     return ("", letters) if letters in RHYMES else None

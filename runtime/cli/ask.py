@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from typing import Annotated, Optional
@@ -12,9 +13,12 @@ import typer
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
 from binhdan.runtime.client.model import Model, load
+from binhdan.runtime.client.restore import restore
 from binhdan.runtime.client.stream import Stream
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.results import Answer
+
+_RESTORE = re.compile(r"\A\s*th[eê]m d[aấ]u\s*:\s*", re.IGNORECASE)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -59,6 +63,10 @@ def ask(
         seed=seed,
         thinking=thinking,
     )
+    # The embedded model restores diacritics less exactly than the n-gram file.
+    if model is None and not (raw or as_json or system) and (text := _RESTORE.sub("", question)) != question:
+        console.write(restore(text) + "\n")
+        return
     with load(model, threads=threads, context=context) as loaded:
         if raw:
             stream = loaded.complete(question, stream=True, options=settings)

@@ -6,21 +6,24 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional, cast
 
 import typer
 
 from binhdan.runtime.cli import options as shared
+from binhdan.runtime.client import restore as restoring
+from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
-from binhdan.runtime.client.restore import Restorer, syllables
-from binhdan.runtime.errors import FileReadError
+from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.ffi import TextFormat, ToneStyle
 
 if TYPE_CHECKING:
     from binhdan.runtime.cost.cost_model import CostModel
 
-_MAX_LINE = 1 << 20  # bytes
+_BLOCK = 1 << 16  # bytes that are read from a pipe at once
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -30,13 +33,33 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def restore(
     files: Annotated[
         Optional[list[Path]],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="Text in UTF-8; none reads standard input.", show_default=False),
+        typer.Argument(help="Text in UTF-8 or UTF-16; none reads standard input.", show_default=False),
     ] = None,
-    model: shared.Model = None,
-    max_concurrent: Annotated[int, typer.Option(help="Max parts of the text in one batch.")] = 16,
+    style: Annotated[
+        str, typer.Option(help="Tone of oa, oe, uy: new (hoà), old (hòa), or keep for the style of the text.")
+    ] = "keep",
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="text, html, markdown, srt, csv, json, po or code. [default: by the file's extension]"
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave a word with a lower probability as it is.")
+    ] = 0.0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print each word that had a choice, with probabilities.")
+    ] = False,
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--model", "-m", help="Use a language model (GGUF) instead of the n-gram file."),
+    ] = None,
+    max_concurrent: Annotated[
+        int, typer.Option(help="With --model: max parts of the text in one batch.")
+    ] = 16,
     threads: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Threads. [default: the usable cores; 1 for the embedded model]"),
+        typer.Option(min=1, help="With --model: threads. [default: the usable cores]"),
     ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Print syllables per second and đồng to standard error.")
@@ -47,26 +70,26 @@ def restore(
 ) -> None:
     """Restore the diacritics of Vietnamese text, and change nothing else.
 
-    Each line is printed as soon as it and the lines before it are ready. Lines that are not UTF-8 do not
-    change.
+    Typed marks stay, and text that has all its marks stays as it is. Text from a pipe is restored as it arrives. Lines
+    that are not UTF-8 do not change.
     """
     cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
-    begin, count = 0.0, 0
-    # For a model as small as the embedded one, Python needs as much time for the masks as the engine for the
-    # tokens, and a second thread of the engine competes with it.
-    threads = threads or (1 if model is None else None)
-    with load(model, threads=threads, max_sequences=max(max_concurrent, 1)) as loaded:
-
-        async def run() -> None:
-            nonlocal begin, count
-            restorer = Restorer(loaded, max_concurrent)
-            begin = time.monotonic()
-            async for line in restorer.lines(_lines(files)):
-                sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
-                sys.stdout.buffer.flush()
-                count += syllables(line)
-
-        asyncio.run(run())
+    if model is not None and (style != "keep" or format is not None or min_confidence or explain):
+        raise InvalidArgumentError(
+            "--style, --format, --min-confidence and --explain need the n-gram file, no --model"
+        )
+    begin, count = time.monotonic(), 0
+    if model is not None:
+        parts = _with_model(files, model, threads, max_concurrent)
+    else:
+        parts = _with_ngrams(
+            files, cast("ToneStyle", style), cast("TextFormat | None", format), min_confidence, explain
+        )
+    for part in parts:
+        sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+        if stats:
+            count += syllables(part.decode("utf-8", "replace"))
     if stats:
         seconds = time.monotonic() - begin
         speed = count / seconds if seconds else 0.0
@@ -76,17 +99,99 @@ def restore(
         )
 
 
+def _with_ngrams(
+    files: list[Path] | None,
+    style: ToneStyle,
+    format: TextFormat | None,
+    min_confidence: float,
+    explained: bool,
+) -> Iterator[bytes]:
+    for file in files or [None]:
+        chosen = format or (restoring.format_of(file) if file else "text")
+        for data in _parts(file, whole=chosen != "text"):
+            try:
+                if explained:
+                    text = data.decode("utf-8", "replace")
+                    found = restoring.explain(text, style=style, format=chosen, min_confidence=min_confidence)
+                    yield _table(found, text.encode())
+                else:
+                    yield restoring.restore_bytes(
+                        data, style=style, format=chosen, min_confidence=min_confidence
+                    )
+            except BinhdanError as error:
+                raise type(error)(f"{file or 'standard input'}: {error}") from error
+
+
+def _table(found: restoring.Restored, data: bytes) -> bytes:
+    """One line per word: as it was typed, then its forms with probabilities."""
+    lines = []
+    for choice in found.choices:
+        forms = ", ".join(f"{text} {probability:.1%}" for text, probability in choice.alternatives)
+        lines.append(data[choice.begin : choice.end] + f"\t{forms}\n".encode())
+    return b"".join(lines)
+
+
+def _parts(file: Path | None, *, whole: bool) -> Iterator[bytes]:
+    """A file as a whole. Standard input in parts that end with a line, as soon as they arrive, unless `whole` or
+    UTF-16."""
+    with _reading(file):
+        if file is not None:
+            yield file.read_bytes()
+            return
+        stream = cast("BinaryIO", sys.stdin.buffer)
+        rest = b""
+        while data := sys.stdin.buffer.read1(_BLOCK):
+            rest += data
+            if len(rest) < 2:
+                continue
+            if whole or rest.startswith(_UTF16_MARKS):
+                rest += stream.read()
+                break
+            end = rest.rfind(b"\n") + 1
+            if end:
+                yield rest[:end]
+                rest = rest[end:]
+    if rest:
+        yield rest
+
+
+class _reading:
+    """Converts the errors of the operating system."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._name = file or "standard input"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, BrokenPipeError):
+            return
+        if isinstance(error, OSError):
+            raise FileReadError(f"{self._name}: {os.strerror(error.errno or 0)}") from error
+
+
+def _with_model(
+    files: list[Path] | None, model: str, threads: int | None, max_concurrent: int
+) -> Iterator[bytes]:
+    with load(model, threads=threads, max_sequences=max(max_concurrent, 1)) as loaded:
+        restorer = Restorer(loaded, max_concurrent)
+        with asyncio.Runner() as runner:
+            lines = restorer.lines(_lines(files))
+            while (line := runner.run(_next(lines))) is not None:
+                yield line.encode("utf-8", "surrogateescape")
+
+
+async def _next(lines: AsyncIterator[str]) -> str | None:
+    return await anext(lines, None)
+
+
 async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
-    """Lines with their ends. A thread reads them, so that slow input does not delay answers."""
-    sources: Sequence[Path | None] = files or [None]
-    for file in sources:
-        try:
-            stream: BinaryIO = sys.stdin.buffer if file is None else file.open("rb")
-            with stream:
-                while data := await asyncio.to_thread(stream.readline, _MAX_LINE):
-                    yield data.decode("utf-8", "surrogateescape")
-        except OSError as error:
-            raise FileReadError(f"{file or 'standard input'}: {os.strerror(error.errno or 0)}") from error
+    """A thread reads the lines, so that slow input does not delay answers."""
+    for file in files or [None]:
+        parts = _parts(file, whole=False)
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            for line in part.splitlines(keepends=True):
+                yield line.decode("utf-8", "surrogateescape")
 
 
 def _cost_model(board: str) -> CostModel | None:

@@ -4,9 +4,12 @@
 >>> with binhdan.load() as model:                       # the embedded model
 ...     print(model.ask("them dau: ha noi la thu do cua viet nam"))
 hà nội là thủ đô của việt nam
+>>> binhdan.restore("Ha Noi la thu do cua Viet Nam.")   # without a model
+'Hà Nội là thủ đô của Việt Nam.'
 """
 
 from binhdan.runtime.client.model import Model, load
+from binhdan.runtime.client.restore import Choice, Restored, arestore, explain, restore
 from binhdan.runtime.client.stream import AsyncStream, Stream
 from binhdan.runtime.errors import (
     BadFormatError,
@@ -33,6 +36,7 @@ __all__ = [
     "BadFormatError",
     "BinhdanError",
     "BusyError",
+    "Choice",
     "ClosedError",
     "FileReadError",
     "GenerationOptions",
@@ -45,13 +49,17 @@ __all__ = [
     "ModelNotFoundError",
     "OutOfMemoryError",
     "Piece",
+    "Restored",
     "Stream",
     "Timings",
     "TokenLogprob",
     "TooLargeError",
     "UnsupportedError",
     "__version__",
+    "arestore",
+    "explain",
     "load",
+    "restore",
 ]
 
 

@@ -1,0 +1,62 @@
+"""/v1/restore: restores the diacritics of Vietnamese text. It needs no model."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from binhdan.runtime.client import restore as restoring
+from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.ffi import TextFormat, ToneStyle
+from binhdan.runtime.server.api.common import MAX_TEXTS, Body
+from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.json_route import JsonRoute
+
+router = APIRouter(route_class=JsonRoute)
+
+
+class RestoreBody(Body):
+    """`explain` adds the forms that each word could have."""
+
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    style: ToneStyle = "keep"
+    format: TextFormat = "text"
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    explain: bool = False
+
+
+@router.post("/v1/restore")
+async def restore(body: RestoreBody) -> dict[str, Any]:
+    """One result per text, in order."""
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    try:
+        return {"object": "list", "data": await asyncio.to_thread(_restore_all, texts, body)}
+    except InvalidArgumentError as error:
+        raise ApiError(400, str(error), param="input") from error
+
+
+def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
+    for index, text in enumerate(texts):
+        if not body.explain:
+            restored = restoring.restore(
+                text, style=body.style, format=body.format, min_confidence=body.min_confidence
+            )
+            results.append({"index": index, "text": restored})
+            continue
+        found = restoring.explain(
+            text, style=body.style, format=body.format, min_confidence=body.min_confidence
+        )
+        choices = [
+            {
+                "begin": choice.begin,
+                "end": choice.end,
+                "alternatives": [{"text": form, "probability": p} for form, p in choice.alternatives],
+            }
+            for choice in found.choices
+        ]
+        results.append({"index": index, "text": found.text, "choices": choices})
+    return results
