@@ -25,7 +25,7 @@ _ENTRIES_PER_BUCKET = 6
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits of an entry: of the fingerprint of its key, and of the codes of its probability and its backoff."""
+    """Bits of an entry: the fingerprint of its key, the codes of its probability and of its backoff."""
 
     fingerprint: int
     p: int
@@ -103,8 +103,10 @@ def build(
     other_penalty: float,
     card: dict[str, Any],
 ) -> bytes:
-    """The bytes of the file. forms: sorted by bare letters. capital: factor of the probability of a form that has a
-    capital inside a sentence."""
+    """The bytes of the file.
+
+    forms: sorted by bare letters. capital: factor of the probability of a form with a capital inside a sentence.
+    """
     count = FIRST_FORM + len(forms)
     if count > 1 << BITS or not 2 <= len(orders) <= MAX_ORDER:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Interpolated Kneser-Ney (Chen and Goodman 1998), then pruning by the loss of likelihood (Stolcke 1998).
 
-A key of an n-gram has 14 bits per id, the last word lowest. An n-gram starts with END or has none but as its last word.
+A key of an n-gram has 14 bits per id, the last word lowest. END is only the first or last word of an n-gram.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 
 @dataclass
 class Order:
-    """N-grams of one order. p: probability of the last word. backoff: factor of the lower order after this n-gram."""
+    """N-grams of one order. p: of the last word. backoff: factor of the lower order after this n-gram."""
 
     keys: Keys
     p: Values
@@ -98,8 +98,11 @@ def estimate(counts: list[tuple[Keys, Values]], discounts: list[list[float]]) ->
 
 
 def prune(orders: list[Order], counts: list[tuple[Keys, Values]], sizes: list[int]) -> list[Order]:
-    """Keeps about sizes[n - 2] n-grams of order n: those without which the text would lose the most likelihood, and
-    those that a kept longer n-gram ends or begins with."""
+    """Keeps about sizes[n - 2] n-grams of order n.
+
+    These are the n-grams without which the text would lose the most likelihood, and those that a kept longer
+    n-gram starts or ends with.
+    """
     needed: Keys = np.zeros(0, np.int64)
     kept: list[NDArray[np.bool_]] = []
     for n in range(len(orders), 1, -1):

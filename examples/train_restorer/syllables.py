@@ -1,4 +1,7 @@
-"""Vietnamese syllables: letters, tone, and the place of the tone mark. csrc/text/restore/syllable.cpp has the same rules."""
+"""Vietnamese syllables: letters, tone, and the place of the tone mark.
+
+csrc/text/restore/syllable.cpp has the same rules.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,18 @@ from functools import cache
 TONE_MARKS = ("", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323")
 _TONES = {mark: tone for tone, mark in enumerate(TONE_MARKS) if mark}
 _VOWELS = frozenset("aăâeêioôơuưy")
-ONSETS = tuple("ngh ch đ gh gi kh ng nh ph qu th tr b c d g h k l m n p r s t v x".split())
-RHYMES = frozenset(
-    """a ac ach ai ak am an ang anh ao ap at au ay ăc ăk ăm ăn ăng ăp ăt âc âm ân âng âp ât âu ây
+_ONSETS = "ngh ch đ gh gi kh ng nh ph qu th tr b c d g h k l m n p r s t v x"
+_RHYMES = """
+    a ac ach ai ak am an ang anh ao ap at au ay ăc ăk ăm ăn ăng ăp ăt âc âm ân âng âp ât âu ây
     e ec ek em en eng eo ep et ê êc êch êm ên êng ênh êp êt êu
     i ia ich iêc iêm iên iêng iêp iêt iêu ik im in ing inh ip it iu
-    o oa oac oach oai oam oan oang oanh oao oap oat oay oăc oăm oăn oăng oăt oc oe oem oen oeo oet oi ok om on ong
-    ooc oong op ot ô ôc ôi ôk ôm ôn ông ôp ôt ơ ơi ơm ơn ơng ơp ơt
-    u ua uân uâng uât uây uc uê uêch uên uênh ui uk um un ung uôc uôi uôm uôn uông uôt uơ up ut uy uya uych uyên
-    uyêt uyn uynh uyp uyt uyu ư ưa ưc ưi ưm ưn ưng ươc ươi ươm ươn ương ươp ươt ươu ưt ưu
-    y yêm yên yêng yêt yêu yn ynh yt""".split()
-)
+    o oa oac oach oai oam oan oang oanh oao oap oat oay oăc oăm oăn oăng oăt oc oe oem oen oeo oet oi ok om on
+    ong ooc oong op ot ô ôc ôi ôk ôm ôn ông ôp ôt ơ ơi ơm ơn ơng ơp ơt
+    u ua uân uâng uât uây uc uê uêch uên uênh ui uk um un ung uôc uôi uôm uôn uông uôt uơ up ut uy uya uych
+    uyên uyêt uyn uynh uyp uyt uyu ư ưa ưc ưi ưm ưn ưng ươc ươi ươm ươn ương ươp ươt ươu ưt ưu
+    y yêm yên yêng yêt yêu yn ynh yt"""
+ONSETS = tuple(_ONSETS.split())  # the longer first where one starts with another
+RHYMES = frozenset(_RHYMES.split())
 
 
 def strip_marks(text: str) -> str:
@@ -33,13 +37,9 @@ def split(letters: str) -> tuple[str, str] | None:
     for onset in ONSETS:
         if letters.startswith(onset):
             rhyme = letters[len(onset) :]
-            if (
-                rhyme not in RHYMES
-                or (onset == "qu" and rhyme[0] in "uư")
-                or (onset == "gi" and rhyme[0] == "i")
-            ):
-                continue
-            return onset, rhyme
+            repeated = {"qu": "uư", "gi": "i"}.get(onset, "")
+            if rhyme in RHYMES and rhyme[0] not in repeated:
+                return onset, rhyme
     return ("", letters) if letters in RHYMES else None
 
 
@@ -61,7 +61,7 @@ def tone_place(onset: str, rhyme: str, *, new: bool) -> int:
 
 @cache
 def parse(word: str) -> tuple[str, int] | None:
-    """Letters without tone, and the tone, of a word in lower case and NFC. None if it is no possible syllable."""
+    """Letters without tone, and the tone, of a word in lower case and NFC. None if it is no syllable."""
     letters, tone, place = "", 0, -1
     for character in word:
         base, *marks = unicodedata.normalize("NFD", character)
@@ -76,7 +76,7 @@ def parse(word: str) -> tuple[str, int] | None:
     parts = split(letters)
     if parts is None:
         return None
-    # A syllable that ends in a stop has tone sắc or nặng. Without any mark it can be a word of another language.
+    # A syllable that ends in a stop has tone sắc or nặng. Without marks it can be a word of another language.
     if (
         parts[1].endswith(("c", "ch", "k", "p", "t"))
         and tone not in (2, 5)

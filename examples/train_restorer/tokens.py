@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train_restorer.syllables import parse
+from train_restorer.syllables import parse, strip_marks
 
-# Ids below FIRST_FORM: the end of a sentence, a word that is no syllable, a word with a digit, other characters.
+# Ids below FIRST_FORM: the end of a sentence, a word that is no syllable, one with a digit, other characters.
 END, OTHER, NUMBER, MARK, FIRST_FORM = 0, 1, 2, 3, 4
 _TOKEN = re.compile(r"[^\W_]+|[.!?…\n]+|[^\w\s]|_+")
 
 
 @dataclass
 class Corpus:
-    """ids: one per token. weights: of each token's register. capital: 1 if its first letter only is a capital."""
+    """ids: one per token. weights: of each token's register. capital: only its first letter is a capital."""
 
     ids: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -55,11 +55,8 @@ class _Reader:
 
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
-    with (
-        lzma.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".xz"
-        else path.open(encoding="utf-8") as lines
-    ):
+    open_text = lzma.open if path.suffix == ".xz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
 
@@ -83,8 +80,6 @@ def read(paths: Iterable[Path], weights: dict[str, float]) -> Corpus:
 
 def drop_rare(corpus: Corpus, min_count: int) -> Corpus:
     """Forms with fewer occurrences become OTHER. The rest is sorted by bare letters, then by frequency."""
-    from train_restorer.syllables import strip_marks
-
     counts = np.bincount(corpus.ids, minlength=FIRST_FORM + len(corpus.forms))
     kept = [i for i in range(len(corpus.forms)) if counts[FIRST_FORM + i] >= min_count]
     kept.sort(key=lambda i: (strip_marks(corpus.forms[i][0]), -counts[FIRST_FORM + i], corpus.forms[i]))

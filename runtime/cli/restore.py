@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional, cast
 
 import typer
 
-from binhdan.runtime.cli import options as shared
 from binhdan.runtime.client import restore as restoring
 from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
@@ -22,7 +21,7 @@ from binhdan.runtime.ffi import TextFormat, ToneStyle
 if TYPE_CHECKING:
     from binhdan.runtime.cost.cost_model import CostModel
 
-_BLOCK = 1 << 16  # bytes that are read from a pipe at once
+_BLOCK = 1 << 16  # bytes that are read or written at once
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -70,9 +69,10 @@ def restore(
 ) -> None:
     """Restore the diacritics of Vietnamese text, and change nothing else.
 
-    Typed marks stay, and text that has all its marks stays as it is. Text from a pipe is restored as it arrives. Lines
-    that are not UTF-8 do not change.
+    Typed marks stay, and text that has all its marks stays as it is. Text from a pipe is restored as it
+    arrives. Lines that are not UTF-8 do not change.
     """
+    restoring.check_options(style, format or "text")
     cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
     if model is not None and (style != "keep" or format is not None or min_confidence or explain):
         raise InvalidArgumentError(
@@ -86,8 +86,9 @@ def restore(
             files, cast("ToneStyle", style), cast("TextFormat | None", format), min_confidence, explain
         )
     for part in parts:
-        sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()
+        for offset in range(0, len(part), _BLOCK):  # so that a closed pipe is noticed
+            sys.stdout.buffer.write(part[offset : offset + _BLOCK])
+            sys.stdout.buffer.flush()
         if stats:
             count += syllables(part.decode("utf-8", "replace"))
     if stats:
@@ -132,8 +133,8 @@ def _table(found: restoring.Restored, data: bytes) -> bytes:
 
 
 def _parts(file: Path | None, *, whole: bool) -> Iterator[bytes]:
-    """A file as a whole. Standard input in parts that end with a line, as soon as they arrive, unless `whole` or
-    UTF-16."""
+    """A file as a whole. Standard input in parts that end with a line, as soon as they arrive, unless `whole`
+    or UTF-16."""
     with _reading(file):
         if file is not None:
             yield file.read_bytes()

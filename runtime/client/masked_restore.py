@@ -1,8 +1,8 @@
 """Restores diacritics with a language model: a token mask restricts each token of the answer.
 
-Without diacritics, a token must equal the next characters of the text. So letters, case, punctuation and spaces remain
-those of the input, whatever the model generates. restore.py needs no language model, and is faster and more exact than
-the embedded one.
+Without diacritics, a token must equal the next characters of the text. So letters, case, punctuation and
+spaces remain those of the input, whatever the model generates. restore.py needs no language model, and is
+faster and more exact than the embedded one.
 """
 
 from __future__ import annotations

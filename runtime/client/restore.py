@@ -15,6 +15,7 @@ from binhdan.runtime.errors import InvalidArgumentError, ModelNotFoundError
 from binhdan.runtime.ffi import TextFormat, ToneStyle, library
 
 _FILE = Path(__file__).parents[1] / "assets" / "restore-vi.bin"
+_CODE = "c cc cpp cs css cu go h hpp ini java js kt php pl py r rb rs sh swift toml ts yaml yml"
 _FORMATS: dict[str, TextFormat] = {
     **dict.fromkeys(("html", "htm", "xhtml", "xml", "svg"), "html"),
     **dict.fromkeys(("md", "markdown"), "markdown"),
@@ -22,10 +23,7 @@ _FORMATS: dict[str, TextFormat] = {
     **dict.fromkeys(("csv", "tsv"), "csv"),
     **dict.fromkeys(("json", "jsonl"), "json"),
     **dict.fromkeys(("po", "pot"), "po"),
-    **dict.fromkeys(
-        "c cc cpp cs css cu go h hpp ini java js kt php pl py r rb rs sh swift toml ts yaml yml".split(),
-        "code",
-    ),
+    **dict.fromkeys(_CODE.split(), "code"),
 }
 
 
@@ -33,8 +31,8 @@ _FORMATS: dict[str, TextFormat] = {
 class Choice:
     """A word that has several possible forms.
 
-    begin, end: its bytes in the UTF-8 of the input. alternatives: forms and their probabilities, best first, at most 5. A
-    probability holds for the best choice of the other words.
+    begin, end: its bytes in the UTF-8 of the input. alternatives: forms and their probabilities, best first,
+    at most 5. A probability holds for the best choice of the other words.
     """
 
     begin: int
@@ -55,9 +53,10 @@ def restore(
 ) -> str:
     """The text with its diacritics.
 
-    Typed marks stay, and a text with all its marks stays as it is. style: where the tone of oa, oe and uy is written: "new"
-    (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language changes. min_confidence: a
-    word with a lower probability stays. Raises InvalidArgumentError for a text with a NUL character.
+    Typed marks stay, and a text with all its marks stays as it is. style: where the tone of oa, oe and uy is
+    written: "new" (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language
+    changes. min_confidence: a word with a lower probability stays. Raises InvalidArgumentError for a text with
+    a NUL character.
     """
     data = text.encode("utf-8", "surrogatepass")
     return restore_bytes(data, style=style, format=format, min_confidence=min_confidence).decode(
@@ -76,7 +75,7 @@ def explain(
     text: str, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
 ) -> Restored:
     """`restore`, with the forms that each word could have. Arguments and errors as in `restore`."""
-    _check(style, format)
+    check_options(style, format)
     data = text.encode("utf-8", "surrogatepass")
     found: dict[str, Any] = json.loads(
         library().explain_restoration(_restorer(), data, style, format, min_confidence)
@@ -95,11 +94,11 @@ def explain(
 def restore_bytes(
     data: bytes, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
 ) -> bytes:
-    """`restore` for the bytes of a file: UTF-8, or UTF-16 with a byte order mark; the result has the same encoding.
+    """`restore` for the bytes of a file: UTF-8, or UTF-16 with a byte order mark, and the same encoding back.
 
     Lines that are not UTF-8 stay. Raises InvalidArgumentError for other binary data.
     """
-    _check(style, format)
+    check_options(style, format)
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if data.startswith(mark) and not data.startswith(codecs.BOM_UTF32_LE):
             try:
@@ -124,7 +123,8 @@ def card() -> dict[str, Any]:
     return found
 
 
-def _check(style: str, format: str) -> None:
+def check_options(style: str, format: str) -> None:
+    """Raises InvalidArgumentError for an unknown style or format."""
     for name, value, known in (
         ("style", style, get_args(ToneStyle)),
         ("format", format, get_args(TextFormat)),

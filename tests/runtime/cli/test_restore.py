@@ -51,7 +51,7 @@ def test_a_slow_pipe_is_processed_line_by_line() -> None:
 
 
 def test_a_closed_output_pipe(tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text("viet nam\n" * 5000)
+    (tmp_path / "long.txt").write_text("viet nam\n" * 100_000)
     with subprocess.Popen(
         [*COMMAND, tmp_path / "long.txt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import binhdan
-from binhdan.runtime.client.masked_restore import strip_marks
 from binhdan.runtime.client.restore import card, format_of, restore_bytes
+from binhdan.runtime.ffi import TextFormat
 
 # Sentences with all their marks, which the model restores without an error.
 SENTENCES = [
@@ -42,6 +42,15 @@ KEPT = [
     "`duong`",
     "bao_cao.pdf",
 ]
+MARKS = "\u0300\u0301\u0303\u0309\u0323\u0302\u0306\u031b"
+
+
+def strip_marks(text: str) -> str:
+    """Without Vietnamese marks, in NFD."""
+    letters = (letter for letter in unicodedata.normalize("NFD", text) if letter not in MARKS)
+    return "".join(letters).replace("đ", "d").replace("Đ", "D")
+
+
 WORDS = [word for sentence in SENTENCES for word in sentence.split()]
 typed = st.lists(
     st.one_of(
@@ -96,9 +105,9 @@ def test_only_marks_change_and_the_result_stays(text: str) -> None:
     restored = binhdan.restore(text)
     assert strip_marks(restored) == strip_marks(text)
     assert binhdan.restore(restored) == restored
-    # Marks are added, never removed: every typed mark is still there.
+    # Marks are added, never removed.
     before, after = (unicodedata.normalize("NFD", one) for one in (text, restored))
-    assert len(after) >= len(before)
+    assert all(after.count(mark) >= before.count(mark) for mark in MARKS)
 
 
 @given(st.lists(st.sampled_from(SENTENCES), min_size=1), st.randoms())
@@ -138,21 +147,25 @@ def test_decomposed_text_stays_decomposed() -> None:
     assert binhdan.restore(text) == unicodedata.normalize("NFD", "Tôi đi học ở trường đại học")
 
 
-@pytest.mark.parametrize(
-    ("format", "text", "wanted"),
-    [
-        ("html", "<a title='toi di hoc'>toi di hoc</a><code>toi di hoc</code> &nbsp;", "<a title='toi di hoc'>tôi đi học</a><code>toi di hoc</code> &nbsp;"),
-        ("html", "<!-- toi di hoc --><script>toi di hoc</script>", "<!-- toi di hoc --><script>toi di hoc</script>"),
-        ("markdown", "toi di hoc `toi di hoc` [toi di hoc](toi di hoc)\n```\ntoi di hoc\n```\n", "tôi đi học `toi di hoc` [tôi đi học](toi di hoc)\n```\ntoi di hoc\n```\n"),
-        ("srt", "1\n00:00:01,000 --> 00:00:02,000 toi\n<i>toi di hoc</i>\n", "1\n00:00:01,000 --> 00:00:02,000 toi\n<i>tôi đi học</i>\n"),
-        ("csv", "ten,toi di hoc\ntoi di hoc,1\n", "ten,toi di hoc\ntôi đi học,1\n"),
-        ("json", '{"toi di hoc": ["toi di hoc\\ntoi di hoc", 1]}', '{"toi di hoc": ["tôi đi học\\ntôi đi học", 1]}'),
-        ("po", 'msgid ""\nmsgstr "toi di hoc"\n\nmsgid "toi di hoc"\nmsgstr ""\n"toi di hoc %s\\n"\n', 'msgid ""\nmsgstr "toi di hoc"\n\nmsgid "toi di hoc"\nmsgstr ""\n"tôi đi học %s\\n"\n'),
-        ("code", 'x = "toi di hoc" # toi di hoc\n// toi di hoc\n/* toi di hoc */ toi', 'x = "toi di hoc" # tôi đi học\n// tôi đi học\n/* tôi đi học */ toi'),
-    ],
-)  # fmt: skip
-def test_formats(format: str, text: str, wanted: str) -> None:
-    assert binhdan.restore(text, format=format) == wanted  # type: ignore[arg-type]
+# Format, and text in which T marks natural language and K the same words where they stay.
+FORMATS = [
+    ("html", "<a title='K'>T</a><code>K</code> &nbsp;"),
+    ("html", "<!-- K --><script>K</script><style>K</style>T<br/>"),
+    ("markdown", "T `K` [T](K)\n```\nK\n```\nT\n~~~\nK\n~~~\n"),
+    ("srt", "1\n00:00:01,000 --> 00:00:02,000 K\n<i>T</i> {\\K}\n"),
+    ("csv", "K,K\nT,1\n"),
+    ("json", '{"K": ["T\\nT", 1, "T\\u0041"], "K" : "T"}'),
+    ("po", 'msgid ""\nmsgstr "K"\n\n# K\nmsgid "K"\nmsgstr ""\n"T %s\\n"\n'),
+    ("code", 'K = "K" # T\n// T\n/* T */ K'),
+]
+
+
+@pytest.mark.parametrize(("format", "text"), FORMATS)
+def test_formats(format: TextFormat, text: str) -> None:
+    given, wanted = (
+        text.replace("T", words).replace("K", "toi di hoc") for words in ("toi di hoc", "tôi đi học")
+    )
+    assert binhdan.restore(given, format=format) == wanted
 
 
 @given(
@@ -191,9 +204,13 @@ def test_explain() -> None:
     found = binhdan.explain("Toi di hoc, 1 con ga")
     assert found.text == "Tôi đi học, 1 con gà"
     data = b"Toi di hoc, 1 con ga"
-    assert [
-        data[choice.begin : choice.end].decode() for choice in found.choices
-    ] == "Toi di hoc con ga".split()
+    assert [data[choice.begin : choice.end].decode() for choice in found.choices] == [
+        "Toi",
+        "di",
+        "hoc",
+        "con",
+        "ga",
+    ]
     for choice in found.choices:
         probabilities = [p for _, p in choice.alternatives]
         assert probabilities == sorted(probabilities, reverse=True) and 0 < sum(probabilities) <= 1.001
@@ -229,7 +246,11 @@ def test_a_forked_child_opens_its_own_file() -> None:
 
 def test_formats_of_files() -> None:
     names = ["a.txt", "a", "a.HTML", "b/a.md", "a.srt", "a.csv", "a.json", "a.po", "a.py"]
-    assert [format_of(name) for name in names] == "text text html markdown srt csv json po code".split()
+    assert [format_of(name) for name in names] == [
+        "text",
+        "text",
+        *["html", "markdown", "srt", "csv", "json", "po", "code"],
+    ]
 
 
 def test_the_card_names_sources_and_licence() -> None:
