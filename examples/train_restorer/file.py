@@ -105,7 +105,8 @@ def build(
 ) -> bytes:
     """The bytes of the file.
 
-    forms: sorted by bare letters. capital: factor of the probability of a form with a capital inside a sentence.
+    forms: sorted by bare letters. capital: factor of the probability of a form with a capital inside a
+    sentence.
     """
     count = FIRST_FORM + len(forms)
     if count > 1 << BITS or not 2 <= len(orders) <= MAX_ORDER:

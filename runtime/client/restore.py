@@ -55,8 +55,8 @@ def restore(
 
     Typed marks stay, and a text with all its marks stays as it is. style: where the tone of oa, oe and uy is
     written: "new" (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language
-    changes. min_confidence: a word with a lower probability stays. Raises InvalidArgumentError for a text with
-    a NUL character.
+    changes. min_confidence: a word with a lower probability stays. Raises InvalidArgumentError for a text
+    with a NUL character.
     """
     data = text.encode("utf-8", "surrogatepass")
     return restore_bytes(data, style=style, format=format, min_confidence=min_confidence).decode(

@@ -87,12 +87,19 @@ def test_ask_with_options(model: binhdan.Model) -> None:
 
 def test_speed_goes_to_a_terminal_only() -> None:
     ours, child = pty.openpty()
-    done = subprocess.run([*COMMAND, "ask", PROMPT], stdout=subprocess.PIPE, stderr=child, timeout=120)
+    prompt = PROMPT.replace("them dau", "Khôi phục dấu")  # "them dau: …" needs no model
+    done = subprocess.run([*COMMAND, "ask", prompt], stdout=subprocess.PIPE, stderr=child, timeout=120)
     os.close(child)
     shown = os.read(ours, 4096).decode()
     os.close(ours)
     assert done.stdout.decode() == ANSWER + "\n"
-    assert re.fullmatch(r"first token \d+ ms, [\d.]+ tokens/s, 23 \+ \d+ tokens\r\n", shown), shown
+    assert re.fullmatch(r"first token \d+ ms, [\d.]+ tokens/s, \d+ \+ \d+ tokens\r\n", shown), shown
+
+
+def test_ask_restores_as_restore_does() -> None:
+    text = "toi muon mua mot cai xe dap cho con gai"
+    done = subprocess.run([*COMMAND, "ask", f"Thêm dấu: {text}"], capture_output=True, timeout=120)
+    assert done.stdout.decode() == binhdan.restore(text) + "\n" == "tôi muốn mua một cái xe đạp cho con gái\n"
 
 
 def test_empty_prompts() -> None:

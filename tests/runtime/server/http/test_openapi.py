@@ -32,6 +32,7 @@ def test_the_document_lists_all_endpoints(document: dict[str, Any]) -> None:
         "/v1/responses",
         "/v1/embeddings",
         "/v1/rerank",
+        "/v1/restore",
         "/v1/models",
     }
     paths |= {"/tokenize", "/detokenize", "/livez", "/readyz", "/metrics", "/v1/cost"}
