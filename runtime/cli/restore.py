@@ -6,9 +6,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional, cast
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -19,6 +19,8 @@ from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentE
 from binhdan.runtime.ffi import TextFormat, ToneStyle
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from binhdan.runtime.cost.cost_model import CostModel
 
 _BLOCK = 1 << 16  # bytes that are read or written at once
@@ -107,7 +109,7 @@ def _with_ngrams(
     min_confidence: float,
     explained: bool,
 ) -> Iterator[bytes]:
-    for file in files or [None]:
+    for file in _each(files):
         chosen = format or (restoring.format_of(file) if file else "text")
         for data in _parts(file, whole=chosen != "text"):
             try:
@@ -121,6 +123,11 @@ def _with_ngrams(
                     )
             except BinhdanError as error:
                 raise type(error)(f"{file or 'standard input'}: {error}") from error
+
+
+def _each(files: list[Path] | None) -> Sequence[Path | None]:
+    """The files; None is standard input."""
+    return files or [None]
 
 
 def _table(found: restoring.Restored, data: bytes) -> bytes:
@@ -139,9 +146,9 @@ def _parts(file: Path | None, *, whole: bool) -> Iterator[bytes]:
         if file is not None:
             yield file.read_bytes()
             return
-        stream = cast("BinaryIO", sys.stdin.buffer)
+        stream = cast("BufferedReader", sys.stdin.buffer)
         rest = b""
-        while data := sys.stdin.buffer.read1(_BLOCK):
+        while data := stream.read1(_BLOCK):
             rest += data
             if len(rest) < 2:
                 continue
@@ -188,7 +195,7 @@ async def _next(lines: AsyncIterator[str]) -> str | None:
 
 async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
     """A thread reads the lines, so that slow input does not delay answers."""
-    for file in files or [None]:
+    for file in _each(files):
         parts = _parts(file, whole=False)
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
             for line in part.splitlines(keepends=True):
