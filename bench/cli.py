@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from binhdan.bench.load.cli import app as load
 from binhdan.bench.plan.cli import plan
 from binhdan.bench.suite import cli as suite
 from binhdan.bench.suite import cli_results as results
+from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.options import KvType
 
 if TYPE_CHECKING:
@@ -105,6 +107,32 @@ def peers(
     else:
         tables = (peers_table(one) for one in comparisons)
         typer.echo("\n\n".join([machine_line(comparisons[0].machine), *tables]))
+
+
+@app.command()
+def restore(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help='Lines of JSON: {"target"}, or {"text", "register" or "source"}.', show_default=False
+        ),
+    ],
+    write: Annotated[
+        Path | None, typer.Option(help="Write the table into this page, docs/vietnamese.md.")
+    ] = None,
+    peers: Annotated[bool, typer.Option(help="Include pyvi and underthesea if installed.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure how many words and lines of texts are restored, beside other installed programs."""
+    from binhdan.bench.suite.restoration import installed_peers, load_sets, measure, table, write_page
+
+    found = installed_peers() if peers else {}
+    results = [measure(name, lines, found) for name, lines in sorted(load_sets(data).items())]
+    if not results:
+        raise InvalidArgumentError("expected at least 1 text, found none")
+    if write is not None:
+        write_page(write, results)
+    typer.echo(to_json([asdict(result) for result in results]) if as_json else table(results))
 
 
 @app.command()

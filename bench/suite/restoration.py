@@ -1,0 +1,172 @@
+"""`binhdan bench restore`: how many words and lines the restorer and other installed programs restore.
+
+The text without its marks is the input. A word is a piece between spaces that has a letter; it is right if it
+equals the piece of the text, case ignored. The interval of a share is 95 %, from the variance between lines
+(words of a line are not independent).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import binhdan
+from binhdan.bench.common.files import write_whole
+from binhdan.runtime.client.masked_restore import strip_marks
+from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError
+
+Restore = Callable[[str], str]
+COMMAND = "binhdan bench restore"
+_BLOCK = re.compile(r"(<!-- results of binhdan bench restore -->\n).*?(<!-- end results -->)", re.DOTALL)
+_PUNCTUATION = re.compile(r"[^\w\s]")
+_Z = 1.96  # 95 % of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of words, in percent."""
+
+    value: float
+    low: float
+    high: float
+    lines: float  # lines that are wholly right, in percent
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One set of lines.
+
+    peers: the share of each other program. lower: lower case without punctuation. upper: capitals only.
+    changed: lines that change although they have all their marks.
+    """
+
+    name: str
+    lines: int
+    words: int
+    share: Share
+    lower: Share
+    upper: Share
+    changed: int
+    words_per_s: float  # of processor time
+    peers: dict[str, Share]
+
+
+def load_sets(files: Iterable[Path]) -> dict[str, list[str]]:
+    """Lines of JSON: {"target"} is a line of the set with the file's name; {"text", "register" or "source"}
+    has lines of the set with the register's name. Raises FileReadError, BadFormatError."""
+    sets: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            records = file.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise FileReadError(f"{file}: {error.strerror}") from error
+        for number, record in enumerate(records, 1):
+            try:
+                fields = json.loads(record)
+                name = file.stem if "target" in fields else fields.get("register") or fields["source"]
+                text = fields.get("target") or fields["text"]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise BadFormatError(
+                    f'{file}, line {number}: expected {{"target"}} or {{"text", "register" or "source"}}'
+                ) from None
+            sets.setdefault(name, []).extend(line.strip() for line in text.splitlines() if line.strip())
+    return sets
+
+
+def installed_peers() -> dict[str, Restore]:
+    """Other programs that restore diacritics, by name and version."""
+    known = {
+        "pyvi": ("pyvi.ViUtils", "add_accents"),
+        "underthesea": ("underthesea", "restore_diacritics"),
+    }
+    found = {}
+    for package, (module, function) in known.items():
+        try:
+            name = f"{package} {version(package)}"
+            found[name] = getattr(import_module(module), function)
+        except (PackageNotFoundError, ImportError, AttributeError):
+            continue
+    return found
+
+
+def score(wanted: Sequence[str], got: Sequence[str]) -> Share:
+    """Raises ValueError if there is no word."""
+    counts = [_right(*pair) for pair in zip(wanted, got, strict=True)]
+    total = sum(words for _, words in counts)
+    if not total:
+        raise ValueError("expected at least 1 word, got none")
+    share = sum(right for right, _ in counts) / total
+    error = _Z * math.sqrt(sum((right - share * words) ** 2 for right, words in counts)) / total
+    whole = sum(right == words for right, words in counts) / len(counts)
+    return Share(100 * share, 100 * max(share - error, 0), 100 * min(share + error, 1), 100 * whole)
+
+
+def _right(wanted: str, got: str) -> tuple[int, int]:
+    """Right words and all words of a line."""
+    words, found = wanted.lower().split(), got.lower().split()
+    if len(words) != len(found):
+        found = [""] * len(words)
+    pairs = [pair for pair in zip(words, found, strict=True) if any(map(str.isalpha, pair[0]))]
+    return sum(a == b for a, b in pairs), len(pairs)
+
+
+def measure(name: str, lines: Sequence[str], peers: Mapping[str, Restore]) -> Result:
+    """Raises InvalidArgumentError for a set without words."""
+    lines = [line for line in lines if any(map(str.isalpha, line))]
+    if not lines:
+        raise InvalidArgumentError(f"{name}: expected at least 1 line with a word")
+    plain = [" ".join(_PUNCTUATION.sub(" ", line).lower().split()) for line in lines]
+    bare = [strip_marks(line) for line in lines]
+    binhdan.restore(bare[0])  # opens the file
+    begin = time.process_time()
+    restored = _all(bare)
+    seconds = time.process_time() - begin
+    changed = sum(a != b for a, b in zip(lines, _all(lines), strict=True))
+    return Result(
+        name=name,
+        lines=len(lines),
+        words=sum(_right(line, line)[1] for line in lines),
+        share=score(lines, restored),
+        lower=score(plain, _all(map(strip_marks, plain))),
+        upper=score(lines, _all(line.upper() for line in bare)),
+        changed=changed,
+        words_per_s=sum(len(line.split()) for line in lines) / max(seconds, 1e-9),
+        peers={peer: score(lines, [restore(line) for line in bare]) for peer, restore in peers.items()},
+    )
+
+
+def _all(lines: Iterable[str]) -> list[str]:
+    return binhdan.restore("\n".join(lines)).split("\n")
+
+
+def table(results: Sequence[Result]) -> str:
+    """A table in Markdown."""
+    peers = list(results[0].peers)
+    header = ["text", "lines", "words", "words right (95 %)", "lines right", "lower case", "capitals"]
+    rows = [[*header, "changed though right", *peers]]
+    rows.append(["---"] * len(rows[0]))
+    for result in results:
+        share = f"**{result.share.value:.1f} %** ({result.share.low:.1f}–{result.share.high:.1f})"
+        row = [result.name, f"{result.lines:,}", f"{result.words:,}", share, f"{result.share.lines:.1f} %"]
+        row += [f"{result.lower.value:.1f} %", f"{result.upper.value:.1f} %", f"{result.changed:,}"]
+        rows.append([*row, *(f"{result.peers[peer].value:.1f} %" for peer in peers)])
+    words = sum(result.words for result in results)
+    seconds = sum(result.words / result.words_per_s for result in results)
+    speed = f"{words / seconds:,.0f} words per second of one core, in one run of `{COMMAND}`."
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + f"\n{speed}\n"
+
+
+def write_page(page: Path, results: Sequence[Result]) -> None:
+    """Replaces the results in a page. Raises BadFormatError if it has no place for them."""
+    text = page.read_text(encoding="utf-8")
+    changed, count = _BLOCK.subn(lambda found: found[1] + table(results) + found[2], text)
+    if count != 1:
+        raise BadFormatError(f"{page}: expected one block <!-- results of {COMMAND} -->, found {count}")
+    write_whole(page, changed)

@@ -1,0 +1,53 @@
+"""bench/suite/restoration.py: shares of words and lines, and the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import binhdan
+from binhdan.bench.suite.restoration import load_sets, measure, score, table, write_page
+
+LINES = ["Hôm nay trời đẹp quá!", "Tôi đi học ở trường.", "2024"]
+
+
+def test_shares() -> None:
+    one = score(["một hai ba", "Bốn 5"], ["một hài ba", "bốn 6"])
+    assert one.value == 75 and one.lines == 50 and one.low < 75 < one.high
+    assert score(["a b"], ["a"]).value == 0  # another number of words
+    with pytest.raises(ValueError, match="at least 1 word"):
+        score(["1"], ["1"])
+
+
+def test_sets(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"input": "a", "target": "á"}) + "\n")
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"register": "news", "text": "à\n\nả"}) + "\n")
+    assert load_sets(tmp_path.glob("*.jsonl")) == {"pairs": ["á"], "news": ["à", "ả"]}
+    (tmp_path / "bad.jsonl").write_text("[]\n")
+    with pytest.raises(binhdan.BadFormatError, match=r"bad.jsonl, line 1: expected"):
+        load_sets([tmp_path / "bad.jsonl"])
+    with pytest.raises(binhdan.FileReadError, match="nowhere"):
+        load_sets([tmp_path / "nowhere"])
+
+
+def test_the_table_is_written_into_the_page(tmp_path: Path) -> None:
+    result = measure("mine", LINES, {"same": lambda text: text})
+    assert (result.lines, result.words, result.changed, result.share.value) == (2, 10, 0, 100)
+    assert result.lower.value == result.upper.value == 100 and result.peers["same"].value < 50
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- results of binhdan bench restore -->\nold\n<!-- end results -->\nb\n")
+    write_page(page, [result])
+    assert page.read_text() == (
+        "a\n<!-- results of binhdan bench restore -->\n" + table([result]) + "<!-- end results -->\nb\n"
+    )
+    assert "| mine | 2 | 10 | **100.0 %** (100.0–100.0) |" in page.read_text()
+    page.write_text("a")
+    with pytest.raises(binhdan.BadFormatError, match="expected one block"):
+        write_page(page, [result])
+
+
+def test_a_set_without_words() -> None:
+    with pytest.raises(binhdan.InvalidArgumentError, match="mine: expected at least 1 line"):
+        measure("mine", ["1"], {})
