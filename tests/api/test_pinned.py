@@ -56,6 +56,17 @@ PINNED = {
     "BINHDAN_FINISH_CONTEXT": 3,
     "BINHDAN_FINISH_CANCELLED": 4,
     "BINHDAN_FINISH_ERROR": 5,
+    "BINHDAN_STYLE_KEEP": 0,
+    "BINHDAN_STYLE_NEW": 1,
+    "BINHDAN_STYLE_OLD": 2,
+    "BINHDAN_FORMAT_TEXT": 0,
+    "BINHDAN_FORMAT_HTML": 1,
+    "BINHDAN_FORMAT_MARKDOWN": 2,
+    "BINHDAN_FORMAT_SRT": 3,
+    "BINHDAN_FORMAT_CSV": 4,
+    "BINHDAN_FORMAT_JSON": 5,
+    "BINHDAN_FORMAT_PO": 6,
+    "BINHDAN_FORMAT_CODE": 7,
 }
 
 # Later versions may only append fields: these stay first, in this order.
@@ -73,6 +84,7 @@ FIRST_FIELDS = {
     "n_stop cache_salt pooling dimensions",
     "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
     "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens",
+    "binhdan_restore_options": "struct_size style format min_confidence",
     # Structs without struct_size can never grow.
     "binhdan_segment": "text size markup",
     "binhdan_message": "role content size",
