@@ -33,7 +33,8 @@ text::restore::Options read_options(const binhdan_restore_options* given) {
 int32_t binhdan_restorer_open(const char* path, binhdan_restorer* out) {
   return guarded([&] {
     require(path, "path");
-    *require(out, "restorer") = restorers().add(text::restore::NgramModel::open(path));
+    require(out, "restorer");
+    *out = restorers().add(text::restore::NgramModel::open(path));
   });
 }
 
