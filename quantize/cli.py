@@ -6,6 +6,7 @@ import dataclasses
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -16,6 +17,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from binhdan.quantize.convert import Step, Summary, convert
+from binhdan.quantize.draft import Draft
+from binhdan.quantize.importance import Importance, load_importance
+from binhdan.quantize.keys import RawValue, Value
 from binhdan.quantize.prune import lists
 from binhdan.quantize.prune.draft import prune_draft
 from binhdan.quantize.recipes import RECIPES, parse_override
@@ -67,6 +71,13 @@ def quantize(
             help="Drop the tokens that neither this text nor --prune-vocab uses. May be repeated.",
         ),
     ] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The importance of the columns: a file of binhdan calibrate or of llama.cpp's imatrix.",
+        ),
+    ] = None,
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Accept a source with fewer bits than Q8_0.")
     ] = False,
@@ -85,6 +96,10 @@ def quantize(
     and EmbeddingGemma. A GGUF file may have any architecture.
     """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
+    importance = load_importance(imatrix) if imatrix else None
+    steps = _steps(prune_vocab, keep_text or [])
+    if imatrix and importance:
+        steps.append(partial(_with_importance_keys, file=imatrix, importance=importance))
     with _progress() as bar:
         task = bar.add_task(output.name, total=None)
         summary = convert(
@@ -93,7 +108,8 @@ def quantize(
             recipe,
             name=name,
             license=license,
-            steps=_steps(prune_vocab, keep_text or []),
+            steps=steps,
+            importance=importance.means() if importance else None,
             overrides=[parse_override(text) for text in tensor_type or ()],
             requantize=requantize,
             threads=threads,
@@ -111,6 +127,19 @@ def _steps(prune_vocab: str, keep_text: list[Path]) -> list[Step]:
     for name in names:
         lists.read_list(name)  # an unknown name is an error before the model is read
     return [lambda draft: prune_draft(draft, names, keep_text)[0]] if names or keep_text else []
+
+
+def _with_importance_keys(draft: Draft, file: Path, importance: Importance) -> Draft:
+    """Adds the keys with which llama-quantize names an importance file."""
+    values: dict[str, Value] = {
+        "file": file.name.encode("utf-8", "replace").decode(),
+        "entries_count": len(importance.sums),
+        "chunks_count": importance.chunks,
+    }
+    if importance.datasets:
+        values["dataset"] = importance.datasets[0]
+    keys = {f"quantize.imatrix.{name}": RawValue.of(value) for name, value in values.items()}
+    return dataclasses.replace(draft, keys=draft.keys | keys)
 
 
 def _progress() -> Progress:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
 from binhdan.quantize.draft import Draft
@@ -25,7 +25,7 @@ from binhdan.quantize.output_file import check_output, partial_file
 from binhdan.quantize.plan import draft_checkpoint
 from binhdan.quantize.recipes import RECIPES, Override, Recipe, choose_types
 from binhdan.quantize.tensor_types import SOURCES
-from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError, InvalidArgumentError
 from binhdan.runtime.ffi import library
 
 _READ_BYTES: Final = 1 << 24
@@ -119,10 +119,23 @@ def open_draft(source: Path, *, name: str | None = None, license: str | None = N
         raise CheckpointError(
             f"{source}: expected a folder with config.json and *.safetensors, or a GGUF file"
         )
+    _check_model(_inspect(source), source)
     draft = read_gguf(source)
     texts = {"general.name": name, "general.license": license}
     changed = {key: RawValue.of(text) for key, text in texts.items() if text}
     return replace(draft, keys=draft.keys | changed)
+
+
+def _inspect(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(library().inspect(str(path)))
+    return facts
+
+
+def _check_model(facts: Mapping[str, Any], source: Path) -> list[str]:
+    """Raises BadFormatError if the model lacks a part. Returns a remark if this build cannot run it."""
+    if facts["damaged"]:
+        raise BadFormatError(f"{source}: {facts['reason']}")
+    return [] if facts["supported"] else [f"binhdan cannot run this model: {facts['reason']}"]
 
 
 def _check_requantization(draft: Draft, types: Mapping[str, str], allowed: bool) -> list[str]:
@@ -209,7 +222,7 @@ def _verify(
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    found = json.loads(library().inspect(str(path)))
+    found = _inspect(path)
     listed = {t["name"]: tuple(t["shape"][::-1]) for t in found["tensors"]}
     if listed != {t.name: t.shape for t in draft.tensors}:
         raise FileReadError(f"{path}: the header was read back with other tensors than were written")
@@ -224,4 +237,4 @@ def _verify(
             crc = zlib.crc32(part, crc)
         if crc != expected:
             raise FileReadError(f"{path}: tensor {name} was read back with other bytes than were written")
-    return [] if found["supported"] else [f"binhdan cannot run this file: {found['reason']}"]
+    return _check_model(found, draft.source)

@@ -185,6 +185,7 @@ void write_support(JsonWriter& out, const File& file) {
   const model::Check check = model::check(file);
   out.field("supported", !check.error.has_value()).key("reason");
   check.error ? out.value(without_path(file, check.error->what())) : out.null();
+  out.field("damaged", check.error && check.error->code() == Code::bad_format);
   out.key("warnings").begin_array();
   for (const std::string& warning : check.warnings) out.value(without_path(file, warning));
   out.end_array();

@@ -11,8 +11,9 @@ namespace binhdan::api {
 //   context, embedding, layers, heads, kv_heads, head_dim, kv_bytes_per_token (F16 keys and values),
 //               each null when the file lacks it
 //   supported (whether this build supports the model), reason (null when it does, else the error of loading
-//               it), warnings (of loading it), causal (false: an encoder, which only embeds) and pooling (of
-//               embeddings: mean, cls, last or rank), both null when it is not supported
+//               it), damaged (the reason is a missing or wrong part, not one that this build lacks), warnings
+//               (of loading it), causal (false: an encoder, which only embeds) and pooling (of embeddings:
+//               mean, cls, last or rank), both null when it is not supported
 //   tokenizer   {model, pre, size, has_chat_template}, or null
 //   types       [{type, tensors, parameters, bytes}], by bytes in descending order; a type that binhdan does
 //               not support is "19 (IQ1_S)"

@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,11 @@ import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
-from quantize_helpers import edit_json, keys_of, values_of
+from quantize_helpers import edit_json, keys_of, values_of, write_sparse_checkpoint
 from tiny_models import (
     ARCHITECTURES,
     SMALL,
     Shape,
-    hf_config,
     hf_tensors,
     tensor_shapes,
     write_checkpoint,
@@ -263,70 +259,7 @@ def test_weights_must_be_in_the_range_of_f16(tmp_path: Path) -> None:
     convert(checkpoint, tmp_path / "out.gguf", "bf16")
 
 
-# ---- atomic writes -----------------------------------------------------------------------------------------
-
-
-def test_overwriting_requires_force(tmp_path: Path) -> None:
-    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
-    out.write_text("content")
-    with pytest.raises(FileExistsError, match="--force"):
-        convert(checkpoint, out, "q8_0")
-    assert out.read_text() == "content"
-    convert(checkpoint, out, "q8_0", force=True)
-    assert keys_of(out)["general.architecture"] == "llama"
-
-
-def test_an_interruption_leaves_no_file(tmp_path: Path) -> None:
-    checkpoint, out = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "out.gguf"
-
-    def interrupt(done: int, total: int) -> None:
-        if done > total / 2:
-            assert len(list(tmp_path.iterdir())) == 2  # the checkpoint and the partial file
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        convert(checkpoint, out, "q8_0", progress=interrupt)
-    assert list(tmp_path.iterdir()) == [checkpoint]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_signal_during_conversion_leaves_no_output(number: signal.Signals, tmp_path: Path) -> None:
-    checkpoint, out = write_sparse_checkpoint(tmp_path / "in", layers=64), tmp_path / "out.gguf"
-    command = [sys.executable, "-m", "binhdan", "quantize", checkpoint, out, "--type", "q4_0"]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 30
-    while not any(file.stat().st_size > 1 << 20 for file in tmp_path.glob(".*.partial")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "the process ended before the signal"
-        time.sleep(0.005)
-    process.send_signal(number)
-    assert process.wait(timeout=30) != 0
-    assert not out.exists()
-    if number is not signal.SIGKILL:  # SIGKILL leaves the temporary file
-        assert list(tmp_path.iterdir()) == [checkpoint]
-
-
-def write_sparse_checkpoint(folder: Path, layers: int) -> Path:
-    """Writes a checkpoint of zeros as a sparse file: gigabytes that use no disk space."""
-    shape = replace(SMALL, layers=layers, width=1024, feed_forward=4096, head_dim=256)
-    write_checkpoint(folder, SMALL)
-    edit_json(folder / "config.json", **{**hf_config(shape), "architectures": ["LlamaForCausalLM"]})
-    one_layer = hf_tensors(replace(shape, layers=1))
-    names = {
-        name.replace("layers.0.", f"layers.{i}."): value.shape
-        for name, value in one_layer.items()
-        for i in range(layers)
-    }
-    end, header = 0, {}
-    for name, dims in names.items():
-        size = 4 * math.prod(dims)
-        header[name] = {"dtype": "F32", "shape": list(dims), "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-    return folder
+# ---- memory ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -343,17 +276,3 @@ def test_memory_stays_near_the_largest_tensor(tmp_path: Path) -> None:
         [sys.executable, "-c", program, checkpoint, out], check=True, capture_output=True, text=True
     ).stdout
     assert int(grown) < 128 << 10  # KB; the largest tensor is 16 MB of float32
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_output_folder(tmp_path: Path) -> None:
-    checkpoint, closed = write_checkpoint(tmp_path / "in", SMALL), tmp_path / "closed"
-    closed.mkdir(mode=0o500)
-    with pytest.raises(PermissionError):
-        convert(checkpoint, closed / "out.gguf", "q8_0")
-
-
-def test_a_missing_output_folder(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "in", SMALL)
-    with pytest.raises(FileNotFoundError, match="expected an existing folder"):
-        convert(checkpoint, tmp_path / "none" / "out.gguf", "q8_0")
