@@ -51,6 +51,11 @@ def calibrate(
             progress(done, len(windows))
             observe(opened, window, threads, add)
         progress(len(windows), len(windows))
+    for name, values in sums.items():
+        if not np.isfinite(values).all():
+            raise BadFormatError(
+                f"{model}: the inputs of {name} are not finite; the weights of the model are damaged"
+            )
     return Importance(
         sums={name: values[None].astype(np.float32) for name, values in sums.items()},
         counts={name: np.array([count], np.float32) for name, count in counts.items()},

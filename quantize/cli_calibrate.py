@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from binhdan.quantize.calibrate import DEFAULT_TEXT, calibrate
 from binhdan.quantize.importance import write_importance
 from binhdan.quantize.output_file import check_output
+from binhdan.quantize.progress import progress_bar
 from binhdan.quantize.second_moments import second_moments, write_second_moments
 from binhdan.quantize.texts import CONTEXT
 
@@ -51,7 +49,7 @@ def main(
     texts = text or [DEFAULT_TEXT]
     check_output(target, force=force, inputs=[model, *texts])
     common: dict[str, Any] = {"tokens": tokens, "context": context, "threads": threads or 0}
-    with window_progress("importance") as progress:
+    with progress_bar("importance") as progress:
         importance = calibrate(model, texts, **common, progress=progress)
     write_importance(target, importance)
     summary: dict[str, object] = {
@@ -61,7 +59,7 @@ def main(
         "windows": importance.chunks,
     }
     if hessian is not None:
-        with window_progress("second moments") as progress:
+        with progress_bar("second moments") as progress:
             moments = second_moments(model, texts, **common, progress=progress)
             summary["hessian"] = str(hessian)
             summary["hessian_bytes"] = write_second_moments(hessian, moments)
@@ -71,21 +69,3 @@ def main(
         print(
             f"{target}: importance of {summary['tensors']} tensors from {summary['tokens']:,} tokens of text"
         )
-
-
-class window_progress:
-    """A progress bar on standard error that counts windows; none if it is not a terminal."""
-
-    def __init__(self, label: str) -> None:
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-        self._bar = Progress(
-            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-        )
-        self._task = self._bar.add_task(label, total=None)
-
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()

@@ -91,9 +91,7 @@ def evaluate(
         buffer: Logits | None = None
         if reference is not None:
             buffer = new_logits(max(window.scored for window in windows), reference.info.vocabulary)
-        for done, (window, other) in enumerate(
-            zip(windows, as_reference(windows, columns), strict=True)
-        ):
+        for done, (window, other) in enumerate(zip(windows, as_reference(windows, columns), strict=True)):
             progress(done, len(windows))
             logits: Logits | None = None
             if reference is not None and buffer is not None:

@@ -28,8 +28,8 @@ def match_vocabularies(file: Path, reference: Path) -> npt.NDArray[np.int32] | N
     if missing:
         raise InvalidArgumentError(
             f"{file} and {reference} have different vocabularies ({len(ours):,} and {len(theirs):,} tokens;"
-            f" {len(missing):,} of the first are not in the second, such as {missing[0]!r}), so their predictions"
-            " cannot be compared token by token; compare their bits per byte"
+            f" {len(missing):,} of the first are not in the second, such as {missing[0]!r}), so their"
+            " predictions cannot be compared token by token; compare their bits per byte"
         )
     return np.array([numbers[token] for token in ours], np.int32)
 

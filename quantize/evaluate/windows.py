@@ -60,21 +60,25 @@ def make_windows(
 ) -> WindowedText:
     """The windows of ``text``, or of its first ``tokens`` tokens.
 
-    With ``overlap``, a window begins every half context, so that every token but the first is scored once, and
-    most after at least half a context: bits per byte of the whole text. Without it, a window begins every
+    With ``overlap``, a window begins every half context, so that every token but the first is scored once,
+    and most after at least half a context: bits per byte of the whole text. Without it, a window begins every
     context and only its second half is scored, as in llama.cpp's perplexity tool. The start token, if the
-    model has one, replaces the first token of a window. Raises BinhdanError.
+    model has one, replaces the first token of a window. ``context`` is at most that of the model. Raises
+    BinhdanError.
     """
     check_generates(model)
-    if not 8 <= context <= model.info.context:
-        raise InvalidArgumentError(f"context: expected 8 to {model.info.context:,} tokens, got {context:,}")
+    if context < 8 or context % 2:
+        raise InvalidArgumentError(f"context: expected an even number of tokens from 8 on, got {context:,}")
+    context = min(context, model.info.context // 2 * 2)
     ids = model.tokenize(text, add_special=True)
     if model.suffix:
         ids = ids[: -len(model.suffix)]
     size = len(text.encode()) if tokens is None or tokens >= len(ids) else len(model.text_of(ids[:tokens]))
     ids = ids[:tokens]
     if len(ids) < MIN_TOKENS:
-        raise BadFormatError(f"text: expected at least {MIN_TOKENS} tokens, got {len(ids)}; use a longer text")
+        raise BadFormatError(
+            f"text: expected at least {MIN_TOKENS} tokens, got {len(ids)}; use a longer text"
+        )
     half = context // 2
     windows: list[Window] = []
     scored = 1  # tokens before this position are scored or cannot be
@@ -102,8 +106,8 @@ def check_generates(model: OpenModel) -> None:
     """Raises UnsupportedError for an encoder."""
     if not model.generates:
         raise UnsupportedError(
-            f"{model.path}: {model.info.architecture} is an encoder: it embeds texts and predicts no next token;"
-            " expected a model that generates text"
+            f"{model.path}: {model.info.architecture} is an encoder: it embeds texts and predicts no next"
+            " token; expected a model that generates text"
         )
 
 
@@ -116,16 +120,17 @@ def score(
     reference: Logits | None = None,
     columns: npt.NDArray[np.int32] | None = None,
 ) -> Scores:
-    """Runs one window. ``record`` gets the logits; ``reference`` has those to compare with. Raises ValueError."""
-    found = _native.score_tokens(
-        model.handle,
-        np.array(window.tokens, np.int32),
-        window.first,
-        threads,
-        record=record,
-        reference=reference,
-        columns=columns,
-    )
+    """Runs one window. ``record`` gets the logits; ``reference`` has those to compare with.
+
+    Raises BadFormatError if the logits are not finite.
+    """
+    tokens = np.array(window.tokens, np.int32)
+    try:
+        found = _native.score_tokens(
+            model.handle, tokens, window.first, threads, record=record, reference=reference, columns=columns
+        )
+    except ValueError as error:
+        raise BadFormatError(f"{model.path}: {error}") from error
     return Scores(found["nll"], found.get("kl"), found.get("same_best"), found.get("kept"))
 
 

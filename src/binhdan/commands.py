@@ -19,6 +19,12 @@ COMMANDS = (
         "Measure which weights matter, on texts.",
         extra="quantize",
     ),
+    Command(
+        "eval",
+        "binhdan.quantize.cli_evaluate",
+        "Measure how well a model predicts text, and how far it is from a reference.",
+        extra="quantize",
+    ),
 )
 
 
