@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from binhdan.runtime.client.restore import strip_marks
+from binhdan.runtime.client.masked_restore import strip_marks
 
 FOLDER: Final = Path(__file__).parents[1] / "data" / "texts"
 # Bytes of each register in the two texts. A register is a source of the first collection or a register of the

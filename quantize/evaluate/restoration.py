@@ -1,7 +1,7 @@
 """Diacritic restoration as a task score: the syllables of a text that a model restores.
 
-The text without diacritics is given to the model as `binhdan restore` does: a mask allows only its letters
-with some diacritics, and the model chooses the most probable ones. So any model that chats has a score.
+The text without diacritics is given to the model as `binhdan restore --model` does: a mask allows only its
+letters with some diacritics, and the model chooses the most probable ones. So any model that chats has a score.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from binhdan.quantize.evaluate.intervals import Interval, ratio_interval
+from binhdan.runtime.client.masked_restore import Restorer, strip_marks
 from binhdan.runtime.client.model import load
-from binhdan.runtime.client.restore import Restorer, strip_marks
 from binhdan.runtime.errors import BadFormatError
 
 Progress = Callable[[int, int], None]  # (lines, lines)
