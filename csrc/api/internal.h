@@ -30,9 +30,12 @@ BINHDAN_EXPORT std::vector<std::string> dtype_names();
 BINHDAN_EXPORT const DTypeInfo& dtype_by_name(const std::string& name);
 BINHDAN_EXPORT void decode(DType type, const std::byte* src, float* dst, int64_t n);
 BINHDAN_EXPORT void encode(DType type, const float* src, std::byte* dst, int64_t n);
-// Encoders with a search (encode/encode.h). threads: 0 for all usable cores.
+// Encoders with a search (encode/encode.h). threads: 0 for all usable cores. isa: "" for the fastest.
 BINHDAN_EXPORT void encode_rows(DType type, const float* src, int64_t rows, int64_t cols,
-                                const float* importance, std::byte* dst, int threads);
+                                const float* importance, std::byte* dst, int threads, const std::string& isa);
+// Encoders with feedback of errors (encode/feedback.h).
+BINHDAN_EXPORT void encode_feedback(DType type, const float* src, int64_t rows, int64_t cols,
+                                    const float* factor, std::byte* dst, int threads, const std::string& isa);
 
 // Kernel tables by name. table() throws Error for one that this machine does not support.
 BINHDAN_EXPORT std::vector<std::string> isa_names();

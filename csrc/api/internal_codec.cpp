@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "encode/encode.h"
+#include "encode/feedback.h"
 #include "kernels/codec.h"
 
 namespace binhdan::internal {
@@ -20,6 +21,11 @@ std::string types_with(Predicate predicate) {
   for (const DTypeInfo& info : all_dtypes())
     if (predicate(info.type)) names.append(names.empty() ? "" : ", ").append(info.name);
   return names;
+}
+
+int threads_of(int threads) {
+  if (threads < 0) fail(Code::invalid_argument, "threads: expected at least 0, got ", threads);
+  return threads > 0 ? threads : usable_cores();
 }
 
 }  // namespace
@@ -55,15 +61,25 @@ void encode(DType type, const float* src, std::byte* dst, int64_t n) {
 }
 
 void encode_rows(DType type, const float* src, int64_t rows, int64_t cols, const float* importance,
-                 std::byte* dst, int threads) {
+                 std::byte* dst, int threads, const std::string& isa) {
   const DTypeInfo& info = dtype_info(type);
   if (!encode::can_encode(type))
     fail(Code::unsupported, "encoding to ", info.name, " is not supported; expected one of ",
          types_with(encode::can_encode));
   check_blocks(info, cols);
-  if (threads < 0) fail(Code::invalid_argument, "threads: expected at least 0, got ", threads);
-  ThreadPool pool(threads > 0 ? threads : usable_cores());
-  encode::encode_rows(type, src, rows, cols, importance, dst, pool);
+  ThreadPool pool(threads_of(threads));
+  encode::encode_rows(type, src, rows, cols, importance, dst, select_table(isa), pool);
+}
+
+void encode_feedback(DType type, const float* src, int64_t rows, int64_t cols, const float* factor,
+                     std::byte* dst, int threads, const std::string& isa) {
+  const DTypeInfo& info = dtype_info(type);
+  if (!encode::can_feed_back(type))
+    fail(Code::unsupported, "encoding to ", info.name, " with feedback is not supported; expected one of ",
+         types_with(encode::can_feed_back));
+  check_blocks(info, cols);
+  ThreadPool pool(threads_of(threads));
+  encode::encode_feedback(type, src, rows, cols, factor, dst, select_table(isa), pool);
 }
 
 std::vector<std::string> isa_names() {

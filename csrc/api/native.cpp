@@ -1,115 +1,19 @@
 // binhdan._native: block codecs, kernels and logits on numpy arrays, for the quantizer, benchmarks and tests.
 // Inference in Python uses the C ABI (runtime/ffi.py) instead.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <array>
 #include <numbers>
 #include <optional>
 
-#include "api/internal.h"
 #include "api/native.h"
 #include "base/buffer.h"
-#include "base/checked.h"
 
 namespace py = pybind11;
 
 namespace {
 using namespace binhdan;
 
-using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Tokens = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
-
-// ---- arguments ---------------------------------------------------------------------------------------
-
-// The bytes of an object with the buffer protocol. Throws Error if they are not contiguous.
-std::span<const std::byte> bytes_of(const py::buffer_info& info, const char* what) {
-  py::ssize_t step = info.itemsize;
-  for (py::ssize_t axis = info.ndim; axis-- > 0; step *= info.shape[static_cast<size_t>(axis)])
-    if (info.shape[static_cast<size_t>(axis)] > 1 && info.strides[static_cast<size_t>(axis)] != step)
-      fail(Code::invalid_argument, what, ": expected contiguous bytes");
-  return {static_cast<const std::byte*>(info.ptr), static_cast<size_t>(info.size * info.itemsize)};
-}
-
-void expect_size(const char* what, uint64_t expected, uint64_t got) {
-  if (expected != got) fail(Code::invalid_argument, what, ": expected ", expected, ", got ", got);
-}
-
-void expect_axes(const py::array& array, const char* what, py::ssize_t axes) {
-  if (array.ndim() != axes)
-    fail(Code::invalid_argument, what, ": expected ", axes, " axes, got ", array.ndim());
-}
-
-void expect_positive(const char* what, int64_t got) {
-  if (got <= 0) fail(Code::invalid_argument, what, ": expected at least 1, got ", got);
-}
-
-void expect_multiple(const char* what, int64_t of, int64_t got) {
-  if (got <= 0 || got % of != 0)
-    fail(Code::invalid_argument, what, ": expected a positive multiple of ", of, ", got ", got);
-}
-
-uint64_t blocks_size(const DTypeInfo& info, int64_t n) {
-  expect_multiple(info.name, info.block, n);
-  return checked_mul(static_cast<uint64_t>(n) / info.block, info.block_bytes, "bytes of blocks");
-}
-
-// ---- codecs ------------------------------------------------------------------------------------------
-
-py::array_t<float> decode(const std::string& type, const py::buffer& blocks, int64_t n) {
-  const DTypeInfo& info = internal::dtype_by_name(type);
-  const py::buffer_info buffer = blocks.request();
-  const auto src = bytes_of(buffer, "blocks");
-  expect_size("bytes of blocks", n == 0 ? 0 : blocks_size(info, n), src.size());
-  py::array_t<float> out(n);
-  float* dst = out.mutable_data();
-  py::gil_scoped_release release;
-  internal::decode(info.type, src.data(), dst, n);
-  return out;
-}
-
-// Rows are the last axis of `values`; with one axis, rows of importance.size() values, or one row.
-py::array_t<uint8_t> encode(const std::string& type, const Floats& values,
-                            const std::optional<Floats>& importance, int threads, bool search) {
-  const DTypeInfo& info = internal::dtype_by_name(type);
-  if (values.ndim() < 1) fail(Code::invalid_argument, "values: expected at least one axis");
-  std::vector<py::ssize_t> shape(values.shape(), values.shape() + values.ndim());
-  if (shape.back() % info.block != 0)
-    fail(Code::invalid_argument, type, ": expected rows of a multiple of ", info.block, " elements, got ",
-         shape.back());
-  int64_t cols = shape.back();
-  if (importance) {
-    const int64_t size = importance->size();
-    if (values.ndim() == 1 && size > 0 && cols % size == 0) cols = size;
-    expect_size("size of importance", static_cast<uint64_t>(cols), static_cast<uint64_t>(size));
-    if (!search) fail(Code::invalid_argument, "importance: expected None without a search");
-  }
-  if (cols % info.block != 0)
-    fail(Code::invalid_argument, type, ": expected rows of a multiple of ", info.block, " elements, got ",
-         cols);
-  shape.back() = shape.back() / info.block * info.block_bytes;
-  py::array_t<uint8_t> out(shape);
-  auto* dst = reinterpret_cast<std::byte*>(out.mutable_data());
-  const float *src = values.data(), *weights = importance ? importance->data() : nullptr;
-  const int64_t n = values.size();
-  py::gil_scoped_release release;
-  if (search)
-    internal::encode_rows(info.type, src, cols > 0 ? n / cols : 0, cols, weights, dst, threads);
-  else
-    internal::encode(info.type, src, dst, n);
-  return out;
-}
-
-py::dict dtypes() {
-  py::dict all;
-  for (const std::string& name : internal::dtype_names()) {
-    const DTypeInfo& info = internal::dtype_by_name(name);
-    all[py::str(name)] = py::make_tuple(info.block, info.block_bytes);
-  }
-  return all;
-}
 
 // ---- matrices ----------------------------------------------------------------------------------------
 
@@ -478,10 +382,7 @@ PYBIND11_MODULE(_native, module) {
   py::register_local_exception_translator(translate);
   using py::arg;
 
-  module.def("dtypes", dtypes);
-  module.def("decode", decode, arg("type"), arg("blocks"), arg("n"));
-  module.def("encode", encode, arg("type"), arg("values"), arg("importance") = py::none(), arg("threads") = 0,
-             arg("search") = true);
+  add_codecs(module);
   module.def("isas", internal::isa_names);
   module.def("pack", pack, arg("isa"), arg("type"), arg("weights"), arg("rows"), arg("cols"));
   module.def("unpack", unpack, arg("isa"), arg("type"), arg("packed"), arg("rows"), arg("cols"));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -31,11 +32,11 @@ std::vector<float> column_weights(const float* importance, int64_t cols) {
   return weights;
 }
 
-void encode_block(const Format& format, const float* x, const float* w, void* dst) {
+void encode_block(const BlockFit& block, const float* x, const float* w, void* dst) {
   Plan plan;
-  fit(format, x, w, plan);
-  for (int j = 0; j < format.block; ++j) round_column(format, plan, j, x[j]);
-  format.pack(dst, plan);
+  block.fit(x, w, plan);
+  block.round(plan, x);
+  block.format().pack(dst, plan);
 }
 
 }  // namespace
@@ -45,11 +46,13 @@ bool can_encode(DType type) {
 }
 
 void encode_rows(DType type, const float* src, int64_t rows, int64_t cols, const float* importance, void* dst,
-                 ThreadPool& pool) {
+                 const KernelTable& table, ThreadPool& pool) {
   const DTypeInfo& info = dtype_info(type);
   const uint64_t stride = row_bytes(type, static_cast<uint64_t>(cols));
   const Format* format = is_plain(type) ? nullptr : find_format(type);
   if (!can_encode(type)) fail(Code::unsupported, "encoding to ", info.name, " is not supported");
+  std::optional<BlockFit> block;
+  if (format) block.emplace(*format, table.candidates);
   const std::vector<float> weights = column_weights(importance, cols);
   const int64_t blocks = cols / info.block;
   pool.run([&](Team& team) {
@@ -57,12 +60,12 @@ void encode_rows(DType type, const float* src, int64_t rows, int64_t cols, const
       for (int64_t row = begin; row < end; ++row) {
         auto* out = static_cast<std::byte*>(dst) + static_cast<uint64_t>(row) * stride;
         const float* x = src + row * cols;
-        if (!format) {
+        if (!block) {
           encode_row(type)(out, x, cols);
           continue;
         }
         for (int64_t i = 0; i < blocks; ++i)
-          encode_block(*format, x + i * info.block, weights.data() + i * info.block,
+          encode_block(*block, x + i * info.block, weights.data() + i * info.block,
                        out + static_cast<uint64_t>(i) * info.block_bytes);
       }
     });

@@ -197,6 +197,44 @@ constexpr size_t delta_scratch_size(int64_t key_dim, int64_t value_dim) {
   return static_cast<size_t>(kDeltaChunk * key_dim + value_dim) * sizeof(float);
 }
 
+// ---- the search of the encoders (csrc/encode) ----------------------------------------------------------
+// Sixteen candidates for the scale of a group of columns are evaluated together.
+inline constexpr int kCandidates = 16;
+struct alignas(64) Candidates {
+  float lane[kCandidates];
+};
+
+// Q(y). steps = 0: the nearest integer in [low, high]. Otherwise `low`, plus step[i] for each i < steps with
+// y > middle[i].
+struct RoundingRule {
+  float low = 0.0f, high = 0.0f;
+  int steps = 0;
+  float middle[15] = {}, step[15] = {};
+};
+
+struct CandidateArgs {
+  const float *x, *w;  // (n)
+  int64_t n;
+  const RoundingRule& rule;
+  float base = 0.0f;         // line_sums
+  Candidates inverses = {};  // 1 / scale, or 0 for a scale of 0
+  Candidates shifts = {};    // line_sums; line_errors: the minima m
+  Candidates scales = {};    // errors: s
+};
+struct CandidateSums {
+  Candidates qx, qq, q;  // sum of w q x, w q^2, w q
+};
+struct CandidateKernels {
+  // q = Q(x inverse). `q` of the sums is not set.
+  void (*scale_sums)(CandidateSums& out, const CandidateArgs& args);
+  // q = Q((x - base) inverse + shift), and x - base in place of x.
+  void (*line_sums)(CandidateSums& out, const CandidateArgs& args);
+  // sum of w (x - s Q(x / s))^2
+  void (*scale_errors)(Candidates& out, const CandidateArgs& args);
+  // sum of w (x + m - s Q((x + m) / s))^2
+  void (*line_errors)(Candidates& out, const CandidateArgs& args);
+};
+
 // ---- the table ----------------------------------------------------------------------------------------
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
@@ -231,6 +269,7 @@ struct KernelTable {
   // Up to kDeltaChunk rows together: class prefill. The bits of a row depend on the rows up to it, the state
   // and the row where the chunk begins.
   void (*delta_chunk)(const DeltaRuleArgs& args);
+  CandidateKernels candidates;  // the bits are equal in all tables
 
   // For measurements: a loop of `rounds` iterations that multiplies and adds as fast as one core can, with
   // the instructions of the kernels that read this format. Returns the number of multiply-adds. nullptr: no

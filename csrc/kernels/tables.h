@@ -18,6 +18,7 @@
 //   attention.cpp     attention over one split
 //   delta.cpp         the gated delta rule
 //   vector.cpp        rows: quantization, norms, RoPE, nonlinear functions, ...
+//   candidates.cpp    sums for the search of the encoders
 //   lanes.h           one vector, for loops that tables share (*_lanes.h)
 //   peak.cpp          loops that measure the peak rate
 // To add an instruction set: a folder, a line in csrc/CMakeLists.txt, and entries below and in dispatch.cpp.

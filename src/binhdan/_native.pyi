@@ -29,11 +29,19 @@ def encode(
     importance: _Array | None = None,
     threads: int = 0,
     search: bool = True,
+    isa: str = "",
 ) -> npt.NDArray[np.uint8]:
     """Blocks of `values` (..., n), (..., bytes of n elements), with a small sum of importance times the
     square of the difference. `importance` (n,): None stands for ones. `values` with one axis are rows of the
-    size of `importance`. `threads`: 0 for all usable cores; the blocks do not depend on it. F32, F16, BF16
-    and Q8_0 are rounded in any case; `search=False` rounds Q4_0, too."""
+    size of `importance`. `threads`: 0 for all usable cores; `isa`: "" for the fastest kernel table. The
+    blocks depend on neither. F32, F16, BF16 and Q8_0 are rounded in any case; `search=False` rounds Q4_0,
+    too."""
+
+def encode_feedback(
+    type: str, values: _Array, factor: _Array, threads: int = 0, isa: str = ""
+) -> npt.NDArray[np.uint8]:
+    """Blocks of `values` (rows, cols), with a small sum over rows of (x - x')^T H (x - x'). `factor` (cols,
+    cols) is the upper triangular R with H = R R^T and a positive diagonal (csrc/encode/feedback.h)."""
 
 def isas() -> list[str]:
     """Kernel tables that this machine can run, the fastest last."""

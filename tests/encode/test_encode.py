@@ -91,6 +91,14 @@ def test_threads_do_not_change_the_blocks(name: str) -> None:
     assert np.array_equal(np.concatenate([_native.encode(name, row) for row in values]), want.ravel())
 
 
+@every_type
+def test_all_kernel_tables_give_the_same_blocks(name: str) -> None:
+    values = normal(12)
+    want = _native.encode(name, values, isa="scalar")
+    for isa in _native.isas():
+        assert np.array_equal(_native.encode(name, values, isa=isa), want)
+
+
 def test_flat_values_are_rows_of_the_size_of_the_importance() -> None:
     values, importance = normal(9, 4, 256), np.arange(256, dtype=np.float32)
     want = _native.encode("Q4_K", values, importance)

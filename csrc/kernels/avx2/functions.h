@@ -49,5 +49,9 @@ void delta_step(const DeltaRuleArgs& args);
 void delta_chunk(const DeltaRuleArgs& args);
 int64_t peak_q8(int64_t rounds);
 int64_t peak_f32(int64_t rounds);
+void scale_sums(CandidateSums& out, const CandidateArgs& args);
+void line_sums(CandidateSums& out, const CandidateArgs& args);
+void scale_errors(Candidates& out, const CandidateArgs& args);
+void line_errors(Candidates& out, const CandidateArgs& args);
 
 }  // namespace binhdan::avx2

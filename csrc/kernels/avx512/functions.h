@@ -34,5 +34,9 @@ void delta_chunk(const DeltaRuleArgs& args);
 
 bool supported(const CpuFeatures& cpu);
 int64_t peak_q8(int64_t rounds);
+void scale_sums(CandidateSums& out, const CandidateArgs& args);
+void line_sums(CandidateSums& out, const CandidateArgs& args);
+void scale_errors(Candidates& out, const CandidateArgs& args);
+void line_errors(Candidates& out, const CandidateArgs& args);
 
 }  // namespace binhdan::avx512

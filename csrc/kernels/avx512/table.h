@@ -29,6 +29,7 @@ consteval KernelTable table() {
   table.delta_step = delta_step;
   table.delta_chunk = delta_chunk;
   table.peak[static_cast<size_t>(Activation::q8)] = peak_q8;
+  table.candidates = {scale_sums, line_sums, scale_errors, line_errors};
   return table;
 }
 

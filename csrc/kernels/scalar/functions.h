@@ -46,5 +46,9 @@ void store_value_q8(void* page, int64_t head_dim, int64_t token, const float* v)
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);
 void delta_step(const DeltaRuleArgs& args);
+void scale_sums(CandidateSums& out, const CandidateArgs& args);
+void line_sums(CandidateSums& out, const CandidateArgs& args);
+void scale_errors(Candidates& out, const CandidateArgs& args);
+void line_errors(Candidates& out, const CandidateArgs& args);
 
 }  // namespace binhdan::scalar

@@ -67,6 +67,7 @@ consteval KernelTable table() {
   set(table, KvType::f16, {store_key, store_value, attention, attention, nullptr});
   set(table, KvType::q8_0, {store_key_q8, store_value_q8, attention_q8, attention_q8, nullptr});
   table.delta_step = table.delta_chunk = delta_step;
+  table.candidates = {scale_sums, line_sums, scale_errors, line_errors};
   return table;
 }
 
