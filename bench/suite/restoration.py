@@ -138,8 +138,18 @@ def measure(name: str, lines: Sequence[str], peers: Mapping[str, Restore]) -> Re
         upper=score(lines, _all(line.upper() for line in bare)),
         changed=changed,
         words_per_s=sum(len(line.split()) for line in lines) / max(seconds, 1e-9),
-        peers={peer: score(lines, [restore(line) for line in bare]) for peer, restore in peers.items()},
+        peers={
+            peer: score(lines, [_of_peer(restore, line) for line in bare]) for peer, restore in peers.items()
+        },
     )
+
+
+def _of_peer(restore: Restore, line: str) -> str:
+    """The line itself when the other program fails: pyvi 0.1.1 raises KeyError for some words."""
+    try:
+        return restore(line)
+    except Exception:
+        return line
 
 
 def _all(lines: Iterable[str]) -> list[str]:

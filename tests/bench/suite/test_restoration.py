@@ -33,7 +33,11 @@ def test_sets(tmp_path: Path) -> None:
 
 
 def test_the_table_is_written_into_the_page(tmp_path: Path) -> None:
-    result = measure("mine", LINES, {"same": lambda text: text})
+    def failing(text: str) -> str:
+        raise KeyError(text)
+
+    result = measure("mine", LINES, {"same": lambda text: text, "failing": failing})
+    assert result.peers["failing"] == result.peers["same"]
     assert (result.lines, result.words, result.changed, result.share.value) == (2, 10, 0, 100)
     assert result.lower.value == result.upper.value == 100 and result.peers["same"].value < 50
     page = tmp_path / "page.md"
