@@ -20,7 +20,7 @@ constexpr std::size_t kMaxEvidence = 8;
 
 // What the typed marks of the whole text show.
 struct Evidence {
-  std::size_t marked = 0;  // words
+  std::size_t marked = 0, toned = 0;  // words
   std::size_t old_place = 0, new_place = 0;
   std::size_t composed = 0, decomposed = 0;
 };
@@ -84,6 +84,7 @@ class Restoration {
       ++evidence_.marked;
       ++(token.decomposed ? evidence_.decomposed : evidence_.composed);
       if (token.letters.tone == 0) continue;
+      ++evidence_.toned;
       const auto places = tone_places(token.letters);
       if (!places || places->old_place == places->new_place) continue;
       evidence_.old_place += token.letters.tone_place == places->old_place;
@@ -152,7 +153,9 @@ class Restoration {
       if (form.qualities == typed.qualities && form.tone == typed.tone) slot.typed = id;
     }
     // A tone, or marks of a possible syllable that the model does not have: the word stays.
-    const bool complete = slot.typed != kOther ? typed.tone != 0 : typed.marked() && tone_places(typed);
+    // In a text with tones, so does a word with a quality that has no tone: the level tone has no mark.
+    const bool toned = typed.tone != 0 || (evidence_.toned > 0 && typed.qualities != 0);
+    const bool complete = slot.typed != kOther ? toned : typed.marked() && tone_places(typed);
     if (complete) {
       choices.push_back(slot.typed);
       return;

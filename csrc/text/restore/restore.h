@@ -1,6 +1,7 @@
 // Restores the diacritics of Vietnamese text, and changes nothing else.
 //
-// Typed marks are evidence. A word with a tone stays. A word with a quality (â, đ) may get a tone. In a text with marks,
+// Typed marks are evidence. A word with a tone stays. A word with a quality (â, đ) may get a tone if the
+// text has no tones. In a text with marks,
 // a sentence changes only if the model prefers the change more than chance explains (change_cost in restore.cpp), so a
 // text that has all its marks stays as it is.
 #pragma once

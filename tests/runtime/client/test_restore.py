@@ -132,6 +132,8 @@ def test_no_natural_language(kept: str) -> None:
 
 def test_qualities_get_tones_and_impossible_words_are_completed() -> None:
     assert binhdan.restore("toi đa di hoc tiêng viêt") == "tôi đã đi học tiếng việt"
+    # In a text with tones, a word without a tone has the level tone.
+    assert binhdan.restore("Vân sớm đa se dây. Chim lồng khôn lẽ") == "Vân sớm đa se dây. Chim lồng khôn lẽ"
 
 
 def test_places_of_tones() -> None:
