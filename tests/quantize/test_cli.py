@@ -79,6 +79,6 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_the_command_reproduces_the_embedded_model(tmp_path: Path) -> None:
     """The command is the one in runtime/assets/README.md."""
     out = tmp_path / "out.gguf"
-    code, *_ = run(CHECKPOINT, out, "--type", "q8_0", "--name", "tiny-vi-v1", "--license", "cc-by-sa-4.0")
+    code, *_ = run(CHECKPOINT, out, "--recipe", "q8_0", "--name", "tiny-vi-v1", "--license", "cc-by-sa-4.0")
     assert code == 0
     assert out.read_bytes() == embedded_model().read_bytes()

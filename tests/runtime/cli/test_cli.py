@@ -290,7 +290,7 @@ def test_debug_shows_the_traceback(where: int) -> None:
 
 def test_commands_of_bench_and_quantize() -> None:
     assert "speed" in text_of("bench", "--help")
-    assert "--type" in text_of("quantize", "--help")
+    assert "--recipe" in text_of("quantize", "--help")
     assert "binhdan[bench]" in text_of("bench", "plan", "--help")  # brackets are text, not markup
 
 
