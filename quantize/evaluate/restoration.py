@@ -1,7 +1,8 @@
 """Diacritic restoration as a task score: the syllables of a text that a model restores.
 
 The text without diacritics is given to the model as `binhdan restore --model` does: a mask allows only its
-letters with some diacritics, and the model chooses the most probable ones. So any model that chats has a score.
+letters with some diacritics, and the model chooses the most probable ones. So any model that chats has a
+score.
 """
 
 from __future__ import annotations

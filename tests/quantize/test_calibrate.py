@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import importance_golden as golden
 import numpy as np
 import numpy.typing as npt
 import pytest
 from reference_forward import ReferenceModel
 from tiny_models import FAMILY_GOLDEN_SHAPES, GOLDEN_SHAPES, SMALL, write_gguf
 
-from binhdan.quantize.calibrate import calibrate, calibration_windows
-from binhdan.quantize.importance import read_importance
+from binhdan.quantize.calibrate import calibrate, calibration_windows, observe
+from binhdan.quantize.importance import load_importance, read_importance
 from binhdan.quantize.second_moments import read_second_moments, second_moments, write_second_moments
 from binhdan.quantize.texts import make_windows, open_model, read_text
 from binhdan.runtime.errors import BinhdanError
@@ -87,6 +88,24 @@ def test_sums_are_those_of_the_oracle(name: str, tmp_path: Path) -> None:
         assert importance.counts[tensor] == len(rows), tensor
         sums = (rows**2).sum(axis=0)
         assert np.abs(importance.sums[tensor][0] - sums).sum() < TOLERANCE * sums.sum(), tensor
+
+
+def test_sums_are_those_of_llama_cpp(tmp_path: Path) -> None:
+    """Its file of the same model, text and windows; it drops the last, incomplete window."""
+    expected = load_importance(golden.GOLDEN)
+    found: dict[str, float | npt.NDArray[np.float32]] = {}
+
+    def add(names: set[str], rows: npt.NDArray[np.float32]) -> None:
+        for name in names:
+            found[name] = found.get(name, 0.0) + (rows**2).sum(axis=0)
+
+    with open_model(write_gguf(tmp_path / "model.gguf", golden.SHAPE)) as model:
+        for window in make_windows(model, golden.TEXT, golden.CONTEXT)[: expected.chunks]:
+            observe(model, window, 2, add)
+    assert found.keys() - expected.sums.keys() == {"token_embd.weight"}  # the output matrix
+    for name, sums in expected.sums.items():
+        assert expected.counts[name] == expected.chunks * golden.CONTEXT
+        assert np.abs(found[name] - sums[0]).sum() < TOLERANCE * sums.sum(), name
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma4", "qwen35", "phi3"])

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import gguf
+import importance_golden as golden
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -69,6 +70,16 @@ def test_reads_the_older_format(tmp_path: Path) -> None:
     read = load_importance(file)
     assert (read.datasets, read.chunks) == (["b.txt"], 4)
     np.testing.assert_array_equal(read_importance(file)["b.weight"], [2, 0, 0.5])
+
+
+def test_both_formats_of_llama_cpp_say_the_same() -> None:
+    new, old = load_importance(golden.GOLDEN), load_importance(golden.GOLDEN.with_suffix(".dat"))
+    assert (new.chunks, new.chunk_size, old.chunks) == (2, golden.CONTEXT, 2)
+    assert new.datasets == old.datasets and len(new.datasets) == 1
+    means = old.means()
+    assert means.keys() == new.means().keys()
+    for name, values in new.means().items():
+        np.testing.assert_allclose(means[name], values, rtol=1e-6)
 
 
 def check_refused(file: Path) -> None:
