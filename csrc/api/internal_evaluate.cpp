@@ -104,78 +104,126 @@ inline float exp_negative(float x) {
   return x < -87.0f ? 0.0f : p * power;
 }
 
-// Sum of term(i) over [0, n): floats in blocks, doubles between them.
-template <typename Term>
-double sum_of(size_t n, const Term& term) {
-  constexpr size_t kLanes = 8, kBlock = 512;
-  double sum = 0;
+constexpr size_t kLanes = 16;  // independent results of a loop, so that it becomes vector code
+
+// Calls add(lane, i) for all i in [0, n) in blocks, and end_block() after each.
+template <typename Add, typename EndBlock>
+void for_blocks(size_t n, const Add& add, const EndBlock& end_block) {
+  constexpr size_t kBlock = 512;
   for (size_t begin = 0; begin < n; begin += kBlock) {
     const size_t end = std::min(begin + kBlock, n);
-    float lanes[kLanes] = {};
     size_t i = begin;
     for (; i + kLanes <= end; i += kLanes)
-      for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
-    for (; i < end; ++i) lanes[0] += term(i);
-    for (const float lane : lanes) sum += static_cast<double>(lane);
+      for (size_t lane = 0; lane < kLanes; ++lane) add(lane, i + lane);
+    for (; i < end; ++i) add(0, i);
+    end_block();
   }
-  return sum;
 }
+
+// A sum of floats in blocks, of doubles between them.
+struct LaneSum {
+  float lanes[kLanes] = {};
+  double sum = 0;
+  void end_block() {
+    for (float& lane : lanes) {
+      sum += static_cast<double>(lane);
+      lane = 0;
+    }
+  }
+};
 
 // The logarithm of the sum of e^x.
 double log_sum_exp(std::span<const float> x, float max) {
-  return static_cast<double>(max) +
-         std::log(sum_of(x.size(), [&](size_t i) { return exp_negative(x[i] - max); }));
+  LaneSum sum;
+  for_blocks(
+      x.size(), [&](size_t lane, size_t i) { sum.lanes[lane] += exp_negative(x[i] - max); },
+      [&] { sum.end_block(); });
+  return static_cast<double>(max) + std::log(sum.sum);
 }
 
-size_t best_of(std::span<const float> x) {
-  return static_cast<size_t>(std::ranges::max_element(x) - x.begin());
+struct LogitRange {
+  float low, high;
+};
+LogitRange range_of(std::span<const float> x) {
+  float low[kLanes], high[kLanes];
+  std::fill_n(low, kLanes, x[0]);
+  std::fill_n(high, kLanes, x[0]);
+  for_blocks(
+      x.size(),
+      [&](size_t lane, size_t i) {
+        low[lane] = x[i] < low[lane] ? x[i] : low[lane];
+        high[lane] = x[i] > high[lane] ? x[i] : high[lane];
+      },
+      [] {});
+  return {*std::ranges::min_element(low), *std::ranges::max_element(high)};
+}
+
+// The first index of a value that occurs.
+template <typename T>
+size_t index_of(std::span<const T> values, T value) {
+  return static_cast<size_t>(std::ranges::find(values, value) - values.begin());
 }
 
 void check_finite(std::span<const float> logits, size_t position) {
-  for (const float x : logits)
-    if (!std::isfinite(x))
-      fail(Code::bad_format, "logits at position ", position, ": expected finite values, got ", x,
-           "; the weights of the model are damaged");
+  // A sum of x - x is 0, or NaN if some x is not finite.
+  LaneSum sum;
+  for_blocks(
+      logits.size(), [&](size_t lane, size_t i) { sum.lanes[lane] += logits[i] - logits[i]; },
+      [&] { sum.end_block(); });
+  if (sum.sum != 0)
+    fail(Code::bad_format, "logits at position ", position,
+         ": expected finite values; the weights of the model are damaged");
 }
 
-void store(const LogitRow& to, std::span<uint16_t> codes, std::span<const float> logits) {
-  const auto [low, high] = std::ranges::minmax(logits);
+void store(const LogitRow& to, std::span<uint16_t> codes, std::span<const float> logits, size_t best) {
+  const auto [low, high] = range_of(logits);
   const float step = (high - low) / 65535.0f, inverse = step > 0 ? 1 / step : 0;
   std::vector<float> kept(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     const float code = std::min((logits[i] - low) * inverse + 0.5f, 65535.0f);
-    codes[i] = static_cast<uint16_t>(code);
+    codes[i] = static_cast<uint16_t>(static_cast<int32_t>(code));
     kept[i] = low + step * static_cast<float>(codes[i]);
   }
   *to.low = static_cast<double>(low);
   *to.step = static_cast<double>(step);
-  *to.best = static_cast<double>(best_of(logits));
-  *to.log_sum = log_sum_exp(kept, std::ranges::max(kept));
+  *to.best = static_cast<double>(best);
+  *to.log_sum = log_sum_exp(kept, kept[best]);
 }
 
 // KL divergence of `logits` from the reference, over the columns that both have.
 void compare(TokenScore& score, double log_sum, std::span<const float> logits, const LogitRow& row,
              std::span<const uint16_t> codes, std::span<const int32_t> columns) {
-  std::vector<float> reference(logits.size());
+  std::vector<uint16_t> chosen;
+  if (!columns.empty()) {
+    chosen.reserve(columns.size());
+    for (const int32_t column : columns) chosen.push_back(codes[static_cast<size_t>(column)]);
+    codes = chosen;
+  }
+  uint16_t highest = 0;
+  for (const uint16_t code : codes) highest = std::max(highest, code);
+  // Several logits may have the highest code: the store says which one was the highest.
+  const auto best = static_cast<size_t>(score.best);
+  const auto column = columns.empty() ? static_cast<int64_t>(best) : int64_t{columns[best]};
+  const bool is_best = static_cast<double>(column) == *row.best;
+
   const auto low = static_cast<float>(*row.low), step = static_cast<float>(*row.step);
-  for (size_t i = 0; i < logits.size(); ++i)
-    reference[i] =
-        low + step * static_cast<float>(codes[columns.empty() ? i : static_cast<size_t>(columns[i])]);
-  size_t best = best_of(reference);
-  const float max = reference[best];
-  const double kept_sum = log_sum_exp(reference, max);
-  // Several logits may share the highest code: the store knows which one was the highest.
-  const size_t at = static_cast<size_t>(score.best);
-  const auto column = columns.empty() ? static_cast<size_t>(score.best) : static_cast<size_t>(columns[at]);
-  if (static_cast<double>(column) == *row.best) best = at;
-  const auto shift = static_cast<float>(log_sum - kept_sum);
-  double weighted = 0, weights = 0;
-  weights = sum_of(logits.size(), [&](size_t i) { return exp_negative(reference[i] - max); });
-  weighted = sum_of(logits.size(), [&](size_t i) {
-    return exp_negative(reference[i] - max) * (reference[i] - logits[i] + shift);
-  });
-  score.kl = std::max(0.0, weighted / weights);
-  score.same_best = best == at;
+  const float max = low + step * static_cast<float>(highest);
+  LaneSum weights, weighted;
+  for_blocks(
+      logits.size(),
+      [&](size_t lane, size_t i) {
+        const float reference = low + step * static_cast<float>(codes[i]);
+        const float weight = exp_negative(reference - max);
+        weights.lanes[lane] += weight;
+        weighted.lanes[lane] += weight * (reference - logits[i]);
+      },
+      [&] {
+        weights.end_block();
+        weighted.end_block();
+      });
+  const double kept_sum = static_cast<double>(max) + std::log(weights.sum);
+  score.kl = std::max(0.0, weighted.sum / weights.sum + log_sum - kept_sum);
+  score.same_best = is_best || index_of<uint16_t>(codes, highest) == best;
   score.kept = std::exp(kept_sum - *row.log_sum);
 }
 
@@ -246,11 +294,12 @@ void score_tokens(uint64_t handle, std::span<const int32_t> tokens, size_t first
         const size_t position = begin + i, row = position - first;
         const std::span<const float> logits = forward.logits(0, i);
         TokenScore& score = scores[row];
-        const size_t best = best_of(logits);
-        const double log_sum = log_sum_exp(logits, logits[best]);
+        const float highest = range_of(logits).high;
+        const size_t best = index_of(logits, highest);
+        const double log_sum = log_sum_exp(logits, highest);
         score.best = static_cast<int32_t>(best);
         score.nll = log_sum - static_cast<double>(logits[static_cast<size_t>(tokens[position + 1])]);
-        if (options.record) store(options.record->row(row), options.record->codes_of(row), logits);
+        if (options.record) store(options.record->row(row), options.record->codes_of(row), logits, best);
         if (options.reference)
           compare(score, log_sum, logits, options.reference->row(row), options.reference->codes_of(row),
                   options.columns);
