@@ -27,7 +27,11 @@ def parts_of(spec: Part, key: str, list_key: str) -> list[Part]:
     queue = [object_of(spec, key)]
     while queue:
         part = queue.pop(0)
-        if part.get("type") != "Sequence":
+        if not isinstance(part.get("type"), str):
+            raise CheckpointError(
+                f"tokenizer.json: {key}: type: expected a string, got {str(part.get('type'))[:80]!r}"
+            )
+        if part["type"] != "Sequence":
             out.append(part)
             continue
         steps = part.get(list_key)

@@ -172,14 +172,14 @@ def test_files_that_cannot_be_pruned(tmp_path: Path) -> None:
         prune_file(output, again, ["vi"])
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(source.read_bytes()[:2000])
-    with pytest.raises(BadFormatError, match="is the file truncated"):
+    with pytest.raises(BadFormatError, match="more than the 1268 bytes left"):
         prune_file(broken, again, ["vi"])
     tokens = keys_of(source)["tokenizer.ggml.tokens"]
     longer = {
         "tokenizer.ggml.tokens": [*tokens, "extra"],
         "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 2),
     }
-    with pytest.raises(PruneError, match=f"tensor token_embd.weight: expected {len(tokens) + 1} rows"):
+    with pytest.raises(BadFormatError, match=f"expected {len(tokens)} tokens, one per row of token_embd"):
         prune_file(with_metadata(source, broken, longer), again, ["vi"])
     with pytest.raises(OSError, match=r"missing\.txt"):
         prune_file(source, again, [], [tmp_path / "missing.txt"])

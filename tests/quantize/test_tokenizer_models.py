@@ -249,6 +249,8 @@ def test_flags_of_added_tokens(tmp_path: Path) -> None:
 def test_decoders_that_gguf_cannot_store_are_noted(tmp_path: Path) -> None:
     v = convert(tmp_path / "c", byte_level(decoder={"type": "CTC"}))
     assert any("decoder CTC: GGUF has no key for it" in note for note in v.notes)
+    with pytest.raises(CheckpointError, match="decoder: type: expected a string"):
+        convert(tmp_path / "d", byte_level(decoder={"type": []}))
 
 
 def test_charsmap_is_kept_byte_by_byte(tmp_path: Path) -> None:
