@@ -179,6 +179,11 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(
             f"{folder / 'config.json'}: the checkpoint is already quantized; expected the original weights"
         )
+    if not (folder / "tokenizer.json").exists() and (folder / "tokenizer.model").exists():
+        raise CheckpointError(
+            f"{folder}: expected tokenizer.json, found only tokenizer.model; transformers makes it:"
+            " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+        )
     tokenizer_config = _read_optional(folder / "tokenizer_config.json")
     return Checkpoint(
         folder=folder,

@@ -11,7 +11,10 @@ COMMANDS = (
     *RUNTIME_COMMANDS,
     Command("bench", "binhdan.bench.cli", "Measure the speed of models on this machine.", extra="bench"),
     Command(
-        "quantize", "binhdan.quantize.cli", "Convert a checkpoint folder to a GGUF file.", extra="quantize"
+        "quantize",
+        "binhdan.quantize.cli",
+        "Write a checkpoint or a GGUF file with smaller weights.",
+        extra="quantize",
     ),
     Command(
         "calibrate",

@@ -109,6 +109,13 @@ def test_the_error_names_a_missing_shard(tmp_path: Path) -> None:
         open_checkpoint(checkpoint)
 
 
+def test_a_checkpoint_with_only_a_sentencepiece_model_says_what_to_do(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, SMALL)
+    (tmp_path / "tokenizer.json").rename(tmp_path / "tokenizer.model")
+    with pytest.raises(CheckpointError, match=r"found only tokenizer.model; transformers makes it"):
+        open_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_the_error_names_a_missing_file(name: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "in", SMALL)
