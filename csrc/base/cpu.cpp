@@ -18,6 +18,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+#if defined(_WIN32)
+#include <windows.h>
+#endif
 
 namespace binhdan {
 namespace {
@@ -81,13 +87,33 @@ std::string brand() {
   return text.data();
 }
 
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__)
 
-// Bit numbers: Linux, arch/arm64/include/uapi/asm/hwcap.h.
+#if defined(__APPLE__)
+// Names: Apple, "Determining Instruction Set Characteristics".
+bool has(const char* name) {
+  int value = 0;
+  std::size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+#endif
+
 CpuFeatures detect() {
   CpuFeatures f;
+  f.neon = true;  // part of ARMv8-A
+#if defined(__linux__)
+  // Bit numbers: Linux, arch/arm64/include/uapi/asm/hwcap.h.
   f.dotprod = getauxval(AT_HWCAP) >> 20 & 1;
   f.i8mm = getauxval(AT_HWCAP2) >> 13 & 1;
+#elif defined(__APPLE__)
+  f.dotprod = has("hw.optional.arm.FEAT_DotProd");
+  f.i8mm = has("hw.optional.arm.FEAT_I8MM");
+#elif defined(_WIN32)
+  // Numbers: Windows SDK, winnt.h (PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE, PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE),
+  // which older SDKs do not name.
+  f.dotprod = IsProcessorFeaturePresent(43);
+  f.i8mm = IsProcessorFeaturePresent(66);
+#endif
   return f;
 }
 

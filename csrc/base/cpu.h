@@ -13,9 +13,10 @@ struct CpuFeatures {
   bool avx512_vbmi = false;
   bool avx512_bf16 = false;
   bool amx = false;  // tile, int8 and bf16; the OS must also grant the permission (request_amx)
-  // ARM
-  bool dotprod = false;
-  bool i8mm = false;
+  // 64-bit ARM
+  bool neon = false;
+  bool dotprod = false;  // sdot: FEAT_DotProd
+  bool i8mm = false;     // smmla: FEAT_I8MM
 };
 
 const CpuFeatures& cpu_features();

@@ -75,7 +75,7 @@ struct LaneAttention {
     for (int64_t d = begin; d < end; ++d) {
       prefetch<T>(ahead + d * kKvPageTokens);
       V key[T];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         key[t] = Lanes::load_element(keys + d * kKvPageTokens + t * kLanes);
         if constexpr (kScaled) key[t] = Lanes::mul(key[t], scale[t]);
@@ -83,7 +83,7 @@ struct LaneAttention {
 #pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V query = Lanes::broadcast(q[h][d]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < T; ++t) sums[h][t] = Lanes::fma(query, key[t], sums[h][t]);
       }
     }
@@ -97,7 +97,7 @@ struct LaneAttention {
     V sums[H][T], scale[T];
 #pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) sums[h][t] = Lanes::zero();
     if constexpr (!kScaled) {
       add_scores<H, T>(sums, q, page.keys + first, ahead.keys + first, scale, 0, dim);
@@ -105,7 +105,7 @@ struct LaneAttention {
       for (int64_t d = 0; d < dim; d += kKvBlock) {
         const int64_t at = d / kKvBlock * kKvPageTokens + first;
         __builtin_prefetch(ahead.key_scales + at);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < T; ++t) scale[t] = Lanes::load_element(page.key_scales + at + t * kLanes);
         add_scores<H, T>(sums, q, page.keys + first, ahead.keys + first, scale, d,
                          d + kKvBlock < dim ? d + kKvBlock : dim);
@@ -113,7 +113,7 @@ struct LaneAttention {
     }
 #pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) Lanes::store(scores + h * kKvPageTokens + t * kLanes, sums[h][t]);
   }
 
@@ -167,7 +167,7 @@ struct LaneAttention {
     V sums[H][T];
 #pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t)
         sums[h][t] =
             Lanes::mul(Lanes::load_first(acc + h * dim + t * kLanes, width), Lanes::broadcast(keep[h]));
@@ -175,7 +175,7 @@ struct LaneAttention {
     for (int64_t j = tile.begin; j < tile.end; ++j) {
       prefetch<T>(next + j * page.line);
       V value[T];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const Element* at = v + j * page.line + t * kLanes;
         if constexpr (kScaled)  // a line is a whole number of blocks: no tail
@@ -186,13 +186,13 @@ struct LaneAttention {
 #pragma GCC unroll 16
       for (int h = 0; h < H; ++h) {
         const V weight = Lanes::broadcast(weights[h][j]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < T; ++t) sums[h][t] = Lanes::fma(weight, value[t], sums[h][t]);
       }
     }
 #pragma GCC unroll 16
     for (int h = 0; h < H; ++h)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) Lanes::store_first(acc + h * dim + t * kLanes, width, sums[h][t]);
   }
 
@@ -326,7 +326,7 @@ struct LaneAttention {
   BINHDAN_INLINE void prefetch(const Element* src) {
     if constexpr (sizeof(Element) == sizeof(float)) return;  // a decoded page is in a cache already
     constexpr int kLine = 64 / sizeof(Element);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < T * kLanes; i += kLine) __builtin_prefetch(src + i);
   }
 };

@@ -15,6 +15,9 @@ constexpr const KernelTable* kTables[] = {
 #if defined(BINHDAN_AMX)
     &kAmxTable,
 #endif
+#if defined(BINHDAN_AARCH64)
+    &kNeonTable,   &kNeonDotprodTable, &kNeonI8mmTable,
+#endif
 };
 
 const KernelTable& fastest_table() {

@@ -6,6 +6,9 @@
 //   avxvnni   avxvnni                                avx2
 //   avx512    avx512vnni                             avx2
 //   amx       amx                                    avx512
+//   neon      neon                                   scalar
+//   neon_dotprod  neon_dotprod                       neon
+//   neon_i8mm     neon_i8mm                          neon_dotprod
 //
 // A folder is also the namespace of its files. They include only what tables share (this folder), their own
 // headers, and those of the folders that their table starts from. File names are the same in every folder:
@@ -31,6 +34,9 @@
 #define BINHDAN_AMX 1  // base/cpu.cpp requests tile permission on Linux only
 #endif
 #endif
+#if defined(__aarch64__)
+#define BINHDAN_AARCH64 1
+#endif
 
 namespace binhdan {
 
@@ -42,6 +48,11 @@ extern const KernelTable kAvx512Table;
 #endif
 #if defined(BINHDAN_AMX)
 extern const KernelTable kAmxTable;
+#endif
+#if defined(BINHDAN_AARCH64)
+extern const KernelTable kNeonTable;
+extern const KernelTable kNeonDotprodTable;
+extern const KernelTable kNeonI8mmTable;
 #endif
 
 }  // namespace binhdan

@@ -26,6 +26,23 @@ template <class Lanes>
 struct VectorLanes {
   using V = typename Lanes::V;
 
+  // A sum over a row: at least 16 partial sums, because their rounding errors grow with their length.
+  struct RowSum {
+    static constexpr int kVectors = Lanes::kLanes >= 8 ? 2 : 16 / Lanes::kLanes;
+    V sums[kVectors];
+
+    [[gnu::always_inline]] RowSum() {
+      for (V& sum : sums) sum = Lanes::zero();
+    }
+    // The sum that element i belongs to.
+    [[gnu::always_inline]] V& at(int64_t i) { return sums[i / Lanes::kLanes % kVectors]; }
+    [[gnu::always_inline]] float total() {
+      for (int half = kVectors / 2; half > 0; half /= 2)
+        for (int v = 0; v < half; ++v) sums[v] = Lanes::add(sums[v], sums[v + half]);
+      return Lanes::sum_of(sums[0]);
+    }
+  };
+
   template <Nonlinearity f>
   BINHDAN_INLINE void apply(float* x, const float* factor, int64_t n) {
     if (factor)
@@ -77,20 +94,20 @@ struct VectorLanes {
   BINHDAN_INLINE void layer_norm(float* out, const float* x, const float* weight, const float* bias,
                                  int64_t n, float eps) {
     const auto size = static_cast<float>(n);
-    V sums[2] = {Lanes::zero(), Lanes::zero()};
+    RowSum sums;
     each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
-      V& sum = sums[i / Lanes::kLanes % 2];
+      V& sum = sums.at(i);
       sum = Lanes::add(sum, Lanes::load_first(x + i, count));
     });
-    const float mean = Lanes::sum_of(Lanes::add(sums[0], sums[1])) / size;
-    V squares[2] = {Lanes::zero(), Lanes::zero()};
+    const float mean = sums.total() / size;
+    RowSum squares;
     each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
       const V centred = Lanes::sub(Lanes::load_first(x + i, count), Lanes::broadcast(mean));
       const V inside = Lanes::within(centred, 0, count, 0.0f);
-      V& sum = squares[i / Lanes::kLanes % 2];
+      V& sum = squares.at(i);
       sum = Lanes::fma(inside, inside, sum);
     });
-    const float variance = Lanes::sum_of(Lanes::add(squares[0], squares[1])) / size;
+    const float variance = squares.total() / size;
     const V factor = Lanes::broadcast(1.0f / Lanes::square_root(variance + eps));
     each_vector<Lanes>(n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
       const V centred = Lanes::sub(Lanes::load_first(x + i, count), Lanes::broadcast(mean));

@@ -1,0 +1,178 @@
+#include "kernels/neon/matmul.h"
+#include "kernels/neon_dotprod/functions.h"
+#include "kernels/neon_dotprod/sums.h"
+#include "kernels/neon_i8mm/functions.h"
+
+namespace binhdan::neon_i8mm {
+namespace {
+
+constexpr int kPairs = kPanelRows / 2;  // of rows of weights
+
+// The lanes of a pair: rows 0, 1, 0, 1.
+template <class Lanes>
+BINHDAN_INLINE void store_pairs(float* dst, Lanes rows) {
+  vst1q_f32(dst, vcombine_f32(vget_low_f32(rows), vget_low_f32(rows)));
+  vst1q_f32(dst + 4, vcombine_f32(vget_high_f32(rows), vget_high_f32(rows)));
+}
+
+// One block of panels, decoded for smmla: columns 8 k .. 8 k + 7 of two rows in a register.
+template <DType type>
+struct PairBlock {
+  using Traits = DecodedTraits<type>;
+  int8_t quants[4][kPairs][16];
+  float scale[Traits::kScales][kPairs][4];
+  float min[Traits::kMins ? Traits::kScales : 1][kPairs][4];  // unused without minimums
+
+  [[gnu::always_inline]] void decode(const PackedBlocks<type>& from, int64_t b) {
+#pragma GCC unroll 4
+    for (int quarter = 0; quarter < kQuarters; ++quarter) {
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        const int32x4_t low = vreinterpretq_s32_s8(from.values(b, 2 * k, quarter));
+        const int32x4_t high = vreinterpretq_s32_s8(from.values(b, 2 * k + 1, quarter));
+        vst1q_s8(quants[k][2 * quarter], vreinterpretq_s8_s32(vzip1q_s32(low, high)));
+        vst1q_s8(quants[k][2 * quarter + 1], vreinterpretq_s8_s32(vzip2q_s32(low, high)));
+      }
+#pragma GCC unroll 2
+      for (int part = 0; part < Traits::kScales; ++part) {
+        store_pairs(scale[part][2 * quarter], from.scale(b, part, quarter));
+        if constexpr (Traits::kMins) store_pairs(min[part][2 * quarter], from.min(b, part, quarter));
+      }
+    }
+  }
+};
+
+template <DType type>
+struct PairBlocks : DecodedTraits<type> {
+  const PairBlock<type>* blocks;
+  [[gnu::always_inline]] explicit PairBlocks(const PairBlock<type>* first) : blocks(first) {}
+};
+
+BINHDAN_INLINE float32x4_t pair_of(float a, float b) {
+  return vcombine_f32(vdup_n_f32(a), vdup_n_f32(b));
+}
+
+// A register of sums has a pair of rows of activations times a pair of rows of weights: lanes (a0 w0), (a0 w1),
+// (a1 w0), (a1 w1).
+struct Product {
+  static constexpr int kTileRows = 4;
+  template <DType type>
+  using Block = PairBlock<type>;
+  template <DType type>
+  using Blocks = PairBlocks<type>;
+
+  // sums[p] += block b times block b of the rows x[2 p] and x[2 p + 1].
+  template <int P, class Blocks>
+  BINHDAN_INLINE void add_block(float32x4_t (&sums)[P][kPairs], const Blocks& blocks, int64_t b,
+                                const BlockQ8A* const (&x)[2 * P]) {
+    const auto& block = blocks.blocks[b];
+    constexpr int kSteps = 4 / Blocks::kScales;  // of eight columns, per scale
+#pragma GCC unroll 2
+    for (int part = 0; part < Blocks::kScales; ++part) {
+      int32x4_t dot[P][kPairs];
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 8
+        for (int j = 0; j < kPairs; ++j) dot[p][j] = load_zero_float();
+#pragma GCC unroll 4
+      for (int k = part * kSteps; k < (part + 1) * kSteps; ++k) {
+        int8x16_t a[P];
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p)
+          a[p] = vcombine_s8(vld1_s8(x[2 * p][b].qs + 8 * k), vld1_s8(x[2 * p + 1][b].qs + 8 * k));
+#pragma GCC unroll 8
+        for (int j = 0; j < kPairs; ++j) {
+          const int8x16_t w = vld1q_s8(block.quants[k][j]);
+#pragma GCC unroll 2
+          for (int p = 0; p < P; ++p) dot[p][j] = vmmlaq_s32(dot[p][j], a[p], w);
+        }
+      }
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) {
+        const float32x4_t d = pair_of(x[2 * p][b].d, x[2 * p + 1][b].d);
+#pragma GCC unroll 8
+        for (int j = 0; j < kPairs; ++j)
+          sums[p][j] =
+              vfmaq_f32(sums[p][j], to_float(dot[p][j]), vmulq_f32(vld1q_f32(block.scale[part][j]), d));
+      }
+    }
+    if constexpr (Blocks::kMins)
+#pragma GCC unroll 2
+      for (int part = 0; part < Blocks::kScales; ++part)
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p) {
+          const float32x4_t factor = pair_of(min_factor<Blocks>(x[2 * p][b], part),
+                                             min_factor<Blocks>(x[2 * p + 1][b], part));
+#pragma GCC unroll 8
+          for (int j = 0; j < kPairs; ++j)
+            sums[p][j] = vfmaq_f32(sums[p][j], vld1q_f32(block.min[part][j]), factor);
+        }
+  }
+
+  // As QuarterProduct::tile. The last row is repeated if M is odd, and its copy is not stored.
+  template <int M, class Blocks>
+  static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t begin,
+                   int64_t count) {
+    constexpr int P = (M + 1) / 2;
+    const BlockQ8A* x[2 * P];
+    float* out[2 * P];
+    float32x4_t sums[P][kPairs];
+#pragma GCC unroll 4
+    for (int i = 0; i < 2 * P; ++i) {
+      const int64_t at = i0 + (i < M ? i : M - 1);
+      x[i] = activation_row(args, at) + begin;
+      out[i] = args.out + at * args.out_stride + row;
+    }
+#pragma GCC unroll 2
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+      for (int quarter = 0; quarter < kQuarters; ++quarter) {
+        const int64_t valid = args.rows - row - 4 * quarter;
+        const bool first = begin == 0;
+        const float32x4_t zero = vdupq_n_f32(0.0f);
+        const float32x4_t a0 = first ? zero : load_first(out[2 * p] + 4 * quarter, valid);
+        const float32x4_t a1 = first ? zero : load_first(out[2 * p + 1] + 4 * quarter, valid);
+        sums[p][2 * quarter] = vcombine_f32(vget_low_f32(a0), vget_low_f32(a1));
+        sums[p][2 * quarter + 1] = vcombine_f32(vget_high_f32(a0), vget_high_f32(a1));
+      }
+    for (int64_t b = 0; b < count; ++b) add_block<P>(sums, blocks, b, x);
+#pragma GCC unroll 2
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+      for (int quarter = 0; quarter < kQuarters; ++quarter) {
+        const int64_t valid = args.rows - row - 4 * quarter;
+        const float32x4_t low = sums[p][2 * quarter], high = sums[p][2 * quarter + 1];
+        store_first(out[2 * p] + 4 * quarter, valid, vcombine_f32(vget_low_f32(low), vget_low_f32(high)));
+        if (2 * p + 1 < M)
+          store_first(out[2 * p + 1] + 4 * quarter, valid,
+                      vcombine_f32(vget_high_f32(low), vget_high_f32(high)));
+      }
+  }
+
+  template <class Blocks>
+  BINHDAN_INLINE void tile_of(int64_t m, const MatmulArgs& args, const Blocks& blocks, int64_t row,
+                              int64_t i0, int64_t begin, int64_t count) {
+    if (m == 4) return tile<4>(args, blocks, row, i0, begin, count);
+    if (m == 3) return tile<3>(args, blocks, row, i0, begin, count);
+    if (m == 2) return tile<2>(args, blocks, row, i0, begin, count);
+    tile<1>(args, blocks, row, i0, begin, count);
+  }
+};
+
+}  // namespace
+
+// Few rows read each panel once: sdot, which decodes it in registers.
+#define MATMUL(type)                                                                      \
+  template <>                                                                             \
+  void matmul<DType::type>(const MatmulArgs& args) {                                      \
+    args.m <= Product::kTileRows ? neon_dotprod::matmul<DType::type>(args)                \
+                                 : gemm<DType::type, Product>(args);                      \
+  }                                                                                       \
+  template <>                                                                             \
+  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) {                           \
+    return kPanelScratch<DType::type, Product>; /* neon_dotprod needs none for few rows */ \
+  }
+BINHDAN_PANEL_TYPES(MATMUL)
+#undef MATMUL
+
+}  // namespace binhdan::neon_i8mm
