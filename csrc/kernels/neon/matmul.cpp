@@ -11,19 +11,25 @@ BINHDAN_INLINE int8x16_t four_columns(const int8_t* qs) {
 
 struct Smlal {
   static constexpr int kTileRows = 2;
+  // Products of one lane that fit in 16 bits.
+  template <class Blocks>
+  static constexpr int kFit = 32767 / (127 * Blocks::kMaxByte);
+  // Groups added in 16 bits: 8, 4 or 2.
+  template <class Blocks>
+  static constexpr int kChain = kFit<Blocks> >= kGroups<Blocks> ? kGroups<Blocks> : kFit<Blocks> >= 4 ? 4 : 2;
+  // The 32-bit sums of several chains need registers too: then half of the rows at a time.
+  template <class Blocks>
+  static constexpr bool kOneChain = kChain<Blocks> == kGroups<Blocks>;
+  template <class Blocks>
+  static constexpr int kAtOnce = kOneChain<Blocks> ? kQuarters : kQuarters / 2;
 
-  template <int M, class Blocks>
-  BINHDAN_INLINE void dots(float32x4_t (&dot)[M][kQuarters], const Blocks& blocks, int64_t b, int part,
+  template <int M, int Q, class Blocks>
+  BINHDAN_INLINE void dots(float32x4_t (&dot)[M][Q], const Blocks& blocks, int64_t b, int part, int first,
                            const BlockQ8A* const (&x)[M]) {
-    constexpr int kFit = 32767 / (127 * Blocks::kMaxByte);  // products of one lane that fit in 16 bits
-    // Groups added in 16 bits: 8, 4 or 2.
-    constexpr int kChain = kFit >= kGroups<Blocks> ? kGroups<Blocks> : kFit >= 4 ? 4 : 2;
-    static_assert(kFit >= 2);
-    constexpr bool kOneChain = kChain == kGroups<Blocks>;
-    // The 32-bit sums of several chains need registers too: then half of the rows at a time.
-    constexpr int kPass = kOneChain ? kQuarters : kQuarters / 2;
+    static_assert(kFit<Blocks> >= 2);
+    constexpr int kPass = Q < kAtOnce<Blocks> ? Q : kAtOnce<Blocks>;
 #pragma GCC unroll 2
-    for (int first = 0; first < kQuarters; first += kPass) {
+    for (int pass = 0; pass < Q; pass += kPass) {
       int16x8_t sums16[M][kPass][2];  // lanes: four columns of rows 0, 1; of rows 2, 3
       int32x4_t sums32[M][kPass][2];  // lanes: two sums of columns of rows 0, 1; of rows 2, 3
 #pragma GCC unroll 8
@@ -34,22 +40,22 @@ struct Smlal {
         for (int i = 0; i < M; ++i) a[i] = four_columns(x[i][b].qs + 4 * g);
 #pragma GCC unroll 4
         for (int q = 0; q < kPass; ++q) {
-          const int8x16_t w = blocks.quants(b, g, first + q);
+          const int8x16_t w = blocks.quants(b, g, first + pass + q);
 #pragma GCC unroll 2
           for (int i = 0; i < M; ++i) {
             int16x8_t(&sum)[2] = sums16[i][q];
-            if (k % kChain == 0) {
+            if (k % kChain<Blocks> == 0) {
               sum[0] = vmull_s8(vget_low_s8(w), vget_low_s8(a[i]));
               sum[1] = vmull_high_s8(w, a[i]);
             } else {
               sum[0] = vmlal_s8(sum[0], vget_low_s8(w), vget_low_s8(a[i]));
               sum[1] = vmlal_high_s8(sum[1], w, a[i]);
             }
-            if (!kOneChain && (k + 1) % kChain == 0)
+            if (!kOneChain<Blocks> && (k + 1) % kChain<Blocks> == 0)
 #pragma GCC unroll 2
               for (int half = 0; half < 2; ++half) {
                 int32x4_t& wide = sums32[i][q][half];
-                wide = k < kChain ? vpaddlq_s16(sum[half]) : vpadalq_s16(wide, sum[half]);
+                wide = k < kChain<Blocks> ? vpaddlq_s16(sum[half]) : vpadalq_s16(wide, sum[half]);
               }
           }
         }
@@ -60,14 +66,14 @@ struct Smlal {
 #pragma GCC unroll 4
         for (int q = 0; q < kPass; ++q) {
           int32x4_t sum;
-          if constexpr (!kOneChain)
+          if constexpr (!kOneChain<Blocks>)
             sum = vpaddq_s32(sums32[i][q][0], sums32[i][q][1]);
-          else if constexpr (kFit >= 2 * kChain)  // two columns fit in 16 bits
+          else if constexpr (kFit<Blocks> >= 2 * kChain<Blocks>)  // two columns fit in 16 bits
             sum = vpaddlq_s16(vpaddq_s16(sums16[i][q][0], sums16[i][q][1]));
           else
             sum = vpaddq_s32(vpaddlq_s16(sums16[i][q][0]), vpaddlq_s16(sums16[i][q][1]));
           if constexpr (Blocks::kZeroPoint != 0) sum = vsubq_s32(sum, correction);
-          dot[i][first + q] = vcvtq_f32_s32(sum);
+          dot[i][pass + q] = vcvtq_f32_s32(sum);
         }
       }
     }

@@ -13,7 +13,9 @@
 //   tile_of(m, args, blocks, row, i0, begin, count)       a product of up to kTileRows rows
 // QuarterProduct has all of these for a Dot whose 32-bit lanes are rows of a panel:
 //   static constexpr int kTileRows
-//   dots<M>(float32x4_t (&dot)[M][kQuarters], blocks, b, part, x)  dot = sum value(quant) q_a, this part of block b
+//   kAtOnce<Blocks>                                       quarters of a decoded panel in a tile: 2 or 4
+//   dots<M>(float32x4_t (&dot)[M][Q], blocks, b, part, first, x)
+//     dot[i][q] = sum value(quant) q_a over this part of block b, for quarter first + q
 #pragma once
 #include "kernels/kernels.h"
 #include "kernels/neon/panels.h"
@@ -63,60 +65,70 @@ struct QuarterProduct {
   template <DType type>
   using Blocks = DecodedBlocks<type>;
 
-  // sums[i] += block b times block b of x[i], for 16 rows of weights.
-  template <int M, class Blocks>
-  BINHDAN_INLINE void add_block(float32x4_t (&sums)[M][kQuarters], const Blocks& blocks, int64_t b,
+  // sums[i] += block b times block b of x[i], for Q quarters of the rows of weights.
+  template <int M, int Q, class Blocks>
+  BINHDAN_INLINE void add_block(float32x4_t (&sums)[M][Q], const Blocks& blocks, int64_t b, int first,
                                 const BlockQ8A* const (&x)[M]) {
 #pragma GCC unroll 2
     for (int part = 0; part < Blocks::kScales; ++part) {
-      float32x4_t dot[M][kQuarters];
-      Dot::template dots<M>(dot, blocks, b, part, x);
+      float32x4_t dot[M][Q];
+      Dot::dots(dot, blocks, b, part, first, x);
 #pragma GCC unroll 4
-      for (int quarter = 0; quarter < kQuarters; ++quarter) {
-        const float32x4_t scale = blocks.scale(b, part, quarter);
+      for (int q = 0; q < Q; ++q) {
+        const float32x4_t scale = blocks.scale(b, part, first + q);
 #pragma GCC unroll 4
         for (int i = 0; i < M; ++i)
-          sums[i][quarter] = vfmaq_f32(sums[i][quarter], dot[i][quarter], vmulq_n_f32(scale, x[i][b].d));
+          sums[i][q] = vfmaq_f32(sums[i][q], dot[i][q], vmulq_n_f32(scale, x[i][b].d));
       }
     }
     if constexpr (Blocks::kMins)
 #pragma GCC unroll 2
       for (int part = 0; part < Blocks::kScales; ++part)
 #pragma GCC unroll 4
-        for (int quarter = 0; quarter < kQuarters; ++quarter) {
-          const float32x4_t min = blocks.min(b, part, quarter);
+        for (int q = 0; q < Q; ++q) {
+          const float32x4_t min = blocks.min(b, part, first + q);
 #pragma GCC unroll 4
           for (int i = 0; i < M; ++i)
-            sums[i][quarter] = vfmaq_n_f32(sums[i][quarter], min, min_factor<Blocks>(x[i][b], part));
+            sums[i][q] = vfmaq_n_f32(sums[i][q], min, min_factor<Blocks>(x[i][b], part));
         }
   }
 
-  // Rows i0 .. i0 + M - 1 of activations times `count` blocks of 16 rows of weights; `begin` is the index of the
-  // first block in its row. If it is not 0, the sums continue from the values in `out`.
-  template <int M, class Blocks>
-  static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t begin,
-                   int64_t count) {
+  // Rows i0 .. i0 + M - 1 of activations times `count` blocks of Q quarters of a panel's rows, from quarter `first`
+  // on; `begin` is the index of the first block in its row. If it is not 0, the sums continue from the values in
+  // `out`.
+  template <int M, int Q, class Blocks>
+  BINHDAN_INLINE void quarters_tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0,
+                                    int64_t begin, int64_t count, int first) {
     const BlockQ8A* x[M];
     float* out[M];
-    float32x4_t sums[M][kQuarters];
+    float32x4_t sums[M][Q];
+    const int64_t from = row + 4 * first;
 #pragma GCC unroll 4
     for (int i = 0; i < M; ++i) {
       x[i] = activation_row(args, i0 + i) + begin;
-      out[i] = args.out + (i0 + i) * args.out_stride + row;
+      out[i] = args.out + (i0 + i) * args.out_stride + from;
 #pragma GCC unroll 4
-      for (int quarter = 0; quarter < kQuarters; ++quarter)
-        sums[i][quarter] = begin == 0 ? vdupq_n_f32(0.0f)
-                                      : load_first(out[i] + 4 * quarter, args.rows - row - 4 * quarter);
+      for (int q = 0; q < Q; ++q)
+        sums[i][q] = begin == 0 ? vdupq_n_f32(0.0f) : load_first(out[i] + 4 * q, args.rows - from - 4 * q);
     }
     for (int64_t b = 0; b < count; ++b) {
       prefetch_block(blocks, b);
-      add_block<M>(sums, blocks, b, x);
+      add_block(sums, blocks, b, first, x);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
-      for (int quarter = 0; quarter < kQuarters; ++quarter)
-        store_first(out[i] + 4 * quarter, args.rows - row - 4 * quarter, sums[i][quarter]);
+      for (int q = 0; q < Q; ++q) store_first(out[i] + 4 * q, args.rows - from - 4 * q, sums[i][q]);
+  }
+
+  template <int M, class Blocks>
+  static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t begin,
+                   int64_t count) {
+    if constexpr (Blocks::kFromMemory)
+      quarters_tile<M, kQuarters>(args, blocks, row, i0, begin, count, 0);
+    else
+      for (int first = 0; first < kQuarters && row + 4 * first < args.rows; first += Dot::template kAtOnce<Blocks>)
+        quarters_tile<M, Dot::template kAtOnce<Blocks>>(args, blocks, row, i0, begin, count, first);
   }
 
   // `m` <= kTileRows rows of activations.

@@ -7,6 +7,7 @@ namespace binhdan::neon_i8mm {
 namespace {
 
 constexpr int kPairs = kPanelRows / 2;  // of rows of weights
+constexpr int kAtOnce = kPairs / 2;     // in a tile
 
 // The lanes of a pair: rows 0, 1, 0, 1.
 template <class Lanes>
@@ -61,19 +62,19 @@ struct Product {
   template <DType type>
   using Blocks = PairBlocks<type>;
 
-  // sums[p] += block b times block b of the rows x[2 p] and x[2 p + 1].
+  // sums[p] += block b times block b of the rows x[2 p] and x[2 p + 1], for the pairs of weights from `first` on.
   template <int P, class Blocks>
-  BINHDAN_INLINE void add_block(float32x4_t (&sums)[P][kPairs], const Blocks& blocks, int64_t b,
+  BINHDAN_INLINE void add_block(float32x4_t (&sums)[P][kAtOnce], const Blocks& blocks, int64_t b, int first,
                                 const BlockQ8A* const (&x)[2 * P]) {
     const auto& block = blocks.blocks[b];
     constexpr int kSteps = 4 / Blocks::kScales;  // of eight columns, per scale
 #pragma GCC unroll 2
     for (int part = 0; part < Blocks::kScales; ++part) {
-      int32x4_t dot[P][kPairs];
+      int32x4_t dot[P][kAtOnce];
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p)
 #pragma GCC unroll 8
-        for (int j = 0; j < kPairs; ++j) dot[p][j] = load_zero_float();
+        for (int j = 0; j < kAtOnce; ++j) dot[p][j] = load_zero_float();
 #pragma GCC unroll 4
       for (int k = part * kSteps; k < (part + 1) * kSteps; ++k) {
         int8x16_t a[P];
@@ -81,8 +82,8 @@ struct Product {
         for (int p = 0; p < P; ++p)
           a[p] = vcombine_s8(vld1_s8(x[2 * p][b].qs + 8 * k), vld1_s8(x[2 * p + 1][b].qs + 8 * k));
 #pragma GCC unroll 8
-        for (int j = 0; j < kPairs; ++j) {
-          const int8x16_t w = vld1q_s8(block.quants[k][j]);
+        for (int j = 0; j < kAtOnce; ++j) {
+          const int8x16_t w = vld1q_s8(block.quants[k][first + j]);
 #pragma GCC unroll 2
           for (int p = 0; p < P; ++p) dot[p][j] = vmmlaq_s32(dot[p][j], a[p], w);
         }
@@ -91,9 +92,9 @@ struct Product {
       for (int p = 0; p < P; ++p) {
         const float32x4_t d = pair_of(x[2 * p][b].d, x[2 * p + 1][b].d);
 #pragma GCC unroll 8
-        for (int j = 0; j < kPairs; ++j)
+        for (int j = 0; j < kAtOnce; ++j)
           sums[p][j] =
-              vfmaq_f32(sums[p][j], to_float(dot[p][j]), vmulq_f32(vld1q_f32(block.scale[part][j]), d));
+              vfmaq_f32(sums[p][j], to_float(dot[p][j]), vmulq_f32(vld1q_f32(block.scale[part][first + j]), d));
       }
     }
     if constexpr (Blocks::kMins)
@@ -104,8 +105,8 @@ struct Product {
           const float32x4_t factor = pair_of(min_factor<Blocks>(x[2 * p][b], part),
                                              min_factor<Blocks>(x[2 * p + 1][b], part));
 #pragma GCC unroll 8
-          for (int j = 0; j < kPairs; ++j)
-            sums[p][j] = vfmaq_f32(sums[p][j], vld1q_f32(block.min[part][j]), factor);
+          for (int j = 0; j < kAtOnce; ++j)
+            sums[p][j] = vfmaq_f32(sums[p][j], vld1q_f32(block.min[part][first + j]), factor);
         }
   }
 
@@ -116,37 +117,39 @@ struct Product {
     constexpr int P = (M + 1) / 2;
     const BlockQ8A* x[2 * P];
     float* out[2 * P];
-    float32x4_t sums[P][kPairs];
 #pragma GCC unroll 4
     for (int i = 0; i < 2 * P; ++i) {
       const int64_t at = i0 + (i < M ? i : M - 1);
       x[i] = activation_row(args, at) + begin;
       out[i] = args.out + at * args.out_stride + row;
     }
+    for (int first = 0; first < kPairs && row + 2 * first < args.rows; first += kAtOnce) {
+      float32x4_t sums[P][kAtOnce];
 #pragma GCC unroll 2
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-      for (int quarter = 0; quarter < kQuarters; ++quarter) {
-        const int64_t valid = args.rows - row - 4 * quarter;
-        const bool first = begin == 0;
-        const float32x4_t zero = vdupq_n_f32(0.0f);
-        const float32x4_t a0 = first ? zero : load_first(out[2 * p] + 4 * quarter, valid);
-        const float32x4_t a1 = first ? zero : load_first(out[2 * p + 1] + 4 * quarter, valid);
-        sums[p][2 * quarter] = vcombine_f32(vget_low_f32(a0), vget_low_f32(a1));
-        sums[p][2 * quarter + 1] = vcombine_f32(vget_high_f32(a0), vget_high_f32(a1));
-      }
-    for (int64_t b = 0; b < count; ++b) add_block<P>(sums, blocks, b, x);
+      for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-      for (int quarter = 0; quarter < kQuarters; ++quarter) {
-        const int64_t valid = args.rows - row - 4 * quarter;
-        const float32x4_t low = sums[p][2 * quarter], high = sums[p][2 * quarter + 1];
-        store_first(out[2 * p] + 4 * quarter, valid, vcombine_f32(vget_low_f32(low), vget_low_f32(high)));
-        if (2 * p + 1 < M)
-          store_first(out[2 * p + 1] + 4 * quarter, valid,
-                      vcombine_f32(vget_high_f32(low), vget_high_f32(high)));
-      }
+        for (int j = 0; j < kAtOnce; j += 2) {
+          const int64_t at = 2 * (first + j), valid = args.rows - row - at;
+          float32x4_t low = vdupq_n_f32(0.0f), high = low;
+          if (begin != 0) {
+            low = load_first(out[2 * p] + at, valid);
+            high = load_first(out[2 * p + 1] + at, valid);
+          }
+          sums[p][j] = vcombine_f32(vget_low_f32(low), vget_low_f32(high));
+          sums[p][j + 1] = vcombine_f32(vget_high_f32(low), vget_high_f32(high));
+        }
+      for (int64_t b = 0; b < count; ++b) add_block<P>(sums, blocks, b, first, x);
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int j = 0; j < kAtOnce; j += 2) {
+          const int64_t at = 2 * (first + j), valid = args.rows - row - at;
+          const float32x4_t a = sums[p][j], b = sums[p][j + 1];
+          store_first(out[2 * p] + at, valid, vcombine_f32(vget_low_f32(a), vget_low_f32(b)));
+          if (2 * p + 1 < M)
+            store_first(out[2 * p + 1] + at, valid, vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+        }
+    }
   }
 
   template <class Blocks>
