@@ -10,7 +10,7 @@ namespace {
 constexpr const KernelTable* kTables[] = {
     &kScalarTable,
 #if defined(BINHDAN_X86_64)
-    &kAvx2Table,   &kAvxvnniTable, &kAvx512Table,
+    &kAvx2Table,   &kAvxvnniTable,     &kAvx512Table,
 #endif
 #if defined(BINHDAN_AMX)
     &kAmxTable,

@@ -20,7 +20,9 @@ BINHDAN_INLINE void run_chains(int64_t rounds, V a, Step step) {
   V sums[kChains] = {};
   for (int64_t i = 0; i < rounds; ++i)
     for (V& sum : sums) {
-      asm volatile("" : BINHDAN_VECTOR_REGISTER(a));  // hides that `a` is constant, so that no operation moves out of the loop
+      asm volatile(""
+                   : BINHDAN_VECTOR_REGISTER(
+                       a));  // hides that `a` is constant, so that no operation moves out of the loop
       sum = step(sum, a);
     }
   for (V& sum : sums) asm volatile("" : BINHDAN_VECTOR_REGISTER(sum));

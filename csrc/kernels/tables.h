@@ -1,14 +1,14 @@
 // The kernel tables that this build has, one for each folder of csrc/kernels/.
 //
-//   folder    name (KernelTable::isa, BINHDAN_ISA)   starts from
-//   scalar    scalar
-//   avx2      avx2                                   scalar
-//   avxvnni   avxvnni                                avx2
-//   avx512    avx512vnni                             avx2
-//   amx       amx                                    avx512
-//   neon      neon                                   scalar
-//   neon_dotprod  neon_dotprod                       neon
-//   neon_i8mm     neon_i8mm                          neon_dotprod
+//   folder        name (KernelTable::isa, BINHDAN_ISA)   starts from
+//   scalar        scalar
+//   avx2          avx2                                   scalar
+//   avxvnni       avxvnni                                avx2
+//   avx512        avx512vnni                             avx2
+//   amx           amx                                    avx512
+//   neon          neon                                   scalar
+//   neon_dotprod  neon_dotprod                           neon
+//   neon_i8mm     neon_i8mm                              neon_dotprod
 //
 // A folder is also the namespace of its files. They include only what tables share (this folder), their own
 // headers, and those of the folders that their table starts from. File names are the same in every folder:

@@ -1,5 +1,5 @@
-// Attention, four lanes (kernels/attention_lanes.h has the loops and the algebra). Tiles of eight vectors by one
-// or two heads, or four by up to six, keep up to 24 sums in the 32 registers.
+// Attention, four lanes (kernels/attention_lanes.h has the loops and the algebra). Tiles of eight vectors by
+// one or two heads, or four by up to six, keep up to 24 sums in the 32 registers.
 //
 // Instructions (Arm, Software Optimization Guides of Cortex-A72 and Cortex-A76; Q forms):
 //   fmla   Cortex-A72 latency 7, 3 to an accumulator, 1 a cycle; Cortex-A76 latency 4, 2 to an accumulator,

@@ -18,8 +18,7 @@ void decode_f16(float* dst, const void* src, int64_t n) {
 void decode_bf16(float* dst, const void* src, int64_t n) {
   const auto* half = static_cast<const uint16_t*>(src);
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4)
-    vst1q_f32(dst + i, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half + i), 16)));
+  for (; i + 4 <= n; i += 4) vst1q_f32(dst + i, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half + i), 16)));
   for (; i < n; ++i) {
     const uint32_t bits32 = static_cast<uint32_t>(half[i]) << 16;
     __builtin_memcpy(dst + i, &bits32, 4);

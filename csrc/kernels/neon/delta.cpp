@@ -1,5 +1,5 @@
-// The gated delta rule, four lanes (kernels/delta_lanes.h has the loops and the algebra). Tiles of six rows by
-// four vectors keep 24 sums in the 32 registers. attention.cpp states the instructions.
+// The gated delta rule, four lanes (kernels/delta_lanes.h has the loops and the algebra). Tiles of six rows
+// by four vectors keep 24 sums in the 32 registers. attention.cpp states the instructions.
 #include "kernels/delta_lanes.h"
 #include "kernels/neon/functions.h"
 #include "kernels/neon/lanes.h"

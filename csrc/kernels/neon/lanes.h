@@ -42,8 +42,7 @@ struct Lanes {
 
   // y times 2^n for integers n, if the result is normal.
   BINHDAN_INLINE V scale_by_power(V y, V n) {
-    return vreinterpretq_f32_s32(
-        vaddq_s32(vreinterpretq_s32_f32(y), vshlq_n_s32(vcvtnq_s32_f32(n), 23)));
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(y), vshlq_n_s32(vcvtnq_s32_f32(n), 23)));
   }
   // 2^n for integers -126 <= n <= 127.
   BINHDAN_INLINE V power_of_2(V n) { return scale_by_power(broadcast(1.0f), n); }

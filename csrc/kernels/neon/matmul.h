@@ -1,11 +1,12 @@
-// Panels times q8 activations in 128-bit registers, for every type and for three ways to multiply bytes: smlal
-// (neon/matmul.cpp), sdot (neon_dotprod/matmul.cpp) and smmla (neon_i8mm/matmul.cpp), which state the algebra.
-// kernels.h states the order of operations. It is the same for every m, so gemv and gemm are one class.
+// Panels times q8 activations in 128-bit registers, for every type and for three ways to multiply bytes:
+// smlal (neon/matmul.cpp), sdot (neon_dotprod/matmul.cpp) and smmla (neon_i8mm/matmul.cpp), which state the
+// algebra. kernels.h states the order of operations. It is the same for every m, so gemv and gemm are one
+// class.
 //
 // - gemv, up to kTileRows rows: one tile has all rows and reads each panel once, decoding it in registers.
-// - gemm, more rows: kPiece blocks of a row of panels are decoded to scratch, which stays in L1 (32 KiB on the
-//   small cores) while all tiles read it. Rows are processed in batches, so that their columns of a piece stay in
-//   L2 for all panels.
+// - gemm, more rows: kPiece blocks of a row of panels are decoded to scratch, which stays in L1 (32 KiB on
+//   the small cores) while all tiles read it. Rows are processed in batches, so that their columns of a piece
+//   stay in L2 for all panels.
 //
 // A Product is the instruction set's part:
 //   static constexpr int kTileRows                        rows of activations of a tile
@@ -93,9 +94,9 @@ struct QuarterProduct {
         }
   }
 
-  // Rows i0 .. i0 + M - 1 of activations times `count` blocks of Q quarters of a panel's rows, from quarter `first`
-  // on; `begin` is the index of the first block in its row. If it is not 0, the sums continue from the values in
-  // `out`.
+  // Rows i0 .. i0 + M - 1 of activations times `count` blocks of Q quarters of a panel's rows, from quarter
+  // `first` on; `begin` is the index of the first block in its row. If it is not 0, the sums continue from
+  // the values in `out`.
   template <int M, int Q, class Blocks>
   BINHDAN_INLINE void quarters_tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0,
                                     int64_t begin, int64_t count, int first) {
@@ -127,7 +128,8 @@ struct QuarterProduct {
     if constexpr (Blocks::kFromMemory)
       quarters_tile<M, kQuarters>(args, blocks, row, i0, begin, count, 0);
     else
-      for (int first = 0; first < kQuarters && row + 4 * first < args.rows; first += Dot::template kAtOnce<Blocks>)
+      for (int first = 0; first < kQuarters && row + 4 * first < args.rows;
+           first += Dot::template kAtOnce<Blocks>)
         quarters_tile<M, Dot::template kAtOnce<Blocks>>(args, blocks, row, i0, begin, count, first);
   }
 
@@ -147,11 +149,12 @@ struct QuarterProduct {
 template <DType type, class Product>
 static void gemv(const MatmulArgs& args) {
   for (int64_t row = 0; row < args.rows; row += kPanelRows)
-    Product::tile_of(args.m, args, PackedBlocks<type>(args.weights, row, args.cols), row, 0, 0, args.cols / 32);
+    Product::tile_of(args.m, args, PackedBlocks<type>(args.weights, row, args.cols), row, 0, 0,
+                     args.cols / 32);
 }
 
-// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Each tile prefetches a part of the next
-// piece, which begins at `ahead`.
+// Rows i0 .. i_end - 1 of activations times a piece of a row of panels. Each tile prefetches a part of the
+// next piece, which begins at `ahead`.
 template <class Product, class Blocks>
 static void sweep(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t i_end,
                   int64_t begin, int64_t count, const char* ahead, int64_t ahead_bytes) {

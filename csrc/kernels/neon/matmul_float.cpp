@@ -1,17 +1,17 @@
 // Types that are read as file blocks, times float32 activations: decode a piece, then multiply it.
 //
-// Instructions (Arm, Software Optimization Guides; Q forms): fmla latency 7, 3 to an accumulator, 1 a cycle on
-// Cortex-A72; latency 4, 2 to an accumulator, 2 a cycle on Cortex-A76; vector loads 1 a cycle on Cortex-A72, 2 on
-// Cortex-A76.
+// Instructions (Arm, Software Optimization Guides; Q forms): fmla latency 7, 3 to an accumulator, 1 a cycle
+// on Cortex-A72; latency 4, 2 to an accumulator, 2 a cycle on Cortex-A76; vector loads 1 a cycle on
+// Cortex-A72, 2 on Cortex-A76.
 //
 // Algebra. The product of column j is accumulated in partial sum j % 16, and the 16 sums are added at the end
-// (kernels.h). So a dot product is four vectors of sums, and its bits do not depend on the tile: gemv and gemm are
-// one class. They equal scalar except for FMA's single rounding: the difference is below cols / 16 * 2^-23 of the
-// sum of |terms|, in practice 1e-7.
+// (kernels.h). So a dot product is four vectors of sums, and its bits do not depend on the tile: gemv and
+// gemm are one class. They equal scalar except for FMA's single rounding: the difference is below cols / 16 *
+// 2^-23 of the sum of |terms|, in practice 1e-7.
 //
-// kRows rows are decoded kPiece columns at a time (12 KiB, which stays in L1) and multiplied with up to kBatch
-// rows of activations. The partial sums are in scratch between pieces. Tiles of 6 dot products (6 x 1 for one row,
-// 3 x 2 otherwise) keep their 24 sums in the 32 registers: 5 loads for 6 fmla.
+// kRows rows are decoded kPiece columns at a time (12 KiB, which stays in L1) and multiplied with up to
+// kBatch rows of activations. The partial sums are in scratch between pieces. Tiles of 6 dot products (6 x 1
+// for one row, 3 x 2 otherwise) keep their 24 sums in the 32 registers: 5 loads for 6 fmla.
 #include "kernels/neon/functions.h"
 #include "kernels/neon/registers.h"
 

@@ -1,17 +1,16 @@
-// Panels in 128-bit registers: a quarter of a panel's rows (4 lanes of four columns) at a time. A kernel reads
-// blocks of 32 columns, either from the panels (PackedBlocks) or decoded to bytes and floats in scratch
+// Panels in 128-bit registers: a quarter of a panel's rows (4 lanes of four columns) at a time. A kernel
+// reads blocks of 32 columns, either from the panels (PackedBlocks) or decoded to bytes and floats in scratch
 // (DecodedBlocks):
 //
 //   quants(b, g, quarter)    columns 4 g .. 4 g + 3 of rows 4 quarter .. 4 quarter + 3, a signed byte each
-//   scale(b, part, quarter)  s_w of these rows; part 1 is columns 16 .. 31 of types whose scales have 16 columns
+//   scale(b, part, quarter)  s_w of these rows; part 1 is columns 16 .. 31 if scales have 16 columns
 //   min(b, part, quarter)    m_w, if kMins
 //
-// The value of a quant is byte - kZeroPoint. In PackedBlocks, unsigned types keep their zero point: the sum of the
-// activations corrects the product. Decoding subtracts it, so DecodedBlocks have none.
+// The value of a quant is byte - kZeroPoint. In PackedBlocks, unsigned types keep their zero point: the sum
+// of the activations corrects the product. Decoding subtracts it, so DecodedBlocks have none.
 //
-// Instructions: two for each field of a quant (ushr or shl, and), one (tbl) for a lookup of 16 quants. Cortex-A72
-// and A76: and, ushr 2 a cycle on A72 (ushr 1), on A76 2 (ushr 1); tbl of one register 2 a cycle. Source: Arm,
-// Software Optimization Guides.
+// Instructions: two for each field of a quant (ushr or shl, and), one (tbl) for a lookup of 16 quants.
+// Cortex-A72 and A76: and 2 a cycle, ushr 1, tbl of one register 2. Source: Arm, Software Optimization Guides.
 #pragma once
 #include "kernels/codec.h"
 #include "kernels/neon/registers.h"
@@ -22,8 +21,8 @@ namespace {
 
 constexpr int kQuarters = kPanelRows / 4;
 
-// `width` bits of each byte, moved from bit `from` to bit `to`. `>>` and `<<` of a vector take numbers that are
-// constants only after inlining; the intrinsics do not.
+// `width` bits of each byte, moved from bit `from` to bit `to`. `>>` and `<<` of a vector take numbers that
+// are constants only after inlining; the intrinsics do not.
 BINHDAN_INLINE uint8x16_t move_bits(uint8x16_t bytes, int width, int from, int to) {
   if (from > to) bytes = bytes >> static_cast<uint8_t>(from - to);
   if (from < to) bytes = bytes << static_cast<uint8_t>(to - from);
@@ -160,7 +159,8 @@ struct TypeTraits {
   static constexpr bool kMins = Panel::kMins;
 };
 
-// Blocks with the properties that a product depends on. kMaxByte: the largest absolute value of a byte of quants.
+// Blocks with the properties that a product depends on. kMaxByte: the largest absolute value of a byte of
+// quants.
 template <DType type>
 struct PackedTraits : TypeTraits<type> {
   using Descriptor = PanelOf<type>;

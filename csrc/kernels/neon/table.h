@@ -1,5 +1,5 @@
-// The neon table: ARMv8.0-A, so every 64-bit ARM (Cortex-A53, Cortex-A72). Packing and row access are the scalar
-// table's.
+// The neon table: ARMv8.0-A, so every 64-bit ARM (Cortex-A53, Cortex-A72). Packing and row access are the
+// scalar table's.
 #pragma once
 #include "kernels/neon/functions.h"
 #include "kernels/scalar/table.h"

@@ -1,9 +1,9 @@
-// Quantization of activations, norms, RoPE, nonlinear and element-wise functions, four lanes at a time. The bits
-// of quantize_q8, rope, add, multiply, scale and to_f16 equal scalar's; the others differ by FMA, the order of
-// sums, and the functions of lane_math.h. Rows are in L1: loads and stores limit the speed of most.
+// Quantization of activations, norms, RoPE, nonlinear and element-wise functions, four lanes at a time. The
+// bits of quantize_q8, rope, add, multiply, scale and to_f16 equal scalar's; the others differ by FMA, the
+// order of sums, and the functions of lane_math.h. Rows are in L1: loads and stores limit the speed of most.
 //
-// Instructions (Arm, Software Optimization Guide of Cortex-A76): vector loads 2 a cycle, stores 1 a cycle; fmul,
-// fadd, fmla 2 a cycle; fdiv of four lanes 1 in 5 to 10 cycles.
+// Instructions (Arm, Software Optimization Guide of Cortex-A76): vector loads 2 a cycle, stores 1 a cycle;
+// fmul, fadd, fmla 2 a cycle; fdiv of four lanes 1 in 5 to 10 cycles.
 #include "kernels/neon/functions.h"
 #include "kernels/neon/lanes.h"
 #include "kernels/vector_lanes.h"

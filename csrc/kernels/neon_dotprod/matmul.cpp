@@ -1,3 +1,31 @@
+// Panels times q8 activations with sdot (neon/matmul.h has the loops).
+//
+// Instructions (Arm, Cortex-A76 Software Optimization Guide; Q forms; V0 and V1 are the vector ports):
+//   sdot          32-bit lane += sum of four products of signed bytes; a factor may be four columns of a
+//                 register, for all lanes; latency 2 to 3, 1 to an accumulator, 2 a cycle (V0, V1)
+//   fmul          latency 3, 2 a cycle;  fadd  latency 2, 2 a cycle;  fmla  latency 4, 2 a cycle
+//   scvtf         latency 4, 1 in 2 cycles (V0)
+//   ldr           2 a cycle, no vector port;  str  1 a cycle, uses V1 too
+//
+// Algebra. As in neon/matmul.cpp, without 16-bit sums. Sums start at -z sum a and are converted without scvtf
+// (sums.h). All integers are exact.
+//
+// A tile is four rows of activations times 8 rows of weights: 8 integer and 8 float sums stay in registers. A
+// tile of 16 rows would store and load its float sums in each block, and stores use a vector port.
+//
+// Cost for four rows of weights and a block of 32 columns, in instructions on vector ports (128
+// multiply-adds; the peak is 32 a cycle, 4 cycles), and what llvm-mca 19 predicts for tiles of decoded blocks
+// on Neoverse N1, the server variant of Cortex-A76 (llvm-mca has no model of A76 itself; GCC 12):
+//                                  Q4_0   Q8_0   Q4_K   Q6_K (two scales)
+//   sdot                              8      8      8      8
+//   fadd, scale * d, fmla             3      3      3      6
+//   minimum                                         1
+//   bound, of the peak              73 %   73 %   67 %   57 %
+//   multiply-adds a cycle          23.2   23.2   20.4   17.6
+//   of the peak                     72 %   72 %   64 %   55 %
+// kernels.h fixes the float operations: a product with a scale for each block, weights and activations. A row
+// that is decoded needs 44 cycles for a block of 16 rows in Q4_0 (288 bytes), 27 in Q8_0 (544 bytes) and 76
+// in Q4_K: memory limits it.
 #include "kernels/neon/matmul.h"
 #include "kernels/neon_dotprod/functions.h"
 #include "kernels/neon_dotprod/sums.h"

@@ -1,5 +1,5 @@
-// The neon_dotprod table: NEON with the dot product extension (Cortex-A55, Cortex-A76, Apple A13). It replaces the
-// products of panels in the neon table.
+// The neon_dotprod table: NEON with the dot product extension (Cortex-A55, Cortex-A76, Apple A13). It
+// replaces the products of panels in the neon table.
 #pragma once
 #include "kernels/neon/table.h"
 #include "kernels/neon_dotprod/functions.h"

@@ -1,3 +1,21 @@
+// Panels times many rows of q8 activations with smmla (neon/matmul.h has the loops). Few rows take sdot.
+//
+// Instructions (Arm, Cortex-A710 Software Optimization Guide; two vector ports):
+//   smmla  2 x 2 matrix of 32-bit lanes += (2 x 8) (8 x 2) signed bytes: 32 products; latency 3, 1 to an
+//          accumulator, 2 a cycle
+//   fmul, fadd, fmla, zip  2 a cycle
+//
+// Algebra. As in neon_dotprod/matmul.cpp. A register of sums is two rows of activations times two rows of
+// weights: scales are stored as rows 0, 1, 0, 1 and d of the activations as rows 0, 0, 1, 1, so that nothing
+// is reordered until a tile is done. Two groups of four rows and four columns become two pairs of rows and
+// eight columns by zip1 and zip2, once when blocks are decoded.
+//
+// A tile is four rows of activations times 8 rows of weights, as in neon_dotprod.
+//
+// Cost for four sums and a block of 32 columns, in instructions (128 multiply-adds; the peak is 64 a cycle):
+// 4 smmla, 3 of floats (4 with a minimum, 6 with two scales), half an ins. llvm-mca 19 predicts for tiles of
+// decoded blocks on Cortex-A710 (GCC 12), in multiply-adds a cycle: Q4_0 and Q8_0 29.6 (46 % of the peak),
+// Q4_K 24.6, Q6_K 20.6. The float operations, which kernels.h fixes, take as long as the products.
 #include "kernels/neon/matmul.h"
 #include "kernels/neon_dotprod/functions.h"
 #include "kernels/neon_dotprod/sums.h"
@@ -53,8 +71,8 @@ BINHDAN_INLINE float32x4_t pair_of(float a, float b) {
   return vcombine_f32(vdup_n_f32(a), vdup_n_f32(b));
 }
 
-// A register of sums has a pair of rows of activations times a pair of rows of weights: lanes (a0 w0), (a0 w1),
-// (a1 w0), (a1 w1).
+// A register of sums has a pair of rows of activations times a pair of rows of weights: lanes (a0 w0), (a0
+// w1), (a1 w0), (a1 w1).
 struct Product {
   static constexpr int kTileRows = 4;
   template <DType type>
@@ -62,7 +80,8 @@ struct Product {
   template <DType type>
   using Blocks = PairBlocks<type>;
 
-  // sums[p] += block b times block b of the rows x[2 p] and x[2 p + 1], for the pairs of weights from `first` on.
+  // sums[p] += block b times block b of the rows x[2 p] and x[2 p + 1], for the pairs of weights from `first`
+  // on.
   template <int P, class Blocks>
   BINHDAN_INLINE void add_block(float32x4_t (&sums)[P][kAtOnce], const Blocks& blocks, int64_t b, int first,
                                 const BlockQ8A* const (&x)[2 * P]) {
@@ -93,8 +112,8 @@ struct Product {
         const float32x4_t d = pair_of(x[2 * p][b].d, x[2 * p + 1][b].d);
 #pragma GCC unroll 8
         for (int j = 0; j < kAtOnce; ++j)
-          sums[p][j] =
-              vfmaq_f32(sums[p][j], to_float(dot[p][j]), vmulq_f32(vld1q_f32(block.scale[part][first + j]), d));
+          sums[p][j] = vfmaq_f32(sums[p][j], to_float(dot[p][j]),
+                                 vmulq_f32(vld1q_f32(block.scale[part][first + j]), d));
       }
     }
     if constexpr (Blocks::kMins)
@@ -102,8 +121,8 @@ struct Product {
       for (int part = 0; part < Blocks::kScales; ++part)
 #pragma GCC unroll 2
         for (int p = 0; p < P; ++p) {
-          const float32x4_t factor = pair_of(min_factor<Blocks>(x[2 * p][b], part),
-                                             min_factor<Blocks>(x[2 * p + 1][b], part));
+          const float32x4_t factor =
+              pair_of(min_factor<Blocks>(x[2 * p][b], part), min_factor<Blocks>(x[2 * p + 1][b], part));
 #pragma GCC unroll 8
           for (int j = 0; j < kAtOnce; ++j)
             sums[p][j] = vfmaq_f32(sums[p][j], vld1q_f32(block.min[part][first + j]), factor);
@@ -165,14 +184,14 @@ struct Product {
 }  // namespace
 
 // Few rows read each panel once: sdot, which decodes it in registers.
-#define MATMUL(type)                                                                      \
-  template <>                                                                             \
-  void matmul<DType::type>(const MatmulArgs& args) {                                      \
-    args.m <= Product::kTileRows ? neon_dotprod::matmul<DType::type>(args)                \
-                                 : gemm<DType::type, Product>(args);                      \
-  }                                                                                       \
-  template <>                                                                             \
-  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) {                           \
+#define MATMUL(type)                                                                       \
+  template <>                                                                              \
+  void matmul<DType::type>(const MatmulArgs& args) {                                       \
+    args.m <= Product::kTileRows ? neon_dotprod::matmul<DType::type>(args)                 \
+                                 : gemm<DType::type, Product>(args);                       \
+  }                                                                                        \
+  template <>                                                                              \
+  size_t scratch_size<DType::type>(int64_t, int64_t, int64_t) {                            \
     return kPanelScratch<DType::type, Product>; /* neon_dotprod needs none for few rows */ \
   }
 BINHDAN_PANEL_TYPES(MATMUL)

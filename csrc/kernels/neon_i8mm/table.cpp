@@ -1,5 +1,5 @@
-// The neon_i8mm table: the dot product extension and 8-bit matrix products (Cortex-A510, A710, Neoverse V1, Apple
-// M2). It replaces the products of panels in the neon_dotprod table.
+// The neon_i8mm table: the dot product extension and 8-bit matrix products (Cortex-A510, A710, Neoverse V1,
+// Apple M2). It replaces the products of panels in the neon_dotprod table.
 #include "kernels/neon_dotprod/table.h"
 #include "kernels/neon_i8mm/functions.h"
 #include "kernels/tables.h"
