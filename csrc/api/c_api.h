@@ -123,12 +123,12 @@ void write_struct(T* out, const char* name, T value) {
   std::memcpy(out, &value, checked_struct_size(out, name));
 }
 
-// The caller's number of threads; 0 = usable cores.
+// The caller's number of threads; 0 = default_threads().
 inline int checked_threads(int32_t threads) {
   constexpr int32_t kMaxThreads = 1024;
   if (threads < 0 || threads > kMaxThreads)
     fail(Code::invalid_argument, "threads: expected 0 to ", kMaxThreads, ", got ", threads);
-  return threads == 0 ? usable_cores() : threads;
+  return threads == 0 ? default_threads() : threads;
 }
 
 // Copies a result to the caller's buffer. Sets *size to the size of the result, also when the buffer is too

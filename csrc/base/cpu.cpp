@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/big_cores.h"
 #include "base/cgroup.h"
 
 #if defined(__x86_64__)
@@ -195,6 +196,11 @@ int usable_cores() {
   const int cores = affinity_cores();
   const int quota = cgroup_cores();
   return quota > 0 ? std::min(cores, quota) : cores;
+}
+
+int default_threads() {
+  const int cores = usable_cores(), big = big_cores();
+  return big > 0 ? std::min(cores, big) : cores;
 }
 
 }  // namespace binhdan

@@ -27,5 +27,7 @@ std::string cpu_name();
 // Cores that this process may use: the smaller of its affinity mask and its cgroup's CPU quota (v1 and v2,
 // rounded up), at least 1.
 int usable_cores();
+// Threads that compute by default: usable_cores(), but no more than the big cores of the processor.
+int default_threads();
 
 }  // namespace binhdan

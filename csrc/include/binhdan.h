@@ -120,7 +120,7 @@ typedef enum {
 
 typedef struct {
   uint32_t struct_size;
-  int32_t threads; /* threads that pack the weights; 0 = usable cores */
+  int32_t threads; /* threads that pack the weights; 0 = as an engine */
   const char* isa; /* kernel table to use; NULL = environment variable BINHDAN_ISA, else the best that runs */
 } binhdan_model_options;
 
@@ -250,7 +250,7 @@ typedef enum {
 typedef struct {
   uint32_t struct_size;
   uint32_t flags;
-  int32_t threads;             /* 0 = usable cores */
+  int32_t threads;             /* 0 = usable cores; on big.LITTLE, the big ones */
   int32_t context;             /* maximum tokens of a sequence; 0 = the model's context */
   int32_t max_sequences;       /* generations that run together; 0 = 8. prefill_chunk limits embeddings */
   int32_t max_waiting;         /* requests that wait; 0 = 256; above it binhdan_submit returns BINHDAN_BUSY */

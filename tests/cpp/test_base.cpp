@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bandwidth.h"
+#include "base/big_cores.h"
 #include "base/buffer.h"
 #include "base/cgroup.h"
 #include "base/checked.h"
@@ -166,6 +167,22 @@ TEST(cpu_features_are_consistent) {
 #endif
   CHECK(usable_cores() >= 1);
   CHECK(usable_cores() <= static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+}
+
+TEST(big_cores_have_most_of_the_capacity_of_the_fastest) {
+  const TemporaryFolder root;
+  const auto write = [&](int core, const std::string& capacity) {
+    root.write("sys/devices/system/cpu/cpu" + std::to_string(core) + "/cpu_capacity", capacity + "\n");
+  };
+  CHECK(big_cores(root / "") == 0);
+  for (int core = 0; core < 4; ++core) write(core, "530");
+  CHECK(big_cores(root / "") == 4);
+  for (int core = 4; core < 7; ++core) write(core, "800");
+  write(7, "1024");
+  CHECK(big_cores(root / "") == 4);
+  write(0, "no number");  // the list ends here
+  CHECK(big_cores(root / "") == 0);
+  CHECK(default_threads() >= 1 && default_threads() <= usable_cores());
 }
 
 TEST(reads_the_memory_limits_of_cgroups) {
