@@ -55,6 +55,10 @@ class TooLargeError(BinhdanError, ValueError):
     code = 8
 
 
+class IncompleteAnswerError(TooLargeError):
+    """The answer ended before it had the required form: at max_tokens, or at the end of the context."""
+
+
 class BusyError(BinhdanError):
     """The queue of waiting requests is full. Try again later."""
 

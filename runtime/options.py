@@ -11,6 +11,8 @@ from binhdan.runtime.errors import InvalidArgumentError
 KvType = Literal["f16", "q8_0"]
 Pooling = Literal["mean", "cls", "last", "rank"]  # the names are those of binhdan_pooling
 
+MAX_TOKENS = 2048  # of an answer by default: a small model may never end one
+
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prefill_chunk", "max_decode_stall_ms"), 2**31
 ) | {"max_kv_bytes": 2**64, "max_prefix_cache_dir_bytes": 2**64}
@@ -33,6 +35,7 @@ class LoadOptions:
     prefix_cache_dir: str | None = None  # also store them on disk, for the next start; they reveal the texts
     max_prefix_cache_dir_bytes: int | None = None  # max bytes in that folder; None: 4 GiB
     deterministic: bool = False  # other requests in the batch do not change a bit of an answer
+    wait_when_busy: bool = False  # ask, chat and complete wait for a place instead of raising BusyError
 
     def __post_init__(self) -> None:
         for name, limit in _LIMITS.items():
@@ -68,7 +71,7 @@ class GenerationOptions:
     answer. The embedded model works best this way. Larger models often use `temperature=0.7, top_p=0.9`.
     """
 
-    max_tokens: int | None = None  # None: as many as the context holds
+    max_tokens: int | None = MAX_TOKENS  # None: as many as the context holds
     temperature: float = 0.0  # 0: greedy
     top_k: int = 0  # 0: off
     top_p: float = 1.0  # 1: off

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Kind = Literal["text", "reasoning"]
+Kind = Literal["text", "reasoning", "tool_call"]
 # stop: an end token or a stop text; length: max_tokens is reached; context: the context is full;
 # cancelled: by the caller. The names are those of binhdan_finish.
 FinishReason = Literal["stop", "length", "context", "cancelled"]
@@ -22,12 +23,22 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete call of a function. Its result is {"role": "tool", "tool_call_id": id, "content": …}."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a streamed answer. `str(piece)` is its text."""
+    """A part of a streamed answer. `str(piece)` is its text; a piece of the kind "tool_call" has none."""
 
     text: str
     kind: Kind = "text"
     logprob: TokenLogprob | None = None
+    tool_call: ToolCall | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -61,6 +72,24 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] | None = None
     cached_tokens: int = 0  # tokens of the prompt that the prefix cache held
     reasoning_tokens: int = 0  # part of answer_tokens
+    tool_calls: tuple[ToolCall, ...] = ()  # the complete ones, if the request had tools
+
+    def message(self) -> dict[str, Any]:
+        """This answer as a message, for the next request of the conversation."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {
+                        "name": call.name,
+                        "arguments": json.dumps(call.arguments, ensure_ascii=False),
+                    },
+                }
+                for call in self.tool_calls
+            ]
+        return message
 
     @property
     def tokens_per_second(self) -> float:
@@ -70,6 +99,9 @@ class Answer:
         return (self.answer_tokens - 1) / self.timings.decode
 
     def __str__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:  # Jupyter shows it
         return self.text
 
 

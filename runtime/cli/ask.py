@@ -16,6 +16,7 @@ from binhdan.runtime.client.model import Model, load
 from binhdan.runtime.client.restore import restore
 from binhdan.runtime.client.stream import Stream
 from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.options import MAX_TOKENS
 from binhdan.runtime.results import Answer
 
 _RESTORE = re.compile(r"\A\s*th[eê]m d[aấ]u\s*:\s*", re.IGNORECASE)
@@ -31,7 +32,7 @@ def ask(
     ] = None,
     model: shared.Model = None,
     system: shared.System = None,
-    max_tokens: shared.MaxTokens = None,
+    max_tokens: shared.MaxTokens = MAX_TOKENS,
     temperature: shared.Temperature = 0.0,
     top_k: shared.TopK = 0,
     top_p: shared.TopP = 1.0,
@@ -114,7 +115,7 @@ def _read_prompt(argument: str | None) -> str:
 
 def _print_json(model: Model, answer: Answer) -> None:
     result = asdict(answer)
-    del result["tokens"], result["logprobs"]
+    del result["tokens"], result["logprobs"], result["tool_calls"]
     timings = answer.timings
     result |= {
         "model": model.path.name,

@@ -15,7 +15,7 @@ from binhdan.runtime.cli import options as shared
 from binhdan.runtime.cli.ask import print_stream, speed
 from binhdan.runtime.client.model import Model, load
 from binhdan.runtime.errors import BinhdanError, TooLargeError
-from binhdan.runtime.options import GenerationOptions
+from binhdan.runtime.options import MAX_TOKENS, GenerationOptions
 from binhdan.runtime.prompting.chat import Message
 
 _COMMANDS = (
@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def chat(
     model: shared.Model = None,
     system: shared.System = None,
-    max_tokens: shared.MaxTokens = None,
+    max_tokens: shared.MaxTokens = MAX_TOKENS,
     temperature: shared.Temperature = 0.0,
     top_k: shared.TopK = 0,
     top_p: shared.TopP = 1.0,

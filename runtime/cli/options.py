@@ -21,10 +21,7 @@ System = Annotated[Optional[str], typer.Option(help="An instruction that precede
 Thinking = Annotated[
     bool, typer.Option("--thinking", help="Let a model that can reason do so before it answers.")
 ]
-MaxTokens = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Max tokens of an answer. [default: the rest of the context]"),
-]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Max tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always chooses the most likely token.")]
 TopK = Annotated[int, typer.Option(min=0, help="Sample from the K most likely tokens; 0 is off.")]
 TopP = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -13,10 +14,12 @@ from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.ffi import Event, Library
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
-from binhdan.runtime.results import Answer, FinishReason, Kind, Piece, Timings, TokenLogprob
+from binhdan.runtime.results import Answer, FinishReason, Kind, Piece, Timings, TokenLogprob, ToolCall
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from binhdan.runtime.structured.tool_parser import Part, ToolCallParser
 
 # Maps the tokens of the answer so far to the tokens that are allowed next: bit t of the bytes, low bit first,
 # allows token t. The size is a multiple of 4 bytes. No bit set ends the answer. The thread that reads the
@@ -81,9 +84,19 @@ class Request:
 
 
 class AnswerBuilder:
-    """Turns the events of a request into pieces, and in the end into an Answer."""
+    """Turns the events of a request into pieces, and in the end into an Answer.
 
-    def __init__(self, prompt: Prompt, tokenizer: Tokenizer, options: GenerationOptions) -> None:
+    `parser` finds tool calls; None: all text that is not reasoning is the answer's.
+    """
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        tokenizer: Tokenizer,
+        options: GenerationOptions,
+        parser: ToolCallParser | None = None,
+    ) -> None:
+        self._calls = None if parser is None else _ToolCalls(parser)
         self._splitter = prompt.splitter()
         self._token_text = tokenizer.token_text
         self._prompt_tokens = len(prompt.tokens)
@@ -111,9 +124,18 @@ class AnswerBuilder:
             parts = [("text", "")]  # a piece without text reports the log probability
         pieces = []
         for kind, text in parts:
+            if self._calls is not None and kind == "text":
+                text = self._calls.push(text)
+                if not text and logprob is None:
+                    continue
             self._texts[kind].append(text)
             pieces.append(Piece(text, kind, logprob))
             logprob = None
+        if self._calls is not None:
+            if event.kind == "finished" and (text := self._calls.finish()):
+                self._texts["text"].append(text)
+                pieces.append(Piece(text))
+            pieces += [Piece("", "tool_call", tool_call=call) for call in self._calls.take()]
         if event.kind == "finished":
             timings = Timings(event.queue_ns / 1e9, event.prefill_ns / 1e9, event.decode_ns / 1e9)
             self._finished = self._answer(
@@ -147,6 +169,7 @@ class AnswerBuilder:
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
             cached_tokens=cached_tokens,
             reasoning_tokens=self._reasoning_tokens,
+            tool_calls=() if self._calls is None else tuple(self._calls.complete),
         )
 
     def _logprob(self, event: Event) -> TokenLogprob | None:
@@ -156,3 +179,51 @@ class AnswerBuilder:
         logprob = TokenLogprob(event.token, self._token_text(event.token), event.logprob, top)
         self._logprobs.append(logprob)
         return logprob
+
+
+class _ToolCalls:
+    """The tool calls of one answer."""
+
+    def __init__(self, parser: ToolCallParser) -> None:
+        self.complete: list[ToolCall] = []
+        self._parser = parser
+        self._open: tuple[str, str] | None = None  # id and name of the call whose arguments arrive
+        self._arguments = ""
+        self._taken = 0
+
+    def push(self, text: str) -> str:
+        """The part of the answer that is text for the user. Text that may begin a call is held back."""
+        return self._read(self._parser.push(text))
+
+    def finish(self) -> str:
+        """The text that was held back."""
+        return self._read(self._parser.finish())
+
+    def take(self) -> list[ToolCall]:
+        """The calls that were completed since the last call."""
+        taken, self._taken = self._taken, len(self.complete)
+        return self.complete[taken:]
+
+    def _read(self, parts: Sequence[Part]) -> str:
+        from binhdan.runtime.structured.tool_parser import CallPart, TextPart
+
+        text = ""
+        for part in parts:
+            if isinstance(part, TextPart):
+                text += part.text
+            elif isinstance(part, CallPart):
+                self._open, self._arguments = (part.id, part.name), ""
+            else:
+                self._arguments += part.text
+                self._end_call()
+        return text
+
+    def _end_call(self) -> None:
+        """Adds the open call, once its arguments are complete."""
+        if self._open is None or not self._arguments.rstrip().endswith("}"):
+            return
+        with suppress(ValueError, RecursionError):
+            arguments = json.loads(self._arguments)
+            if isinstance(arguments, dict):
+                self.complete.append(ToolCall(*self._open, arguments))
+                self._open, self._arguments = None, ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from binhdan.runtime.client.request import AnswerBuilder, Request
-from binhdan.runtime.errors import ClosedError, UnsupportedError
+from binhdan.runtime.errors import BusyError, ClosedError, UnsupportedError
 from binhdan.runtime.ffi import Event
 from binhdan.runtime.results import Answer, Piece
 
@@ -19,8 +20,15 @@ SLICE_MS = 50
 # Events that a task reads before it yields to the event loop: a fast engine may always have another one.
 _MAX_EVENTS_PER_TURN = 16
 
+# Seconds between two attempts to submit a request to a full engine.
+_RETRY_SECONDS = 0.01
+# Seconds between two updates of a notebook's output.
+_DISPLAY_SECONDS = 0.05
+
 # Submits the request when it is called.
 SubmitRequest = Callable[[], tuple[Request, AnswerBuilder]]
+# Makes the prompt and compiles the constraint. Its result may be called again after BusyError.
+PrepareRequest = Callable[[], SubmitRequest]
 
 
 class HasQueue(Protocol):
@@ -64,8 +72,17 @@ class Stream:
             print(piece, end="", flush=True)
     """
 
-    def __init__(self, start: SubmitRequest) -> None:
-        self._request, self._builder = start()
+    def __init__(self, prepare: PrepareRequest, wait: bool = False) -> None:
+        """`wait`: wait while the engine is full, instead of raising BusyError."""
+        submit = prepare()
+        while True:
+            try:
+                self._request, self._builder = submit()
+                break
+            except BusyError:
+                if not wait:
+                    raise
+            time.sleep(_RETRY_SECONDS)
         self._closed = False
 
     def __iter__(self) -> Iterator[Piece]:
@@ -87,6 +104,19 @@ class Stream:
         self._closed = True
         self._request.close()
 
+    def _ipython_display_(self) -> None:
+        """Jupyter calls this for the last value of a cell: shows the answer while it arrives."""
+        from IPython.display import Markdown, display
+
+        text, shown = "", 0.0
+        handle = display(Markdown(text), display_id=True)
+        for piece in self:
+            text += piece.text if piece.kind == "text" else ""
+            if time.monotonic() - shown >= _DISPLAY_SECONDS:
+                handle.update(Markdown(text))
+                shown = time.monotonic()
+        handle.update(Markdown(text))
+
     def __enter__(self) -> Stream:
         return self
 
@@ -96,17 +126,21 @@ class Stream:
         self.close()
 
 
-class AsyncStream:
-    """Stream for asyncio: `async for piece in stream`, or `answer = await stream`.
+class AsyncStream(Coroutine[Any, Any, Answer]):
+    """Stream for asyncio: `async for piece in stream`, or `answer = await stream`. It is a coroutine, so that
+    `asyncio.create_task(stream)` runs it.
 
     Reading the first piece submits the request. Leaving the loop, `close()` and cancelling the task cancel
     it.
     """
 
-    def __init__(self, start: SubmitRequest) -> None:
-        self._start = start
+    def __init__(self, prepare: PrepareRequest, wait: bool = False) -> None:
+        """`wait`: wait while the engine is full, instead of raising BusyError."""
+        self._prepare = prepare
+        self._wait = wait
         self._started: tuple[Request, AnswerBuilder] | None = None
         self._closed = False
+        self._coroutine: Coroutine[Any, Any, Answer] | None = None  # that send() and throw() run
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         import asyncio
@@ -114,12 +148,24 @@ class AsyncStream:
         try:
             if not self._closed:
                 # A thread tokenizes the prompt, so that a long one does not block the event loop.
-                self._started = request, builder = await asyncio.to_thread(self._start)
+                submit = await asyncio.to_thread(self._prepare)
+                self._started = request, builder = await self._submit(submit)
                 async for event in async_events(request):
                     for piece in builder.feed(event):
                         yield piece
         finally:
             self.close()
+
+    async def _submit(self, submit: SubmitRequest) -> tuple[Request, AnswerBuilder]:
+        import asyncio
+
+        while True:
+            try:
+                return await asyncio.to_thread(submit)
+            except BusyError:
+                if not self._wait:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def answer(self) -> Answer:
         """Reads the rest of the stream. After `close()`, the answer so far with finish_reason "cancelled".
@@ -136,6 +182,18 @@ class AsyncStream:
 
     def __await__(self) -> Generator[object, None, Answer]:
         return self.answer().__await__()
+
+    def send(self, value: Any) -> Any:
+        """A step of the coroutine, for asyncio."""
+        if self._coroutine is None:
+            self._coroutine = self.answer()
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raises an exception in the coroutine, for asyncio."""
+        if self._coroutine is None:
+            self._coroutine = self.answer()
+        return self._coroutine.throw(*error)
 
     def close(self) -> None:
         """Cancels the request if it still runs."""

@@ -30,6 +30,9 @@ class Message(TypedDict, total=False):
     tool_call_id: str
 
 
+AnyMessage = Mapping[str, object]  # a Message, or a plain dict of the same form
+
+
 def clean_text(text: str) -> str:
     """`text` in Unicode NFC, the form that models are trained on. Lone surrogates become U+FFFD."""
     if not text.isascii():
@@ -51,8 +54,9 @@ def clean(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Copies of the messages with clean text.
+def check_messages(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
+    """Copies of the messages with clean text. Content in parts, [{"type": "text", "text": …}, …], becomes one
+    text.
 
     Raises InvalidArgumentError for an empty conversation, an unknown role or content of a wrong type.
     """
@@ -64,7 +68,7 @@ def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             raise InvalidArgumentError(
                 f"message {i} is a {type(message).__name__}; expected a dict with role and content"
             )
-        role, content = message.get("role"), message.get("content")
+        role, content = message.get("role"), _joined(message.get("content"), i)
         if role not in _ROLES:
             raise InvalidArgumentError(
                 f"message {i} has the role {role!r}; expected one of {', '.join(_ROLES)}"
@@ -74,8 +78,23 @@ def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 f"message {i} has content of type {type(content).__name__}; expected str"
             )
         # Templates concatenate contents; a turn that only calls tools has none.
-        checked.append(dict(clean(message)) | ({"content": ""} if content is None else {}))
+        checked.append(dict(clean(message)) | {"content": clean_text(content or "")})
     return checked
+
+
+def _joined(content: object, i: int) -> object:
+    """The text of content in parts; other content as it is."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else None
+        if not isinstance(text, str):
+            raise InvalidArgumentError(
+                f'message {i} has a content part without text; expected {{"type": "text", "text": …}}'
+            )
+        texts.append(text)
+    return "".join(texts)
 
 
 class ChatTemplate:

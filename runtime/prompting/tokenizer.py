@@ -11,7 +11,7 @@ from typing import Any
 from binhdan.runtime.errors import InvalidArgumentError, TooLargeError
 from binhdan.runtime.ffi import Library
 from binhdan.runtime.options import GenerationOptions, with_changes
-from binhdan.runtime.prompting.chat import ChatTemplate, Message, check_messages, clean_text
+from binhdan.runtime.prompting.chat import AnyMessage, ChatTemplate, check_messages, clean_text
 from binhdan.runtime.prompting.reasoning import ReasoningSplitter
 from binhdan.runtime.results import ModelInfo
 
@@ -122,7 +122,7 @@ class Tokenizer:
 
     def chat_prompt(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         *,
         add_generation_prompt: bool = True,
         thinking: bool = False,
@@ -154,7 +154,7 @@ class Tokenizer:
 
     def _chat_tokens(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         add_generation_prompt: bool,
         thinking: bool,
         tools: Sequence[dict[str, Any]] | None,

@@ -20,11 +20,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote, unquote
 
-from binhdan.runtime.client.model import Model
 from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.structured.grammar_trial import TOO_MUCH, Grammar, GrammarTrial
 
 if TYPE_CHECKING:
@@ -142,6 +142,21 @@ def grammar(text: Any, param: str = "grammar") -> Spec:
 # ---- masks -------------------------------------------------------------------------------------------------
 
 
+class HasVocabulary(Protocol):
+    """The methods of Model that read its vocabulary."""
+
+    def token_roles(self) -> list[int]: ...
+    def tokenize(self, text: str | bytes) -> list[int]: ...
+    def detokenize_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes: ...
+
+
+def thinking_of(prompt: Prompt) -> Thinking:
+    """What an answer to `prompt` may contain before the constrained text."""
+    if not prompt.thinks:
+        return "no"
+    return "must" if prompt.inside_thought else "may"
+
+
 class Constraints:
     """Compiles specs for the vocabulary of a model. Thread-safe.
 
@@ -149,7 +164,7 @@ class Constraints:
     The model may be closed after `prepare` has returned.
     """
 
-    def __init__(self, model: Model, trial: GrammarTrial | None = None) -> None:
+    def __init__(self, model: HasVocabulary, trial: GrammarTrial | None = None) -> None:
         self._model = model
         self._own_trial = trial is None
         self._trial = trial or GrammarTrial()
@@ -261,7 +276,7 @@ class AnswerMask:
 class _Vocabulary:
     """The vocabulary of a model in llguidance's form."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: HasVocabulary) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         roles = model.token_roles()
@@ -291,7 +306,7 @@ class _Vocabulary:
         return kept.to_bytes(self.mask_bytes, "little")
 
 
-def token_bytes(model: Model, count: int) -> list[bytes]:
+def token_bytes(model: HasVocabulary, count: int) -> list[bytes]:
     """The bytes that each token adds to a text; for control tokens, their names."""
     # SentencePiece removes the leading space of a text's first token, so each token is decoded as the second.
     first = model.tokenize("a")[-1]

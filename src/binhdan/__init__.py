@@ -17,6 +17,7 @@ from binhdan.runtime.errors import (
     BusyError,
     ClosedError,
     FileReadError,
+    IncompleteAnswerError,
     InternalError,
     InvalidArgumentError,
     ModelNotFoundError,
@@ -26,7 +27,7 @@ from binhdan.runtime.errors import (
 )
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.prompting.chat import Message
-from binhdan.runtime.results import Answer, ModelInfo, Piece, Timings, TokenLogprob
+from binhdan.runtime.results import Answer, ModelInfo, Piece, Timings, TokenLogprob, ToolCall
 
 __version__: str
 
@@ -40,6 +41,7 @@ __all__ = [
     "ClosedError",
     "FileReadError",
     "GenerationOptions",
+    "IncompleteAnswerError",
     "InternalError",
     "InvalidArgumentError",
     "LoadOptions",
@@ -54,6 +56,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "TooLargeError",
+    "ToolCall",
     "UnsupportedError",
     "__version__",
     "arestore",

@@ -10,7 +10,7 @@ from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured import constraints
-from binhdan.runtime.structured.constraints import Spec, Thinking
+from binhdan.runtime.structured.constraints import Spec, thinking_of
 
 FormatType = Literal["text", "json_object", "json_schema", "regex", "grammar"]
 
@@ -48,7 +48,4 @@ def mask_factory(loaded: LoadedModel, spec: Spec | None, prompt: Prompt) -> Call
     """
     if spec is None:
         return None
-    thinking: Thinking = "no"
-    if prompt.thinks:
-        thinking = "must" if prompt.inside_thought else "may"
-    return loaded.constraints.compile(spec, thinking).mask
+    return loaded.constraints.compile(spec, thinking_of(prompt)).mask
