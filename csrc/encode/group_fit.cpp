@@ -166,10 +166,11 @@ float choose_unit(const CandidateKernels& kernels, const Group& targets, int low
   Scale best;
   if (!(inverse(top) > 0.0f)) return 0.0f;
   const RoundingRule rule = integers(low, high);
+  const Candidates inverse_top = broadcast(1.0f / top);
   for (const float step : {0.0f, 0.25f, 0.5f, 0.75f}) {
-    const Candidates inverses = ramp(static_cast<float>(high) - step, -1.0f) * broadcast(1.0f / top);
-    improve(best, kernels, rule, targets, inverses);
-    if (low < 0) improve(best, kernels, rule, targets, broadcast(0.0f) - inverses);
+    improve(best, kernels, rule, targets, ramp(static_cast<float>(high) - step, -1.0f) * inverse_top);
+    if (low < 0)
+      improve(best, kernels, rule, targets, ramp(static_cast<float>(low) + step, 1.0f) * inverse_top);
   }
   return best.scale;
 }
