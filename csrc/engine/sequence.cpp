@@ -292,8 +292,8 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   if (reason == Event::Finish::error) {
     event.text = std::move(message);
   } else {
-    event.text = stop_.push(decoder_.finish());
-    event.text += stop_.finish();
+    // Without decoder_.finish(): the answer ends before a character that was not completed.
+    event.text = stop_.finish();
   }
   event.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   event.cached_tokens = static_cast<int32_t>(cached_tokens_);

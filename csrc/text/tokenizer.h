@@ -54,7 +54,7 @@ class StreamDecoder {
   // `previous`: the token before the first, if any. After a text token, a leading space is kept.
   explicit StreamDecoder(const Tokenizer& tokenizer, std::optional<Token> previous = std::nullopt);
   std::string push(Token token);
-  std::string finish();
+  std::string finish();  // the bytes of an incomplete character at the end, as U+FFFD
 
  private:
   const Tokenizer* tokenizer_;

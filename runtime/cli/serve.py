@@ -139,6 +139,9 @@ def serve(
         float | None, typer.Option(help="Power under load without a meter. [default: the board's]")
     ] = None,
     page: Annotated[bool | None, typer.Option(help="Serve the chat page at /. [default: yes]")] = None,
+    unknown_fields: Annotated[
+        str | None, typer.Option(help="In requests: refuse, warn (a header) or ignore. [default: warn]")
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [default: info]")
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -138,6 +138,12 @@ class Tokenizer:
             return Prompt(tokens, _PLAIN_STOPS if self._is_plain else ())
         tail = self.decode(tokens[-16:], special=True).rstrip()
         return Prompt(tokens, thinks=True, inside_thought=tail.endswith(b"<think>"))
+
+    def continued(self, prompt: Prompt, start: str) -> Prompt:
+        """`prompt` with the start of its answer, which the model continues. Raises TooLargeError."""
+        data = clean_text(start).encode()
+        self._check_size(len(data))
+        return replace(prompt, tokens=[*prompt.tokens, *self.encode(data)])
 
     @cached_property
     def thinks(self) -> bool:

@@ -139,6 +139,30 @@ def grammar(text: Any, param: str = "grammar") -> Spec:
     return Spec(({"name": "answer", kind: text},), param, text_only=True)
 
 
+def choice(texts: Sequence[str], param: str = "choice") -> Spec:
+    """One of some texts, exactly. Raises InvalidArgumentError."""
+    if not texts:
+        raise invalid("choice: expected at least one text, got none", param)
+    for text in texts:
+        _text(text, MAX_REGEX, "choice", param)
+    if sum(map(len, texts)) > MAX_GRAMMAR:
+        raise invalid(f"choice: expected up to {MAX_GRAMMAR:,} characters in total, got more", param)
+    lark = "start: " + " | ".join(json.dumps(text, ensure_ascii=False) for text in texts)
+    return Spec(({"name": "answer", "lark_grammar": lark},), param)
+
+
+def parse_schema(schema: Any, param: str) -> Any:
+    """A JSON schema from its JSON text; other values unchanged. Raises InvalidArgumentError."""
+    if not isinstance(schema, str):
+        return schema
+    if len(schema) > MAX_SCHEMA_BYTES:
+        raise invalid(f"JSON schema: expected up to {MAX_SCHEMA_BYTES:,} bytes, got more", param)
+    try:
+        return json.loads(schema)
+    except (ValueError, RecursionError):
+        raise invalid("JSON schema: expected a JSON object, or its text, got other text", param) from None
+
+
 # ---- masks -------------------------------------------------------------------------------------------------
 
 

@@ -232,9 +232,7 @@ def _choice(
     """The mode, and the one function that may be called."""
     param = "tool_choice"
     if not functions:
-        if choice not in (None, "none", "auto"):
-            raise invalid('tool_choice: expected "none" or "auto" in a request without tools', param)
-        return "none", None
+        return "none", None  # clients send a tool_choice without tools
     if choice is None:
         return "auto", None
     if choice in ("none", "auto", "required"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import AliasChoices, Field, model_validator
 
 from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.prompting.chat import Message
@@ -18,18 +18,20 @@ from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.api.body import Body, EchoedBody
 from binhdan.runtime.server.api.common import (
     FINISH_REASONS,
-    Body,
+    MAX_TOKENS_NAMES,
     Ignored,
     JsonObject,
     ModelName,
     ReasoningEffort,
-    ResponseFormat,
     Sampling,
     TokenCount,
+    off,
     thinks,
 )
+from binhdan.runtime.server.api.form import Formed
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames, TextFrames
@@ -37,6 +39,8 @@ from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
 MAX_MESSAGES = 4096
+# A part of the name of a content part -> what it contains.
+_OTHER_PARTS = {"image": "images", "audio": "sounds", "video": "videos", "file": "files"}
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -44,37 +48,38 @@ router = APIRouter(route_class=JsonRoute)
 # ---- schema ------------------------------------------------------------------------------------------------
 
 
-class ContentPart(Body):
-    type: Literal["text", "input_text", "output_text"]
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+class ContentPart(EchoedBody):
+    type: Literal["text", "input_text", "output_text", "refusal"]
+    text: Annotated[str, Field(validation_alias=AliasChoices("text", "refusal"))]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_text(cls, part: Any) -> Any:
+        kind = part.get("type") if isinstance(part, dict) else None
+        for known, what in _OTHER_PARTS.items():
+            if isinstance(kind, str) and known in kind:
+                raise ValueError(f"{what} are not supported by this model; send text only")
+        return part
 
 
-class FunctionCall(Body):
+class FunctionCall(EchoedBody):
     name: Annotated[str, Field(max_length=256)]
-    arguments: str = "{}"
+    arguments: str | JsonObject = "{}"
 
 
-class ToolCall(Body):
+class ToolCall(EchoedBody):
     id: Annotated[str, Field(max_length=256)] = ""
     type: Literal["function"] = "function"
     function: FunctionCall
-    index: int | None = None
 
 
-class ChatMessage(Body):
+class ChatMessage(EchoedBody):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ContentPart] | None = None
     reasoning_content: str | None = None
-    refusal: str | None = None
     name: Annotated[str | None, Field(max_length=256)] = None
     tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MAX_TOOLS)] = None
     tool_call_id: Annotated[str | None, Field(max_length=256)] = None
-    # Fields of an assistant message that clients send back unchanged.
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
 
     def message(self) -> Message:
         """The message for a chat template: content is one string, "developer" becomes "system"."""
@@ -91,7 +96,7 @@ class ChatMessage(Body):
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id
         if self.tool_calls:
-            message["tool_calls"] = [call.model_dump(exclude={"index"}) for call in self.tool_calls]
+            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
         return message
 
 
@@ -116,20 +121,22 @@ class NamedTool(Body):
     function: NamedFunction
 
 
-class ChatBody(Sampling, Ignored):
+class ChatBody(Sampling, Formed, Ignored):
     model: ModelName = None
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    max_tokens: TokenCount = None
+    max_tokens: Annotated[TokenCount, Field(validation_alias=MAX_TOKENS_NAMES)] = None
     max_completion_tokens: TokenCount = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
-    response_format: ResponseFormat | None = None
+    n_probs: Annotated[int | None, Field(ge=0, le=20), off(0)] = None  # llama.cpp's name of top_logprobs
     tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: ReasoningEffort | None = None
     modalities: list[Literal["text"]] | None = None
     chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False  # the answer continues the last message, of the assistant
 
     @property
     def thinking(self) -> bool:
@@ -171,7 +178,7 @@ class _ChatHandler:
             choice.model_dump() if isinstance(choice, NamedTool) else choice,
             body.parallel_tool_calls is not False,
         )
-        spec = None if body.response_format is None else body.response_format.spec()
+        spec = body.spec()
         if spec is not None and self._tools.spec is not None:
             raise ApiError(
                 400,
@@ -179,15 +186,22 @@ class _ChatHandler:
                 param="response_format",
             )
         prompt = render_prompt(
-            tokenizer, body.messages, self._tools, body.thinking, body.chat_template_kwargs
+            tokenizer,
+            body.messages,
+            self._tools,
+            body.thinking,
+            body.chat_template_kwargs,
+            add_generation_prompt=body.add_generation_prompt,
+            continue_final_message=body.continue_final_message,
         )
-        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        prompt = body.truncated(prompt)
+        logprobs = (body.top_logprobs or 0) if body.logprobs else body.n_probs
         return GenerationPlan(
             prompts=[prompt],
             options=body.generation(body.max_completion_tokens or body.max_tokens, logprobs, body.thinking),
             n=body.n or 1,
             new_mask=mask_factory(loaded, spec or self._tools.spec, prompt),
-            cache_salt=caller.salt,
+            cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
         )
 
@@ -263,11 +277,29 @@ def render_prompt(
     tools: ToolPlan,
     thinking: bool,
     template_options: JsonObject | None = None,
+    *,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
 ) -> Prompt:
-    """The prompt of a conversation. Raises ApiError if the chat template cannot render it."""
+    """The prompt of a conversation. Raises ApiError if the chat template cannot render it.
+
+    With `continue_final_message` the prompt ends inside the last message, which is the assistant's.
+    """
+    start = ""
+    if continue_final_message:
+        *messages, last = messages
+        if last.role != "assistant" or last.tool_calls or not messages:
+            raise ApiError(
+                400,
+                "continue_final_message: expected a last message of the assistant, without tool calls, after "
+                f"at least one other message; got the role {last.role}",
+                param="continue_final_message",
+            )
+        start = last.message()["content"] or ""
     try:
-        return tokenizer.chat_prompt(
+        prompt = tokenizer.chat_prompt(
             cast("list[Message]", tools.messages([message.message() for message in messages])),
+            add_generation_prompt=add_generation_prompt or continue_final_message,
             thinking=thinking,
             tools=tools.template_tools,
             template_options=template_options,
@@ -278,6 +310,7 @@ def render_prompt(
             "messages: the model's chat template cannot render this conversation; "
             "check the order of the roles and chat_template_kwargs",
         ) from None
+    return tokenizer.continued(prompt, start) if start else prompt
 
 
 # ---- OpenAI's objects --------------------------------------------------------------------------------------

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import hashlib
+import unicodedata
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
-from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec
+from binhdan.runtime.server.access.keys import Caller
+from binhdan.runtime.server.api.body import Body, RequestBody
 from binhdan.runtime.server.errors import quoted
-from binhdan.runtime.structured.constraints import Spec
+from binhdan.runtime.server.http.fields import ignore
 
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_TOKENS = 1_000_000  # in one array of token ids
 MAX_TEXTS = 2048  # in one request
+
+# Fields of Sampling that only have an effect elsewhere.
+_WITHOUT_EFFECT = (
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "include_stop_str_in_output",
+    "min_tokens",
+    "stop_token_ids",
+)
+
+
+def off(*values: Any) -> BeforeValidator:
+    """A validator for a field in which clients write one of `values` for "not set"."""
+    return BeforeValidator(lambda value: None if value in values and not isinstance(value, bool) else value)
+
+
+def _no_stop(stop: Any) -> Any:
+    return None if stop == "" else stop
+
 
 JsonObject = dict[str, Any]
 ModelName = Annotated[str | None, Field(max_length=256)]  # None: the server's default model
@@ -30,16 +53,12 @@ TextOrTokens = (
     | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
     | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS)]
 )
-TokenCount = Annotated[int | None, Field(ge=1, lt=2**31)]
+TokenCount = Annotated[int | None, Field(ge=1, lt=2**31), off(-1)]  # None or -1: as many as the context holds
+
+MAX_TOKENS_NAMES = AliasChoices("max_tokens", "n_predict")  # the second is llama.cpp's
 
 # binhdan's finish reason -> OpenAI's.
 FINISH_REASONS = {"stop": "stop", "length": "length", "context": "length", "cancelled": "length"}
-
-
-class Body(BaseModel):
-    """The JSON object of a request, or an object inside it."""
-
-    model_config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class StreamOptions(Body):
@@ -47,22 +66,24 @@ class StreamOptions(Body):
     include_obfuscation: bool = False  # accepted and ignored: this server adds no padding
 
 
-class Sampling(Body):
+class Sampling(RequestBody):
     """Sampling parameters. Without them decoding is greedy. `top_k` and the fields after it extend OpenAI's
-    API."""
+    API; their names are those of vLLM and llama.cpp."""
 
     temperature: Annotated[float | None, Field(ge=0, le=100)] = None
-    top_p: Annotated[float | None, Field(gt=0, le=1)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None  # 0: only the most likely token
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    seed: Annotated[int | None, Field(ge=-(2**63), lt=2**64)] = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
+    seed: Annotated[int | None, Field(ge=-(2**63), lt=2**64), off(-1)] = None
+    stop: Annotated[
+        StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None, BeforeValidator(_no_stop)
+    ] = None
     logit_bias: Annotated[dict[str, float] | None, Field(max_length=1024)] = None
     n: Annotated[int | None, Field(ge=1, le=128)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    top_k: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    top_k: Annotated[int | None, Field(ge=0, lt=2**31), off(-1)] = None
     min_p: Annotated[float | None, Field(ge=0, le=1)] = None
     repetition_penalty: Annotated[
         float | None,
@@ -70,6 +91,14 @@ class Sampling(Body):
     ] = None
     ignore_eos: bool = False
     cache_prompt: bool = True
+    cache_salt: Annotated[str | None, Field(max_length=1024)] = None  # of the prefix cache
+    truncate_prompt_tokens: Annotated[int | None, Field(ge=1, lt=2**31), off(-1)] = None  # keep the last ones
+    # Their neutral values; others are reported as ignored.
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
 
     @property
     def include_usage(self) -> bool:
@@ -77,33 +106,56 @@ class Sampling(Body):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @model_validator(mode="after")
-    def _stream_options_need_stream(self) -> Sampling:
+    def _stream_options_need_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options requires stream: true")
+        return self
+
+    @model_validator(mode="after")
+    def _report_without_effect(self) -> Self:
+        for name in _WITHOUT_EFFECT:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                ignore(name)
         return self
 
     def generation(self, max_tokens: int | None, logprobs: int | None, thinking: bool) -> GenerationOptions:
         """The engine's options. Raises InvalidArgumentError for a logit bias with a bad token or value."""
         stop = self.stop or ()
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
         return GenerationOptions(
             max_tokens=max_tokens,
             temperature=self.temperature or 0.0,
             top_k=self.top_k or 0,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            top_p=top_p(self.top_p),
             min_p=self.min_p or 0.0,
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             seed=None if self.seed is None else self.seed % 2**64,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            # Models write NFC, as the prompts that they were trained on.
+            stop=tuple(unicodedata.normalize("NFC", one) for one in stops),
             logit_bias=_logit_bias(self.logit_bias or {}),
             logprobs=logprobs,
             ignore_eos=self.ignore_eos,
             thinking=thinking,
         )
 
+    def salt(self, caller: Caller) -> int:
+        """The salt of the prefix cache: requests with another `cache_salt` share nothing."""
+        if not self.cache_salt:
+            return caller.salt
+        digest = hashlib.blake2b(self.cache_salt.encode("utf-8", "replace"), digest_size=8).digest()
+        return caller.salt ^ int.from_bytes(digest)
 
-class Ignored(Body):
+    def truncated(self, prompt: Prompt) -> Prompt:
+        """The prompt with only its last tokens, if `truncate_prompt_tokens` says so."""
+        limit = self.truncate_prompt_tokens
+        if limit is None or len(prompt.tokens) <= limit:
+            return prompt
+        return replace(prompt, tokens=prompt.tokens[-limit:])
+
+
+class Ignored(RequestBody):
     """Fields of OpenAI's API that have no effect on a local server. They are accepted and ignored."""
 
     user: str | None = None
@@ -114,29 +166,6 @@ class Ignored(Body):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     verbosity: str | None = None
-
-
-class JsonSchemaFormat(Body):
-    model_config = ConfigDict(protected_namespaces=())
-    name: Annotated[str, Field(max_length=256)] = ""
-    description: str | None = None
-    schema_: Annotated[JsonObject, Field(alias="schema")]
-    strict: bool | None = None
-
-
-class ResponseFormat(Body):
-    """The form of the answer. `regex` and `grammar` (Lark's syntax, or GBNF: `root ::= …`) extend OpenAI's
-    API."""
-
-    type: FormatType
-    json_schema: JsonSchemaFormat | None = None
-    pattern: str | None = None
-    grammar: str | None = None
-
-    def spec(self) -> Spec | None:
-        """The constraint of an answer; None for free text. Raises InvalidArgumentError."""
-        schema = None if self.json_schema is None else self.json_schema.schema_
-        return constraint_spec(self.type, schema=schema, pattern=self.pattern, grammar=self.grammar)
 
 
 def thinks(effort: ReasoningEffort | None) -> bool:
@@ -156,6 +185,11 @@ def texts_of(value: TextOrTokens) -> list[str | list[int]]:
     if isinstance(value[0], int):
         return [[token for token in value if isinstance(token, int)]]
     return [one for one in value if not isinstance(one, int)]
+
+
+def top_p(value: float | None) -> float:
+    """The engine's top_p, which is larger than 0: a small one keeps only the most likely token."""
+    return 1.0 if value is None else max(value, 1e-6)
 
 
 def _logit_bias(bias: dict[str, float]) -> dict[int, float]:

@@ -15,15 +15,16 @@ from binhdan.runtime.server.answers.logprobs import completion_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
 from binhdan.runtime.server.api.common import (
     FINISH_REASONS,
+    MAX_TOKENS_NAMES,
     Ignored,
     ModelName,
-    ResponseFormat,
     Sampling,
     TextOrTokens,
     TokenCount,
     texts_of,
     to_prompt,
 )
+from binhdan.runtime.server.api.form import Formed
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
@@ -34,15 +35,14 @@ MAX_PROMPTS = 64
 router = APIRouter(route_class=JsonRoute)
 
 
-class CompletionBody(Sampling, Ignored):
+class CompletionBody(Sampling, Formed, Ignored):
     model: ModelName = None
     prompt: TextOrTokens
-    max_tokens: TokenCount = 16  # OpenAI's default
+    max_tokens: Annotated[TokenCount, Field(validation_alias=MAX_TOKENS_NAMES)] = 16  # OpenAI's default
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: bool = False
     best_of: Annotated[int | None, Field(ge=1, le=1)] = None  # more would compute answers and drop them
     suffix: None = None
-    response_format: ResponseFormat | None = None
 
     @field_validator("prompt")
     @classmethod
@@ -74,14 +74,13 @@ class _CompletionHandler:
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body = self._body
-        prompts = [to_prompt(loaded.model.tokenizer, text) for text in self._texts]
-        spec = None if body.response_format is None else body.response_format.spec()
+        prompts = [body.truncated(to_prompt(loaded.model.tokenizer, text)) for text in self._texts]
         return GenerationPlan(
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
             n=body.n or 1,
-            new_mask=mask_factory(loaded, spec, prompts[0]),
-            cache_salt=caller.salt,
+            new_mask=mask_factory(loaded, body.spec(), prompts[0]),
+            cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
         )
 

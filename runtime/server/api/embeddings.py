@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from binhdan.runtime.options import EmbeddingOptions
 from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.server.answers.embedding import EmbeddingPlan, run_embeddings
-from binhdan.runtime.server.api.common import Body, ModelName, TextOrTokens, texts_of
+from binhdan.runtime.server.api.body import RequestBody
+from binhdan.runtime.server.api.common import ModelName, TextOrTokens, texts_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
@@ -22,7 +23,7 @@ from binhdan.runtime.server.models.pool import LoadedModel
 router = APIRouter(route_class=JsonRoute)
 
 
-class EmbeddingBody(Body):
+class EmbeddingBody(RequestBody):
     """`input_type` and the fields after it extend OpenAI's API."""
 
     model: ModelName = None

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from binhdan.runtime.options import EmbeddingOptions
 from binhdan.runtime.server.answers.embedding import EmbeddingPlan, run_embeddings
-from binhdan.runtime.server.api.common import MAX_TEXTS, Body, ModelName
+from binhdan.runtime.server.api.body import Body, RequestBody
+from binhdan.runtime.server.api.common import MAX_TEXTS, ModelName
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
 
@@ -22,7 +23,7 @@ class Document(Body):
     text: str
 
 
-class RerankBody(Body):
+class RerankBody(RequestBody):
     """`truncate` extends the API of Cohere and Jina."""
 
     model: ModelName = None

@@ -16,15 +16,16 @@ from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec, mask_factory
+from binhdan.runtime.server.api.body import Body, EchoedBody
 from binhdan.runtime.server.api.chat import MAX_MESSAGES, ChatMessage, ContentPart, render_prompt
 from binhdan.runtime.server.api.common import (
-    Body,
     Ignored,
     JsonObject,
     ModelName,
     ReasoningEffort,
     TokenCount,
     thinks,
+    top_p,
 )
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
@@ -39,7 +40,7 @@ router = APIRouter(route_class=JsonRoute)
 # ---- schema ------------------------------------------------------------------------------------------------
 
 
-class InputItem(Body):
+class InputItem(EchoedBody):
     """A message, or an output item of an earlier response that the client sends back unchanged."""
 
     type: Literal["message", "reasoning"] = "message"
@@ -96,7 +97,7 @@ class ResponseBody(Ignored):
     instructions: str | None = None
     max_output_tokens: TokenCount = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
-    top_p: Annotated[float | None, Field(gt=0, le=1)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     text: TextSettings = TextSettings()
     reasoning: Reasoning | None = None
@@ -133,7 +134,7 @@ class ResponseBody(Ignored):
         return GenerationOptions(
             max_tokens=self.max_output_tokens,
             temperature=self.temperature or 0.0,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            top_p=top_p(self.top_p),
             logprobs=(self.top_logprobs or 0) if wants_logprobs else None,
             thinking=thinks(self.effort),
         )

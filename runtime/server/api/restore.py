@@ -11,14 +11,15 @@ from pydantic import Field
 from binhdan.runtime.client import restore as restoring
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.ffi import TextFormat, ToneStyle
-from binhdan.runtime.server.api.common import MAX_TEXTS, Body
+from binhdan.runtime.server.api.body import RequestBody
+from binhdan.runtime.server.api.common import MAX_TEXTS
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 
 router = APIRouter(route_class=JsonRoute)
 
 
-class RestoreBody(Body):
+class RestoreBody(RequestBody):
     """`explain` adds the forms that each word could have."""
 
     input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from binhdan.runtime.server.api.common import MAX_TOKENS, Body, ModelName
+from binhdan.runtime.server.api.body import RequestBody
+from binhdan.runtime.server.api.common import MAX_TOKENS, ModelName
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
@@ -16,7 +17,7 @@ from binhdan.runtime.server.http.json_route import JsonRoute
 router = APIRouter(route_class=JsonRoute)
 
 
-class TokenizeBody(Body):
+class TokenizeBody(RequestBody):
     """`content` is llama.cpp's name of the text, `prompt` is vLLM's."""
 
     model: ModelName = None
@@ -27,7 +28,7 @@ class TokenizeBody(Body):
     with_pieces: bool = False
 
 
-class DetokenizeBody(Body):
+class DetokenizeBody(RequestBody):
     model: ModelName = None
     tokens: Annotated[list[int], Field(max_length=MAX_TOKENS)]
 

@@ -6,13 +6,12 @@ A message says what was expected and what the client sent. It never contains a p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import SequenceMatcher
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from binhdan.runtime.errors import (
@@ -38,12 +37,11 @@ def install_handlers(app: FastAPI) -> None:
 
 async def _respond(request: Request, error: Exception) -> JSONResponse:
     request_id = request.scope.get("state", {}).get("request_id", "")
-    field = getattr(request.scope.get("route"), "body_field", None)
-    return as_api_error(error, request_id, field and field.field_info.annotation).response()
+    return as_api_error(error, request_id).response()
 
 
-def as_api_error(error: Exception, request_id: str = "", body_type: Any = None) -> ApiError:
-    """The ApiError for any exception. `body_type`: the type of the request's body, if it is known.
+def as_api_error(error: Exception, request_id: str = "") -> ApiError:
+    """The ApiError for any exception.
 
     An exception that is the server's fault is logged; its message only refers to the log by the request id.
     """
@@ -51,7 +49,7 @@ def as_api_error(error: Exception, request_id: str = "", body_type: Any = None) 
         case ApiError():
             return error
         case RequestValidationError():
-            return invalid_request(error.errors(), error.body, body_type)
+            return invalid_request(error.errors(), error.body)
         case HTTPException():
             return _http_error(error)
         case BinhdanError():
@@ -67,71 +65,63 @@ def as_api_error(error: Exception, request_id: str = "", body_type: Any = None) 
     return answer
 
 
-def invalid_request(errors: Sequence[Any], body: Any = None, body_type: Any = None) -> ApiError:
-    """The first of pydantic's errors, with the field named as OpenAI does: "messages[0].role".
+def invalid_request(errors: Sequence[Any], body: Any = None) -> ApiError:
+    """The most telling of pydantic's errors, with the field named as OpenAI does: "messages[0].role".
 
-    `body` is the parsed value that pydantic validated as a `body_type`. A body that is not JSON is 400, like
-    other errors.
+    `body` is the parsed value that pydantic validated. A body that is not JSON is 400, like other errors.
     """
-    first = errors[0]
-    source, *location = first["loc"] or ("body",)
-    if source == "body":
-        param = _field(location, body, first["type"] == "missing")
-    else:
-        param = ".".join(map(str, location))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "json_invalid":
-        message = f"the body is not valid JSON: {first.get('ctx', {}).get('error', message)}"
-        param = ""
-    if first["type"] == "extra_forbidden":
-        names = _field_names(body_type, location)
-        message = f"unknown field; expected one of {', '.join(names)}" if names else "unknown field"
-    if param:
-        message = f"{_short(param, 100)}: {message}"
-    if len(errors) > 1:
-        message += f" (and {len(errors) - 1} more)"
-    return ApiError(400, _short(message), param=_short(param) or None)
+    found = [_located(error, body) for error in errors]
+    # pydantic reports an error for each type of a union. The one deepest in the body belongs to the type that
+    # the client meant: "content[1]: images are not supported", not "content: expected a string".
+    best = max((one for one in found if one.root == found[0].root), key=lambda one: one.depth)
+    others = {one.root for one in found} - {best.root}
+    same = [one.error for one in found if one.field == best.field and one.depth == best.depth]
+    message = " or ".join(dict.fromkeys(_reason(error) for error in same))
+    field = best.field
+    if best.error["type"] == "json_invalid":
+        message = f"the body is not valid JSON: {best.error.get('ctx', {}).get('error', message)}"
+        field = ""
+    if field:
+        message = f"{_short(field, 100)}: {message}"
+    if others:
+        message += f" (and {len(others)} more)"
+    return ApiError(400, _short(message), param=_short(field) or None)
 
 
-def _field(location: Sequence[str | int], body: Any, missing: bool) -> str:
-    """The path of a field in `body`. It skips the parts that are not in the body: pydantic also names the
-    branches of the unions that it tried."""
-    name = ""
+def _reason(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """One of pydantic's errors, and its place in the body."""
+
+    error: Any
+    root: str  # the field, or for a list its element, such as "messages[0]"
+    field: str  # the path
+    depth: int  # parts of the path
+
+
+def _located(error: Any, body: Any) -> _Located:
+    """pydantic also names the types of the unions that it tried: the path has only the parts that are in the
+    body, and the name of a missing field."""
+    source, *location = error["loc"] or ("body",)
+    if source != "body":
+        name = ".".join(map(str, location))
+        return _Located(error, name, name, 1)
+    path: list[str] = []
     for i, part in enumerate(location):
         last = i == len(location) - 1
         if isinstance(part, int) and isinstance(body, list) and 0 <= part < len(body):
-            name, body = f"{name}[{part}]", body[part]
+            path.append(f"[{part}]")
+            body = body[part]
         elif isinstance(part, str) and isinstance(body, dict) and part in body:
-            name, body = f"{name}.{part}", body[part]
-        elif isinstance(part, str) and last and missing:
-            name = f"{name}.{part}"
-    return name.removeprefix(".")
-
-
-def _field_names(body_type: Any, location: Sequence[str | int]) -> list[str]:
-    """The names of the fields of the object in `body_type` that contains the last part of `location`, the
-    name most similar to it first."""
-    models = _models(body_type)
-    for part in location[:-1]:
-        inner = [
-            model
-            for outer in models
-            for name, field in outer.model_fields.items()
-            if part in (name, field.alias)
-            for model in _models(field.annotation)
-        ]
-        # Other parts are indexes, or name the branch of a union by its model.
-        models = inner or [model for model in models if model.__name__ == part] or models
-    unknown = str(location[-1])[:64] if location else ""
-    names = {field.alias or name for model in models for name, field in model.model_fields.items()}
-    return sorted(names, key=lambda name: (-SequenceMatcher(None, name, unknown).ratio(), name))
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models in a type, such as those of a union or a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
+            path.append(f".{part}")
+            body = body[part]
+        elif isinstance(part, str) and last and error["type"] == "missing":
+            path.append(f".{part}")
+    root = path[: 2 if len(path) > 1 and path[1].startswith("[") else 1]
+    return _Located(error, "".join(root).removeprefix("."), "".join(path).removeprefix("."), len(path))
 
 
 def _short(text: str, max_characters: int = _MAX_CHARACTERS) -> str:

@@ -23,6 +23,7 @@ from binhdan.runtime.server.access.keys import Caller, Keyring
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http import fields
 from binhdan.runtime.server.http.errors import as_api_error
 from binhdan.runtime.server.http.json_check import parse_json
 from binhdan.runtime.server.http.json_route import store_json
@@ -86,7 +87,7 @@ class Gateway:
                 allow_origins=config.cors_origins,
                 allow_methods=("GET", "POST"),
                 allow_headers=("*",),  # OpenAI's browser client sends a dozen headers of its own
-                expose_headers=("x-request-id", "retry-after"),
+                expose_headers=("x-request-id", "retry-after", fields.HEADER),
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,13 +104,16 @@ class Gateway:
         state["traceparent"] = _next_span(headers.get("traceparent", ""))
         state["caller"] = self._keyring.anonymous
         logs.request_id.set(state["request_id"])  # never reset: this task handles only this request
-        response = _Response(send, state["request_id"], state["traceparent"])
+        ignored = fields.FieldReport(self._config.unknown_fields)
+        fields.report.set(ignored)
+        response = _Response(send, state["request_id"], state["traceparent"], ignored)
         try:
             if refusal := self._hosts.refusal(headers.getlist("host")):
                 await refusal.response()(scope, receive, response)
             else:
                 await self._after_host(scope, receive, response)
         finally:
+            fields.log_report(ignored)
             _log(scope, response.status, time.perf_counter() - start)
             if response.status >= 400:
                 self._on_refused(_REASONS.get(response.status, "other"))
@@ -252,8 +256,11 @@ class _AllowedHosts:
 class _Response:
     """An ASGI `send` that adds our headers to the response and stores its status."""
 
-    def __init__(self, send: Send, request_id: str, traceparent: str | None) -> None:
+    def __init__(
+        self, send: Send, request_id: str, traceparent: str | None, ignored: fields.FieldReport
+    ) -> None:
         self._send = send
+        self._ignored = ignored
         self._headers = [(b"x-request-id", request_id.encode())]
         if traceparent:
             self._headers.append((b"traceparent", traceparent.encode()))
@@ -262,7 +269,10 @@ class _Response:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+            headers = [*message.get("headers", ()), *self._headers]
+            if names := self._ignored.header():
+                headers.append((fields.HEADER.encode(), names.encode()))
+            message = {**message, "headers": headers}
         await self._send(message)
 
 
@@ -300,7 +310,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     """Logs one line per request. It has the pattern of the route, not the path, which is client input."""
     route = getattr(scope.get("route"), "path", "")
     state = scope["state"]
-    fields = {
+    facts = {
         "method": scope["method"],
         "route": route,
         "status": status,  # 0: the client disconnected before the response
@@ -308,5 +318,5 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "key": state["caller"].name,
     }
     if state["traceparent"]:
-        fields["trace_id"] = state["traceparent"].split("-")[1]
-    (logs.log.debug if route in _QUIET else logs.log.info)("request", extra=fields)
+        facts["trace_id"] = state["traceparent"].split("-")[1]
+    (logs.log.debug if route in _QUIET else logs.log.info)("request", extra=facts)

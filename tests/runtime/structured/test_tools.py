@@ -442,8 +442,6 @@ def test_formats_of_templates(template: str | None, format: ToolFormat | None) -
             "the name of one of the tools",
         ),
         (TOOLS, {"type": "function", "function": 1}, "tool_choice", "the name of one of the tools"),
-        (None, "required", "tool_choice", "without tools"),
-        ([], {"type": "function", "function": {"name": "gio"}}, "tool_choice", "without tools"),
     ],
 )
 def test_invalid_tools(tools: Any, choice: Any, param: str, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import httpx
 import openai
 import pytest
 from serving import ANSWER, QUESTION, serving
+
+from binhdan.runtime.server.http import fields
 
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
@@ -186,14 +189,112 @@ def test_an_unknown_model(client: openai.OpenAI) -> None:
     assert "expected one of tí-hon, got 'gpt-99'" in caught.value.message
 
 
-def test_an_unknown_field_of_a_message(url: str) -> None:
-    for message, name in (({"rle": "user"}, "role"), ({"content": [{"type": "text", "txt": "x"}]}, "text")):
-        body = {"messages": [{"role": "user", "content": "x"} | message]}
-        error = httpx.post(f"{url}/v1/chat/completions", json=body).json()["error"]
-        assert error["param"].startswith("messages[0].")
-        assert len(error["message"]) <= 300
-        if name == "role":
-            assert f"unknown field; expected one of {name}, " in error["message"]
+def test_unknown_fields_of_a_message_are_ignored(url: str) -> None:
+    call = {"id": "a", "function": {"name": "f", "arguments": {}, "parsed_arguments": {}}, "index": 0}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "không"}], "parsed": {"a": 1}},
+        {"role": "assistant", "id": "m", "tool_calls": [call], "audio": {"id": "b"}},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]
+    response = httpx.post(f"{url}/v1/chat/completions", json={"messages": messages, "max_tokens": 2})
+    assert response.status_code == 200 and fields.HEADER not in response.headers, response.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "content[0]: images are not supported"),
+        ([{"type": "text", "text": "x"}, {"type": "input_audio"}], "content[1]: sounds are not supported"),
+        ([{"type": "text", "txt": "x"}], "content[0].text: Field required"),
+    ],
+)
+def test_errors_of_parts_name_the_fault(url: str, content: Any, message: str) -> None:
+    body = {"messages": [{"role": "user", "content": content}]}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body)
+    assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(
+        f"messages[0].{message}"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict.fromkeys(
+            ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format"),
+        ),
+        {"top_p": 1, "top_k": -1, "max_tokens": -1, "seed": -1, "stop": [], "tools": []},
+        {"top_p": 0, "top_k": 0, "n_predict": -1, "stop": "", "tool_choice": "required"},
+        {"stream_options": None, "logprobs": None, "n": None, "cache_salt": "a", "min_p": 0.0, "n_probs": 0},
+        {"skip_special_tokens": True, "min_tokens": 0, "stop_token_ids": [], "grammar": ""},
+        {"truncate_prompt_tokens": 10_000, "add_generation_prompt": True, "continue_final_message": False},
+    ],
+)
+def test_neutral_values(url: str, change: dict[str, Any]) -> None:
+    response = httpx.post(f"{url}/v1/chat/completions", json={"messages": MESSAGES} | change)
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["message"]["content"] == ANSWER
+
+
+def test_ignored_fields_are_reported(url: str) -> None:
+    extra = {"min_tokens": 3, "typical_p": 0.5, "nhiệt": 1, "response_format": {"type": "text", "lớp": 1}}
+    response = httpx.post(f"{url}/v1/chat/completions", json={"messages": MESSAGES} | extra)
+    assert response.status_code == 200, response.text
+    names = set(response.headers[fields.HEADER].split(", "))
+    assert names == {"min_tokens", "typical_p", "nhi%E1%BB%87t", "response_format.l%E1%BB%9Bp"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("structured_outputs", {"choice": ["bò", "gà mái"]}),
+        ("guided_choice", ["bò", "gà mái"]),
+        ("guided_regex", "bò|gà mái"),
+        ("guided_grammar", 'root ::= "bò" | "gà mái"'),
+        ("grammar", 'root ::= "bò" | "gà mái"'),
+        ("guided_json", '{"enum": ["bò", "gà mái"]}'),
+        ("json_schema", {"enum": ["bò", "gà mái"]}),
+        ("response_format", {"type": "json_object", "schema": {"enum": ["bò", "gà mái"]}}),
+    ],
+)
+def test_forms_of_other_servers(url: str, field: str, value: Any) -> None:
+    body = {"messages": MESSAGES, field: value}
+    response = httpx.post(f"{url}/v1/chat/completions", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["message"]["content"].strip('"') in ("bò", "gà mái")
+    assert fields.HEADER not in response.headers
+
+
+def test_two_forms(url: str) -> None:
+    body = {"messages": MESSAGES, "guided_regex": "a", "grammar": 'root ::= "a"'}
+    error = httpx.post(f"{url}/v1/chat/completions", json=body).json()["error"]
+    assert "guided_regex and grammar" in error["message"]
+
+
+def test_the_answer_continues_the_final_message(url: str) -> None:
+    body = {
+        "messages": [*MESSAGES, {"role": "assistant", "content": ANSWER[:6]}],
+        "continue_final_message": True,
+    }
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body).json()
+    assert answer["choices"][0]["message"]["content"] == ANSWER[6:]
+    error = httpx.post(f"{url}/v1/chat/completions", json=body | {"messages": MESSAGES}).json()["error"]
+    assert error["param"] == "continue_final_message"
+
+
+def test_stops_are_brought_to_nfc(client: openai.OpenAI) -> None:
+    stop = unicodedata.normalize("NFD", "thủ đô")
+    choice = client.chat.completions.create(model="tí-hon", messages=MESSAGES, stop=stop).choices[0]
+    assert choice.message.content == "hà nội là "
+
+
+def test_an_answer_ends_with_a_whole_character(client: openai.OpenAI) -> None:
+    for max_tokens in range(1, 20):
+        grammar = {"extra_body": {"guided_choice": ["漢字🦙 한국"]}}
+        choice = client.chat.completions.create(
+            model="tí-hon", messages=MESSAGES, max_tokens=max_tokens, **grammar
+        ).choices[0]
+        assert "漢字🦙 한국".startswith(choice.message.content or "")
 
 
 def test_a_disconnect_ends_the_request(url: str) -> None:

@@ -47,7 +47,7 @@ async def test_explain(http: httpx.AsyncClient) -> None:
         ({"input": []}, "input"),
         ({"input": "a", "style": "x"}, "style"),
         ({"input": "a", "min_confidence": 2}, "min_confidence"),
-        ({"input": "a", "fast": True}, "fast"),
+        ({"input": "a", "explian": True}, "explain"),
     ],
 )
 async def test_errors(http: httpx.AsyncClient, body: dict[str, Any], message: str) -> None:

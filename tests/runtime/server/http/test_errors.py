@@ -125,19 +125,18 @@ def test_internal_errors_show_only_the_request_id() -> None:
         ({"messages": SECRET}, "messages", "valid list"),
         ({"messages": [{"role": "user", "content": "x"}, {"content": "x"}]}, "messages[1].role", "required"),
         ({"messages": [{"role": SECRET, "content": "x"}]}, "messages[0].role", "'user' or 'assistant'"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "(and 1 more)"),
+        (
+            {"messages": [{"role": "user", "content": None}]},
+            "messages[0].content",
+            "string or Input should be a valid list",
+        ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-            "messages[0].content",
-            "valid string (and 1 more)",
+            "messages[0].content[0].text",
+            "Field required",
         ),
         ({"messages": [], "temperature": 3}, "temperature", "less than or equal to 2"),
-        (
-            {"messages": [], "tempature": 3},
-            "tempature",
-            "unknown field; expected one of temperature, messages",
-        ),
-        ({"messages": [], "x" * 5000: 3}, None, "…"),
+        ({"temperature": 3}, "messages", "(and 1 more)"),
         ([], None, "valid dictionary"),
     ],
 )
