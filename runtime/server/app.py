@@ -21,6 +21,7 @@ from binhdan.runtime.server.api import (
     completions,
     cost,
     embeddings,
+    messages,
     models,
     operation,
     page,
@@ -85,7 +86,19 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.state.server = server
     install_handlers(app)
     app.add_exception_handler(ClientGone, _client_gone)
-    for module in (chat, completions, responses, embeddings, rerank, restore, models, text, operation, cost):
+    for module in (
+        chat,
+        completions,
+        responses,
+        messages,
+        embeddings,
+        rerank,
+        restore,
+        models,
+        text,
+        operation,
+        cost,
+    ):
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)

@@ -6,8 +6,6 @@ import re
 from pathlib import PurePath
 from typing import Any
 
-from starlette.responses import JSONResponse
-
 _FOLDERS = re.compile(r"(?<![\w.:/-])(?:/[^/\s:;,'\"]+)+/")  # of an absolute path without spaces
 
 
@@ -31,9 +29,6 @@ class ApiError(Exception):
         self.body: dict[str, Any] = {
             "error": {"message": message, "type": type, "param": param, "code": code}
         }
-
-    def response(self) -> JSONResponse:
-        return JSONResponse(self.body, self.status, self.headers)
 
 
 def quoted(text: str) -> str:

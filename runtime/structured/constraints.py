@@ -26,6 +26,7 @@ from urllib.parse import quote, unquote
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.structured.grammar_trial import TOO_MUCH, Grammar, GrammarTrial
+from binhdan.runtime.structured.relax import relaxed
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -65,7 +66,8 @@ class Spec:
     `grammars`: the first one is the answer's and may refer to the others as @name. `param`: the request field
     that holds the constraint; `params`: request fields of single grammars, by grammar name. `control`: the
     text of a control token that may precede the answer. `text_only`: the answer may not contain control
-    tokens, even if a grammar allows them.
+    tokens, even if a grammar allows them. `fallbacks`: by grammar name, the grammar that replaces one that
+    cannot be compiled. `relaxed`: the paths of schema keywords that are not enforced.
     """
 
     grammars: tuple[Grammar, ...]
@@ -73,6 +75,8 @@ class Spec:
     params: Mapping[str, str] = field(default_factory=dict)
     control: str = ""
     text_only: bool = False
+    fallbacks: Mapping[str, Grammar] = field(default_factory=dict)
+    relaxed: tuple[str, ...] = ()
 
 
 # ---- specs -------------------------------------------------------------------------------------------------
@@ -83,14 +87,21 @@ def json_object(param: str = "response_format") -> Spec:
     return Spec(({"name": "answer", "json_schema": {"type": "object", "x-guidance": _JSON}},), param)
 
 
-def json_schema(schema: Any, param: str = "response_format.json_schema.schema") -> Spec:
+def json_schema(
+    schema: Any, param: str = "response_format.json_schema.schema", *, strict: bool = True
+) -> Spec:
     """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order. Integers
     without bounds are limited to ± (2^53 - 1), the exact integers of a double, which every JSON parser reads.
+    Unless `strict`, keywords that llguidance cannot enforce are dropped, and listed in the spec.
 
     Raises InvalidArgumentError for a schema that is too large or deep. `compile` raises it for keywords that
     llguidance cannot enforce.
     """
-    return Spec((schema_grammar("answer", schema, param),), param)
+    if strict:
+        return Spec((schema_grammar("answer", schema, param),), param)
+    schema_grammar("answer", schema, param)  # checks its size before further work
+    schema, dropped = relaxed(schema, param)
+    return Spec((schema_grammar("answer", schema, param, lenient=True),), param, relaxed=tuple(dropped))
 
 
 def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False) -> Grammar:
@@ -208,22 +219,39 @@ class Constraints:
         too many compilations wait.
         """
         vocabulary = self._vocabulary()
-        grammars = list(spec.grammars)
+        relaxed = list(spec.relaxed)
         # The trial process has a vocabulary of bytes, in which token 0 represents all control tokens.
-        result = self._trial.check([_top(spec, thinking, dict.fromkeys(vocabulary.controls, 0)), *grammars])
+        top = _top(spec, thinking, dict.fromkeys(vocabulary.controls, 0))
+        result = self._trial.check([top, *spec.grammars])
+        if isinstance(result, str) and spec.fallbacks:
+            grammars = [spec.grammars[0]]
+            for one in spec.grammars[1:]:
+                name = one["name"]
+                if name in spec.fallbacks and isinstance(self._check_alone(one), str):
+                    relaxed.append(spec.params.get(name, name))
+                    one = spec.fallbacks[name]
+                grammars.append(one)
+            result = self._trial.check([top, *grammars])
         if isinstance(result, str):
             raise self._error(spec, result)
         return Constraint(
-            vocabulary, [_top(spec, thinking, vocabulary.controls), *result[1:]], spec.text_only
+            vocabulary,
+            [_top(spec, thinking, vocabulary.controls), *result[1:]],
+            spec.text_only,
+            tuple(relaxed),
         )
+
+    def _check_alone(self, grammar: Grammar) -> list[Grammar] | str:
+        """The result of the trial for one grammar of a spec."""
+        top = {"name": "top", "lark_grammar": f"{_NO_FORCING}start: @{grammar['name']}"}
+        return self._trial.check([top, grammar])
 
     def _error(self, spec: Spec, message: str) -> InvalidArgumentError:
         """The error of a spec, with the field of the grammar that caused it."""
         param = spec.param
         for one in spec.grammars[1:] if message != TOO_MUCH else ():
-            top = {"name": "top", "lark_grammar": f"{_NO_FORCING}start: @{one['name']}"}
-            result = self._trial.check([top, one])
-            if isinstance(result, str):
+            result = self._check_alone(one)
+            if isinstance(result, str) and one["name"] not in spec.fallbacks:
                 message, param = result, spec.params.get(one["name"], param)
                 break
         what = "JSON schema" if "json_schema" in spec.grammars[-1] else param
@@ -242,12 +270,20 @@ class Constraints:
 
 
 class Constraint:
-    """A compiled spec. Creates one mask per answer."""
+    """A compiled spec. Creates one mask per answer. `relaxed`: the request fields, and the paths of schema
+    keywords, that it does not enforce."""
 
-    def __init__(self, vocabulary: _Vocabulary, grammars: list[Grammar], text_only: bool) -> None:
+    def __init__(
+        self,
+        vocabulary: _Vocabulary,
+        grammars: list[Grammar],
+        text_only: bool,
+        relaxed: tuple[str, ...] = (),
+    ) -> None:
         self._vocabulary = vocabulary
         self._grammars = grammars
         self._text_only = text_only
+        self.relaxed = relaxed
 
     def mask(self) -> AnswerMask:
         """A mask for one answer. Its grammar is compiled at the first call, in the thread that starts the

@@ -12,6 +12,7 @@ Control tokens are not part of the text: the last two formats are recognised by 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -41,6 +42,13 @@ class ToolFormat:
         letters = string.ascii_letters + string.digits
         return self.id_prefix + "".join(secrets.choice(letters) for _ in range(self.id_length))
 
+    def valid_id(self, id: str) -> str:
+        """`id` if templates of this format accept it, else another one that depends on it alone."""
+        if self.id_prefix or re.fullmatch(rf"[A-Za-z0-9]{{{self.id_length}}}", id):
+            return id
+        digest = hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
+        return digest[: self.id_length]
+
     def write(self, name: str, arguments: str) -> str:
         """One call as text; `arguments` is JSON."""
         name = json.dumps(name, ensure_ascii=False)
@@ -68,11 +76,18 @@ def known_format(template: str | None) -> ToolFormat | None:
     return None
 
 
-def grammar(format: ToolFormat, functions: Sequence[tuple[str, str]], *, forced: bool, parallel: bool) -> str:
+def grammar(
+    format: ToolFormat,
+    functions: Sequence[tuple[str, str]],
+    *,
+    forced: bool,
+    parallel: bool,
+    form: str | None = None,
+) -> str:
     """A Lark grammar for answers with calls; unless `forced`, plain text is allowed too.
 
     `functions`: pairs of function name (no character that needs an escape) and name of its arguments'
-    grammar.
+    grammar. `form`: name of a grammar that replaces the plain text.
     """
     first = f'{format.before}{format.begin}{{"name": "'
     close = _literal("}" + format.end)
@@ -88,6 +103,8 @@ def grammar(format: ToolFormat, functions: Sequence[tuple[str, str]], *, forced:
     rules = f"function: {names}\n"
     if forced:
         return f"start: {_literal(first)} {calls}\n{rules}"
+    if form is not None:
+        return f"start: @{form} | {_literal(first)} {calls}\n{rules}"
     # After the first marker (hence lazy) only calls may follow. Reasoning is not text: a marker inside it
     # does not start a call.
     text = "/(?s:.*)/ & ~/<think>(?s:.*)/"

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from binhdan.runtime.structured.constraints import Spec, invalid, schema_grammar
+from binhdan.runtime.structured.relax import relaxed
 from binhdan.runtime.structured.tool_format import HERMES, ToolFormat, grammar, known_format
 from binhdan.runtime.structured.tool_parser import ToolCallParser
 
@@ -89,6 +90,7 @@ class ToolPlan:
         """The conversation in the template's form. `messages` are OpenAI's, with content as a string or None.
         Raises InvalidArgumentError for malformed tool calls."""
         checked = [_with_arguments(message, i) for i, message in enumerate(messages)]
+        checked = _with_ids(checked, self.format)
         if self.native:
             return checked
         written = self._written(checked)
@@ -135,12 +137,18 @@ class ToolPlan:
 
 
 def plan_tools(
-    template: str | None, tools: Any = None, tool_choice: Any = None, parallel: bool = True
+    template: str | None,
+    tools: Any = None,
+    tool_choice: Any = None,
+    parallel: bool = True,
+    answer: Spec | None = None,
 ) -> ToolPlan:
     """Plans a request. `template`: the model's chat template. `tools` and `tool_choice`: as in OpenAI's chat
-    completions, or in the flat form of its Responses API. `parallel`: parallel_tool_calls.
+    completions, or in the flat form of its Responses API. `parallel`: parallel_tool_calls. `answer`: the form
+    of an answer without calls, of one grammar.
 
-    Raises InvalidArgumentError.
+    A function that is not `strict` may have a schema that a grammar cannot enforce. Its arguments then follow
+    a schema that allows more, and the compiled constraint lists what is dropped. Raises InvalidArgumentError.
     """
     functions = _functions(tools)
     mode, name = _choice(tool_choice, functions)
@@ -151,26 +159,35 @@ def plan_tools(
         return ToolPlan(format, native, (), False, None, ())
     callable_now = tuple(function for function in functions if name in (None, function.name))
     forced = mode == "required"
-    arguments = [
-        schema_grammar(
-            f"arguments_{i}",
-            _closed(function.parameters),
-            function.param,
-            lenient=not (forced or function.strict),
-        )
-        for i, function in enumerate(callable_now)
-    ]
+    arguments, params, fallbacks, dropped = [], {}, {}, list[str]()
+    for i, function in enumerate(callable_now):
+        key, schema = f"arguments_{i}", _closed(function.parameters)
+        if not function.strict:
+            schema, unenforced = relaxed(schema, function.param)
+            dropped += unenforced
+            fallbacks[key] = schema_grammar(key, {"type": "object"}, function.param)
+        params[key] = function.param
+        arguments.append(schema_grammar(key, schema, function.param, lenient=not function.strict))
+    form = None
+    if answer is not None and not forced:
+        form = "form"
+        arguments.append(answer.grammars[0] | {"name": form})
+        params[form] = answer.param
+        dropped += answer.relaxed
     lark = grammar(
         format,
         [(function.name, f"arguments_{i}") for i, function in enumerate(callable_now)],
         forced=forced,
         parallel=parallel and name is None,
+        form=form,
     )
     spec = Spec(
         ({"name": "answer", "lark_grammar": lark}, *arguments),
         "tools",
-        {f"arguments_{i}": function.param for i, function in enumerate(callable_now)},
+        params,
         format.control if native else "",
+        fallbacks=fallbacks,
+        relaxed=tuple(dropped),
     )
     return ToolPlan(format, native, callable_now, forced, spec, functions)
 
@@ -267,6 +284,31 @@ def _with_arguments(message: Mapping[str, Any], i: int) -> dict[str, Any]:
     if not isinstance(calls, Sequence) or message.get("role") != "assistant":
         raise invalid("tool_calls: expected a list, in an assistant message", param)
     return {**message, "tool_calls": [_call(call, param) for call in calls]}
+
+
+def _with_ids(messages: list[dict[str, Any]], format: ToolFormat) -> list[dict[str, Any]]:
+    """The messages with an id for each call and result, in the form that the templates of `format` require.
+
+    A result without an id belongs to the first call of the last message with calls that has no result.
+    """
+    changed: list[dict[str, Any]] = []
+    waiting: list[str] = []  # ids of calls without a result
+    for number, message in enumerate(messages):
+        if calls := message.get("tool_calls"):
+            ids = [format.valid_id(call.get("id") or f"call {number}.{i}") for i, call in enumerate(calls)]
+            waiting = list(ids)
+            message = message | {
+                "tool_calls": [call | {"id": id} for call, id in zip(calls, ids, strict=True)]
+            }
+        elif message.get("role") == "tool":
+            given = message.get("tool_call_id")
+            id = format.valid_id(given) if given else waiting[0] if waiting else ""
+            if id in waiting:
+                waiting.remove(id)
+            if id:
+                message = message | {"tool_call_id": id}
+        changed.append(message)
+    return changed
 
 
 def _call(call: Any, param: str) -> dict[str, Any]:

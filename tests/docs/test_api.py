@@ -27,6 +27,8 @@ def test_an_example(number: int, url: str) -> None:
     language, code = EXAMPLES[number]
     if language == "bash" and not (shutil.which("bash") and shutil.which("curl")):
         pytest.skip("no bash or curl here")
+    if "anthropic" in code:
+        pytest.importorskip("anthropic", reason="no anthropic: pip install 'binhdan[clients]'")
     wanted = re.findall(r"^# => (.*)$", code, re.MULTILINE)
     assert wanted, "an example must state its output"
     code = code.replace("http://127.0.0.1:8080", url)

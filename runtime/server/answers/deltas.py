@@ -10,10 +10,17 @@ from binhdan.runtime.structured.tool_parser import ArgumentsPart, CallPart, Part
 
 
 class DeltaBuilder:
-    """Converts the pieces of one answer into deltas. `parser` finds tool calls; None: the answer has none."""
+    """Converts the pieces of one answer into deltas. `parser` finds tool calls; None: the answer has none.
+    `legacy`: the form of OpenAI's API before tools, with one function_call."""
 
-    def __init__(self, parser: ToolCallParser | None) -> None:
+    def __init__(self, parser: ToolCallParser | None, *, legacy: bool = False) -> None:
         self._parser = parser
+        self._legacy = legacy
+
+    @property
+    def call_reason(self) -> str:
+        """The finish reason of an answer with calls."""
+        return "function_call" if self._legacy else "tool_calls"
 
     @property
     def content_only(self) -> bool:
@@ -33,11 +40,19 @@ class DeltaBuilder:
             return [{"reasoning_content": piece.text}]
         if self._parser is None:
             return [{"content": piece.text}]
-        return _deltas(self._parser.push(piece.text))
+        return self._deltas(self._parser.push(piece.text))
 
     def finish(self) -> list[dict[str, Any]]:
         """The deltas of the text that was held back."""
-        return [] if self._parser is None else _deltas(self._parser.finish())
+        return [] if self._parser is None else self._deltas(self._parser.finish())
+
+    def _deltas(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
+        deltas = _deltas(parts)
+        if not self._legacy:
+            return deltas
+        return [
+            {"function_call": call["function"]} for delta in deltas for call in delta.get("tool_calls", ())
+        ] + [delta for delta in deltas if "content" in delta]
 
 
 class MessageBuilder:
@@ -47,10 +62,13 @@ class MessageBuilder:
         self._content = ""
         self._reasoning = ""
         self._calls: list[dict[str, Any]] = []
+        self._function: dict[str, str] = {}  # the function_call
 
     def add(self, delta: dict[str, Any]) -> None:
         self._content += delta.get("content", "")
         self._reasoning += delta.get("reasoning_content", "")
+        for field, text in delta.get("function_call", {}).items():
+            self._function[field] = self._function.get(field, "") + text
         for call in delta.get("tool_calls", ()):
             if call["index"] == len(self._calls):
                 function = {"name": "", "arguments": ""}
@@ -60,12 +78,14 @@ class MessageBuilder:
 
     def message(self) -> dict[str, Any]:
         """OpenAI's message object."""
-        content = self._content if self._content or not self._calls else None
+        content = self._content if self._content or not (self._calls or self._function) else None
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if self._reasoning:
             message["reasoning_content"] = self._reasoning
         if self._calls:
             message["tool_calls"] = self._calls
+        if self._function:
+            message["function_call"] = self._function
         return message
 
 

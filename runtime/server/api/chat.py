@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field
 
-from binhdan.runtime.errors import BadFormatError
-from binhdan.runtime.prompting.chat import Message
-from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.answers.deltas import DeltaBuilder, MessageBuilder
@@ -18,7 +15,6 @@ from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
-from binhdan.runtime.server.api.body import Body, EchoedBody
 from binhdan.runtime.server.api.common import (
     FINISH_REASONS,
     MAX_TOKENS_NAMES,
@@ -31,6 +27,15 @@ from binhdan.runtime.server.api.common import (
     off,
     thinks,
 )
+from binhdan.runtime.server.api.conversation import (
+    MAX_MESSAGES,
+    ChatMessage,
+    Function,
+    NamedFunction,
+    NamedTool,
+    Tool,
+    render_prompt,
+)
 from binhdan.runtime.server.api.form import Formed
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
@@ -38,87 +43,10 @@ from binhdan.runtime.server.http.sse import Frames, TextFrames
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
-MAX_MESSAGES = 4096
-# A part of the name of a content part -> what it contains.
-_OTHER_PARTS = {"image": "images", "audio": "sounds", "video": "videos", "file": "files"}
-
 router = APIRouter(route_class=JsonRoute)
 
 
 # ---- schema ------------------------------------------------------------------------------------------------
-
-
-class ContentPart(EchoedBody):
-    type: Literal["text", "input_text", "output_text", "refusal"]
-    text: Annotated[str, Field(validation_alias=AliasChoices("text", "refusal"))]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_text(cls, part: Any) -> Any:
-        kind = part.get("type") if isinstance(part, dict) else None
-        for known, what in _OTHER_PARTS.items():
-            if isinstance(kind, str) and known in kind:
-                raise ValueError(f"{what} are not supported by this model; send text only")
-        return part
-
-
-class FunctionCall(EchoedBody):
-    name: Annotated[str, Field(max_length=256)]
-    arguments: str | JsonObject = "{}"
-
-
-class ToolCall(EchoedBody):
-    id: Annotated[str, Field(max_length=256)] = ""
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
-class ChatMessage(EchoedBody):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[ContentPart] | None = None
-    reasoning_content: str | None = None
-    name: Annotated[str | None, Field(max_length=256)] = None
-    tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MAX_TOOLS)] = None
-    tool_call_id: Annotated[str | None, Field(max_length=256)] = None
-
-    def message(self) -> Message:
-        """The message for a chat template: content is one string, "developer" becomes "system"."""
-        content = self.content
-        if isinstance(content, list):
-            content = "".join(part.text for part in content)
-        if content is None and self.role == "assistant" and self.tool_calls:
-            content = ""
-        message = Message(role="system" if self.role == "developer" else self.role, content=content)
-        if self.reasoning_content is not None:
-            message["reasoning_content"] = self.reasoning_content
-        if self.name is not None:
-            message["name"] = self.name
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        if self.tool_calls:
-            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
-        return message
-
-
-class Function(Body):
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    description: Annotated[str | None, Field(max_length=16384)] = None
-    parameters: JsonObject | None = None
-    strict: bool | None = None
-
-
-class Tool(Body):
-    type: Literal["function"]
-    function: Function
-
-
-class NamedFunction(Body):
-    name: str
-
-
-class NamedTool(Body):
-    type: Literal["function"]
-    function: NamedFunction
 
 
 class ChatBody(Sampling, Formed, Ignored):
@@ -131,6 +59,9 @@ class ChatBody(Sampling, Formed, Ignored):
     n_probs: Annotated[int | None, Field(ge=0, le=20), off(0)] = None  # llama.cpp's name of top_logprobs
     tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    # OpenAI's API before tools. The answer then has function_call.
+    functions: Annotated[list[Function] | None, Field(max_length=MAX_TOOLS)] = None
+    function_call: Literal["none", "auto"] | NamedFunction | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: ReasoningEffort | None = None
     modalities: list[Literal["text"]] | None = None
@@ -144,6 +75,26 @@ class ChatBody(Sampling, Formed, Ignored):
         if self.chat_template_kwargs and "enable_thinking" in self.chat_template_kwargs:
             return bool(self.chat_template_kwargs["enable_thinking"])
         return thinks(self.reasoning_effort)
+
+    @property
+    def legacy(self) -> bool:
+        """True if the request has OpenAI's fields from before tools."""
+        return not self.tools and bool(self.functions)
+
+    def tools_and_choice(self) -> tuple[list[JsonObject], str | JsonObject | None]:
+        """`tools` and `tool_choice`, also from their older names."""
+        choice = self.tool_choice
+        if not self.legacy:
+            tools = [tool.model_dump(exclude_none=True) for tool in self.tools or []]
+            return tools, choice.model_dump() if isinstance(choice, NamedTool) else choice
+        tools = [
+            {"type": "function", "function": function.model_dump(exclude_none=True)}
+            for function in self.functions or []
+        ]
+        call = self.function_call
+        if isinstance(call, NamedFunction):
+            return tools, {"type": "function", "function": {"name": call.name}}
+        return tools, call
 
 
 # ---- route -------------------------------------------------------------------------------------------------
@@ -171,20 +122,15 @@ class _ChatHandler:
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body, tokenizer = self._body, loaded.model.tokenizer
-        choice = body.tool_choice
+        tools, choice = body.tools_and_choice()
+        form = body.spec()
         self._tools = plan_tools(
             tokenizer.chat_template_source,
-            [tool.model_dump(exclude_none=True) for tool in body.tools or []],
-            choice.model_dump() if isinstance(choice, NamedTool) else choice,
-            body.parallel_tool_calls is not False,
+            tools,
+            choice,
+            body.parallel_tool_calls is not False and not body.legacy,
+            form,
         )
-        spec = body.spec()
-        if spec is not None and self._tools.spec is not None:
-            raise ApiError(
-                400,
-                "response_format: a request has a response_format or tools, not both; remove one of them",
-                param="response_format",
-            )
         prompt = render_prompt(
             tokenizer,
             body.messages,
@@ -200,7 +146,7 @@ class _ChatHandler:
             prompts=[prompt],
             options=body.generation(body.max_completion_tokens or body.max_tokens, logprobs, body.thinking),
             n=body.n or 1,
-            new_mask=mask_factory(loaded, spec or self._tools.spec, prompt),
+            new_mask=mask_factory(loaded, self._tools.spec or form, prompt),
             cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
         )
@@ -265,52 +211,8 @@ class _ChatHandler:
         }
 
     def _delta_builder(self) -> DeltaBuilder:
-        return DeltaBuilder(None if self._tools is None else self._tools.parser())
-
-
-# ---- shared with /v1/responses -----------------------------------------------------------------------------
-
-
-def render_prompt(
-    tokenizer: Tokenizer,
-    messages: Sequence[ChatMessage],
-    tools: ToolPlan,
-    thinking: bool,
-    template_options: JsonObject | None = None,
-    *,
-    add_generation_prompt: bool = True,
-    continue_final_message: bool = False,
-) -> Prompt:
-    """The prompt of a conversation. Raises ApiError if the chat template cannot render it.
-
-    With `continue_final_message` the prompt ends inside the last message, which is the assistant's.
-    """
-    start = ""
-    if continue_final_message:
-        *messages, last = messages
-        if last.role != "assistant" or last.tool_calls or not messages:
-            raise ApiError(
-                400,
-                "continue_final_message: expected a last message of the assistant, without tool calls, after "
-                f"at least one other message; got the role {last.role}",
-                param="continue_final_message",
-            )
-        start = last.message()["content"] or ""
-    try:
-        prompt = tokenizer.chat_prompt(
-            cast("list[Message]", tools.messages([message.message() for message in messages])),
-            add_generation_prompt=add_generation_prompt or continue_final_message,
-            thinking=thinking,
-            tools=tools.template_tools,
-            template_options=template_options,
-        )
-    except BadFormatError:  # the template itself is valid: loading the model has rendered it
-        raise ApiError(
-            400,
-            "messages: the model's chat template cannot render this conversation; "
-            "check the order of the roles and chat_template_kwargs",
-        ) from None
-    return tokenizer.continued(prompt, start) if start else prompt
+        parser = None if self._tools is None else self._tools.parser()
+        return DeltaBuilder(parser, legacy=self._body.legacy)
 
 
 # ---- OpenAI's objects --------------------------------------------------------------------------------------
@@ -326,7 +228,7 @@ def _text_frames(lifecycle: RequestLifecycle, index: int) -> TextFrames:
 
 def _finish_reason(answer: Answer, builder: DeltaBuilder) -> str:
     reason = FINISH_REASONS[answer.finish_reason]
-    return "tool_calls" if builder.has_calls and reason == "stop" else reason
+    return builder.call_reason if builder.has_calls and reason == "stop" else reason
 
 
 def _chunk(

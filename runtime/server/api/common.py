@@ -132,8 +132,7 @@ class Sampling(RequestBody):
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             seed=None if self.seed is None else self.seed % 2**64,
-            # Models write NFC, as the prompts that they were trained on.
-            stop=tuple(unicodedata.normalize("NFC", one) for one in stops),
+            stop=tuple(map(nfc, stops)),
             logit_bias=_logit_bias(self.logit_bias or {}),
             logprobs=logprobs,
             ignore_eos=self.ignore_eos,
@@ -185,6 +184,11 @@ def texts_of(value: TextOrTokens) -> list[str | list[int]]:
     if isinstance(value[0], int):
         return [[token for token in value if isinstance(token, int)]]
     return [one for one in value if not isinstance(one, int)]
+
+
+def nfc(text: str) -> str:
+    """A stop text in the form in which models write it, which is that of the texts they were trained on."""
+    return unicodedata.normalize("NFC", text)
 
 
 def top_p(value: float | None) -> float:

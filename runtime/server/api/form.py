@@ -42,7 +42,8 @@ class ResponseFormat(Body):
         """The constraint of an answer; None for free text. Raises InvalidArgumentError."""
         schema = self.schema_ if self.json_schema is None else self.json_schema.schema_
         type: FormatType = "json_schema" if self.type == "json_object" and schema is not None else self.type
-        return constraint_spec(type, schema=schema, pattern=self.pattern, grammar=self.grammar)
+        strict = self.json_schema is not None and bool(self.json_schema.strict)
+        return constraint_spec(type, schema=schema, strict=strict, pattern=self.pattern, grammar=self.grammar)
 
 
 class StructuredOutputs(Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,10 @@ router = APIRouter()
 async def list_models(request: Request) -> dict[str, Any]:
     """All models of this server, loaded or not."""
     server = server_of(request)
-    return {"object": "list", "data": [_describe(server, name) for name in server.pool.names]}
+    data = [_describe(server, name) for name in server.pool.names]
+    # The last three are those of Anthropic's API.
+    ends = {"first_id": server.pool.names[0], "last_id": server.pool.names[-1], "has_more": False}
+    return {"object": "list", "data": data, **ends}
 
 
 @router.get("/v1/models/{name:path}")
@@ -44,5 +48,8 @@ def _describe(server: Server, name: str) -> dict[str, Any]:
         "object": "model",
         "created": server.pool.created,
         "owned_by": "binhdan",
+        "type": "model",  # this field and the next two: Anthropic's API
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(server.pool.created, UTC).isoformat(),
         "binhdan": facts,
     }

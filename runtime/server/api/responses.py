@@ -1,23 +1,22 @@
-"""/v1/responses: text in, text out. Responses are not stored."""
+"""/v1/responses: texts and tool calls. Responses are not stored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from binhdan.runtime.options import GenerationOptions
-from binhdan.runtime.results import Answer
+from binhdan.runtime.results import Answer, Piece
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
+from binhdan.runtime.server.answers.output_items import OutputItems
 from binhdan.runtime.server.answers.response_format import FormatType, constraint_spec, mask_factory
 from binhdan.runtime.server.api.body import Body, EchoedBody
-from binhdan.runtime.server.api.chat import MAX_MESSAGES, ChatMessage, ContentPart, render_prompt
 from binhdan.runtime.server.api.common import (
     Ignored,
     JsonObject,
@@ -27,12 +26,21 @@ from binhdan.runtime.server.api.common import (
     thinks,
     top_p,
 )
+from binhdan.runtime.server.api.conversation import (
+    MAX_MESSAGES,
+    ChatMessage,
+    ContentPart,
+    FunctionCall,
+    ToolCall,
+    render_prompt,
+)
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http import fields
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
 from binhdan.runtime.server.models.pool import LoadedModel
 from binhdan.runtime.structured.constraints import Spec
-from binhdan.runtime.structured.tools import plan_tools
+from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -43,19 +51,34 @@ router = APIRouter(route_class=JsonRoute)
 class InputItem(EchoedBody):
     """A message, or an output item of an earlier response that the client sends back unchanged."""
 
-    type: Literal["message", "reasoning"] = "message"
+    type: Literal["message", "reasoning", "function_call", "function_call_output"] = "message"
     role: Literal["system", "developer", "user", "assistant"] = "user"
     content: str | list[ContentPart] | None = None
-    id: str | None = None
-    status: str | None = None
-    summary: list[Any] | None = None
-    phase: str | None = None
+    # Of calls and their results.
+    call_id: Annotated[str, Field(max_length=256)] = ""
+    name: Annotated[str, Field(max_length=256)] = ""
+    arguments: str | JsonObject = "{}"
+    output: str | list[ContentPart] = ""
 
-    def message(self) -> ChatMessage | None:
-        """None for reasoning, which is not part of the prompt."""
-        if self.type == "reasoning":
-            return None
-        return ChatMessage(role=self.role, content=self.content)
+    @model_validator(mode="before")
+    @classmethod
+    def _no_reference(cls, item: Any) -> Any:
+        if isinstance(item, dict) and item.get("type") == "item_reference":
+            raise ValueError("this server stores no items: send the item itself")
+        return item
+
+
+class FunctionTool(Body):
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: Annotated[str | None, Field(max_length=16384)] = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    name: str
 
 
 class TextFormat(Body):
@@ -77,7 +100,13 @@ class TextFormat(Body):
 
     def spec(self) -> Spec | None:
         """The constraint of the answer; None for free text. Raises InvalidArgumentError."""
-        return constraint_spec(self.type, schema=self.schema_, pattern=self.pattern, grammar=self.grammar)
+        return constraint_spec(
+            self.type,
+            schema=self.schema_,
+            strict=self.strict,
+            pattern=self.pattern,
+            grammar=self.grammar,
+        )
 
 
 class TextSettings(Body):
@@ -104,8 +133,9 @@ class ResponseBody(Ignored):
     stream: bool | None = None
     stream_options: JsonObject | None = None
     include: Annotated[list[str] | None, Field(max_length=16)] = None
-    truncation: Literal["disabled"] | None = None
-    tool_choice: Any = None
+    truncation: Literal["disabled", "auto"] | None = None
+    tools: Annotated[list[FunctionTool] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
     # Refused by `unsupported`, with a message for each.
@@ -113,11 +143,24 @@ class ResponseBody(Ignored):
     conversation: Any = None
     prompt: Any = None
     background: bool | None = None
-    tools: list[Any] | None = None
 
     @property
     def effort(self) -> ReasoningEffort | None:
         return self.reasoning.effort if self.reasoning else None
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _only_functions(cls, tools: Any) -> Any:
+        """Drops the tools that OpenAI runs itself, such as web_search."""
+        if not isinstance(tools, list):
+            return tools
+        for i, tool in enumerate(tools):
+            kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
+            if kind != "function":
+                fields.ignore(f"tools[{i}]", "this server has only tools of type function")
+        return [
+            tool for tool in tools if not isinstance(tool, dict) or tool.get("type", "function") == "function"
+        ]
 
     def messages(self) -> list[ChatMessage]:
         """The conversation: the instructions as a system message, then the input."""
@@ -126,7 +169,25 @@ class ResponseBody(Ignored):
             messages.append(ChatMessage(role="system", content=self.instructions))
         if isinstance(self.input, str):
             return [*messages, ChatMessage(role="user", content=self.input)]
-        return messages + [message for item in self.input if (message := item.message()) is not None]
+        for item in self.input:
+            match item.type:
+                case "message":
+                    messages.append(ChatMessage(role=item.role, content=item.content))
+                case "function_call":
+                    function = FunctionCall(name=item.name, arguments=item.arguments)
+                    call = ToolCall(id=item.call_id, function=function)
+                    # The calls of one answer are one message, together with its text.
+                    if messages and messages[-1].role == "assistant":
+                        last = messages.pop()
+                    else:
+                        last = ChatMessage(role="assistant")
+                    calls = [*(last.tool_calls or []), call]
+                    messages.append(last.model_copy(update={"tool_calls": calls}))
+                case "function_call_output":
+                    messages.append(ChatMessage(role="tool", tool_call_id=item.call_id, content=item.output))
+                case "reasoning":
+                    pass  # no part of the prompt
+        return messages
 
     def generation(self) -> GenerationOptions:
         """The engine's options."""
@@ -149,8 +210,6 @@ class ResponseBody(Ignored):
             return "prompt", "this server stores no prompts: send instructions and input"
         if self.background:
             return "background", "this server stores no responses: wait for this response, or stream it"
-        if self.tools:
-            return "tools", "this endpoint has no tools: use /v1/chat/completions"
         return None
 
 
@@ -174,54 +233,62 @@ class _ResponseHandler:
 
     def __init__(self, body: ResponseBody) -> None:
         self._body = body
+        self._tools: ToolPlan | None = None
 
     # ---- plan
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body, tokenizer = self._body, loaded.model.tokenizer
-        spec, options = body.text.format.spec(), body.generation()
-        no_tools = plan_tools(tokenizer.chat_template_source)
-        prompt = render_prompt(tokenizer, body.messages(), no_tools, options.thinking)
+        form, options = body.text.format.spec(), body.generation()
+        choice = body.tool_choice
+        self._tools = plan_tools(
+            tokenizer.chat_template_source,
+            [tool.model_dump(exclude_none=True) for tool in body.tools or ()],
+            choice.model_dump() if isinstance(choice, NamedTool) else choice,
+            body.parallel_tool_calls is not False,
+            form,
+        )
+        prompt = render_prompt(tokenizer, body.messages(), self._tools, options.thinking)
         return GenerationPlan(
             prompts=[prompt],
             options=options,
-            new_mask=mask_factory(loaded, spec, prompt),
+            new_mask=mask_factory(loaded, self._tools.spec or form, prompt),
             cache_salt=caller.salt,
         )
 
     # ---- reply
 
     def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
-        answer = lifecycle.generation.answer(0)
-        return self._response(lifecycle, _status(answer), _output(lifecycle, answer), lifecycle.usage())
+        answer, items = lifecycle.generation.answer(0), self._items(lifecycle)
+        events = [items.push(Piece(answer.reasoning, "reasoning"))] if answer.reasoning else []
+        for event in [*events, items.push(Piece(answer.text))]:
+            list(event)
+        items.add_logprobs(answer.logprobs or ())
+        list(items.finish(_status(answer)))
+        return self._response(lifecycle, _status(answer), items.items, lifecycle.usage())
 
     async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         sequence = count()
 
-        def event(kind: str, **fields: Any) -> dict[str, Any]:
+        def event(kind: str, fields: dict[str, Any]) -> dict[str, Any] | bytes:
             return {"type": kind, "sequence_number": next(sequence), **fields}
 
-        begun = self._response(lifecycle, "in_progress", [], None)
-        yield [event("response.created", response=begun), event("response.in_progress", response=begun)]
-        items = _Items(lifecycle)
+        begun = {"response": self._response(lifecycle, "in_progress", [], None)}
+        yield [event("response.created", begun), event("response.in_progress", begun)]
+        items = self._items(lifecycle)
         async for batch in lifecycle.generation.batches():
-            values: list[dict[str, Any] | bytes] = []
-            for _, piece in batch:
-                if not piece.text:
-                    continue
-                values += [event(kind, **fields) for kind, fields in items.open(piece.kind)]
-                delta: dict[str, Any] = {"delta": piece.text}
-                if piece.kind == "text":
-                    tokens = [piece.logprob] if piece.logprob is not None else []
-                    delta["logprobs"] = chat_logprobs(lifecycle.loaded.model.tokenizer, tokens)["content"]
-                values.append(event(items.delta_event, **items.position, **delta))
-            yield values
-        answer = lifecycle.generation.answer(0)
-        values = [event(kind, **fields) for kind, fields in items.open("text")]
-        values += [event(kind, **fields) for kind, fields in items.close(answer)]
-        status = _status(answer)
-        response = self._response(lifecycle, status, _output(lifecycle, answer), lifecycle.usage())
-        yield [*values, event(f"response.{status}", response=response)]
+            yield [event(*one) for _, piece in batch for one in items.push(piece)]
+        status = _status(lifecycle.generation.answer(0))
+        values = [event(*one) for one in items.finish(status)]
+        response = self._response(lifecycle, status, items.items, lifecycle.usage())
+        yield [*values, event(f"response.{status}", {"response": response})]
+
+    def _items(self, lifecycle: RequestLifecycle) -> OutputItems:
+        tokenizer = lifecycle.loaded.model.tokenizer
+        parser = None if self._tools is None else self._tools.parser()
+        return OutputItems(
+            lifecycle.id, parser, lambda tokens: list(chat_logprobs(tokenizer, tokens)["content"])
+        )
 
     def _response(
         self,
@@ -231,7 +298,7 @@ class _ResponseHandler:
         usage: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """The response object. `usage` None: not yet known."""
-        body = self._body
+        body, choice = self._body, self._body.tool_choice
         incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             "id": f"resp_{lifecycle.id}",
@@ -246,14 +313,14 @@ class _ResponseHandler:
             "metadata": body.metadata or {},
             "model": lifecycle.loaded.name,
             "output": output,
-            "parallel_tool_calls": True,
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": None,
             "reasoning": {"effort": body.effort, "summary": None},
             "store": False,
             "temperature": body.temperature or 0.0,
             "text": {"format": body.text.format.model_dump(by_alias=True, exclude_none=True)},
-            "tool_choice": "none",
-            "tools": [],
+            "tool_choice": choice.model_dump() if isinstance(choice, NamedTool) else choice or "auto",
+            "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_p": 1.0 if body.top_p is None else body.top_p,
             "truncation": "disabled",
             "usage": None if usage is None else _usage(usage),
@@ -261,103 +328,11 @@ class _ResponseHandler:
         }
 
 
-class _Items:
-    """The output items of a stream. The first piece of a kind opens an item; a piece of another kind, or the
-    end of the answer, closes it."""
-
-    def __init__(self, lifecycle: RequestLifecycle) -> None:
-        self._lifecycle = lifecycle
-        self._kinds: list[str] = []  # "reasoning" or "text", of each item
-
-    @property
-    def delta_event(self) -> str:
-        return f"response.{self._part_kind()}.delta"
-
-    @property
-    def position(self) -> dict[str, Any]:
-        """The fields that locate the open item's only part."""
-        index = len(self._kinds) - 1
-        return {"item_id": self._item("")["id"], "output_index": index, "content_index": 0}
-
-    def open(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events that make an item of this kind the open one."""
-        if self._kinds and self._kinds[-1] == kind:
-            return
-        if self._kinds:
-            yield from self._close(self._lifecycle.generation.answer(0).reasoning, "completed")
-        self._kinds.append(kind)
-        yield (
-            "response.output_item.added",
-            {"output_index": self.position["output_index"], "item": self._item(None)},
-        )
-        yield "response.content_part.added", {**self.position, "part": self._part("")}
-
-    def close(self, answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events that end the last item."""
-        yield from self._close(answer.text, _status(answer))
-
-    def _close(self, text: str, status: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        extra: dict[str, Any] = {"logprobs": []} if self._kinds[-1] == "text" else {}
-        yield f"response.{self._part_kind()}.done", {**self.position, "text": text, **extra}
-        yield "response.content_part.done", {**self.position, "part": self._part(text)}
-        item = self._item(text, status)
-        yield "response.output_item.done", {"output_index": self.position["output_index"], "item": item}
-
-    def _part_kind(self) -> str:
-        return "output_text" if self._kinds[-1] == "text" else "reasoning_text"
-
-    def _part(self, text: str) -> dict[str, Any]:
-        return _text_part(text, []) if self._kinds[-1] == "text" else {"type": "reasoning_text", "text": text}
-
-    def _item(self, text: str | None, status: str = "in_progress") -> dict[str, Any]:
-        """The open item. `text` None: without its part."""
-        if self._kinds[-1] == "text":
-            item = _message_item(self._lifecycle, text or "", status, [])
-        else:
-            item = _reasoning_item(self._lifecycle, text or "")
-        return item | {"content": []} if text is None else item
-
-
 # ---- OpenAI's objects --------------------------------------------------------------------------------------
 
 
 def _status(answer: Answer) -> str:
     return "completed" if answer.finish_reason == "stop" else "incomplete"
-
-
-def _output(lifecycle: RequestLifecycle, answer: Answer) -> list[dict[str, Any]]:
-    items = []
-    if answer.reasoning:
-        items.append(_reasoning_item(lifecycle, answer.reasoning))
-    logprobs = []
-    if answer.logprobs is not None:
-        logprobs = chat_logprobs(lifecycle.loaded.model.tokenizer, answer.logprobs)["content"]
-    return [*items, _message_item(lifecycle, answer.text, _status(answer), logprobs)]
-
-
-def _text_part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-
-def _message_item(
-    lifecycle: RequestLifecycle, text: str, status: str, logprobs: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "id": f"msg_{lifecycle.id}",
-        "type": "message",
-        "status": status,
-        "role": "assistant",
-        "content": [_text_part(text, logprobs)],
-    }
-
-
-def _reasoning_item(lifecycle: RequestLifecycle, text: str) -> dict[str, Any]:
-    return {
-        "id": f"rs_{lifecycle.id}",
-        "type": "reasoning",
-        "summary": [],
-        "content": [{"type": "reasoning_text", "text": text}],
-    }
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from binhdan.runtime.errors import (
 )
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.dialects import error_response
 
 _MAX_CHARACTERS = 300  # of a message that repeats client input
 
@@ -37,7 +38,7 @@ def install_handlers(app: FastAPI) -> None:
 
 async def _respond(request: Request, error: Exception) -> JSONResponse:
     request_id = request.scope.get("state", {}).get("request_id", "")
-    return as_api_error(error, request_id).response()
+    return error_response(as_api_error(error, request_id), request.scope["path"], request_id)
 
 
 def as_api_error(error: Exception, request_id: str = "") -> ApiError:

@@ -24,6 +24,7 @@ from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http import fields
+from binhdan.runtime.server.http.dialects import error_response
 from binhdan.runtime.server.http.errors import as_api_error
 from binhdan.runtime.server.http.json_check import parse_json
 from binhdan.runtime.server.http.json_route import store_json
@@ -109,7 +110,7 @@ class Gateway:
         response = _Response(send, state["request_id"], state["traceparent"], ignored)
         try:
             if refusal := self._hosts.refusal(headers.getlist("host")):
-                await refusal.response()(scope, receive, response)
+                await error_response(refusal, scope["path"], state["request_id"])(scope, receive, response)
             else:
                 await self._after_host(scope, receive, response)
         finally:
@@ -136,14 +137,14 @@ class Gateway:
         except Exception as error:
             if started:  # no second response: uvicorn logs the error and closes the connection
                 raise
-            await as_api_error(error, scope["state"]["request_id"]).response()(scope, receive, send)
+            request_id = scope["state"]["request_id"]
+            refusal = error_response(as_api_error(error, request_id), scope["path"], request_id)
+            await refusal(scope, receive, send)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         """The caller with the request's API key. Raises ApiError, 401."""
-        sent = headers.getlist("authorization")
-        scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-        has_key = scheme.lower() == "bearer" and bool(key.strip())
-        caller = self._keyring.caller(key.strip().encode("latin-1") if has_key else None)
+        key = _sent_key(headers)
+        caller = self._keyring.caller(key.encode("latin-1") if key else None)
         if caller is not None:
             return caller
         if self._is_open(scope) and not _has_body(headers):
@@ -151,7 +152,7 @@ class Gateway:
         raise ApiError(
             401,
             "the API key is unknown to this server; check its spelling"
-            if has_key
+            if key
             else "expected one header Authorization: Bearer API_KEY",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
@@ -274,6 +275,16 @@ class _Response:
                 headers.append((fields.HEADER.encode(), names.encode()))
             message = {**message, "headers": headers}
         await self._send(message)
+
+
+def _sent_key(headers: Headers) -> str:
+    """The API key in `Authorization: Bearer`, or in Anthropic's `x-api-key`; "" if there is none."""
+    sent = headers.getlist("authorization")
+    scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    sent = headers.getlist("x-api-key")
+    return sent[0].strip() if len(sent) == 1 else ""
 
 
 def _has_body(headers: Headers) -> bool:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.http.dialects import error_body
 from binhdan.runtime.server.http.errors import as_api_error
 
 # Batches of events, each sent with one write: JSON objects, or events that are already encoded.
@@ -67,7 +68,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
             request_id = scope.get("state", {}).get("request_id", "")
-            sender = asyncio.create_task(self._send_all(send, request_id))
+            sender = asyncio.create_task(self._send_all(send, request_id, scope["path"]))
             watcher = asyncio.create_task(_disconnected(receive))
             try:
                 while not sender.done() and not watcher.done():
@@ -84,13 +85,14 @@ class EventStream(Response):
                     task.cancel()
                 await asyncio.gather(sender, watcher, return_exceptions=True)
 
-    async def _send_all(self, send: Send, request_id: str) -> None:
+    async def _send_all(self, send: Send, request_id: str, path: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async for values in self._frames:
                 await self._send(send, b"".join(map(self._encode, values)))
         except (ApiError, BinhdanError) as error:  # the status has been sent: the error becomes an event
-            await self._send(send, self._encode(as_api_error(error, request_id).body))
+            body = error_body(as_api_error(error, request_id), path, request_id)
+            await self._send(send, self._encode(body))
         await send({"type": "http.response.body", "body": b"" if self._named else _DONE})
 
     async def _send(self, send: Send, body: bytes) -> None:

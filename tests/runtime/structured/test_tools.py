@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -258,17 +259,54 @@ def tool(parameters: Any, **more: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": parameters, **more}}
 
 
-def test_unsupported_schemas_are_rejected_only_for_strict_or_required_calls(constraints: Constraints) -> None:
+def test_unsupported_schemas_are_rejected_only_for_strict_functions(constraints: Constraints) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
-    lenient = plan_tools(None, [CLOCK, tool(parameters)])
-    assert lenient.spec is not None
-    constraints.compile(lenient.spec)
+    for choice in ("auto", "required"):
+        lenient = plan_tools(None, [CLOCK, tool(parameters)], choice)
+        assert lenient.spec is not None
+        (dropped,) = constraints.compile(lenient.spec).relaxed
+        assert dropped == "tools[1].function.parameters.properties.a.uniqueItems"
     strict = tool(parameters, strict=True)
-    for plan in (plan_tools(None, [CLOCK, strict]), plan_tools(None, [CLOCK, tool(parameters)], "required")):
+    for plan in (plan_tools(None, [CLOCK, strict]), plan_tools(None, [CLOCK, strict], "required")):
         assert plan.spec is not None
         with pytest.raises(InvalidArgumentError, match="uniqueItems") as caught:
             constraints.compile(plan.spec)
         assert caught.value.param == "tools[1].function.parameters"
+
+
+def test_a_schema_that_cannot_be_compiled_becomes_any_object(constraints: Constraints) -> None:
+    for parameters in (
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}},
+        {"type": "object", "properties": {"a": {"type": "chữ"}}},
+    ):
+        plan = plan_tools(None, [CLOCK, tool(parameters)], "required")
+        assert plan.spec is not None
+        assert constraints.compile(plan.spec).relaxed == ("tools[1].function.parameters",)
+
+
+def test_ids_in_the_form_of_the_template() -> None:
+    def call(id: str) -> Any:
+        return {"id": id, "type": "function", "function": {"name": "gio", "arguments": {}}}
+
+    messages: Any = [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [call("toolu_01/abc"), call(""), call("a1B2c3D4e")],
+        },
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "3", "tool_call_id": "a1B2c3D4e"},
+        {"role": "tool", "content": "2"},
+        {"role": "tool", "content": "1", "tool_call_id": "toolu_01/abc"},
+    ]
+    mistral = plan_tools("{{ tools }} [TOOL_CALLS]", TOOLS).messages(messages)
+    ids = [one["id"] for one in mistral[0]["tool_calls"]]
+    assert all(re.fullmatch("[a-zA-Z0-9]{9}", id) for id in ids) and len(set(ids)) == 3
+    assert ids[2] == "a1B2c3D4e"
+    assert [one["tool_call_id"] for one in mistral[1:]] == [ids[0], ids[2], ids[1], ids[0]]
+    hermes = plan_tools(QWEN, TOOLS).messages(messages)
+    assert hermes[0]["tool_calls"][0]["id"] == "toolu_01/abc"
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,10 @@ def test_calls_and_results_in_earlier_messages(client: openai.OpenAI) -> None:
         ({"type": "grammar", "grammar": "start: nothing"}, ""),
         ({"type": "json_schema"}, "json_schema"),
         ({"type": "json_schema", "json_schema": {"schema": {"type": "chữ"}}}, ""),
-        ({"type": "json_schema", "json_schema": {"schema": {"not": {"type": "string"}}}}, "not"),
+        (
+            {"type": "json_schema", "json_schema": {"schema": {"not": {"type": "string"}}, "strict": True}},
+            "not",
+        ),
     ],
 )
 def test_invalid_formats_name_the_field(client: openai.OpenAI, response_format: Any, word: str) -> None:
@@ -184,6 +187,7 @@ def test_invalid_formats_name_the_field(client: openai.OpenAI, response_format: 
 def test_an_invalid_schema_and_invalid_tools(client: openai.OpenAI) -> None:
     function: Any = {
         "name": "weather",
+        "strict": True,
         "parameters": {"type": "object", "properties": {"x": {"type": "chữ"}}},
     }
     tools: Any = [{"type": "function", "function": function}]

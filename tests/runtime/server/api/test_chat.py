@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
@@ -331,3 +332,70 @@ def test_a_disconnect_ends_the_request(url: str) -> None:
         # Retries, because an answer can end before a slow client disconnects.
         assert any(disconnects() for _ in range(20))
         assert await_running(0), "the engine still runs the request"
+
+
+PLACE: Any = {
+    "name": "place",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"enum": ["Hà Nội", "Huế"]}, "codes": {"type": "array", "maxItems": 2}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+
+
+def place_tool(**changes: Any) -> Any:
+    return {"type": "function", "function": PLACE | {"parameters": PLACE["parameters"] | changes}}
+
+
+def test_functions_of_the_older_api(client: openai.OpenAI) -> None:
+    extra: Any = {"functions": [PLACE], "function_call": {"name": "place"}}
+    choice = client.chat.completions.create(model="tí-hon", messages=MESSAGES, extra_body=extra).choices[0]
+    call = choice.message.function_call
+    assert choice.finish_reason == "function_call" and call is not None and call.name == "place"
+    assert json.loads(call.arguments)["city"] in ("Hà Nội", "Huế")
+    stream = client.chat.completions.create(model="tí-hon", messages=MESSAGES, extra_body=extra, stream=True)
+    deltas = [chunk.choices[0].delta.function_call for chunk in stream]
+    assert "".join(delta.arguments or "" for delta in deltas if delta) == call.arguments
+    history: Any = [
+        *MESSAGES,
+        {"role": "assistant", "content": None, "function_call": call.model_dump()},
+        {"role": "function", "name": "place", "content": "1"},
+    ]
+    assert client.chat.completions.create(model="tí-hon", messages=history, max_tokens=2).choices
+
+
+def test_a_schema_that_cannot_be_enforced(url: str) -> None:
+    body = {"messages": MESSAGES, "tool_choice": "required"}
+
+    def ask(tool: Any) -> httpx.Response:
+        return httpx.post(f"{url}/v1/chat/completions", json=body | {"tools": [tool]})
+
+    loose = ask(place_tool(uniqueItems=True, properties={"city": {"type": "string", "pattern": "^(?=H)"}}))
+    assert loose.status_code == 200, loose.text
+    assert set(loose.headers[fields.HEADER].split(", ")) == {
+        "tools[0].function.parameters.uniqueItems",
+        "tools[0].function.parameters.properties.city.pattern",
+    }
+    strict = place_tool(uniqueItems=True)
+    strict["function"]["strict"] = True
+    error = ask(strict).json()["error"]
+    assert error["param"] == "tools[0].function.parameters" and "uniqueItems" in error["message"]
+
+
+def test_a_schema_that_nothing_satisfies_does_not_end_the_request(url: str) -> None:
+    bad = place_tool(properties={"city": False})
+    good = {"type": "function", "function": {"name": "time"}}
+    body = {"messages": MESSAGES, "tools": [bad, good], "tool_choice": "required"}
+    response = httpx.post(f"{url}/v1/chat/completions", json=body | {"max_tokens": 60})
+    assert response.status_code == 200, response.text
+    assert response.headers[fields.HEADER] == "tools[0].function.parameters"
+
+
+def test_tools_and_a_form(url: str) -> None:
+    schema = {"type": "object", "properties": {"số": {"enum": [1, 2]}}, "required": ["số"]}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    body = {"messages": MESSAGES, "tools": [place_tool()], "response_format": form}
+    message = httpx.post(f"{url}/v1/chat/completions", json=body).json()["choices"][0]["message"]
+    assert message.get("tool_calls") or json.loads(message["content"])["số"] in (1, 2)

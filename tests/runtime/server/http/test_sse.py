@@ -26,7 +26,7 @@ async def body_of(frames: Frames) -> str:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "state": {"request_id": "req_1"}}
+    scope: dict[str, Any] = {"type": "http", "path": "/v1/chat/completions", "state": {"request_id": "req_1"}}
     await EventStream(frames, AsyncExitStack())(scope, receive, send)
     return b"".join(message.get("body", b"") for message in sent).decode()
 
