@@ -7,12 +7,15 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
+from binhdan.runtime.cli import console
 from binhdan.runtime.client import restore as restoring
+from binhdan.runtime.client.encodings import Encoding, check_encoding, decode, encode, recognize
 from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
@@ -51,6 +54,16 @@ def restore(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print each word that had a choice, with probabilities.")
     ] = False,
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--from", help="utf-8, utf-16, tcvn3, vni or viqr. [default: recognised in files, else utf-8]"
+        ),
+    ] = None,
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--to", help="Encoding of the result. [default: utf-8; utf-16 for utf-16]"),
+    ] = None,
     model: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--model", "-m", help="Use a language model (GGUF) instead of the n-gram file."),
@@ -75,18 +88,29 @@ def restore(
     arrives. Lines that are not UTF-8 do not change.
     """
     restoring.check_options(style, format or "text")
+    for option, encoding in (("from", source), ("to", target)):
+        if encoding is not None:
+            check_encoding(option, encoding)
     cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
-    if model is not None and (style != "keep" or format is not None or min_confidence or explain):
+    if model is not None and (
+        style != "keep" or format or min_confidence or explain or source is not None or target is not None
+    ):
         raise InvalidArgumentError(
-            "--style, --format, --min-confidence and --explain need the n-gram file, no --model"
+            "--style, --format, --min-confidence, --explain, --from and --to need the n-gram file, no --model"
         )
     begin, count = time.monotonic(), 0
     if model is not None:
         parts = _with_model(files, model, threads, max_concurrent)
     else:
-        parts = _with_ngrams(
-            files, cast("ToneStyle", style), cast("TextFormat | None", format), min_confidence, explain
+        work = _Work(
+            cast("ToneStyle", style),
+            cast("TextFormat | None", format),
+            min_confidence,
+            explain,
+            cast("Encoding | None", source),
+            cast("Encoding | None", target),
         )
+        parts = work.run(files)
     for part in parts:
         for offset in range(0, len(part), _BLOCK):  # so that a closed pipe is noticed
             sys.stdout.buffer.write(part[offset : offset + _BLOCK])
@@ -102,27 +126,58 @@ def restore(
         )
 
 
-def _with_ngrams(
-    files: list[Path] | None,
-    style: ToneStyle,
-    format: TextFormat | None,
-    min_confidence: float,
-    explained: bool,
-) -> Iterator[bytes]:
-    for file in _each(files):
-        chosen = format or (restoring.format_of(file) if file else "text")
-        for data in _parts(file, whole=chosen != "text"):
-            try:
-                if explained:
-                    text = data.decode("utf-8", "replace")
-                    found = restoring.explain(text, style=style, format=chosen, min_confidence=min_confidence)
-                    yield _table(found, text.encode())
-                else:
-                    yield restoring.restore_bytes(
-                        data, style=style, format=chosen, min_confidence=min_confidence
-                    )
-            except BinhdanError as error:
-                raise type(error)(f"{file or 'standard input'}: {error}") from error
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Restores with the n-gram file. source, target: encodings; None recognises it, and keeps UTF-16."""
+
+    style: ToneStyle
+    format: TextFormat | None
+    min_confidence: float
+    explained: bool
+    source: Encoding | None
+    target: Encoding | None
+
+    def run(self, files: list[Path] | None) -> Iterator[bytes]:
+        for file in _each(files):
+            format = self.format or (restoring.format_of(file) if file else "text")
+            for data in _parts(file, whole=format != "text" or self.source == "utf-16"):
+                try:
+                    yield self._one(data, format, file)
+                except BinhdanError as error:
+                    raise type(error)(f"{file or 'standard input'}: {error}") from error
+
+    def _one(self, data: bytes, format: TextFormat, file: Path | None) -> bytes:
+        source = self.source or _recognized(data, file)
+        if source is not None:
+            data = decode(data, source).encode("utf-8", "surrogatepass")
+        elif self.target is not None:
+            data = decode(data, "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8").encode()
+        if self.explained:
+            text = data.decode("utf-8", "replace")
+            found = restoring.explain(
+                text, style=self.style, format=format, min_confidence=self.min_confidence
+            )
+            return _table(found, text.encode())
+        done = restoring.restore_bytes(
+            data, style=self.style, format=format, min_confidence=self.min_confidence
+        )
+        return done if self.target is None else encode(done.decode("utf-8", "surrogatepass"), self.target)
+
+
+def _recognized(data: bytes, file: Path | None) -> Encoding | None:
+    """The old encoding of a file that is not UTF-8; with a message, also if it does not show."""
+    if file is None or data.startswith(_UTF16_MARKS):
+        return None
+    try:
+        data.decode("utf-8")
+        return None
+    except UnicodeDecodeError:
+        found = None if b"\0" in data else recognize(data)
+    if found is None:
+        console.error(f"{file}: lines that are not UTF-8 stay: expected their encoding with --from")
+    else:
+        console.error(f"{file}: recognised as {found}; the result is UTF-8, or as --to says")
+    return found
 
 
 def _each(files: list[Path] | None) -> Sequence[Path | None]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from binhdan.runtime.client.encodings import decode, encode
+
 BARE = "ha noi la thu do cua viet nam"
 MARKED = "hà nội là thủ đô của việt nam"
 COMMAND = [sys.executable, "-m", "binhdan", "restore"]
@@ -130,3 +132,27 @@ def test_explain() -> None:
 
 def test_a_minimum_confidence_leaves_doubtful_words() -> None:
     assert run("--min-confidence", "0.9", data=b"hoa thuy di hoc").stdout.decode() == "hoa thuy đi học"
+
+
+def test_encodings(tmp_path: Path) -> None:
+    old = tmp_path / "old.txt"
+    text = "Cộng hòa xã hội chủ nghĩa Việt Nam\n"
+    marked = "Hà Nội là thủ đô của Việt Nam\n"
+    bare = "Ha Noi la thu do cua Viet Nam\n"
+    old.write_bytes(encode(text, "tcvn3") + bare.encode())
+    done = run(old)
+    assert done.stdout.decode() == text + marked and done.returncode == 0
+    assert b"recognised as tcvn3; the result is UTF-8" in done.stderr and done.stderr.count(b"\n") == 1
+    done = run("--to", "tcvn3", old)
+    assert decode(done.stdout, "tcvn3") == text + marked
+    assert decode(run("--to", "viqr", data=bare.encode()).stdout, "viqr") == marked
+    assert run("--from", "vni", data=encode(text, "vni")).stdout.decode() == text
+    assert run("--to", "utf-8", data=bare.encode("utf-16")).stdout.decode() == marked
+    old.write_bytes(b"x\xff y\nviet nam\n")
+    done = run(old)
+    assert done.stdout == b"x\xff y\n" + "việt nam\n".encode() and done.returncode == 0
+    assert b"lines that are not UTF-8 stay: expected their encoding with --from" in done.stderr
+    done = run("--from", "x", data=b"a")
+    assert done.returncode == 1 and b"from: expected one of utf-8, utf-16, tcvn3" in done.stderr
+    done = run("--to", "vni", data="giá 5 €".encode())
+    assert done.returncode == 1 and b"standard input: expected characters of vni" in done.stderr

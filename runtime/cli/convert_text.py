@@ -1,0 +1,50 @@
+"""`binhdan convert-text`: changes the encoding of Vietnamese text."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional, cast
+
+import typer
+
+from binhdan.runtime.cli import console
+from binhdan.runtime.client import encodings
+from binhdan.runtime.client.encodings import Encoding
+from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(name="convert-text")
+def convert_text(
+    file: Annotated[Optional[Path], typer.Argument(help="A text; none reads standard input.")] = None,  # noqa: UP045
+    source: Annotated[
+        str, typer.Option("--from", help="utf-8, utf-16, tcvn3, vni, viqr, or auto to recognise it.")
+    ] = "auto",
+    target: Annotated[str, typer.Option("--to", help="utf-8, utf-16, tcvn3, vni or viqr.")] = "utf-8",
+) -> None:
+    """Change the encoding of Vietnamese text, and nothing else.
+
+    TCVN3 and VNI are also found as UTF-8 text with Western letters ("ViÖt Nam"). A capital with a tone is a
+    small letter in TCVN3, which has no other.
+    """
+    if source != "auto":
+        encodings.check_encoding("from", source)
+    encodings.check_encoding("to", target)
+    name = file or "standard input"
+    try:
+        data = file.read_bytes() if file else sys.stdin.buffer.read()
+    except OSError as error:
+        raise FileReadError(f"{name}: {error.strerror}") from error
+    found = encodings.recognize(data) if source == "auto" else cast("Encoding", source)
+    if found is None:
+        raise InvalidArgumentError(f"{name}: the encoding does not show: expected one with --from")
+    if source == "auto":
+        console.note(f"{name}: {found}")
+    try:
+        converted = encodings.encode(encodings.decode(data, found), cast("Encoding", target))
+    except BinhdanError as error:
+        raise type(error)(f"{name}: {error}") from error
+    sys.stdout.buffer.write(converted)
+    sys.stdout.buffer.flush()
