@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +12,9 @@ import typer
 import uvicorn
 from starlette.types import ASGIApp
 
-from binhdan.runtime.cli import console
+from binhdan.runtime.cli.listening import END_SECONDS, Server, listen, remove_sockets
 from binhdan.runtime.client.model import find_model
-from binhdan.runtime.errors import BinhdanError, FileReadError
+from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig, load
 from binhdan.runtime.server.http.connection import ConnectionLimits, limited
@@ -41,8 +40,17 @@ def serve(
         str | None,
         typer.Option(metavar="NAME", help="Model of requests without a name. [default: the first]"),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on, or unix:PATH; may repeat. [default: 127.0.0.1]"
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="0 chooses a free port. [default: 8080]")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate: serve HTTPS. [default: none]")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM key of --tls-cert.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. [default: the usable cores]")] = None,
     context: Annotated[
         int | None, typer.Option(help="Max tokens of prompt and answer. [default: the model's]")
@@ -169,12 +177,15 @@ def run(config: ServerConfig) -> None:
     for source in config.models.values():
         find_model(source)
     logs.configure(config.log_level)
-    listeners = _listen(config.host, config.port)
+    listeners = listen(config)
     app = create_app(config)
     pool: ModelPool = app.state.server.pool
     # uvicorn handles the signal while it runs, and raises it again after the shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _Server(uvicorn_config(app, config), pool).run(listeners)
+    try:
+        Server(uvicorn_config(app, config), config, pool).run(listeners)
+    finally:
+        remove_sockets(config)
     if pool.failed is not None:
         raise BinhdanError(f"the server stopped: {pool.failed.__cause__ or pool.failed}")
 
@@ -190,8 +201,11 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
     )
     seconds: dict[str, Any] = {  # declared as int, but uvicorn accepts any number
         "timeout_keep_alive": config.keep_alive_seconds,
-        "timeout_graceful_shutdown": config.drain_seconds,
+        "timeout_graceful_shutdown": END_SECONDS,
     }
+    tls: dict[str, Any] = {}
+    if config.tls_cert is not None:
+        tls = {"ssl_certfile": config.tls_cert, "ssl_keyfile": config.tls_key}
     return uvicorn.Config(
         application,
         http=limited(limits),
@@ -204,47 +218,5 @@ def uvicorn_config(application: ASGIApp, config: ServerConfig) -> uvicorn.Config
         proxy_headers=False,
         workers=1,
         **seconds,
+        **tls,
     )
-
-
-class _Server(uvicorn.Server):
-    """Stops if the first model cannot be loaded; refuses new requests during the shutdown."""
-
-    def __init__(self, config: uvicorn.Config, pool: ModelPool) -> None:
-        super().__init__(config)
-        self._pool = pool
-
-    async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._pool.failed is not None
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._pool.draining = True
-        await super().shutdown(sockets)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or ():
-            host, port = listener.getsockname()[:2]
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            logs.log.info("listening", extra={"url": url})
-            console.note(f"binhdan: {url}  (Ctrl-C stops the server)")
-
-
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to all addresses of `host`. An address in use fails here, before a model is loaded."""
-    listeners: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
-            bound = socket.socket(family, socket.SOCK_STREAM)
-            listeners.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:  # only "::" includes IPv4
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
-            chosen = listeners[0].getsockname()[1] if len(listeners) > 1 else port
-            bound.bind((address[0], chosen, *address[2:]))
-    except OSError as error:
-        for bound in listeners:
-            bound.close()
-        raise FileReadError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-    return listeners

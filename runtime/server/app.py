@@ -81,6 +81,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's documentation pages load scripts from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # the gateway removes the slash
         responses=ERRORS,
     )
     app.state.server = server

@@ -38,6 +38,7 @@ _UNITS = {"": 1, "b": 1} | {
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.IGNORECASE)
 _KEY_LINE = "expected NAME KEY, then optionally tokens_per_minute=N, max_concurrent=N, admin=true"
 _EMBEDDED = "embedded"
+UNIX = "unix:"  # precedes the path of a unix socket in `host`
 _ENVIRONMENT = "the environment"  # layers, in messages
 _CHANGES = "the command line"
 
@@ -57,6 +58,11 @@ def parse_size(value: Any) -> Any:
 def _split(value: Any) -> Any:
     """A list from a text with commas, as in environment variables. Returns other values unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _hosts(value: Any) -> Any:
+    """As `_split`, but an empty text is the host "": all addresses."""
+    return [""] if isinstance(value, str) and not value.strip() else _split(value)
 
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
@@ -88,8 +94,11 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = "127.0.0.1"
+    # Addresses and names to listen on; "unix:/run/binhdan.sock" is a unix socket.
+    host: Annotated[tuple[str, ...], BeforeValidator(_hosts), Field(min_length=1)] = ("127.0.0.1",)
     port: Annotated[int, Field(ge=0, lt=2**16)] = 8080  # 0: any free port
+    tls_cert: Path | None = None  # PEM file with the certificate and those of its issuers
+    tls_key: Path | None = None  # PEM file with its key
 
     # Name -> a GGUF file, an id of a pulled model, or None for the embedded model. The first model is the
     # default, for requests without a model; `default_model` moves another one to the front.
@@ -149,8 +158,8 @@ class ServerConfig(BaseModel):
 
     @field_validator("host")
     @classmethod
-    def _without_brackets(cls, host: str) -> str:
-        return host.strip().removeprefix("[").removesuffix("]")
+    def _without_brackets(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.strip().removeprefix("[").removesuffix("]") for host in hosts)
 
     @field_validator("models", mode="before")
     @classmethod
@@ -190,12 +199,24 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _public_needs_key(self) -> Self:
-        if not self.keys and not is_loopback(self.host):
+        public = [host or "all addresses" for host in self.addresses if not is_loopback(host)]
+        if not self.keys and public:
             raise ValueError(
-                f"host: other machines can reach {self.host or 'all addresses'}, so an API key is needed: "
+                f"host: other machines can reach {public[0]}, so an API key is needed: "
                 "set --api-key-file FILE or BINHDAN_API_KEY, or use --host 127.0.0.1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _both_tls_files(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert, tls_key: expected both or none")
+        return self
+
+    @property
+    def addresses(self) -> list[str]:
+        """The hosts that are no unix sockets."""
+        return [host for host in self.host if not host.startswith(UNIX)]
 
     def keyring(self) -> Keyring:
         """The API keys with their limits. Raises InvalidArgumentError for two equal keys."""

@@ -6,7 +6,24 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+from binhdan.runtime.errors import ClosedError
+
 _FOLDERS = re.compile(r"(?<![\w.:/-])(?:/[^/\s:;,'\"]+)+/")  # of an absolute path without spaces
+
+
+class ShuttingDownError(ClosedError):
+    """The server ends, and with it the request."""
+
+
+def shutting_down() -> ApiError:
+    """The error of a request that a server refuses or ends because it shuts down."""
+    return ApiError(
+        503,
+        "the server is shutting down; try again",
+        type="server_error",
+        code="shutting_down",
+        headers={"Retry-After": "5"},
+    )
 
 
 class ApiError(Exception):

@@ -62,6 +62,10 @@ class Keyring:
         #: The caller of requests without a key, where those are allowed.
         self.anonymous = Caller("", _salt(""), limits or KeyLimits(), admin=not self._callers)
 
+    def replace(self, other: Keyring) -> None:
+        """Takes the keys and limits of `other`. Running requests keep their callers."""
+        self._callers, self.anonymous = other._callers, other.anonymous
+
     @property
     def required(self) -> bool:
         """True if requests need an API key."""

@@ -7,6 +7,8 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from binhdan.runtime.ffi import library
+
 router = APIRouter(tags=["operation"])
 
 
@@ -34,6 +36,21 @@ async def readyz(request: Request, response: Response) -> Ready:
         response.headers["Retry-After"] = "1"
     response.headers["Cache-Control"] = "no-store"
     return ready
+
+
+@router.get("/health", responses={503: {"description": "The server is loading or draining."}})
+@router.get("/v1/health", include_in_schema=False)
+@router.get("/ping", include_in_schema=False)
+async def health(request: Request, response: Response) -> dict[str, str]:
+    """The same under the names of vLLM and llama.cpp."""
+    ready = await readyz(request, response)
+    return {"status": "ok" if ready.status == "ready" else ready.status}
+
+
+@router.get("/version")
+async def version() -> dict[str, str]:
+    """The version of this server, under vLLM's name."""
+    return {"version": library().version()}
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -1,4 +1,4 @@
-"""/tokenize and /detokenize, as in llama.cpp's server: exact, without normalization."""
+"""/tokenize and /detokenize, as in llama.cpp's server and in vLLM: exact, without normalization."""
 
 from __future__ import annotations
 
@@ -8,24 +8,59 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from binhdan.runtime.prompting.tokenizer import Tokenizer
 from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import MAX_TOKENS, ModelName
+from binhdan.runtime.server.api.common import MAX_TOKENS, JsonObject, ModelName
+from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, Tool, render_prompt
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
+from binhdan.runtime.structured.tools import MAX_TOOLS, plan_tools
 
 router = APIRouter(route_class=JsonRoute)
 
 
 class TokenizeBody(RequestBody):
-    """`content` is llama.cpp's name of the text, `prompt` is vLLM's."""
+    """llama.cpp's fields (`content`, `add_special`, `with_pieces`), or vLLM's (`prompt` or `messages`,
+    `add_special_tokens`, `return_token_strs`)."""
 
     model: ModelName = None
     content: str | None = None
-    prompt: str | None = None
     add_special: bool = False
     parse_special: bool = False
     with_pieces: bool = False
+    prompt: str | None = None
+    add_special_tokens: bool = True
+    return_token_strs: bool = False
+    messages: Annotated[list[ChatMessage] | None, Field(min_length=1, max_length=MAX_MESSAGES)] = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
+
+    def encode(self, tokenizer: Tokenizer) -> list[int]:
+        """The tokens. Raises ApiError without a text."""
+        if self.messages is not None:
+            tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+            prompt = render_prompt(
+                tokenizer,
+                self.messages,
+                plan_tools(tokenizer.chat_template_source, tools),
+                False,
+                self.chat_template_kwargs,
+                add_generation_prompt=self.add_generation_prompt,
+                continue_final_message=self.continue_final_message,
+            )
+            return list(prompt.tokens)
+        if self.content is not None:
+            return tokenizer.encode(
+                self.content, add_special=self.add_special, parse_special=self.parse_special
+            )
+        if self.prompt is not None:
+            return tokenizer.encode(self.prompt, add_special=self.add_special_tokens)
+        raise ApiError(
+            400, "content: expected content, prompt or messages, got none of them", param="content"
+        )
 
 
 class DetokenizeBody(RequestBody):
@@ -36,22 +71,33 @@ class DetokenizeBody(RequestBody):
 @router.post("/tokenize")
 async def tokenize(request: Request, body: TokenizeBody) -> dict[str, Any]:
     """The tokens of a text."""
-    text = body.content if body.content is not None else body.prompt
-    if text is None:
-        raise ApiError(400, "content: expected a text, got none", param="content")
     async with server_of(request).pool.use(body.model) as loaded:
         tokenizer = loaded.model.tokenizer
-        tokens = await asyncio.to_thread(
-            tokenizer.encode, text, add_special=body.add_special, parse_special=body.parse_special
-        )
-        if not body.with_pieces:
-            return {"tokens": tokens, "count": len(tokens)}
-        pieces = [{"id": token, "piece": tokenizer.token_text(token)} for token in tokens]
-        return {"tokens": pieces, "count": len(tokens)}
+        tokens = await asyncio.to_thread(body.encode, tokenizer)
+        result: dict[str, Any] = {
+            "tokens": tokens,
+            "count": len(tokens),
+            "max_model_len": loaded.model.context,
+        }
+        if body.with_pieces:
+            result["tokens"] = [{"id": token, "piece": _piece(tokenizer, token)} for token in tokens]
+        if body.return_token_strs:
+            result["token_strs"] = [tokenizer.token_text(token) for token in tokens]
+        return result
 
 
 @router.post("/detokenize")
 async def detokenize(request: Request, body: DetokenizeBody) -> dict[str, str]:
     """The text of tokens. Bytes that are not UTF-8 become U+FFFD."""
     async with server_of(request).pool.use(body.model) as loaded:
-        return {"content": await asyncio.to_thread(loaded.model.detokenize, body.tokens, special=True)}
+        text = await asyncio.to_thread(loaded.model.detokenize, body.tokens, special=True)
+        return {"content": text, "prompt": text}  # llama.cpp's name, and vLLM's
+
+
+def _piece(tokenizer: Tokenizer, token: int) -> str | list[int]:
+    """The text of a token, or its bytes if they are not whole characters."""
+    data = tokenizer.decode((token,), special=True)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)

@@ -80,8 +80,13 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             # The callbacks see only complete lines; these limits also count incomplete ones.
             if self._in_body:
-                # In the chunked bodies of usual clients, the framing is smaller than the data.
-                if self._received > 2 * self.limits.max_body_bytes + self.limits.max_header_bytes:
+                # A body that was refused is dropped until its end, so that the client reads the response; a
+                # timer limits that. In chunked bodies of usual clients the framing is smaller than the data.
+                refused = self.cycle is not None and self.cycle.response_complete
+                if (
+                    not refused
+                    and self._received > 2 * self.limits.max_body_bytes + self.limits.max_header_bytes
+                ):
                     message = f"expected a body of at most {self.limits.max_body_bytes:,} bytes"
                     self._refuse(_error(413, message, "request_too_large"))
             elif self._received > self.limits.max_header_bytes:

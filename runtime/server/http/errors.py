@@ -24,7 +24,7 @@ from binhdan.runtime.errors import (
     TooLargeError,
 )
 from binhdan.runtime.server.accounting import logs
-from binhdan.runtime.server.errors import ApiError
+from binhdan.runtime.server.errors import ApiError, ShuttingDownError, shutting_down
 from binhdan.runtime.server.http.dialects import error_response
 
 _MAX_CHARACTERS = 300  # of a message that repeats client input
@@ -169,6 +169,8 @@ def _engine_error(error: BinhdanError) -> ApiError | None:
             return _unavailable(
                 "there is not enough memory for this request; shorten it, or try again later", "out_of_memory"
             )
+        case ShuttingDownError():
+            return shutting_down()
         case ClosedError():
             return _unavailable("the model was unloaded during the request; try again", "unloaded")
         case _:

@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -30,10 +31,11 @@ from binhdan.runtime.server.http.json_check import parse_json
 from binhdan.runtime.server.http.json_route import store_json
 
 # Paths that GET and HEAD may read without an API key.
-OPEN_PATHS = ("/", "/livez", "/readyz", "/favicon.ico")
+PROBE_PATHS = ("/livez", "/readyz", "/health", "/v1/health", "/ping")
+OPEN_PATHS = ("/", *PROBE_PATHS, "/version", "/favicon.ico")
 OPEN_FOLDERS = ("/page/",)
 # Requests to these paths are logged at level debug.
-_QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico")
+_QUIET = (*PROBE_PATHS, "/metrics", "/favicon.ico")
 
 # The `reason` label of the refusals metric, by status.
 _REASONS = {
@@ -80,7 +82,7 @@ class Gateway:
         self._config = config
         self._keyring = keyring
         self._receiving = 0  # bytes of all incomplete bodies
-        self._hosts = _AllowedHosts(config.host, config.allowed_hosts)
+        self._hosts = _AllowedHosts(config.addresses, config.allowed_hosts)
         self._after_host: ASGIApp = self._admit
         if config.cors_origins:
             self._after_host = CORSMiddleware(
@@ -98,6 +100,7 @@ class Gateway:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        scope = _normalised(scope)
         headers, start = Headers(scope=scope), time.perf_counter()
         state = scope.setdefault("state", {})
         sent = headers.get("x-request-id", "")
@@ -109,7 +112,11 @@ class Gateway:
         fields.report.set(ignored)
         response = _Response(send, state["request_id"], state["traceparent"], ignored)
         try:
-            if refusal := self._hosts.refusal(headers.getlist("host")):
+            refusal = None
+            # Probes are harmless and often have no name; a page of another site has no key.
+            if scope["path"] not in PROBE_PATHS and not self._has_key(headers):
+                refusal = self._hosts.refusal(headers.getlist("host"))
+            if refusal is not None:
                 await error_response(refusal, scope["path"], state["request_id"])(scope, receive, response)
             else:
                 await self._after_host(scope, receive, response)
@@ -140,6 +147,13 @@ class Gateway:
             request_id = scope["state"]["request_id"]
             refusal = error_response(as_api_error(error, request_id), scope["path"], request_id)
             await refusal(scope, receive, send)
+
+    def _has_key(self, headers: Headers) -> bool:
+        """True if the request has a valid API key."""
+        key = _sent_key(headers)
+        return (
+            self._keyring.required and bool(key) and self._keyring.caller(key.encode("latin-1")) is not None
+        )
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         """The caller with the request's API key. Raises ApiError, 401."""
@@ -230,13 +244,13 @@ class _AllowedHosts:
     """The names that a Host header may have. Another site can let its own name point to this machine (DNS
     rebinding); the requests of its pages then have that name."""
 
-    def __init__(self, bound: str, allowed: Sequence[str]) -> None:
+    def __init__(self, bound: Sequence[str], allowed: Sequence[str]) -> None:
         lowered = [name.lower().removesuffix(".") for name in allowed]
         self._any = "*" in lowered
         self._suffixes = tuple(name[1:] for name in lowered if name.startswith("*."))
-        self._names = {"localhost", "127.0.0.1", "::1", bound.lower(), *lowered}
+        self._names = {"localhost", "127.0.0.1", "::1", *map(str.lower, bound), *lowered}
         # A server on all addresses accepts any address as Host: DNS rebinding needs a name.
-        self._any_address = bound in ("", "0.0.0.0", "::")
+        self._any_address = any(one in ("", "0.0.0.0", "::") for one in bound)
 
     def refusal(self, values: Sequence[str]) -> ApiError | None:
         """The error for a request with these Host headers; None if it is allowed."""
@@ -285,6 +299,19 @@ def _sent_key(headers: Headers) -> str:
         return key.strip()
     sent = headers.getlist("x-api-key")
     return sent[0].strip() if len(sent) == 1 else ""
+
+
+def _normalised(scope: Scope) -> Scope:
+    """The request as the routes expect it: GET for HEAD (uvicorn, which has the original, drops the body),
+    and no slash at the end of the path."""
+    changes: dict[str, Any] = {}
+    if scope["method"] == "HEAD":
+        changes["method"] = "GET"
+    path: str = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        changes["path"] = path.rstrip("/") or "/"
+        changes["raw_path"] = changes["path"].encode()
+    return {**scope, **changes}
 
 
 def _has_body(headers: Headers) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -27,6 +28,7 @@ def parse_json(body: bytes, *, max_depth: int, max_values: int) -> Any:
     nested deeper than `max_depth`, and for more than `max_values` values. The message repeats no part of
     the body.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     if b"\0" in body:  # UTF-16 or UTF-32: Python decodes them too, but _check_marks does not
         raise _invalid(f"expected UTF-8, got a zero at byte {body.index(0)}")
     _check_marks(body, max_depth, max_values)

@@ -95,10 +95,12 @@ class Dispatcher:
         self._drain()
         with suppress(BinhdanError):
             self._library.close_queue(self._queue)
-        error = ClosedError("the server is closing this model")
-        for number, handler in list(self._handlers.items()):
-            self._forget(number)
-            handler(error)
+        self.end_all(ClosedError("the server is closing this model"))
+
+    def end_all(self, error: BinhdanError) -> None:
+        """Ends all requests with an error."""
+        for number in list(self._handlers):
+            self.fail(number, error)
 
     def set_mask(self, number: int, mask: bytes) -> None:
         """Sets the mask for the next token of a request. Does nothing if the request has ended."""

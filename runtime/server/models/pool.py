@@ -13,7 +13,13 @@ from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.options import LoadOptions
-from binhdan.runtime.server.errors import ApiError, quoted, without_paths
+from binhdan.runtime.server.errors import (
+    ApiError,
+    ShuttingDownError,
+    quoted,
+    shutting_down,
+    without_paths,
+)
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.grammar_trial import GrammarTrial
@@ -136,7 +142,7 @@ class ModelPool:
         if slot is None:
             raise self.unknown(name or "")
         if self.draining:
-            raise ApiError(503, "the server is shutting down", type="server_error", code="shutting_down")
+            raise shutting_down()
         slot.users += 1
         try:
             async with slot.lock:
@@ -146,6 +152,12 @@ class ModelPool:
         finally:
             slot.users -= 1
             slot.last_use = time.monotonic()
+
+    def end_requests(self) -> None:
+        """Refuses new requests and ends the running ones with an error."""
+        self.draining = True
+        for loaded in self.loaded():
+            loaded.dispatcher.end_all(ShuttingDownError("the server is shutting down"))
 
     async def close(self) -> None:
         """Ends all requests and unloads all models."""

@@ -25,7 +25,7 @@ def refusal(changes: dict[str, Any], **others: Any) -> str:
 
 def test_defaults() -> None:
     config = load()
-    assert (config.host, config.port) == ("127.0.0.1", 8080)
+    assert (config.host, config.port) == (("127.0.0.1",), 8080)
     assert config.models == {embedded_model().stem: None}
     assert not config.keyring().required
     assert config.load_options().max_sequences == 16 and config.load_options().prefix_cache_dir is None
@@ -143,7 +143,17 @@ def test_a_public_address_needs_a_key(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LOCALHOST"])
 def test_loopback(host: str) -> None:
-    assert is_loopback(load(changes={"host": host}).host)
+    assert all(map(is_loopback, load(changes={"host": host}).host))
+
+
+def test_several_hosts_and_unix_sockets() -> None:
+    config = load(environ={"BINHDAN_HOST": "127.0.0.1,::1,unix:/run/b.sock"})
+    assert config.host == ("127.0.0.1", "::1", "unix:/run/b.sock")
+    assert config.addresses == ["127.0.0.1", "::1"]
+    with pytest.raises(InvalidArgumentError, match="other machines can reach 10"):
+        load(changes={"host": ["127.0.0.1", "10.0.0.1"]})
+    with pytest.raises(InvalidArgumentError, match="expected both or none"):
+        load(changes={"tls_cert": "a.pem"})
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -172,6 +172,16 @@ def test_rerank(url: str, models: dict[str, Path]) -> None:
     assert answer["usage"]["prompt_tokens"] > 0 and answer["id"].startswith("rerank-")
 
 
+def test_scores_of_pairs(url: str) -> None:
+    ranked = post(url, "/v1/rerank", model="reranker", query="thủ đô", documents=DOCUMENTS)["results"]
+    want = {one["index"]: one["relevance_score"] for one in ranked}
+    answer = post(url, "/v1/score", model="reranker", text_1="thủ đô", text_2=DOCUMENTS)
+    assert [one["score"] for one in answer["data"]] == [want[i] for i in range(len(DOCUMENTS))]
+    pairs = post(url, "/score", model="reranker", text_1=["thủ đô"] * len(DOCUMENTS), text_2=DOCUMENTS)
+    assert pairs["data"] == answer["data"]
+    assert "as many as text_2" in refused(url, "/v1/score", text_1=["a", "b"], text_2=["c"] * 3)[1]
+
+
 def test_the_best_documents(url: str) -> None:
     body = {"model": "reranker", "query": "thủ đô", "return_documents": True}
     documents = [{"text": text} for text in DOCUMENTS]

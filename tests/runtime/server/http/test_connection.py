@@ -267,9 +267,8 @@ def test_the_rest_of_a_refused_body(start: Start, clients: Connect) -> None:
 
 
 def test_the_rest_of_a_refused_body_that_is_too_large(start: Start, clients: Connect) -> None:
-    client = clients(
-        start(max_body_bytes=10_000), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
-    )
+    address = start(max_body_bytes=10_000, header_seconds=0.5)
+    client = clients(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
     client.answer()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         for _ in range(1000):

@@ -171,7 +171,7 @@ def test_trace_context(serve: Callable[..., str]) -> None:
 )
 def test_hosts(serve: Callable[..., str], host: str, status: int) -> None:
     site = Site(serve, allowed_hosts=["chat.example.vn", "*.example.net"], api_key=[KEY])
-    answer = site.client.get("/livez", headers={"Host": host})
+    answer = site.client.get("/", headers={"Host": host})
     assert answer.status_code == status, answer.text
     if status == 421:
         error_of(answer, 421, "unknown_host")
@@ -180,9 +180,9 @@ def test_hosts(serve: Callable[..., str], host: str, status: int) -> None:
 def test_hosts_of_a_server_on_all_addresses(serve: Callable[..., str]) -> None:
     client = Site(serve, host="0.0.0.0", api_key=[KEY]).client
     for host, status in {"192.168.1.2:80": 200, "[fe80::1]": 200, "0.0.0.0": 200, "evil.vn": 421}.items():
-        assert client.get("/livez", headers={"Host": host}).status_code == status
+        assert client.get("/", headers={"Host": host}).status_code == status
     client = Site(serve, allowed_hosts=["*"]).client
-    assert client.get("/livez", headers={"Host": "any.vn"}).status_code == 200
+    assert client.get("/", headers={"Host": "any.vn"}).status_code == 200
 
 
 def test_a_missing_or_second_host(serve: Callable[..., str]) -> None:
@@ -250,7 +250,7 @@ def test_paths_without_a_key(serve: Callable[..., str], path: str) -> None:
 
 def test_paths_that_need_a_key(serve: Callable[..., str]) -> None:
     client = Site(serve, api_key=[KEY]).client
-    for path in ("/metrics", "/v1/models/x", "/openapi.json", "/none", "/livez/", "/LIVEZ", "/page"):
+    for path in ("/metrics", "/v1/models/x", "/openapi.json", "/none", "/LIVEZ", "/page"):
         assert client.get(path).status_code == 401, path
     assert Site(serve, api_key=[KEY], metrics_open=True).client.get("/metrics").status_code == 200
 
