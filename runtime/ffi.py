@@ -1,4 +1,4 @@
-"""The C library as Python functions. Only this module imports cffi and handles C memory.
+"""The C library as Python functions. Only this module and binhdan._native import cffi and handle C memory.
 
 cffi parses the installed binhdan.h: types, functions and the values of enums come from the header, and Python
 can do what every other caller of the C ABI can do. Functions raise the exceptions of errors.py.
@@ -66,7 +66,7 @@ class Library:
 
         self.path = binary
         self._ffi: Any = cffi.FFI()
-        self._ffi.cdef(_declarations(header.read_text(encoding="utf-8")))
+        self._ffi.cdef(declarations(header.read_text(encoding="utf-8")))
         self._lib: Any = self._ffi.dlopen(str(binary))
         self._event_kinds = self._names("binhdan_event_kind", "BINHDAN_EVENT_")
         self._finishes = self._names("binhdan_finish", "BINHDAN_FINISH_")
@@ -503,8 +503,8 @@ class Library:
         return bytes(self._ffi.string(c_string)).decode("utf-8", "replace")
 
 
-def _declarations(header: str) -> str:
-    """The part of binhdan.h between its cffi marks, in the form that cffi parses."""
+def declarations(header: str) -> str:
+    """The part of a header of the library between its cffi marks, in the form that cffi parses."""
     _, _, after = header.partition("cffi-begin")
     region = after.partition("*/")[2].partition("/* cffi-end")[0]
     return region.replace("BINHDAN_API ", "")

@@ -1,4 +1,4 @@
-// Functions for the pybind11 module and tests that are not part of the public ABI. Not installed, not stable.
+// The functions behind binhdan_tools.h in C++.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,12 +13,6 @@
 #include "base/dtype.h"
 #include "kernels/kernels.h"
 
-#if defined(_WIN32)
-#define BINHDAN_EXPORT __declspec(dllexport)
-#else
-#define BINHDAN_EXPORT __attribute__((visibility("default")))
-#endif
-
 namespace binhdan::text {
 class Tokenizer;
 }
@@ -26,29 +20,28 @@ class Tokenizer;
 namespace binhdan::internal {
 
 // Codecs (kernels/codec.h) for whole arrays. They throw Error when n is not a multiple of the block size.
-BINHDAN_EXPORT std::vector<std::string> dtype_names();
-BINHDAN_EXPORT const DTypeInfo& dtype_by_name(const std::string& name);
-BINHDAN_EXPORT void decode(DType type, const std::byte* src, float* dst, int64_t n);
-BINHDAN_EXPORT void encode(DType type, const float* src, std::byte* dst, int64_t n);
+std::vector<std::string> dtype_names();
+const DTypeInfo& dtype_by_name(const std::string& name);
+void decode(DType type, const std::byte* src, float* dst, int64_t n);
+void encode(DType type, const float* src, std::byte* dst, int64_t n);
 // Encoders with a search (encode/encode.h). threads: 0 for all usable cores. isa: "" for the fastest.
-BINHDAN_EXPORT void encode_rows(DType type, const float* src, int64_t rows, int64_t cols,
-                                const float* importance, std::byte* dst, int threads, const std::string& isa);
+void encode_rows(DType type, const float* src, int64_t rows, int64_t cols, const float* importance,
+                 std::byte* dst, int threads, const std::string& isa);
 // Encoders with feedback of errors (encode/feedback.h).
-BINHDAN_EXPORT void encode_feedback(DType type, const float* src, int64_t rows, int64_t cols,
-                                    const float* factor, std::byte* dst, int threads, const std::string& isa);
+void encode_feedback(DType type, const float* src, int64_t rows, int64_t cols, const float* factor,
+                     std::byte* dst, int threads, const std::string& isa);
 
 // Kernel tables by name. table() throws Error for one that this machine does not support.
-BINHDAN_EXPORT std::vector<std::string> isa_names();
-BINHDAN_EXPORT const KernelTable& table(const std::string& isa);
+std::vector<std::string> isa_names();
+const KernelTable& table(const std::string& isa);
 
 // "f16" or "q8_0".
-BINHDAN_EXPORT KvType kv_type_by_name(const std::string& name);
+KvType kv_type_by_name(const std::string& name);
 
 // Computes the logits of every position of `tokens` and calls row(position, logits). `model` is a handle of
 // the C ABI. decode: the numeric class is that of decode rows; otherwise, that of prefill rows.
-BINHDAN_EXPORT void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool decode,
-                                   KvType kv_type,
-                                   const std::function<void(int64_t, std::span<const float>)>& row);
+void forward_logits(uint64_t model, std::span<const int32_t> tokens, int threads, bool decode, KvType kv_type,
+                    const std::function<void(int64_t, std::span<const float>)>& row);
 
 // The input of matrix products: `rows` of one batch, (n, cols), and the names of the tensors that multiply
 // with them.
@@ -59,9 +52,9 @@ struct ObservedInput {
 };
 // Runs `tokens` and calls visit() for the inputs of all matrices of `tensors` (empty: of all tensors), for
 // one batch after another. All layers compute all rows.
-BINHDAN_EXPORT void observe_inputs(uint64_t model, std::span<const int32_t> tokens, int threads,
-                                   const std::set<std::string>& tensors,
-                                   const std::function<void(const ObservedInput&)>& visit);
+void observe_inputs(uint64_t model, std::span<const int32_t> tokens, int threads,
+                    const std::set<std::string>& tensors,
+                    const std::function<void(const ObservedInput&)>& visit);
 
 // Rows of logits, each rounded to 65,536 steps between its lowest and its highest value.
 struct LogitRow {
@@ -93,17 +86,17 @@ struct ScoreOptions {
   std::span<const int32_t> columns{};     // the reference's column of each token; empty: the same
 };
 // Scores the predictions of tokens[first + 1] to the last, each from all tokens before it.
-BINHDAN_EXPORT void score_tokens(uint64_t model, std::span<const int32_t> tokens, size_t first, int threads,
-                                 const ScoreOptions& options, std::span<TokenScore> scores);
+void score_tokens(uint64_t model, std::span<const int32_t> tokens, size_t first, int threads,
+                  const ScoreOptions& options, std::span<TokenScore> scores);
 
 // The words into which a pre-tokenizer cuts a text, as their ends in bytes. Throws Error for an unknown name.
-BINHDAN_EXPORT std::vector<size_t> split_words(const std::string& pretokenizer, const std::string& text);
-BINHDAN_EXPORT std::vector<std::string> pretokenizer_names();
+std::vector<size_t> split_words(const std::string& pretokenizer, const std::string& text);
+std::vector<std::string> pretokenizer_names();
 // The regular expressions of a pre-tokenizer.
-BINHDAN_EXPORT std::vector<std::string> pretokenizer_patterns(const std::string& name);
+std::vector<std::string> pretokenizer_patterns(const std::string& name);
 
 // The tokenizer of a GGUF file; the file needs the tokenizer.* keys only, and no tensor. Throws Error as Vocab::read.
-class BINHDAN_EXPORT FileTokenizer {
+class FileTokenizer {
  public:
   explicit FileTokenizer(const std::string& path);
   // Without BOS and EOS. parse_special: see text/tokenizer.h.
@@ -115,13 +108,13 @@ class BINHDAN_EXPORT FileTokenizer {
 };
 
 // The first token that a new request with these parameters draws.
-BINHDAN_EXPORT int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p,
-                              float min_p, uint64_t seed);
+int32_t sample(std::vector<float> logits, float temperature, int32_t top_k, float top_p, float min_p,
+               uint64_t seed);
 
 // The cost of one operation of the forward pass, summed over its calls. ns: on rank 0; bytes: weights, keys
 // and values that all threads read; macs: multiply-adds of all threads.
 struct OpProfile {
-  std::string name;  // "qkv", "attention", ..., "wait" for the time in barriers
+  const char* name;  // "qkv", "attention", ..., "wait" for the time in barriers
   int64_t calls, ns;
   uint64_t bytes, macs;
 };
@@ -134,11 +127,10 @@ struct ForwardProfile {
 };
 // prefill: `prompt_tokens` tokens of one sequence, in the engine's chunks. decode: `decode_tokens` steps of a
 // batch of `sequences` sequences. All start after `depth` positions of zeros; a warm-up runs first.
-BINHDAN_EXPORT ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens,
-                                      int64_t decode_tokens, int64_t depth, int64_t sequences,
-                                      KvType kv_type);
+ForwardProfile profile(uint64_t model, int threads, int64_t prompt_tokens, int64_t decode_tokens,
+                       int64_t depth, int64_t sequences, KvType kv_type);
 
 // Multiply-adds per second of `threads` threads with a table's instructions for `format`; 0 when unknown.
-BINHDAN_EXPORT double measure_peak(const std::string& isa, Activation format, int threads);
+double measure_peak(const std::string& isa, Activation format, int threads);
 
 }  // namespace binhdan::internal
