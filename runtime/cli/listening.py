@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -14,9 +15,10 @@ from typing import Any
 import uvicorn
 
 from binhdan.runtime.cli import console
-from binhdan.runtime.errors import FileReadError
+from binhdan.runtime.errors import BinhdanError, FileReadError
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import UNIX, ServerConfig
+from binhdan.runtime.server.errors import without_paths
 from binhdan.runtime.server.models.pool import ModelPool
 
 END_SECONDS = 2.0  # for the last bytes of requests that were ended
@@ -27,10 +29,18 @@ class Server(uvicorn.Server):
     continues to listen until the running ones have ended or `drain_seconds` are over. A second signal ends
     them at once."""
 
-    def __init__(self, config: uvicorn.Config, settings: ServerConfig, pool: ModelPool) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: ServerConfig,
+        pool: ModelPool,
+        reload: Callable[[], ServerConfig],
+    ) -> None:
         super().__init__(config)
         self._settings = settings
         self._pool = pool
+        self._reload = reload
+        self._hangup = False  # SIGHUP has arrived
         self._deadline: float | None = None  # of the drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -42,7 +52,25 @@ class Server(uvicorn.Server):
         else:
             self._deadline = 0.0
 
+    def reload_soon(self, *_: object) -> None:
+        """The handler of SIGHUP."""
+        self._hangup = True
+
+    def _read_settings(self) -> None:
+        """Reads the settings again. On an error the old ones remain."""
+        try:
+            settings = self._reload()
+            if settings.tls_cert is not None and self.config.ssl is not None:
+                check_certificate(settings, self.config.ssl)
+        except BinhdanError as error:
+            logs.log.error("settings not reloaded", extra={"reason": without_paths(str(error))})
+        else:
+            logs.log.info("settings reloaded", extra={"keys": len(settings.keys)})
+
     async def on_tick(self, counter: int) -> bool:
+        if self._hangup:
+            self._hangup = False
+            self._read_settings()
         over = self._pool.failed is not None
         if self._deadline is not None:
             over |= not self.server_state.tasks or time.monotonic() >= self._deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,11 +168,14 @@ def serve(
     file, first = given.pop("config", None), given.pop("model", None)
     if first is not None:
         given["models"] = [first, *given.get("models", ())]
-    run(load(file, os.environ, given))
+    # load() takes the keys out of its argument.
+    run(lambda: load(file, os.environ, dict(given)))
 
 
-def run(config: ServerConfig) -> None:
-    """Serves until SIGTERM or Ctrl-C. Raises BinhdanError if the server cannot start."""
+def run(read_settings: Callable[[], ServerConfig]) -> None:
+    """Serves until SIGTERM or Ctrl-C. SIGHUP reads the settings again, for keys, limits, prices and the
+    certificate. Raises BinhdanError if the server cannot start."""
+    config = read_settings()
     from binhdan.runtime.server.app import create_app
 
     for source in config.models.values():
@@ -179,11 +183,20 @@ def run(config: ServerConfig) -> None:
     logs.configure(config.log_level)
     listeners = listen(config)
     app = create_app(config)
-    pool: ModelPool = app.state.server.pool
+    parts = app.state.server
+    pool: ModelPool = parts.pool
+
+    def reload() -> ServerConfig:
+        changed = read_settings()
+        parts.reload(changed)
+        return changed
+
+    server = Server(uvicorn_config(app, config), config, pool, reload)
+    signal.signal(signal.SIGHUP, server.reload_soon)
     # uvicorn handles the signal while it runs, and raises it again after the shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        Server(uvicorn_config(app, config), config, pool).run(listeners)
+        server.run(listeners)
     finally:
         remove_sockets(config)
     if pool.failed is not None:

@@ -44,9 +44,10 @@ def create_app(config: ServerConfig) -> FastAPI:
 
     Raises LedgerError, FigureError for an unknown board or tariff, and InvalidArgumentError.
     """
-    options = config.load_options()
+    options, aliases = config.sources()
     pool = ModelPool(
-        {name: Source(path, options) for name, path in config.models.items()},
+        {name: Source(path, options[name]) for name, path in config.models.items()},
+        aliases=aliases,
         max_bytes=config.max_model_memory_bytes,
         idle_seconds=config.idle_unload,
     )
@@ -59,6 +60,8 @@ def create_app(config: ServerConfig) -> FastAPI:
         metrics=Metrics(lambda: {one.name: one.model.engine_info() for one in pool.loaded()}),
         biller=Biller(cost_model, meter),
         ledger=Ledger(config.ledger),
+        keyring=config.keyring(),
+        meter=meter,
     )
 
     @asynccontextmanager
@@ -103,7 +106,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(module.router)
     if config.page:
         app.include_router(page.router)
-    app.add_middleware(Gateway, config=config, keyring=config.keyring(), on_refused=server.metrics.refused)
+    app.add_middleware(Gateway, config=config, keyring=server.keyring, on_refused=server.metrics.refused)
     return app
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -71,6 +72,22 @@ Seconds = Annotated[float, Field(gt=0, le=31e6)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
+class ModelConfig(BaseModel):
+    """Settings of one model, where they differ from the server's: a table `[models.NAME]` with `path`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context: Count | None = None
+    kv_type: KvType | None = None
+    max_kv_bytes: Size | None = None
+    max_sequences: Count | None = None
+    max_waiting: Count | None = None
+    max_decode_stall_ms: Count | None = None
+    prefix_cache: bool | None = None
+    deterministic: bool | None = None
+    threads: Count | None = None
+
+
 class KeyConfig(BaseModel):
     """One API key: a table `[keys.NAME]`."""
 
@@ -104,6 +121,7 @@ class ServerConfig(BaseModel):
     # default, for requests without a model; `default_model` moves another one to the front.
     models: dict[str, str | None] = Field(default_factory=dict, validate_default=True)
     default_model: str | None = None
+    model_settings: dict[str, ModelConfig] = Field(default_factory=dict)  # of the tables [models.NAME]
     threads: Count | None = None  # None: the cores that this process may use
     context: Count | None = None  # tokens of prompt and answer; None: the model's own limit
     max_sequences: Count = 16  # requests that run at the same time
@@ -160,6 +178,23 @@ class ServerConfig(BaseModel):
     @classmethod
     def _without_brackets(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(host.strip().removeprefix("[").removesuffix("]") for host in hosts)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_tables(cls, data: Any) -> Any:
+        """Divides a table [models.NAME] into the path and the settings of the model."""
+        models = data.get("models") if isinstance(data, Mapping) else None
+        if not isinstance(models, Mapping):
+            return data
+        paths, settings = dict(models), dict(data.get("model_settings", {}))
+        for name, table in models.items():
+            if isinstance(table, Mapping):
+                rest = dict(table)
+                if "path" not in rest:
+                    raise ValueError(f"models.{name}: expected path = FILE, or path = 'embedded'")
+                paths[name] = rest.pop("path")
+                settings[name] = rest
+        return {**data, "models": paths, "model_settings": settings}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -230,10 +265,12 @@ class ServerConfig(BaseModel):
             keys.append(Key(name, key.key.get_secret_value(), limits, key.admin))
         return Keyring(keys, default)
 
-    def load_options(self) -> LoadOptions:
-        """The options for loading each model."""
+    def load_options(self, name: str | None = None) -> LoadOptions:
+        """The options for loading a model, or those that all models share."""
+        own = self.model_settings.get(name or "")
+        changes = {} if own is None else own.model_dump(exclude_none=True)
         folder = self.prefix_cache_dir
-        return LoadOptions(
+        shared = LoadOptions(
             threads=self.threads,
             context=self.context,
             max_sequences=self.max_sequences,
@@ -246,6 +283,19 @@ class ServerConfig(BaseModel):
             max_prefix_cache_dir_bytes=self.max_prefix_cache_dir_bytes,
             deterministic=self.deterministic,
         )
+        return replace(shared, **changes)
+
+    def sources(self) -> tuple[dict[str, LoadOptions], dict[str, str]]:
+        """The options of each model by its name, and the aliases: name -> an earlier name of the same file
+        with the same options."""
+        options = {name: self.load_options(name) for name in self.models}
+        first: dict[tuple[str | None, LoadOptions], str] = {}
+        aliases: dict[str, str] = {}
+        for name, path in self.models.items():
+            other = first.setdefault((path, options[name]), name)
+            if other != name:
+                aliases[name] = other
+        return options, aliases
 
 
 def load(

@@ -117,7 +117,7 @@ class Biller:
         meter: Meter | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._cost_model = cost_model
+        self.cost_model = cost_model
         # Declared watts are part of the cost model, which names them in the basis of the cost.
         self._meter = meter if meter is not None and meter.measured else None
         self.clock = clock
@@ -144,7 +144,7 @@ class Biller:
         seconds = share * (self.clock() - work.started)
         now = self.read_joules()
         joules = None if now is None or work.joules_at_start is None else share * (now - work.joules_at_start)
-        cost = None if self._cost_model is None else self._cost_model.answer(seconds, joules)
+        cost = None if self.cost_model is None else self.cost_model.answer(seconds, joules)
         return Bill(
             queue_ms=record.queue * 1e3,
             prompt_ms=record.prefill * 1e3,

@@ -32,8 +32,10 @@ async def get_model(request: Request, name: str) -> dict[str, Any]:
 
 
 def _describe(server: Server, name: str) -> dict[str, Any]:
-    loaded = next((one.model for one in server.pool.loaded() if one.name == name), None)
+    loaded, failure = server.pool.state(name)
     facts: dict[str, Any] = {"loaded": loaded is not None, "default": name == server.pool.default}
+    if failure:
+        facts["error"] = failure
     if loaded is not None:
         info = loaded.info
         facts |= {

@@ -17,7 +17,8 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    status: Literal["ready", "loading", "draining"]
+    status: Literal["ready", "loading", "draining", "failed"]
+    reason: str | None = None  # of "failed"
 
 
 @router.get("/livez")
@@ -26,11 +27,17 @@ async def livez() -> Live:
     return Live()
 
 
-@router.get("/readyz", responses={503: {"model": Ready, "description": "The server is loading or draining."}})
+@router.get(
+    "/readyz",
+    response_model_exclude_none=True,
+    responses={503: {"model": Ready, "description": "The server is loading or draining."}},
+)
 async def readyz(request: Request, response: Response) -> Ready:
     """Whether the server accepts requests: not while its default model loads, nor while it shuts down."""
     pool = request.app.state.server.pool
     ready = Ready(status="draining" if pool.draining else "ready" if pool.ready else "loading")
+    if pool.failed is not None and not pool.ready:
+        ready = Ready(status="failed", reason=str(pool.failed))
     if ready.status != "ready":
         response.status_code = 503
         response.headers["Retry-After"] = "1"

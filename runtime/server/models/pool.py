@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import Model, find_model
@@ -25,6 +26,8 @@ from binhdan.runtime.structured.constraints import Constraints
 from binhdan.runtime.structured.grammar_trial import GrammarTrial
 
 _log = logging.getLogger("binhdan.server")
+# A load that failed is tried again after this time, or when the file has changed.
+_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,13 @@ class Source:
         with suppress(BinhdanError, OSError):
             known.append(str(find_model(self.path_or_id)))
         return known
+
+    def fingerprint(self) -> tuple[int, int] | None:
+        """Size and time of its file; None if there is none."""
+        with suppress(BinhdanError, OSError):
+            found = find_model(self.path_or_id).stat()
+            return found.st_size, found.st_mtime_ns
+        return None
 
     def load(self) -> Model:
         model = Model(find_model(self.path_or_id), self.options)
@@ -72,11 +82,35 @@ def _bytes(model: Model) -> int:
     return model.info.weight_bytes + model.engine_info()["max_kv_bytes"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A load that failed."""
+
+    reason: str
+    fingerprint: tuple[int, int] | None  # of the file
+    time: float
+
+    def may_try_again(self, source: Source) -> bool:
+        """True if the file has changed, or after some time, because memory may be free now."""
+        return source.fingerprint() != self.fingerprint or time.monotonic() - self.time > _RETRY_SECONDS
+
+
+def _not_loaded(reason: str) -> ApiError:
+    return ApiError(
+        503,
+        f"the server could not load this model: {reason}",
+        type="server_error",
+        code="not_loaded",
+        param="model",
+    )
+
+
 @dataclass(slots=True)
 class _Slot:
-    """The state of one model name."""
+    """The state of one model."""
 
     source: Source
+    failure: _Failure | None = None  # of the last load
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     loaded: LoadedModel | None = None
     users: int = 0  # contexts of `use` that are open
@@ -84,7 +118,8 @@ class _Slot:
 
 
 class ModelPool:
-    """Use it from one event loop. `sources`: name -> source; the first one is the default model.
+    """Use it from one event loop. `sources`: name -> source; the first one is the default model. `aliases`:
+    name -> an earlier name of the same source, whose load it shares.
 
     `max_bytes` limits the memory of all loaded models together, weights with keys and values; None: no limit.
     A model that is unused for `idle_seconds` is unloaded; None: never.
@@ -94,10 +129,14 @@ class ModelPool:
         self,
         sources: Mapping[str, Source],
         *,
+        aliases: Mapping[str, str] | None = None,
         max_bytes: int | None = None,
         idle_seconds: float | None = None,
     ) -> None:
-        self._slots = {name: _Slot(source) for name, source in sources.items()}
+        self._slots: dict[str, _Slot] = {}
+        for name, source in sources.items():
+            other = (aliases or {}).get(name)
+            self._slots[name] = _Slot(source) if other is None else self._slots[other]
         self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._loading = asyncio.Lock()  # one model loads at a time
@@ -123,7 +162,14 @@ class ModelPool:
 
     def loaded(self) -> list[LoadedModel]:
         """The models in memory now."""
-        return [slot.loaded for slot in self._slots.values() if slot.loaded is not None]
+        slots = {id(slot): slot for slot in self._slots.values()}  # an alias has the slot of its model
+        return [slot.loaded for slot in slots.values() if slot.loaded is not None]
+
+    def state(self, name: str) -> tuple[Model | None, str]:
+        """The loaded model of a name, and why its last load failed ("" if it did not)."""
+        slot = self._slots[name]
+        failure = "" if slot.failure is None else slot.failure.reason
+        return (None if slot.loaded is None else slot.loaded.model), failure
 
     async def start(self) -> None:
         """Loads the default model. Raises ApiError."""
@@ -148,7 +194,10 @@ class ModelPool:
             async with slot.lock:
                 if slot.loaded is None:
                     slot.loaded = await self._load(name or self.default, slot)
-            yield slot.loaded
+            loaded = slot.loaded
+            if name and name != loaded.name:  # an alias
+                loaded = replace(loaded, name=name)
+            yield loaded
         finally:
             slot.users -= 1
             slot.last_use = time.monotonic()
@@ -172,18 +221,19 @@ class ModelPool:
     async def _load(self, name: str, slot: _Slot) -> LoadedModel:
         async with self._loading:
             start = time.monotonic()
+            if slot.failure is not None and not slot.failure.may_try_again(slot.source):
+                raise _not_loaded(slot.failure.reason)
+            slot.failure = None
             try:
                 await self._free(await asyncio.to_thread(slot.source.min_bytes))
                 model = await asyncio.to_thread(slot.source.load)
             except (BinhdanError, OSError) as error:
                 reason = f"{type(error).__name__}: {without_paths(str(error), *slot.source.paths())}"
                 _log.error("model not loaded", extra={"model": name, "reason": reason})
-                raise ApiError(
-                    503,
-                    "the server could not load this model; its log has the reason",
-                    type="server_error",
-                    code="not_loaded",
-                ) from error
+                for path in slot.source.paths():  # clients see the name of the model, not of its file
+                    reason = reason.replace(PurePath(path).name, name)
+                slot.failure = _Failure(reason, slot.source.fingerprint(), time.monotonic())
+                raise _not_loaded(reason) from error
             try:
                 await self._free(_bytes(model))
                 constraints = Constraints(model, self._trial)

@@ -35,8 +35,10 @@ from binhdan.runtime.server.http.gateway import Gateway
 def create_app(config):
     app = FastAPI()
     pool = types.SimpleNamespace(failed=None, draining=False, end_requests=lambda: None)
-    app.state.server = types.SimpleNamespace(pool=pool)
-    app.add_middleware(Gateway, config=config, keyring=config.keyring())
+    keyring = config.keyring()
+    reload = lambda changed: keyring.replace(changed.keyring())
+    app.state.server = types.SimpleNamespace(pool=pool, reload=reload)
+    app.add_middleware(Gateway, config=config, keyring=keyring)
 
     @app.get("/livez")
     def livez(): return {}
@@ -212,6 +214,35 @@ def test_draining_is_limited(running: Any) -> None:
 
 def test_ctrl_c(running: Any) -> None:
     assert running().end(signal.SIGINT) == 130
+
+
+def test_sighup_reads_keys_and_limits_again(running: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"lan {KEY}\n")
+    server = running("--api-key-file", str(keys))
+
+    def status(key: str) -> int:
+        return httpx.get(f"{server.url}/config", headers={"x-api-key": key}).status_code
+
+    assert (status(KEY), status("sk-another-key-1")) == (200, 401)
+    headers = {"x-api-key": KEY}
+    with httpx.stream("GET", f"{server.url}/count/20", headers=headers, timeout=30) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        keys.write_text("an sk-another-key-1\n")
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while status("sk-another-key-1") != 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert status(KEY) == 401
+        assert len(list(lines)) == 19
+    keys.write_text("an x y z\n")
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert status("sk-another-key-1") == 200
+    assert server.end() == 0
+    messages = [line["message"] for line in server.lines]
+    assert "settings reloaded" in messages and "settings not reloaded" in messages
 
 
 # ---- settings ----------------------------------------------------------------------------------------------

@@ -238,3 +238,23 @@ def test_any_environment_is_valid_or_an_error(values: dict[str, str]) -> None:
         load(environ=environ)
     except InvalidArgumentError as error:
         assert str(error)
+
+
+def test_settings_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(
+        'context = 512\n[models]\nsame = "embedded"\nalias = "embedded"\n'
+        '[models.long]\npath = "embedded"\ncontext = 1024\nkv_type = "q8_0"\nmax_kv_bytes = "64MiB"\n'
+    )
+    config = load(file)
+    options, aliases = config.sources()
+    assert list(config.models) == ["same", "alias", "long"] and aliases == {"alias": "same"}
+    assert (options["same"].context, options["same"].kv_type) == (512, "f16")
+    assert (options["long"].context, options["long"].kv_type) == (1024, "q8_0")
+    assert options["long"].max_kv_bytes == 64 << 20
+    file.write_text('[models.long]\npath = "embedded"\ncontxt = 1\n')
+    with pytest.raises(InvalidArgumentError, match="there is no setting model_settings"):
+        load(file)
+    file.write_text("[models.long]\ncontext = 1\n")
+    with pytest.raises(InvalidArgumentError, match="expected path"):
+        load(file)

@@ -18,6 +18,7 @@ from binhdan.runtime.server.api import operation
 class Pool:
     ready: bool = True
     draining: bool = False
+    failed: Exception | None = None
 
 
 @dataclass
@@ -53,12 +54,14 @@ async def test_live_in_every_state(http: httpx.AsyncClient, state: State) -> Non
         (Pool(ready=False), 503, "loading"),
         (Pool(draining=True), 503, "draining"),
         (Pool(ready=False, draining=True), 503, "draining"),
+        (Pool(ready=False, failed=Exception("no file")), 503, "failed"),
     ],
 )
 async def test_ready(http: httpx.AsyncClient, state: State, pool: Pool, status: int, text: str) -> None:
     state.pool = pool
     response = await http.get("/readyz")
-    assert response.status_code == status and response.json() == {"status": text}
+    assert response.status_code == status and response.json()["status"] == text
+    assert response.json().get("reason") == ("no file" if text == "failed" else None)
     assert ("Retry-After" in response.headers) == (status == 503)
     assert response.headers["Cache-Control"] == "no-store"
 

@@ -192,3 +192,36 @@ async def test_a_cancelled_embedding_frees_its_requests() -> None:
             await task
         assert len(loaded.dispatcher) == 0 and run.computed_tokens < 8 * len(prompts[0].tokens)
         assert len(await EmbeddingRun(loaded.dispatcher, plan).vectors()) == 8
+
+
+async def test_aliases_share_one_load() -> None:
+    sources = dict.fromkeys(("a", "b"), Source(None, OPTIONS))
+    pool = ModelPool(sources, aliases={"b": "a"})
+    try:
+        async with pool.use("a") as one, pool.use("b") as other:
+            assert one.model is other.model and (one.name, other.name) == ("a", "b")
+            assert len(pool.loaded()) == 1 and pool.state("b")[0] is one.model
+    finally:
+        await pool.close()
+
+
+async def test_a_load_that_fails_is_tried_again_when_the_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF")
+    tried: list[int] = []
+
+    class Counted(Source):
+        def load(self) -> Any:
+            tried.append(1)
+            return super().load()
+
+    async with pool_of("a", source=Counted(str(file), OPTIONS)) as pool:
+        for _ in range(3):
+            with pytest.raises(ApiError, match="could not load this model") as caught:
+                async with pool.use("a"):
+                    pass
+            assert str(tmp_path) not in str(caught.value) and pool.state("a")[1]
+        assert len(tried) == 1
+        file.write_bytes(find_model(None).read_bytes())
+        async with pool.use("a"):
+            assert len(tried) == 2 and pool.state("a")[1] == ""
