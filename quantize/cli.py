@@ -6,6 +6,7 @@ import dataclasses
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,17 +17,26 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from binhdan.quantize.calibrate import DEFAULT_TEXT
 from binhdan.quantize.convert import Step, Summary, convert
 from binhdan.quantize.draft import Draft
+from binhdan.quantize.fit.choose import Target
+from binhdan.quantize.fit.run import quantize_measured
+from binhdan.quantize.fit.sizes import parse_size
 from binhdan.quantize.importance import Importance, load_importance
 from binhdan.quantize.keys import RawValue, Value
+from binhdan.quantize.progress import progress_bar
 from binhdan.quantize.prune import lists
 from binhdan.quantize.prune.draft import prune_draft
 from binhdan.quantize.recipes import RECIPES, parse_override
+from binhdan.runtime.errors import InvalidArgumentError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
+_DEFAULT = "q8_0"
 _OURS = "; ".join(f"{name}: {RECIPES[name].summary}" for name in ("small", "balanced", "best"))
+
+_THEIRS = " ".join(name for name in RECIPES if name not in ("small", "balanced", "best"))
 
 
 @app.command()
@@ -40,14 +50,47 @@ def quantize(
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.")],
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--recipe",
             "--type",
-            help=f"Which type each tensor gets. {_OURS}. With llama.cpp's meaning:"
-            f" {' '.join(name for name in RECIPES if name not in ('small', 'balanced', 'best'))}.",
+            help=f"Which type each tensor gets. {_OURS}. With llama.cpp's meaning: {_THEIRS}. Default: q8_0.",
         ),
-    ] = "q8_0",
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Instead of a recipe: the types with which a file of at most this size loses least, such as"
+            " 350MB or 1.2GiB. Runs the model for some minutes.",
+        ),
+    ] = None,
+    bpw: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BITS", help="As --fit: the size of all tensors in bits for each weight, such as 4.25."
+        ),
+    ] = None,
+    feedback: Annotated[
+        bool,
+        typer.Option(
+            "--feedback",
+            help="Run the model on a text, and encode so that errors of a column make up for those of others"
+            " (GPTQ). --fit does it always.",
+        ),
+    ] = False,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Text for --fit, --bpw, --feedback and --report. May be repeated. Default: the Vietnamese"
+            " text of the package.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an HTML page: where the bytes are, and what was lost."),
+    ] = None,
     tensor_type: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,8 +139,42 @@ def quantize(
     and EmbeddingGemma. A GGUF file may have any architecture.
     """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
-    importance = load_importance(imatrix) if imatrix else None
     steps = _steps(prune_vocab, keep_text or [])
+    common: dict[str, Any] = {
+        "name": name,
+        "license": license,
+        "overrides": [parse_override(text) for text in tensor_type or ()],
+        "requantize": requantize,
+        "threads": threads,
+        "force": force,
+    }
+    if fit is not None or bpw is not None or feedback or report:
+        target = _target(fit, bpw, recipe)
+        if imatrix:
+            raise InvalidArgumentError(
+                "--imatrix: expected no importance file with --fit, --bpw, --feedback or --report, which"
+                " measure it; give the text with --text"
+            )
+        fitted = quantize_measured(
+            source,
+            output,
+            target=target,
+            recipe=recipe or _DEFAULT,
+            feedback=feedback or target is not None,
+            texts=text or [DEFAULT_TEXT],
+            report=report,
+            steps=steps,
+            bars=progress_bar,
+            **common,
+        )
+        if as_json:
+            print(json.dumps(fitted.as_json(), ensure_ascii=False))
+        else:
+            _print(fitted.summary, fitted.lines())
+        return
+    if text:
+        raise InvalidArgumentError("--text: expected --fit, --bpw, --feedback or --report with it")
+    importance = load_importance(imatrix) if imatrix else None
     if imatrix and importance:
         steps.append(partial(_with_importance_keys, file=imatrix, importance=importance))
     with _progress() as bar:
@@ -105,21 +182,26 @@ def quantize(
         summary = convert(
             source,
             output,
-            recipe,
-            name=name,
-            license=license,
+            recipe or _DEFAULT,
             steps=steps,
             importance=importance.means() if importance else None,
-            overrides=[parse_override(text) for text in tensor_type or ()],
-            requantize=requantize,
-            threads=threads,
-            force=force,
+            **common,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
     else:
         _print(summary)
+
+
+def _target(fit: str | None, bpw: float | None, recipe: str | None) -> Target | None:
+    given = {"--fit": fit, "--bpw": bpw, "--recipe": recipe}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InvalidArgumentError(f"{' and '.join(names)}: expected one of them")
+    if fit is not None:
+        return Target(size=parse_size(fit))
+    return Target(bpw=bpw) if bpw is not None else None
 
 
 def _steps(prune_vocab: str, keep_text: list[Path]) -> list[Step]:
@@ -158,7 +240,7 @@ def _stop(number: int, frame: FrameType | None) -> Any:
     raise SystemExit(128 + number)
 
 
-def _print(summary: Summary) -> None:
+def _print(summary: Summary, more: Sequence[tuple[str, str]] = ()) -> None:
     console = Console()
     table = Table(show_header=False, box=None)
     tensors = ", ".join(f"{count} {type}" for type, count in summary.types.items())
@@ -171,6 +253,7 @@ def _print(summary: Summary) -> None:
         ("context", f"{summary.context:,}"),
         ("vocabulary", f"{summary.vocabulary:,}"),
         ("tensors", tensors),
+        *more,
         *((f"note: {tensor}", reason) for tensor, reason in summary.fallbacks.items()),
         *(("note", note) for note in summary.notes),
     ):

@@ -17,13 +17,13 @@ from typing import Any, BinaryIO, Final
 
 from binhdan.quantize.checkpoint import CheckpointError, open_checkpoint
 from binhdan.quantize.draft import Draft
-from binhdan.quantize.encode import Importance, encode_draft
+from binhdan.quantize.encode import Importance, Weights, encode_draft
 from binhdan.quantize.gguf_file import Layout, lay_out
 from binhdan.quantize.gguf_source import is_gguf, read_gguf
 from binhdan.quantize.keys import RawValue
 from binhdan.quantize.output_file import check_output, partial_file
 from binhdan.quantize.plan import draft_checkpoint
-from binhdan.quantize.recipes import RECIPES, Override, Recipe, choose_types
+from binhdan.quantize.recipes import RECIPES, Choice, Override, Recipe, choose_types
 from binhdan.quantize.tensor_types import SOURCES
 from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError, InvalidArgumentError
 from binhdan.runtime.ffi import library
@@ -71,23 +71,62 @@ def convert(
     the source cannot be converted, InvalidArgumentError for an unknown recipe, OSError if ``output`` must not
     be replaced or writing fails.
     """
-    if recipe not in RECIPES:
+    chosen = find_recipe(recipe)
+    draft = prepare_draft(source, output, name=name, license=license, steps=steps, force=force)
+    choice = choose_types(draft, chosen, imatrix=importance is not None, overrides=overrides)
+    weights = Weights(importance or {})
+    return write_draft(
+        draft, output, choice, weights, requantize=requantize, threads=threads, progress=progress
+    )
+
+
+def find_recipe(name: str) -> Recipe:
+    """Raises InvalidArgumentError."""
+    if name not in RECIPES:
         raise InvalidArgumentError(
-            f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}", param="recipe"
+            f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}", param="recipe"
         )
+    return RECIPES[name]
+
+
+def prepare_draft(
+    source: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    license: str | None = None,
+    steps: Sequence[Step] = (),
+    force: bool = False,
+) -> Draft:
+    """Reads ``source`` and applies ``steps``, after a check that ``output`` may be written.
+
+    Raises BinhdanError, OSError.
+    """
     check_output(output, force=force)
     draft = open_draft(source, name=name, license=license)
     check_output(output, force=force, inputs=draft.files)
     for step in steps:
         draft = step(draft)
-    chosen = RECIPES[recipe]
-    choice = choose_types(draft, chosen, imatrix=importance is not None, overrides=overrides)
-    notes = draft.notes + _check_requantization(draft, choice.types, requantize)
-    _check_importance(draft, importance or {})
-    draft = _with_file_type(draft, chosen)
+    return draft
+
+
+def write_draft(
+    draft: Draft,
+    output: Path,
+    choice: Choice,
+    weights: Weights,
+    *,
+    requantize: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Summary:
+    """Writes ``draft``, which prepare_draft has returned for ``output``. Raises BinhdanError, OSError."""
+    notes = draft.notes + check_requantization(draft, choice.types, requantize)
+    _check_importance(draft, weights.importance)
+    draft = with_file_type(draft, choice.file_type)
     layout = lay_out(draft, choice.types)
     with partial_file(output, layout.size) as (file, path):
-        sums = _write(file, draft, choice.types, layout, importance, threads, progress)
+        sums = write_tensors(file, draft, choice.types, layout, weights, threads, progress)
         file.flush()
         os.fsync(file.fileno())
         notes += _verify(file, path, draft, choice.types, layout, sums)
@@ -138,7 +177,7 @@ def _check_model(facts: Mapping[str, Any], source: Path) -> list[str]:
     return [] if facts["supported"] else [f"binhdan cannot run this model: {facts['reason']}"]
 
 
-def _check_requantization(draft: Draft, types: Mapping[str, str], allowed: bool) -> list[str]:
+def check_requantization(draft: Draft, types: Mapping[str, str], allowed: bool) -> list[str]:
     """Warns about tensors that are quantized again. Raises InvalidArgumentError if that is not allowed."""
     again = [t for t in draft.tensors if types[t.name] != t.type and t.type not in SOURCES]
     if not again:
@@ -165,31 +204,31 @@ def _check_importance(draft: Draft, importance: Importance) -> None:
             )
 
 
-def _with_file_type(draft: Draft, recipe: Recipe) -> Draft:
-    if recipe.file_type is None:
+def with_file_type(draft: Draft, file_type: int | None) -> Draft:
+    if file_type is None:
         return draft
-    keys = {"general.file_type": recipe.file_type, "general.quantization_version": 2}
+    keys = {"general.file_type": file_type, "general.quantization_version": 2}
     return replace(draft, keys=draft.keys | {key: RawValue.of(value) for key, value in keys.items()})
 
 
 # ---- writing and verifying ---------------------------------------------------------------------------------
 
 
-def _write(
+def write_tensors(
     file: BinaryIO,
     draft: Draft,
     types: Mapping[str, str],
     layout: Layout,
-    importance: Importance | None,
-    threads: int,
-    progress: Progress | None,
+    weights: Weights,
+    threads: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, int]:
     """Writes the header and all tensors. Returns the CRC-32 of each tensor's bytes."""
     file.write(layout.header)
     total, done = sum(layout.sizes.values()), 0
     sums = dict.fromkeys(layout.sizes, 0)
     ends = dict(layout.offsets)
-    for tensor, part in encode_draft(draft, types, importance, threads):
+    for tensor, part in encode_draft(draft, types, weights, threads):
         if progress:
             progress(done, total)
         file.seek(ends[tensor.name])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from binhdan import _native
 from binhdan.quantize.draft import Draft, DraftTensor, Floats
+from binhdan.quantize.tensor_types import FLOATS
 from binhdan.runtime.errors import BadFormatError
 
 PART_VALUES: Final = 1 << 22  # float32 values encoded at once: 16 MB
@@ -19,13 +21,23 @@ _PARTS_AHEAD: Final = 2
 _F16_LIMIT: Final = 65520.0  # the smallest value that F16 rounds to inf
 
 Importance = Mapping[str, npt.NDArray[np.float32]]  # by tensor: a weight for each column, of each expert
+# tensor → the factor of its Hessian for feedback of errors (feedback_factor), or None
+Factors = Callable[[str], Floats | None]
 Bytes = bytes | memoryview
 _Part = tuple[DraftTensor, int, bytes | Floats]  # tensor, first row, blocks or values
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What the errors of a tensor are weighed with: a factor, if there is one, or importance."""
+
+    importance: Importance = field(default_factory=dict)
+    factors: Factors = lambda name: None
+
+
 def encode_draft(
-    draft: Draft, types: Mapping[str, str], importance: Importance | None = None, threads: int = 0
+    draft: Draft, types: Mapping[str, str], weights: Weights = Weights(), threads: int = 0
 ) -> Iterator[tuple[DraftTensor, Bytes]]:
     """Yields the bytes of all tensors in order, in parts, with the tensor of each part.
 
@@ -37,7 +49,7 @@ def encode_draft(
         else:
             yield (
                 tensor,
-                _encode(tensor, row, part, types[tensor.name], importance or {}, threads),
+                _encode(tensor, row, part, types[tensor.name], weights, threads),
             )
 
 
@@ -58,18 +70,20 @@ def _encode(
     row: int,
     values: Floats,
     tensor_type: str,
-    importance: Importance,
+    weights: Weights,
     threads: int,
 ) -> memoryview:
     if tensor_type == "F16" and (peak := np.abs(values).max()) >= _F16_LIMIT:
         raise BadFormatError(
             f"tensor {tensor.name}: {peak:g} is too large for F16; use --recipe bf16 or a quantized type"
         )
-    weights = importance.get(tensor.name)
-    if weights is not None:
-        by_expert = weights.reshape(-1, tensor.columns)  # one row: it counts for all experts
-        weights = by_expert[row * len(by_expert) // tensor.rows]
-    return _native.encode(tensor_type, values, weights, threads).reshape(-1).data
+    if tensor_type not in FLOATS and (factor := weights.factors(tensor.name)) is not None:
+        return _native.encode_feedback(tensor_type, values, factor, threads).reshape(-1).data
+    importance = weights.importance.get(tensor.name)
+    if importance is not None:
+        by_expert = importance.reshape(-1, tensor.columns)  # one row: it counts for all experts
+        importance = by_expert[row * len(by_expert) // tensor.rows]
+    return _native.encode(tensor_type, values, importance, threads).reshape(-1).data
 
 
 # ---- reading ahead -----------------------------------------------------------------------------------------

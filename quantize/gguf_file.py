@@ -25,8 +25,7 @@ class Layout:
 
 def lay_out(draft: Draft, types: Mapping[str, str]) -> Layout:
     """Returns the layout of ``draft`` with a type for each tensor."""
-    alignment = draft.keys["general.alignment"].value if "general.alignment" in draft.keys else _ALIGNMENT
-    assert isinstance(alignment, int)  # gguf_source has checked it
+    alignment = alignment_of(draft)
     parts = [struct.pack("<4sIQQ", b"GGUF", _VERSION, len(draft.tensors), len(draft.keys))]
     for name, value in draft.keys.items():
         parts += [RawValue.of(name).raw, struct.pack("<I", value.type), value.raw]
@@ -36,9 +35,9 @@ def lay_out(draft: Draft, types: Mapping[str, str]) -> Layout:
         parts.append(RawValue.of(tensor.name).raw)
         parts.append(struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, TYPE_IDS[tensor_type], at))
         offsets[tensor.name], sizes[tensor.name] = at, tensor_bytes(tensor_type, tensor.shape)
-        at = _padded(at + sizes[tensor.name], alignment)
+        at = padded(at + sizes[tensor.name], alignment)
     header = b"".join(parts)
-    start = _padded(len(header), alignment)
+    start = padded(len(header), alignment)
     return Layout(
         header=header.ljust(start, b"\0"),
         offsets={name: start + offset for name, offset in offsets.items()},
@@ -47,5 +46,12 @@ def lay_out(draft: Draft, types: Mapping[str, str]) -> Layout:
     )
 
 
-def _padded(size: int, alignment: int) -> int:
+def alignment_of(draft: Draft) -> int:
+    """The bytes of which the offset of a tensor is a multiple."""
+    alignment = draft.keys["general.alignment"].value if "general.alignment" in draft.keys else _ALIGNMENT
+    assert isinstance(alignment, int)  # gguf_source has checked it
+    return alignment
+
+
+def padded(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment

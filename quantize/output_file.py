@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ except ImportError:  # Windows: an open file cannot be removed, which serves as 
 
 _PREFIX: Final = ".binhdan-quantize-"
 _SUFFIX: Final = ".partial"
+_WORK_SUFFIX: Final = ".work"
+_LOCK: Final = "lock"
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -147,6 +150,44 @@ def _remove_partial_files(folder: Path) -> None:
         if fcntl is None:
             with suppress(OSError):  # open
                 path.unlink()
+
+
+@contextmanager
+def work_folder(parent: Path) -> Iterator[Path]:
+    """Yields a new folder in ``parent`` for files of a long work; removes it at the end.
+
+    Removes folders of killed processes first. Raises FileReadError if ``parent`` is not writable.
+    """
+    for folder in parent.glob(f"{_PREFIX}*{_WORK_SUFFIX}"):
+        if not folder.is_symlink() and _is_abandoned(folder / _LOCK):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = parent / f"{_PREFIX}{secrets.token_hex(6)}{_WORK_SUFFIX}"
+    try:
+        folder.mkdir()
+        lock = (folder / _LOCK).open("wb")
+    except OSError as error:
+        raise FileReadError(f"{parent}: cannot write here: {error.strerror}; use another folder") from None
+    try:
+        with lock:
+            if fcntl is not None:
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(lock: Path) -> bool:
+    """Whether no process has locked the file. Windows: an open file cannot be removed."""
+    try:
+        if fcntl is None:
+            lock.unlink()
+            return True
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -270,6 +270,7 @@ class Choice:
 
     types: dict[str, str]
     fallbacks: dict[str, str] = field(default_factory=dict)
+    file_type: int | None = None  # the key general.file_type; None: as in the source
 
 
 @dataclass(frozen=True)
@@ -305,8 +306,8 @@ def choose_types(
     wanted = {tensor.name: recipe.type or tensor.type for tensor in quantizable}
     if recipe.type and recipe.rules:
         wanted = _types_of_rules(draft, quantizable, recipe.type, recipe.rules, imatrix)
-    wanted |= _overridden(quantizable, overrides)
-    choice = Choice({tensor.name: tensor.type for tensor in draft.tensors})
+    wanted |= overridden_types(quantizable, overrides)
+    choice = Choice({tensor.name: tensor.type for tensor in draft.tensors}, file_type=recipe.file_type)
     for tensor in quantizable:
         chosen = fitting_type(wanted[tensor.name], tensor.columns, recipe.fallbacks)
         if chosen != wanted[tensor.name]:
@@ -326,7 +327,8 @@ def fitting_type(wanted: str, columns: int, fallbacks: Mapping[str, str]) -> str
     return fallback if columns % BLOCKS[fallback][0] == 0 else "F16"
 
 
-def _overridden(tensors: Iterable[DraftTensor], overrides: Sequence[Override]) -> dict[str, str]:
+def overridden_types(tensors: Iterable[DraftTensor], overrides: Sequence[Override]) -> dict[str, str]:
+    """Returns the types that overrides give tensors. Raises InvalidArgumentError if one fits none."""
     types: dict[str, str] = {}
     unused = list(overrides)
     for tensor in tensors:

@@ -33,7 +33,7 @@ def draft(values: Floats) -> Draft:
 
 
 def encoded(values: Floats, kind: str, importance: Floats | None = None) -> bytes:
-    weights = None if importance is None else {"w.weight": importance}
+    weights = encode.Weights({} if importance is None else {"w.weight": importance})
     parts = encode.encode_draft(draft(values), {"w.weight": kind}, weights, threads=1)
     return b"".join(bytes(part) for _, part in parts)
 
