@@ -34,7 +34,18 @@ _log = logging.getLogger("binhdan")
 EventKind = Literal["token", "finished", "embedding"]
 ChatFamily = Literal["auto", "plain", "chatml", "llama2", "llama3"]
 ToneStyle = Literal["keep", "new", "old"]
+Typing = Literal["none", "telex", "vni"]
 TextFormat = Literal["text", "html", "markdown", "srt", "csv", "json", "po", "code"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOptions:
+    """As binhdan_restore_options."""
+
+    style: ToneStyle = "keep"
+    format: TextFormat = "text"
+    min_confidence: float = 0.0
+    typing: Typing = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,31 +386,26 @@ class Library:
     def restorer_card(self, restorer: int) -> str:
         return self._read_text(self._lib.binhdan_restorer_card, restorer).decode("utf-8", "replace")
 
-    def restore(
-        self, restorer: int, text: bytes, style: ToneStyle, format: TextFormat, min_confidence: float
-    ) -> bytes:
-        options = self._restore_options(style, format, min_confidence)
-        buffer = self._ffi.from_buffer(text)
+    def restore(self, restorer: int, text: bytes, options: RestoreOptions) -> bytes:
+        given, buffer = self._restore_options(options), self._ffi.from_buffer(text)
         first = len(text) + len(text) // 2 + 64
-        return self._read_text(self._lib.binhdan_restore, restorer, buffer, len(text), options, first=first)
+        return self._read_text(self._lib.binhdan_restore, restorer, buffer, len(text), given, first=first)
 
-    def explain_restoration(
-        self, restorer: int, text: bytes, style: ToneStyle, format: TextFormat, min_confidence: float
-    ) -> bytes:
+    def explain_restoration(self, restorer: int, text: bytes, options: RestoreOptions) -> bytes:
         """JSON; see binhdan_restore_explain."""
-        options = self._restore_options(style, format, min_confidence)
-        buffer = self._ffi.from_buffer(text)
+        given, buffer = self._restore_options(options), self._ffi.from_buffer(text)
         first = 64 * len(text) + 4096
         return self._read_text(
-            self._lib.binhdan_restore_explain, restorer, buffer, len(text), options, first=first
+            self._lib.binhdan_restore_explain, restorer, buffer, len(text), given, first=first
         )
 
-    def _restore_options(self, style: ToneStyle, format: TextFormat, min_confidence: float) -> Any:
+    def _restore_options(self, options: RestoreOptions) -> Any:
         return self._struct(
             "binhdan_restore_options",
-            style=self._value(f"STYLE_{style.upper()}"),
-            format=self._value(f"FORMAT_{format.upper()}"),
-            min_confidence=min_confidence,
+            style=self._value(f"STYLE_{options.style.upper()}"),
+            format=self._value(f"FORMAT_{options.format.upper()}"),
+            min_confidence=options.min_confidence,
+            typing=self._value(f"TYPING_{options.typing.upper()}"),
         )
 
     # ---- helpers -------------------------------------------------------------------------------------------

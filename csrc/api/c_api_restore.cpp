@@ -10,10 +10,13 @@ namespace {
 
 using text::restore::Format;
 using text::restore::Style;
+using text::restore::Typing;
 static_assert(static_cast<int>(Style::new_place) == BINHDAN_STYLE_NEW);
 static_assert(static_cast<int>(Style::old_place) == BINHDAN_STYLE_OLD);
 static_assert(static_cast<int>(Format::html) == BINHDAN_FORMAT_HTML);
 static_assert(static_cast<int>(Format::code) == BINHDAN_FORMAT_CODE);
+static_assert(static_cast<int>(Typing::telex) == BINHDAN_TYPING_TELEX);
+static_assert(static_cast<int>(Typing::vni) == BINHDAN_TYPING_VNI);
 
 text::restore::Options read_options(const binhdan_restore_options* given) {
   const auto options = read_struct(given, "binhdan_restore_options", binhdan_restore_options{});
@@ -25,7 +28,11 @@ text::restore::Options read_options(const binhdan_restore_options* given) {
          BINHDAN_CONSTANT(BINHDAN_FORMAT_CODE), ", got ", options.format);
   if (!(options.min_confidence >= 0 && options.min_confidence <= 1))
     fail(Code::invalid_argument, "min_confidence: expected 0 to 1, got ", options.min_confidence);
-  return {static_cast<Style>(options.style), static_cast<Format>(options.format), options.min_confidence};
+  if (options.typing < BINHDAN_TYPING_NONE || options.typing > BINHDAN_TYPING_VNI)
+    fail(Code::invalid_argument, "typing: expected ", BINHDAN_CONSTANT(BINHDAN_TYPING_NONE), " to ",
+         BINHDAN_CONSTANT(BINHDAN_TYPING_VNI), ", got ", options.typing);
+  return {static_cast<Style>(options.style), static_cast<Format>(options.format), options.min_confidence,
+          static_cast<Typing>(options.typing)};
 }
 
 }  // namespace

@@ -427,11 +427,15 @@ typedef enum {
   BINHDAN_FORMAT_CODE = 7      /* comments that start with #, // or slash-star */
 } binhdan_text_format;
 
+/* The keys of an input method, from which text is restored: "tieesng", "tie6ng1" for "tiếng". */
+typedef enum { BINHDAN_TYPING_NONE = 0, BINHDAN_TYPING_TELEX = 1, BINHDAN_TYPING_VNI = 2 } binhdan_typing;
+
 typedef struct {
   uint32_t struct_size;
   int32_t style;        /* binhdan_style */
   int32_t format;       /* binhdan_text_format */
   float min_confidence; /* 0 to 1: a word with a lower probability stays as it is; 0 = off */
+  int32_t typing;       /* binhdan_typing; a word that is no syllable of these keys stays */
 } binhdan_restore_options;
 
 /* Opens an n-gram file: restore-vi.bin of the Python package, or one that examples/train_restorer made. */
@@ -449,7 +453,7 @@ BINHDAN_API int32_t binhdan_restore(binhdan_restorer restorer, const char* text,
                                     size_t* out_size);
 /* Restores and explains. JSON: {"text": the result, "choices": [{"begin", "end" (bytes of the input), "alternatives":
  * [{"text", "probability"}, ...] (best first, at most 5)}, ...]}; one choice for each word that had one. A probability
- * holds for the best choice of the other words. */
+ * is over the likely forms of the whole sentence. */
 BINHDAN_API int32_t binhdan_restore_explain(binhdan_restorer restorer, const char* text, size_t size,
                                             const binhdan_restore_options* options, char* json,
                                             size_t capacity, size_t* json_size);

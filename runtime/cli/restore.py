@@ -19,7 +19,7 @@ from binhdan.runtime.client.encodings import Encoding, check_encoding, decode, e
 from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
-from binhdan.runtime.ffi import TextFormat, ToneStyle
+from binhdan.runtime.ffi import TextFormat, ToneStyle, Typing
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -54,6 +54,12 @@ def restore(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print each word that had a choice, with probabilities.")
     ] = False,
+    typing: Annotated[
+        str, typer.Option(help="The text has the keys of an input method: telex (tieesng), vni (tie6ng1).")
+    ] = "none",
+    teencode: Annotated[
+        bool, typer.Option("--teencode", help="Write out the short forms of chat (ko: không).")
+    ] = False,
     source: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -87,17 +93,19 @@ def restore(
     Typed marks stay, and text that has all its marks stays as it is. Text from a pipe is restored as it
     arrives. Lines that are not UTF-8 do not change.
     """
-    restoring.check_options(style, format or "text")
+    restoring.check_options(style, format or "text", typing)
     for option, encoding in (("from", source), ("to", target)):
         if encoding is not None:
             check_encoding(option, encoding)
     cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
-    if model is not None and (
-        style != "keep" or format or min_confidence or explain or source is not None or target is not None
-    ):
+    changes = style != "keep" or typing != "none" or min_confidence or explain or teencode
+    if model is not None and (changes or format is not None or source is not None or target is not None):
         raise InvalidArgumentError(
-            "--style, --format, --min-confidence, --explain, --from and --to need the n-gram file, no --model"
+            "--style, --format, --min-confidence, --typing, --teencode, --explain, --from and --to need the"
+            " n-gram file, no --model"
         )
+    if explain and teencode:
+        raise InvalidArgumentError("expected --explain or --teencode, got both")
     begin, count = time.monotonic(), 0
     if model is not None:
         parts = _with_model(files, model, threads, max_concurrent)
@@ -106,6 +114,8 @@ def restore(
             cast("ToneStyle", style),
             cast("TextFormat | None", format),
             min_confidence,
+            cast("Typing", typing),
+            teencode,
             explain,
             cast("Encoding | None", source),
             cast("Encoding | None", target),
@@ -133,6 +143,8 @@ class _Work:
     style: ToneStyle
     format: TextFormat | None
     min_confidence: float
+    typing: Typing
+    teencode: bool
     explained: bool
     source: Encoding | None
     target: Encoding | None
@@ -155,11 +167,20 @@ class _Work:
         if self.explained:
             text = data.decode("utf-8", "replace")
             found = restoring.explain(
-                text, style=self.style, format=format, min_confidence=self.min_confidence
+                text,
+                style=self.style,
+                format=format,
+                min_confidence=self.min_confidence,
+                typing=self.typing,
             )
             return _table(found, text.encode())
         done = restoring.restore_bytes(
-            data, style=self.style, format=format, min_confidence=self.min_confidence
+            data,
+            style=self.style,
+            format=format,
+            min_confidence=self.min_confidence,
+            typing=self.typing,
+            teencode=self.teencode,
         )
         return done if self.target is None else encode(done.decode("utf-8", "surrogatepass"), self.target)
 

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+from binhdan.runtime.client.teencode import expand
 from binhdan.runtime.errors import InvalidArgumentError, ModelNotFoundError
-from binhdan.runtime.ffi import TextFormat, ToneStyle, library
+from binhdan.runtime.ffi import RestoreOptions, TextFormat, ToneStyle, Typing, library
 
 _FILE = Path(__file__).parents[1] / "assets" / "restore-vi.bin"
 _CODE = "c cc cpp cs css cu go h hpp ini java js kt php pl py r rb rs sh swift toml ts yaml yml"
@@ -32,7 +33,7 @@ class Choice:
     """A word that has several possible forms.
 
     begin, end: its bytes in the UTF-8 of the input. alternatives: forms and their probabilities, best first,
-    at most 5. A probability holds for the best choice of the other words.
+    at most 5. A probability is over the likely forms of the whole sentence.
     """
 
     begin: int
@@ -49,37 +50,67 @@ class Restored:
 
 
 def restore(
-    text: str, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
+    text: str,
+    *,
+    style: ToneStyle = "keep",
+    format: TextFormat = "text",
+    min_confidence: float = 0.0,
+    typing: Typing = "none",
+    teencode: bool = False,
 ) -> str:
     """The text with its diacritics.
 
     Typed marks stay, and a text with all its marks stays as it is. style: where the tone of oa, oe and uy is
     written: "new" (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language
-    changes. min_confidence: a word with a lower probability stays. Raises InvalidArgumentError for a text
-    with a NUL character.
+    changes. min_confidence: a word with a lower probability stays. typing: the text has the keys of an input
+    method: "telex" (tieesng), "vni" (tie6ng1). teencode: the short forms of chat are written out (ko: không).
+    Raises InvalidArgumentError for a text with a NUL character.
     """
     data = text.encode("utf-8", "surrogatepass")
-    return restore_bytes(data, style=style, format=format, min_confidence=min_confidence).decode(
-        "utf-8", "surrogatepass"
-    )
+    return restore_bytes(
+        data,
+        style=style,
+        format=format,
+        min_confidence=min_confidence,
+        typing=typing,
+        teencode=teencode,
+    ).decode("utf-8", "surrogatepass")
 
 
 async def arestore(
-    text: str, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
+    text: str,
+    *,
+    style: ToneStyle = "keep",
+    format: TextFormat = "text",
+    min_confidence: float = 0.0,
+    typing: Typing = "none",
+    teencode: bool = False,
 ) -> str:
     """`restore` for asyncio, in a thread."""
-    return await asyncio.to_thread(restore, text, style=style, format=format, min_confidence=min_confidence)
+    return await asyncio.to_thread(
+        restore,
+        text,
+        style=style,
+        format=format,
+        min_confidence=min_confidence,
+        typing=typing,
+        teencode=teencode,
+    )
 
 
 def explain(
-    text: str, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
+    text: str,
+    *,
+    style: ToneStyle = "keep",
+    format: TextFormat = "text",
+    min_confidence: float = 0.0,
+    typing: Typing = "none",
 ) -> Restored:
     """`restore`, with the forms that each word could have. Arguments and errors as in `restore`."""
-    check_options(style, format)
+    check_options(style, format, typing)
+    options = RestoreOptions(style=style, format=format, min_confidence=min_confidence, typing=typing)
     data = text.encode("utf-8", "surrogatepass")
-    found: dict[str, Any] = json.loads(
-        library().explain_restoration(_restorer(), data, style, format, min_confidence)
-    )
+    found: dict[str, Any] = json.loads(library().explain_restoration(_restorer(), data, options))
     choices = [
         Choice(
             choice["begin"],
@@ -92,13 +123,20 @@ def explain(
 
 
 def restore_bytes(
-    data: bytes, *, style: ToneStyle = "keep", format: TextFormat = "text", min_confidence: float = 0.0
+    data: bytes,
+    *,
+    style: ToneStyle = "keep",
+    format: TextFormat = "text",
+    min_confidence: float = 0.0,
+    typing: Typing = "none",
+    teencode: bool = False,
 ) -> bytes:
     """`restore` for the bytes of a file: UTF-8, or UTF-16 with a byte order mark, and the same encoding back.
 
     Lines that are not UTF-8 stay. Raises InvalidArgumentError for other binary data.
     """
-    check_options(style, format)
+    check_options(style, format, typing)
+    options = RestoreOptions(style=style, format=format, min_confidence=min_confidence, typing=typing)
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if data.startswith(mark) and not data.startswith(codecs.BOM_UTF32_LE):
             try:
@@ -107,9 +145,17 @@ def restore_bytes(
                 raise InvalidArgumentError(
                     f"expected {encoding} after its byte order mark: {error}"
                 ) from None
-            restored = restore(text, style=style, format=format, min_confidence=min_confidence)
-            return mark + restored.encode(encoding)
-    return library().restore(_restorer(), data, style, format, min_confidence)
+            return mark + _restored(text.encode("utf-8", "surrogatepass"), options, teencode).decode(
+                "utf-8", "surrogatepass"
+            ).encode(encoding)
+    return _restored(data, options, teencode)
+
+
+def _restored(data: bytes, options: RestoreOptions, teencode: bool) -> bytes:
+    if teencode:
+        # Lines that are not UTF-8 go through this unchanged.
+        data = expand(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return library().restore(_restorer(), data, options)
 
 
 def format_of(path: str | os.PathLike[str]) -> TextFormat:
@@ -123,11 +169,12 @@ def card() -> dict[str, Any]:
     return found
 
 
-def check_options(style: str, format: str) -> None:
-    """Raises InvalidArgumentError for an unknown style or format."""
+def check_options(style: str, format: str, typing: str = "none") -> None:
+    """Raises InvalidArgumentError for an unknown style, format or input method."""
     for name, value, known in (
         ("style", style, get_args(ToneStyle)),
         ("format", format, get_args(TextFormat)),
+        ("typing", typing, get_args(Typing)),
     ):
         if value not in known:
             raise InvalidArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")

@@ -17,6 +17,8 @@ constexpr std::size_t kMaxAlternatives = 5;
 // Nats against any change in a text with marks, and how many marked words of the rest of a text count for a sentence.
 constexpr double kChangePrior = 6;
 constexpr std::size_t kMaxEvidence = 8;
+// Against a word of another language in the keys of an input method: for the word, and for each key that is no letter.
+constexpr int32_t kLiteralCost = 2 * kScoreUnit, kLiteralKeyCost = 7 * kScoreUnit;
 
 // What the typed marks of the whole text show.
 struct Evidence {
@@ -39,11 +41,17 @@ bool agrees(const Syllable& typed, const Syllable& form) {
   return (form.qualities & mask) == typed.qualities && (typed.tone == 0 || typed.tone == form.tone);
 }
 
+bool is_lower(char c) {
+  return c >= 'a' && c <= 'z';
+}
+
 // The buffers of a thread.
 struct Workspace {
   std::vector<Span> spans;
   std::vector<Token> tokens;
-  std::vector<uint16_t> best, typed, chosen;
+  std::vector<uint16_t> best, typed, reference;
+  std::vector<uint8_t> keyed;  // tokens with the keys of an input method
+  std::vector<Slot> all_slots;
   std::vector<float> probabilities;
   Decoder decoder;
 };
@@ -123,11 +131,13 @@ class Restoration {
     bool choice = false;
     work_.decoder.clear();
     work_.typed.clear();
+    work_.keyed.clear();
     uint16_t before = kEnd;
-    for (const Token& token : work_.tokens) {
+    for (Token& token : work_.tokens) {
       Slot slot;
       slot.first = static_cast<uint32_t>(work_.decoder.choices().size());
-      add_choices(token, slot);
+      work_.keyed.push_back(options_.typing != Typing::none && add_keys(token, slot));
+      if (!work_.keyed.back()) add_choices(token, slot);
       slot.capital = use_capitals && token.capital && before != kEnd && before != kMark;
       slot.count = static_cast<uint32_t>(work_.decoder.choices().size()) - slot.first;
       choice = choice || slot.count > 1;
@@ -138,79 +148,134 @@ class Restoration {
     return choice;
   }
 
+  void add_choice(uint16_t id, int32_t extra) {
+    work_.decoder.choices().push_back(id);
+    work_.decoder.extras().push_back(extra);
+  }
+
+  // The syllables that the keys of a token can mean, and the token itself. false: it has no such keys.
+  bool add_keys(Token& token, Slot& slot) {
+    if (token.kind != kFirstForm && token.kind != kOther && token.kind != kNumber) return false;
+    const std::string_view word = text_.substr(line_ + token.begin, token.end - token.begin);
+    const KeySyllables keys = read_keys(word, options_.typing);
+    if (keys.count == static_cast<std::size_t>(keys.literal)) return false;
+    slot.typed = token.kind == kNumber ? kNumber : kOther;
+    const Syllable* letters = nullptr;
+    for (std::size_t i = 0; i < keys.count; ++i) {
+      const Syllable& syllable = keys.syllables[i];
+      const uint16_t id = id_of(syllable);
+      if (id == kOther) continue;
+      add_choice(id, 0);
+      if (letters == nullptr) letters = &syllable;
+    }
+    if (letters == nullptr) return false;
+    const auto marks =
+        static_cast<int32_t>(std::max<std::size_t>(word.size(), letters->count) - letters->count);
+    add_choice(slot.typed, -kLiteralCost - marks * kLiteralKeyCost);
+    const bool capital = (letters->upper & 1u) != 0, all = std::ranges::none_of(word, is_lower);
+    token.letters = *letters;
+    token.letters.upper = static_cast<uint8_t>(all ? 0xff : capital);
+    token.capital = capital && !all;
+    token.kind = kFirstForm;
+    return true;
+  }
+
+  uint16_t id_of(const Syllable& syllable) const {
+    const auto [first, last] = model_.forms_of(syllable.bare);
+    for (uint16_t id = first; id < last; ++id) {
+      const Syllable& form = model_.form(id).letters;
+      if (form.qualities == syllable.qualities && form.tone == syllable.tone) return id;
+    }
+    return kOther;
+  }
+
   void add_choices(const Token& token, Slot& slot) {
-    auto& choices = work_.decoder.choices();
     if (token.kind != kFirstForm) {
       slot.typed = token.kind;
-      choices.push_back(token.kind);
+      add_choice(token.kind, 0);
       return;
     }
     const Syllable& typed = token.letters;
     const auto [first, last] = model_.forms_of(typed.bare);
-    slot.typed = kOther;
-    for (uint16_t id = first; id < last; ++id) {
-      const Syllable& form = model_.form(id).letters;
-      if (form.qualities == typed.qualities && form.tone == typed.tone) slot.typed = id;
-    }
+    slot.typed = id_of(typed);
     // A tone, or marks of a possible syllable that the model does not have: the word stays.
     // In a text with tones, so does a word with a quality that has no tone: the level tone has no mark.
     const bool toned = typed.tone != 0 || (evidence_.toned > 0 && typed.qualities != 0);
     const bool complete = slot.typed != kOther ? toned : typed.marked() && tone_places(typed);
     if (complete) {
-      choices.push_back(slot.typed);
+      add_choice(slot.typed, 0);
       return;
     }
     for (uint16_t id = first; id < last; ++id)
-      if (agrees(typed, model_.form(id).letters)) choices.push_back(id);
-    slot.penalized = choices.size() > slot.first;
-    if (slot.typed == kOther) choices.push_back(kOther);
+      if (agrees(typed, model_.form(id).letters)) add_choice(id, 0);
+    slot.penalized = work_.decoder.choices().size() > slot.first;
+    if (slot.typed == kOther) add_choice(kOther, 0);
+  }
+
+  // The ids of a sentence that changes nothing: the typed ones. Keys of an input method are read in any case.
+  void find_reference() {
+    work_.reference = work_.typed;
+    if (std::ranges::find(work_.keyed, 1) == work_.keyed.end()) return;
+    auto& slots = work_.decoder.slots();
+    const auto& ids = work_.decoder.choices();
+    work_.all_slots = slots;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      if (work_.keyed[i] != 0) continue;
+      const auto first = ids.begin() + slots[i].first;
+      slots[i].first =
+          static_cast<uint32_t>(std::find(first, first + slots[i].count, slots[i].typed) - ids.begin());
+      slots[i].count = 1;
+    }
+    work_.decoder.decode();
+    work_.reference.assign(work_.decoder.best().begin(), work_.decoder.best().end());
+    slots = work_.all_slots;
   }
 
   // The ids of the sentence, into work_.best: the best ones, or the typed ones where the text shows that it has its marks.
   void choose() {
-    const int32_t best_score = work_.decoder.decode();
+    find_reference();
+    const bool weighed = choices_ || options_.min_confidence > 0;
+    const int32_t best_score = work_.decoder.decode(weighed);
     const auto best = work_.decoder.best();
     work_.best.assign(best.begin(), best.end());
     std::size_t missing = 0, present = 0;
     for (std::size_t i = 0; i < work_.best.size(); ++i) {
       const Token& token = work_.tokens[i];
       if (token.kind != kFirstForm) continue;
-      const bool changed = work_.best[i] != work_.typed[i];
+      const bool changed = work_.best[i] != work_.reference[i];
       missing += changed;
       present += !changed && token.letters.marked();
     }
-    if (choices_ || options_.min_confidence > 0) weigh_choices();
+    if (weighed) weigh_choices();
     if (missing == 0) return;
     std::size_t here = 0;
     for (const Token& token : work_.tokens) here += token.kind == kFirstForm && token.letters.marked();
     present += std::min(evidence_.marked - std::min(evidence_.marked, here), kMaxEvidence);
-    const double gain = static_cast<double>(best_score - work_.decoder.score(work_.typed)) / kScoreUnit;
-    if (gain <= change_cost(missing, present)) work_.best = work_.typed;
+    const double gain = static_cast<double>(best_score - work_.decoder.score(work_.reference)) / kScoreUnit;
+    if (gain <= change_cost(missing, present)) work_.best = work_.reference;
   }
 
   void weigh_choices() {
     const auto& slots = work_.decoder.slots();
     const auto& ids = work_.decoder.choices();
-    work_.chosen = work_.best;
+    work_.decoder.find_probabilities(work_.probabilities);
     for (std::size_t i = 0; i < slots.size(); ++i) {
       if (slots[i].count < 2) continue;
-      work_.decoder.choice_probabilities(work_.best, i, work_.probabilities);
+      const auto first = ids.begin() + slots[i].first;
       const auto at =
-          std::find(ids.begin() + slots[i].first, ids.end(), work_.best[i]) - ids.begin() - slots[i].first;
-      if (work_.probabilities[static_cast<std::size_t>(at)] < options_.min_confidence)
-        work_.chosen[i] = work_.typed[i];
-      if (choices_) add_choice(i);
+          slots[i].first + static_cast<std::size_t>(std::find(first, ids.end(), work_.best[i]) - first);
+      if (work_.probabilities[at] < options_.min_confidence) work_.best[i] = work_.typed[i];
+      if (choices_) explain(i);
     }
-    work_.best = work_.chosen;
   }
 
-  void add_choice(std::size_t i) {
+  void explain(std::size_t i) {
     const Slot& slot = work_.decoder.slots()[i];
     const Token& token = work_.tokens[i];
     Choice choice{line_ + token.begin, line_ + token.end, {}};
     for (uint32_t k = 0; k < slot.count; ++k) {
       const uint16_t id = work_.decoder.choices()[slot.first + k];
-      choice.alternatives.push_back({spell(token, id, slot.typed), work_.probabilities[k]});
+      choice.alternatives.push_back({spell(token, id, slot.typed), work_.probabilities[slot.first + k]});
     }
     std::ranges::stable_sort(choice.alternatives, std::greater<>{}, &Alternative::probability);
     if (choice.alternatives.size() > kMaxAlternatives) choice.alternatives.resize(kMaxAlternatives);

@@ -13,13 +13,15 @@
 
 #include "text/restore/formats.h"
 #include "text/restore/model.h"
+#include "text/restore/typing.h"
 
 namespace binhdan::text::restore {
 
 struct Options {
   Style style = Style::keep;  // keep: typed tones keep their place; others follow them, or have the old place
   Format format = Format::text;
-  float min_confidence = 0;  // a word with a lower probability stays
+  float min_confidence = 0;      // a word with a lower probability stays
+  Typing typing = Typing::none;  // the text has the keys of an input method
 };
 
 struct Alternative {

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from binhdan.runtime.client import restore as restoring
 from binhdan.runtime.errors import InvalidArgumentError
-from binhdan.runtime.ffi import TextFormat, ToneStyle
+from binhdan.runtime.ffi import TextFormat, ToneStyle, Typing
 from binhdan.runtime.server.api.body import RequestBody
 from binhdan.runtime.server.api.common import MAX_TEXTS
 from binhdan.runtime.server.errors import ApiError
@@ -26,6 +26,7 @@ class RestoreBody(RequestBody):
     style: ToneStyle = "keep"
     format: TextFormat = "text"
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    typing: Typing = "none"
     explain: bool = False
 
 
@@ -44,12 +45,20 @@ def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
     for index, text in enumerate(texts):
         if not body.explain:
             restored = restoring.restore(
-                text, style=body.style, format=body.format, min_confidence=body.min_confidence
+                text,
+                style=body.style,
+                format=body.format,
+                min_confidence=body.min_confidence,
+                typing=body.typing,
             )
             results.append({"index": index, "text": restored})
             continue
         found = restoring.explain(
-            text, style=body.style, format=body.format, min_confidence=body.min_confidence
+            text,
+            style=body.style,
+            format=body.format,
+            min_confidence=body.min_confidence,
+            typing=body.typing,
         )
         choices = [
             {

@@ -72,6 +72,8 @@ def test_a_closed_output_pipe(tmp_path: Path) -> None:
         (["--style", "both"], "style: expected one of keep, new, old, got 'both'"),
         (["--format", "doc"], "format: expected one of text"),
         (["--model", "m.gguf", "--explain"], "need the n-gram file, no --model"),
+        (["--explain", "--teencode"], "expected --explain or --teencode, got both"),
+        (["--typing", "x"], "typing: expected one of none, telex, vni, got 'x'"),
         (["/"], "/: Is a directory"),
     ],
 )
@@ -156,3 +158,11 @@ def test_encodings(tmp_path: Path) -> None:
     assert done.returncode == 1 and b"from: expected one of utf-8, utf-16, tcvn3" in done.stderr
     done = run("--to", "vni", data="giá 5 €".encode())
     assert done.returncode == 1 and b"standard input: expected characters of vni" in done.stderr
+
+
+def test_typing() -> None:
+    keys = b"Tooi ddang ddi hocj owr tru7owngf.\n"
+    assert run("--typing", "telex", data=b"Tooi ddang ddi hocj").stdout.decode() == "Tôi đang đi học"
+    assert b"hocj\t" in run("--typing", "telex", "--explain", data=keys).stdout
+    done = run("--teencode", data=b"vk oi, hn ko di hoc dc r")
+    assert done.stdout.decode() == "vợ ơi, hôm nay không đi học được rồi"

@@ -257,3 +257,46 @@ def test_formats_of_files() -> None:
 
 def test_the_card_names_sources_and_licence() -> None:
     assert card()["licence"] == "CC BY-SA 4.0" and card()["tokens"]["viwiki"] > 1_000_000
+
+
+TELEX = {
+    "Tooi yeeu Vieejt Nam vaf ddaats nuwowcs nayf tuyeejt": "Tôi yêu Việt Nam và đất nước này tuyệt",
+    "Tooi mua booj bafn ghees cho phongf khachs": "Tôi mua bộ bàn ghế cho phòng khách",
+    "Toio yeue Vietej Nam vaf ddaast nwocws nayf": "Tôi yêu Việt Nam và đất nước này",
+    "TRWOWNGF DDAIJ HOCJ Hà Nội": "TRƯỜNG ĐẠI HỌC Hà Nội",
+    "Cais computer nayf is the best, xem www.vn/toio": "Cái computer này is the best, xem www.vn/toio",
+}
+VNI = {
+    "To6i ye6u Vie65t Nam va2 d9a61t nu7o71c na2y": "Tôi yêu Việt Nam và đất nước này",
+    "D9o65i U23 gia2nh chie61n tha81ng na8m 2018": "Đội U23 giành chiến thắng năm 2018",
+}
+
+
+@pytest.mark.parametrize(("keys", "text"), TELEX.items())
+def test_telex(keys: str, text: str) -> None:
+    assert binhdan.restore(keys, typing="telex") == text
+    assert binhdan.restore(text, typing="telex") == text
+
+
+@pytest.mark.parametrize(("keys", "text"), VNI.items())
+def test_vni(keys: str, text: str) -> None:
+    assert binhdan.restore(keys, typing="vni") == text
+    assert binhdan.restore(text, typing="vni") == text
+
+
+def test_words_without_keys_are_restored_too() -> None:
+    assert binhdan.restore("Hooms qua chungs toi ddax ddi xem phim", typing="telex").endswith(
+        "chúng tôi đã đi xem phim"
+    )
+
+
+def test_keys_are_text_without_typing() -> None:
+    assert binhdan.restore("Tooi yeeu") == "Tooi yeeu"
+
+
+def test_teencode() -> None:
+    assert (
+        binhdan.restore("vk oi, hn ko di hoc dc r", teencode=True) == "vợ ơi, hôm nay không đi học được rồi"
+    )
+    assert binhdan.restore("Ko được đâu, giá 5k, 3 k", teencode=True) == "Không được đâu, giá 5k, 3 k"
+    assert binhdan.restore("ko dc", teencode=False) != "không được"
