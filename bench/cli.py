@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import binhdan
+from binhdan.bench.boards import cli as boards
 from binhdan.bench.common.options import Isa, Json, JsonArray, Model, Threads
 from binhdan.bench.common.output import progress, to_json
 from binhdan.bench.load.cli import app as load
@@ -27,6 +28,8 @@ app.command("run")(suite.run)
 for command in (results.report, results.compare, results.history, results.aa, results.ab, results.gate):
     app.command()(command)
 app.command()(plan)
+app.command()(boards.predict)
+app.command()(boards.board)
 
 
 @app.callback(invoke_without_command=True)
@@ -215,14 +218,37 @@ def kernels(
         str, typer.Option("-k", help='Only kernels that match, such as "avx2 and Q4_0 and decode".')
     ] = "",
     seconds: Annotated[float, typer.Option(help="Seconds per kernel.")] = 0.2,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare every operation with the scalar table; then measure.")
+    ] = False,
+    isas: Annotated[list[str] | None, typer.Option("--isa", help="Table to check; repeatable.")] = None,
     as_json: JsonArray = False,
 ) -> None:
     """Measure the matrix kernels by table, weight type and shape, on one thread (needs 'binhdan[bench]')."""
+    if check:
+        _check_kernels(isas, as_json)
+        return
     from binhdan.bench.micro.kernels import measure
     from binhdan.bench.micro.tables import kernels_table
 
     figures = measure(select, seconds)
     typer.echo(to_json([asdict(figure) for figure in figures]) if as_json else kernels_table(figures))
+
+
+def _check_kernels(isas: list[str] | None, as_json: bool) -> None:
+    from binhdan.bench.micro import conformance
+
+    outcomes = conformance.check(isas)
+    if as_json:
+        typer.echo(to_json([asdict(outcome) for outcome in outcomes]))
+    else:
+        typer.echo(conformance.table(outcomes))
+    if failed := [f"{one.isa} {one.operation}" for one in outcomes if one.failures]:
+        typer.echo(f"FAILED: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+    if not as_json:
+        tables = sorted({outcome.isa for outcome in outcomes})
+        typer.echo("\n" + conformance.speeds_table(conformance.speeds(tables)))
 
 
 def _case(

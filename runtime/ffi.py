@@ -111,7 +111,12 @@ class Library:
 
     def open_model(self, path: str, options: LoadOptions) -> int:
         c_isa = self._c_string(options.isa) if options.isa is not None else self._ffi.NULL
-        c_options = self._struct("binhdan_model_options", threads=options.threads or 0, isa=c_isa)
+        c_options = self._struct(
+            "binhdan_model_options",
+            threads=options.threads or 0,
+            isa=c_isa,
+            flags=self._flags(MODEL_NO_MEMORY_CHECK=not options.memory_check),
+        )
         out = self._ffi.new("binhdan_model *")
         self._check(self._lib.binhdan_model_open(self._c_string(path), c_options, out))
         for warning in (
@@ -119,6 +124,11 @@ class Library:
         ):
             _log.warning("%s", warning)
         return int(out[0])
+
+    def pack_model(self, path: str, output: str | None = None) -> None:
+        """Writes the pack file of a model; `output` None: the name that open_model looks for."""
+        c_output = self._c_string(output) if output is not None else self._ffi.NULL
+        self._check(self._lib.binhdan_model_pack(self._c_string(path), self._ffi.NULL, c_output))
 
     def close_model(self, model: int) -> None:
         self._check(self._lib.binhdan_model_close(model))
@@ -249,7 +259,11 @@ class Library:
         c_folder = self._c_string(folder) if folder is not None else self._ffi.NULL
         c_options = self._struct(
             "binhdan_engine_options",
-            flags=self._flags(DETERMINISTIC=options.deterministic, NO_PREFIX_CACHE=not options.prefix_cache),
+            flags=self._flags(
+                DETERMINISTIC=options.deterministic,
+                NO_PREFIX_CACHE=not options.prefix_cache,
+                NO_MEMORY_CHECK=not options.memory_check,
+            ),
             threads=options.threads or 0,
             context=options.context or 0,
             max_sequences=options.max_sequences or 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
@@ -16,6 +17,23 @@ MAX_TOKENS = 2048  # of an answer by default: a small model may never end one
 _LIMITS = dict.fromkeys(
     ("threads", "context", "max_sequences", "max_waiting", "prefill_chunk", "max_decode_stall_ms"), 2**31
 ) | {"max_kv_bytes": 2**64, "max_prefix_cache_dir_bytes": 2**64}
+
+
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{infix}b": base**power
+    for power, letter in enumerate("kmgt", 1)
+    for infix, base in (("", 1000), ("i", 1024))
+}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.IGNORECASE)
+
+
+def size_in_bytes(text: str) -> int:
+    """The number of bytes in a text such as "2GiB", "500 MB" or "4096". Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f"expected bytes, or a size such as 2GiB or 500MB, got {text[:40]!r}")
+    return int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +53,9 @@ class LoadOptions:
     prefix_cache_dir: str | None = None  # also store them on disk, for the next start; they reveal the texts
     max_prefix_cache_dir_bytes: int | None = None  # max bytes in that folder; None: 4 GiB
     deterministic: bool = False  # other requests in the batch do not change a bit of an answer
+    memory_check: bool = (
+        True  # raise OutOfMemoryError, before allocating, if the available memory is too small
+    )
     wait_when_busy: bool = False  # ask, chat and complete wait for a place instead of raising BusyError
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
     threads = model.engine_info()["threads"]
     core = library.library()
     before = core.measure_bandwidth(threads)
-    answers = [_answer(model, prompt, decode, seed=run) for run in range(runs + 1)][1:]
+    answers = [answer(model, prompt, decode, seed=run) for run in range(runs + 1)][1:]
     bandwidth = max(before, core.measure_bandwidth(threads))
 
     prompt_rates = sorted(prompt / answer.timings.prefill for answer in answers)
@@ -82,7 +82,8 @@ def measure(model: Model, *, prompt: int, decode: int, runs: int) -> Speed:
     )
 
 
-def _answer(model: Model, prompt: int, decode: int, seed: int) -> Answer:
+def answer(model: Model, prompt: int, decode: int, seed: int) -> Answer:
+    """Decodes `decode` tokens after a prompt of `prompt` random tokens."""
     # New random tokens for each run: no part of the prompt may come from a prefix cache.
     tokens = random.Random(seed).choices(range(model.info.vocabulary), k=prompt)
     return model.complete(tokens, max_tokens=decode, ignore_eos=True)

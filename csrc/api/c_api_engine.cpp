@@ -1,4 +1,5 @@
 // The C ABI: engines, queues and requests.
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -19,8 +20,9 @@ int32_t option(const char* name, int32_t value, int32_t default_value, int32_t l
 }
 
 engine::EngineOptions engine_options(const binhdan_engine_options& given, const model::Model& model) {
-  check_flags(given.flags, {BINHDAN_CONSTANT(BINHDAN_MANUAL_STEP), BINHDAN_CONSTANT(BINHDAN_DETERMINISTIC),
-                            BINHDAN_CONSTANT(BINHDAN_NO_PREFIX_CACHE)});
+  check_flags(given.flags,
+              {BINHDAN_CONSTANT(BINHDAN_MANUAL_STEP), BINHDAN_CONSTANT(BINHDAN_DETERMINISTIC),
+               BINHDAN_CONSTANT(BINHDAN_NO_PREFIX_CACHE), BINHDAN_CONSTANT(BINHDAN_NO_MEMORY_CHECK)});
   const auto trained = static_cast<int32_t>(model.config.context);
   engine::EngineOptions options;
   options.threads = checked_threads(given.threads);
@@ -34,7 +36,11 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.max_decode_stall_ns =
       option("max_decode_stall_ms", given.max_decode_stall_ms, stall, std::numeric_limits<int32_t>::max()) *
       kMillisecond;
-  options.max_kv_bytes = given.max_kv_bytes ? given.max_kv_bytes : usable_memory() / 4;
+  if (!(given.flags & BINHDAN_NO_MEMORY_CHECK)) options.available_memory = available_memory();
+  // Half of the available memory: the rest is for buffers and other programs.
+  const uint64_t default_kv_bytes =
+      std::min(usable_memory() / 4, options.available_memory.value_or(UINT64_MAX) / 2);
+  options.max_kv_bytes = given.max_kv_bytes ? given.max_kv_bytes : default_kv_bytes;
   options.cache_folder = given.cache_folder ? given.cache_folder : "";
   options.max_cache_folder_bytes =
       given.max_cache_folder_bytes ? given.max_cache_folder_bytes : uint64_t{4} << 30;

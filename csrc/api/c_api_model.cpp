@@ -6,6 +6,8 @@
 #include "api/inspect.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
+#include "model/pack_file.h"
 #include "text/chat.h"
 #include "text/pair.h"
 
@@ -28,21 +30,38 @@ text::ChatFamily chat_family(const model::Model& model, int32_t family) {
   return static_cast<text::ChatFamily>(family);
 }
 
+model::Model load(const char* path, const binhdan_model_options* given, bool use_pack_file) {
+  require(path, "path");
+  const auto options = read_struct(given, "binhdan_model_options", binhdan_model_options{});
+  check_flags(options.flags, {BINHDAN_CONSTANT(BINHDAN_MODEL_NO_MEMORY_CHECK),
+                              BINHDAN_CONSTANT(BINHDAN_MODEL_NO_PACK_FILE)});
+  const char* environment = std::getenv("BINHDAN_ISA");
+  const char* isa = options.isa ? options.isa : environment ? environment : "";
+  model::LoadOptions load;
+  load.threads = checked_threads(options.threads);
+  load.use_pack_file = use_pack_file && !(options.flags & BINHDAN_MODEL_NO_PACK_FILE);
+  if (!(options.flags & BINHDAN_MODEL_NO_MEMORY_CHECK)) load.available_memory = available_memory();
+  return model::Model::load(path, isa, load);
+}
+
 }  // namespace
 
 int32_t binhdan_model_open(const char* path, const binhdan_model_options* given, binhdan_model* out) {
   return guarded([&] {
-    require(path, "path");
     require(out, "model");
-    const auto options = read_struct(given, "binhdan_model_options", binhdan_model_options{});
-    const char* environment = std::getenv("BINHDAN_ISA");
-    const char* isa = options.isa ? options.isa : environment ? environment : "";
     const int64_t start = now_ns();
-    auto opened =
-        std::make_shared<const model::Model>(model::Model::load(path, isa, checked_threads(options.threads)));
+    auto opened = std::make_shared<const model::Model>(load(path, given, true));
     log(LogLevel::info, "opened ", path, ": ", opened->config.architecture, ", ", opened->weights.bytes,
-        " bytes, ", opened->table->isa, ", ", (now_ns() - start) / 1000000, " ms");
+        " bytes, ", opened->table->isa, ", ", (now_ns() - start) / 1000000, " ms",
+        opened->weights.from_pack_file ? ", from a pack file" : "");
     *out = models().add(std::move(opened));
+  });
+}
+
+int32_t binhdan_model_pack(const char* path, const binhdan_model_options* given, const char* output) {
+  return guarded([&] {
+    const model::Model model = load(path, given, false);
+    model.weights.write_pack_file(model.file, output ? output : model::PackFile::path_of(path));
   });
 }
 

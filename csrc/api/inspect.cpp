@@ -9,10 +9,13 @@
 #include <vector>
 
 #include "api/json.h"
+#include "base/cpu.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/utf8.h"
+#include "model/memory.h"
 #include "model/model.h"
+#include "model/state.h"
 
 namespace binhdan::api {
 namespace {
@@ -181,6 +184,30 @@ std::string without_path(const File& file, std::string message) {
   return message;
 }
 
+// What an engine with default options needs: bytes for weights, for buffers, and for the state of a sequence.
+// With n pages of page_tokens tokens, the state has fixed + n page + min(n, window_pages) window_page bytes.
+void write_needs(JsonWriter& out, const model::Check& check) {
+  constexpr int64_t kChunk = 512, kSequences = 8;  // the defaults of engine::EngineOptions
+  out.key("needs");
+  if (!check.config) {
+    out.null();
+    return;
+  }
+  const model::Config& config = *check.config;
+  out.begin_object().field("weights", check.weight_bytes);
+  out.field("buffers", model::buffer_bytes(config, kChunk + kSequences, kSequences, usable_cores()));
+  out.field("page_tokens", uint64_t{kKvPageTokens}).key("kv").begin_object();
+  for (const auto& [name, type] : {std::pair("f16", KvType::f16), std::pair("q8_0", KvType::q8_0)}) {
+    const model::StateLayout layout(config, type);
+    const model::PageSizes& sizes = layout.sizes();
+    out.key(name).begin_object().field("fixed", sizes.checkpoint);
+    out.field("page", sizes.part(model::PagePart::full));
+    out.field("window_page", sizes.part(model::PagePart::window));
+    out.field("window_pages", uint64_t{layout.max_window_pages(kChunk)}).end_object();
+  }
+  out.end_object().end_object();
+}
+
 void write_support(JsonWriter& out, const File& file) {
   const model::Check check = model::check(file);
   out.field("supported", !check.error.has_value()).key("reason");
@@ -193,6 +220,7 @@ void write_support(JsonWriter& out, const File& file) {
   check.config ? out.value(check.config->causal) : out.null();
   out.key("pooling");
   check.config ? out.value(model::kPoolingNames[static_cast<int>(check.config->pooling)]) : out.null();
+  write_needs(out, check);
 }
 
 bool has_chat_template(const File& file) {

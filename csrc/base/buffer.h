@@ -20,11 +20,12 @@ void prefer_huge_pages(void* data, std::size_t size);
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t bytes) : size_(bytes) {
+  // 64 bits: on a 32-bit processor, sizes of files and of models do not fit in size_t.
+  explicit Buffer(uint64_t bytes) : size_(static_cast<std::size_t>(bytes)) {
     if (bytes == 0) return;
-    data_ = ::operator new(bytes, alignment(), std::nothrow);
+    if (bytes <= PTRDIFF_MAX) data_ = ::operator new(size_, alignment(), std::nothrow);
     if (!data_) fail(Code::out_of_memory, "out of memory: cannot allocate ", bytes, " bytes");
-    if (bytes >= kHugePage) prefer_huge_pages(data_, bytes);
+    if (size_ >= kHugePage) prefer_huge_pages(data_, size_);
   }
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -44,7 +45,7 @@ class Buffer {
     if (size_) std::memset(data_, 0, size_);
   }
   // Grows to at least `bytes`; the contents are lost when it grows.
-  void reserve(std::size_t bytes) {
+  void reserve(uint64_t bytes) {
     if (bytes > size_) *this = Buffer(bytes);
   }
 

@@ -47,6 +47,33 @@ uint64_t read_memory_v1(const std::string& group) {
   return read_bytes(group + "/memory.limit_in_bytes");
 }
 
+// The value of `key` in a file of lines "key value"; 0 if there is none.
+uint64_t read_stat(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  for (std::string name; file >> name >> value;)
+    if (name == key) return value;
+  return 0;
+}
+
+// What a limit leaves of itself. The kernel drops the cache of files before it fails an allocation.
+uint64_t free_bytes(uint64_t limit, const std::string& usage, const std::string& stat,
+                    const std::string& prefix) {
+  if (limit == kNoLimit) return kNoLimit;
+  const uint64_t used = read_bytes(usage);
+  const uint64_t cache = read_stat(stat, prefix + "inactive_file") + read_stat(stat, prefix + "active_file");
+  if (used == kNoLimit) return limit;  // the usage is not readable
+  const uint64_t needed = used - std::min(used, cache);
+  return limit - std::min(limit, needed);
+}
+uint64_t read_free_v2(const std::string& group) {
+  return free_bytes(read_memory_v2(group), group + "/memory.current", group + "/memory.stat", "");
+}
+uint64_t read_free_v1(const std::string& group) {
+  return free_bytes(read_memory_v1(group), group + "/memory.usage_in_bytes", group + "/memory.stat",
+                    "total_");
+}
+
 // The smallest limit of `group` ("/a/b") and its parents below `mount`. In a container the path may be the
 // host's, which does not exist here; then only the mount itself counts, which is the container's group.
 uint64_t smallest_limit(const std::string& mount, std::string group, Read read) {
@@ -87,18 +114,27 @@ uint64_t limit_of(const std::string& root, const std::string& controller, Read v
       look("/" + controller, group, v1);
     }
   }
+  return limit;
+}
+
+uint64_t or_zero(uint64_t limit) {
   return limit == kNoLimit ? 0 : limit;
 }
 
 }  // namespace
 
 int cgroup_cores(const std::string& root) {
-  const uint64_t cores = limit_of(root, "cpu", read_cpu_v2, read_cpu_v1);
+  const uint64_t cores = or_zero(limit_of(root, "cpu", read_cpu_v2, read_cpu_v1));
   return cores > std::numeric_limits<int>::max() ? 0 : static_cast<int>(cores);
 }
 
 uint64_t cgroup_memory(const std::string& root) {
-  return limit_of(root, "memory", read_memory_v2, read_memory_v1);
+  return or_zero(limit_of(root, "memory", read_memory_v2, read_memory_v1));
+}
+
+std::optional<uint64_t> cgroup_free_memory(const std::string& root) {
+  const uint64_t left = limit_of(root, "memory", read_free_v2, read_free_v1);
+  return left == kNoLimit ? std::nullopt : std::optional(left);
 }
 
 }  // namespace binhdan

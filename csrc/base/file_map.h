@@ -3,6 +3,7 @@
 // crash.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -18,6 +19,8 @@ class FileMap {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // When the file was changed last, in seconds; the start of the count depends on the system.
+  int64_t modified() const { return modified_; }
   // Throws Error(io) when the file has become shorter. Call it after reading.
   void check_intact() const;
   // Removes the pages of [offset, offset + size) from this process's memory; a later read loads them again.
@@ -27,6 +30,7 @@ class FileMap {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  int64_t modified_ = 0;
   int fd_ = -1;    // stays open so that check_intact() can read the file's size (POSIX)
   int slot_ = -1;  // of sigbus_guard (POSIX)
 };

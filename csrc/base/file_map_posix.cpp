@@ -20,14 +20,14 @@ namespace {
   fail(error == ENOENT || error == ENOTDIR ? Code::not_found : Code::io, path, ": ", std::strerror(error));
 }
 
-std::size_t size_to_map(int fd, const std::string& path) {
+struct stat check_file(int fd, const std::string& path) {
   struct stat info;
   if (fstat(fd, &info) != 0) fail_open(path, errno);
   if (S_ISDIR(info.st_mode)) fail(Code::bad_format, path, ": expected a file, got a directory");
   if (!S_ISREG(info.st_mode))
     fail(Code::bad_format, path, ": expected a regular file, got a device or a pipe");
   if (info.st_size == 0) fail(Code::bad_format, path, ": the file is empty; download or copy it again");
-  return checked_cast<std::size_t>(info.st_size, path.c_str());
+  return info;
 }
 
 }  // namespace
@@ -39,7 +39,9 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   if (fd_ < 0) fail_open(path, errno);
   void* data = MAP_FAILED;
   try {
-    size_ = size_to_map(fd_, path);
+    const struct stat info = check_file(fd_, path);
+    size_ = checked_cast<std::size_t>(info.st_size, path.c_str());
+    modified_ = static_cast<int64_t>(info.st_mtime);
     data = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd_, 0);
     if (data == MAP_FAILED) fail(Code::io, path, ": cannot map the file: ", std::strerror(errno));
     slot_ = sigbus_guard(data, size_);

@@ -42,6 +42,10 @@ FileMap::FileMap(const std::string& path) : path_(path) {
     fail(Code::io, path, ": cannot open the file: Windows error ", GetLastError());
   if (size.QuadPart == 0) fail(Code::bad_format, path, ": the file is empty; download or copy it again");
   size_ = checked_cast<std::size_t>(size.QuadPart, path.c_str());
+  FILETIME written{};  // in units of 100 ns
+  GetFileTime(file.value, nullptr, nullptr, &written);
+  modified_ =
+      static_cast<int64_t>((uint64_t{written.dwHighDateTime} << 32 | written.dwLowDateTime) / 10'000'000);
   const Handle mapping{CreateFileMappingW(file.value, nullptr, PAGE_READONLY, 0, 0, nullptr)};
   void* data = mapping.value ? MapViewOfFile(mapping.value, FILE_MAP_READ, 0, 0, 0) : nullptr;
   if (!data) fail(Code::io, path, ": cannot map the file: Windows error ", GetLastError());

@@ -1,6 +1,7 @@
 #include "base/process.h"
 
 #include <algorithm>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -59,6 +60,23 @@ uint64_t usable_memory() {
 #endif
   const uint64_t group = cgroup_memory();
   return group > 0 ? std::min(group, machine) : machine;
+}
+
+std::optional<uint64_t> available_memory(const std::string& root) {
+  std::optional<uint64_t> machine;
+#ifdef _WIN32
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  if (GlobalMemoryStatusEx(&status)) machine = status.ullAvailPhys;
+#else
+  // Lines are "MemAvailable:    1234 kB".
+  std::ifstream file(root + "/proc/meminfo");
+  std::string name, rest;
+  for (uint64_t kilobytes = 0; file >> name >> kilobytes && std::getline(file, rest);)
+    if (name == "MemAvailable:") machine = kilobytes << 10;
+#endif
+  const std::optional<uint64_t> group = cgroup_free_memory(root);
+  return machine && group ? std::min(*machine, *group) : machine ? machine : group;
 }
 
 int64_t process_id() {

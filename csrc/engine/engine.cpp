@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "engine/page_store.h"
+#include "model/memory.h"
 
 namespace binhdan::engine {
 namespace {
@@ -32,8 +33,41 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const model::St
                                      options.max_cache_folder_bytes);
 }
 
+// The longest context of whole pages whose keys and values fit in `bytes`; at least one page.
+int64_t longest_context(const EngineOptions& options, const model::StateLayout& layout, uint64_t bytes) {
+  int64_t least = 1, too_many = options.context / kKvPageTokens + 1;  // pages
+  while (too_many - least > 1) {
+    const int64_t middle = (least + too_many) / 2;
+    (layout.max_bytes(middle * kKvPageTokens, options.prefill_chunk) <= bytes ? least : too_many) = middle;
+  }
+  return std::min(options.context, least * kKvPageTokens);
+}
+
+void check_available(const EngineOptions& options, const model::Model& model,
+                     const model::StateLayout& layout) {
+  if (!options.available_memory) return;
+  // Mapped weights count as available memory, but every step reads them.
+  const uint64_t available =
+      *options.available_memory - std::min(*options.available_memory, model.weights.mapped_bytes);
+  const uint64_t buffers = model::buffer_bytes(model.config, options.prefill_chunk + options.max_sequences,
+                                               options.max_sequences, options.threads);
+  const uint64_t kv = layout.max_bytes(options.context, options.prefill_chunk);
+  if (kv <= available && buffers <= available - kv) return;
+  const uint64_t least = layout.max_bytes(kKvPageTokens, options.prefill_chunk);
+  const bool any_fits = available > buffers && least <= available - buffers;
+  const std::string advice =
+      any_fits ? "a context of " + std::to_string(longest_context(options, layout, available - buffers)) +
+                     " tokens fits" +
+                     (options.kv_type == KvType::f16 ? ", with KV type q8_0 nearly twice as many" : "")
+               : "reduce prefill_chunk or stop other programs";
+  fail(Code::out_of_memory, "engine: a context of ", options.context, " tokens needs ", kv,
+       " bytes for keys and values and about ", buffers, " for buffers, and ", available,
+       " are available beside the weights; ", advice);
+}
+
 // If one full sequence does not fit, the context is reduced to whole pages.
-EngineOptions within_memory(EngineOptions options, const model::StateLayout& layout) {
+EngineOptions within_memory(EngineOptions options, const model::Model& model,
+                            const model::StateLayout& layout) {
   const auto fits = [&](int64_t tokens) {
     return layout.max_bytes(tokens, options.prefill_chunk) <= options.max_kv_bytes;
   };
@@ -41,13 +75,8 @@ EngineOptions within_memory(EngineOptions options, const model::StateLayout& lay
     fail(Code::invalid_argument, "max_kv_bytes: expected at least ",
          layout.max_bytes(kKvPageTokens, options.prefill_chunk), ", the keys and values of ", kKvPageTokens,
          " tokens, got ", options.max_kv_bytes);
-  if (fits(options.context)) return options;
-  int64_t least = 1, too_many = options.context / kKvPageTokens + 1;  // pages
-  while (too_many - least > 1) {
-    const int64_t middle = (least + too_many) / 2;
-    (fits(middle * kKvPageTokens) ? least : too_many) = middle;
-  }
-  options.context = std::min(options.context, least * kKvPageTokens);
+  if (!fits(options.context)) options.context = longest_context(options, layout, options.max_kv_bytes);
+  check_available(options, model, layout);
   return options;
 }
 
@@ -56,7 +85,7 @@ EngineOptions within_memory(EngineOptions options, const model::StateLayout& lay
 Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
     : model_(std::move(model)),
       layout_(std::make_shared<const model::StateLayout>(model_->config, options.kv_type)),
-      options_(within_memory(std::move(options), *layout_)),
+      options_(within_memory(std::move(options), *model_, *layout_)),
       forward_(*model_, options_.threads, options_.context),
       cache_(layout_->sizes(), make_store(*model_, *layout_, options_)) {
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });

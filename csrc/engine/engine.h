@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -30,6 +31,8 @@ struct EngineOptions {
   // Approximate limit of the time that prompt tokens add to a batch with decoding sequences.
   int64_t max_decode_stall_ns = 250'000'000;
   uint64_t max_kv_bytes = UINT64_MAX;  // for keys and values, with the prefix cache
+  // What one full sequence and the buffers of a forward pass may take; nullopt: no limit.
+  std::optional<uint64_t> available_memory;
   KvType kv_type = KvType::f16;
   bool prefix_cache = true;
   std::string cache_folder;  // "": keeps no pages on disk
@@ -48,7 +51,8 @@ struct EngineInfo {
 class Engine {
  public:
   // If one full sequence does not fit in max_kv_bytes, the context is reduced. Throws Error when not even one
-  // KV page fits, or when the threads or the cache folder cannot be created.
+  // KV page fits, or when the threads or the cache folder cannot be created; Error(out_of_memory), before it
+  // allocates, when a full sequence does not fit in available_memory.
   Engine(std::shared_ptr<const model::Model> model, EngineOptions options);
   ~Engine();  // stop()
 

@@ -290,6 +290,23 @@ uint64_t File::content_hash() const {
   return hash;
 }
 
+uint64_t File::identity() const {
+  constexpr size_t kSamples = 32, kSample = 4096;
+  uint64_t hash = 0;
+  for (const Source& source : sources_) {
+    const uint64_t facts[] = {source.bytes.size(),
+                              source.map ? static_cast<uint64_t>(source.map->modified()) : 0};
+    hash = hash_bytes(std::as_bytes(std::span(facts)), hash);
+    const size_t size = std::min(kSample, source.bytes.size());
+    for (size_t i = 0; i < kSamples; ++i) {  // the first sample is the start, the last one the end
+      const uint64_t at = uint64_t{source.bytes.size() - size} * i / (kSamples - 1);
+      hash = hash_bytes(source.bytes.subspan(static_cast<size_t>(at), size), hash);
+    }
+  }
+  check_intact();
+  return hash;
+}
+
 uint64_t File::bytes() const {
   uint64_t total = 0;
   for (const Source& source : sources_) total += source.bytes.size();

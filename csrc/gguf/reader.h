@@ -57,6 +57,9 @@ class File {
   uint64_t bytes() const;  // of all parts
   // A hash of all bytes of all parts. Throws as check_intact().
   uint64_t content_hash() const;
+  // A hash of size, time of the last change and some of the bytes of all parts: cheap, and another value when
+  // the file was replaced or changed in place. Parsed bytes have no time.
+  uint64_t identity() const;
   const std::string& path() const { return path_; }
 
  private:

@@ -118,10 +118,17 @@ typedef enum {
   BINHDAN_POOLING_RANK = 4 /* one value, the score of the model's classifier. For rerankers only */
 } binhdan_pooling;
 
+enum {
+  BINHDAN_MODEL_NO_MEMORY_CHECK =
+      1,                         /* load the weights even if the memory that is available seems too small */
+  BINHDAN_MODEL_NO_PACK_FILE = 2 /* do not use the pack file beside the model; see binhdan_model_pack */
+};
+
 typedef struct {
   uint32_t struct_size;
   int32_t threads; /* threads that pack the weights; 0 = as an engine */
   const char* isa; /* kernel table to use; NULL = environment variable BINHDAN_ISA, else the best that runs */
+  uint32_t flags;
 } binhdan_model_options;
 
 typedef struct {
@@ -147,10 +154,16 @@ typedef struct {
   int32_t unknown, padding; /* token ids; -1 = none */
 } binhdan_model_info;
 
-/* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. */
+/* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. Fails with
+ * BINHDAN_OUT_OF_MEMORY before it allocates, if the weights need more than the available memory. */
 BINHDAN_API int32_t binhdan_model_open(const char* path, const binhdan_model_options* options,
                                        binhdan_model* model);
 BINHDAN_API int32_t binhdan_model_close(binhdan_model model);
+/* Packs the weights of a GGUF file into a pack file; output NULL = path + ".pack". binhdan_model_open maps the
+ * file of this name instead of packing, if it belongs to the model: size, time of the last change and a hash of
+ * the model, and a checksum of the weights must match. All kernel tables have the same layout. */
+BINHDAN_API int32_t binhdan_model_pack(const char* path, const binhdan_model_options* options,
+                                       const char* output);
 /* Fills *info. Set info->struct_size first. */
 BINHDAN_API int32_t binhdan_model_describe(binhdan_model model, binhdan_model_info* info);
 /* Reads a string from the file's metadata, e.g. "general.name". BINHDAN_NOT_FOUND when there is no string under
@@ -236,9 +249,10 @@ BINHDAN_API int32_t binhdan_token_role(binhdan_model model, int32_t token, int32
 /* ---- engine --------------------------------------------------------------------------------------- */
 
 enum {
-  BINHDAN_MANUAL_STEP = 1,    /* the engine has no thread: call binhdan_engine_step */
-  BINHDAN_DETERMINISTIC = 2,  /* an answer has the same bits in any batch; prefill is slower */
-  BINHDAN_NO_PREFIX_CACHE = 4 /* the engine has no prefix cache: it frees a request's KV pages at its end */
+  BINHDAN_MANUAL_STEP = 1,     /* the engine has no thread: call binhdan_engine_step */
+  BINHDAN_DETERMINISTIC = 2,   /* an answer has the same bits in any batch; prefill is slower */
+  BINHDAN_NO_PREFIX_CACHE = 4, /* the engine has no prefix cache: it frees a request's KV pages at its end */
+  BINHDAN_NO_MEMORY_CHECK = 8  /* create the engine even if the memory that is available seems too small */
 };
 
 typedef enum {
@@ -258,7 +272,8 @@ typedef struct {
   int32_t max_decode_stall_ms; /* approximate limit, in ms, of the time that prompt tokens add to a step with
                                 * decoding sequences; 0 = 250 */
   uint64_t max_kv_bytes;       /* memory for keys and values, with the prefix cache; if one full sequence does
-                                * not fit, context is reduced; 0 = a quarter of the usable memory */
+                                * not fit, context is reduced; 0 = a quarter of the usable memory, or half of
+                                * the available memory if that is less */
   const char* cache_folder;    /* keeps the prefix cache on disk over a restart; the files reveal the texts;
                                 * NULL = memory only */
   uint64_t max_cache_folder_bytes; /* 0 = 4 GiB */
@@ -277,7 +292,8 @@ typedef struct {
   uint64_t cache_bytes;  /* of the prefix cache */
 } binhdan_engine_info;
 
-/* Creates an engine and starts its thread. options may be NULL. */
+/* Creates an engine and starts its thread. options may be NULL. Fails with BINHDAN_OUT_OF_MEMORY before it
+ * allocates, if one sequence of `context` tokens and the buffers need more than the available memory. */
 BINHDAN_API int32_t binhdan_engine_create(binhdan_model model, const binhdan_engine_options* options,
                                           binhdan_engine* engine);
 /* Cancels all requests and joins the engine thread. The queues still deliver the last events. */

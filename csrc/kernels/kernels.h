@@ -291,8 +291,8 @@ struct ActivationLayout {
     const size_t unit = format == Activation::bf16 ? kTileRows * kTileLine : kCacheLine;
     stride = ((column_offset(cols) + unit - 1) / unit | 1) * unit;
   }
-  size_t size(int64_t rows) const {
-    const auto n = static_cast<size_t>(rows);
+  uint64_t size(int64_t rows) const {
+    const auto n = static_cast<uint64_t>(rows);
     return format == Activation::bf16 ? (n + kTileRows - 1) / kTileRows * stride : n * stride;
   }
   // For q8 and bf16, `column` is a multiple of 32.

@@ -190,7 +190,7 @@ void Forward::reserve_buffers() {
   const Config& config = model_.config;
   const Weights& weights = model_.weights;
   const auto reserve = [](Buffer& buffer, int64_t rows, int64_t width) {
-    buffer.reserve(static_cast<size_t>(rows * width) * sizeof(float));
+    buffer.reserve(static_cast<uint64_t>(rows * width) * sizeof(float));
   };
   const int64_t n = batch_.all.size();
   const auto logits = static_cast<int64_t>(batch_.logit_rows.size());

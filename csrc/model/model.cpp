@@ -60,25 +60,25 @@ void warn_about_unread_keys(const gguf::File& file, const gguf::KeyRecorder& rec
         ". If one of them changes the results of the model, its answers are worse");
 }
 
-// Reads all parts of a model. threads 0: checks the weights without packing them.
-Parts read_parts(const gguf::File& file, const KernelTable& table, int threads) {
+// Reads all parts of a model.
+Parts read_parts(const gguf::File& file, const KernelTable& table, const LoadOptions& options) {
   const gguf::KeyRecorder recorder(file);
   check_tensor_types(file);
   Parts parts{.config = Config::read(file), .tokenizer = {}, .weights = {}};
   const auto tokenizer = [&] { read_tokenizer(file, parts.config, parts.tokenizer); };
-  parts.weights = Weights::load(file, parts.config, table, threads, tokenizer);
-  if (threads == 0) tokenizer();
+  parts.weights = Weights::load(file, parts.config, table, options, tokenizer);
+  if (options.threads == 0) tokenizer();
   warn_about_unread_keys(file, recorder, parts.config.architecture + ".");
   return parts;
 }
 
 }  // namespace
 
-Model Model::load(const std::string& path, std::string_view isa, int threads) {
+Model Model::load(const std::string& path, std::string_view isa, const LoadOptions& options) {
   const WarningCollector collector;
   const KernelTable& table = select_table(isa);
   gguf::File file = gguf::File::open(path);
-  Parts parts = read_parts(file, table, threads);
+  Parts parts = read_parts(file, table, options);
   file.check_intact();
   return {.file = std::move(file),
           .table = &table,
@@ -92,7 +92,9 @@ Check check(const gguf::File& file) {
   const WarningCollector collector;
   Check result;
   try {
-    result.config = read_parts(file, select_table("scalar"), 0).config;
+    Parts parts = read_parts(file, select_table("scalar"), {.threads = 0});
+    result.config = std::move(parts.config);
+    result.weight_bytes = parts.weights.needed_bytes;
   } catch (const Error& failed) {
     result.error = failed;
   }

@@ -16,7 +16,7 @@ namespace binhdan::model {
 
 struct Model {
   // isa: a kernel table's name, "" for the best that runs here. Throws Error.
-  static Model load(const std::string& path, std::string_view isa, int threads);
+  static Model load(const std::string& path, std::string_view isa, const LoadOptions& options);
 
   gguf::File file;
   const KernelTable* table;
@@ -27,6 +27,7 @@ struct Model {
 
   // Throws Error(io) when weights are in a file map and the file was truncated.
   void check_intact() const {
+    weights.check_intact();
     if (weights.mapped) file.check_intact();
   }
 };
@@ -35,6 +36,7 @@ struct Model {
 struct Check {
   std::optional<Error> error;
   std::optional<Config> config;  // if there is no error
+  uint64_t weight_bytes = 0;     // Weights::needed_bytes
   std::vector<std::string> warnings;
 };
 Check check(const gguf::File& file);

@@ -4,10 +4,16 @@
 #include <cstring>
 #include <utility>
 
+#include "base/checked.h"
+
 namespace binhdan::model {
 namespace {
 
 constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
+
+size_t offset_of(uint64_t floats) {
+  return checked_cast<size_t>(floats, "recurrent state");
+}
 
 size_t pages_for(int64_t tokens) {
   return (static_cast<size_t>(tokens) + kPage - 1) / kPage;
@@ -16,7 +22,7 @@ size_t pages_for(int64_t tokens) {
 }  // namespace
 
 StateLayout::StateLayout(const Config& config, KvType type) : type_(type) {
-  size_t floats = 0;  // of the recurrent state
+  uint64_t floats = 0;  // of the recurrent state
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& layer = config.layers[i];
     Layer place{layer.window > 0 ? PagePart::window : PagePart::full, {}};
@@ -25,7 +31,7 @@ StateLayout::StateLayout(const Config& config, KvType type) : type_(type) {
       case Mixer::attention:
         if (config.stores_kv(i)) {
           uint64_t& offset = sizes_.parts[static_cast<size_t>(place.part)];
-          place.kv = {type, offset, layer.kv_heads, layer.head_dim};
+          place.kv = {type, checked_cast<size_t>(offset, "KV page"), layer.kv_heads, layer.head_dim};
           offset += place.kv.bytes();
           window_ = std::max(window_, layer.window);
         } else {
@@ -33,14 +39,14 @@ StateLayout::StateLayout(const Config& config, KvType type) : type_(type) {
         }
         break;
       case Mixer::short_convolution:
-        place.convolution = floats;
-        floats += (taps - 1) * static_cast<size_t>(config.dim);
+        place.convolution = offset_of(floats);
+        floats += (taps - 1) * static_cast<uint64_t>(config.dim);
         break;
       case Mixer::delta_net:
-        place.convolution = floats;
-        floats += (taps - 1) * static_cast<size_t>(config.delta_net.channels());
-        place.delta = floats;
-        floats += static_cast<size_t>(config.delta_net.value_width() * config.delta_net.key_dim);
+        place.convolution = offset_of(floats);
+        floats += (taps - 1) * static_cast<uint64_t>(config.delta_net.channels());
+        place.delta = offset_of(floats);
+        floats += static_cast<uint64_t>(config.delta_net.value_width() * config.delta_net.key_dim);
         break;
     }
     layers_.push_back(place);
@@ -52,10 +58,13 @@ size_t StateLayout::first_window_page(int64_t length) const {
   return static_cast<size_t>(std::max<int64_t>(0, length - window_ + 1)) / kPage;
 }
 
+size_t StateLayout::max_window_pages(int64_t chunk) const {
+  return pages_for(window_ + chunk) + 1;  // a chunk sees the window before its first position
+}
+
 uint64_t StateLayout::max_bytes(int64_t tokens, int64_t chunk) const {
   const size_t pages = pages_for(tokens);
-  // A chunk sees the window before its first position.
-  const size_t window_pages = std::min(pages, pages_for(window_ + chunk) + 1);
+  const size_t window_pages = std::min(pages, max_window_pages(chunk));
   return pages * sizes_.part(PagePart::full) + window_pages * sizes_.part(PagePart::window) +
          sizes_.checkpoint;
 }

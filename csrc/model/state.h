@@ -34,6 +34,8 @@ class StateLayout {
   bool is_recurrent() const { return sizes_.checkpoint > 0; }
   // The first page whose window part the positions from `length` on can see.
   size_t first_window_page(int64_t length) const;
+  // The largest number of window parts that a sequence keeps; the other numbers of its size are in sizes().
+  size_t max_window_pages(int64_t chunk) const;
   // The largest number of bytes that a sequence has when it grows to `tokens` in chunks of at most `chunk`.
   uint64_t max_bytes(int64_t tokens, int64_t chunk) const;
 

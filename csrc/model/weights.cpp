@@ -1,209 +1,13 @@
 #include "model/weights.h"
 
-#include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <initializer_list>
 #include <string>
-#include <string_view>
-#include <unordered_set>
 
-#include "base/checked.h"
-#include "base/thread_pool.h"
 #include "base/utf8.h"
-#include "kernels/codec.h"
+#include "model/loader.h"
+#include "model/pack_file.h"
 
 namespace binhdan::model {
-
-// Takes tensors from the file by name. pack_all() checks that all were taken, and packs the matrices.
-class Loader {
- public:
-  Loader(const gguf::File& file, const Config& config, const KernelTable& table, Weights& into)
-      : file_(file), config_(config), table_(table), into_(into) {}
-
-  bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
-  int64_t rows(const std::string& name) const {
-    return checked_cast<int64_t>(file_.find_tensor(name)->rows(), "rows of a tensor");
-  }
-
-  // `matrix` must not move before pack_all().
-  void take_matrix(Matrix& matrix, const std::string& name, int64_t rows, int64_t cols) {
-    take_stacked(name, cols, {{&matrix, rows}});
-  }
-  // Matrices that one tensor contains, one below the other.
-  struct Part {
-    Matrix* matrix;
-    int64_t rows;
-  };
-  void take_stacked(const std::string& name, int64_t cols, std::initializer_list<Part> parts) {
-    int64_t rows = 0;
-    for (const Part& part : parts) rows += part.rows;
-    const gguf::TensorInfo& tensor = take(name, rows, cols);
-    const MatmulKernel& kernel = table_.matmul[static_cast<uint32_t>(tensor.type)];
-    const uint64_t row_bytes = tensor.bytes / static_cast<uint64_t>(rows);
-    uint64_t offset = 0;
-    for (const auto& [matrix, count] : parts) {
-      *matrix = {.kernel = &kernel,
-                 .rows = count,
-                 .cols = cols,
-                 .data = file_.data(tensor).data() + offset,
-                 .tensor = tensor.name};
-      if (kernel.pack)
-        to_pack_.push_back({matrix, &tensor, offset, row_bytes, 0});
-      else
-        into_.mapped = true;
-      into_.bytes += matrix->bytes();
-      offset += static_cast<uint64_t>(count) * row_bytes;
-    }
-  }
-
-  Lookup lookup(const std::string& name, int64_t rows, int64_t cols) {
-    const gguf::TensorInfo& tensor = take(name, rows, cols);
-    into_.mapped = true;
-    into_.bytes += tensor.bytes;
-    return {decode_row(tensor.type), file_.data(tensor).data(), tensor.bytes / static_cast<uint64_t>(rows),
-            cols};
-  }
-
-  Vector vector(const std::string& name, int64_t n) { return values(name, 1, n); }
-  Vector vector_if(bool required, const std::string& name, int64_t n) {
-    return required || has(name) ? vector(name, n) : nullptr;
-  }
-  // All values of a small tensor, row after row.
-  Vector values(const std::string& name, int64_t rows, int64_t cols) {
-    return keep(decode(name, rows, cols));
-  }
-  // The same, transposed: (cols, rows).
-  Vector transposed(const std::string& name, int64_t rows, int64_t cols) {
-    const Buffer source = decode(name, rows, cols);
-    Buffer target(source.size());
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < cols; ++c) target.as<float>()[c * rows + r] = source.as<float>()[r * cols + c];
-    return keep(std::move(target));
-  }
-  // The weight and, for LayerNorm, the bias of a norm.
-  Norm norm(const std::string& name, int64_t n, bool with_bias) {
-    return {vector(name + ".weight", n), with_bias ? vector(name + ".bias", n) : nullptr};
-  }
-
-  // Packs piece by piece and releases the file's pages after each, so that the memory stays near that of one
-  // copy. Rank 0, the caller's thread, runs `run_on_caller` first; the other ranks take over its pieces.
-  void pack_all(int threads, const std::function<void()>& run_on_caller) {
-    check_all_taken();
-    if (threads == 0) return;
-    const Buffer& packed = into_.memory_.emplace_back(allocate_packed());
-    const std::vector<Piece> pieces = make_pieces();
-    ThreadPool(threads).run([&](Team& team) {
-      if (team.rank() == 0 && run_on_caller) run_on_caller();
-      team.distribute(static_cast<int64_t>(pieces.size()), 1, 1,
-                      [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
-    });
-    file_.check_intact();
-    for (const ToPack& item : to_pack_) {
-      item.matrix->data = packed.as<std::byte>() + item.offset;
-      file_.release(*item.tensor, 0, item.tensor->bytes);  // the pages between two pieces
-    }
-  }
-
- private:
-  struct ToPack {
-    Matrix* matrix;
-    const gguf::TensorInfo* tensor;
-    uint64_t tensor_offset, row_bytes;  // of the matrix in the tensor
-    size_t offset;                      // in the packed memory
-  };
-  struct Piece {
-    const ToPack* item;
-    Range rows;
-  };
-  static constexpr uint64_t kPieceBytes = 1 << 20;
-
-  const gguf::TensorInfo& take(const std::string& name, int64_t rows, int64_t cols) {
-    const gguf::TensorInfo* tensor = file_.find_tensor(name);
-    if (!tensor)
-      fail(Code::bad_format, file_.path(), ": tensor '", name, "' is missing; architecture ",
-           config_.architecture, " requires it, with ", rows, " rows of ", cols, " columns");
-    if (tensor->cols() != static_cast<uint64_t>(cols) || tensor->rows() != static_cast<uint64_t>(rows))
-      fail(Code::bad_format, file_.path(), ": tensor '", name, "': expected ", rows, " rows of ", cols,
-           " columns, got ", tensor->rows(), " rows of ", tensor->cols());
-    if (taken_.insert(name).second)
-      into_.parameters += static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
-    return *tensor;
-  }
-
-  void check_all_taken() const {
-    for (const gguf::TensorInfo& tensor : file_.tensors())
-      if (!taken_.contains(tensor.name) && !is_ignored(tensor.name))
-        fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": architecture ",
-             config_.architecture, " has no tensor of this name");
-  }
-
-  // A tensor of a layer that generation does not use.
-  bool is_ignored(std::string_view name) const {
-    if (!name.starts_with("blk.")) return false;
-    int64_t layer = 0;
-    const auto [end, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
-    const int64_t used = std::ssize(config_.layers);
-    return error == std::errc() && layer >= used && layer < used + config_.unused_layers;
-  }
-
-  // One buffer for all matrices, in the order in which the forward pass reads them.
-  Buffer allocate_packed() {
-    size_t size = 0;
-    for (ToPack& item : to_pack_) {
-      item.offset = size;
-      size += (item.matrix->bytes() + kCacheLine - 1) / kCacheLine * kCacheLine;
-    }
-    return Buffer(size);
-  }
-
-  std::vector<Piece> make_pieces() const {
-    std::vector<Piece> pieces;
-    for (const ToPack& item : to_pack_) {
-      const Matrix& matrix = *item.matrix;
-      const int64_t panel = matrix.kernel->panel_rows, panels = (matrix.rows + panel - 1) / panel;
-      const uint64_t panel_bytes = std::max<uint64_t>(1, matrix.bytes() / static_cast<uint64_t>(panels));
-      const auto step = static_cast<int64_t>(std::max<uint64_t>(1, kPieceBytes / panel_bytes)) * panel;
-      for (int64_t row = 0; row < matrix.rows; row += step)
-        pieces.push_back({&item, {row, std::min(row + step, matrix.rows)}});
-    }
-    return pieces;
-  }
-
-  void pack(const Piece& piece, const Buffer& packed) const {
-    const Matrix& matrix = *piece.item->matrix;
-    const auto [begin, end] = piece.rows;
-    matrix.kernel->pack(packed.as<std::byte>() + piece.item->offset, matrix.data, matrix.rows, matrix.cols,
-                        begin, end);
-    const uint64_t row_bytes = piece.item->row_bytes;
-    file_.release(*piece.item->tensor, piece.item->tensor_offset + static_cast<uint64_t>(begin) * row_bytes,
-                  static_cast<uint64_t>(end - begin) * row_bytes);
-  }
-
-  Buffer decode(const std::string& name, int64_t rows, int64_t cols) {
-    const gguf::TensorInfo& tensor = take(name, rows, cols);
-    Buffer values(static_cast<size_t>(rows * cols) * sizeof(float));
-    const uint64_t row_bytes = tensor.bytes / static_cast<uint64_t>(rows);
-    for (int64_t r = 0; r < rows; ++r)
-      decode_row(tensor.type)(values.as<float>() + r * cols,
-                              file_.data(tensor).data() + static_cast<uint64_t>(r) * row_bytes, cols);
-    return values;
-  }
-
-  Vector keep(Buffer values) {
-    into_.bytes += values.size();
-    into_.memory_.push_back(std::move(values));
-    return into_.memory_.back().as<const float>();
-  }
-
-  const gguf::File& file_;
-  const Config& config_;
-  const KernelTable& table_;
-  Weights& into_;
-  std::vector<ToPack> to_pack_;
-  std::unordered_set<std::string> taken_;
-};
-
 namespace {
 
 // Loads the tensors of one layer.
@@ -394,8 +198,8 @@ void load_classifier(Loader& loader, const gguf::File& file, const Config& confi
 
 }  // namespace
 
-Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
-                      const std::function<void()>& run_on_caller) {
+Weights Weights::load(const gguf::File& file, const Config& config, const KernelTable& table,
+                      const LoadOptions& options, const std::function<void()>& run_on_caller) {
   Weights weights;
   Loader loader(file, config, table, weights);
   load_embeddings(loader, config, weights);
@@ -411,8 +215,15 @@ Weights Weights::load(const gguf::File& file, const Config& config, const Kernel
   }
   load_projections(loader, config, weights);
   if (config.pooling == Pooling::rank) load_classifier(loader, file, config, weights.classifier);
-  loader.pack_all(threads, run_on_caller);
+  loader.pack_all(options, run_on_caller);
   return weights;
+}
+
+void Weights::write_pack_file(const gguf::File& file, const std::string& path) const {
+  if (packed_.empty())
+    fail(Code::unsupported, file.path(),
+         ": no tensor of this model is packed; it starts without a pack file");
+  PackFile::write(path, {file.identity(), packed_layout_, packed_.size()}, packed_);
 }
 
 std::vector<double> Weights::project_embedding(std::vector<double> pooled) const {

@@ -2,9 +2,14 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/file_map.h"
 #include "gguf/reader.h"
 #include "kernels/codec.h"
 #include "model/classifier.h"
@@ -87,13 +92,27 @@ struct LayerWeights {
   }
 };
 
+struct LoadOptions {
+  int threads = 1;            // that pack the weights; 0: check the tensors without packing them
+  bool use_pack_file = true;  // if there is one beside the file (pack_file.h)
+  std::optional<uint64_t> available_memory =
+      std::nullopt;  // bytes that the weights may take; nullopt: no limit
+};
+
 class Weights {
  public:
-  // Packs with `threads` threads (0: checks the tensors without packing them) and releases the file's pages that it has copied. Calls `run_on_caller` on
-  // the caller's thread while the other threads pack. Throws Error that names a tensor that is missing,
-  // unknown or of the wrong shape.
-  static Weights load(const gguf::File& file, const Config& config, const KernelTable& table, int threads,
-                      const std::function<void()>& run_on_caller = {});
+  // Maps the pack file, or packs the weights and releases the file's pages that it has copied. Calls
+  // `run_on_caller` on the caller's thread while the other threads pack. Throws Error that names a tensor that
+  // is missing, unknown or of the wrong shape, or Error(out_of_memory) before it allocates too much.
+  static Weights load(const gguf::File& file, const Config& config, const KernelTable& table,
+                      const LoadOptions& options, const std::function<void()>& run_on_caller = {});
+
+  // Writes the pack file of `file`, of which these are the weights. They must be packed, not mapped.
+  void write_pack_file(const gguf::File& file, const std::string& path) const;
+  // Throws Error(io) if the pack file in use was truncated.
+  void check_intact() const {
+    if (pack_map_) pack_map_->check_intact();
+  }
 
   void get_embedding(float* dst, int64_t token) const {
     tied ? output.get_row(dst, token) : embedding.get_row(dst, token);
@@ -121,14 +140,20 @@ class Weights {
   std::vector<Dense> projections;  // of the pooled hidden states (EmbeddingGemma)
   Classifier classifier;           // Pooling::rank
   uint64_t parameters = 0;
-  uint64_t bytes = 0;   // in private memory or in the file map
-  bool mapped = false;  // some weights are in the file map
+  uint64_t bytes = 0;         // in private memory or in a file map
+  uint64_t needed_bytes = 0;  // of them, all but rows that are only looked up: decoding one token reads them
+  bool mapped = false;        // some weights are in the file map
+  bool from_pack_file = false;
+  uint64_t mapped_bytes = 0;  // of needed_bytes, those in a file map: the system may drop and read them again
 
   // Bytes of all matrices that decoding one token reads.
   uint64_t bytes_per_token() const;
 
  private:
   std::vector<Buffer> memory_;
+  std::span<const std::byte> packed_;  // in memory_ or in pack_map_
+  uint64_t packed_layout_ = 0;
+  std::unique_ptr<FileMap> pack_map_;
   friend class Loader;
 };
 

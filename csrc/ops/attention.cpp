@@ -236,7 +236,7 @@ void AttentionPlan::prepare(const KernelTable& table, KvType type, std::span<con
     }
     const int64_t partials = threads * (kForeignSplits + part.max_splits);
     part.partials.reserve(
-        static_cast<size_t>(partials * Partial::floats(part.max_rows * heads_per_kv_head, head_dim)) *
+        static_cast<uint64_t>(partials * Partial::floats(part.max_rows * heads_per_kv_head, head_dim)) *
         sizeof(float));
     if (const auto size = kernel_for(table, type).scratch_size)
       scratch_size_ = std::max(scratch_size_, size(part.max_rows, heads_per_kv_head, head_dim));

@@ -36,6 +36,7 @@ RUNTIME_COMMANDS = (
     Command("convert-text", "binhdan.runtime.cli.convert_text", "Change the encoding of Vietnamese text."),
     Command("embed", "binhdan.runtime.cli.embed", "Compute the embeddings of texts, for search."),
     Command("info", "binhdan.runtime.cli.info", "Describe a GGUF file."),
+    Command("pack", "binhdan.runtime.cli.pack", "Prepare a model for a fast start, in a file beside it."),
     Command("tokenize", "binhdan.runtime.cli.tokenize", "Show the tokens of a text."),
     Command("pull", "binhdan.runtime.cli.pull", "Download a model from a Hugging Face repository."),
     Command("serve", "binhdan.runtime.cli.serve", "Serve OpenAI's API over HTTP.", extra="server"),

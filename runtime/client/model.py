@@ -58,6 +58,7 @@ def load(
     prefix_cache_dir: PathLike | None = None,
     max_prefix_cache_dir_bytes: int | None = None,
     deterministic: bool = False,
+    memory_check: bool = True,
     wait_when_busy: bool = False,
 ) -> Model:
     """Loads a GGUF file, "org/name" after `binhdan pull`, or None for the embedded model.
@@ -79,6 +80,7 @@ def load(
         prefix_cache_dir=None if prefix_cache_dir is None else os.fspath(prefix_cache_dir),
         max_prefix_cache_dir_bytes=max_prefix_cache_dir_bytes,
         deterministic=deterministic,
+        memory_check=memory_check,
         wait_when_busy=wait_when_busy,
     )
     return Model(find_model(path_or_id), options)

@@ -71,6 +71,38 @@ class Money(Figure):
         return self.value * usd_vnd if self.unit == "USD" else self.value
 
 
+def _as_tuples(data: object) -> object:
+    """TOML has lists; frozen models have tuples."""
+    if isinstance(data, dict):
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return data
+
+
+_Cache = Annotated[int, Field(gt=0, le=1 << 30)]  # KiB
+
+
+class Cores(_Strict):
+    """The cores of one kind."""
+
+    kind: str = Field(min_length=1, max_length=50)  # such as "cortex-a76", as compilers name it
+    count: int = Field(gt=0, le=1024)
+    ghz: Annotated[float, Field(gt=0, le=10)]  # that all of them sustain together
+    l1d_kib: _Cache | None = None  # of each core
+    l2_kib: _Cache | None = None  # of each core, unless l2_shared
+    l2_shared: bool = False
+
+
+class Hardware(_Sourced):
+    """What a board computes with."""
+
+    cores: tuple[Cores, ...] = Field(min_length=1, max_length=8)  # the fastest kind first
+    l3_kib: _Cache | None = None  # shared
+    memory: str = Field(min_length=1, max_length=100)  # type, transfers per second, width
+    memory_gb_per_s: Annotated[float, Field(gt=0, le=1e5)]  # transfers times width
+
+    _lists_are_tuples = model_validator(mode="before")(staticmethod(_as_tuples))
+
+
 class Board(_Strict):
     """A machine that serves answers: bought, with price, life and watts; or rented, electricity included."""
 
@@ -82,6 +114,7 @@ class Board(_Strict):
     busy_watts: Figure | None = None  # at the wall, all cores busy
     rest_watts: Figure | None = None  # the part of busy_watts that RAPL does not measure
     rent_per_month: Money | None = None
+    hardware: Hardware | None = None
 
     @property
     def rented(self) -> bool:
@@ -138,12 +171,7 @@ class Tariff(_Sourced):
     base_kwh_per_month: Figure | None = None  # for steps: the household's other consumption
     bands: tuple[Band, ...] | None = Field(default=None, min_length=1, max_length=50)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: object) -> object:
-        if isinstance(data, dict):
-            return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return data
+    _lists_are_tuples = model_validator(mode="before")(staticmethod(_as_tuples))
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:

@@ -26,17 +26,11 @@ from pydantic import (
 from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import FileReadError, InvalidArgumentError
-from binhdan.runtime.options import KvType, LoadOptions
+from binhdan.runtime.options import KvType, LoadOptions, size_in_bytes
 from binhdan.runtime.server.access.keys import Key, KeyLimits, Keyring
 
 _PREFIX = "BINHDAN_"  # of environment variables: BINHDAN_PORT
 _MAX_FILE_BYTES = 1 << 20
-_UNITS = {"": 1, "b": 1} | {
-    f"{letter}{infix}b": base**power
-    for power, letter in enumerate("kmgt", 1)
-    for infix, base in (("", 1000), ("i", 1024))
-}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.IGNORECASE)
 _KEY_LINE = "expected NAME KEY, then optionally tokens_per_minute=N, max_concurrent=N, admin=true"
 _EMBEDDED = "embedded"
 UNIX = "unix:"  # precedes the path of a unix socket in `host`
@@ -49,11 +43,7 @@ def parse_size(value: Any) -> Any:
     Raises ValueError."""
     if not isinstance(value, str):
         return value
-    match = _SIZE.fullmatch(value.strip())
-    unit = _UNITS.get(match[2].lower()) if match else None
-    if match is None or unit is None:
-        raise ValueError(f"expected bytes, or a size such as 2GiB or 500MB, got {value[:40]!r}")
-    return int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
+    return size_in_bytes(value)
 
 
 def _split(value: Any) -> Any:
@@ -133,6 +123,7 @@ class ServerConfig(BaseModel):
     prefix_cache_dir: Path | None = None  # keeps the prefix cache across restarts; None: memory only
     max_prefix_cache_dir_bytes: Size | None = None  # None: 4 GiB
     deterministic: bool = False
+    memory_check: bool = True  # refuse a model that does not fit in the available memory
     max_model_memory_bytes: Size | None = None  # of all loaded models together; None: no limit
     idle_unload: Seconds | None = None  # unload a model that is unused for so long; None: never
 
@@ -282,6 +273,7 @@ class ServerConfig(BaseModel):
             prefix_cache_dir=None if folder is None else str(folder),
             max_prefix_cache_dir_bytes=self.max_prefix_cache_dir_bytes,
             deterministic=self.deterministic,
+            memory_check=self.memory_check,
         )
         return replace(shared, **changes)
 

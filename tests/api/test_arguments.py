@@ -163,7 +163,7 @@ def test_more_tokens_than_the_context(shared_engine: Running) -> None:
 def test_options_out_of_range(shared_engine: Running) -> None:
     out = ffi.new("uint64_t *")
     for field, values in {
-        "flags": [8, 2**31],
+        "flags": [16, 2**31],
         "threads": [-1, 2**31 - 1],
         "context": [-1, 2**31 - 1],
         "max_sequences": [-1, 2**31 - 1],

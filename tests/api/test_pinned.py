@@ -35,6 +35,9 @@ PINNED = {
     "BINHDAN_MANUAL_STEP": 1,
     "BINHDAN_DETERMINISTIC": 2,
     "BINHDAN_NO_PREFIX_CACHE": 4,
+    "BINHDAN_NO_MEMORY_CHECK": 8,
+    "BINHDAN_MODEL_NO_MEMORY_CHECK": 1,
+    "BINHDAN_MODEL_NO_PACK_FILE": 2,
     "BINHDAN_KV_F16": 0,
     "BINHDAN_KV_Q8_0": 1,
     "BINHDAN_GENERATE": 0,
@@ -71,7 +74,7 @@ PINNED = {
 
 # Later versions may only append fields: these stay first, in this order.
 FIRST_FIELDS = {
-    "binhdan_model_options": "struct_size threads isa",
+    "binhdan_model_options": "struct_size threads isa flags",
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family "
     "pooling causal unknown padding",

@@ -12,7 +12,7 @@ inline std::shared_ptr<const binhdan::model::Model> embedded_model(const std::st
   auto& model = loaded[isa];
   if (!model)
     model = std::make_shared<const binhdan::model::Model>(
-        binhdan::model::Model::load(BINHDAN_TEST_MODEL, isa, 2));
+        binhdan::model::Model::load(BINHDAN_TEST_MODEL, isa, {.threads = 2}));
   return model;
 }
 

@@ -134,6 +134,12 @@ TEST(buffer_is_aligned_and_moves) {
   CHECK(b.size() == 200);
 }
 
+TEST(buffer_of_an_impossible_size_is_an_error) {
+  // On a 32-bit processor, the first size is 64 bytes after a conversion to size_t.
+  for (const uint64_t size : {(uint64_t{1} << 40) * (uint64_t{1} << 23) + 64, UINT64_MAX})
+    CHECK_FAILS(Buffer{size}, "out of memory: cannot allocate");
+}
+
 // ---- text --------------------------------------------------------------------------------------------
 
 TEST(utf8_follows_the_standard) {
@@ -183,6 +189,30 @@ TEST(big_cores_have_most_of_the_capacity_of_the_fastest) {
   write(0, "no number");  // the list ends here
   CHECK(big_cores(root / "") == 0);
   CHECK(default_threads() >= 1 && default_threads() <= usable_cores());
+}
+
+TEST(reads_the_available_memory) {
+  const TemporaryFolder root;
+  CHECK(!available_memory(root / ""));
+  root.write("proc/meminfo",
+             "MemTotal:  8000000 kB\nMemFree:  10 kB\nMemAvailable:  4000000 kB\nBuffers:  1 kB\n");
+  CHECK(available_memory(root / "") == uint64_t{4000000} << 10);
+  root.write("proc/self/cgroup", "5:memory:/docker/ab\n0::/app\n");
+  root.write("sys/fs/cgroup/app/memory.max", "max\n");
+  CHECK(available_memory(root / "") == uint64_t{4000000} << 10);
+  // The cache of files is free memory.
+  root.write("sys/fs/cgroup/app/memory.max", "1000000\n");
+  CHECK(available_memory(root / "") == 1'000'000);  // the usage is unknown
+  root.write("sys/fs/cgroup/app/memory.current", "700000\n");
+  root.write("sys/fs/cgroup/app/memory.stat", "anon 500000\ninactive_file 50000\nactive_file 150000\n");
+  CHECK(available_memory(root / "") == 500'000);
+  root.write("sys/fs/cgroup/app/memory.current", "2000000\n");
+  CHECK(available_memory(root / "") == 0);
+  root.write("sys/fs/cgroup/memory/docker/ab/memory.limit_in_bytes", "900000\n");
+  root.write("sys/fs/cgroup/memory/docker/ab/memory.usage_in_bytes", "600000\n");
+  root.write("sys/fs/cgroup/memory/docker/ab/memory.stat", "total_inactive_file 100000\n");
+  root.write("sys/fs/cgroup/app/memory.max", "max\n");
+  CHECK(available_memory(root / "") == 400'000);
 }
 
 TEST(reads_the_memory_limits_of_cgroups) {

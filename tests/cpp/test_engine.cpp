@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "engine_calls.h"
+#include "model/memory.h"
 
 TEST(batched_answers_equal_single_answers) {
   EngineOptions o = options();
@@ -227,4 +228,20 @@ TEST(concurrent_callers_lose_no_event) {
     });
   for (std::thread& caller : callers) caller.join();
   CHECK(finished == 24);
+}
+
+TEST(an_engine_that_does_not_fit_is_an_error_before_it_allocates) {
+  EngineOptions o = options();
+  o.available_memory = uint64_t{1} << 30;
+  CHECK(Engine(embedded_model(), o).info().options.context == 256);
+  o.available_memory = 1 << 20;
+  CHECK_FAILS(Engine(embedded_model(), o), "engine: a context of 256 tokens needs");
+  CHECK_FAILS(Engine(embedded_model(), o), "reduce prefill_chunk");
+  // A shorter context fits.
+  const uint64_t buffers = model::buffer_bytes(embedded_model()->config, 512 + 8, 8, 2);
+  const model::StateLayout layout(embedded_model()->config, KvType::f16);
+  o.available_memory = buffers + layout.max_bytes(128, 512);
+  CHECK_FAILS(Engine(embedded_model(), o), "a context of 128 tokens fits");
+  o.context = 128;
+  CHECK(Engine(embedded_model(), o).info().options.context == 128);
 }

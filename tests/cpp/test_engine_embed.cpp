@@ -12,7 +12,7 @@ namespace {
 
 // The embedded model with another descriptor.
 std::shared_ptr<const Model> changed_model(const std::function<void(Model&)>& change) {
-  Model loaded = Model::load(BINHDAN_TEST_MODEL, "", 2);
+  Model loaded = Model::load(BINHDAN_TEST_MODEL, "", {.threads = 2});
   change(loaded);
   return std::make_shared<const Model>(std::move(loaded));
 }

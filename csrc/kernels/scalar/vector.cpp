@@ -97,7 +97,7 @@ float nonlinear(float x) {
   }
   if constexpr (f == Nonlinearity::gelu)
     return static_cast<float>(x * (0.5 * std::erfc(-x * (0.5 * std::numbers::sqrt2))));
-  if constexpr (f == Nonlinearity::relu2) return x > 0 ? x * x : 0.0f * x;  // keeps NaN
+  if constexpr (f == Nonlinearity::relu2) return x > 0 || x != x ? x * x : 0.0f;  // keeps NaN
   if constexpr (f == Nonlinearity::sigmoid) return 1.0f / (1.0f + std::exp(-x));
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +234,24 @@ def test_info(model: binhdan.Model) -> None:
     assert facts["parameters"] == model.info.parameters and facts["supported"] is True
 
 
+def test_info_shows_what_fits(model: binhdan.Model) -> None:
+    facts = json.loads(text_of("info", "--json", "--fit", "64MB"))
+    fit, kv = facts["fit"], facts["needs"]["kv"]
+    assert fit["contexts"]["f16"] == fit["contexts"]["q8_0"] == 2048
+    # 10 pages of F16, and as much memory in the smaller type
+    needed = fit["weights"] + fit["buffers"] + 10 * kv["f16"]["page"]
+    fit = json.loads(text_of("info", "--json", "--fit", str(needed)))["fit"]
+    assert fit["contexts"]["f16"] == 640 and 1152 <= fit["contexts"]["q8_0"] <= 1216
+    assert json.loads(text_of("info", "--json", "--fit", str(needed - 1)))["fit"]["contexts"]["f16"] == 576
+    assert re.search(r"fits +in .*: 640 tokens of context with f16", text_of("info", "--fit", str(needed)))
+    assert re.search(r"fits +no: 1.0 MB is too little", text_of("info", "--fit", "1MB"))
+    assert "--fit: expected bytes, or a size such as 2GiB" in complaint("info", "--fit", "much")
+
+
+def test_info_fit_of_a_foreign_file(foreign: Path) -> None:
+    assert "does not run here" in complaint("info", "--fit", "1GB", str(foreign))
+
+
 # ---- other commands ----------------------------------------------------------------------------------------
 
 
@@ -247,6 +266,15 @@ def test_tokenize(model: binhdan.Model) -> None:
     assert ' nội"\n' in text_of("tokenize", "hà nội")
 
 
+def test_pack(tmp_path: Path, model: binhdan.Model) -> None:
+    path = tmp_path / "model.gguf"
+    shutil.copy(model.path, path)
+    assert text_of("pack", str(path)).startswith(f"{path}.pack: ")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.gguf", "model.gguf.pack"]
+    assert text_of("ask", "-m", str(path), "xin chào") == text_of("ask", "xin chào")
+    assert "no such file" in complaint("pack", str(tmp_path / "none.gguf"))
+
+
 def test_version() -> None:
     shown = text_of("--version")
     assert shown.startswith(f"binhdan {binhdan.__version__}\n") and "scalar" in shown and "cores" in shown
@@ -254,7 +282,7 @@ def test_version() -> None:
 
 def test_help_lists_all_commands() -> None:
     shown = text_of("--help")
-    for command in ("ask", "chat", "info", "tokenize", "pull", "serve", "bench", "quantize"):
+    for command in ("ask", "chat", "info", "pack", "tokenize", "pull", "serve", "bench", "quantize"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE)
 
 

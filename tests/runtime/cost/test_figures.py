@@ -70,6 +70,19 @@ def test_every_shipped_figure_has_a_source_or_is_assumed() -> None:
         assert not tariff.assumed and tariff.source and tariff.date
 
 
+def test_shipped_boards_say_what_they_compute_with() -> None:
+    for name in BOARD_NAMES:
+        hardware = load_board(name).hardware
+        if hardware is None:
+            assert name in {"cloud-vm-2-cores", "office-i5", "unknown"}
+            continue
+        assert hardware.source and hardware.date and not hardware.assumed
+        clocks = [cores.ghz for cores in hardware.cores]
+        assert clocks == sorted(clocks, reverse=True) and 5 < hardware.memory_gb_per_s < 100
+    pi = load_board("raspberry-pi-5").hardware
+    assert pi and (pi.cores[0].kind, pi.cores[0].count) == ("cortex-a76", 4)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -1,0 +1,167 @@
+"""Counts instructions per token on an emulated ARM processor, of binhdan and of llama.cpp.
+
+    python -m binhdan.bench.boards.instructions --build BUILD --qemu QEMU --plugin LIBINSN \\
+        --llama-bench PATH -m MODEL.gguf … --out FILE.json
+
+BUILD is a build with the preset aarch64. QEMU is a qemu-aarch64 with plugins, and LIBINSN the plugin
+tests/plugin/insn.c of its sources, which Debian's packages do not contain (docs/performance.md says how to
+build both). PATH is a llama-bench for aarch64 with all variants of its CPU backend. The two programs run the
+same files with one thread. Each figure is the difference between two runs of different length, divided by the
+tokens between them: loading cancels out. The counts are exact and repeatable; they are not times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+# The CPU model of qemu and the kernel table that it selects. Cortex cores have SVE vectors of 16 bytes.
+CPUS = {"cortex-a72": "neon", "cortex-a76": "neon_dotprod", "max,sve-default-vector-length=16": "neon_i8mm"}
+SHORT_PROMPT, LONG_PROMPT = 32, 96
+SHORT_ANSWER, LONG_ANSWER = 4, 20
+_COUNT = re.compile(r"insns: (\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Instructions for each token; theirs are llama.cpp's, 0 if it was not measured."""
+
+    model: str
+    cpu: str
+    isa: str
+    prefill: float
+    decode: float
+    llama_prefill: float = 0.0
+    llama_decode: float = 0.0
+    bytes_per_token: int = 0
+    file_bytes: int = 0
+
+    @property
+    def prefill_ratio(self) -> float:
+        return self.prefill / self.llama_prefill if self.llama_prefill else 0.0
+
+    @property
+    def decode_ratio(self) -> float:
+        return self.decode / self.llama_decode if self.llama_decode else 0.0
+
+
+class Emulator:
+    """Runs programs under qemu and counts their instructions."""
+
+    def __init__(self, qemu: Path, plugin: Path, sysroot: Path, libraries: Path) -> None:
+        self._qemu, self._plugin, self._sysroot, self._libraries = qemu, plugin, sysroot, libraries
+
+    def run(self, cpu: str, command: list[str]) -> tuple[int, str]:
+        """The instructions of the whole program, and what it printed."""
+        with tempfile.NamedTemporaryFile("r") as log:
+            options = ["-cpu", cpu, "-L", str(self._sysroot), "-E", f"LD_LIBRARY_PATH={self._libraries}"]
+            options += ["-plugin", f"{self._plugin},inline=on", "-d", "plugin", "-D", log.name]
+            done = subprocess.run([str(self._qemu), *options, *command], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+            found = _COUNT.findall(log.read())
+        if not found:
+            raise RuntimeError(f"expected a line 'insns: N' from {self._plugin}, got none")
+        return int(found[-1]), done.stdout
+
+    def per_token(self, cpu: str, short: list[str], long: list[str], tokens: int) -> tuple[float, str]:
+        first, _ = self.run(cpu, short)
+        second, printed = self.run(cpu, long)
+        return (second - first) / tokens, printed
+
+
+def count_ours(emulator: Emulator, program: Path, model: Path, cpu: str) -> Count:
+    def command(prompt: int, decode: int) -> list[str]:
+        return [str(program), str(model), str(prompt), str(decode)]
+
+    prompt, answer = LONG_PROMPT - SHORT_PROMPT, LONG_ANSWER - SHORT_ANSWER
+    prefill, printed = emulator.per_token(cpu, command(SHORT_PROMPT, 0), command(LONG_PROMPT, 0), prompt)
+    decode, _ = emulator.per_token(cpu, command(1, SHORT_ANSWER), command(1, LONG_ANSWER), answer)
+    isa, weights = printed.split()
+    return Count(
+        model=model.name,
+        cpu=cpu,
+        isa=isa,
+        prefill=prefill,
+        decode=decode,
+        bytes_per_token=int(weights),
+        file_bytes=model.stat().st_size,
+    )
+
+
+def count_llama(emulator: Emulator, program: Path, model: Path, cpu: str) -> tuple[float, float]:
+    def command(prompt: int, answer: int) -> list[str]:
+        sizes = ["-p", str(prompt), "-n", str(answer)]
+        return [str(program), "-m", str(model), "-t", "1", "-r", "1", "--no-warmup", "-mmp", "0", *sizes]
+
+    prompt, answer = LONG_PROMPT - SHORT_PROMPT, LONG_ANSWER - SHORT_ANSWER
+    prefill, _ = emulator.per_token(cpu, command(SHORT_PROMPT, 0), command(LONG_PROMPT, 0), prompt)
+    decode, _ = emulator.per_token(cpu, command(0, SHORT_ANSWER), command(0, LONG_ANSWER), answer)
+    return prefill, decode
+
+
+def build_program(build: Path, compiler: str) -> Path:
+    """Compiles count.c with the library of the build."""
+    here = Path(__file__).parent
+    include = here.parent.parent / "csrc" / "include"
+    program = build / "count"
+    sources = [str(here / "count.c"), f"-I{include}", f"-L{build}", "-lbinhdan"]
+    subprocess.run([compiler, "-std=c11", "-O2", *sources, "-o", str(program)], check=True)
+    return program
+
+
+def table(counts: list[Count]) -> str:
+    """A Markdown table: millions of instructions for each token, and the ratio to llama.cpp's."""
+    lines = [
+        "| file | processor (qemu) | table | prefill | llama.cpp | ratio | decode | llama.cpp | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in counts:
+        figures = [one.prefill, one.llama_prefill, one.decode, one.llama_decode]
+        prefill, their_prefill, decode, their_decode = (f"{value / 1e6:.1f}" for value in figures)
+        cells = [one.model, one.cpu.split(",")[0], f"`{one.isa}`", prefill, their_prefill]
+        cells += [f"{one.prefill_ratio:.2f}", decode, their_decode, f"{one.decode_ratio:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--qemu", type=Path, required=True)
+    parser.add_argument("--plugin", type=Path, required=True)
+    parser.add_argument("--llama-bench", type=Path)
+    parser.add_argument("--compiler", default="aarch64-linux-gnu-gcc")
+    parser.add_argument("--sysroot", type=Path, default=Path("/usr/aarch64-linux-gnu"))
+    parser.add_argument("--cpu", action="append", choices=[*CPUS])
+    parser.add_argument("-m", "--model", type=Path, action="append", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    program = build_program(arguments.build.resolve(), arguments.compiler)
+    libraries = arguments.build.resolve()
+    emulator = Emulator(arguments.qemu, arguments.plugin, arguments.sysroot, libraries)
+    counts = []
+    for model in arguments.model:
+        for cpu in arguments.cpu or CPUS:
+            count = count_ours(emulator, program, model, cpu)
+            if count.isa != CPUS[cpu]:
+                raise SystemExit(f"{cpu}: expected the table {CPUS[cpu]}, got {count.isa}")
+            if arguments.llama_bench:
+                theirs = Emulator(
+                    arguments.qemu, arguments.plugin, arguments.sysroot, arguments.llama_bench.parent
+                )
+                prefill, decode = count_llama(theirs, arguments.llama_bench, model, cpu)
+                count = Count(**{**asdict(count), "llama_prefill": prefill, "llama_decode": decode})
+            counts.append(count)
+            print(table([count]).splitlines()[-1], flush=True)
+    document = {"schema": "binhdan.bench.instructions/1", "counts": [asdict(count) for count in counts]}
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
