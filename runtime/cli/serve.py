@@ -148,6 +148,9 @@ def serve(
         float | None, typer.Option(help="Power under load without a meter. [default: the board's]")
     ] = None,
     page: Annotated[bool | None, typer.Option(help="Serve the chat page at /. [default: yes]")] = None,
+    ollama: Annotated[
+        bool | None, typer.Option("--ollama", help="Serve Ollama's API at /api/ too. [default: no]")
+    ] = None,
     unknown_fields: Annotated[
         str | None, typer.Option(help="In requests: refuse, warn (a header) or ignore. [default: warn]")
     ] = None,

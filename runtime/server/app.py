@@ -23,6 +23,7 @@ from binhdan.runtime.server.api import (
     embeddings,
     messages,
     models,
+    ollama,
     operation,
     page,
     rerank,
@@ -104,6 +105,8 @@ def create_app(config: ServerConfig) -> FastAPI:
         cost,
     ):
         app.include_router(module.router)
+    if config.ollama:
+        app.include_router(ollama.router)
     if config.page:
         app.include_router(page.router)
     app.add_middleware(Gateway, config=config, keyring=server.keyring, on_refused=server.metrics.refused)

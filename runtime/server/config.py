@@ -156,6 +156,7 @@ class ServerConfig(BaseModel):
     board: str | None = None  # name or TOML file of a board; None: a typical one
     watts: Annotated[float, Field(gt=0, le=1e4)] | None = None  # under load, without a meter; None: board's
     page: bool = True  # serve the chat page at /
+    ollama: bool = False  # serve Ollama's API at /api/
     # Fields of a request that this server does not have: an error, named in a response header, or ignored.
     unknown_fields: Literal["refuse", "warn", "ignore"] = "warn"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.prompting.tokenizer import Prompt
 from binhdan.runtime.structured.grammar_trial import TOO_MUCH, Grammar, GrammarTrial
-from binhdan.runtime.structured.relax import relaxed
+from binhdan.runtime.structured.relax import closed, relaxed
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -92,7 +92,8 @@ def json_schema(
 ) -> Spec:
     """JSON that is valid under a JSON schema (draft 2020-12). Properties come in the schema's order. Integers
     without bounds are limited to ± (2^53 - 1), the exact integers of a double, which every JSON parser reads.
-    Unless `strict`, keywords that llguidance cannot enforce are dropped, and listed in the spec.
+    Unless `strict`, keywords that llguidance cannot enforce are dropped, and listed in the spec, and objects
+    have no members that their schema does not mention.
 
     Raises InvalidArgumentError for a schema that is too large or deep. `compile` raises it for keywords that
     llguidance cannot enforce.
@@ -101,7 +102,8 @@ def json_schema(
         return Spec((schema_grammar("answer", schema, param),), param)
     schema_grammar("answer", schema, param)  # checks its size before further work
     schema, dropped = relaxed(schema, param)
-    return Spec((schema_grammar("answer", schema, param, lenient=True),), param, relaxed=tuple(dropped))
+    grammar = schema_grammar("answer", closed(schema), param, lenient=True)
+    return Spec((grammar,), param, relaxed=tuple(dropped))
 
 
 def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False) -> Grammar:

@@ -34,6 +34,8 @@ _FORMATS = frozenset(
 )
 _MAPS = ("$defs", "definitions", "patternProperties", "properties")  # name -> schema
 _DATA = ("const", "default", "enum", "examples", "required")
+# With one of these, an object may have members that `properties` does not list.
+_OPEN = frozenset(("additionalProperties", "anyOf", "oneOf", "patternProperties"))
 # Look-around, and back-references: what Rust's regular expressions lack.
 _UNSUPPORTED_PATTERN = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9k]|\(\?>|[*+?}]\+")
 
@@ -76,3 +78,39 @@ def _cannot_enforce(key: str, value: Any) -> bool:
     if key == "format":
         return isinstance(value, str) and value not in _FORMATS
     return key in _DROPPED
+
+
+def closed(schema: Any) -> Any:
+    """The schema without additional properties in objects that list their properties and say nothing about
+    others: a small model may add members without end. JSON that the result allows is valid under `schema`.
+
+    Schemas that combine objects (allOf, or $ref with other keywords) stay as they are: a member that one part
+    lists is an additional one for another part.
+    """
+    return schema if _combines(schema) else _close(schema)
+
+
+def _combines(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_combines, schema))
+    if not isinstance(schema, dict):
+        return False
+    if "allOf" in schema or ("$ref" in schema and schema.keys() & {"properties", "anyOf", "oneOf"}):
+        return True
+    return any(_combines(value) for key, value in schema.items() if key not in _DATA)
+
+
+def _close(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_close(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _MAPS and isinstance(value, dict):
+            result[key] = {name: _close(one) for name, one in value.items()}
+        else:
+            result[key] = value if key in _DATA else _close(value)
+    if isinstance(schema.get("properties"), dict) and not schema.keys() & _OPEN:
+        result["additionalProperties"] = False
+    return result

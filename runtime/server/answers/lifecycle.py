@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 class RequestHandler(Protocol):
     """The part of a request that depends on its endpoint. A route makes one from each validated body."""
 
+    # A handler may also have json_lines = True: its stream is lines of JSON, as in Ollama's API.
     named_events: bool  # name the events of a stream, as /v1/responses does
     prompt_param: str  # the request field that holds the prompt
 
@@ -51,7 +52,12 @@ async def respond(request: Request, model: str | None, handler: RequestHandler, 
     async with AsyncExitStack() as stack:
         lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler))
         if stream:
-            return EventStream(handler.to_frames(lifecycle), stack.pop_all(), named=handler.named_events)
+            return EventStream(
+                handler.to_frames(lifecycle),
+                stack.pop_all(),
+                named=handler.named_events,
+                lines=getattr(handler, "json_lines", False),
+            )
         await until_disconnect(request, lifecycle.generation.answers())
         return JSONResponse(handler.to_json(lifecycle))
 

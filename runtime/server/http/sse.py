@@ -51,17 +51,24 @@ class EventStream(Response):
     """Sends events until they end or the client disconnects, then closes `stack`, which cancels the request.
 
     With `named`, the "type" of an object is also the name of its event, as in /v1/responses, and the stream
-    ends without [DONE].
+    ends without [DONE]. With `lines`, it sends lines of JSON instead of events, as Ollama does, and no
+    comments.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: Frames, stack: AsyncExitStack, *, named: bool = False) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+    def __init__(
+        self, frames: Frames, stack: AsyncExitStack, *, named: bool = False, lines: bool = False
+    ) -> None:
+        super().__init__(
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+            media_type="application/x-ndjson" if lines else None,
+        )
         del self.headers["content-length"]  # Response sets it; the length of a stream is unknown
         self._frames = frames
         self._stack = stack
         self._named = named
+        self._lines = lines
         self._last = time.monotonic()  # the end of the last write
         self._sending = False
 
@@ -78,7 +85,8 @@ class EventStream(Response):
                     silent = time.monotonic() - self._last
                     if self._sending and silent > _WRITE_SECONDS:
                         break
-                    if not self._sending and silent >= _KEEP_ALIVE_SECONDS and not sender.done():
+                    pings = not self._lines and silent >= _KEEP_ALIVE_SECONDS
+                    if pings and not self._sending and not sender.done():
                         await self._send(send, _COMMENT)
             finally:
                 for task in (sender, watcher):
@@ -93,7 +101,7 @@ class EventStream(Response):
         except (ApiError, BinhdanError) as error:  # the status has been sent: the error becomes an event
             body = error_body(as_api_error(error, request_id), path, request_id)
             await self._send(send, self._encode(body))
-        await send({"type": "http.response.body", "body": b"" if self._named else _DONE})
+        await send({"type": "http.response.body", "body": b"" if self._named or self._lines else _DONE})
 
     async def _send(self, send: Send, body: bytes) -> None:
         self._sending = True
@@ -104,6 +112,8 @@ class EventStream(Response):
     def _encode(self, value: dict[str, Any] | bytes) -> bytes:
         if isinstance(value, bytes):
             return value
+        if self._lines:
+            return _JSON.encode(value).encode("utf-8", "replace") + b"\n"
         return frame(value, value.get("type", "error") if self._named else None)
 
 
