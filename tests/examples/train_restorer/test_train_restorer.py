@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import binhdan
-from binhdan.runtime.ffi import library
+from binhdan.runtime.ffi import RestoreOptions, library
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -46,7 +46,7 @@ def test_a_small_text_gives_a_file_that_restores_it(folder: Path) -> None:
     assert first == second
     (folder / "file.bin").write_bytes(first)
     handle = library().open_restorer(str(folder / "file.bin"))
-    assert library().restore(handle, strip_marks(TEXT).encode(), "keep", "text", 0.0).decode() == TEXT
+    assert library().restore(handle, strip_marks(TEXT).encode(), RestoreOptions()).decode() == TEXT
     described = json.loads(library().restorer_card(handle))
     assert described["tokens"] == {"news": 4 * 27} and described["n-grams"][0] == described["forms"] + 4
 
