@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("binhdan")
 
 # The enumerators of binhdan.h in lower case, without their prefixes.
-EventKind = Literal["token", "finished", "embedding"]
+EventKind = Literal["token", "finished", "embedding", "scores", "logits"]
 ChatFamily = Literal["auto", "plain", "chatml", "llama2", "llama3"]
 ToneStyle = Literal["keep", "new", "old"]
 Typing = Literal["none", "telex", "vni"]
@@ -67,6 +67,8 @@ class Event:
     prefill_ns: int
     decode_ns: int
     cached_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
 
 
 class Library:
@@ -360,7 +362,15 @@ class Library:
             stop=c_stops,
             n_stop=len(stops),
             cache_salt=cache_salt,
+            loop_guard=0 if options.ignore_eos else options.loop_guard,
+            max_draft_tokens=0 if options.ignore_eos else options.max_draft_tokens,
         )
+
+    def submit_scoring(self, engine: int, queue: int, tokens: Sequence[int], score_from: int | None) -> int:
+        """Submits the scoring of the tokens from `score_from` on, or None: the logits after the last token.
+        Its events are one "scores" or "logits", then "finished"."""
+        kind = self._lib.BINHDAN_LOGITS if score_from is None else self._lib.BINHDAN_SCORE
+        return self._submit(engine, queue, tokens, kind=kind, score_from=score_from or 0)
 
     def submit_embedding(
         self, engine: int, queue: int, tokens: Sequence[int], options: EmbeddingOptions
@@ -380,8 +390,10 @@ class Library:
         self._check(self._lib.binhdan_cancel(engine, request))
 
     def set_mask(self, engine: int, request: int, mask: Buffer) -> None:
-        """Bit t of `mask` (bytes, low bit first) allows token t; the size is a multiple of 4 bytes."""
+        """Bit t of `mask` (bytes, low bit first) allows token t; 4 bytes for every 32 tokens, or none."""
         view = memoryview(mask).cast("B")
+        if len(view) % 4:
+            raise InvalidArgumentError(f"mask: expected a multiple of 4 bytes, got {len(view)}")
         words = array.array("I")
         words.frombytes(view)
         self._check(
@@ -389,6 +401,20 @@ class Library:
                 engine, request, self._ffi.from_buffer("uint32_t[]", words), len(words)
             )
         )
+
+    # ---- sessions ------------------------------------------------------------------------------------------
+
+    def save_session(self, engine: int, path: str, tokens: Sequence[int], note: bytes) -> None:
+        c_tokens, c_note = self._int32s(tokens), self._ffi.from_buffer(note)
+        self._check(
+            self._lib.binhdan_session_save(
+                engine, self._c_string(path), c_tokens, len(tokens), 0, c_note, len(note)
+            )
+        )
+
+    def load_session(self, engine: int, path: str) -> bytes:
+        """Restores the keys and values, and returns the note."""
+        return self._read_text(self._lib.binhdan_session_load, engine, self._c_string(path), 0)
 
     # ---- restoring diacritics ------------------------------------------------------------------------------
 
@@ -426,7 +452,7 @@ class Library:
 
     def _submit(self, engine: int, queue: int, tokens: Sequence[int], **settings: Any) -> int:
         request = self._ffi.new("binhdan_request *")
-        self._lib.binhdan_request_init(request)
+        self._lib.binhdan_request_init_sized(request, self._ffi.sizeof("binhdan_request"))
         c_tokens = self._int32s(tokens)
         request.tokens, request.n_tokens = c_tokens, len(tokens)
         for name, value in settings.items():
@@ -455,6 +481,8 @@ class Library:
             prefill_ns=event.prefill_ns,
             decode_ns=event.decode_ns,
             cached_tokens=event.cached_tokens,
+            drafted_tokens=event.drafted_tokens,
+            accepted_tokens=event.accepted_tokens,
         )
 
     def _floats(self, values: Any, count: int) -> array.array[float]:

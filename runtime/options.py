@@ -106,6 +106,12 @@ class GenerationOptions:
     logprobs: int | None = None  # n: report each token and the n most likely; None: off
     ignore_eos: bool = False  # continue after an end token
     thinking: bool = False  # let a model that can reason do so before it answers
+    # The next two are off with ignore_eos.
+    # 16 or more: end an answer whose last tokens, at least so many, repeat one part four times; 0: off.
+    loop_guard: int = 128
+    # 1 to 15: guess up to so many tokens from earlier text and verify them together, faster where the
+    # answer repeats parts of the prompt. The answer does not change. 0: off.
+    max_draft_tokens: int = 7
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -118,6 +124,12 @@ class GenerationOptions:
             raise InvalidArgumentError(f"logprobs must be from 0 to 20, not {self.logprobs}")
         if not 0 <= self.top_k < 2**31:
             raise InvalidArgumentError(f"top_k must be from 0 (off) to {2**31 - 1}, not {self.top_k}")
+        if self.loop_guard != 0 and not 16 <= self.loop_guard <= 2**20:
+            raise InvalidArgumentError(f"loop_guard must be 0 (off) or 16 to {2**20}, not {self.loop_guard}")
+        if not 0 <= self.max_draft_tokens <= 15:
+            raise InvalidArgumentError(
+                f"max_draft_tokens must be from 0 (off) to 15, not {self.max_draft_tokens}"
+            )
 
 
 class GenerationChanges(TypedDict, total=False):
@@ -137,6 +149,8 @@ class GenerationChanges(TypedDict, total=False):
     logprobs: int | None
     ignore_eos: bool
     thinking: bool
+    loop_guard: int
+    max_draft_tokens: int
 
 
 def with_changes(options: GenerationOptions | None, changes: Mapping[str, Any]) -> GenerationOptions:

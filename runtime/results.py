@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 Kind = Literal["text", "reasoning", "tool_call"]
 # stop: an end token or a stop text; length: max_tokens is reached; context: the context is full;
-# cancelled: by the caller. The names are those of binhdan_finish.
-FinishReason = Literal["stop", "length", "context", "cancelled"]
+# cancelled: by the caller; repetition: the answer repeated itself. The names are those of binhdan_finish.
+FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class Answer:
     cached_tokens: int = 0  # tokens of the prompt that the prefix cache held
     reasoning_tokens: int = 0  # part of answer_tokens
     tool_calls: tuple[ToolCall, ...] = ()  # the complete ones, if the request had tools
+    drafted_tokens: int = 0  # guessed from earlier text; see GenerationOptions.max_draft_tokens
+    accepted_tokens: int = 0  # part of answer_tokens that were guessed
 
     def message(self) -> dict[str, Any]:
         """This answer as a message, for the next request of the conversation."""
@@ -103,6 +105,20 @@ class Answer:
 
     def _repr_markdown_(self) -> str:  # Jupyter shows it
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The result of Model.choose. `str(decision)` is the most likely option."""
+
+    option: str
+    probabilities: dict[str, float]  # of each option; their sum is 1
+    logprobs: dict[
+        str, float
+    ]  # of each option's text after the prompt, less that after the prior if there is one
+
+    def __str__(self) -> str:
+        return self.option
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 // The C ABI: engines, queues and requests.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -26,6 +27,9 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   const auto trained = static_cast<int32_t>(model.config.context);
   engine::EngineOptions options;
   options.threads = checked_threads(given.threads);
+  // Barriers cost a small model more than further threads gain.
+  constexpr uint64_t kSmallModel = 16'000'000;  // bytes
+  if (given.threads == 0 && model.weights.bytes_per_token() < kSmallModel) options.threads = 1;
   options.context = option("context", given.context, trained, trained);
   options.max_sequences = option("max_sequences", given.max_sequences, options.max_sequences, kMaxSequences);
   options.max_waiting = option("max_waiting", given.max_waiting, options.max_waiting, kMaxWaiting);
@@ -58,11 +62,11 @@ engine::Request engine_request(const binhdan_request& given) {
   check_flags(given.flags,
               {BINHDAN_CONSTANT(BINHDAN_IGNORE_EOS), BINHDAN_CONSTANT(BINHDAN_USE_MASK),
                BINHDAN_CONSTANT(BINHDAN_SKIP_PREFIX_CACHE), BINHDAN_CONSTANT(BINHDAN_NO_NORMALIZE)});
-  if (given.kind != BINHDAN_GENERATE && given.kind != BINHDAN_EMBED)
-    fail(Code::invalid_argument, "kind: expected ", BINHDAN_CONSTANT(BINHDAN_GENERATE), " or ",
-         BINHDAN_CONSTANT(BINHDAN_EMBED), ", got ", given.kind);
+  if (given.kind < BINHDAN_GENERATE || given.kind > BINHDAN_LOGITS)
+    fail(Code::invalid_argument, "kind: expected ", BINHDAN_CONSTANT(BINHDAN_GENERATE), " to ",
+         BINHDAN_CONSTANT(BINHDAN_LOGITS), ", got ", given.kind);
   engine::Request request;
-  request.kind = given.kind == BINHDAN_EMBED ? engine::Request::Kind::embed : engine::Request::Kind::generate;
+  request.kind = static_cast<engine::Request::Kind>(given.kind);
   const auto tokens = array(given.tokens, given.n_tokens, "tokens");
   request.prompt.assign(tokens.begin(), tokens.end());
   request.max_tokens = given.max_tokens;
@@ -89,6 +93,9 @@ engine::Request engine_request(const binhdan_request& given) {
   if (given.pooling != BINHDAN_POOLING_AUTO) request.pooling = static_cast<model::Pooling>(given.pooling);
   request.dimensions = given.dimensions;
   request.normalize = !(given.flags & BINHDAN_NO_NORMALIZE);
+  request.loop_guard = given.loop_guard;
+  request.max_draft_tokens = given.max_draft_tokens;
+  request.score_from = given.score_from;
   return request;
 }
 
@@ -119,6 +126,8 @@ struct EventBox {
     event.prefill_ns = source.prefill_ns;
     event.decode_ns = source.decode_ns;
     event.cached_tokens = source.cached_tokens;
+    event.drafted_tokens = source.drafted_tokens;
+    event.accepted_tokens = source.accepted_tokens;
   }
 };
 static_assert(offsetof(EventBox, event) == 0);
@@ -135,6 +144,15 @@ static_assert(static_cast<int>(engine::Event::Finish::length) == BINHDAN_FINISH_
 static_assert(static_cast<int>(engine::Event::Finish::context) == BINHDAN_FINISH_CONTEXT);
 static_assert(static_cast<int>(engine::Event::Finish::cancelled) == BINHDAN_FINISH_CANCELLED);
 static_assert(static_cast<int>(engine::Event::Finish::error) == BINHDAN_FINISH_ERROR);
+static_assert(static_cast<int>(engine::Event::Finish::repetition) == BINHDAN_FINISH_REPETITION);
+static_assert(static_cast<int>(engine::Event::Kind::scores) == BINHDAN_EVENT_SCORES);
+static_assert(static_cast<int>(engine::Event::Kind::logits) == BINHDAN_EVENT_LOGITS);
+static_assert(static_cast<int>(engine::Request::Kind::embed) == BINHDAN_EMBED);
+static_assert(static_cast<int>(engine::Request::Kind::score) == BINHDAN_SCORE);
+static_assert(static_cast<int>(engine::Request::Kind::logits) == BINHDAN_LOGITS);
+
+// binhdan_request of version 0.1 ended here.
+constexpr size_t kFirstRequestSize = offsetof(binhdan_request, loop_guard);
 
 }  // namespace
 
@@ -213,14 +231,20 @@ void binhdan_event_free(binhdan_event* event) {
   delete reinterpret_cast<EventBox*>(event);
 }
 
+void binhdan_request_init_sized(binhdan_request* request, size_t size) {
+  if (!request || size < kFirstRequestSize) return;
+  binhdan_request defaults{};
+  defaults.struct_size = static_cast<uint32_t>(size);
+  defaults.max_tokens = -1;
+  defaults.top_p = 1;
+  defaults.repetition_penalty = 1;
+  defaults.top_logprobs = -1;
+  std::memset(request, 0, size);
+  std::memcpy(request, &defaults, std::min(size, sizeof defaults));
+}
+
 void binhdan_request_init(binhdan_request* request) {
-  if (!request) return;
-  *request = {};
-  request->struct_size = sizeof *request;
-  request->max_tokens = -1;
-  request->top_p = 1;
-  request->repetition_penalty = 1;
-  request->top_logprobs = -1;
+  binhdan_request_init_sized(request, kFirstRequestSize);
 }
 
 int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const binhdan_request* given,
@@ -228,7 +252,7 @@ int32_t binhdan_submit(binhdan_engine handle, binhdan_queue queue_handle, const 
   return guarded([&] {
     require(id, "id");
     binhdan_request defaults;
-    binhdan_request_init(&defaults);
+    binhdan_request_init_sized(&defaults, sizeof defaults);
     const auto request = read_struct(require(given, "request"), "binhdan_request", defaults);
     const auto engine = engines().get(handle, "engine");
     const auto queue = queues().get(queue_handle, "queue");

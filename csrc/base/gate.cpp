@@ -1,5 +1,6 @@
 #include "base/gate.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "base/clock.h"
@@ -35,18 +36,21 @@ void Gate::advance() {
   advanced_.notify_all();
 }
 
-void Gate::wait_past(uint32_t old) {
-  if (spin_past(old)) return;
+int64_t Gate::wait_past(uint32_t old) {
+  if (value() != old) return 0;
+  const int64_t start = now_ns();
+  if (!spin_past(old, start)) park_past(old);
+  return std::max<int64_t>(0, now_ns() - start - spin_ns_);
+}
+
+void Gate::park_past(uint32_t old) {
   std::unique_lock lock(mutex_);
   parked_.fetch_add(1, std::memory_order_seq_cst);
   advanced_.wait(lock, [&] { return value_.load(std::memory_order_seq_cst) != old; });
   parked_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-bool Gate::spin_past(uint32_t old) const {
-  if (value() != old) return true;
-  if (spin_ns_ == 0) return false;
-  const int64_t start = now_ns();
+bool Gate::spin_past(uint32_t old, int64_t start) const {
   for (int64_t waited = 0; waited < kYieldFactor * spin_ns_; waited = now_ns() - start) {
     for (int i = 0; i < kPausesPerCheck; ++i) {
       if (value() != old) return true;

@@ -16,11 +16,12 @@ class Gate {
   uint32_t value() const { return value_.load(std::memory_order_acquire); }
   // Increments the value and notifies every waiter.
   void advance();
-  // Returns once the value differs from `old`.
-  void wait_past(uint32_t old);
+  // Returns once the value differs from `old`, with the time that it waited longer than a spin.
+  int64_t wait_past(uint32_t old);
 
  private:
-  bool spin_past(uint32_t old) const;
+  bool spin_past(uint32_t old, int64_t start) const;
+  void park_past(uint32_t old);
 
   const int64_t spin_ns_;
   std::atomic<uint32_t> value_{0};

@@ -5,10 +5,12 @@
 #include <mutex>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/gate.h"
 #include "base/process.h"
+#include "base/team_size.h"
 
 namespace binhdan {
 namespace {
@@ -23,17 +25,22 @@ struct TeamBroken {};
 
 struct ThreadPool::State {
   State(int size, int64_t spin_ns)
-      : size(size), start(spin_ns), barrier(spin_ns), done(spin_ns), taken(2 * static_cast<size_t>(size)) {}
+      : size(size), best_size(size), barrier(spin_ns), done(spin_ns), taken(2 * static_cast<size_t>(size)) {
+    for (int rank = 0; rank < size; ++rank) starts.push_back(std::make_unique<Gate>(spin_ns));
+  }
 
   const int size;
+  TeamSize best_size;
   const int64_t process = process_id();
   std::vector<std::thread> threads;
   std::atomic<uint32_t> running{0};  // not bool: exchanging a byte needs libatomic on RISC-V
 
-  // Written by the caller of run() before start.advance().
+  // Written by the caller of run() before it advances the starts of the ranks that it needs.
   const std::function<void(Team&)>* work = nullptr;  // null: the threads end
-  Gate start;
+  int ranks = 0;                                     // of this run
+  std::vector<std::unique_ptr<Gate>> starts;         // of each rank
 
+  std::atomic<int64_t> late_ns{0};  // the time that ranks waited for late ones, summed over the ranks
   Gate barrier;
   std::atomic<int> arrived{0};
   std::atomic<bool> broken{false};
@@ -55,20 +62,26 @@ struct ThreadPool::State {
   std::exception_ptr error;
 
   void sync();
+  void wait_past(Gate& gate, uint32_t phase);
   void work_as(Team& team);
   void break_team(std::exception_ptr reason);
   void serve(Team team);
   void stop();
 };
 
+void ThreadPool::State::wait_past(Gate& gate, uint32_t phase) {
+  const int64_t late = gate.wait_past(phase);
+  if (late > 0) late_ns.fetch_add(late, std::memory_order_relaxed);
+}
+
 void ThreadPool::State::sync() {
   const uint32_t phase = barrier.value();
   if (broken.load()) throw TeamBroken{};
-  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == ranks) {
     arrived.store(0, std::memory_order_relaxed);
     barrier.advance();
   } else {
-    barrier.wait_past(phase);
+    wait_past(barrier, phase);
   }
   if (broken.load()) throw TeamBroken{};
 }
@@ -94,9 +107,9 @@ void ThreadPool::State::work_as(Team& team) {
 
 void ThreadPool::State::serve(Team team) {
   for (uint32_t seen = 0;; ++seen) {
-    start.wait_past(seen);
+    starts[static_cast<size_t>(team.rank_)]->wait_past(seen);
     if (!work) return;
-    Team fresh = team;  // with phase 0
+    Team fresh(team.pool_, team.rank_, ranks);
     work_as(fresh);
     if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) done.advance();
   }
@@ -104,7 +117,7 @@ void ThreadPool::State::serve(Team team) {
 
 void ThreadPool::State::stop() {
   work = nullptr;
-  start.advance();
+  for (const auto& start : starts) start->advance();
   for (std::thread& thread : threads) thread.join();
 }
 
@@ -135,22 +148,31 @@ int ThreadPool::size() const {
   return state_->size;
 }
 
-void ThreadPool::run(const std::function<void(Team&)>& work) {
+void ThreadPool::run_adaptive(const std::function<void(Team&)>& work) {
+  const int64_t start = now_ns();
+  state_->late_ns.store(0, std::memory_order_relaxed);
+  run(work, state_->best_size.size());
+  state_->best_size.record(now_ns() - start, state_->late_ns.load(std::memory_order_relaxed));
+}
+
+void ThreadPool::run(const std::function<void(Team&)>& work, int ranks) {
   State& state = *state_;
+  if (ranks == 0) ranks = state.size;
   if (state.process != process_id())
     fail(Code::closed, "this process is a forked child: the thread pool belongs to its parent");
   if (state.running.exchange(1)) fail(Code::busy, "the thread pool is already running");
   state.error = nullptr;
   state.broken.store(false);
   state.arrived.store(0);
-  state.unfinished.store(state.size - 1);
+  state.ranks = ranks;
+  state.unfinished.store(ranks - 1);
   for (State::Taken& taken : state.taken) taken.items.store(0);
   state.work = &work;
   const uint32_t before = state.done.value();
-  if (state.size > 1) state.start.advance();
-  Team self(this, 0, state.size);
+  for (int rank = 1; rank < ranks; ++rank) state.starts[static_cast<size_t>(rank)]->advance();
+  Team self(this, 0, ranks);
   state.work_as(self);
-  if (state.size > 1) state.done.wait_past(before);
+  if (ranks > 1) state.wait_past(state.done, before);
   const std::exception_ptr error = std::move(state.error);
   state.running.store(0);
   if (error) std::rethrow_exception(error);

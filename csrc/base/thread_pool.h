@@ -57,11 +57,13 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  // Runs work(team) on every rank, rank 0 on the caller's thread, and returns when all have ended. When a
+  // Runs work(team) on `ranks` ranks (0: all), rank 0 on the caller's thread, and returns when all have ended. When a
   // rank throws, the next sync() of the others throws too, and run() rethrows the first exception; so work()
   // must not catch exceptions of unknown types. Throws Error(busy) when it is already running, and
   // Error(closed) in a forked child, where the threads do not exist.
-  void run(const std::function<void(Team&)>& work);
+  void run(const std::function<void(Team&)>& work, int ranks = 0);
+  // run() with as many ranks as are fastest while other processes use the cores.
+  void run_adaptive(const std::function<void(Team&)>& work);
 
  private:
   friend class Team;

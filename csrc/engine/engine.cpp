@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "engine/page_store.h"
+#include "engine/session_file.h"
 #include "model/memory.h"
 
 namespace binhdan::engine {
@@ -19,17 +20,20 @@ std::atomic<uint64_t> next_id{1};
 // fewer tokens per batch would waste memory bandwidth.
 constexpr int64_t kMinPromptTokens = 32;
 
-// The identity of the stored pages covers everything that their bytes depend on besides the tokens: the model
+// The identity of stored pages covers everything that their bytes depend on besides the tokens: the model
 // file, the kernel table (page layout and arithmetic), the numeric class of prompts, the KV type, and the
 // context if RoPE depends on it.
-std::unique_ptr<PageStore> make_store(const model::Model& model, const model::StateLayout& layout,
-                                      const EngineOptions& options) {
-  if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
+uint64_t identity_of_pages(const model::Model& model, const EngineOptions& options) {
   std::string kernels = std::string(model.table->isa) + (options.deterministic ? " deterministic" : "") +
                         (options.kv_type == KvType::q8_0 ? " q8_0" : "");
   if (model.weights.long_rope_factors) kernels += " context " + std::to_string(options.context);
-  const uint64_t identity = hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
-  return std::make_unique<PageStore>(options.cache_folder, identity, layout.sizes(),
+  return hash_bytes(std::as_bytes(std::span(kernels)), model.file.content_hash());
+}
+
+std::unique_ptr<PageStore> make_store(const model::Model& model, const model::StateLayout& layout,
+                                      const EngineOptions& options) {
+  if (options.cache_folder.empty() || !options.prefix_cache) return nullptr;
+  return std::make_unique<PageStore>(options.cache_folder, identity_of_pages(model, options), layout.sizes(),
                                      options.max_cache_folder_bytes);
 }
 
@@ -151,6 +155,10 @@ void Engine::set_mask(uint64_t id, std::span<const uint32_t> words) {
     Sequence& sequence = *found->second;
     if (!sequence.uses_mask())
       fail(Code::invalid_argument, "set_mask: request ", id, " was not submitted with BINHDAN_USE_MASK");
+    const auto expected = static_cast<size_t>(model_->config.vocabulary + 31) / 32;
+    if (!words.empty() && words.size() != expected)
+      fail(Code::invalid_argument, "set_mask: expected ", expected, " words for the ",
+           model_->config.vocabulary, " tokens of the vocabulary, or none, got ", words.size());
     if (sequence.locked.mask)
       fail(Code::invalid_argument, "set_mask: the next token of request ", id,
            " already has a mask; expected one call for each token");
@@ -183,6 +191,7 @@ void Engine::loop() {
 
 // Returns true if there is a request to admit, cancel, resume or compute.
 bool Engine::runnable_locked() const {
+  if (!calls_.empty()) return true;
   if (!waiting_.empty() && has_slot_for(*waiting_.front()) && !out_of_kv_) return true;
   for (const auto& [id, sequence] : by_id_) {
     if (sequence->locked.cancelled) return true;
@@ -194,12 +203,74 @@ bool Engine::runnable_locked() const {
 }
 
 bool Engine::run_step() {
+  run_calls();
   apply_caller_changes();
   const std::vector<model::Chunk> chunks = plan_batch();
   if (!chunks.empty()) compute(chunks);
   retire_finished();
   const std::lock_guard lock(mutex_);
   return runnable_locked();
+}
+
+void Engine::run_calls() {
+  std::deque<std::packaged_task<void()>> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    calls.swap(calls_);
+  }
+  for (auto& call : calls) call();
+}
+
+void Engine::between_steps(std::function<void()> call) {
+  std::packaged_task<void()> task(std::move(call));
+  std::future<void> done = task.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) fail(Code::closed, "session: the engine is closed; create a new engine");
+    calls_.push_back(std::move(task));
+  }
+  if (options_.manual_step) {
+    const std::lock_guard stepping(step_mutex_);
+    run_calls();
+  }
+  work_arrived_.notify_one();
+  try {
+    done.get();
+  } catch (const std::future_error&) {  // stop() has dropped the call
+    fail(Code::closed, "session: the engine was closed during the call");
+  }
+}
+
+uint64_t Engine::pages_identity() const {
+  if (!options_.prefix_cache)
+    fail(Code::invalid_argument,
+         "session: expected an engine with a prefix cache; create it without NO_PREFIX_CACHE");
+  return identity_of_pages(*model_, options_);
+}
+
+void Engine::save_session(const std::string& path, std::span<const Token> tokens, uint64_t salt,
+                          std::string note) {
+  const uint64_t identity = pages_identity();
+  const TokenChain chain(salt, tokens);
+  SavedSession session{std::move(note), {tokens.begin(), tokens.end()}, {}};
+  between_steps([&] { session.pages = cache_.find_or_load(chain, 0, chain.pages()); });
+  write_session(path, identity, session);
+}
+
+std::string Engine::session_note(const std::string& path) const {
+  return read_session(path, pages_identity(), layout_->sizes(), options_.context, false).note;
+}
+
+void Engine::load_session(const std::string& path, uint64_t salt) {
+  SavedSession session = read_session(path, pages_identity(), layout_->sizes(), options_.context, true);
+  const TokenChain chain(salt, session.tokens);
+  between_steps([&] {
+    for (size_t i = 0; i < session.pages.size() && cache_.add(chain, i, session.pages[i]); ++i)
+      session.pages[i] = {};
+    uint64_t bytes = cache_.bytes();
+    for (const auto& sequence : running_) bytes += sequence->max_own_bytes();
+    if (bytes > options_.max_kv_bytes) cache_.evict(bytes - options_.max_kv_bytes);
+  });
 }
 
 // Applies the calls since the last batch: cancels, admits waiting requests, resumes sequences with masks.
@@ -234,17 +305,17 @@ void Engine::apply_caller_changes() {
   for (const auto& [sequence, mask] : resumed) sequence->resume(mask);
 }
 
-// Generations are limited by max_sequences, because each has a row in every step. Texts to embed are limited by
+// Generations are limited by max_sequences, because each has a row in every step. Texts to embed or score are limited by
 // the tokens that they have left, so that short ones fill a batch.
 bool Engine::has_slot_for(const Sequence& sequence) const {
   int64_t generations = 0, tokens = 0;
   for (const auto& other : running_) {
-    if (other->embeds())
-      tokens += other->prompt_left();
-    else
+    if (other->generates())
       ++generations;
+    else
+      tokens += other->prompt_left();
   }
-  return sequence.embeds() ? tokens < options_.prefill_chunk : generations < options_.max_sequences;
+  return !sequence.generates() ? tokens < options_.prefill_chunk : generations < options_.max_sequences;
 }
 
 // Reserves KV memory for this sequence at its maximum length: evicts cached pages until all running sequences
@@ -267,7 +338,15 @@ int64_t Engine::prefill_budget(bool decoding) const {
   return std::max(std::min(kMinPromptTokens, options_.prefill_chunk), static_cast<int64_t>(tokens));
 }
 
-// One token of every sequence that decodes, then prompt chunks up to the budget.
+// The last token of a decoding sequence and its draft. A step of a few rows takes little more time than one of a single
+// row, because both read all weights.
+int64_t Engine::decode_rows_each() const {
+  constexpr int64_t kRows = 8;
+  const auto decodes = [](const auto& sequence) { return sequence->phase() == Sequence::Phase::decode; };
+  return std::max<int64_t>(1, kRows / std::max<int64_t>(1, std::ranges::count_if(running_, decodes)));
+}
+
+// Tokens of every sequence that decodes, then prompt chunks up to the budget.
 std::vector<model::Chunk> Engine::plan_batch() {
   std::vector<model::Chunk> chunks;
   batch_.clear();
@@ -282,13 +361,19 @@ std::vector<model::Chunk> Engine::plan_batch() {
     }
     return int64_t{0};
   };
+  const int64_t decode_rows = decode_rows_each();
   for (const auto& sequence : running_)
-    if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 1);
+    if (sequence->phase() == Sequence::Phase::decode) add(*sequence, decode_rows);
   int64_t budget = prefill_budget(!chunks.empty());
+  // They are decode rows, which come first in a batch.
+  for (const auto& sequence : running_)
+    if (sequence->phase() == Sequence::Phase::prefill && sequence->computes_scored_tokens() && budget > 0)
+      budget -= add(*sequence, budget);
   // Hashes of the pages that this batch computes. A sequence whose next page is among them waits for it.
   std::unordered_set<uint64_t> in_batch;
   for (const auto& sequence : running_) {
-    if (sequence->phase() != Sequence::Phase::prefill || budget <= 0) continue;
+    if (sequence->phase() != Sequence::Phase::prefill || sequence->computes_scored_tokens() || budget <= 0)
+      continue;
     // Computed at once: waits for an emptier batch, or is alone in one when it exceeds the whole budget.
     if (sequence->computes_prompt_at_once() && sequence->prompt_left() > budget && !chunks.empty()) continue;
     sequence->take_pages_from(cache_);
@@ -306,22 +391,22 @@ void Engine::compute(std::span<const model::Chunk> chunks) {
     const int64_t start = now_ns();
     forward_.run(chunks);
     update_prefill_speed(chunks, now_ns() - start);
-    const bool embeds = std::ranges::any_of(batch_, [](const Sequence* s) { return s->embeds(); });
-    if (embeds) forward_.parallel_for(chunks.size(), [&](size_t i) { batch_[i]->pool(forward_, i); });
+    const bool reads = std::ranges::any_of(batch_, [](const Sequence* s) { return !s->generates(); });
+    if (reads) forward_.parallel_for(chunks.size(), [&](size_t i) { batch_[i]->read_outputs(forward_, i); });
     std::vector<size_t> sampled;
     for (size_t i = 0; i < chunks.size(); ++i) {
       batch_[i]->add_pages_to(cache_);
       batch_[i]->advance();
-      if (chunks[i].outputs == model::Outputs::last_logits) sampled.push_back(i);
+      if (batch_[i]->generates() && chunks[i].outputs != model::Outputs::none) sampled.push_back(i);
     }
     std::vector<std::optional<std::vector<uint32_t>>> masks;
     {
       const std::lock_guard lock(mutex_);
       for (const size_t i : sampled) masks.push_back(std::exchange(batch_[i]->locked.mask, std::nullopt));
     }
-    forward_.parallel_for(
-        sampled.size(), [&](size_t n) { batch_[sampled[n]]->sample(forward_.logits(sampled[n]), masks[n]); });
-    for (const size_t i : sampled) batch_[i]->commit_token();
+    forward_.parallel_for(sampled.size(),
+                          [&](size_t n) { batch_[sampled[n]]->sample(forward_, sampled[n], masks[n]); });
+    for (const size_t i : sampled) batch_[i]->commit_tokens();
   } catch (const Error& error) {
     fail_batch(static_cast<int32_t>(error.code()), error.what());
   } catch (const std::exception& error) {
@@ -374,6 +459,7 @@ void Engine::stop() {
     for (auto& [id, sequence] : by_id_) left.push_back(std::move(sequence));
     by_id_.clear();
     waiting_.clear();
+    calls_.clear();
     queues.swap(queues_);
   }
   for (const auto& sequence : left) sequence->finish(Event::Finish::cancelled);

@@ -4,6 +4,8 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,17 +73,26 @@ class Engine {
   bool step();
   // Cancels all requests, which sends their last events. May be called twice and from any thread.
   void stop();
+  // Saves the cached keys and values of these tokens, and restores them (session_file.h). Throws Error.
+  void save_session(const std::string& path, std::span<const Token> tokens, uint64_t salt, std::string note);
+  std::string session_note(const std::string& path) const;
+  void load_session(const std::string& path, uint64_t salt);
   EngineInfo info() const;
   const model::Model& model() const { return *model_; }
 
  private:
+  // Runs `call` between two steps, and returns when it has ended. Throws what it throws, and Error(closed).
+  void between_steps(std::function<void()> call);
+  uint64_t pages_identity() const;
   void loop();
   bool run_step();
+  void run_calls();
   void apply_caller_changes();
   bool has_slot_for(const Sequence& sequence) const;
   bool reserve_kv_for(Sequence& sequence);
   std::vector<model::Chunk> plan_batch();
   int64_t prefill_budget(bool decoding) const;
+  int64_t decode_rows_each() const;
   void compute(std::span<const model::Chunk> chunks);
   void update_prefill_speed(std::span<const model::Chunk> chunks, int64_t ns);
   bool runnable_locked() const;
@@ -97,7 +108,8 @@ class Engine {
   mutable std::mutex mutex_;
   std::condition_variable work_arrived_;
   bool stopping_ = false;
-  bool out_of_kv_ = false;  // the first waiting request needs KV pages of a running one
+  std::deque<std::packaged_task<void()>> calls_;  // for between_steps()
+  bool out_of_kv_ = false;                        // the first waiting request needs KV pages of a running one
   std::deque<std::shared_ptr<Sequence>> waiting_;
   std::unordered_map<uint64_t, std::shared_ptr<Sequence>> by_id_;
   std::vector<std::shared_ptr<EventQueue>> queues_;

@@ -16,8 +16,16 @@ namespace binhdan::engine {
 
 // Fields and enum values are those of binhdan_event.
 struct Event {
-  enum class Kind : int32_t { token = 1, finished = 2, embedding = 3 };
-  enum class Finish : int32_t { none = 0, stop = 1, length = 2, context = 3, cancelled = 4, error = 5 };
+  enum class Kind : int32_t { token = 1, finished = 2, embedding = 3, scores = 4, logits = 5 };
+  enum class Finish : int32_t {
+    none = 0,
+    stop = 1,
+    length = 2,
+    context = 3,
+    cancelled = 4,
+    error = 5,
+    repetition = 6
+  };
 
   Kind kind;
   uint64_t request;
@@ -29,6 +37,7 @@ struct Event {
   Finish finish = Finish::none;
   int32_t status = 0;
   int32_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
+  int32_t drafted_tokens = 0, accepted_tokens = 0;
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
 };
 

@@ -21,6 +21,7 @@ class TokenChain {
   TokenChain(uint64_t salt, std::span<const text::Token> tokens);
 
   void append(text::Token token);
+  std::span<const text::Token> tokens() const { return tokens_; }
   size_t pages() const { return hashes_.size(); }  // full ones
   std::span<const uint64_t> hashes() const { return hashes_; }
   uint64_t hash(size_t page) const { return hashes_[page]; }

@@ -106,6 +106,13 @@ void allow_only(std::span<float> logits, std::span<const uint32_t> mask) {
   }
 }
 
+// log(sum of exp(logits)); changes the logits, of which at least one is above -inf.
+float log_sum_of_exp(std::span<float> logits) {
+  const float best = logits[static_cast<std::size_t>(likeliest(logits))];
+  exponentiate(logits, best, 1);
+  return best + static_cast<float>(std::log(std::reduce(logits.begin(), logits.end(), 0.0)));
+}
+
 // splitmix64 (Steele, Lea & Flood 2014), which xoshiro's authors recommend for seeding.
 uint64_t next_splitmix(uint64_t& state) {
   uint64_t z = state += 0x9e3779b97f4a7c15;
@@ -131,6 +138,13 @@ void SamplingParams::check(int32_t vocabulary) const {
       fail(Code::invalid_argument, "logit_bias: expected tokens 0 to ", vocabulary - 1, ", got ", token);
     require("logit_bias", bias, -100, 100);
   }
+}
+
+float log_probability(std::span<float> logits, Token token) {
+  make_comparable(logits);
+  if (likeliest(logits) < 0) return std::numeric_limits<float>::quiet_NaN();
+  const float logit = logits[static_cast<std::size_t>(token)];
+  return logit - log_sum_of_exp(logits);
 }
 
 Sampler::Sampler(SamplingParams params, int32_t vocabulary) : params_(std::move(params)) {
@@ -173,10 +187,7 @@ void Sampler::add_logprobs(Choice& choice) {
   select_top(model_logits_, params_.top_logprobs, candidates_);
   for (const Candidate& top : candidates_) choice.top.emplace_back(top.token, top.value);
 
-  const float best = model_logits_[likeliest(model_logits_)];
-  exponentiate(model_logits_, best, 1);
-  const double sum = std::reduce(model_logits_.begin(), model_logits_.end(), 0.0);
-  const float log_sum = best + static_cast<float>(std::log(sum));
+  const float log_sum = log_sum_of_exp(model_logits_);
   choice.logprob -= log_sum;
   for (auto& [token, logprob] : choice.top) logprob -= log_sum;
 }

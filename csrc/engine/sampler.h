@@ -39,6 +39,9 @@ struct Choice {
   std::vector<std::pair<Token, float>> top;  // the top_logprobs most likely tokens, best first
 };
 
+// The natural log of softmax(logits)[token]. Changes the logits.
+float log_probability(std::span<float> logits, Token token);
+
 // One per sequence. The same parameters and calls give the same bits on the same machine.
 class Sampler {
  public:

@@ -13,6 +13,9 @@ constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 // While a recurrent model decodes, a checkpoint is kept for a page in this many at least, and for fewer if one
 // has more bytes than the keys and values of so many pages.
 constexpr size_t kMaxCheckpointInterval = 8;
+constexpr int32_t kLeastLoopGuard = 16, kMostLoopGuard = 1 << 20, kMostDraftTokens = 15;
+// Tokens of an answer that are scored in one batch: each has a row of logits.
+constexpr size_t kScoredRows = 32;
 
 // One vector for each text is what callers of an embedding expect, so `none` is the mean.
 model::Pooling pooling_of(const Request& request, const model::Config& config) {
@@ -22,7 +25,7 @@ model::Pooling pooling_of(const Request& request, const model::Config& config) {
 }  // namespace
 
 void Request::check(const model::Model& model, int64_t context) const {
-  if (kind == Kind::generate && !model.config.causal)
+  if (kind != Kind::embed && !model.config.causal)
     fail(Code::invalid_argument, "kind: this model is an encoder (architecture ", model.config.architecture,
          "), which generates no text; use embed");
   if (kind == Kind::embed) check_embedding(model);
@@ -40,6 +43,15 @@ void Request::check(const model::Model& model, int64_t context) const {
   for (const std::string& stop : stops)
     if (stop.size() > kMaxStopBytes)
       fail(Code::too_large, "stop: expected at most ", kMaxStopBytes, " bytes, got ", stop.size());
+  if (loop_guard != 0 && (loop_guard < kLeastLoopGuard || loop_guard > kMostLoopGuard))
+    fail(Code::invalid_argument, "loop_guard: expected 0 or ", kLeastLoopGuard, " to ", kMostLoopGuard,
+         ", got ", loop_guard);
+  if (max_draft_tokens < 0 || max_draft_tokens > kMostDraftTokens)
+    fail(Code::invalid_argument, "max_draft_tokens: expected 0 to ", kMostDraftTokens, ", got ",
+         max_draft_tokens);
+  if (kind == Kind::score && (score_from < 1 || score_from >= prompt.size()))
+    fail(Code::invalid_argument, "score_from: expected 1 to n_tokens - 1 = ", prompt.size() - 1, ", got ",
+         score_from);
   sampling.check(static_cast<int32_t>(model.config.vocabulary));
 }
 
@@ -66,6 +78,8 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
       chain_(request_.cache_salt, request_.prompt),
+      loop_guard_(request_.loop_guard),
+      lookup_(state_.layout().is_recurrent() || request_.use_mask ? 0 : request_.max_draft_tokens),
       pooling_(pooling_of(request_, model.config)),
       submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
@@ -73,7 +87,9 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
 
 uint64_t Sequence::max_own_bytes() const {
   const int64_t prompt = static_cast<int64_t>(request_.prompt.size()), left = context_ - prompt;
-  const int64_t answer = embeds() ? 0 : request_.max_tokens < 0 ? left : std::min(left, request_.max_tokens);
+  const int64_t answer = !generates()              ? 0
+                         : request_.max_tokens < 0 ? left
+                                                   : std::min(left, request_.max_tokens);
   const model::StateLayout& layout = state_.layout();
   return layout.max_bytes(prompt + answer, max_chunk_) -
          cached_pages_ * layout.sizes().part(model::PagePart::full);
@@ -83,7 +99,7 @@ void Sequence::take_pages_from(PrefixCache& cache) {
   if (!uses_cache() || phase_ != Phase::prefill || prompt_done_ % kPage != 0) return;
   const size_t own = prompt_done_ / kPage;
   if (cached_pages_ < own) return;  // the cache did not accept this sequence's own pages
-  const size_t end = (request_.prompt.size() - 1) / kPage;
+  const size_t end = (prefill_end() - 1) / kPage;
   const auto pages =
       locked.admitted ? cache.find_or_load(chain_, own, end) : cache.find_in_memory(chain_, own, end);
   const size_t count = state_.usable(pages);
@@ -97,7 +113,8 @@ void Sequence::take_pages_from(PrefixCache& cache) {
 // Prompts with a common beginning usually differ inside a page, not at its end. Takes the positions of that
 // page up to the first token that differs.
 void Sequence::take_partial_page_from(PrefixCache& cache) {
-  const size_t rest = std::min(request_.prompt.size() - 1 - prompt_done_, kPage - 1);
+  if (prompt_done_ + 1 >= prefill_end()) return;
+  const size_t rest = std::min(prefill_end() - 1 - prompt_done_, kPage - 1);
   const auto next = std::span(request_.prompt).subspan(prompt_done_, rest);
   PartialPage partial = cache.find_or_load_partial(chain_, prompt_done_ / kPage, next);
   if (partial.tokens == 0) return;
@@ -108,7 +125,8 @@ void Sequence::take_partial_page_from(PrefixCache& cache) {
 
 void Sequence::add_pages_to(PrefixCache& cache) {
   if (!uses_cache()) return;
-  const auto whole = static_cast<size_t>(state_.length()) / kPage;
+  const size_t draft = decoding_.empty() ? 0 : decoding_.size() - 1;  // not verified yet
+  const auto whole = (static_cast<size_t>(state_.length()) - draft) / kPage;
   for (; cached_pages_ < whole; ++cached_pages_) {
     model::KvPage page = state_.page(cached_pages_);
     if (checkpoint_ && cached_pages_ == checkpoint_page_)
@@ -127,22 +145,41 @@ std::span<const uint64_t> Sequence::pages_ahead(int64_t tokens) const {
 model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   if (started_ns_ == 0) started_ns_ = now_ns();
   const bool decode = phase_ == Phase::decode;
-  chunk_ = decode ? 1 : prompt_chunk(budget);
+  decoding_.clear();
+  if (decode) {
+    decoding_.push_back(last_);
+    add_draft(budget - 1);
+  }
+  chunk_ = decode ? decoding_.size() : prompt_chunk(budget);
   state_.reserve(static_cast<int64_t>(chunk_));
-  model::Chunk chunk{&state_, {&last_, 1}, model::Outputs::last_logits, true};
+  model::Chunk chunk{&state_, decoding_,
+                     chunk_ > 1 ? model::Outputs::all_logits : model::Outputs::last_logits, true};
+  chunk.unverified = decode ? static_cast<int64_t>(chunk_) - 1 : 0;
   if (!decode) {
     chunk.tokens = std::span(request_.prompt).subspan(prompt_done_, chunk_);
     chunk.outputs = prefill_outputs();
-    chunk.decode = deterministic;
+    chunk.decode = deterministic || computes_scored_tokens();
   }
   if (uses_cache() && state_.layout().is_recurrent()) plan_checkpoint(chunk);
   return chunk;
 }
 
+// Appends the guessed tokens after the last one, if there is a place for them.
+void Sequence::add_draft(int64_t limit) {
+  if (!lookup_.on()) return;
+  limit = std::min(limit, context_ - state_.length() - 1);
+  if (request_.max_tokens >= 0) limit = std::min(limit, request_.max_tokens - answer_tokens_ - 1);
+  const auto guess = lookup_.guess(chain_.tokens(), limit);
+  decoding_.insert(decoding_.end(), guess.begin(), guess.end());
+}
+
 // Prompt tokens of the next chunk. Those of recurrent models end with a page, so that results do not depend
 // on how a prompt was cut (ops/delta_rule.h), and prompts can continue there.
 size_t Sequence::prompt_chunk(int64_t budget) const {
-  const auto left = static_cast<size_t>(prompt_left());
+  // As a decoding sequence would compute them, so that their scores are those of the generated answer.
+  if (computes_scored_tokens())
+    return std::min(prompt_end() - prompt_done_, state_.layout().is_recurrent() ? 1 : kScoredRows);
+  const size_t left = prefill_end() - prompt_done_;
   const size_t count = computes_prompt_at_once() ? left : std::min(left, static_cast<size_t>(budget));
   if (count == left || !state_.layout().is_recurrent()) return count;
   const size_t end = std::max((prompt_done_ + count) / kPage, prompt_done_ / kPage + 1) * kPage;
@@ -168,7 +205,8 @@ void Sequence::plan_checkpoint(model::Chunk& chunk) {
 model::Outputs Sequence::prefill_outputs() const {
   using model::Outputs;
   using model::Pooling;
-  const bool first = prompt_done_ == 0, last = prompt_done_ + chunk_ == request_.prompt.size();
+  const bool first = prompt_done_ == 0, last = prompt_done_ + chunk_ == prefill_end();
+  if (computes_scored_tokens()) return Outputs::all_logits;
   if (!embeds()) return last ? Outputs::last_logits : Outputs::none;
   if (pooling_ == Pooling::mean) return Outputs::all_hidden;
   if (takes_last_token()) return last ? Outputs::last_hidden : Outputs::none;
@@ -180,9 +218,21 @@ bool Sequence::takes_last_token() const {
   return pooling_ == model::Pooling::last || (pooling_ == model::Pooling::rank && model_.config.causal);
 }
 
-void Sequence::pool(model::Forward& forward, size_t index) {
+void Sequence::read_outputs(model::Forward& forward, size_t index) {
   const model::Outputs outputs = phase_ == Phase::prefill ? prefill_outputs() : model::Outputs::none;
-  if (!embeds() || outputs == model::Outputs::none) return;
+  if (generates() || outputs == model::Outputs::none) return;
+  if (request_.kind == Request::Kind::logits) {
+    const auto logits = forward.logits(index);
+    values_.assign(logits.begin(), logits.end());
+    return;
+  }
+  if (scores()) {
+    const size_t rows = outputs == model::Outputs::all_logits ? chunk_ : 1;
+    const size_t next = prompt_done_ + chunk_ - rows + 1;  // the token that row 0 predicts
+    for (size_t row = 0; row < rows; ++row)
+      values_.push_back(log_probability(forward.logits(index, row), request_.prompt[next + row]));
+    return;
+  }
   const size_t rows = outputs == model::Outputs::all_hidden ? chunk_ : 1;
   for (size_t row = 0; row < rows; ++row) {
     const std::span<const float> hidden = forward.hidden(index, row);
@@ -198,7 +248,18 @@ void Sequence::pool(model::Forward& forward, size_t index) {
 void Sequence::advance() {
   if (phase_ != Phase::prefill) return;
   prompt_done_ += chunk_;
-  if (embeds() && prompt_done_ == request_.prompt.size()) finish_embedding();
+  if (generates() || prompt_done_ < prompt_end()) return;
+  if (embeds()) return finish_embedding();
+  finish_values(scores() ? Event::Kind::scores : Event::Kind::logits);
+}
+
+void Sequence::finish_values(Event::Kind kind) {
+  if (kind == Event::Kind::scores && !std::ranges::all_of(values_, [](float x) { return std::isfinite(x); }))
+    return finish_not_numbers();
+  Event event = make_event(kind);
+  event.values = std::move(values_);
+  send(std::move(event));
+  finish(Event::Finish::stop);
 }
 
 void Sequence::finish_embedding() {
@@ -228,38 +289,66 @@ void Sequence::finish_not_numbers() {
       "pull the model again");
 }
 
-void Sequence::sample(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask) {
+void Sequence::sample(model::Forward& forward, size_t index,
+                      const std::optional<std::vector<uint32_t>>& mask) {
   if (request_.max_tokens == 0) return;
+  const std::span<float> logits = forward.logits(index);
   if (request_.use_mask && !mask) {
     kept_logits_.assign(logits.begin(), logits.end());
     phase_ = Phase::waiting_for_mask;
     return;
   }
-  // A mask without words allows no token, but Sampler::sample() reads an empty span as "no mask".
+  sample_one(logits, allowed_by(mask));
+  for (size_t row = 1; row < decoding_.size() && choices_.back().token == decoding_[row]; ++row) {
+    if (ends_answer(choices_.back())) break;
+    sample_one(forward.logits(index, row), {});
+  }
+}
+
+// A mask without words allows no token, but Sampler::sample() reads an empty span as "no mask".
+std::span<const uint32_t> Sequence::allowed_by(const std::optional<std::vector<uint32_t>>& mask) const {
   static constexpr uint32_t kNothing[1] = {0};
-  std::span<const uint32_t> allowed;
-  if (request_.use_mask) allowed = mask->empty() ? std::span(kNothing) : std::span(*mask);
-  choice_ = sampler_.sample(logits, allowed);
+  if (!request_.use_mask) return {};
+  return mask->empty() ? std::span(kNothing) : std::span<const uint32_t>(*mask);
+}
+
+void Sequence::sample_one(std::span<float> logits, std::span<const uint32_t> allowed) {
+  choices_.push_back(sampler_.sample(logits, allowed));
+  if (choices_.back().token >= 0 && !ends_answer(choices_.back())) sampler_.accept(choices_.back().token);
+}
+
+bool Sequence::ends_answer(const Choice& choice) const {
+  return !request_.ignore_eos && choice.token >= 0 && model_.tokenizer.vocab().ends_generation(choice.token);
 }
 
 void Sequence::resume(const std::optional<std::vector<uint32_t>>& mask) {
-  sample(kept_logits_, mask);
-  commit_token();
+  sample_one(kept_logits_, allowed_by(mask));
+  commit_tokens();
 }
 
-void Sequence::commit_token() {
+void Sequence::commit_tokens() {
   if (request_.max_tokens == 0) return finish(Event::Finish::length);
-  if (!choice_) return;
-  const Choice choice = *std::exchange(choice_, std::nullopt);
+  if (choices_.empty()) return;
+  std::vector<Choice> choices;
+  choices.swap(choices_);
+  if (decoding_.size() > 1) {
+    lookup_.accept(static_cast<int64_t>(choices.size()) - 1);
+    state_.truncate(static_cast<int64_t>(decoding_.size() - choices.size()));
+    decoding_.resize(1);
+  }
+  for (size_t i = 0; i < choices.size() && phase_ != Phase::finished; ++i)
+    commit(choices[i], static_cast<int64_t>(choices.size() - 1 - i));
+}
+
+// `later`: tokens of the same step that follow; their keys and values are already computed.
+void Sequence::commit(const Choice& choice, int64_t later) {
   last_token_ns_ = now_ns();
   if (first_token_ns_ == 0) first_token_ns_ = last_token_ns_;
   if (choice.token < 0) {
     if (request_.use_mask) return finish(Event::Finish::stop);
     return finish_not_numbers();
   }
-  if (!request_.ignore_eos && model_.tokenizer.vocab().ends_generation(choice.token))
-    return finish(Event::Finish::stop);
-  sampler_.accept(choice.token);
+  if (ends_answer(choice)) return finish(Event::Finish::stop);
   last_ = choice.token;
   chain_.append(last_);
   phase_ = Phase::decode;
@@ -269,8 +358,10 @@ void Sequence::commit_token() {
     finish(Event::Finish::stop);
   } else if (answer_tokens_ == request_.max_tokens) {
     finish(Event::Finish::length);
-  } else if (state_.length() >= context_) {
+  } else if (state_.length() - later >= context_) {
     finish(Event::Finish::context);
+  } else if (loop_guard_.push(last_)) {
+    finish(Event::Finish::repetition);
   }
 }
 
@@ -298,6 +389,8 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   event.cached_tokens = static_cast<int32_t>(cached_tokens_);
   event.answer_tokens = answer_tokens_;
+  event.drafted_tokens = lookup_.drafted();
+  event.accepted_tokens = lookup_.accepted();
   const int64_t now = now_ns();
   const int64_t started = started_ns_ ? started_ns_ : now;
   const int64_t first = first_token_ns_ ? first_token_ns_ : now;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "engine/events.h"
+#include "engine/lookup.h"
+#include "engine/loop_guard.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
@@ -19,15 +21,18 @@
 namespace binhdan::engine {
 
 struct Request {
-  enum class Kind { generate, embed } kind = Kind::generate;
+  enum class Kind { generate, embed, score, logits } kind = Kind::generate;
   std::vector<Token> prompt;
   int64_t max_tokens = -1;  // -1: as many as the context holds
   SamplingParams sampling;
   std::vector<std::string> stops;
   bool ignore_eos = false;
   bool use_mask = false;
-  bool use_cache = true;    // read and write the prefix cache
-  uint64_t cache_salt = 0;  // requests with different salts share nothing
+  bool use_cache = true;         // read and write the prefix cache
+  uint64_t cache_salt = 0;       // requests with different salts share nothing
+  int32_t loop_guard = 0;        // LoopGuard
+  int32_t max_draft_tokens = 0;  // Lookup
+  size_t score_from = 0;         // Kind::score: the first token that is scored
 
   // Kind::embed:
   std::optional<model::Pooling> pooling;  // nullopt: the model's
@@ -66,7 +71,10 @@ class Sequence {
   Phase phase() const { return phase_; }
   bool uses_mask() const { return request_.use_mask; }
   bool embeds() const { return request_.kind == Request::Kind::embed; }
-  int64_t prompt_left() const { return static_cast<int64_t>(request_.prompt.size() - prompt_done_); }
+  bool generates() const { return request_.kind == Request::Kind::generate; }
+  // The rest of the prompt are tokens of an answer that is scored: decode rows.
+  bool computes_scored_tokens() const { return scores() && prompt_done_ >= request_.score_from; }
+  int64_t prompt_left() const { return static_cast<int64_t>(prompt_end() - prompt_done_); }
   // An encoder's tokens attend to all tokens of the prompt, so one batch computes them all.
   bool computes_prompt_at_once() const { return !model_.config.causal; }
   const EventQueue* queue() const { return queue_.get(); }
@@ -85,31 +93,42 @@ class Sequence {
   // cache.
   std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
-  // The next chunk, of at most `budget` prompt tokens unless computes_prompt_at_once(); reserves its KV pages.
-  // Throws Error(out_of_memory).
+  // The next chunk, of at most `budget` prompt tokens unless computes_prompt_at_once(), or of the last token of the
+  // answer and a draft, of at most `budget` tokens; reserves its KV pages. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
-  // After the forward pass, embed requests: takes the hidden states of chunk `index` of the batch. Different
-  // sequences may do this in parallel.
-  void pool(model::Forward& forward, size_t index);
-  // Advances past the chunk. An embed request sends its embedding and ends after the last chunk.
+  // After the forward pass, other requests than generations: takes the hidden states or logits of chunk `index` of the
+  // batch. Different sequences may do this in parallel.
+  void read_outputs(model::Forward& forward, size_t index);
+  // Advances past the chunk. Other requests than generations send their values and end after the last chunk.
   void advance();
-  // Samples the next token from the logits of the last position. If the request needs a mask that has not
-  // arrived, keeps the logits until resume(). Different sequences may sample in parallel.
-  void sample(std::span<float> logits, const std::optional<std::vector<uint32_t>>& mask);
-  // Appends and sends the sampled token, if any, then continues or ends.
-  void commit_token();
+  // Samples the next token from the logits of chunk `index`, and further ones while they are those of the draft. If the
+  // request needs a mask that has not arrived, keeps the logits until resume(). Different sequences may sample in
+  // parallel.
+  void sample(model::Forward& forward, size_t index, const std::optional<std::vector<uint32_t>>& mask);
+  // Appends and sends the sampled tokens, if any, then continues or ends.
+  void commit_tokens();
   // For a sequence in waiting_for_mask, when the mask has arrived.
   void resume(const std::optional<std::vector<uint32_t>>& mask);
   void finish(Event::Finish reason, int32_t status = 0, std::string message = {});
 
  private:
   bool uses_cache() const { return request_.use_cache && !embeds(); }
+  bool scores() const { return request_.kind == Request::Kind::score; }
+  // The end of the tokens that are computed; of the tokens that are computed as a prompt.
+  size_t prompt_end() const { return request_.prompt.size() - (scores() ? 1 : 0); }
+  size_t prefill_end() const { return scores() ? request_.score_from : request_.prompt.size(); }
   model::Outputs prefill_outputs() const;
   bool takes_last_token() const;
   void finish_embedding();
+  void finish_values(Event::Kind kind);
+  void sample_one(std::span<float> logits, std::span<const uint32_t> allowed);
+  std::span<const uint32_t> allowed_by(const std::optional<std::vector<uint32_t>>& mask) const;
+  bool ends_answer(const Choice& choice) const;
+  void commit(const Choice& choice, int64_t later);
   void finish_not_numbers();
   void take_partial_page_from(PrefixCache& cache);
   size_t prompt_chunk(int64_t budget) const;
+  void add_draft(int64_t limit);
   void plan_checkpoint(model::Chunk& chunk);
   void send_token(const Choice& choice);
   Event make_event(Event::Kind kind) const;
@@ -132,7 +151,11 @@ class Sequence {
   size_t checkpoint_page_ = 0;
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
-  std::optional<Choice> choice_;    // between sample() and commit_token()
+  LoopGuard loop_guard_;
+  Lookup lookup_;
+  std::vector<Token> decoding_;     // tokens of the decode chunk: the last one and its draft
+  std::vector<Choice> choices_;     // between sample() and commit_tokens()
+  std::vector<float> values_;       // score, logits
   std::vector<float> kept_logits_;  // phase waiting_for_mask
   const model::Pooling pooling_;    // embed; never none
   std::vector<double> pooled_;      // embed: sum of the hidden states, or the one that `pooling_` takes

@@ -264,8 +264,9 @@ typedef enum {
 typedef struct {
   uint32_t struct_size;
   uint32_t flags;
-  int32_t threads;             /* 0 = usable cores; on big.LITTLE, the big ones */
-  int32_t context;             /* maximum tokens of a sequence; 0 = the model's context */
+  int32_t threads; /* 0 = usable cores; on big.LITTLE, the big ones; for a model of less than 16 MB, one.
+                                * While other programs use the cores, fewer threads run where that is faster */
+  int32_t context; /* maximum tokens of a sequence; 0 = the model's context */
   int32_t max_sequences;       /* generations that run together; 0 = 8. prefill_chunk limits embeddings */
   int32_t max_waiting;         /* requests that wait; 0 = 256; above it binhdan_submit returns BINHDAN_BUSY */
   int32_t prefill_chunk;       /* maximum prompt tokens in a step; 0 = 512 */
@@ -308,7 +309,9 @@ BINHDAN_API int32_t binhdan_engine_step(binhdan_engine engine, int32_t* busy);
 
 typedef enum {
   BINHDAN_GENERATE = 0,
-  BINHDAN_EMBED = 1 /* the pooled final hidden states of the prompt, scaled to length 1 */
+  BINHDAN_EMBED = 1, /* the pooled final hidden states of the prompt, scaled to length 1 */
+  BINHDAN_SCORE = 2, /* the log probability of each token from score_from on, after the tokens before it */
+  BINHDAN_LOGITS = 3 /* the logits after the last token, one for each token of the vocabulary */
 } binhdan_request_kind;
 
 enum {
@@ -354,12 +357,22 @@ typedef struct {
   int32_t pooling;     /* EMBED: binhdan_pooling */
   int32_t dimensions;  /* EMBED: keep the first values of the embedding, for models that were trained for it
                         * (Kusupati et al. 2022); before it is scaled. 0 = all */
+  int32_t
+      loop_guard; /* 16 or more: the answer ends when its last tokens repeat one part of up to 256 tokens, at
+                        * least 4 times and over at least so many tokens. 0 = off */
+  int32_t
+      max_draft_tokens; /* 1 to 15: guesses up to so many tokens of a step from earlier occurrences of the last
+                             * tokens, and verifies them in one step: faster where the answer repeats parts of the
+                             * prompt. The answer does not change. 0 = off */
+  size_t score_from;    /* SCORE: the first token that is scored, from 1 to n_tokens - 1 */
 } binhdan_request;
 
 typedef enum {
   BINHDAN_EVENT_TOKEN = 1,
   BINHDAN_EVENT_FINISHED = 2, /* the last event of every request */
-  BINHDAN_EVENT_EMBEDDING = 3
+  BINHDAN_EVENT_EMBEDDING = 3,
+  BINHDAN_EVENT_SCORES = 4,
+  BINHDAN_EVENT_LOGITS = 5
 } binhdan_event_kind;
 
 typedef enum {
@@ -367,7 +380,8 @@ typedef enum {
   BINHDAN_FINISH_LENGTH = 2,  /* max_tokens */
   BINHDAN_FINISH_CONTEXT = 3, /* the context is full */
   BINHDAN_FINISH_CANCELLED = 4,
-  BINHDAN_FINISH_ERROR = 5 /* see status and text */
+  BINHDAN_FINISH_ERROR = 5,     /* see status and text */
+  BINHDAN_FINISH_REPETITION = 6 /* loop_guard */
 } binhdan_finish;
 
 typedef struct {
@@ -380,16 +394,18 @@ typedef struct {
   size_t text_size;
   const binhdan_token_value* top; /* TOKEN: the most likely tokens with log probabilities, best first */
   size_t n_top;
-  const float* values; /* EMBEDDING */
+  const float* values; /* EMBEDDING, SCORES, LOGITS */
   size_t n_values;
   int32_t finish;        /* FINISHED: binhdan_finish */
   int32_t status;        /* FINISHED with BINHDAN_FINISH_ERROR: binhdan_status; text is the message */
   int32_t prompt_tokens; /* FINISHED, as all fields below */
   int32_t answer_tokens;
-  int64_t queue_ns;      /* from submit to the start of prefill */
-  int64_t prefill_ns;    /* from there to the first token */
-  int64_t decode_ns;     /* from the first token to the last */
-  int32_t cached_tokens; /* prompt tokens that came from the prefix cache */
+  int64_t queue_ns;        /* from submit to the start of prefill */
+  int64_t prefill_ns;      /* from there to the first token */
+  int64_t decode_ns;       /* from the first token to the last */
+  int32_t cached_tokens;   /* prompt tokens that came from the prefix cache */
+  int32_t drafted_tokens;  /* guessed for max_draft_tokens */
+  int32_t accepted_tokens; /* of the answer that were guessed */
 } binhdan_event;
 
 /* Creates a queue for the events of any number of requests of this engine. */
@@ -405,7 +421,10 @@ BINHDAN_API int32_t binhdan_queue_next(binhdan_queue queue, int32_t timeout_ms, 
 BINHDAN_API int32_t binhdan_queue_fd(binhdan_queue queue, int32_t* fd);
 BINHDAN_API void binhdan_event_free(binhdan_event* event); /* NULL is allowed */
 
-/* Sets struct_size and the defaults: greedy, no limits, everything else off. */
+/* Sets struct_size and the defaults: greedy, no limits, everything else off. `size` is sizeof(binhdan_request) of the
+ * caller. In C and C++, binhdan_request_init(&request) is a macro that passes it; programs of version 0.1 call the
+ * function of this name, which knows the fields of that version. */
+BINHDAN_API void binhdan_request_init_sized(binhdan_request* request, size_t size);
 BINHDAN_API void binhdan_request_init(binhdan_request* request);
 /* Submits a request and returns at once. Returns the errors of the request itself, e.g. BINHDAN_TOO_LARGE for
  * a prompt that is longer than the context; later errors come as a FINISHED event. */
@@ -415,8 +434,9 @@ BINHDAN_API int32_t binhdan_submit(binhdan_engine engine, binhdan_queue queue, c
  * that has already ended. */
 BINHDAN_API int32_t binhdan_cancel(binhdan_engine engine, binhdan_request_id id);
 /* Passes the mask for the next token of a request with BINHDAN_USE_MASK: bit t of words (bit t % 32 of word
- * t / 32) allows token t; missing words allow nothing. Every token needs its own mask, also the first one;
- * the request waits for it while others run. A mask that allows no token ends the answer. */
+ * t / 32) allows token t. n_words is the vocabulary / 32, rounded up, or 0: allows no token. Every token needs its
+ * own mask, also the first one; the request waits for it while others run. A mask that allows no token ends the
+ * answer. */
 BINHDAN_API int32_t binhdan_set_mask(binhdan_engine engine, binhdan_request_id id, const uint32_t* words,
                                      size_t n_words);
 
@@ -474,7 +494,25 @@ BINHDAN_API int32_t binhdan_restore_explain(binhdan_restorer restorer, const cha
                                             const binhdan_restore_options* options, char* json,
                                             size_t capacity, size_t* json_size);
 
+/* ---- sessions ------------------------------------------------------------------------------------- */
+
+/* Writes the keys and values that the engine's prefix cache has of these tokens to a file, with a note of the caller.
+ * A later load continues there without computing them again. Their last, incomplete page of 64 tokens is not
+ * saved. The file appears whole or not at all. It reveals the texts. BINHDAN_IO when it cannot be written;
+ * BINHDAN_INVALID_ARGUMENT for an engine without prefix cache. */
+BINHDAN_API int32_t binhdan_session_save(binhdan_engine engine, const char* path, const int32_t* tokens,
+                                         size_t n_tokens, uint64_t cache_salt, const char* note,
+                                         size_t note_size);
+/* Puts the keys and values of a file into the prefix cache, and returns its note. BINHDAN_BAD_FORMAT for a file that
+ * is damaged; BINHDAN_UNSUPPORTED for one of another model, kernel table or KV type: compute the prompt again. */
+BINHDAN_API int32_t binhdan_session_load(binhdan_engine engine, const char* path, uint64_t cache_salt,
+                                         char* note, size_t capacity, size_t* note_size);
+
 /* cffi-end */
+
+#ifndef BINHDAN_BUILD
+#define binhdan_request_init(request) binhdan_request_init_sized((request), sizeof *(request))
+#endif
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,7 @@ struct Chunk {
   // a page.
   std::shared_ptr<Buffer> checkpoint = nullptr;
   int64_t checkpoint_tokens = 0;
+  int64_t unverified = 0;  // tokens at the end that SequenceState::truncate() may remove after the pass
 };
 
 // One token of a batch.

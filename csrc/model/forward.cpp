@@ -19,10 +19,11 @@ void Forward::run(std::span<const Chunk> chunks) {
     batch_.mark_second_texts(*separator);
   reserve_buffers();
   if (profile_) profile_->start();
-  pool_.run([this](Team& team) { run_layers(team); });
+  pool_.run_adaptive([this](Team& team) { run_layers(team); });
   if (profile_) profile_->stop();
   model_.check_intact();
-  for (const Chunk& chunk : chunks) chunk.state->advance(static_cast<int64_t>(chunk.tokens.size()));
+  for (const Chunk& chunk : chunks)
+    chunk.state->advance(static_cast<int64_t>(chunk.tokens.size()), chunk.unverified);
 }
 
 std::span<float> Forward::logits(size_t chunk, size_t row) {
@@ -37,7 +38,7 @@ std::span<const float> Forward::hidden(size_t chunk, size_t row) {
 
 void Forward::parallel_for(size_t count, const std::function<void(size_t)>& work) {
   if (count == 1) return work(0);  // needs no other thread
-  pool_.run([&](Team& team) {
+  pool_.run_adaptive([&](Team& team) {
     team.distribute(static_cast<int64_t>(count), 1, 1,
                     [&](int64_t i, int64_t) { work(static_cast<size_t>(i)); });
   });

@@ -106,12 +106,12 @@ void SequenceState::reserve(int64_t tokens) {
   }
 }
 
-void SequenceState::advance(int64_t tokens) {
+void SequenceState::advance(int64_t tokens, int64_t unverified) {
   length_ += tokens;
   if (!layout_->has_window()) return;
   constexpr auto kWindow = static_cast<size_t>(PagePart::window);
-  for (const size_t end = std::min(layout_->first_window_page(length_), pages_.size()); freed_ < end;
-       ++freed_) {
+  for (const size_t end = std::min(layout_->first_window_page(length_ - unverified), pages_.size());
+       freed_ < end; ++freed_) {
     pages_[freed_].part(PagePart::window).reset();
     data_[kWindow][freed_] = nullptr;
   }

@@ -55,8 +55,11 @@ class SequenceState {
   // Allocates pages for positions [length, length + tokens). Throws Error(out_of_memory) and leaves the state
   // unchanged.
   void reserve(int64_t tokens);
-  // Called after the forward pass has written the positions. Frees window parts that no later position sees.
-  void advance(int64_t tokens);
+  // Called after the forward pass has written the positions. Frees window parts that no later position sees, also if
+  // the last `unverified` positions are truncated.
+  void advance(int64_t tokens, int64_t unverified = 0);
+  // Removes the last `tokens` positions, which advance() called unverified. Not for recurrent models.
+  void truncate(int64_t tokens) { length_ -= tokens; }
   // Appends positions with keys and values of zero, for measurements at a depth.
   void advance_blank(int64_t tokens);
   // Appends full pages that another sequence computed for the same tokens. The length must be a multiple of

@@ -97,7 +97,12 @@ def speed(answer: Answer) -> str:
     if answer.tokens_per_second:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
     parts.append(f"{answer.prompt_tokens} + {answer.answer_tokens} tokens")
-    reasons = {"length": "stopped at --max-tokens", "context": "the context is full", "cancelled": "stopped"}
+    reasons = {
+        "length": "stopped at --max-tokens",
+        "context": "the context is full",
+        "cancelled": "stopped",
+        "repetition": "stopped because it repeated itself",
+    }
     return ", ".join(parts) + (
         f" ({reasons[answer.finish_reason]})" if answer.finish_reason in reasons else ""
     )
@@ -115,7 +120,8 @@ def _read_prompt(argument: str | None) -> str:
 
 def _print_json(model: Model, answer: Answer) -> None:
     result = asdict(answer)
-    del result["tokens"], result["logprobs"], result["tool_calls"]
+    for name in ("tokens", "logprobs", "tool_calls", "drafted_tokens", "accepted_tokens"):
+        del result[name]
     timings = answer.timings
     result |= {
         "model": model.path.name,

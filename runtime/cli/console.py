@@ -23,14 +23,25 @@ def printable(text: str) -> str:
 def prepare() -> None:
     """Prepares the standard streams for any environment.
 
-    A character that the encoding of a stream lacks is replaced. A closed stream becomes an empty one.
+    Standard output becomes UTF-8 where its encoding lacks Vietnamese letters (LC_ALL=C, latin-1): answers and
+    JSON stay exact. A character that the encoding of standard error lacks is replaced. A closed stream is
+    replaced by an empty one.
     """
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  open until the program ends
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = sys.stdout.encoding if _writes_vietnamese(sys.stdout.encoding) else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
+
+
+def _writes_vietnamese(encoding: str) -> bool:
+    try:
+        return bool("Ửu đãi".encode(encoding))
+    except (UnicodeEncodeError, LookupError):
+        return False
 
 
 def finish() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from binhdan.runtime.client.answers import Answerer
 from binhdan.runtime.client.base import PathLike
 from binhdan.runtime.client.embedder import Embedder
+from binhdan.runtime.client.scores import Scorer
+from binhdan.runtime.client.session import Session
 from binhdan.runtime.errors import ModelNotFoundError
 from binhdan.runtime.options import KvType, LoadOptions
+from binhdan.runtime.prompting.chat import AnyMessage
 
 _EMBEDDED = Path(__file__).parents[1] / "assets"
 
@@ -86,7 +90,7 @@ def load(
     return Model(find_model(path_or_id), options)
 
 
-class Model(Answerer, Embedder):
+class Model(Answerer, Embedder, Scorer):
     """A loaded model. Any number of threads and tasks may use it at the same time; requests share batches.
 
     `close()`, or the end of a `with` or `async with` block, frees the memory. A child process must not use a
@@ -95,3 +99,16 @@ class Model(Answerer, Embedder):
     Text of users is normalised to Unicode NFC, lone surrogates become U+FFFD, and control tokens in it remain
     plain text. `tokenize` and `detokenize` do not change text.
     """
+
+    def session(self, messages: Sequence[AnyMessage] = (), *, system: str | None = None) -> Session:
+        """A new conversation, with `system` as its first message."""
+        first: Sequence[AnyMessage] = [{"role": "system", "content": system}] if system else []
+        return Session(self, [*first, *messages])
+
+    def load_session(self, path: PathLike) -> Session:
+        """A conversation that Session.save has written, with its keys and values.
+
+        Raises ModelNotFoundError if there is no such file, BadFormatError for a damaged one, UnsupportedError
+        for one of another model, kernel table or `kv_type`.
+        """
+        return Session.load(self, path)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from binhdan.runtime.structured.tool_parser import Part, ToolCallParser
 
 # Maps the tokens of the answer so far to the tokens that are allowed next: bit t of the bytes, low bit first,
-# allows token t. The size is a multiple of 4 bytes. No bit set ends the answer. The thread that reads the
-# stream calls it.
+# allows token t. The size is 4 bytes for every 32 tokens of the vocabulary, rounded up. No bit set, or no
+# bytes, ends the answer. The thread that reads the stream calls it.
 TokenMask = Callable[[Sequence[int]], "Buffer"]
 
 
@@ -40,6 +40,7 @@ class Request:
         options: GenerationOptions,
         mask: TokenMask | None = None,
     ) -> None:
+        self.prompt = tokens
         self._library = library
         self._engine = engine
         self._mask = mask
@@ -139,7 +140,13 @@ class AnswerBuilder:
         if event.kind == "finished":
             timings = Timings(event.queue_ns / 1e9, event.prefill_ns / 1e9, event.decode_ns / 1e9)
             self._finished = self._answer(
-                event.finish or "stop", event.prompt_tokens, event.answer_tokens, timings, event.cached_tokens
+                event.finish or "stop",
+                event.prompt_tokens,
+                event.answer_tokens,
+                timings,
+                event.cached_tokens,
+                event.drafted_tokens,
+                event.accepted_tokens,
             )
         return pieces
 
@@ -157,6 +164,8 @@ class AnswerBuilder:
         answer_tokens: int,
         timings: Timings,
         cached_tokens: int = 0,
+        drafted_tokens: int = 0,
+        accepted_tokens: int = 0,
     ) -> Answer:
         return Answer(
             text="".join(self._texts["text"]),
@@ -169,6 +178,8 @@ class AnswerBuilder:
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
             cached_tokens=cached_tokens,
             reasoning_tokens=self._reasoning_tokens,
+            drafted_tokens=drafted_tokens,
+            accepted_tokens=accepted_tokens,
             tool_calls=() if self._calls is None else tuple(self._calls.complete),
         )
 

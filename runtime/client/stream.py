@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -98,6 +98,11 @@ class Stream:
         for _ in self:
             pass
         return self._builder.answer()
+
+    @property
+    def prompt_tokens(self) -> Sequence[int]:
+        """The tokens of the prompt."""
+        return self._request.prompt
 
     def close(self) -> None:
         """Cancels the request if it still runs."""

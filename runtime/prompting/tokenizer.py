@@ -82,11 +82,11 @@ class Tokenizer:
         """The text of one token. Bytes that are not UTF-8 become U+FFFD."""
         return self.decode((token,), special=True).decode("utf-8", "replace")
 
-    def text_prompt(self, text: str) -> Prompt:
+    def text_prompt(self, text: str, *, add_special: bool = True) -> Prompt:
         """A text of a user, for completion. Raises TooLargeError."""
         data = clean_text(text).encode()
         self._check_size(len(data))
-        return Prompt(self.encode(data, add_special=True))
+        return Prompt(self.encode(data, add_special=add_special))
 
     def embedding_prompt(self, text: str, *, truncate: bool = False) -> Prompt:
         """A text to embed. `truncate` cuts a text that the context cannot hold, and keeps the end token that

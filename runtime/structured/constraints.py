@@ -55,7 +55,7 @@ _BOUNDS = {"minimum": -1, "exclusiveMinimum": -1, "maximum": 1, "exclusiveMaximu
 _DATA = ("const", "enum", "default", "examples")  # values, not schemas
 # Without this, llguidance tokenizes forced text again at each step: up to a million characters.
 _NO_FORCING = '%llguidance {"no_forcing": true}\n'
-_NOTHING = bytes(4)
+_NOTHING = b""
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 
 

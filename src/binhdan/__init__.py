@@ -10,6 +10,7 @@ hà nội là thủ đô của việt nam
 
 from binhdan.runtime.client.model import Model, load
 from binhdan.runtime.client.restore import Choice, Restored, arestore, explain, restore
+from binhdan.runtime.client.session import Session
 from binhdan.runtime.client.stream import AsyncStream, Stream
 from binhdan.runtime.errors import (
     BadFormatError,
@@ -27,7 +28,7 @@ from binhdan.runtime.errors import (
 )
 from binhdan.runtime.options import GenerationOptions, LoadOptions
 from binhdan.runtime.prompting.chat import Message
-from binhdan.runtime.results import Answer, ModelInfo, Piece, Timings, TokenLogprob, ToolCall
+from binhdan.runtime.results import Answer, Decision, ModelInfo, Piece, Timings, TokenLogprob, ToolCall
 
 __version__: str
 
@@ -39,6 +40,7 @@ __all__ = [
     "BusyError",
     "Choice",
     "ClosedError",
+    "Decision",
     "FileReadError",
     "GenerationOptions",
     "IncompleteAnswerError",
@@ -52,6 +54,7 @@ __all__ = [
     "OutOfMemoryError",
     "Piece",
     "Restored",
+    "Session",
     "Stream",
     "Timings",
     "TokenLogprob",

@@ -70,7 +70,7 @@ def prompt(model: int, question: str = QUESTION) -> Any:
 
 def request(tokens: Any, **fields: Any) -> Any:
     value = ffi.new("binhdan_request *")
-    lib.binhdan_request_init(value)
+    lib.binhdan_request_init_sized(value, ffi.sizeof("binhdan_request"))
     value.tokens, value.n_tokens = tokens, len(tokens)
     for field, content in fields.items():
         setattr(value, field, content)
@@ -89,6 +89,8 @@ class Event:
     text: str
     finish: int
     answer_tokens: int
+    prompt_tokens: int
+    n_values: int
 
 
 def next_event(queue: int, timeout_ms: int = 60_000) -> Event | None:
@@ -98,7 +100,8 @@ def next_event(queue: int, timeout_ms: int = 60_000) -> Event | None:
         return None
     event = out[0]
     text = bytes(ffi.buffer(event.text, event.text_size)).decode()
-    copy = Event(event.kind, event.request, event.token, text, event.finish, event.answer_tokens)
+    numbers = event.finish, event.answer_tokens, event.prompt_tokens, event.n_values
+    copy = Event(event.kind, event.request, event.token, text, *numbers)
     lib.binhdan_event_free(event)
     return copy
 

@@ -112,7 +112,9 @@ def test_values_out_of_range(shared_engine: Running) -> None:
     check(lib.binhdan_model_describe(model, vocabulary))
     beyond = vocabulary.vocabulary
     ranges: dict[str, list[float]] = {
-        "kind": [-1, 2, 2**31 - 1],
+        "kind": [-1, 4, 2**31 - 1],
+        "loop_guard": [-1, 15, 2**20 + 1],
+        "max_draft_tokens": [-1, 16],
         "flags": [16, 2**31],
         "pooling": [-1, 5, 2**31 - 1],
         "max_tokens": [-2, -(2**31)],

@@ -42,6 +42,8 @@ PINNED = {
     "BINHDAN_KV_Q8_0": 1,
     "BINHDAN_GENERATE": 0,
     "BINHDAN_EMBED": 1,
+    "BINHDAN_SCORE": 2,
+    "BINHDAN_LOGITS": 3,
     "BINHDAN_IGNORE_EOS": 1,
     "BINHDAN_USE_MASK": 2,
     "BINHDAN_SKIP_PREFIX_CACHE": 4,
@@ -54,11 +56,14 @@ PINNED = {
     "BINHDAN_EVENT_TOKEN": 1,
     "BINHDAN_EVENT_FINISHED": 2,
     "BINHDAN_EVENT_EMBEDDING": 3,
+    "BINHDAN_EVENT_SCORES": 4,
+    "BINHDAN_EVENT_LOGITS": 5,
     "BINHDAN_FINISH_STOP": 1,
     "BINHDAN_FINISH_LENGTH": 2,
     "BINHDAN_FINISH_CONTEXT": 3,
     "BINHDAN_FINISH_CANCELLED": 4,
     "BINHDAN_FINISH_ERROR": 5,
+    "BINHDAN_FINISH_REPETITION": 6,
     "BINHDAN_STYLE_KEEP": 0,
     "BINHDAN_STYLE_NEW": 1,
     "BINHDAN_STYLE_OLD": 2,
@@ -84,9 +89,10 @@ FIRST_FIELDS = {
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "
     "repetition_penalty presence_penalty frequency_penalty top_logprobs seed logit_bias n_logit_bias stop "
-    "n_stop cache_salt pooling dimensions",
+    "n_stop cache_salt pooling dimensions loop_guard max_draft_tokens score_from",
     "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
-    "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens",
+    "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens drafted_tokens "
+    "accepted_tokens",
     "binhdan_restore_options": "struct_size style format min_confidence",
     # Structs without struct_size can never grow.
     "binhdan_segment": "text size markup",

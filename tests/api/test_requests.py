@@ -185,7 +185,7 @@ def test_the_descriptor_is_readable_while_the_queue_has_events(shared_engine: Ru
 
 
 def mask_of(*tokens: int) -> Any:
-    words = ffi.new("uint32_t[]", max(tokens, default=0) // 32 + 1)
+    words = ffi.new("uint32_t[]", 256)  # 8,192 tokens
     for token in tokens:
         words[token // 32] |= 1 << token % 32
     return words
@@ -202,7 +202,7 @@ def test_masks(own_engine: Running) -> None:
         check(lib.binhdan_set_mask(own_engine.engine, id, words, len(words)))
         event = next_event(own_engine.queue)
         assert event and event.token in allowed
-    check(lib.binhdan_set_mask(own_engine.engine, id, mask_of(), 1))
+    check(lib.binhdan_set_mask(own_engine.engine, id, NULL, 0))
     end = next_event(own_engine.queue)
     assert end and end.kind == lib.BINHDAN_EVENT_FINISHED and end.finish == lib.BINHDAN_FINISH_STOP
 
@@ -210,11 +210,49 @@ def test_masks(own_engine: Running) -> None:
 def test_masks_for_requests_without_masks(stepped_engine: Running) -> None:
     plain = stepped_engine.submit()
     words = mask_of(5)
-    status = lib.binhdan_set_mask(stepped_engine.engine, plain, words, 1)
+    status = lib.binhdan_set_mask(stepped_engine.engine, plain, words, 256)
     assert status == lib.BINHDAN_INVALID_ARGUMENT and "USE_MASK" in last_error()
     masked = stepped_engine.submit(flags=lib.BINHDAN_USE_MASK)
-    check(lib.binhdan_set_mask(stepped_engine.engine, masked, words, 1))
-    assert lib.binhdan_set_mask(stepped_engine.engine, masked, words, 1) == lib.BINHDAN_INVALID_ARGUMENT
+    check(lib.binhdan_set_mask(stepped_engine.engine, masked, words, 256))
+    assert lib.binhdan_set_mask(stepped_engine.engine, masked, words, 256) == lib.BINHDAN_INVALID_ARGUMENT
+
+
+def test_a_mask_of_the_wrong_size(stepped_engine: Running) -> None:
+    masked = stepped_engine.submit(flags=lib.BINHDAN_USE_MASK)
+    for size in (1, 255):
+        assert (
+            lib.binhdan_set_mask(stepped_engine.engine, masked, mask_of(5), size)
+            == lib.BINHDAN_INVALID_ARGUMENT
+        )
+        assert "expected 256 words for the 8192 tokens" in last_error()
+
+
+def test_scores_and_logits(shared_engine: Running) -> None:
+    tokens = prompt(shared_engine.model)
+    shared_engine.submit(tokens, kind=lib.BINHDAN_SCORE, score_from=len(tokens) - 3)
+    event = next_event(shared_engine.queue)
+    assert event and event.kind == lib.BINHDAN_EVENT_SCORES and event.n_values == 3
+    end = next_event(shared_engine.queue)
+    assert end and end.finish == lib.BINHDAN_FINISH_STOP and end.prompt_tokens == len(tokens)
+    shared_engine.submit(tokens, kind=lib.BINHDAN_LOGITS)
+    event = next_event(shared_engine.queue)
+    assert event and event.kind == lib.BINHDAN_EVENT_LOGITS and event.n_values == 8192
+    next_event(shared_engine.queue)
+
+
+def test_the_request_of_an_old_program(shared_engine: Running) -> None:
+    """A program of version 0.1 calls binhdan_request_init, which writes the fields of that version only."""
+    memory = ffi.new("char[]", b"\x7f" * ffi.sizeof("binhdan_request"))
+    old = ffi.cast("binhdan_request *", memory)
+    lib.binhdan_request_init(old)
+    first = ffi.offsetof("binhdan_request", "loop_guard")
+    assert old.struct_size == first and old.max_tokens == -1
+    assert bytes(ffi.buffer(memory))[first:-1] == b"\x7f" * (ffi.sizeof("binhdan_request") - first)
+    tokens = prompt(shared_engine.model)
+    old.tokens, old.n_tokens, old.max_tokens = tokens, len(tokens), 1
+    id = ffi.new("binhdan_request_id *")
+    check(lib.binhdan_submit(shared_engine.engine, shared_engine.queue, old, id))
+    answer(shared_engine.queue)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 2.0])

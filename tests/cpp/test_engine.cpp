@@ -245,3 +245,31 @@ TEST(an_engine_that_does_not_fit_is_an_error_before_it_allocates) {
   o.context = 128;
   CHECK(Engine(embedded_model(), o).info().options.context == 128);
 }
+
+TEST(drafts_do_not_change_an_answer) {
+  for (const float temperature : {0.0f, 0.7f}) {
+    for (uint32_t seed = 1; seed <= 4; ++seed) {
+      Request r = request(seed, 150, 90);
+      r.sampling.temperature = temperature;
+      r.sampling.seed = seed;
+      r.sampling.repetition_penalty = seed == 2 ? 1.1f : 1.0f;
+      r.sampling.top_logprobs = 0;
+      std::copy_n(r.prompt.begin(), 30, r.prompt.begin() + 60);
+      const Result plain = run_alone(r, options());
+      r.max_draft_tokens = 7;
+      const Result drafted = run_alone(r, options());
+      CHECK(drafted.tokens == plain.tokens && drafted.text == plain.text);
+      CHECK(drafted.last.accepted_tokens <= drafted.last.drafted_tokens);
+    }
+  }
+}
+
+TEST(a_loop_ends_an_answer) {
+  Request r = request(1, 1000, 20);
+  r.sampling.logit_bias = {{77, 100.0f}};
+  r.loop_guard = 32;
+  const Result result = run_alone(r, options());
+  CHECK(result.finish == Event::Finish::repetition && result.tokens.size() == 32);
+  r.loop_guard = 8;
+  CHECK_FAILS(run_alone(r, options()), "loop_guard: expected 0 or 16 to");
+}

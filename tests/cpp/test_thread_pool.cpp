@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/team_size.h"
 #include "base/thread_pool.h"
 #include "check.h"
 #include "sanitizers.h"
@@ -204,4 +205,49 @@ TEST(distribute_assigns_the_rest_of_a_slow_rank_to_others) {
     if (team.rank() == 1) rest_done = true;
   });
   CHECK(items[0] == 1 && items[1] == 99);
+}
+
+TEST(a_smaller_team_runs_some_ranks) {
+  ThreadPool pool(4);
+  for (const int ranks : {1, 2, 4, 3, 1, 4}) {
+    std::atomic<int> seen{0}, size{0};
+    pool.run(
+        [&](Team& team) {
+          ++seen;
+          size = team.size();
+          team.sync();
+        },
+        ranks);
+    CHECK(seen == ranks && size == ranks);
+  }
+  int total = 0;
+  pool.run_adaptive([&](Team& team) {
+    if (team.rank() == 0) total = team.size();
+  });
+  CHECK(total >= 1 && total <= 4);
+}
+
+TEST(a_team_shrinks_while_ranks_are_late_and_grows_again) {
+  constexpr int64_t kMs = 1'000'000;
+  TeamSize team(2);
+  for (int i = 0; i < 20; ++i)
+    team.record(kMs, kMs / 4);  // late for a quarter of the time: two are still faster
+  CHECK(team.size() == 2);
+  for (int i = 0; i < 20; ++i) team.record(kMs, 9 * kMs / 10);
+  CHECK(team.size() == 1);
+  int trials = 0;
+  for (int i = 0; i < 10'000; ++i) {  // ten seconds
+    if (team.size() == 2) ++trials;
+    team.record(kMs, team.size() == 2 ? 9 * kMs / 10 : 0);
+  }
+  CHECK(trials >= 20 && trials < 200);  // milliseconds
+  for (int i = 0; i < 4'000; ++i) team.record(kMs, 0);
+  CHECK(team.size() == 2);
+
+  TeamSize eight(8);  // one core of eight is shared: seven threads
+  for (int i = 0; i < 20; ++i) eight.record(kMs, eight.size() == 8 ? 4 * kMs : 0);
+  CHECK(eight.size() == 7);
+  TeamSize one(1);
+  one.record(100 * kMs, 0);
+  CHECK(one.size() == 1);
 }

@@ -58,7 +58,13 @@ TokenCount = Annotated[int | None, Field(ge=1, lt=2**31), off(-1)]  # None or -1
 MAX_TOKENS_NAMES = AliasChoices("max_tokens", "n_predict")  # the second is llama.cpp's
 
 # binhdan's finish reason -> OpenAI's.
-FINISH_REASONS = {"stop": "stop", "length": "length", "context": "length", "cancelled": "length"}
+FINISH_REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "context": "length",
+    "cancelled": "length",
+    "repetition": "length",  # the answer is not complete
+}
 
 
 class StreamOptions(Body):
