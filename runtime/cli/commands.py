@@ -39,6 +39,12 @@ RUNTIME_COMMANDS = (
     Command("pack", "binhdan.runtime.cli.pack", "Prepare a model for a fast start, in a file beside it."),
     Command("tokenize", "binhdan.runtime.cli.tokenize", "Show the tokens of a text."),
     Command("pull", "binhdan.runtime.cli.pull", "Download a model from a Hugging Face repository."),
+    Command(
+        "batch",
+        "binhdan.runtime.cli.batch",
+        "Run a file of requests in OpenAI's batch format.",
+        extra="server",
+    ),
     Command("serve", "binhdan.runtime.cli.serve", "Serve OpenAI's API over HTTP.", extra="server"),
 )
 
