@@ -185,13 +185,28 @@ void BlockFit::choose_line_codes(const float* x, const float* w, const Line* lin
 
 // ---- rounding -----------------------------------------------------------------------------------------
 
+namespace {
+
 // std::rint can be a call of the C library.
+float nearest_integer(float y, float low, float high) {
+  y = y > low ? y : low;
+  y = y < high ? y : high;
+  return (y + 0x1.8p23f) - 0x1.8p23f;
+}
+
+// n columns of a group, a multiple of 16.
+void round_integers(const RoundingRule& rule, const float* x, int n, float minimum, float inverse_scale,
+                    int8_t* quants) {
+  const float low = rule.low, high = rule.high;
+  for (int j = 0; j < n; j += 16)
+    for (int i = 0; i < 16; ++i)
+      quants[j + i] = static_cast<int8_t>(nearest_integer((x[j + i] + minimum) * inverse_scale, low, high));
+}
+
+}  // namespace
+
 float BlockFit::value_of(float y) const {
-  if (rule_.steps == 0) {
-    y = y > rule_.low ? y : rule_.low;
-    y = y < rule_.high ? y : rule_.high;
-    return (y + 0x1.8p23f) - 0x1.8p23f;
-  }
+  if (rule_.steps == 0) return nearest_integer(y, rule_.low, rule_.high);
   float value = rule_.low;
   for (int i = 0; i < rule_.steps; ++i) value += y > rule_.middle[i] ? rule_.step[i] : 0.0f;
   return value;
@@ -212,6 +227,11 @@ float BlockFit::round_column(Plan& plan, int j, float x, float inverse_scale) co
 void BlockFit::round(Plan& plan, const float* x) const {
   for (int g = 0; g < format_.groups(); ++g) {
     const float inverse_scale = inverse(plan.scale[g]);
+    if (rule_.steps == 0) {
+      round_integers(rule_, x + g * format_.group, format_.group, plan.minimum[g], inverse_scale,
+                     plan.quants + g * format_.group);
+      continue;
+    }
     for (int j = g * format_.group; j < (g + 1) * format_.group; ++j)
       round_column(plan, j, x[j], inverse_scale);
   }

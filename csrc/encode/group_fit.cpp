@@ -27,10 +27,27 @@ float larger(float x, float y) {
   return x > y ? x : y;
 }
 
-float largest(const Group& group) {
-  float top = 0.0f;
-  for (int j = 0; j < group.size; ++j) top = larger(std::fabs(group.x[j]), top);
-  return top;
+// Sixteen lanes, so that the loops need no order of columns; the sizes of groups of columns are multiples of 16.
+Candidates column_lanes(const float* x) {
+  Candidates out;
+  for (int i = 0; i < kCandidates; ++i) out.lane[i] = x[i];
+  return out;
+}
+
+float sum(Candidates x) {
+  for (int half = kCandidates / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) x.lane[i] += x.lane[i + half];
+  return x.lane[0];
+}
+
+float peak(const Group& group) {
+  Candidates top = {};
+  const int whole = group.size / kCandidates * kCandidates;
+  for (int j = 0; j < whole; j += kCandidates)
+    top = map(top, column_lanes(group.x + j), [](float t, float x) { return larger(std::fabs(x), t); });
+  float found = largest(top, 0.0f);
+  for (int j = whole; j < group.size; ++j) found = larger(std::fabs(group.x[j]), found);
+  return found;
 }
 
 void improve(Scale& best, const CandidateKernels& kernels, const RoundingRule& rule, const Group& group,
@@ -47,17 +64,23 @@ class LineFit {
  public:
   LineFit(const CandidateKernels& kernels, const RoundingRule& rule, const Group& group, bool bounded)
       : kernels_(kernels), rule_(rule), group_(group) {
-    low_ = high_ = group.x[0];
-    for (int j = 1; j < group.size; ++j) {
-      low_ = smaller(group.x[j], low_);
-      high_ = larger(group.x[j], high_);
+    Candidates low = broadcast(group.x[0]), high = low, w = {}, x = {};
+    for (int j = 0; j < group.size; j += kCandidates) {
+      const Candidates columns = column_lanes(group.x + j);
+      low = map(columns, low, smaller);
+      high = map(columns, high, larger);
     }
+    low_ = -largest(broadcast(0.0f) - low, -0x1p127f);
+    high_ = largest(high, -0x1p127f);
     if (bounded) low_ = smaller(low_, 0.0f);
     limit_ = bounded ? -low_ : 0x1p127f;
-    for (int j = 0; j < group.size; ++j) {
-      w_ += group.w[j];
-      x_ += group.w[j] * (group.x[j] - low_);
+    for (int j = 0; j < group.size; j += kCandidates) {
+      const Candidates weights = column_lanes(group.w + j);
+      w = w + weights;
+      x = x + weights * (column_lanes(group.x + j) - broadcast(low_));
     }
+    w_ = sum(w);
+    x_ = sum(x);
     offset_ = smaller(x_ / w_, limit_);
     gain_ = offset_ * (2.0f * x_ - offset_ * w_);
   }
@@ -142,7 +165,7 @@ Candidates inverse(const Candidates& x) {
 
 Scale fit_scale(const CandidateKernels& kernels, const RoundingRule& rule, float levels, const Group& group) {
   Scale best;
-  const float top = largest(group);
+  const float top = peak(group);
   if (!(inverse(top) > 0.0f)) return best;
   // Eight scales for each sign; a range that is symmetric needs one sign.
   const bool symmetric = rule.low + rule.high == 0.0f;
@@ -162,7 +185,7 @@ Line fit_line(const CandidateKernels& kernels, const RoundingRule& rule, const G
 }
 
 float choose_unit(const CandidateKernels& kernels, const Group& targets, int low, int high) {
-  const float top = largest(targets);
+  const float top = peak(targets);
   Scale best;
   if (!(inverse(top) > 0.0f)) return 0.0f;
   const RoundingRule rule = integers(low, high);

@@ -33,6 +33,19 @@ float extreme(const float* x) {
   return found;
 }
 
+// The largest magnitude, as that of `extreme`: NaN does not count unless it is the first element.
+float peak(const float* x) {
+  float lane[16] = {};
+  for (int j = 0; j < 32; j += 16)
+    for (int i = 0; i < 16; ++i) {
+      const float magnitude = std::fabs(x[j + i]);
+      lane[i] = magnitude > lane[i] ? magnitude : lane[i];
+    }
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  return std::isnan(x[0]) ? x[0] : lane[0];
+}
+
 // 1/d, or 0 if d is so small that 1/d overflows (float16 rounds such a scale to 0 as well).
 float inverse(float d) {
   const float id = 1.0f / d;
@@ -45,14 +58,26 @@ int clamp_to_int(float x, int low, int high) {
   return x < static_cast<float>(high) ? static_cast<int>(x) : high;
 }
 
+// std::round(x * factor), clamped to -127 .. 127; NaN becomes -127. std::round is a call of the C library.
+void round_32(int8_t* quants, const float* x, float factor) {
+  float clamped[32];
+  for (int j = 0; j < 32; ++j) {
+    const float y = x[j] * factor, from_below = y > -127.0f ? y : -127.0f;
+    clamped[j] = from_below < 127.0f ? from_below : 127.0f;
+  }
+  for (int j = 0; j < 32; ++j) {
+    const int whole = static_cast<int>(clamped[j]);
+    const float rest = clamped[j] - static_cast<float>(whole);  // exact, and so is its double
+    quants[j] = static_cast<int8_t>(whole + static_cast<int>(rest + rest));
+  }
+}
+
 void encode_q8_0(void* dst, const float* src, int64_t n) {
   for (int64_t i = 0; i < n / 32; ++i, src += 32) {
-    const float d = std::fabs(extreme(src)) / 127.0f;
-    const float id = inverse(d);
+    const float d = peak(src) / 127.0f;
     BlockQ8_0 b;
     b.d = f32_to_f16(d);
-    for (int j = 0; j < 32; ++j)
-      b.qs[j] = static_cast<int8_t>(clamp_to_int(std::round(src[j] * id), -127, 127));
+    round_32(b.qs, src, inverse(d));
     store(dst, i, b);
   }
 }

@@ -24,6 +24,7 @@ from binhdan.quantize.evaluate.windows import (
     Logits,
     Scores,
     Window,
+    WindowedText,
     as_reference,
     make_windows,
     new_logits,
@@ -167,10 +168,19 @@ def _compare(
 class Reference:
     """The predictions of a model on a text, kept in a temporary file, to compare many candidates with."""
 
-    def __init__(
-        self, file: Path, windows: Sequence[Window], scores: Sequence[Scores], logits: Logits
-    ) -> None:
-        self._file, self._windows, self._scores, self._logits = file, windows, scores, logits
+    def __init__(self, file: Path, text: WindowedText, scores: Sequence[Scores], logits: Logits) -> None:
+        self._file, self._windows, self._scores, self._logits = file, text.windows, scores, logits
+        self.bytes = text.bytes  # of the tokens that are scored
+
+    @property
+    def tokens(self) -> int:
+        """The number of scored tokens."""
+        return sum(window.scored for window in self._windows)
+
+    @property
+    def bits_per_byte(self) -> Interval:
+        """Of the reference itself."""
+        return _bits_per_byte(self._windows, self._scores, self.bytes)
 
     def compare(self, file: Path, *, threads: int = 0, intervals: bool = False) -> Comparison:
         """Compares ``file``, which has the same vocabulary. Raises BinhdanError."""
@@ -209,7 +219,8 @@ def record_reference(
     """
     with TemporaryDirectory(prefix="binhdan-reference-", dir=folder) as temporary:
         with open_model(file) as model:
-            windows = make_windows(model, text, tokens=tokens, context=context, overlap=overlap).windows
+            windowed = make_windows(model, text, tokens=tokens, context=context, overlap=overlap)
+            windows = windowed.windows
             shape = (sum(window.scored for window in windows), model.info.vocabulary)
             codes: npt.NDArray[np.uint16] = np.lib.format.open_memmap(
                 Path(temporary) / "logits.npy", mode="w+", dtype=np.uint16, shape=shape
@@ -222,4 +233,4 @@ def record_reference(
                 scores.append(score(model, window, threads=threads, record=(codes[part], factors[part])))
                 begin = part.stop
             progress(len(windows), len(windows))
-        yield Reference(file, windows, scores, (codes, factors))
+        yield Reference(file, windowed, scores, (codes, factors))

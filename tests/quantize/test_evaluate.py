@@ -164,6 +164,9 @@ def test_a_recorded_reference_gives_the_same_figures(overlap: bool, tmp_path: Pa
     assert first.kl_mean.low is None and exact.kl_mean.low is not None
     assert not any(tmp_path.glob("binhdan-reference-*"))
     if overlap:
+        own = evaluate(reference, TEXT, context=CONTEXT)
+        assert (recorded.tokens, recorded.bytes) == (own.tokens, own.bytes)
+        assert recorded.bits_per_byte == own.bits_per_byte
         whole = evaluate(other, TEXT, against=reference, context=CONTEXT).against
         assert whole is not None and whole.kl_mean == exact.kl_mean and whole.kl_99 == exact.kl_99
 
