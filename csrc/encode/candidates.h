@@ -47,12 +47,20 @@ inline Candidates ramp(float first, float step) {
   return out;
 }
 
+// The sum, maximum … of the lanes: lane i with lane i + half, and so on. A template, so that every loop has a
+// constant length.
+template <int half = kCandidates / 2, class Function>
+float fold(Candidates& x, Function function) {
+  for (int i = 0; i < half; ++i) x.lane[i] = function(x.lane[i], x.lane[i + half]);
+  if constexpr (half > 1)
+    return fold<half / 2>(x, function);
+  else
+    return x.lane[0];
+}
 // The largest value that is greater than `least`, or `least`. NaN does not count.
-inline float largest(Candidates x, float least) {
-  for (float& lane : x.lane) lane = lane > least ? lane : least;
-  for (int half = kCandidates / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) x.lane[i] = x.lane[i] > x.lane[i + half] ? x.lane[i] : x.lane[i + half];
-  return x.lane[0];
+inline float largest(const Candidates& x, float least) {
+  Candidates known = map(x, x, [=](float a, float) { return a > least ? a : least; });
+  return fold(known, [](float a, float b) { return a > b ? a : b; });
 }
 // The first lane with a value of at least `enough`; the last one if there is none.
 inline int first_lane(const Candidates& x, float enough) {

@@ -35,9 +35,7 @@ Candidates column_lanes(const float* x) {
 }
 
 float sum(Candidates x) {
-  for (int half = kCandidates / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) x.lane[i] += x.lane[i + half];
-  return x.lane[0];
+  return fold(x, [](float a, float b) { return a + b; });
 }
 
 float peak(const Group& group) {
