@@ -9,7 +9,7 @@ from __future__ import annotations
 import array
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,16 +111,42 @@ class Library:
 
     # ---- model ---------------------------------------------------------------------------------------------
 
-    def open_model(self, path: str, options: LoadOptions) -> int:
+    def open_model(
+        self,
+        path: str,
+        options: LoadOptions,
+        *,
+        vocabulary_only: bool = False,
+        progress: Callable[[float], object] | None = None,
+    ) -> int:
+        """`progress` is called with the loaded part, 0 to 1; its exception ends the loading and is raised."""
+        failure: list[BaseException] = []
+
+        def report(_: Any, done: float) -> int:
+            try:
+                assert progress is not None
+                progress(done)
+            except BaseException as error:
+                failure.append(error)
+                return 0
+            return 1
+
+        c_progress = self._ffi.NULL if progress is None else self._ffi.callback("binhdan_progress", report)
         c_isa = self._c_string(options.isa) if options.isa is not None else self._ffi.NULL
         c_options = self._struct(
             "binhdan_model_options",
             threads=options.threads or 0,
             isa=c_isa,
-            flags=self._flags(MODEL_NO_MEMORY_CHECK=not options.memory_check),
+            flags=self._flags(
+                MODEL_NO_MEMORY_CHECK=not options.memory_check, MODEL_VOCABULARY_ONLY=vocabulary_only
+            ),
+            progress=c_progress,
         )
         out = self._ffi.new("binhdan_model *")
-        self._check(self._lib.binhdan_model_open(self._c_string(path), c_options, out))
+        status = self._lib.binhdan_model_open(self._c_string(path), c_options, out)
+        if failure:
+            raise failure[0]
+        self._check(status)
         for warning in (
             self._read_text(self._lib.binhdan_model_warnings, out[0]).decode(errors="replace").splitlines()
         ):

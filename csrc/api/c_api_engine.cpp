@@ -162,6 +162,9 @@ int32_t binhdan_engine_create(binhdan_model handle, const binhdan_engine_options
     require(out, "engine");
     const auto options = read_struct(given, "binhdan_engine_options", binhdan_engine_options{});
     const auto model = models().get(handle, "model");
+    if (!model->weights.loaded)
+      fail(Code::invalid_argument, "model: expected one that was opened with its weights; open it without ",
+           BINHDAN_CONSTANT(BINHDAN_MODEL_VOCABULARY_ONLY));
     *out = engines().add(std::make_shared<engine::Engine>(model, engine_options(options, *model)));
   });
 }

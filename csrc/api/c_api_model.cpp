@@ -33,12 +33,15 @@ text::ChatFamily chat_family(const model::Model& model, int32_t family) {
 model::Model load(const char* path, const binhdan_model_options* given, bool use_pack_file) {
   require(path, "path");
   const auto options = read_struct(given, "binhdan_model_options", binhdan_model_options{});
-  check_flags(options.flags, {BINHDAN_CONSTANT(BINHDAN_MODEL_NO_MEMORY_CHECK),
-                              BINHDAN_CONSTANT(BINHDAN_MODEL_NO_PACK_FILE)});
+  check_flags(options.flags,
+              {BINHDAN_CONSTANT(BINHDAN_MODEL_NO_MEMORY_CHECK), BINHDAN_CONSTANT(BINHDAN_MODEL_NO_PACK_FILE),
+               BINHDAN_CONSTANT(BINHDAN_MODEL_VOCABULARY_ONLY)});
   const char* environment = std::getenv("BINHDAN_ISA");
   const char* isa = options.isa ? options.isa : environment ? environment : "";
   model::LoadOptions load;
-  load.threads = checked_threads(options.threads);
+  load.threads = options.flags & BINHDAN_MODEL_VOCABULARY_ONLY ? 0 : checked_threads(options.threads);
+  if (options.progress)
+    load.progress = [=](float done) { return options.progress(options.progress_user, done) != 0; };
   load.use_pack_file = use_pack_file && !(options.flags & BINHDAN_MODEL_NO_PACK_FILE);
   if (!(options.flags & BINHDAN_MODEL_NO_MEMORY_CHECK)) load.available_memory = available_memory();
   return model::Model::load(path, isa, load);

@@ -26,7 +26,7 @@
  * - Handles are integers and are never reused. 0 is never a handle. A closed handle gives
  *   BINHDAN_INVALID_HANDLE. Close handles in any order: an engine keeps its model until the engine is closed.
  * - Threads: call any function from any thread at any time, except where its comment says otherwise. The
- *   library calls the caller only through the log sink (binhdan_set_log_sink).
+ *   library calls the caller only through the log sink (binhdan_set_log_sink) and binhdan_progress.
  * - fork(): in the child, handles of the parent fail with BINHDAN_CLOSED. The child can open its own.
  * - The library never prints, aborts, exits or lets a C++ exception out. It reads the environment variable
  *   BINHDAN_ISA only.
@@ -120,15 +120,22 @@ typedef enum {
 
 enum {
   BINHDAN_MODEL_NO_MEMORY_CHECK =
-      1,                         /* load the weights even if the memory that is available seems too small */
-  BINHDAN_MODEL_NO_PACK_FILE = 2 /* do not use the pack file beside the model; see binhdan_model_pack */
+      1,                          /* load the weights even if the memory that is available seems too small */
+  BINHDAN_MODEL_NO_PACK_FILE = 2, /* do not use the pack file beside the model; see binhdan_model_pack */
+  BINHDAN_MODEL_VOCABULARY_ONLY = 4 /* read no weights: the model tokenizes, but has no engine */
 };
+
+/* Called by binhdan_model_open in its thread, with the part of the weights that is loaded, 0 to 1. Returns 1, or 0 to
+ * end the loading: binhdan_model_open then returns BINHDAN_CLOSED. It must not call the library. */
+typedef int32_t (*binhdan_progress)(void* user, float done);
 
 typedef struct {
   uint32_t struct_size;
   int32_t threads; /* threads that pack the weights; 0 = as an engine */
   const char* isa; /* kernel table to use; NULL = environment variable BINHDAN_ISA, else the best that runs */
   uint32_t flags;
+  binhdan_progress progress; /* NULL = none; not called when a pack file is used */
+  void* progress_user;       /* its first argument */
 } binhdan_model_options;
 
 typedef struct {
@@ -154,7 +161,8 @@ typedef struct {
   int32_t unknown, padding; /* token ids; -1 = none */
 } binhdan_model_info;
 
-/* Opens a GGUF file. For a split model, path is that of the first part. options may be NULL. Fails with
+/* Opens a GGUF file. For a split model, path is that of the first part. An open descriptor of a file or of memory
+ * (memfd_create) is /dev/fd/N on Linux and macOS. options may be NULL. Fails with
  * BINHDAN_OUT_OF_MEMORY before it allocates, if the weights need more than the available memory. */
 BINHDAN_API int32_t binhdan_model_open(const char* path, const binhdan_model_options* options,
                                        binhdan_model* model);

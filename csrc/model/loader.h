@@ -2,6 +2,7 @@
 // weights.cpp.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <functional>
 #include <initializer_list>
@@ -103,10 +104,12 @@ class Loader {
     const uint64_t packed_bytes = place_packed();
     if (options.threads == 0) return;
     check_memory(options);
+    into_.loaded = true;
     into_.packed_layout_ = hash_layout();
     ThreadPool pool(options.threads);
     if (options.use_pack_file && !to_pack_.empty() && map_packed(pool, packed_bytes, run_on_caller)) return;
-    pack_here(pool, packed_bytes, into_.from_pack_file ? std::function<void()>() : run_on_caller);
+    pack_here(pool, packed_bytes, into_.from_pack_file ? std::function<void()>() : run_on_caller,
+              options.progress);
     into_.from_pack_file = false;
   }
 
@@ -194,14 +197,22 @@ class Loader {
 
   // Packs piece by piece and releases the file's pages after each, so that the memory stays near that of one
   // copy.
-  void pack_here(ThreadPool& pool, uint64_t bytes, const std::function<void()>& run_on_caller) {
+  void pack_here(ThreadPool& pool, uint64_t bytes, const std::function<void()>& run_on_caller,
+                 const std::function<bool(float)>& progress) {
     const Buffer& packed = into_.memory_.emplace_back(bytes);
     const std::vector<Piece> pieces = make_pieces();
+    std::atomic<size_t> done{0};
+    std::atomic<int> cancelled{0};
     pool.run([&](Team& team) {
       if (team.rank() == 0 && run_on_caller) run_on_caller();
-      team.distribute(static_cast<int64_t>(pieces.size()), 1, 1,
-                      [&](int64_t i, int64_t) { pack(pieces[static_cast<size_t>(i)], packed); });
+      team.distribute(static_cast<int64_t>(pieces.size()), 1, 1, [&](int64_t i, int64_t) {
+        if (cancelled) return;
+        pack(pieces[static_cast<size_t>(i)], packed);
+        const auto part = static_cast<float>(++done) / static_cast<float>(pieces.size());
+        if (team.rank() == 0 && progress && !progress(part)) cancelled = 1;
+      });
     });
+    if (cancelled) fail(Code::closed, file_.path(), ": the caller's progress function has ended the loading");
     file_.check_intact();
     into_.packed_ = {packed.as(), packed.size()};
     set_packed();

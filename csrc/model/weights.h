@@ -97,6 +97,8 @@ struct LoadOptions {
   bool use_pack_file = true;  // if there is one beside the file (pack_file.h)
   std::optional<uint64_t> available_memory =
       std::nullopt;  // bytes that the weights may take; nullopt: no limit
+  // Called on the caller's thread with the packed part of the weights, 0 to 1. False ends the loading.
+  std::function<bool(float)> progress = nullptr;
 };
 
 class Weights {
@@ -140,6 +142,7 @@ class Weights {
   std::vector<Dense> projections;  // of the pooled hidden states (EmbeddingGemma)
   Classifier classifier;           // Pooling::rank
   uint64_t parameters = 0;
+  bool loaded = false;        // not with LoadOptions::threads = 0: for the vocabulary alone
   uint64_t bytes = 0;         // in private memory or in a file map
   uint64_t needed_bytes = 0;  // of them, all but rows that are only looked up: decoding one token reads them
   bool mapped = false;        // some weights are in the file map

@@ -1,4 +1,4 @@
-"""The loaded model and its engine: loading, closing, text and facts."""
+"""An open vocabulary, and the loaded model with its engine: opening, closing, text and facts."""
 
 from __future__ import annotations
 
@@ -23,32 +23,42 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 Tools = Sequence[Mapping[str, Any]]  # function definitions as in OpenAI's API
-_Self = TypeVar("_Self", bound="ModelBase")
+_Self = TypeVar("_Self", bound="Vocabulary")
 
 
-class ModelBase:
-    """A loaded model and its engine."""
+class Vocabulary:
+    """A model file that is opened for its tokenizer and chat template: no weights are read. See
+    load_vocabulary()."""
 
     _handle = 0
     _engine = 0
 
-    def __init__(self, path: PathLike, options: LoadOptions | None = None) -> None:
-        options = options or LoadOptions()
+    def __init__(self, path: PathLike) -> None:
+        self._open(path, LoadOptions(), vocabulary_only=True)
+        self._set_tokenizer(self.info.context)
+
+    def _open(
+        self,
+        path: PathLike,
+        options: LoadOptions,
+        *,
+        vocabulary_only: bool = False,
+        progress: Callable[[float], object] | None = None,
+    ) -> None:
         self._library = library()
         self.path = Path(path)
         self.options = options
         self._constraints: Constraints | None = None
         self._lock = threading.Lock()
-        self._handle = self._library.open_model(os.fspath(path), options)
-        try:
-            self.info: ModelInfo = self._library.describe_model(self._handle)
-            self._engine = self._library.create_engine(self._handle, options)
-            #: Max tokens of a prompt and its answer together.
-            self.context: int = self._library.describe_engine(self._engine)["context"]
-            self.tokenizer = Tokenizer(self._library, self._handle, self.info, self.context)
-        except BaseException:
-            self.close()
-            raise
+        self._handle = self._library.open_model(
+            os.fspath(path), options, vocabulary_only=vocabulary_only, progress=progress
+        )
+        self.info: ModelInfo = self._library.describe_model(self._handle)
+
+    def _set_tokenizer(self, context: int) -> None:
+        #: Max tokens of a prompt and its answer together.
+        self.context: int = context
+        self.tokenizer = Tokenizer(self._library, self._handle, self.info, context)
 
     # ---- text ----------------------------------------------------------------------------------------------
 
@@ -100,33 +110,6 @@ class ModelBase:
         """A string of the file's metadata, such as "general.license", or None."""
         return self._library.metadata(self._handle, key)
 
-    def engine_info(self) -> dict[str, int]:
-        """The current state of the engine: the fields of binhdan_engine_info in binhdan.h."""
-        return self._library.describe_engine(self._engine)
-
-    def native_handles(self) -> tuple[Library, int]:
-        """The library and the handle of the engine, for code that submits requests itself."""
-        return self._library, self._engine
-
-    def constraints(self) -> Constraints:
-        """Compiles JSON schemas, regular expressions and grammars for this model; made by the first call.
-
-        Raises UnsupportedError when llguidance is not installed.
-        """
-        with self._lock:
-            if self._constraints is None:
-                try:
-                    import llguidance  # noqa: F401
-                except ImportError as error:
-                    raise UnsupportedError(
-                        "json_schema, regex, grammar, tools and response_model need the package llguidance: "
-                        "pip install 'binhdan[structured]'"
-                    ) from error
-                from binhdan.runtime.structured.constraints import Constraints
-
-                self._constraints = Constraints(self)
-            return self._constraints
-
     def close(self) -> None:
         """Cancels running requests and frees the memory. A second call does nothing."""
         constraints, self._constraints = self._constraints, None
@@ -164,7 +147,60 @@ class ModelBase:
             self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("cannot pickle a Model; pickle its path and its LoadOptions, then load it again")
+        raise TypeError(
+            "cannot pickle an open model; pickle its path and its LoadOptions, then load it again"
+        )
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<binhdan.Vocabulary {self.path.name}: {info.architecture}, {info.vocabulary:,} tokens>"
+
+
+class ModelBase(Vocabulary):
+    """A loaded model and its engine."""
+
+    def __init__(
+        self,
+        path: PathLike,
+        options: LoadOptions | None = None,
+        *,
+        progress: Callable[[float], object] | None = None,
+    ) -> None:
+        options = options or LoadOptions()
+        self._open(path, options, progress=progress)
+        try:
+            self._engine = self._library.create_engine(self._handle, options)
+            self._set_tokenizer(self._library.describe_engine(self._engine)["context"])
+        except BaseException:
+            self.close()
+            raise
+
+    def engine_info(self) -> dict[str, int]:
+        """The current state of the engine: the fields of binhdan_engine_info in binhdan.h."""
+        return self._library.describe_engine(self._engine)
+
+    def native_handles(self) -> tuple[Library, int]:
+        """The library and the handle of the engine, for code that submits requests itself."""
+        return self._library, self._engine
+
+    def constraints(self) -> Constraints:
+        """Compiles JSON schemas, regular expressions and grammars for this model; made by the first call.
+
+        Raises UnsupportedError when llguidance is not installed.
+        """
+        with self._lock:
+            if self._constraints is None:
+                try:
+                    import llguidance  # noqa: F401
+                except ImportError as error:
+                    raise UnsupportedError(
+                        "json_schema, regex, grammar, tools and response_model need the package llguidance: "
+                        "pip install 'binhdan[structured]'"
+                    ) from error
+                from binhdan.runtime.structured.constraints import Constraints
+
+                self._constraints = Constraints(self)
+            return self._constraints
 
     def __repr__(self) -> str:
         info, engine = self.info, self._engine and self.engine_info()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from binhdan.runtime.client.answers import Answerer
-from binhdan.runtime.client.base import PathLike
+from binhdan.runtime.client.base import PathLike, Vocabulary
 from binhdan.runtime.client.embedder import Embedder
 from binhdan.runtime.client.scores import Scorer
 from binhdan.runtime.client.session import Session
@@ -26,14 +26,16 @@ def embedded_model() -> Path:
     return files[0]
 
 
-def find_model(path_or_id: PathLike | None) -> Path:
-    """The file of a model: a path, "org/name" or "org/name:file" after `binhdan pull`, or None for the
-    embedded model.
+def find_model(path_or_id: PathLike | int | None) -> Path:
+    """The file of a model: a path, "org/name" or "org/name:file" after `binhdan pull`, an open descriptor, or
+    None for the embedded model.
 
     Raises ModelNotFoundError.
     """
     if path_or_id is None:
         return embedded_model()
+    if isinstance(path_or_id, int):
+        return Path(f"/dev/fd/{path_or_id}")
     name = os.fspath(path_or_id)
     if os.path.exists(name):
         return Path(name)
@@ -47,7 +49,7 @@ def find_model(path_or_id: PathLike | None) -> Path:
 
 
 def load(
-    path_or_id: PathLike | None = None,
+    path_or_id: PathLike | int | None = None,
     *,
     threads: int | None = None,
     context: int | None = None,
@@ -64,11 +66,15 @@ def load(
     deterministic: bool = False,
     memory_check: bool = True,
     wait_when_busy: bool = False,
+    progress: Callable[[float], object] | None = None,
 ) -> Model:
     """Loads a GGUF file, "org/name" after `binhdan pull`, or None for the embedded model.
 
-    Keyword arguments are the fields of LoadOptions. Raises ModelNotFoundError, BadFormatError for a damaged
-    file, UnsupportedError for an unknown architecture or tensor type, OutOfMemoryError.
+    An int is an open descriptor of a file or of memory (os.memfd_create), on Linux and macOS; it may then be
+    closed. `progress` is called in this thread with the loaded part of the weights, 0 to 1; an
+    exception that it raises ends the loading. The other keyword arguments are the fields of LoadOptions.
+    Raises ModelNotFoundError, BadFormatError for a damaged file, UnsupportedError for an unknown architecture
+    or tensor type, OutOfMemoryError.
     """
     options = LoadOptions(
         threads=threads,
@@ -87,7 +93,13 @@ def load(
         memory_check=memory_check,
         wait_when_busy=wait_when_busy,
     )
-    return Model(find_model(path_or_id), options)
+    return Model(find_model(path_or_id), options, progress=progress)
+
+
+def load_vocabulary(path_or_id: PathLike | int | None = None) -> Vocabulary:
+    """Opens a model for its tokenizer and chat template alone, without its weights: tokenize, detokenize,
+    chat_tokens, metadata. Raises as `load`."""
+    return Vocabulary(find_model(path_or_id))
 
 
 class Model(Answerer, Embedder, Scorer):

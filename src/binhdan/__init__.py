@@ -8,7 +8,8 @@ hà nội là thủ đô của việt nam
 'Hà Nội là thủ đô của Việt Nam.'
 """
 
-from binhdan.runtime.client.model import Model, load
+from binhdan.runtime.client.base import Vocabulary
+from binhdan.runtime.client.model import Model, load, load_vocabulary
 from binhdan.runtime.client.restore import Choice, Restored, arestore, explain, restore
 from binhdan.runtime.client.session import Session
 from binhdan.runtime.client.stream import AsyncStream, Stream
@@ -61,10 +62,12 @@ __all__ = [
     "TooLargeError",
     "ToolCall",
     "UnsupportedError",
+    "Vocabulary",
     "__version__",
     "arestore",
     "explain",
     "load",
+    "load_vocabulary",
     "restore",
 ]
 

@@ -38,6 +38,7 @@ PINNED = {
     "BINHDAN_NO_MEMORY_CHECK": 8,
     "BINHDAN_MODEL_NO_MEMORY_CHECK": 1,
     "BINHDAN_MODEL_NO_PACK_FILE": 2,
+    "BINHDAN_MODEL_VOCABULARY_ONLY": 4,
     "BINHDAN_KV_F16": 0,
     "BINHDAN_KV_Q8_0": 1,
     "BINHDAN_GENERATE": 0,
@@ -79,7 +80,7 @@ PINNED = {
 
 # Later versions may only append fields: these stay first, in this order.
 FIRST_FIELDS = {
-    "binhdan_model_options": "struct_size threads isa flags",
+    "binhdan_model_options": "struct_size threads isa flags progress progress_user",
     "binhdan_model_info": "struct_size architecture isa parameters file_bytes weight_bytes bytes_per_token "
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family "
     "pooling causal unknown padding",
