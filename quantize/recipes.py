@@ -22,7 +22,7 @@ _FALLBACKS: Final = {
     "Q5_K": "Q5_1", "Q6_K": "Q8_0",
 }  # fmt: skip
 _OUR_FALLBACKS: Final = {
-    "Q3_K": "IQ4_NL", "Q4_K": "IQ4_NL", "IQ4_XS": "IQ4_NL", "Q5_K": "Q5_0", "Q6_K": "Q8_0",
+    "Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "IQ4_NL", "IQ4_XS": "IQ4_NL", "Q5_K": "Q5_0", "Q6_K": "Q8_0",
 }  # fmt: skip
 
 
@@ -149,31 +149,42 @@ def _llama(tensor_type: str, file_type: int, *rules: Rule) -> Recipe:
 
 
 RECIPES: Final[dict[str, Recipe]] = {
-    # ours
+    # ours: what fits of the embedded model choose at these sizes, by role
     "small": Recipe(
         "Q3_K",
         12,
         (
-            rule("output", "Q4_K"),
-            rule("attn_v", "Q4_K"),
-            rule("attn_output", "IQ4_XS"),
-            rule("ffn_down", "IQ4_XS", "more_bits"),
+            rule("output", "IQ4_XS"),
+            rule("attn_v", "IQ4_XS"),
+            rule("attn_q", "Q2_K"),
+            rule("ffn_up", "Q3_K", "more_bits"),
+            rule("ffn_up", "Q2_K"),
         ),
-        "about 3.6 bits per weight: the smallest file whose text is still fluent",
+        "about 3.4 bits per weight: the smallest file whose text is still fluent",
         _OUR_FALLBACKS,
     ),
     "balanced": Recipe(
         "IQ4_XS",
         30,
-        (rule("output", "Q5_K"), rule("attn_v", "Q5_K"), rule("ffn_down", "Q5_K", "more_bits")),
-        "about 4.5 bits per weight: the usual choice",
+        (
+            rule("output", "Q5_K"),
+            rule("attn_v", "Q5_K"),
+            rule("ffn_up", "IQ4_XS", "more_bits"),
+            rule("ffn_up", "Q3_K"),
+        ),
+        "about 4.3 bits per weight: the usual choice",
         _OUR_FALLBACKS,
     ),
     "best": Recipe(
         "Q5_K",
         17,
-        (rule("output", "Q6_K"), rule("attn_v", "Q8_0"), rule("attn_k", "Q6_K"), rule("ffn_down", "Q6_K")),
-        "about 6 bits per weight: hardly different from the original",
+        (
+            rule("output", "Q6_K"),
+            rule("attn_v", "Q6_K"),
+            rule("attn_output", "Q6_K"),
+            rule("ffn_down", "Q6_K", "more_bits"),
+        ),
+        "about 5.9 bits per weight: hardly different from the original",
         _OUR_FALLBACKS,
     ),
     # llama.cpp's

@@ -44,9 +44,6 @@ class Target:
             return self.size - _header_bytes(draft)
         return int((self.bpw or 0) * draft.parameters / 8)
 
-    def bits(self, draft: Draft) -> float:
-        return 8 * self.limit(draft) / draft.parameters
-
     def show(self, draft: Draft, tensor_sizes: int) -> str:
         """A size of tensors in the unit of the option."""
         if self.size is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from binhdan.quantize.convert import write_tensors
-from binhdan.quantize.draft import Draft
+from binhdan.quantize.draft import Draft, DraftTensor
 from binhdan.quantize.encode import Weights
 from binhdan.quantize.evaluate.evaluation import Comparison, Reference, record_reference
 from binhdan.quantize.evaluate.windows import check_generates
@@ -35,6 +35,7 @@ Bars = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 MOMENT_TOKENS: Final = 8192  # of the calibration text, for second moments
 LOSS_TOKENS: Final = 768  # of the calibration text, for each measured loss; the second half of windows
 CHECK_TOKENS: Final = 4096  # for the loss of the result
+_COARSE: Final = "IQ4_NL"
 _CONTEXT: Final = 256
 _CHARACTERS: Final = 5  # more than a token has
 
@@ -54,23 +55,23 @@ class Study:
             moments = second_moments(self._model, texts, tokens=MOMENT_TOKENS, threads=threads, progress=bar)
             self.factors = Factors(folder, moments)
 
-    def errors(
-        self, types: Mapping[str, Collection[str]], coarse: Mapping[str, str], *, feedback: bool = True
-    ) -> dict[str, Errors]:
-        """Returns the errors of ``types`` and of ``coarse``, by tensor."""
+    def errors(self, types: Mapping[str, Collection[str]], *, feedback: bool = True) -> dict[str, Errors]:
+        """Returns the errors of ``types`` and of the coarse type, by tensor."""
         rows = {tensor.name: tensor for tensor in self._draft.tensors}
         errors: dict[str, Errors] = {}
         with self._bars("errors of types") as bar:
             for done, (name, wanted) in enumerate(types.items()):
                 bar(done, len(types))
                 factor = self.factors(name)
-                errors[name] = measure_errors(rows[name], wanted, coarse[name], factor, feedback=feedback)
+                errors[name] = measure_errors(
+                    rows[name], wanted, coarse(rows[name]), factor, feedback=feedback
+                )
         return errors
 
-    def losses(self, errors: Mapping[str, Errors], coarse: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    def losses(self, errors: Mapping[str, Errors]) -> dict[str, dict[str, float]]:
         """Returns the loss of each tensor with each type: nats of KL divergence per token."""
         copy = WorkingCopy(self._model, self._folder / "coarse.gguf", self._layout)
-        self._write_coarse(copy, coarse)
+        self._write_coarse(copy, errors)
         measured = self._measure_groups(copy, errors)
         losses = {}
         for name, error in errors.items():
@@ -89,8 +90,9 @@ class Study:
             self._model, text, tokens=tokens, context=_CONTEXT, threads=self._threads, folder=self._folder
         )
 
-    def _write_coarse(self, copy: WorkingCopy, coarse: Mapping[str, str]) -> None:
-        changed = with_errors_of(self._draft, coarse, self.factors.importance, self._threads)
+    def _write_coarse(self, copy: WorkingCopy, tensors: Collection[str]) -> None:
+        types = {tensor.name: coarse(tensor) for tensor in self._draft.tensors if tensor.name in tensors}
+        changed = with_errors_of(self._draft, types, self.factors.importance, self._threads)
         with self._bars("coarse copy") as bar, copy.coarse.open("wb") as file:
             types = working_types(self._draft)
             write_tensors(file, changed, types, copy.layout, Weights(), self._threads, bar)
@@ -132,6 +134,6 @@ def spread_text(text: str, tokens: int) -> str:
     return "\n".join(text[i * step : i * step + size // parts] for i in range(parts))
 
 
-def coarse_type(columns: int, bits: float) -> str:
-    """The type whose errors are measured, for a size of ``bits`` bits per weight."""
-    return "Q3_K" if bits < 4 and columns % BLOCKS["Q3_K"][0] == 0 else "IQ4_NL"
+def coarse(tensor: DraftTensor) -> str:
+    """The type with whose errors the loss of a tensor is measured."""
+    return _COARSE if tensor.columns % BLOCKS[_COARSE][0] == 0 else "BF16"

@@ -17,16 +17,14 @@ from binhdan.quantize.convert import (
     prepare_draft,
     write_draft,
 )
-from binhdan.quantize.draft import Draft
 from binhdan.quantize.encode import Weights
 from binhdan.quantize.evaluate.evaluation import DEFAULT_TEXT as CHECK_TEXT
 from binhdan.quantize.evaluate.evaluation import Comparison
 from binhdan.quantize.fit.choose import Target, allowed_types, check_reachable, choose_fitted, loss_curve
-from binhdan.quantize.fit.measure import Bars, coarse_type, open_study
+from binhdan.quantize.fit.measure import Bars, open_study
 from binhdan.quantize.fit.report import Facts, write_report
 from binhdan.quantize.output_file import check_output
 from binhdan.quantize.recipes import Choice, Override, choose_types, is_quantizable
-from binhdan.quantize.tensor_types import tensor_bytes
 from binhdan.runtime.errors import InvalidArgumentError
 
 
@@ -110,13 +108,11 @@ def quantize_measured(
     check_requantization(draft, choice.types, requantize)
     quantizable = {tensor.name for tensor in draft.tensors if is_quantizable(tensor)}
     types = {name: kinds for name, kinds in types.items() if name in quantizable}
-    bits = target.bits(draft) if target else _bits(draft, choice.types)
-    coarse = {tensor.name: coarse_type(tensor.columns, bits) for tensor in draft.tensors}
     losses_of: dict[str, dict[str, float]] = {}
     with open_study(draft, texts, folder=output.absolute().parent, threads=threads, bars=bars) as study:
-        errors = study.errors(types, coarse, feedback=feedback)
+        errors = study.errors(types, feedback=feedback)
         if target or losses or report:
-            losses_of = study.losses(errors, coarse)
+            losses_of = study.losses(errors)
         if target:
             choice = choose_fitted(draft, types, losses_of, target)
         chosen_types = choice.types
@@ -143,8 +139,3 @@ def quantize_measured(
         title = "chosen by a fit" if target else f"recipe {recipe}"
         write_report(report, Facts(draft, summary, title, chosen_types, predicted, measured, checked, curve))
     return fitted
-
-
-def _bits(draft: Draft, types: Mapping[str, str]) -> float:
-    size = sum(tensor_bytes(types[t.name], t.shape) for t in draft.tensors)
-    return 8 * size / draft.parameters

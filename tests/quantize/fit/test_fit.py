@@ -19,7 +19,7 @@ from tiny_models import SMALL, write_checkpoint, write_gguf
 from binhdan.quantize.convert import open_draft
 from binhdan.quantize.fit.choose import Target, allowed_types, check_reachable, choose_fitted
 from binhdan.quantize.fit.errors import measure_errors
-from binhdan.quantize.fit.measure import coarse_type, open_study, spread_text
+from binhdan.quantize.fit.measure import open_study, spread_text
 from binhdan.quantize.fit.run import quantize_measured
 from binhdan.quantize.gguf_file import lay_out
 from binhdan.quantize.recipes import parse_override
@@ -124,8 +124,7 @@ def test_a_study_leaves_no_file_and_its_copies_as_they_were(source: Path, tmp_pa
     with open_study(draft, [write_text(tmp_path)], folder=tmp_path, bars=no_bars) as study:
         model = next(tmp_path.glob(".binhdan*/model.gguf"))
         before = model.read_bytes()
-        coarse = dict.fromkeys(types, coarse_type(64, 4.5))
-        found = study.losses(study.errors(types, coarse), coarse)
+        found = study.losses(study.errors(types))
         assert model.read_bytes() == before
         assert found.keys() == types.keys()
         for by_type in found.values():
