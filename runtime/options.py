@@ -116,8 +116,8 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        if self.max_tokens is not None and not 0 < self.max_tokens < 2**31:
-            raise InvalidArgumentError(f"max_tokens must be from 1 to {2**31 - 1}, not {self.max_tokens}")
+        if self.max_tokens is not None and not 0 <= self.max_tokens < 2**31:
+            raise InvalidArgumentError(f"max_tokens must be from 0 to {2**31 - 1}, not {self.max_tokens}")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidArgumentError(f"seed must be from 0 to 2^64 - 1, not {self.seed}")
         if self.logprobs is not None and not 0 <= self.logprobs <= 20:

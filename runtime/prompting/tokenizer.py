@@ -17,6 +17,12 @@ from binhdan.runtime.results import ModelInfo
 
 # A model without chat markup writes this when it continues with the turn of the user (csrc/text/chat.cpp).
 _PLAIN_STOPS = ("\nUser:",)
+# Control tokens before the text, before the text after the gap, and before the answer.
+_INFILL = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder, SmolLM
+    ("<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"),  # DeepSeek
+)
 # Variables that render() sets; template options must not replace them.
 _TEMPLATE_NAMES = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "unk_token", "pad_token"}
@@ -87,6 +93,26 @@ class Tokenizer:
         data = clean_text(text).encode()
         self._check_size(len(data))
         return Prompt(self.encode(data, add_special=add_special))
+
+    def infill_prompt(self, prefix: str, suffix: str) -> Prompt:
+        """A prompt whose answer goes between two texts (fill-in-the-middle, Bavarian et al. 2022).
+
+        Raises InvalidArgumentError for a model without the tokens for it, TooLargeError.
+        """
+        for names in _INFILL:
+            marks = [self.encode(name, parse_special=True) for name in names]
+            if all(len(mark) == 1 for mark in marks):
+                break
+        else:
+            raise InvalidArgumentError(
+                "suffix: this model has no tokens for filling in the middle; use another model, or send no "
+                "suffix",
+                param="suffix",
+            )
+        before, after = clean_text(prefix).encode(), clean_text(suffix).encode()
+        self._check_size(len(before) + len(after))
+        begin, middle, end = marks
+        return Prompt([*begin, *self.encode(before), *middle, *self.encode(after), *end])
 
     def embedding_prompt(self, text: str, *, truncate: bool = False) -> Prompt:
         """A text to embed. `truncate` cuts a text that the context cannot hold, and keeps the end token that

@@ -42,7 +42,7 @@ def test_stop_accepts_one_text() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_tokens": 0},
+        {"max_tokens": -1},
         {"seed": -1},
         {"seed": 2**64},
         {"logprobs": 21},

@@ -31,6 +31,7 @@ class GenerationPlan:
     new_mask: Callable[[], TokenMask] | None = None
     cache_salt: int = 0
     use_cache: bool = True
+    score_prompts: bool = False  # also compute the log probability of each token of the prompts
 
     @property
     def prompt_tokens(self) -> int:
@@ -55,7 +56,14 @@ class Generation:
         self._builders: list[AnswerBuilder] = []
         self._running: dict[int, int] = {}  # index of an answer -> number of its engine request
         self._begun: set[int] = set()  # answers that have a first token
+        # Of each prompt, the log probability of each token; None for the first one, which nothing precedes.
+        self.prompt_logprobs: list[list[float | None]] = [
+            [None] * min(1, len(prompt.tokens)) for prompt in plan.prompts
+        ]
         try:
+            if plan.score_prompts:
+                for i, prompt in enumerate(plan.prompts):
+                    self._score(i, prompt)
             for prompt in plan.prompts:
                 for j in range(plan.n):
                     self._start(tokenizer, plan, prompt, j)
@@ -132,6 +140,23 @@ class Generation:
             cache_salt=plan.cache_salt,
             use_cache=plan.use_cache,
         )
+
+    def _score(self, i: int, prompt: Prompt) -> None:
+        """Starts to score a prompt. In `_running` its index is negative: -1 for the first prompt."""
+        if len(prompt.tokens) < 2:
+            return
+        index = -1 - i
+
+        def handle(event: Event | BinhdanError) -> None:
+            if isinstance(event, BinhdanError):
+                self._error = event
+            elif event.kind == "scores":
+                self.prompt_logprobs[i] += event.values
+                return
+            self._running.pop(index, None)
+            self._changed.set()
+
+        self._running[index] = self._dispatcher.submit_scoring(prompt.tokens, 1, handle)
 
     def _count_work(self, event: Event, index: int, prompt: Prompt) -> None:
         if event.kind != "token":

@@ -20,6 +20,31 @@ def chat_logprobs(tokenizer: Tokenizer, tokens: Iterable[TokenLogprob]) -> dict[
     }
 
 
+def echoed_logprobs(
+    tokenizer: Tokenizer, tokens: Sequence[int], logprobs: Sequence[float | None]
+) -> dict[str, Any]:
+    """The format of /v1/completions for the tokens of a prompt. `top_logprobs` has only the token itself: the
+    engine computes no others for prompts."""
+    texts = [tokenizer.token_text(token) for token in tokens]
+    offsets, offset = [], 0
+    for text in texts:
+        offsets.append(offset)
+        offset += len(text)
+    return {
+        "tokens": texts,
+        "token_logprobs": list(logprobs),
+        "top_logprobs": [
+            None if value is None else {text: value} for text, value in zip(texts, logprobs, strict=True)
+        ],
+        "text_offset": offsets,
+    }
+
+
+def joined_logprobs(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The two in one object."""
+    return {name: [*values, *second[name]] for name, values in first.items()}
+
+
 def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
     """The format of /v1/completions. `offset`: characters of the text before the first token."""
     offsets = []

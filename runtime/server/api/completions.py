@@ -7,11 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, field_validator
 
+from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.results import Piece
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
-from binhdan.runtime.server.answers.logprobs import completion_logprobs
+from binhdan.runtime.server.answers.logprobs import (
+    completion_logprobs,
+    echoed_logprobs,
+    joined_logprobs,
+)
 from binhdan.runtime.server.answers.response_format import mask_factory
 from binhdan.runtime.server.api.common import (
     FINISH_REASONS,
@@ -20,7 +25,7 @@ from binhdan.runtime.server.api.common import (
     ModelName,
     Sampling,
     TextOrTokens,
-    TokenCount,
+    off,
     texts_of,
     to_prompt,
 )
@@ -38,11 +43,12 @@ router = APIRouter(route_class=JsonRoute)
 class CompletionBody(Sampling, Formed, Ignored):
     model: ModelName = None
     prompt: TextOrTokens
-    max_tokens: Annotated[TokenCount, Field(validation_alias=MAX_TOKENS_NAMES)] = 16  # OpenAI's default
+    # OpenAI's default is 16. 0: no answer, for `echo`.
+    max_tokens: Annotated[int | None, Field(ge=0, lt=2**31, validation_alias=MAX_TOKENS_NAMES), off(-1)] = 16
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: bool = False
     best_of: Annotated[int | None, Field(ge=1, le=1)] = None  # more would compute answers and drop them
-    suffix: None = None
+    suffix: str | None = None  # the answer goes between prompt and suffix: for models trained for it
 
     @field_validator("prompt")
     @classmethod
@@ -55,10 +61,12 @@ class CompletionBody(Sampling, Formed, Ignored):
 @router.post("/v1/completions")
 async def create_completion(request: Request, body: CompletionBody) -> Response:
     """Continues one or more texts."""
-    if body.echo and body.logprobs is not None:
-        raise ApiError(
-            400, "echo: expected false with logprobs: the prompt has no log probabilities", param="echo"
-        )
+    if body.echo and body.logprobs is not None and body.stream:
+        raise ApiError(400, "stream: expected false with echo and logprobs", param="stream")
+    if body.max_tokens == 0 and not body.echo:
+        raise ApiError(400, "max_tokens: expected at least 1 without echo", param="max_tokens")
+    if body.suffix and body.echo:
+        raise ApiError(400, "suffix: expected none with echo", param="suffix")
     return await respond(request, body.model, _CompletionHandler(body), stream=bool(body.stream))
 
 
@@ -74,7 +82,7 @@ class _CompletionHandler:
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body = self._body
-        prompts = [body.truncated(to_prompt(loaded.model.tokenizer, text)) for text in self._texts]
+        prompts = [body.truncated(self._prompt(loaded.model.tokenizer, text)) for text in self._texts]
         return GenerationPlan(
             prompts=prompts,
             options=body.generation(body.max_tokens, body.logprobs, thinking=False),
@@ -82,7 +90,15 @@ class _CompletionHandler:
             new_mask=mask_factory(loaded, body.spec(), prompts[0]),
             cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
+            score_prompts=body.echo and body.logprobs is not None,
         )
+
+    def _prompt(self, tokenizer: Tokenizer, text: str | list[int]) -> Prompt:
+        if not self._body.suffix:
+            return to_prompt(tokenizer, text)
+        if not isinstance(text, str):
+            raise ApiError(400, "prompt: expected a text with suffix, got token ids", param="prompt")
+        return tokenizer.infill_prompt(text, self._body.suffix)
 
     def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The text_completion object."""
@@ -92,6 +108,8 @@ class _CompletionHandler:
             logprobs = None
             if answer.logprobs is not None:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
+                if self._body.echo:
+                    logprobs = joined_logprobs(self._echoed_logprobs(lifecycle, index), logprobs)
             choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
         return _object(lifecycle, choices) | {"usage": lifecycle.usage()}
 
@@ -132,6 +150,18 @@ class _CompletionHandler:
             return ""
         text = self._texts[index // lifecycle.plan.n]
         return text if isinstance(text, str) else lifecycle.loaded.model.detokenize(text)
+
+    def _echoed_logprobs(self, lifecycle: RequestLifecycle, index: int) -> dict[str, Any]:
+        """The log probabilities of the prompt of answer `index`, without tokens that its text does not have,
+        such as BOS."""
+        tokenizer, number = lifecycle.loaded.model.tokenizer, index // lifecycle.plan.n
+        tokens = lifecycle.plan.prompts[number].tokens
+        values = lifecycle.generation.prompt_logprobs[number]
+        begin = 0
+        text = self._texts[number]
+        if isinstance(text, str) and tokens and not text.startswith(tokenizer.token_text(tokens[0])):
+            begin = int(not tokenizer.decode(tokens[:1]))
+        return echoed_logprobs(tokenizer, tokens[begin:], values[begin:])
 
 
 def _piece_logprobs(piece: Piece, offset: int) -> dict[str, Any] | None:

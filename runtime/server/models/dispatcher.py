@@ -80,6 +80,12 @@ class Dispatcher:
             self._masks[number].compute_next()
         return number
 
+    def submit_scoring(self, tokens: Sequence[int], score_from: int, handler: Handler) -> int:
+        """Submits the scoring of the tokens from `score_from` on. Its events: "scores", then "finished"."""
+        number = self._library.submit_scoring(self._engine, self._queue, tokens, score_from)
+        self._handlers[number] = handler
+        return number
+
     def cancel(self, number: int) -> None:
         """Ends a request after the current step. Its handler is not called again."""
         self._forget(number)

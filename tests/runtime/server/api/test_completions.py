@@ -53,6 +53,35 @@ def test_legacy_logprobs(client: openai.OpenAI) -> None:
     assert logprobs.token_logprobs is not None and all(value <= 0 for value in logprobs.token_logprobs)
 
 
+def test_the_log_probabilities_of_a_prompt(client: openai.OpenAI, model: binhdan.Model) -> None:
+    tokens = model.tokenize(PROMPT)
+    wanted = [one.logprob for one in model.score(tokens[:1], model.detokenize(tokens[1:]))]
+    for max_tokens in (0, 1):
+        for prompt in (PROMPT, tokens):
+            choice = client.completions.create(
+                model="a", prompt=prompt, max_tokens=max_tokens, logprobs=1, echo=True
+            ).choices[0]
+            found = choice.logprobs
+            assert found is not None and found.token_logprobs is not None and found.tokens is not None
+            assert len(found.tokens) == len(tokens) + max_tokens == len(found.top_logprobs or ())
+            assert "".join(found.tokens) == choice.text and choice.text.startswith(PROMPT)
+            assert found.token_logprobs[0] is None
+            assert found.token_logprobs[1 : len(tokens)] == pytest.approx(wanted, abs=1e-4)
+            assert (found.text_offset or [0])[1] == len(found.tokens[0])
+
+
+def test_echo_needs_an_answer_or_log_probabilities(url: str) -> None:
+    body: Any = {"prompt": PROMPT, "logprobs": 1}
+    for change, param in (({"echo": True, "stream": True}, "stream"), ({"max_tokens": 0}, "max_tokens")):
+        error = httpx.post(f"{url}/v1/completions", json=body | change).json()["error"]
+        assert error["param"] == param
+
+
+def test_a_suffix_needs_a_model_for_it(url: str) -> None:
+    error = httpx.post(f"{url}/v1/completions", json={"prompt": "a", "suffix": "b"}).json()["error"]
+    assert error["param"] == "suffix" and "no tokens for filling in the middle" in error["message"]
+
+
 def test_models(client: openai.OpenAI) -> None:
     assert [one.id for one in client.models.list()] == ["a", "b"]
     assert client.models.retrieve("b").owned_by == "binhdan"
@@ -72,9 +101,10 @@ def test_two_models_and_the_default(url: str) -> None:
 @pytest.mark.parametrize("text", ["Xin chào", "", "đổi 🍜 <|im_end|>\n"])
 def test_tokenize_and_detokenize(url: str, text: str, model: binhdan.Model) -> None:
     tokens = httpx.post(f"{url}/tokenize", json={"content": text}).json()
-    assert tokens == {"tokens": model.tokenize(text), "count": len(model.tokenize(text))}
+    wanted = model.tokenize(text)
+    assert (tokens["tokens"], tokens["count"]) == (wanted, len(wanted)) and tokens["max_model_len"] > 0
     back = httpx.post(f"{url}/detokenize", json={"tokens": tokens["tokens"]}).json()
-    assert back == {"content": text}
+    assert back == {"content": text, "prompt": text}  # llama.cpp's name, and vLLM's
 
 
 def test_a_prompt_that_is_too_long_and_too_many_prompts(url: str) -> None:
