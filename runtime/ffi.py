@@ -584,12 +584,15 @@ def declarations(header: str) -> str:
     return region.replace("BINHDAN_API ", "")
 
 
+_LIBRARY_NAMES = {"darwin": "libbinhdan.dylib", "win32": "libbinhdan.dll"}
+
+
 @cache
 def library() -> Library:
     """The installed library, opened once. Raises UnsupportedError when it is missing or cannot be loaded."""
     # An editable install spreads the package over the source tree and site-packages.
     folders = [Path(folder) for folder in sys.modules["binhdan"].__path__]
-    name = "libbinhdan.dylib" if sys.platform == "darwin" else "libbinhdan.so"
+    name = _LIBRARY_NAMES.get(sys.platform, "libbinhdan.so")
     for folder in folders:
         binary = folder / "lib" / name
         if binary.exists():

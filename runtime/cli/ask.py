@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
 from dataclasses import asdict
 from typing import Annotated, Optional
 
@@ -12,14 +10,10 @@ import typer
 
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
+from binhdan.runtime.cli.answers import print_stream, read_prompt, restored, speed
 from binhdan.runtime.client.model import Model, load
-from binhdan.runtime.client.restore import restore
-from binhdan.runtime.client.stream import Stream
-from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.options import MAX_TOKENS
 from binhdan.runtime.results import Answer
-
-_RESTORE = re.compile(r"\A\s*th[eê]m d[aấ]u\s*:\s*", re.IGNORECASE)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -52,7 +46,7 @@ def ask(
 
     If standard error is a terminal, it shows the speed.
     """
-    question = _read_prompt(prompt)
+    question = read_prompt(prompt)
     settings = shared.generation(
         stop,
         max_tokens=max_tokens,
@@ -64,9 +58,8 @@ def ask(
         seed=seed,
         thinking=thinking,
     )
-    # The embedded model restores diacritics less exactly than the n-gram file.
-    if model is None and not (raw or as_json or system) and (text := _RESTORE.sub("", question)) != question:
-        console.write(restore(text) + "\n")
+    if model is None and not (raw or as_json or system) and (text := restored(question)) is not None:
+        console.write(text + "\n")
         return
     with load(model, threads=threads, context=context) as loaded:
         if raw:
@@ -79,43 +72,6 @@ def ask(
         print_stream(stream)
         console.write("\n")
         console.note(speed(stream.answer()))
-
-
-def print_stream(stream: Stream) -> None:
-    """Streams the answer to standard output, and reasoning to standard error if that is a terminal."""
-    for piece in stream:
-        if piece.kind == "text":
-            console.write(piece.text)
-        elif sys.stderr.isatty():
-            sys.stderr.write(f"\x1b[2m{console.printable(piece.text)}\x1b[0m")
-            sys.stderr.flush()
-
-
-def speed(answer: Answer) -> str:
-    """For example "first token 12 ms, 345.6 tokens/s, 31 + 14 tokens"."""
-    parts = [f"first token {answer.timings.ttft * 1000:.0f} ms"]
-    if answer.tokens_per_second:
-        parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
-    parts.append(f"{answer.prompt_tokens} + {answer.answer_tokens} tokens")
-    reasons = {
-        "length": "stopped at --max-tokens",
-        "context": "the context is full",
-        "cancelled": "stopped",
-        "repetition": "stopped because it repeated itself",
-    }
-    return ", ".join(parts) + (
-        f" ({reasons[answer.finish_reason]})" if answer.finish_reason in reasons else ""
-    )
-
-
-def _read_prompt(argument: str | None) -> str:
-    if argument is None and sys.stdin.isatty():
-        raise InvalidArgumentError('the prompt is empty; try: binhdan ask "xin chào"')
-    if argument is None or argument == "-":
-        argument = console.read_input().decode("utf-8-sig", "replace").rstrip("\n")
-    if not argument.strip():
-        raise InvalidArgumentError("the prompt is empty")
-    return argument
 
 
 def _print_json(model: Model, answer: Answer) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
-from binhdan.runtime.cli.ask import print_stream, speed
+from binhdan.runtime.cli.answers import print_stream, speed
 from binhdan.runtime.client.model import Model, load
 from binhdan.runtime.errors import BinhdanError, TooLargeError
 from binhdan.runtime.options import MAX_TOKENS, GenerationOptions

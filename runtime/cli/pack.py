@@ -18,7 +18,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def pack(
     file: Annotated[str, typer.Argument(help="GGUF file, or org/name after binhdan pull.")],
 ) -> None:
-    """Write FILE.pack, so that the next start maps the weights instead of packing them.
+    """Prepare a model for a fast start, in a file beside it.
+
+    The next start maps the weights of FILE.pack instead of packing them.
 
     All kernel tables and processors of the same byte order read the same file: it can be made on another
     machine and copied with the model (cp -p: the time of the model file counts). A model file that changes

@@ -10,6 +10,7 @@ The layout of the cache is documented: https://huggingface.co/docs/huggingface_h
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError, ModelNotFoundError
+from binhdan.runtime.errors import (
+    BadFormatError,
+    FileReadError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    UnsupportedError,
+)
 
 _ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(:(?P<wanted>.+))?")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
@@ -134,8 +141,14 @@ def _mentions(title: str, quant: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(quant)}(?![A-Za-z0-9_])", title, re.IGNORECASE) is not None
 
 
+def _require_hub(repo: str) -> None:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UnsupportedError(f"{repo}: models of a hub need huggingface_hub: pip install 'binhdan[cli]'")
+
+
 def _cache_folder(repo: str) -> Path:
     """The folder of a repository in the cache, with refs/, snapshots/ and blobs/."""
+    _require_hub(repo)
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
@@ -208,6 +221,7 @@ def _forget(path: Path) -> None:
 @contextmanager
 def _hub_errors(repo: str) -> Iterator[None]:
     """Turns exceptions of huggingface_hub and its HTTP library into ours."""
+    _require_hub(repo)
     from huggingface_hub import constants
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
