@@ -22,7 +22,7 @@ _FALLBACKS: Final = {
     "Q5_K": "Q5_1", "Q6_K": "Q8_0",
 }  # fmt: skip
 _OUR_FALLBACKS: Final = {
-    "Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "IQ4_NL", "IQ4_XS": "IQ4_NL", "Q5_K": "Q5_0", "Q6_K": "Q8_0",
+    "Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "IQ4_NL", "IQ4_XS": "IQ4_NL", "Q5_K": "Q5_0", "Q6_K": "Q5_1",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from binhdan.quantize.texts import open_model, read_text
 # A function that shows a bar with a label and yields a function (done, total).
 Bars = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
-MOMENT_TOKENS: Final = 8192  # of the calibration text, for second moments
+MOMENT_TOKENS: Final = 16384  # of the calibration text, for second moments
 LOSS_TOKENS: Final = 768  # of the calibration text, for each measured loss; the second half of windows
 CHECK_TOKENS: Final = 4096  # for the loss of the result
 _COARSE: Final = "IQ4_NL"
