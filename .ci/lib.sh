@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 work=${BINHDAN_CI_DIR:-$(mktemp -d)}
 jobs=$(nproc)
+mkdir -p "$work"
+if [ "$(basename "$0")" != cross ]; then rm -f "$work/skipped.log"; fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 # Sanitizers find the same errors at -O1 as at higher levels, and -O1 compiles in half the time.
@@ -23,7 +25,16 @@ need() {
     [ -n "${apt_updated:-}" ] || { apt-get -qq update >/dev/null; apt_updated=1; }
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "$@" >/dev/null 2>&1 || true
   fi
-  command -v "$command" >/dev/null || { echo "SKIPPED: no $command, and $* could not be installed"; return 1; }
+  command -v "$command" >/dev/null || { skip "no $command, and $* could not be installed"; return 1; }
+}
+
+# skip REASON: says that a step is skipped, now and in the summary.
+skip() { echo "SKIPPED: $*" | tee -a "$work/skipped.log"; }
+
+# summary LOG...: the last lines of logs of pytest, and the skipped steps.
+summary() {
+  tail -q -n 1 "$@"
+  if [ -s "$work/skipped.log" ]; then cat "$work/skipped.log"; fi
 }
 
 # build DIR CMAKE_OPTION...: builds the core and its C++ tests in DIR, with warnings as errors. Prints the end of the

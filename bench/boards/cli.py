@@ -21,10 +21,12 @@ def predict(
         str | None, typer.Option(help="Name or file of a board, such as raspberry-pi-5.")
     ] = None,
     here: Annotated[
-        bool, typer.Option("--here", help="Predict this machine from its kernels alone, and measure it too.")
+        bool,
+        typer.Option(
+            "--here", help="Predict one thread of this machine from its kernels alone, and measure it too."
+        ),
     ] = False,
     model: Model = None,
-    threads: Threads = None,
     depth: Depth = 256,
     as_json: Json = False,
 ) -> None:
@@ -41,8 +43,8 @@ def predict(
     if board is None:
         from binhdan.bench.boards.check import check, check_table
 
-        with binhdan.load(path, threads=threads, prefix_cache=False) as loaded:
-            result = check(loaded, depth)
+        with binhdan.load(path, threads=1, prefix_cache=False) as loaded:
+            result = check(loaded, max(1, depth))
         typer.echo(to_json(asdict(result)) if as_json else check_table(result))
         return
     data = load_board(board)

@@ -1,7 +1,10 @@
 """Predicts the speed of a model on a board from its data: a model, not a measurement.
 
     prefill   a token takes its multiply-adds over the rate of the loops of all cores, and OTHER more
-    decode    a token takes the longer of reading weights, keys and values from memory, and of computing
+    decode    a token takes the time of reading weights, keys and values from memory, and that of computing
+
+A core that reads and computes overlaps the two little: `bench predict --here` shows it. Several cores may
+overlap more, so the prediction of decode is careful.
 
 The rates of the loops come from a static analysis (llvm-mca), which csrc/kernels/*/matmul.cpp documents, or
 from a measurement of the kernels alone (`measured_rates`), which checks the method on this machine.
@@ -67,7 +70,7 @@ _SIMILAR = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Rates:
     """What a machine can do: multiply-adds a second of all cores by type, and bytes a second from memory."""
 
@@ -84,7 +87,7 @@ class Prediction:
 
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
-    decode_bound: str  # "memory" or "cores"
+    decode_bound: str  # what takes longer: "memory" or "cores"
     gb_per_token: float
     depth: int
     notes: list[str]
@@ -106,7 +109,7 @@ def predict(work: Work, rates: Rates, depth: int) -> Prediction:
     reading = read / rates.bytes_per_s
     return Prediction(
         prefill_tokens_per_s=1 / prefill,
-        decode_tokens_per_s=1 / max(computing, reading),
+        decode_tokens_per_s=1 / (computing + reading),
         decode_bound="memory" if reading >= computing else "cores",
         gb_per_token=read / 1e9,
         depth=depth,
@@ -153,7 +156,7 @@ def describe(name: str, board: str, prediction: Prediction, source: str) -> str:
     lines = [
         f"{Path(name).name} on {board} ({source})",
         f"  prefill  {prediction.prefill_tokens_per_s:8.1f} tokens/s   predicted",
-        f"  decode   {prediction.decode_tokens_per_s:8.1f} tokens/s   predicted, limited by "
+        f"  decode   {prediction.decode_tokens_per_s:8.1f} tokens/s   predicted, mostly by "
         f"{prediction.decode_bound}, {prediction.gb_per_token:.2f} GB at {prediction.depth} tokens",
     ]
     return "\n".join([*lines, *(f"  {note}" for note in prediction.notes)])

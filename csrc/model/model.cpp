@@ -76,7 +76,7 @@ Parts read_parts(const gguf::File& file, const KernelTable& table, const LoadOpt
 
 Model Model::load(const std::string& path, std::string_view isa, const LoadOptions& options) {
   const WarningCollector collector;
-  const KernelTable& table = select_table(isa);
+  const KernelTable& table = options.table ? *options.table : select_table(isa);
   gguf::File file = gguf::File::open(path);
   Parts parts = read_parts(file, table, options);
   file.check_intact();

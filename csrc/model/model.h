@@ -15,7 +15,7 @@
 namespace binhdan::model {
 
 struct Model {
-  // isa: a kernel table's name, "" for the best that runs here. Throws Error.
+  // isa: a kernel table's name, "" for the best that runs here; options.table overrides it. Throws Error.
   static Model load(const std::string& path, std::string_view isa, const LoadOptions& options);
 
   gguf::File file;

@@ -93,8 +93,9 @@ struct LayerWeights {
 };
 
 struct LoadOptions {
-  int threads = 1;            // that pack the weights; 0: check the tensors without packing them
-  bool use_pack_file = true;  // if there is one beside the file (pack_file.h)
+  int threads = 1;                     // that pack the weights; 0: check the tensors without packing them
+  const KernelTable* table = nullptr;  // instead of the one that the name selects: a table of another program
+  bool use_pack_file = true;           // if there is one beside the file (pack_file.h)
   std::optional<uint64_t> available_memory =
       std::nullopt;  // bytes that the weights may take; nullopt: no limit
   // Called on the caller's thread with the packed part of the weights, 0 to 1. False ends the loading.

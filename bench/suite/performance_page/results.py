@@ -84,6 +84,9 @@ Kind = Literal[
     "start",
     "accuracy",
     "speed",
+    "instructions",
+    "loops",
+    "predictions",
 ]
 
 
