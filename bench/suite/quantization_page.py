@@ -165,8 +165,8 @@ def _summary(found: Quantization) -> str:
 
 
 def svg(found: Quantization) -> str:
-    """Size against KL divergence: a chart for each model, side by side."""
-    charts = [_chart(found, model) for model in found.models if found.of(model.model)]
+    """Size against KL divergence: a chart for each model with several recipes, side by side."""
+    charts = [_chart(found, model) for model in found.models if len(recipes(found, model)) > 1]
     names = makers(found.rows)
     colors = dict(zip(names, [*_COLORS[: len(names) - 1], _COLORS[-1]], strict=False))
     style = "".join(
@@ -185,6 +185,10 @@ def svg(found: Quantization) -> str:
         f".line{{fill:none;stroke-width:1.5}}{style}</style>\n"
         f'<rect width="100%" height="100%" fill="#fff"/>\n{groups}\n</svg>\n'
     )
+
+
+def recipes(found: Quantization, model: Reference) -> set[str]:
+    return {row.recipe for row in found.of(model.model)}
 
 
 def _chart(found: Quantization, model: Reference) -> Chart:
