@@ -66,8 +66,8 @@ Row = dict[str, Any]
 class Source:
     """``part``: one of so many groups of lines of the evaluation text is used; ``lines``: to restore.
 
-    SmolLM2 and Gemma 3 270M restore hardly more syllables than are right without diacritics, so their
-    restoration is not measured.
+    ``lines`` 0: restoration is not measured. SmolLM2 restores 20 % of the syllables, where 19 % have no
+    diacritics to restore.
     """
 
     name: str
