@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from binhdan.bench.common.files import write_whole
-from binhdan.bench.suite import models_page, performance_page
+from binhdan.bench.suite import models_page, performance_page, quantization_page
 from binhdan.bench.suite.performance_page.record import record
 from binhdan.bench.suite.performance_page.results import FOLDER, Results, load_results
 from binhdan.bench.suite.performance_page.tables import table
@@ -64,7 +64,7 @@ def outdated(root: Path) -> list[str]:
         used |= {match["name"] for match in _BLOCK.finditer(text)}
         if rewritten(root / name, root) != text:
             found.append(f"{name} differs from the result files: run {COMMAND}")
-    used |= {path.name for path in (root / FOLDER).glob(models_page.FILES)}
+    used |= {path.name for path in (root / FOLDER).glob(models_page.FILES)} | {quantization_page.FILE}
     unused = {path.name for path in (root / FOLDER).glob("*.json")} - used
     return found + [f"{FOLDER}/{name}: no page shows this file" for name in sorted(unused)]
 
