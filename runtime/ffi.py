@@ -22,6 +22,7 @@ from binhdan.runtime.errors import (
     UnsupportedError,
     from_status,
 )
+from binhdan.runtime.files import package_file
 from binhdan.runtime.options import EmbeddingOptions, GenerationOptions, LoadOptions
 from binhdan.runtime.results import FinishReason, ModelInfo
 
@@ -590,15 +591,12 @@ _LIBRARY_NAMES = {"darwin": "libbinhdan.dylib", "win32": "libbinhdan.dll"}
 @cache
 def library() -> Library:
     """The installed library, opened once. Raises UnsupportedError when it is missing or cannot be loaded."""
-    # An editable install spreads the package over the source tree and site-packages.
-    folders = [Path(folder) for folder in sys.modules["binhdan"].__path__]
     name = _LIBRARY_NAMES.get(sys.platform, "libbinhdan.so")
-    for folder in folders:
-        binary = folder / "lib" / name
-        if binary.exists():
-            try:
-                return Library(folder / "include" / "binhdan.h", binary)
-            except OSError as error:
-                raise UnsupportedError(f"cannot load {binary}: {error}") from error
-    searched = ", ".join(str(folder / "lib") for folder in folders)
-    raise UnsupportedError(f"found no {name} in {searched}; install the package again: pip install .")
+    binary, header = package_file(f"lib/{name}"), package_file("include/binhdan.h")
+    if binary is None or header is None:
+        searched = ", ".join(str(Path(folder) / "lib") for folder in sys.modules["binhdan"].__path__)
+        raise UnsupportedError(f"found no {name} in {searched}; install the package again: pip install .")
+    try:
+        return Library(header, binary)
+    except OSError as error:
+        raise UnsupportedError(f"cannot load {binary}: {error}") from error

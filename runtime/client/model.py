@@ -12,18 +12,19 @@ from binhdan.runtime.client.embedder import Embedder
 from binhdan.runtime.client.scores import Scorer
 from binhdan.runtime.client.session import Session
 from binhdan.runtime.errors import ModelNotFoundError
+from binhdan.runtime.files import package_file
 from binhdan.runtime.options import KvType, LoadOptions
 from binhdan.runtime.prompting.chat import AnyMessage
 
-_EMBEDDED = Path(__file__).parents[1] / "assets"
+_EMBEDDED = "runtime/assets/tiny-vi-v1-q8_0.gguf"
 
 
 def embedded_model() -> Path:
     """The file of the model that is part of the package."""
-    files = sorted(_EMBEDDED.glob("*.gguf"))
-    if not files:
-        raise ModelNotFoundError(f"found no *.gguf in {_EMBEDDED}: this installation has no embedded model")
-    return files[0]
+    file = package_file(_EMBEDDED)
+    if file is None:
+        raise ModelNotFoundError(f"found no {_EMBEDDED} in the package: install it again")
+    return file
 
 
 def find_model(path_or_id: PathLike | int | None) -> Path:

@@ -14,8 +14,9 @@ from typing import Any, get_args
 from binhdan.runtime.client.teencode import expand
 from binhdan.runtime.errors import InvalidArgumentError, ModelNotFoundError
 from binhdan.runtime.ffi import RestoreOptions, TextFormat, ToneStyle, Typing, library
+from binhdan.runtime.files import package_file
 
-_FILE = Path(__file__).parents[1] / "assets" / "restore-vi.bin"
+_FILE = "runtime/assets/restore-vi.bin"
 _CODE = "c cc cpp cs css cu go h hpp ini java js kt php pl py r rb rs sh swift toml ts yaml yml"
 _FORMATS: dict[str, TextFormat] = {
     **dict.fromkeys(("html", "htm", "xhtml", "xml", "svg"), "html"),
@@ -187,6 +188,7 @@ def _restorer() -> int:
 @cache
 def _open(process: int) -> int:
     """The handle of the package's file; a forked child opens its own."""
-    if not _FILE.exists():
-        raise ModelNotFoundError(f"found no {_FILE}: install the package again")
-    return library().open_restorer(str(_FILE))
+    file = package_file(_FILE)
+    if file is None:
+        raise ModelNotFoundError(f"found no {_FILE} in the package: install it again")
+    return library().open_restorer(str(file))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from binhdan.runtime.errors import OutOfMemoryError
 from binhdan.runtime.ffi import declarations, library
+from binhdan.runtime.files import package_file
 from binhdan.runtime.options import KvType
 
 _Array = npt.NDArray[Any]
@@ -29,7 +30,10 @@ def _open() -> tuple[Any, Any]:
     path = library().path
     ffi = cffi.FFI()
     for name in ("binhdan.h", "binhdan_tools.h"):
-        ffi.cdef(declarations((path.parents[1] / "include" / name).read_text(encoding="utf-8")))
+        header = package_file(f"include/{name}")
+        if header is None:
+            raise ImportError(f"found no include/{name} in the package binhdan; install it again")
+        ffi.cdef(declarations(header.read_text(encoding="utf-8")))
     return ffi, ffi.dlopen(str(path))
 
 
