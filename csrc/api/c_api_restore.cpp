@@ -35,6 +35,13 @@ text::restore::Options read_options(const binhdan_restore_options* given) {
           static_cast<Typing>(options.typing)};
 }
 
+// Keeps its memory, so that a call from a keystroke handler allocates nothing. Here, because Clang refuses thread-local
+// variables inside exported functions of a DLL.
+std::string& kept_text() {
+  thread_local std::string text;
+  return text;
+}
+
 }  // namespace
 
 int32_t binhdan_restorer_open(const char* path, binhdan_restorer* out) {
@@ -61,7 +68,7 @@ int32_t binhdan_restore(binhdan_restorer handle, const char* data, size_t size,
   return guarded([&] {
     const auto model = restorers().get(handle, "restorer");
     const text::restore::Options options = read_options(given);
-    thread_local std::string result;
+    std::string& result = kept_text();
     text::restore::restore(*model, api::text(data, size, "text"), options, result);
     write_array<char>(result, out, capacity, out_size);
   });
