@@ -1,7 +1,8 @@
 // Guesses the next tokens of an answer from its prompt and its own beginning: the tokens that followed the last
-// occurrence of the last three tokens (prompt lookup decoding, Saxena 2023). The engine verifies the guess in one
+// occurrence of the last four tokens, else of the last two, else of the last one (prompt lookup decoding, Saxena 2023). The engine verifies the guess in one
 // forward pass, so that answers do not change.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -27,18 +28,22 @@ class Lookup {
   int32_t accepted() const { return accepted_; }
 
  private:
-  static constexpr size_t kKey = 3;          // tokens
+  struct Key {
+    size_t tokens;
+    int64_t max_guess;  // short keys often occur by chance
+  };
+  static constexpr std::array<Key, 3> kKeys = {{{4, 15}, {2, 3}, {1, 2}}};
   static constexpr int64_t kLastPause = 64;  // steps
 
   void index(std::span<const text::Token> tokens);
-  static uint64_t key(const text::Token* tokens);
+  static uint64_t hash(std::span<const text::Token> key);
 
   const int32_t max_tokens_;
-  std::unordered_map<uint64_t, size_t>
-      after_;                           // key of kKey tokens -> the position after their last occurrence
-  size_t indexed_ = 0;                  // keys that end before this position are in after_
+  // Hash of a key -> the position after its last occurrence, for each length of keys.
+  std::array<std::unordered_map<uint64_t, size_t>, kKeys.size()> after_;
+  size_t indexed_ = 1;                  // keys that end before this position are in after_
   int64_t length_ = 2;                  // of the next guess
-  int64_t pause_ = 0, next_pause_ = 2;  // steps without a guess
+  int64_t pause_ = 0, next_pause_ = 1;  // steps without a guess
   int64_t guessed_ = 0;                 // tokens of the last guess
   int32_t drafted_ = 0, accepted_ = 0;
 };
