@@ -97,7 +97,7 @@ def count_ours(emulator: Emulator, program: Path, model: Path, cpu: str) -> Coun
 def count_llama(emulator: Emulator, program: Path, model: Path, cpu: str) -> tuple[float, float]:
     def command(prompt: int, answer: int) -> list[str]:
         sizes = ["-p", str(prompt), "-n", str(answer)]
-        return [str(program), "-m", str(model), "-t", "1", "-r", "1", "--no-warmup", "-mmp", "0", *sizes]
+        return [str(program), "-m", str(model), "-t", "1", "-r", "1", "--no-warmup", "-lm", "none", *sizes]
 
     prompt, answer = LONG_PROMPT - SHORT_PROMPT, LONG_ANSWER - SHORT_ANSWER
     prefill, _ = emulator.per_token(cpu, command(SHORT_PROMPT, 0), command(LONG_PROMPT, 0), prompt)
