@@ -501,7 +501,10 @@ def observe_inputs(
             return 1
         return 0
 
-    callback = _ffi.callback("binhdan_tools_visit", forward)
+    # A signal between the call of forward and its try would be printed and lost, and the run would go on.
+    callback = _ffi.callback(
+        "binhdan_tools_visit", forward, error=1, onerror=lambda _kind, error, _trace: raised.append(error)
+    )
     names = [_c_string(name) for name in sorted(tensors)]
     status = _lib.binhdan_tools_observe_inputs(
         model, _pointer(ids, "int32_t"), ids.size, threads, names, len(names), callback, _ffi.NULL
