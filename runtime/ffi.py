@@ -47,6 +47,7 @@ class RestoreOptions:
     format: TextFormat = "text"
     min_confidence: float = 0.0
     typing: Typing = "none"
+    fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,9 +446,13 @@ class Library:
 
     # ---- restoring diacritics ------------------------------------------------------------------------------
 
-    def open_restorer(self, path: str) -> int:
+    def open_restorer(self, path: str, scorer: str | None = None) -> int:
         out = self._ffi.new("binhdan_restorer *")
-        self._check(self._lib.binhdan_restorer_open(self._c_string(path), out))
+        file = self._c_string(path)
+        if scorer is None:
+            self._check(self._lib.binhdan_restorer_open(file, out))
+        else:
+            self._check(self._lib.binhdan_restorer_open_scored(file, self._c_string(scorer), out))
         return int(out[0])
 
     def restorer_card(self, restorer: int) -> str:
@@ -473,6 +478,7 @@ class Library:
             format=self._value(f"FORMAT_{options.format.upper()}"),
             min_confidence=options.min_confidence,
             typing=self._value(f"TYPING_{options.typing.upper()}"),
+            fast=int(options.fast),
         )
 
     # ---- helpers -------------------------------------------------------------------------------------------

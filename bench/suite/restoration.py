@@ -43,7 +43,8 @@ class Share:
 class Result:
     """One set of lines.
 
-    peers: the share of each other program. lower: lower case without punctuation. upper: capitals only.
+    peers: the share of each other program. fast: without the scorer. lower: lower case without punctuation.
+    upper: capitals only.
     changed: lines that change although they have all their marks.
     """
 
@@ -51,10 +52,12 @@ class Result:
     lines: int
     words: int
     share: Share
+    fast: Share
     lower: Share
     upper: Share
     changed: int
     words_per_s: float  # of processor time
+    fast_words_per_s: float
     peers: dict[str, Share]
 
 
@@ -127,17 +130,22 @@ def measure(name: str, lines: Sequence[str], peers: Mapping[str, Restore]) -> Re
     binhdan.restore(bare[0])  # opens the file
     begin = time.process_time()
     restored = _all(bare)
-    seconds = time.process_time() - begin
+    middle = time.process_time()
+    fast = _all(bare, fast=True)
+    end = time.process_time()
+    count = sum(len(line.split()) for line in lines)
     changed = sum(a != b for a, b in zip(lines, _all(lines), strict=True))
     return Result(
         name=name,
         lines=len(lines),
         words=sum(_right(line, line)[1] for line in lines),
         share=score(lines, restored),
+        fast=score(lines, fast),
         lower=score(plain, _all(map(strip_marks, plain))),
         upper=score(lines, _all(line.upper() for line in bare)),
         changed=changed,
-        words_per_s=sum(len(line.split()) for line in lines) / max(seconds, 1e-9),
+        words_per_s=count / max(middle - begin, 1e-9),
+        fast_words_per_s=count / max(end - middle, 1e-9),
         peers={
             peer: score(lines, [_of_peer(restore, line) for line in bare]) for peer, restore in peers.items()
         },
@@ -152,24 +160,29 @@ def _of_peer(restore: Restore, line: str) -> str:
         return line
 
 
-def _all(lines: Iterable[str]) -> list[str]:
-    return binhdan.restore("\n".join(lines)).split("\n")
+def _all(lines: Iterable[str], *, fast: bool = False) -> list[str]:
+    return binhdan.restore("\n".join(lines), fast=fast).split("\n")
 
 
 def table(results: Sequence[Result]) -> str:
     """A table in Markdown."""
     peers = list(results[0].peers)
-    header = ["text", "lines", "words", "words right (95 %)", "lines right", "lower case", "capitals"]
+    header = ["text", "lines", "words", "words right (95 %)", "lines right", "fast", "lower case", "capitals"]
     rows = [[*header, "changed though right", *peers]]
     rows.append(["---"] * len(rows[0]))
     for result in results:
         share = f"**{result.share.value:.1f} %** ({result.share.low:.1f}–{result.share.high:.1f})"
         row = [result.name, f"{result.lines:,}", f"{result.words:,}", share, f"{result.share.lines:.1f} %"]
-        row += [f"{result.lower.value:.1f} %", f"{result.upper.value:.1f} %", f"{result.changed:,}"]
+        row += [f"{result.fast.value:.1f} %", f"{result.lower.value:.1f} %"]
+        row += [f"{result.upper.value:.1f} %", f"{result.changed:,}"]
         rows.append([*row, *(f"{result.peers[peer].value:.1f} %" for peer in peers)])
     words = sum(result.words for result in results)
-    seconds = sum(result.words / result.words_per_s for result in results)
-    speed = f"{words / seconds:,.0f} words per second of one core, in one run of `{COMMAND}`."
+    speeds = [
+        words / sum(result.words / getattr(result, name) for result in results)
+        for name in ("words_per_s", "fast_words_per_s")
+    ]
+    speed = f"{speeds[0]:,.0f} words per second of one core, {speeds[1]:,.0f} with `--fast`"
+    speed += f", in one run of `{COMMAND}`."
     return "".join(f"| {' | '.join(row)} |\n" for row in rows) + f"\n{speed}\n"
 
 

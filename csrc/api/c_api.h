@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "text/restore/model.h"
+#include "text/restore/scorer.h"
 
 namespace binhdan::api {
 
@@ -28,10 +29,15 @@ struct QueueHandle {
   std::weak_ptr<engine::Engine> engine;
 };
 
+struct Restorer {
+  std::shared_ptr<const text::restore::NgramModel> ngrams;
+  std::shared_ptr<const text::restore::Scorer> scorer;  // may be null
+};
+
 using Models = Handles<const model::Model, 1>;
 using Engines = Handles<engine::Engine, 2>;
 using Queues = Handles<QueueHandle, 3>;
-using Restorers = Handles<const text::restore::NgramModel, 4>;
+using Restorers = Handles<const Restorer, 4>;
 // Never destroyed: a forked child and an exiting program must not join threads.
 Models& models();
 Engines& engines();

@@ -18,7 +18,7 @@ static_assert(static_cast<int>(Format::code) == BINHDAN_FORMAT_CODE);
 static_assert(static_cast<int>(Typing::telex) == BINHDAN_TYPING_TELEX);
 static_assert(static_cast<int>(Typing::vni) == BINHDAN_TYPING_VNI);
 
-text::restore::Options read_options(const binhdan_restore_options* given) {
+text::restore::Options read_options(const Restorer& restorer, const binhdan_restore_options* given) {
   const auto options = read_struct(given, "binhdan_restore_options", binhdan_restore_options{});
   if (options.style < BINHDAN_STYLE_KEEP || options.style > BINHDAN_STYLE_OLD)
     fail(Code::invalid_argument, "style: expected ", BINHDAN_CONSTANT(BINHDAN_STYLE_KEEP), " to ",
@@ -31,8 +31,10 @@ text::restore::Options read_options(const binhdan_restore_options* given) {
   if (options.typing < BINHDAN_TYPING_NONE || options.typing > BINHDAN_TYPING_VNI)
     fail(Code::invalid_argument, "typing: expected ", BINHDAN_CONSTANT(BINHDAN_TYPING_NONE), " to ",
          BINHDAN_CONSTANT(BINHDAN_TYPING_VNI), ", got ", options.typing);
+  if (options.fast != 0 && options.fast != 1)
+    fail(Code::invalid_argument, "fast: expected 0 or 1, got ", options.fast);
   return {static_cast<Style>(options.style), static_cast<Format>(options.format), options.min_confidence,
-          static_cast<Typing>(options.typing)};
+          static_cast<Typing>(options.typing), options.fast == 0 ? restorer.scorer.get() : nullptr};
 }
 
 // Keeps its memory, so that a call from a keystroke handler allocates nothing. Here, because Clang refuses thread-local
@@ -48,7 +50,19 @@ int32_t binhdan_restorer_open(const char* path, binhdan_restorer* out) {
   return guarded([&] {
     require(path, "path");
     require(out, "restorer");
-    *out = restorers().add(text::restore::NgramModel::open(path));
+    *out = restorers().add(
+        std::make_shared<const Restorer>(Restorer{text::restore::NgramModel::open(path), nullptr}));
+  });
+}
+
+int32_t binhdan_restorer_open_scored(const char* path, const char* scorer_path, binhdan_restorer* out) {
+  return guarded([&] {
+    require(path, "path");
+    require(scorer_path, "scorer_path");
+    require(out, "restorer");
+    auto ngrams = text::restore::NgramModel::open(path);
+    auto scorer = text::restore::Scorer::open(scorer_path, *ngrams);
+    *out = restorers().add(std::make_shared<const Restorer>(Restorer{std::move(ngrams), std::move(scorer)}));
   });
 }
 
@@ -58,18 +72,18 @@ int32_t binhdan_restorer_close(binhdan_restorer handle) {
 
 int32_t binhdan_restorer_card(binhdan_restorer handle, char* out, size_t capacity, size_t* size) {
   return guarded([&] {
-    const auto model = restorers().get(handle, "restorer");
-    write_array<char>(model->card(), out, capacity, size);
+    const auto restorer = restorers().get(handle, "restorer");
+    write_array<char>(restorer->ngrams->card(), out, capacity, size);
   });
 }
 
 int32_t binhdan_restore(binhdan_restorer handle, const char* data, size_t size,
                         const binhdan_restore_options* given, char* out, size_t capacity, size_t* out_size) {
   return guarded([&] {
-    const auto model = restorers().get(handle, "restorer");
-    const text::restore::Options options = read_options(given);
+    const auto restorer = restorers().get(handle, "restorer");
+    const text::restore::Options options = read_options(*restorer, given);
     std::string& result = kept_text();
-    text::restore::restore(*model, api::text(data, size, "text"), options, result);
+    text::restore::restore(*restorer->ngrams, api::text(data, size, "text"), options, result);
     write_array<char>(result, out, capacity, out_size);
   });
 }
@@ -78,10 +92,11 @@ int32_t binhdan_restore_explain(binhdan_restorer handle, const char* data, size_
                                 const binhdan_restore_options* given, char* out, size_t capacity,
                                 size_t* out_size) {
   return guarded([&] {
-    const auto model = restorers().get(handle, "restorer");
+    const auto restorer = restorers().get(handle, "restorer");
     std::string result;
     std::vector<text::restore::Choice> choices;
-    text::restore::restore(*model, api::text(data, size, "text"), read_options(given), result, &choices);
+    text::restore::restore(*restorer->ngrams, api::text(data, size, "text"), read_options(*restorer, given),
+                           result, &choices);
     JsonWriter json;
     json.begin_object().field("text", result).key("choices").begin_array();
     for (const text::restore::Choice& choice : choices) {

@@ -480,10 +480,15 @@ typedef struct {
   int32_t format;       /* binhdan_text_format */
   float min_confidence; /* 0 to 1: a word with a lower probability stays as it is; 0 = off */
   int32_t typing;       /* binhdan_typing; a word that is no syllable of these keys stays */
+  int32_t fast;         /* 1: the n-grams only, without the scorer */
 } binhdan_restore_options;
 
 /* Opens an n-gram file: restore-vi.bin of the Python package, or one that examples/train_restorer made. */
 BINHDAN_API int32_t binhdan_restorer_open(const char* path, binhdan_restorer* restorer);
+/* The same with a scorer, a small network that decides doubtful words: restore-vi-scorer.bin. It belongs to the n-gram
+ * file that it was made with; BINHDAN_BAD_FORMAT for another one. */
+BINHDAN_API int32_t binhdan_restorer_open_scored(const char* path, const char* scorer_path,
+                                                 binhdan_restorer* restorer);
 BINHDAN_API int32_t binhdan_restorer_close(binhdan_restorer restorer);
 /* The file's card as JSON: sources, licence, counts. */
 BINHDAN_API int32_t binhdan_restorer_card(binhdan_restorer restorer, char* json, size_t capacity,

@@ -30,12 +30,18 @@ def capital_factor(corpus: Corpus) -> NDArray[np.float64]:
     return factor
 
 
-def make(config: dict[str, Any], folder: Path) -> bytes:
-    """The n-gram file. config: as config.toml; its paths are relative to `folder`."""
+def make(config: dict[str, Any], folder: Path, without: tuple[int, int] | None = None) -> bytes:
+    """The n-gram file. config: as config.toml; its paths are relative to `folder`.
+
+    without (part, parts): the documents part, part + parts, ... are not counted.
+    """
     files = [folder / name for name in config["text"]["files"]]
     corpus = drop_rare(read(files, config["weights"]), config["lexicon"]["min_count"])
     model = config["model"]
-    counts = count(corpus.ids, corpus.weights, len(model["entries"]) + 1)
+    used = np.ones(len(corpus.ids), bool)
+    if without is not None:
+        used = corpus.documents % without[1] != without[0]
+    counts = count(corpus.ids[used], corpus.weights[used], len(model["entries"]) + 1)
     orders = prune(estimate(counts, model["discounts"]), counts, model["entries"])
     card = {
         "name": config["text"]["name"],
@@ -55,9 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument(
+        "--without", type=int, nargs=2, metavar=("PART", "PARTS"), help="leave out a part of the documents"
+    )
     arguments = parser.parse_args()
     config = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
-    data = make(config, arguments.config.parent)
+    without = tuple(arguments.without) if arguments.without else None
+    data = make(config, arguments.config.parent, without)
     arguments.output.write_bytes(data)
     print(f"{arguments.output}: {len(data):,} bytes")
 

@@ -7,7 +7,7 @@ import lzma
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Corpus:
     capital: NDArray[np.bool_]
     forms: list[tuple[str, int]]
     registers: dict[str, int]  # register -> number of tokens
+    documents: NDArray[np.int32]  # the number of each token's document
 
 
 @dataclass
@@ -63,19 +64,21 @@ def documents(path: Path) -> Iterator[dict[str, Any]]:
 
 def read(paths: Iterable[Path], weights: dict[str, float]) -> Corpus:
     """Reads documents {"text", "register" or "source"}. weights: of registers; the others have 1."""
-    reader, ids, counts, registers = _Reader(), [], [], {}
+    reader, ids, counts, numbers, registers = _Reader(), [], [], [], {}
     for path in paths:
         for document in documents(path):
             words = _TOKEN.findall(unicodedata.normalize("NFC", document["text"]))
             ids.append(np.array([*map(reader.of, words), 2 * END], np.int64))
             register = document.get("register", document["source"])
             counts.append(np.full(len(ids[-1]), weights.get(register, 1.0), np.float32))
+            numbers.append(np.full(len(ids[-1]), len(numbers), np.int32))
             registers[register] = registers.get(register, 0) + len(words)
     codes, each = np.concatenate(ids), np.concatenate(counts)
     codes, each = np.concatenate([[2 * END], codes]), np.concatenate([[1.0], each]).astype(np.float32)
     repeated = np.concatenate([[False], (codes[1:] // 2 == END) & (codes[:-1] // 2 == END)])
-    codes, each = codes[~repeated], each[~repeated]
-    return Corpus(codes // 2, each, codes % 2 == 1, list(reader.forms), registers)
+    owners = np.concatenate([[0], *numbers]).astype(np.int32)
+    codes, each, owners = codes[~repeated], each[~repeated], owners[~repeated]
+    return Corpus(codes // 2, each, codes % 2 == 1, list(reader.forms), registers, owners)
 
 
 def drop_rare(corpus: Corpus, min_count: int) -> Corpus:
@@ -87,4 +90,4 @@ def drop_rare(corpus: Corpus, min_count: int) -> Corpus:
     renumber[:FIRST_FORM] = range(FIRST_FORM)
     renumber[[FIRST_FORM + i for i in kept]] = np.arange(FIRST_FORM, FIRST_FORM + len(kept))
     forms = [corpus.forms[i] for i in kept]
-    return Corpus(renumber[corpus.ids], corpus.weights, corpus.capital, forms, corpus.registers)
+    return replace(corpus, ids=renumber[corpus.ids], forms=forms)

@@ -54,6 +54,9 @@ def restore(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print each word that had a choice, with probabilities.")
     ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Use the n-grams only, without the scorer: many times faster.")
+    ] = False,
     typing: Annotated[
         str, typer.Option(help="The text has the keys of an input method: telex (tieesng), vni (tie6ng1).")
     ] = "none",
@@ -98,11 +101,11 @@ def restore(
         if encoding is not None:
             check_encoding(option, encoding)
     cost_of = _cost_model(board) if stats else None  # fail on an unknown board before starting
-    changes = style != "keep" or typing != "none" or min_confidence or explain or teencode
+    changes = style != "keep" or typing != "none" or min_confidence or explain or teencode or fast
     if model is not None and (changes or format is not None or source is not None or target is not None):
         raise InvalidArgumentError(
-            "--style, --format, --min-confidence, --typing, --teencode, --explain, --from and --to need the"
-            " n-gram file, no --model"
+            "--style, --format, --min-confidence, --fast, --typing, --teencode, --explain, --from and --to"
+            " need the n-gram file, no --model"
         )
     if explain and teencode:
         raise InvalidArgumentError("expected --explain or --teencode, got both")
@@ -116,6 +119,7 @@ def restore(
             min_confidence,
             cast("Typing", typing),
             teencode,
+            fast,
             explain,
             cast("Encoding | None", source),
             cast("Encoding | None", target),
@@ -145,6 +149,7 @@ class _Work:
     min_confidence: float
     typing: Typing
     teencode: bool
+    fast: bool
     explained: bool
     source: Encoding | None
     target: Encoding | None
@@ -172,6 +177,7 @@ class _Work:
                 format=format,
                 min_confidence=self.min_confidence,
                 typing=self.typing,
+                fast=self.fast,
             )
             return _table(found, text.encode())
         done = restoring.restore_bytes(
@@ -181,6 +187,7 @@ class _Work:
             min_confidence=self.min_confidence,
             typing=self.typing,
             teencode=self.teencode,
+            fast=self.fast,
         )
         return done if self.target is None else encode(done.decode("utf-8", "surrogatepass"), self.target)
 

@@ -17,6 +17,7 @@ from binhdan.runtime.ffi import RestoreOptions, TextFormat, ToneStyle, Typing, l
 from binhdan.runtime.files import package_file
 
 _FILE = "runtime/assets/restore-vi.bin"
+_SCORER = "runtime/assets/restore-vi-scorer.bin"
 _CODE = "c cc cpp cs css cu go h hpp ini java js kt php pl py r rb rs sh swift toml ts yaml yml"
 _FORMATS: dict[str, TextFormat] = {
     **dict.fromkeys(("html", "htm", "xhtml", "xml", "svg"), "html"),
@@ -58,6 +59,7 @@ def restore(
     min_confidence: float = 0.0,
     typing: Typing = "none",
     teencode: bool = False,
+    fast: bool = False,
 ) -> str:
     """The text with its diacritics.
 
@@ -65,6 +67,7 @@ def restore(
     written: "new" (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language
     changes. min_confidence: a word with a lower probability stays. typing: the text has the keys of an input
     method: "telex" (tieesng), "vni" (tie6ng1). teencode: the short forms of chat are written out (ko: không).
+    fast: the n-grams alone decide, without the scorer.
     Raises InvalidArgumentError for a text with a NUL character.
     """
     data = text.encode("utf-8", "surrogatepass")
@@ -75,6 +78,7 @@ def restore(
         min_confidence=min_confidence,
         typing=typing,
         teencode=teencode,
+        fast=fast,
     ).decode("utf-8", "surrogatepass")
 
 
@@ -86,6 +90,7 @@ async def arestore(
     min_confidence: float = 0.0,
     typing: Typing = "none",
     teencode: bool = False,
+    fast: bool = False,
 ) -> str:
     """`restore` for asyncio, in a thread."""
     return await asyncio.to_thread(
@@ -96,6 +101,7 @@ async def arestore(
         min_confidence=min_confidence,
         typing=typing,
         teencode=teencode,
+        fast=fast,
     )
 
 
@@ -106,10 +112,13 @@ def explain(
     format: TextFormat = "text",
     min_confidence: float = 0.0,
     typing: Typing = "none",
+    fast: bool = False,
 ) -> Restored:
     """`restore`, with the forms that each word could have. Arguments and errors as in `restore`."""
     check_options(style, format, typing)
-    options = RestoreOptions(style=style, format=format, min_confidence=min_confidence, typing=typing)
+    options = RestoreOptions(
+        style=style, format=format, min_confidence=min_confidence, typing=typing, fast=fast
+    )
     data = text.encode("utf-8", "surrogatepass")
     found: dict[str, Any] = json.loads(library().explain_restoration(_restorer(), data, options))
     choices = [
@@ -131,13 +140,16 @@ def restore_bytes(
     min_confidence: float = 0.0,
     typing: Typing = "none",
     teencode: bool = False,
+    fast: bool = False,
 ) -> bytes:
     """`restore` for the bytes of a file: UTF-8, or UTF-16 with a byte order mark, and the same encoding back.
 
     Lines that are not UTF-8 stay. Raises InvalidArgumentError for other binary data.
     """
     check_options(style, format, typing)
-    options = RestoreOptions(style=style, format=format, min_confidence=min_confidence, typing=typing)
+    options = RestoreOptions(
+        style=style, format=format, min_confidence=min_confidence, typing=typing, fast=fast
+    )
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if data.startswith(mark) and not data.startswith(codecs.BOM_UTF32_LE):
             try:
@@ -187,8 +199,10 @@ def _restorer() -> int:
 
 @cache
 def _open(process: int) -> int:
-    """The handle of the package's file; a forked child opens its own."""
-    file = package_file(_FILE)
-    if file is None:
-        raise ModelNotFoundError(f"found no {_FILE} in the package: install it again")
-    return library().open_restorer(str(file))
+    """The handle of the package's files; a forked child opens its own."""
+    files = []
+    for name in (_FILE, _SCORER):
+        if (file := package_file(name)) is None:
+            raise ModelNotFoundError(f"found no {name} in the package: install it again")
+        files.append(str(file))
+    return library().open_restorer(*files)

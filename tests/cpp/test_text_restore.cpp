@@ -179,9 +179,16 @@ TEST(a_confident_choice_is_explained) {
 TEST(nothing_is_allocated_after_the_first_call) {
   const std::string_view line =
       "hom nay troi dep qua, chung ta di choi o cong vien gan nha, roi ve an com toi voi ca nha";
-  std::string out;
-  text::restore::restore(packaged(), line, {}, out);
-  const int64_t before = allocations;
-  text::restore::restore(packaged(), line, {}, out);
-  CHECK(allocations == before);
+  std::string scorer_file = BINHDAN_TEST_NGRAMS;
+  scorer_file.insert(scorer_file.size() - 4, "-scorer");
+  const auto scorer = Scorer::open(scorer_file, packaged());
+  for (const Scorer* used : {static_cast<const Scorer*>(nullptr), scorer.get()}) {
+    Options options;
+    options.scorer = used;
+    std::string out;
+    text::restore::restore(packaged(), line, options, out);
+    const int64_t before = allocations;
+    text::restore::restore(packaged(), line, options, out);
+    CHECK(allocations == before);
+  }
 }

@@ -29,7 +29,9 @@ class Decoder {
     extras_.clear();
   }
   std::vector<Slot>& slots() { return slots_; }
+  const std::vector<Slot>& slots() const { return slots_; }
   std::vector<uint16_t>& choices() { return choices_; }
+  const std::vector<uint16_t>& choices() const { return choices_; }
   // Added to the scores of choices(); empty: nothing is added.
   std::vector<int32_t>& extras() { return extras_; }
 

@@ -158,6 +158,7 @@ std::shared_ptr<const NgramModel> NgramModel::from_bytes(std::span<const std::by
 }
 
 void NgramModel::read_forms(std::string_view text, uint32_t count) {
+  for (const char c : text) forms_checksum_ = forms_checksum_ * 31 + static_cast<unsigned char>(c);
   forms_.reserve(count);
   by_bare_ = decltype(by_bare_)(count);
   uint64_t last = 0;

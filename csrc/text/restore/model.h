@@ -57,6 +57,7 @@ class NgramModel {
   std::string_view card() const { return card_; }
   int32_t other_penalty() const { return other_penalty_; }
   std::span<const Form> forms() const { return forms_; }
+  uint32_t forms_checksum() const { return forms_checksum_; }  // of their text
   const Form& form(uint16_t id) const { return forms_[id - kFirstForm]; }
   // The ids of the forms with these bare letters: [first, second).
   std::pair<uint16_t, uint16_t> forms_of(uint64_t bare) const;
@@ -87,6 +88,7 @@ class NgramModel {
   int32_t other_penalty_ = 0;
   std::string_view card_;
   std::vector<Form> forms_;
+  uint32_t forms_checksum_ = 0;
   FlatMap<uint64_t, std::pair<uint16_t, uint16_t>, BareHash> by_bare_;
   std::vector<int16_t> capital_, p_, backoff_;
   std::array<Table, kMaxOrder - 1> tables_;

@@ -52,6 +52,8 @@ struct Workspace {
   std::vector<uint16_t> best, typed, reference;
   std::vector<uint8_t> keyed;  // tokens with the keys of an input method
   std::vector<Slot> all_slots;
+  std::vector<uint8_t> shapes;
+  Scorer::Buffers scorer;
   std::vector<float> probabilities;
   Decoder decoder;
 };
@@ -212,6 +214,14 @@ class Restoration {
     if (slot.typed == kOther) add_choice(kOther, 0);
   }
 
+  void add_scores() {
+    work_.shapes.clear();
+    for (const Token& token : work_.tokens) work_.shapes.push_back(shape_of(token, text_.substr(line_)));
+    work_.decoder.decode(true);
+    work_.decoder.find_probabilities(work_.probabilities);
+    options_.scorer->add(work_.decoder, work_.probabilities, work_.shapes, work_.scorer);
+  }
+
   // The ids of a sentence that changes nothing: the typed ones. Keys of an input method are read in any case.
   void find_reference() {
     work_.reference = work_.typed;
@@ -233,6 +243,7 @@ class Restoration {
 
   // The ids of the sentence, into work_.best: the best ones, or the typed ones where the text shows that it has its marks.
   void choose() {
+    if (options_.scorer) add_scores();
     find_reference();
     const bool weighed = choices_ || options_.min_confidence > 0;
     const int32_t best_score = work_.decoder.decode(weighed);

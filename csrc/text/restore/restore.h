@@ -13,6 +13,7 @@
 
 #include "text/restore/formats.h"
 #include "text/restore/model.h"
+#include "text/restore/scorer.h"
 #include "text/restore/typing.h"
 
 namespace binhdan::text::restore {
@@ -22,6 +23,7 @@ struct Options {
   Format format = Format::text;
   float min_confidence = 0;      // a word with a lower probability stays
   Typing typing = Typing::none;  // the text has the keys of an input method
+  const Scorer* scorer = nullptr;
 };
 
 struct Alternative {

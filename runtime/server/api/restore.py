@@ -27,6 +27,7 @@ class RestoreBody(RequestBody):
     format: TextFormat = "text"
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
     typing: Typing = "none"
+    fast: bool = False
     explain: bool = False
 
 
@@ -50,6 +51,7 @@ def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
                 format=body.format,
                 min_confidence=body.min_confidence,
                 typing=body.typing,
+                fast=body.fast,
             )
             results.append({"index": index, "text": restored})
             continue
@@ -59,6 +61,7 @@ def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
             format=body.format,
             min_confidence=body.min_confidence,
             typing=body.typing,
+            fast=body.fast,
         )
         choices = [
             {
