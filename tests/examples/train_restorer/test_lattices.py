@@ -9,7 +9,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples"))
 
-from train_restorer.lattices import MARGIN, read  # noqa: E402
+from train_restorer.lattices import MARGIN, read
 
 
 def write_lattices(path: Path, words: list[tuple[int, int, list[int]]]) -> None:
