@@ -288,7 +288,10 @@ class Restoration {
       const uint16_t id = work_.decoder.choices()[slot.first + k];
       choice.alternatives.push_back({spell(token, id, slot.typed), work_.probabilities[slot.first + k]});
     }
-    std::ranges::stable_sort(choice.alternatives, std::greater<>{}, &Alternative::probability);
+    // The text decides between equal probabilities. (Clang 19 warns of GCC 12's std::stable_sort.)
+    std::ranges::sort(choice.alternatives, std::greater<>{}, [](const Alternative& one) {
+      return std::pair<float, std::string_view>(one.probability, one.text);
+    });
     if (choice.alternatives.size() > kMaxAlternatives) choice.alternatives.resize(kMaxAlternatives);
     choices_->push_back(std::move(choice));
   }
