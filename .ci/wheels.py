@@ -21,7 +21,7 @@ from pathlib import Path
 import ziglang
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_BYTES = 21_000_000  # the aim is 15 MB; the embedded model and the restorer have 18 MB
+MAX_BYTES = 23_000_000  # the aim is 15 MB; the embedded model and the restorer have 20 MB
 
 
 @dataclass(frozen=True)
