@@ -76,7 +76,7 @@ class Measurement:
             self._monitor.sample()
         gc.collect()
         gc.freeze()
-        cpu = time.process_time()
+        cpu, sampled = time.process_time(), self._monitor.cost if self._monitor else 0.0
         step = self._progress(self.settings.rounds * len(chosen))
         for round_ in range(self.settings.rounds):
             for case in random.Random(f"{self.settings.seed} {round_}").sample(chosen, len(chosen)):
@@ -100,9 +100,9 @@ class Measurement:
         ]
         self._measured.noise = noise(self._measured.cases)
         answered = sum(len(trial.end_to_end_s) for case in self._measured.cases for trial in case.trials)
-        self._measured.measuring_seconds = answered * timing_cost() + (
-            self._monitor.cost if self._monitor else 0
-        )
+        self._measured.measuring_seconds = answered * timing_cost()
+        if self._monitor:
+            self._measured.measuring_seconds += self._monitor.cost - sampled
         return self._measured
 
     # ---- choosing cases ------------------------------------------------------------------------------------

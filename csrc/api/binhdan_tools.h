@@ -1,6 +1,6 @@
 /* binhdan_tools: codecs, kernels, logits and measurements on plain arrays, for the quantizer, benchmarks and tests.
  *
- * The Python package reads this header (binhdan/_native.py). It is not for applications: it changes without
+ * The Python package reads this header (binhdan/_native/). It is not for applications: it changes without
  * notice. The contract is that of binhdan.h: status values, binhdan_last_error(), (buffer, capacity, size).
  * Arrays are contiguous, row by row. `type` is a GGUF type name ("Q4_0"). `isa` is a name of
  * binhdan_tools_isa(), or "" for the fastest table. `kv_type` is "f16" or "q8_0". `model` is a handle of binhdan.h.

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/process.h"
+#include "base/output_file.h"
 
 namespace binhdan::engine {
 namespace fs = std::filesystem;
@@ -25,11 +25,11 @@ struct Header {
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-File open_file(const fs::path& path, const char* mode) {
+File open_file(const fs::path& path) {
 #ifdef _WIN32
-  return {_wfopen(path.c_str(), std::wstring(mode, mode + 2).c_str()), std::fclose};
+  return {_wfopen(path.c_str(), L"rb"), std::fclose};
 #else
-  return {std::fopen(path.c_str(), mode), std::fclose};
+  return {std::fopen(path.c_str(), "rb"), std::fclose};
 #endif
 }
 
@@ -57,7 +57,7 @@ void for_each_part(const SavedSession& session, Write&& write) {
 // Reads parts and hashes them.
 class Reader {
  public:
-  Reader(const std::string& path) : path_(path), file_(open_file(fs::u8path(path), "rb")) {
+  Reader(const std::string& path) : path_(path), file_(open_file(fs::u8path(path))) {
     if (!file_)
       fail(errno == ENOENT ? Code::not_found : Code::io, "session: cannot open ", path, ": ",
            message_of(errno));
@@ -92,27 +92,17 @@ void write_session(const std::string& path, uint64_t identity, const SavedSessio
   for_each_part(session, [&](const void* data, uint64_t bytes) {
     header.checksum = hash_of(data, bytes, header.checksum);
   });
-  const fs::path target = fs::u8path(path);
-  fs::path partial = target;
-  partial += ".partial-";
-  partial += std::to_string(process_id());
-  errno = 0;
-  File file = open_file(partial, "wb");
-  if (!file) fail(Code::io, "session: cannot write ", path, ": ", message_of(errno));
-  bool written = std::fwrite(&header, sizeof header, 1, file.get()) == 1;
-  for_each_part(session, [&](const void* data, uint64_t bytes) {
-    written = written && (bytes == 0 || std::fwrite(data, 1, bytes, file.get()) == bytes);
-  });
-  int error = written ? 0 : errno;
-  if (std::fclose(file.release()) != 0 && written) {
-    written = false;
-    error = errno;
+  try {
+    OutputFile file(path);
+    const auto put = [&](const void* data, uint64_t bytes) {
+      file.write({static_cast<const std::byte*>(data), bytes});
+    };
+    put(&header, sizeof header);
+    for_each_part(session, put);
+    file.commit();
+  } catch (const Error& error) {
+    throw Error(error.code(), "session: cannot write " + path + ": " + error.what());
   }
-  std::error_code renamed, ignored;
-  if (written) fs::rename(partial, target, renamed);
-  if (written && !renamed) return;
-  fs::remove(partial, ignored);
-  fail(Code::io, "session: cannot write ", path, ": ", written ? renamed.message() : message_of(error));
 }
 
 SavedSession read_session(const std::string& path, uint64_t identity, const model::PageSizes& sizes,

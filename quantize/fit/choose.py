@@ -60,14 +60,16 @@ def allowed_types(draft: Draft, overrides: Sequence[Override]) -> dict[str, list
     pinned = overridden_types(tensors, overrides)
     found = {}
     for tensor in tensors:
-        kinds = [pinned[tensor.name]] if tensor.name in pinned else _types_of(tensor.columns)
-        fitting = [kind for kind in kinds if tensor.columns % BLOCKS[kind][0] == 0]
+        type_names = [pinned[tensor.name]] if tensor.name in pinned else _types_of(tensor.columns)
+        fitting = [type_name for type_name in type_names if tensor.columns % BLOCKS[type_name][0] == 0]
         if tensor.name in pinned and not fitting:
             raise InvalidArgumentError(
                 f"--tensor-type: tensor {tensor.name} has rows of {tensor.columns}, which is not a multiple"
-                f" of {BLOCKS[kinds[0]][0]}, the block of {kinds[0]}"
+                f" of {BLOCKS[type_names[0]][0]}, the block of {type_names[0]}"
             )
-        found[tensor.name] = sorted(fitting, key=lambda kind: _bytes(draft, tensor, kind)) or ["F16"]
+        found[tensor.name] = sorted(fitting, key=lambda type_name: _bytes(draft, tensor, type_name)) or [
+            "F16"
+        ]
     return found
 
 
@@ -77,7 +79,9 @@ def _types_of(columns: int) -> Sequence[str]:
 
 def check_reachable(draft: Draft, types: Mapping[str, Sequence[str]], target: Target) -> None:
     """Raises InvalidArgumentError if the tensors cannot have the size of ``target``."""
-    low, high = (_total(draft, {name: kinds[end] for name, kinds in types.items()}) for end in (0, -1))
+    low, high = (
+        _total(draft, {name: type_names[end] for name, type_names in types.items()}) for end in (0, -1)
+    )
     limit = target.limit(draft)
     if low <= limit <= high:
         return
@@ -101,10 +105,13 @@ def choose_fitted(
     A tensor without losses gets the largest type up to Q8_0 that it may have.
     """
     fixed = {t.name: t.type for t in draft.tensors}
-    fixed |= {name: kinds[-1] for name, kinds in types.items() if name not in losses}
+    fixed |= {name: type_names[-1] for name, type_names in types.items() if name not in losses}
     free = [tensor for tensor in draft.tensors if tensor.name in losses]
     groups = [
-        [Option(_bytes(draft, tensor, kind), losses[tensor.name][kind]) for kind in types[tensor.name]]
+        [
+            Option(_bytes(draft, tensor, type_name), losses[tensor.name][type_name])
+            for type_name in types[tensor.name]
+        ]
         for tensor in free
     ]
     smallest = {tensor.name: types[tensor.name][0] for tensor in free}
@@ -126,12 +133,12 @@ def loss_curve(
 ) -> list[tuple[int, float]]:
     """(bytes of the file, sum of losses) for sizes from the smallest to the largest."""
     groups = [
-        [Option(_bytes(draft, t, kind), losses[t.name][kind]) for kind in types[t.name]]
+        [Option(_bytes(draft, t, type_name), losses[t.name][type_name]) for type_name in types[t.name]]
         for t in draft.tensors
         if t.name in losses
     ]
     low, high = (sum(pick(option.bytes for option in group) for group in groups) for pick in (min, max))
-    others = {name: kinds[-1] for name, kinds in types.items()}
+    others = {name: type_names[-1] for name, type_names in types.items()}
     fixed = _total(draft, others) - high + _header_bytes(draft)
     points = []
     for i in range(_CURVE + 1):
@@ -147,8 +154,8 @@ def _file_type(draft: Draft, types: Mapping[str, str]) -> int | None:
     counts: Counter[str] = Counter()
     for tensor in draft.tensors:
         counts[types[tensor.name]] += tensor.rows * tensor.columns
-    for kind, _ in counts.most_common():
-        numbers = [recipe.file_type for recipe in RECIPES.values() if recipe.type == kind]
+    for type_name, _ in counts.most_common():
+        numbers = [recipe.file_type for recipe in RECIPES.values() if recipe.type == type_name]
         if numbers:
             return numbers[-1]
     return None
@@ -158,8 +165,8 @@ def _total(draft: Draft, types: Mapping[str, str]) -> int:
     return sum(_bytes(draft, tensor, types.get(tensor.name, tensor.type)) for tensor in draft.tensors)
 
 
-def _bytes(draft: Draft, tensor: DraftTensor, kind: str) -> int:
-    return padded(tensor_bytes(kind, tensor.shape), alignment_of(draft))
+def _bytes(draft: Draft, tensor: DraftTensor, type_name: str) -> int:
+    return padded(tensor_bytes(type_name, tensor.shape), alignment_of(draft))
 
 
 def _header_bytes(draft: Draft) -> int:

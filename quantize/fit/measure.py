@@ -76,7 +76,7 @@ class Study:
         losses = {}
         for name, error in errors.items():
             scale = measured[name] / error.coarse if error.coarse > 0 else 0.0
-            losses[name] = {kind: scale * value for kind, value in error.types.items()}
+            losses[name] = {type_name: scale * value for type_name, value in error.types.items()}
         return losses
 
     def compare(self, file: Path, text: Path | None = None) -> Comparison:

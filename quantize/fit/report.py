@@ -83,16 +83,16 @@ def _losses(facts: Facts) -> str:
 def _by_type(facts: Facts) -> str:
     sizes: dict[str, list[float]] = {}
     for tensor in facts.draft.tensors:
-        kind = facts.types[tensor.name]
-        row = sizes.setdefault(kind, [0, 0, 0, 0])
+        type_name = facts.types[tensor.name]
+        row = sizes.setdefault(type_name, [0, 0, 0, 0])
         row[0] += 1
         row[1] += tensor.rows * tensor.columns
-        row[2] += tensor_bytes(kind, tensor.shape)
+        row[2] += tensor_bytes(type_name, tensor.shape)
         row[3] += facts.losses.get(tensor.name, 0.0)
     total = sum(row[2] for row in sizes.values())
     rows = [
-        [kind, f"{n:,}", f"{w:,}", f"{size:,}", f"{100 * size / total:.1f} %", f"{loss:.4f}"]
-        for kind, (n, w, size, loss) in sorted(sizes.items(), key=lambda item: -item[1][2])
+        [type_name, f"{n:,}", f"{w:,}", f"{size:,}", f"{100 * size / total:.1f} %", f"{loss:.4f}"]
+        for type_name, (n, w, size, loss) in sorted(sizes.items(), key=lambda item: -item[1][2])
     ]
     columns = ["type", "tensors", "weights", "bytes", "share", "predicted loss"]
     return "<h2>Types</h2>" + _table(columns, rows)
@@ -113,12 +113,12 @@ def _map(facts: Facts) -> str:
     def cell(name: str | None) -> str:
         if name is None:
             return "<td></td>"
-        kind, tensor = facts.types[name], sizes[name]
-        bits = 8 * tensor_bytes(kind, tensor.shape) / (tensor.rows * tensor.columns)
+        type_name, tensor = facts.types[name], sizes[name]
+        bits = 8 * tensor_bytes(type_name, tensor.shape) / (tensor.rows * tensor.columns)
         shade = min(max((bits - 2) / 7, 0), 1)
-        tip = f"{name}: {kind}, {bits:.2f} bits, predicted loss {facts.losses[name]:.2e}"
+        tip = f"{name}: {type_name}, {bits:.2f} bits, predicted loss {facts.losses[name]:.2e}"
         color = f"background: hsl(210 70% 50% / {0.1 + 0.7 * shade:.2f})"
-        return f'<td style="{color}" title="{escape(tip)}">{escape(kind)}</td>'
+        return f'<td style="{color}" title="{escape(tip)}">{escape(type_name)}</td>'
 
     head = "<tr><th>layer</th>" + "".join(f"<th>{layer}</th>" for layer in layers) + "</tr>"
     body = "".join(
@@ -131,12 +131,12 @@ def _map(facts: Facts) -> str:
 def _tensors(facts: Facts) -> str:
     rows = []
     for tensor in facts.draft.tensors:
-        kind = facts.types[tensor.name]
-        size = tensor_bytes(kind, tensor.shape)
+        type_name = facts.types[tensor.name]
+        size = tensor_bytes(type_name, tensor.shape)
         loss = facts.losses.get(tensor.name)
         shown = "" if loss is None else f"{loss:.2e}"
         shape = " × ".join(map(str, tensor.shape))
-        rows.append([tensor.name, kind, shape, f"{size:,}", shown])
+        rows.append([tensor.name, type_name, shape, f"{size:,}", shown])
     columns = ["tensor", "type", "shape", "bytes", "predicted loss"]
     return f"<h2>Tensors</h2><details><summary>{len(rows)}</summary>{_table(columns, rows)}</details>"
 

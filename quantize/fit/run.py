@@ -100,14 +100,14 @@ def quantize_measured(
     if target:
         types = allowed_types(draft, overrides)
         check_reachable(draft, types, target)
-        smallest = {tensor: kinds[0] for tensor, kinds in types.items()}
+        smallest = {tensor: type_names[0] for tensor, type_names in types.items()}
         choice = Choice({tensor.name: tensor.type for tensor in draft.tensors} | smallest)
     else:
         choice = choose_types(draft, chosen, imatrix=True, overrides=overrides)
-        types = {name: [kind] for name, kind in choice.types.items()}
+        types = {name: [type_name] for name, type_name in choice.types.items()}
     check_requantization(draft, choice.types, requantize)
     quantizable = {tensor.name for tensor in draft.tensors if is_quantizable(tensor)}
-    types = {name: kinds for name, kinds in types.items() if name in quantizable}
+    types = {name: type_names for name, type_names in types.items() if name in quantizable}
     losses_of: dict[str, dict[str, float]] = {}
     with open_study(draft, texts, folder=output.absolute().parent, threads=threads, bars=bars) as study:
         errors = study.errors(types, feedback=feedback)

@@ -114,12 +114,14 @@ def restore(
         parts = _with_model(files, model, threads, max_concurrent)
     else:
         work = _Work(
-            cast("ToneStyle", style),
+            {
+                "style": cast("ToneStyle", style),
+                "min_confidence": min_confidence,
+                "typing": cast("Typing", typing),
+                "fast": fast,
+            },
             cast("TextFormat | None", format),
-            min_confidence,
-            cast("Typing", typing),
             teencode,
-            fast,
             explain,
             cast("Encoding | None", source),
             cast("Encoding | None", target),
@@ -144,12 +146,9 @@ def restore(
 class _Work:
     """Restores with the n-gram file. source, target: encodings; None recognises it, and keeps UTF-16."""
 
-    style: ToneStyle
-    format: TextFormat | None
-    min_confidence: float
-    typing: Typing
+    settings: restoring.RestoreSettings
+    format: TextFormat | None  # None: by the extension of each file
     teencode: bool
-    fast: bool
     explained: bool
     source: Encoding | None
     target: Encoding | None
@@ -169,26 +168,11 @@ class _Work:
             data = decode(data, source).encode("utf-8", "surrogatepass")
         elif self.target is not None:
             data = decode(data, "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8").encode()
+        settings: restoring.RestoreSettings = {**self.settings, "format": format}
         if self.explained:
             text = data.decode("utf-8", "replace")
-            found = restoring.explain(
-                text,
-                style=self.style,
-                format=format,
-                min_confidence=self.min_confidence,
-                typing=self.typing,
-                fast=self.fast,
-            )
-            return _table(found, text.encode())
-        done = restoring.restore_bytes(
-            data,
-            style=self.style,
-            format=format,
-            min_confidence=self.min_confidence,
-            typing=self.typing,
-            teencode=self.teencode,
-            fast=self.fast,
-        )
+            return _table(restoring.explain(text, **settings), text.encode())
+        done = restoring.restore_bytes(data, teencode=self.teencode, **settings)
         return done if self.target is None else encode(done.decode("utf-8", "surrogatepass"), self.target)
 
 

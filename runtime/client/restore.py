@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, Unpack, get_args
 
 from binhdan.runtime.client.teencode import expand
 from binhdan.runtime.errors import InvalidArgumentError, ModelNotFoundError
@@ -51,76 +51,42 @@ class Restored:
     choices: list[Choice]
 
 
-def restore(
-    text: str,
-    *,
-    style: ToneStyle = "keep",
-    format: TextFormat = "text",
-    min_confidence: float = 0.0,
-    typing: Typing = "none",
-    teencode: bool = False,
-    fast: bool = False,
-) -> str:
+class RestoreSettings(TypedDict, total=False):
+    """Keywords of all functions.
+
+    style: where the tone of oa, oe and uy is written: "new" (hoà), "old" (hòa), or "keep" for the style of
+    the text. format: only its natural language changes. min_confidence: a word with a lower probability stays.
+    typing: the text has the keys of an input method: "telex" (tieesng), "vni" (tie6ng1). fast: the n-grams
+    alone decide, without the scorer.
+    """
+
+    style: ToneStyle  # "keep"
+    format: TextFormat  # "text"
+    min_confidence: float  # 0.0
+    typing: Typing  # "none"
+    fast: bool  # False
+
+
+def restore(text: str, *, teencode: bool = False, **settings: Unpack[RestoreSettings]) -> str:
     """The text with its diacritics.
 
-    Typed marks stay, and a text with all its marks stays as it is. style: where the tone of oa, oe and uy is
-    written: "new" (hoà), "old" (hòa), or "keep" for the style of the text. format: only its natural language
-    changes. min_confidence: a word with a lower probability stays. typing: the text has the keys of an input
-    method: "telex" (tieesng), "vni" (tie6ng1). teencode: the short forms of chat are written out (ko: không).
-    fast: the n-grams alone decide, without the scorer.
+    Typed marks stay, and a text with all its marks stays as it is. `RestoreSettings` describes the settings.
+    teencode: the short forms of chat are written out (ko: không).
     Raises InvalidArgumentError for a text with a NUL character.
     """
     data = text.encode("utf-8", "surrogatepass")
-    return restore_bytes(
-        data,
-        style=style,
-        format=format,
-        min_confidence=min_confidence,
-        typing=typing,
-        teencode=teencode,
-        fast=fast,
-    ).decode("utf-8", "surrogatepass")
+    return restore_bytes(data, teencode=teencode, **settings).decode("utf-8", "surrogatepass")
 
 
-async def arestore(
-    text: str,
-    *,
-    style: ToneStyle = "keep",
-    format: TextFormat = "text",
-    min_confidence: float = 0.0,
-    typing: Typing = "none",
-    teencode: bool = False,
-    fast: bool = False,
-) -> str:
+async def arestore(text: str, *, teencode: bool = False, **settings: Unpack[RestoreSettings]) -> str:
     """`restore` for asyncio, in a thread."""
-    return await asyncio.to_thread(
-        restore,
-        text,
-        style=style,
-        format=format,
-        min_confidence=min_confidence,
-        typing=typing,
-        teencode=teencode,
-        fast=fast,
-    )
+    return await asyncio.to_thread(restore, text, teencode=teencode, **settings)
 
 
-def explain(
-    text: str,
-    *,
-    style: ToneStyle = "keep",
-    format: TextFormat = "text",
-    min_confidence: float = 0.0,
-    typing: Typing = "none",
-    fast: bool = False,
-) -> Restored:
-    """`restore`, with the forms that each word could have. Arguments and errors as in `restore`."""
-    check_options(style, format, typing)
-    options = RestoreOptions(
-        style=style, format=format, min_confidence=min_confidence, typing=typing, fast=fast
-    )
+def explain(text: str, **settings: Unpack[RestoreSettings]) -> Restored:
+    """`restore`, with the forms that each word could have. Settings and errors as in `restore`."""
     data = text.encode("utf-8", "surrogatepass")
-    found: dict[str, Any] = json.loads(library().explain_restoration(_restorer(), data, options))
+    found: dict[str, Any] = json.loads(library().explain_restoration(_restorer(), data, _options(settings)))
     choices = [
         Choice(
             choice["begin"],
@@ -132,24 +98,12 @@ def explain(
     return Restored(found["text"], choices)
 
 
-def restore_bytes(
-    data: bytes,
-    *,
-    style: ToneStyle = "keep",
-    format: TextFormat = "text",
-    min_confidence: float = 0.0,
-    typing: Typing = "none",
-    teencode: bool = False,
-    fast: bool = False,
-) -> bytes:
+def restore_bytes(data: bytes, *, teencode: bool = False, **settings: Unpack[RestoreSettings]) -> bytes:
     """`restore` for the bytes of a file: UTF-8, or UTF-16 with a byte order mark, and the same encoding back.
 
     Lines that are not UTF-8 stay. Raises InvalidArgumentError for other binary data.
     """
-    check_options(style, format, typing)
-    options = RestoreOptions(
-        style=style, format=format, min_confidence=min_confidence, typing=typing, fast=fast
-    )
+    options = _options(settings)
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if data.startswith(mark) and not data.startswith(codecs.BOM_UTF32_LE):
             try:
@@ -162,6 +116,12 @@ def restore_bytes(
                 "utf-8", "surrogatepass"
             ).encode(encoding)
     return _restored(data, options, teencode)
+
+
+def _options(settings: RestoreSettings) -> RestoreOptions:
+    options = RestoreOptions(**settings)
+    check_options(options.style, options.format, options.typing)
+    return options
 
 
 def _restored(data: bytes, options: RestoreOptions, teencode: bool) -> bytes:

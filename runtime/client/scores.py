@@ -33,7 +33,7 @@ class Scorer(ModelBase):
     def score(self, prompt: PromptOrMessages, text: str) -> list[TokenLogprob]:
         """The log probability of each token of `text` after the prompt: what the model would have to choose
         to write it. Their sum is the log probability of the text."""
-        work = self._work(prompt, text)
+        work = self._work(prompt, self._prompt_tokens(prompt), text)
         assert work.score_from is not None
         (values,) = self._values([work])
         scored = work.tokens[work.score_from :]
@@ -56,10 +56,10 @@ class Scorer(ModelBase):
             raise InvalidArgumentError(
                 f"options: expected at least two different texts, got {list(options)!r}", param="options"
             )
-        work = [self._work(prompt, option) for option in options]
+        work = self._options(prompt, options)
         ends = _needs_end(work)
         if prior is not None:
-            work += [self._work(prior, option) for option in options]
+            work += self._options(prior, options)
         if ends and self.info.eos is not None:
             work = [_Work([*one.tokens, self.info.eos], one.score_from) for one in work]
         sums = [math.fsum(values) for values in self._values(work)]
@@ -104,12 +104,15 @@ class Scorer(ModelBase):
             return list(self.tokenizer.chat_prompt(messages).tokens)
         return [item for item in prompt if isinstance(item, int)]
 
-    def _work(self, prompt: PromptOrMessages, text: str) -> _Work:
-        """The prompt with the text after it. Of a text, both are tokenized together: the scored tokens begin
-        with the first that differs from those of the prompt alone."""
+    def _options(self, prompt: PromptOrMessages, options: Sequence[str]) -> list[_Work]:
+        before = self._prompt_tokens(prompt)
+        return [self._work(prompt, before, option) for option in options]
+
+    def _work(self, prompt: PromptOrMessages, before: list[int], text: str) -> _Work:
+        """The prompt, which has the tokens `before`, with the text after it. Of a text, both are tokenized
+        together: the scored tokens begin with the first that differs from those of the prompt alone."""
         if not text:
             raise InvalidArgumentError("the text to score is empty; expected at least one character")
-        before = self._prompt_tokens(prompt)
         tokens, same = list[int](), 0
         if isinstance(prompt, str):
             tokens = list(self.tokenizer.text_prompt(prompt + text).tokens)

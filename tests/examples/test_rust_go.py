@@ -33,12 +33,12 @@ def build(language: str, folder: Path) -> Path:
         "CGO_LDFLAGS": f"-L{at}/lib -Wl,-rpath,{at}/lib",
     }
     if language == "rust":
-        tool, arguments = "cargo", ["build", "--offline", "--target-dir", str(folder)]
+        tool, debian, arguments = "cargo", "cargo", ["build", "--offline", "--target-dir", str(folder)]
         program = folder / "debug" / "embed"
     else:
-        tool, arguments = "go", ["build", "-o", str(program), "."]
+        tool, debian, arguments = "go", "golang-go", ["build", "-o", str(program), "."]
     if not shutil.which(tool):
-        pytest.skip(f"requires {tool}")
+        pytest.skip(f"no {tool}: apt-get install {debian}")
     source = shutil.copytree(EXAMPLES / language, folder / "source")
     done = subprocess.run(
         [tool, *arguments],

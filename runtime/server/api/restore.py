@@ -27,6 +27,7 @@ class RestoreBody(RequestBody):
     format: TextFormat = "text"
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
     typing: Typing = "none"
+    teencode: bool = False
     fast: bool = False
     explain: bool = False
 
@@ -34,6 +35,8 @@ class RestoreBody(RequestBody):
 @router.post("/v1/restore")
 async def restore(body: RestoreBody) -> dict[str, Any]:
     """One result per text, in order."""
+    if body.explain and body.teencode:
+        raise ApiError(400, "explain: expected false with teencode, which moves the words", param="explain")
     texts = [body.input] if isinstance(body.input, str) else body.input
     try:
         return {"object": "list", "data": await asyncio.to_thread(_restore_all, texts, body)}
@@ -42,27 +45,20 @@ async def restore(body: RestoreBody) -> dict[str, Any]:
 
 
 def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
+    settings: restoring.RestoreSettings = {
+        "style": body.style,
+        "format": body.format,
+        "min_confidence": body.min_confidence,
+        "typing": body.typing,
+        "fast": body.fast,
+    }
     results: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
         if not body.explain:
-            restored = restoring.restore(
-                text,
-                style=body.style,
-                format=body.format,
-                min_confidence=body.min_confidence,
-                typing=body.typing,
-                fast=body.fast,
-            )
+            restored = restoring.restore(text, teencode=body.teencode, **settings)
             results.append({"index": index, "text": restored})
             continue
-        found = restoring.explain(
-            text,
-            style=body.style,
-            format=body.format,
-            min_confidence=body.min_confidence,
-            typing=body.typing,
-            fast=body.fast,
-        )
+        found = restoring.explain(text, **settings)
         choices = [
             {
                 "begin": choice.begin,

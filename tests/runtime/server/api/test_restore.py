@@ -40,6 +40,11 @@ async def test_explain(http: httpx.AsyncClient) -> None:
     assert first["alternatives"][0]["text"] == "việt" and first["alternatives"][0]["probability"] > 0.9
 
 
+async def test_teencode(http: httpx.AsyncClient) -> None:
+    result = (await post(http, input="ko dc", teencode=True)).json()["data"][0]
+    assert result["text"] == "không được"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -47,6 +52,7 @@ async def test_explain(http: httpx.AsyncClient) -> None:
         ({"input": []}, "input"),
         ({"input": "a", "style": "x"}, "style"),
         ({"input": "a", "min_confidence": 2}, "min_confidence"),
+        ({"input": "a", "explain": True, "teencode": True}, "explain: expected false with teencode"),
         ({"input": "a", "explian": True}, "explain"),
     ],
 )
