@@ -55,9 +55,9 @@ class RestoreSettings(TypedDict, total=False):
     """Keywords of all functions.
 
     style: where the tone of oa, oe and uy is written: "new" (hoà), "old" (hòa), or "keep" for the style of
-    the text. format: only its natural language changes. min_confidence: a word with a lower probability stays.
-    typing: the text has the keys of an input method: "telex" (tieesng), "vni" (tie6ng1). fast: the n-grams
-    alone decide, without the scorer.
+    the text. format: only its natural language changes. min_confidence: a word with a lower probability
+    stays. typing: the text has the keys of an input method: "telex" (tieesng), "vni" (tie6ng1). fast: the
+    n-grams alone decide, without the scorer.
     """
 
     style: ToneStyle  # "keep"
