@@ -118,6 +118,26 @@ CpuFeatures detect() {
   return f;
 }
 
+#elif defined(__riscv) && __riscv_xlen == 64 && defined(__linux__)
+
+// Linux, Documentation/arch/riscv/hwprobe.rst, since 6.4. AT_HWCAP has one bit for each letter of an extension; old
+// kernels of vendors set that of V for version 0.7 too, so the newer interface decides where it is present.
+CpuFeatures detect() {
+  struct Pair {
+    int64_t key;
+    uint64_t value;
+  };
+  constexpr long kHwprobe = 258;           // riscv_hwprobe
+  constexpr int64_t kImaExtensions = 4;    // RISCV_HWPROBE_KEY_IMA_EXT_0
+  constexpr uint64_t kVector = 1ULL << 2;  // RISCV_HWPROBE_IMA_V
+  CpuFeatures f;
+  f.rvv = getauxval(AT_HWCAP) >> ('V' - 'A') & 1;
+  Pair pair{kImaExtensions, 0};
+  if (f.rvv && syscall(kHwprobe, &pair, 1, 0, nullptr, 0) == 0 && pair.key == kImaExtensions)
+    f.rvv = pair.value & kVector;
+  return f;
+}
+
 #else
 
 CpuFeatures detect() {

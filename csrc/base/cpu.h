@@ -17,6 +17,8 @@ struct CpuFeatures {
   bool neon = false;
   bool dotprod = false;  // sdot: FEAT_DotProd
   bool i8mm = false;     // smmla: FEAT_I8MM
+  // 64-bit RISC-V
+  bool rvv = false;  // version 1.0 of the V extension
 };
 
 const CpuFeatures& cpu_features();

@@ -18,6 +18,9 @@ constexpr const KernelTable* kTables[] = {
 #if defined(BINHDAN_AARCH64)
     &kNeonTable,   &kNeonDotprodTable, &kNeonI8mmTable,
 #endif
+#if defined(BINHDAN_RVV)
+    &kRvvTable,
+#endif
 };
 
 const KernelTable& fastest_table() {

@@ -9,6 +9,7 @@
 //   neon          neon                                   scalar
 //   neon_dotprod  neon_dotprod                           neon
 //   neon_i8mm     neon_i8mm                              neon_dotprod
+//   rvv           rvv                                    scalar
 //
 // A folder is also the namespace of its files. They include only what tables share (this folder), their own
 // headers, and those of the folders that their table starts from. File names are the same in every folder:
@@ -22,6 +23,7 @@
 //   delta.cpp         the gated delta rule
 //   vector.cpp        rows: quantization, norms, RoPE, nonlinear functions, ...
 //   candidates.cpp    sums for the search of the encoders
+//   pack.cpp          panels of its own, if the table has other panels than kernels/panels.h
 //   lanes.h           one vector, for loops that tables share (*_lanes.h)
 //   peak.cpp          loops that measure the peak rate
 // To add an instruction set: a folder, a line in csrc/CMakeLists.txt, and entries below and in dispatch.cpp.
@@ -37,6 +39,7 @@
 #if defined(__aarch64__)
 #define BINHDAN_AARCH64 1
 #endif
+// BINHDAN_RVV: csrc/CMakeLists.txt defines it if the compiler has the intrinsics.
 
 namespace binhdan {
 
@@ -53,6 +56,9 @@ extern const KernelTable kAmxTable;
 extern const KernelTable kNeonTable;
 extern const KernelTable kNeonDotprodTable;
 extern const KernelTable kNeonI8mmTable;
+#endif
+#if defined(BINHDAN_RVV)
+extern const KernelTable kRvvTable;
 #endif
 
 }  // namespace binhdan

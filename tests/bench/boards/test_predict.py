@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import binhdan
+from binhdan import _native
 from binhdan.bench.boards.check import check, check_table
 from binhdan.bench.boards.measure import Sensors, measure, read_sensors, write
 from binhdan.bench.boards.predict import LOOPS, OTHER, Rates, board_rates, measured_rates, predict
 from binhdan.bench.boards.work import Product, Work, work_of
 from binhdan.runtime.cost.figures import load_board
+from binhdan.runtime.ffi import library
+from binhdan.runtime.options import LoadOptions
 
 WORK = Work(
     name="x",
@@ -58,6 +62,31 @@ def test_the_work_of_the_embedded_model(model: binhdan.Model) -> None:
     assert work.macs(prefill=False) == pytest.approx(model.info.parameters, rel=0.02)
     assert work.macs(prefill=True) < work.macs(prefill=False)
     assert work.kv_bytes == model.info.kv_bytes_per_token
+
+
+def test_the_engine_does_the_work_of_the_prediction(model: binhdan.Model) -> None:
+    """Multiply-adds and bytes that the engine counts while it runs: no clock decides."""
+    work, prompt, steps, depth = work_of(str(model.path)), 32, 4, 64
+    core = library()
+    handle = core.open_model(str(model.path), LoadOptions(threads=1))
+    try:
+        passes = _native.profile(handle, 1, prompt, steps, depth, 1, "f16")
+    finally:
+        core.close_model(handle)
+    prefill, decode = ({op["name"]: op for op in passes[kind]["ops"]} for kind in ("prefill", "decode"))
+
+    def total(ops: dict[str, Any], what: str, *without: str) -> int:
+        return sum(op[what] for name, op in ops.items() if name not in without)
+
+    assert total(decode, "macs", "attention") == steps * work.macs(prefill=False)
+    assert total(decode, "bytes", "attention") == steps * work.weight_bytes
+    positions = depth + (steps + 1) / 2
+    assert decode["attention"]["bytes"] / steps == pytest.approx(work.kv_bytes * positions, rel=0.03)
+    assert decode["attention"]["macs"] / steps == pytest.approx(work.attention_macs * positions, rel=0.03)
+    # Only the last row of a prompt goes through the last layer after its keys and values.
+    share = total(prefill, "macs", "attention", "logits") / (prompt * work.macs(prefill=True))
+    layers = json.loads(core.inspect(str(model.path)))["layers"]
+    assert 1 - 1 / layers < share <= 1
 
 
 def test_boards_with_analyzed_cores() -> None:
