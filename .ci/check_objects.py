@@ -13,7 +13,7 @@ from pathlib import Path
 # A folder is also the namespace of its files. The scalar folder has no compiler options of its own.
 OBJECT = re.compile(r"/kernels/(?!scalar/)(\w+)/\w+\.cpp\.(o|obj)$")
 DEFINED_ONCE = "TDBRtdbr"  # nm's kinds of code, data and constants with one definition
-NO_CODE = ("DW.ref.", "__odr_asan")  # data of exception tables and sanitizers
+NO_CODE = ("DW.ref.", "__odr_asan", "$")  # data of exception tables and sanitizers, mapping symbols
 
 
 def defined_symbols(path: Path) -> list[tuple[str, str]]:
