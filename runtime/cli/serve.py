@@ -136,7 +136,11 @@ def serve(
         bool | None, typer.Option("--open-metrics", help="Serve /metrics without a key.")
     ] = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="SQLite file of the ledger. [default: in memory]")
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="SQLite file, or postgresql://… for many servers. [default: in memory]",
+        ),
     ] = None,
     tariff: Annotated[
         str | None, typer.Option(help="Đồng per kWh, or name or file of a tariff. [default: evn-household]")

@@ -38,6 +38,7 @@ from binhdan.runtime.server.http.errors import install_handlers
 from binhdan.runtime.server.http.gateway import Gateway
 from binhdan.runtime.server.http.openapi import ERRORS
 from binhdan.runtime.server.models.pool import ModelPool, Source
+from binhdan.runtime.server.postgres import is_postgres
 
 
 def create_app(config: ServerConfig) -> FastAPI:
@@ -57,7 +58,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     server = Server(
         config=config,
         pool=pool,
-        limiter=Limiter(max_running=config.max_sequences + config.max_waiting),
+        limiter=_limiter(config),
         metrics=Metrics(lambda: {one.name: one.model.engine_info() for one in pool.loaded()}),
         biller=Biller(cost_model, meter),
         ledger=Ledger(config.ledger),
@@ -74,6 +75,7 @@ def create_app(config: ServerConfig) -> FastAPI:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
             await pool.close()
+            await asyncio.to_thread(server.limiter.close)
             await asyncio.to_thread(server.ledger.close)
             if meter is not None:
                 meter.close()
@@ -111,6 +113,16 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(page.router)
     app.add_middleware(Gateway, config=config, keyring=server.keyring, on_refused=server.metrics.refused)
     return app
+
+
+def _limiter(config: ServerConfig) -> Limiter:
+    """Limits of this server, or those of all servers that share a database."""
+    max_running = config.max_sequences + config.max_waiting
+    if not is_postgres(config.ledger):
+        return Limiter(max_running)
+    from binhdan.runtime.server.access.shared_limits import SharedLimiter  # needs the extra `postgresql`
+
+    return SharedLimiter(str(config.ledger), max_running)
 
 
 async def _load_default(pool: ModelPool) -> None:

@@ -28,6 +28,7 @@ from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import FileReadError, InvalidArgumentError
 from binhdan.runtime.options import KvType, LoadOptions, size_in_bytes
 from binhdan.runtime.server.access.keys import Key, KeyLimits, Keyring
+from binhdan.runtime.server.postgres import is_postgres
 
 _PREFIX = "BINHDAN_"  # of environment variables: BINHDAN_PORT
 _MAX_FILE_BYTES = 1 << 20
@@ -54,6 +55,11 @@ def _split(value: Any) -> Any:
 def _hosts(value: Any) -> Any:
     """As `_split`, but an empty text is the host "": all addresses."""
     return [""] if isinstance(value, str) and not value.strip() else _split(value)
+
+
+def _file_or_url(value: Any) -> Any:
+    """A path, unless it is the URL of a database. Returns other values unchanged."""
+    return Path(value) if isinstance(value, str) and not is_postgres(value) else value
 
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
@@ -151,7 +157,8 @@ class ServerConfig(BaseModel):
     max_answer_tokens: Count | None = None  # of an answer; None: the context
     max_choices: Count = 16  # answers to one prompt, `n`
 
-    ledger: Path | None = None  # SQLite file of the ledger; None: in memory
+    # SQLite file of the ledger, or the URL of a PostgreSQL database that servers share; None: in memory.
+    ledger: Annotated[str | Path | None, BeforeValidator(_file_or_url)] = None
     tariff: str | None = None  # đồng per kWh, or the name or TOML file of a tariff; None: a household's
     board: str | None = None  # name or TOML file of a board; None: a typical one
     watts: Annotated[float, Field(gt=0, le=1e4)] | None = None  # under load, without a meter; None: board's

@@ -46,6 +46,11 @@ class Server:
         self.ledger.add(record, bill)
         log_answer(record)
 
+    async def committed(self) -> None:
+        """Waits until bills and limits of the answers so far are in the database that servers share."""
+        await self.ledger.committed()
+        await self.limiter.settled()
+
 
 def server_of(request: Request) -> Server:
     """The server that handles `request`."""

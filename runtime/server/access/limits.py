@@ -65,6 +65,12 @@ class Limiter:
         """The number of running requests."""
         return self._running
 
+    async def settled(self) -> None:
+        """Waits until other servers with the same limits can see the settlements so far."""
+
+    def close(self) -> None:
+        """Ends what the limiter has open."""
+
     @asynccontextmanager
     async def admit(
         self, caller: Caller, prompt_tokens: int, answer_tokens: int = 0
@@ -83,10 +89,7 @@ class Limiter:
                 headers={"Retry-After": "1"},
             )
         account = self._account(caller)
-        limit = caller.limits.max_concurrent
-        if limit is not None and account.running >= limit:
-            message = f"this API key has {account.running} running requests; its limit is {limit}"
-            raise _over_limit(message, 1, "requests")
+        check_running(caller, account.running)
         admission = self._charge(caller, account, prompt_tokens + answer_tokens)
         account.running += 1
         self._running += 1
@@ -102,14 +105,7 @@ class Limiter:
         if capacity is None:
             return Admission(account, 0, 0)
         charge = min(estimate, capacity)
-        if account.tokens < charge:
-            wait = max(1, math.ceil((charge - account.tokens) * 60 / capacity))
-            raise _over_limit(
-                f"the limit of this API key is {capacity:,} tokens a minute: this request may use "
-                f"{estimate:,}, and {max(0, math.floor(account.tokens)):,} are left",
-                wait,
-                "tokens",
-            )
+        check_tokens(capacity, account.tokens, charge, estimate)
         account.tokens -= charge
         return Admission(account, charge, capacity)
 
@@ -122,6 +118,26 @@ class Limiter:
         account.tokens = min(capacity, account.tokens + (now - account.time) * capacity / 60)
         account.time = now
         return account
+
+
+def check_running(caller: Caller, running: int) -> None:
+    """Raises ApiError, 429, if a caller with so many running requests may not start another one."""
+    limit = caller.limits.max_concurrent
+    if limit is not None and running >= limit:
+        message = f"this API key has {running} running requests; its limit is {limit}"
+        raise _over_limit(message, 1, "requests")
+
+
+def check_tokens(capacity: int, balance: float, charge: float, estimate: int) -> None:
+    """Raises ApiError, 429, if the balance does not hold the charge. `estimate`: what the request may use."""
+    if balance < charge:
+        wait = max(1, math.ceil((charge - balance) * 60 / capacity))
+        raise _over_limit(
+            f"the limit of this API key is {capacity:,} tokens a minute: this request may use "
+            f"{estimate:,}, and {max(0, math.floor(balance)):,} are left",
+            wait,
+            "tokens",
+        )
 
 
 def _over_limit(message: str, wait: int, kind: str) -> ApiError:

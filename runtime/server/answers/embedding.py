@@ -92,6 +92,7 @@ async def run_embeddings(
             admission.settle(run.computed_tokens)
             bill = server.biller.bill(record, work)
             server.account(record, bill)
+        await server.committed()
     usage = {"prompt_tokens": tokens, "total_tokens": tokens, "binhdan": bill.usage()}
     return Embeddings(loaded.name, vectors, usage)
 

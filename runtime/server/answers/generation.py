@@ -98,6 +98,11 @@ class Generation:
     def finished(self, index: int) -> bool:
         return index not in self._running
 
+    @property
+    def ended(self) -> bool:
+        """True if no answer runs and none has failed."""
+        return not self._running and self._error is None
+
     def __len__(self) -> int:
         """The number of answers."""
         return len(self._builders)

@@ -53,13 +53,24 @@ async def respond(request: Request, model: str | None, handler: RequestHandler, 
         lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler))
         if stream:
             return EventStream(
-                handler.to_frames(lifecycle),
+                _billed(handler.to_frames(lifecycle), lifecycle),
                 stack.pop_all(),
                 named=handler.named_events,
                 lines=getattr(handler, "json_lines", False),
             )
         await until_disconnect(request, lifecycle.generation.answers())
-        return JSONResponse(handler.to_json(lifecycle))
+        response = JSONResponse(handler.to_json(lifecycle))
+        await lifecycle.commit()
+        return response
+
+
+async def _billed(frames: Frames, lifecycle: RequestLifecycle) -> Frames:
+    """The same events. Those that tell the client of the end come after the bill is in the ledger, if it is
+    shared: a machine that is lost then takes no bill with it."""
+    async for values in frames:
+        if lifecycle.generation.ended:
+            await lifecycle.commit()
+        yield values
 
 
 class RequestLifecycle:
@@ -80,6 +91,8 @@ class RequestLifecycle:
         self._stack = AsyncExitStack()
         self._record: AnswerRecord | None = None
         self._bill: Bill | None = None
+        self._settle: Callable[[int], None] = lambda used: None
+        self._closed = False  # the record
         self.caller: Caller = request.state.caller
         self.id = secrets.token_hex(12)  # of the response; a request id may come from the client
         self.created = int(time.time())
@@ -105,8 +118,9 @@ class RequestLifecycle:
             self.generation = stack.enter_context(
                 Generation(self.loaded.dispatcher, self.loaded.model.tokenizer, self.plan, self._work)
             )
+            self._settle = admission.settle
             # The last callback runs first: the record is closed before generation and admission end.
-            stack.callback(lambda: self._close(admission.settle))
+            stack.callback(self._close)
             self._stack = stack.pop_all()
         return self
 
@@ -188,9 +202,18 @@ class RequestLifecycle:
     def _too_long(self, message: str) -> ApiError:
         return ApiError(400, message, code="context_length_exceeded", param=self._handler.prompt_param)
 
-    def _close(self, settle: Callable[[int], None]) -> None:
+    async def commit(self) -> None:
+        """Closes the record of a request whose answers have ended, and waits until a shared ledger has it."""
+        if not self._closed:
+            self._close()
+            await self._server.committed()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         record = self.record()
-        settle(record.prompt_tokens + record.answer_tokens)
+        self._settle(record.prompt_tokens + record.answer_tokens)
         self._server.account(record, self.bill())
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from binhdan.runtime.server.accounting.ledger import TIME_ZONE, GroupBy, LedgerError, Totals
+from binhdan.runtime.server.accounting.ledger import TIME_ZONE, GroupBy
+from binhdan.runtime.server.accounting.totals import LedgerError, Totals
 from binhdan.runtime.server.errors import ApiError
 
 router = APIRouter(tags=["cost"])

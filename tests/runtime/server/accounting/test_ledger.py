@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from server_records import bill, counted, record
 
-from binhdan.runtime.server.accounting.ledger import Ledger, LedgerError, Totals, day_of
+from binhdan.runtime.server.accounting.ledger import Ledger, day_of
+from binhdan.runtime.server.accounting.totals import LedgerError, Totals
 
 NOON = datetime(2026, 11, 22, 5, 0, tzinfo=UTC).timestamp()  # in Hà Nội
 DAY = 86_400.0
