@@ -32,6 +32,10 @@ def plan(
     board: Annotated[
         str | None, typer.Option(help="The measured board: a built-in name, or a .toml file.")
     ] = None,
+    boards: Annotated[
+        int,
+        typer.Option(min=1, help="Boards that gave the result together, such as the engines of a cluster."),
+    ] = 1,
     tariff: Annotated[
         str, typer.Option(help="Tariff of electricity: a built-in name, or a .toml file.")
     ] = "evn-business",
@@ -58,7 +62,8 @@ def plan(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Plan boards, watts and đồng for a country from measurements of one board (needs 'binhdan[bench]')."""
+    """Plan boards, watts and đồng for a country from measurements of one board or of a cluster
+    (needs 'binhdan[bench]')."""
     from binhdan.bench.plan.demand import PEAK_FACTOR, VIETNAM, Demand
     from binhdan.bench.plan.plan import Scenario, count_steps, make_plan
     from binhdan.bench.plan.service import load_service
@@ -81,7 +86,7 @@ def plan(
     )
     scenario = Scenario(
         demand=demand,
-        service=load_service(result, pick),
+        service=load_service(result, pick).per_board(boards),
         cost=cost,
         p95_s=p95,
         spread=spread,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, median
@@ -70,6 +70,22 @@ class MeasuredService:
             found.append(level.answers_per_s)
             count, speed = level.concurrency, level.answers_per_s
         return tuple(found)
+
+    def per_board(self, boards: int) -> MeasuredService:
+        """The share of one board in a measurement of so many equal boards behind one address. It has the
+        losses of the cluster: routing, and boards that are not equally busy. Raises InvalidArgumentError for
+        a level that `boards` does not divide."""
+        for level in self.levels:
+            if boards < 1 or level.concurrency % boards:
+                raise binhdan.InvalidArgumentError(
+                    f"{boards} boards: expected levels that they divide, got {level.concurrency} concurrent "
+                    f"answers; measure with --users {boards}, {4 * boards}, {16 * boards}"
+                )
+        levels = tuple(
+            Level(level.concurrency // boards, level.answers_per_s / boards, level.seconds)
+            for level in self.levels
+        )
+        return replace(self, levels=levels)
 
     def work(self) -> tuple[float, ...]:
         """Samples of the work per answer, with a mean of 1: the latencies at the lowest level, where other

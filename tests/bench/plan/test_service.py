@@ -92,6 +92,24 @@ def test_speeds_below_the_first_level_are_proportional() -> None:
     assert service((4, 2.0), (6, 2.4)).speeds() == pytest.approx((0.5, 1.0, 1.5, 2.0, 2.2, 2.4))
 
 
+def test_the_share_of_a_board_in_a_cluster() -> None:
+    seconds = (1.0, 2.0)
+    cluster = MeasuredService(
+        server="cluster",
+        model="",
+        machine="",
+        answer_tokens=None,
+        levels=(Level(2, 1.8, seconds), Level(8, 5.0, seconds)),
+    )
+    board = cluster.per_board(2)
+    assert board.levels == (Level(1, 0.9, seconds), Level(4, 2.5, seconds))
+    assert cluster.per_board(1) == cluster
+    with pytest.raises(
+        binhdan.InvalidArgumentError, match="4 boards: expected levels that they divide, got 2"
+    ):
+        cluster.per_board(4)
+
+
 def test_runs_of_one_level_are_merged() -> None:
     found = parse_service(COMPARISON)
     runs = [
