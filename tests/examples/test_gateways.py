@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "serving"
 MODEL = "tiny-vi"
 BODY: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 40}
 USERS = 6
-START_SECONDS = 300.0  # of a gateway on a busy machine
+START_SECONDS = 600.0  # of a gateway on a busy machine
 pytestmark = pytest.mark.slow
 
 
@@ -46,7 +46,7 @@ class Server:
             if json.loads(line)["message"] == "listening":
                 port = int(json.loads(line)["url"].rpartition(":")[2])
                 threading.Thread(target=process.stderr.read, daemon=True).start()
-                wait_for(f"http://127.0.0.1:{port}/readyz")
+                wait_for(f"http://127.0.0.1:{port}/readyz", process)
                 return cls(process, port)
         raise AssertionError("the server has ended")
 
@@ -60,9 +60,11 @@ def servers() -> Iterator[list[Server]]:
         server.process.wait()
 
 
-def wait_for(url: str) -> None:
+def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
+    """Waits until a program answers."""
     deadline = time.monotonic() + START_SECONDS
     while True:
+        assert process.poll() is None, f"the program has ended with {process.poll()}"
         try:
             if httpx.get(url, timeout=10).status_code == 200:
                 return
@@ -84,9 +86,10 @@ def running(command: list[str], log: Path, ready: str) -> Iterator[None]:
     if program is None:
         pytest.skip(f"{command[0]} is not installed")
     with log.open("wb") as output:
-        process = subprocess.Popen([program, *command[1:]], stdout=output, stderr=output)
+        environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # no download at the start
+        process = subprocess.Popen([program, *command[1:]], stdout=output, stderr=output, env=environment)
     try:
-        wait_for(ready)
+        wait_for(ready, process)
         yield
     except AssertionError:
         print(log.read_text("utf-8", "replace")[-4000:])
