@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -12,6 +13,7 @@ import typer
 
 from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
+from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.batch import Counts, run_batch
 from binhdan.runtime.server.config import load
@@ -38,6 +40,10 @@ def batch(
     threads: shared.Threads = None,
     context: shared.Context = None,
     max_concurrent: Annotated[int, typer.Option(min=1, help="Max requests that run together.")] = 16,
+    ray: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, or HOST:PORT."),
+    ] = None,
 ) -> None:
     """Run a file of requests in OpenAI's batch format.
 
@@ -57,8 +63,19 @@ def batch(
             done = counts.succeeded + counts.failed
             console.note(f"{done:,} requests, {done / (now - begin):.1f} per second")
 
-    counts = asyncio.run(run_batch(settings, source, output, max_concurrent, progress))
+    if ray is None:
+        counts = asyncio.run(run_batch(settings, source, output, max_concurrent, progress))
+    else:
+        counts = _on_ray()(settings, source, output, max_concurrent, ray, progress)
     console.note(
         f"{counts.succeeded:,} answers and {counts.failed:,} errors in {time.monotonic() - begin:.1f} s; "
         f"{counts.skipped:,} requests were done before"
     )
+
+
+def _on_ray() -> Callable[..., Counts]:
+    try:
+        from binhdan.runtime.server.ray.batch import run_batch_on_ray
+    except ImportError as error:
+        raise BinhdanError(f"--ray needs Ray Data: pip install 'binhdan[ray]' ({error})") from None
+    return run_batch_on_ray

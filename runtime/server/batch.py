@@ -49,26 +49,20 @@ async def run_batch(
     model cannot be loaded.
     """
     counts = Counts()
-    with _opened(output) as file:
-        done = _finished(file, output)
-        for _, request in _requests(source):  # a wrong line is an error before hours of work
-            counts.skipped += request["custom_id"] in done
+    with opened(output) as file:
+        done = finished(file, output)
+        counts.skipped = check(source, done)
         app = create_app(config)
         async with app.router.lifespan_context(app):
             pool = app.state.server.pool
             running: set[asyncio.Task[None]] = set()
 
             async def run(request: dict[str, Any]) -> None:
-                line = await _answer(app, request)
-                file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                file.flush()
-                ok = line["response"]["status_code"] < 400
-                counts.succeeded += ok
-                counts.failed += not ok
+                write(file, await answer_to(app, request), counts)
                 on_done(counts)
 
             try:
-                async for request in _left(source, done):
+                async for request in left_of(source, done):
                     while len(running) >= max_concurrent:
                         _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     if pool.failed is not None:
@@ -86,8 +80,22 @@ async def run_batch(
 # ---- files -------------------------------------------------------------------------------------------------
 
 
+def check(source: Path, done: set[str]) -> int:
+    """Reads all requests: a wrong line is an error before hours of work. Returns how many are done."""
+    return sum(request["custom_id"] in done for _, request in requests_of(source))
+
+
+def write(file: BinaryIO, line: dict[str, Any], counts: Counts) -> None:
+    """Adds a line to the output and counts it."""
+    file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    file.flush()
+    ok = line["response"]["status_code"] < 400
+    counts.succeeded += ok
+    counts.failed += not ok
+
+
 @contextmanager
-def _opened(output: Path) -> Iterator[BinaryIO]:
+def opened(output: Path) -> Iterator[BinaryIO]:
     """The output, locked against a second run."""
     try:
         file = output.open("a+b")
@@ -105,7 +113,7 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _finished(file: BinaryIO, output: Path) -> set[str]:
+def finished(file: BinaryIO, output: Path) -> set[str]:
     """The ids that the output has. Removes a last line that is incomplete, because its run was killed."""
     file.seek(0)
     done: set[str] = set()
@@ -124,7 +132,7 @@ def _finished(file: BinaryIO, output: Path) -> set[str]:
     return done
 
 
-def _requests(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def requests_of(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The requests of the input, checked, with their line numbers."""
     seen: set[str] = set()
     try:
@@ -160,9 +168,9 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
     return request
 
 
-async def _left(source: Path, done: set[str]) -> AsyncIterator[dict[str, Any]]:
+async def left_of(source: Path, done: set[str]) -> AsyncIterator[dict[str, Any]]:
     """The requests without a result."""
-    for number, request in _requests(source):
+    for number, request in requests_of(source):
         if request["custom_id"] not in done:
             yield request
         elif number % 1000 == 0:
@@ -172,7 +180,7 @@ async def _left(source: Path, done: set[str]) -> AsyncIterator[dict[str, Any]]:
 # ---- requests ----------------------------------------------------------------------------------------------
 
 
-async def _answer(app: ASGIApp, request: dict[str, Any]) -> dict[str, Any]:
+async def answer_to(app: ASGIApp, request: dict[str, Any]) -> dict[str, Any]:
     """The line of the output."""
     whole = {name: value for name, value in request["body"].items() if name != "stream"}
     body = json.dumps(whole).encode()

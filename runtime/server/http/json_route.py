@@ -21,6 +21,11 @@ def store_json(scope: Scope, value: Any) -> None:
     scope["state"][_KEY] = value
 
 
+def stored_json(scope: Scope) -> Any:
+    """The parsed body of a request; None if it has none."""
+    return scope["state"].get(_KEY)
+
+
 class JsonRoute(APIRoute):
     """A route for `APIRouter(route_class=JsonRoute)`. Without a gateway it parses the body itself."""
 
