@@ -7,6 +7,7 @@ can do what every other caller of the C ABI can do. Functions raise the exceptio
 from __future__ import annotations
 
 import array
+import atexit
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _log = logging.getLogger("binhdan")
+_LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING}  # of binhdan_log_sink
 
 # The enumerators of binhdan.h in lower case, without their prefixes.
 EventKind = Literal["token", "finished", "embedding", "scores", "logits"]
@@ -87,6 +89,10 @@ class Library:
         self._finishes = self._names("binhdan_finish", "BINHDAN_FINISH_")
         self._chat_families = self._names("binhdan_chat_family", "BINHDAN_CHAT_")
         self._poolings = self._names("binhdan_pooling", "BINHDAN_POOLING_")
+        self._sink = self._ffi.callback("binhdan_log_sink", self._log)  # must live as long as the library calls it
+        self._lib.binhdan_set_log_sink(self._sink, self._ffi.NULL)
+        # A thread of the library must not call Python while the interpreter ends.
+        atexit.register(self._lib.binhdan_set_log_sink, self._ffi.NULL, self._ffi.NULL)
 
     # ---- library -------------------------------------------------------------------------------------------
 
@@ -149,10 +155,6 @@ class Library:
         if failure:
             raise failure[0]
         self._check(status)
-        for warning in (
-            self._read_text(self._lib.binhdan_model_warnings, out[0]).decode(errors="replace").splitlines()
-        ):
-            _log.warning("%s", warning)
         return int(out[0])
 
     def pack_model(self, path: str, output: str | None = None) -> None:
@@ -480,6 +482,10 @@ class Library:
             typing=self._value(f"TYPING_{options.typing.upper()}"),
             fast=int(options.fast),
         )
+
+    def _log(self, _: Any, level: int, message: Any) -> None:
+        """The library's log sink."""
+        _log.log(_LEVELS.get(level, logging.WARNING), "%s", self._string(message))
 
     # ---- helpers -------------------------------------------------------------------------------------------
 

@@ -2,10 +2,13 @@
 
 #include <atomic>
 #include <mutex>
+#include <shared_mutex>
 
 namespace binhdan {
 namespace {
-std::mutex mutex;  // set_log_sink returns after the last call of the old sink
+// set_log_sink returns after the last call of the old sink. Calls of the sink do not wait for each other: one may close
+// a model whose thread logs.
+std::shared_mutex mutex;
 LogSink current = nullptr;
 void* current_user = nullptr;
 std::atomic<bool> enabled{false};
@@ -33,7 +36,7 @@ bool log_enabled() {
 
 void log_message(LogLevel level, const std::string& message) {
   if (collector && level == LogLevel::warning) collector->warnings.push_back(message);
-  const std::lock_guard lock(mutex);
+  const std::shared_lock lock(mutex);
   if (current) current(current_user, static_cast<int32_t>(level), message.c_str());
 }
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from gguf_edit import with_metadata
+
 import binhdan
+from binhdan.runtime.client.model import embedded_model
 from binhdan.runtime.errors import from_status
 from binhdan.runtime.ffi import ChatFamily, EventKind, library
 from binhdan.runtime.options import KvType
@@ -44,3 +48,14 @@ def test_each_status_has_its_exception() -> None:
         status = library()._value(name)
         assert type(from_status(status, "x")) is kind
         assert name == "INVALID_HANDLE" or kind.code == status
+
+
+def test_the_library_logs_to_the_logger_binhdan(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    path = with_metadata(embedded_model(), tmp_path / "keys.gguf", {"qwen3.attention.new": "x"})
+    with caplog.at_level("INFO", logger="binhdan"):
+        binhdan.load(path).close()
+    warning, opened = caplog.records
+    assert (warning.name, warning.levelname) == ("binhdan", "WARNING")
+    assert "'qwen3.attention.new'" in warning.message
+    assert (opened.name, opened.levelname) == ("binhdan", "INFO")
+    assert opened.message.startswith(f"opened {path}: qwen3")
