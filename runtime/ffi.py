@@ -89,10 +89,7 @@ class Library:
         self._finishes = self._names("binhdan_finish", "BINHDAN_FINISH_")
         self._chat_families = self._names("binhdan_chat_family", "BINHDAN_CHAT_")
         self._poolings = self._names("binhdan_pooling", "BINHDAN_POOLING_")
-        self._sink = self._ffi.callback("binhdan_log_sink", self._log)  # must live as long as the library calls it
-        self._lib.binhdan_set_log_sink(self._sink, self._ffi.NULL)
-        # A thread of the library must not call Python while the interpreter ends.
-        atexit.register(self._lib.binhdan_set_log_sink, self._ffi.NULL, self._ffi.NULL)
+        self._start_logging()
 
     # ---- library -------------------------------------------------------------------------------------------
 
@@ -482,6 +479,13 @@ class Library:
             typing=self._value(f"TYPING_{options.typing.upper()}"),
             fast=int(options.fast),
         )
+
+    def _start_logging(self) -> None:
+        sink = self._ffi.callback("binhdan_log_sink", self._log)
+        self._lib.binhdan_set_log_sink(sink, self._ffi.NULL)
+        self._sink = sink  # must live as long as the library calls it
+        # A thread of the library must not call Python while the interpreter ends.
+        atexit.register(self._lib.binhdan_set_log_sink, self._ffi.NULL, self._ffi.NULL)
 
     def _log(self, _: Any, level: int, message: Any) -> None:
         """The library's log sink."""

@@ -32,7 +32,7 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define BINHDAN_X86_64 1
-#if defined(__linux__)
+#if defined(__linux__) && !defined(__ANDROID__)
 #define BINHDAN_AMX 1  // base/cpu.cpp requests tile permission on Linux only
 #endif
 #endif

@@ -216,6 +216,9 @@ def test_an_encoder_is_an_error(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.gguf", "text.txt"}
 
 
+@pytest.mark.skipif(
+    not (CHECKPOINT / "model.safetensors").exists(), reason="the weights are not in a source archive"
+)
 @pytest.mark.slow
 def test_a_fit_of_the_embedded_model_loses_less_than_a_recipe(tmp_path: Path) -> None:
     recipe = quantize_measured(CHECKPOINT, tmp_path / "recipe.gguf", recipe="q4_k_m", losses=True)
