@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -19,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from binhdan.runtime.errors import BadFormatError
+from binhdan.runtime.reasons import file_reason
 
 MAX_JSON_BYTES: Final = 256 << 20  # the largest known tokenizer.json has 35 MB
+_MAX_NAMES: Final = 4  # of files in a message
 MAX_HEADER_BYTES: Final = 100 << 20  # the limit of the safetensors package
 
 # Starts of files that are not what their names say, and what to do.
@@ -79,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
         check_content(path, raw[:64])
         return parse_json(raw, str(path))
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+        raise CheckpointError(file_reason(error, path)) from None
 
 
 def parse_json(raw: bytes, name: str) -> dict[str, Any]:
@@ -174,6 +177,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Reads the JSON files and the safetensors headers of ``folder``. Raises CheckpointError."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: expected a folder with config.json and *.safetensors")
+    if not (folder / "config.json").exists():
+        names = sorted(path.name for path in islice(folder.iterdir(), _MAX_NAMES))
+        raise CheckpointError(
+            f"{folder}: expected a folder with config.json and *.safetensors, got "
+            + (f"one with {', '.join(names)}" if names else "an empty folder")
+        )
     config = read_json(folder / "config.json")
     if "quantization_config" in config:
         raise CheckpointError(
@@ -278,7 +287,7 @@ def read_header(path: Path) -> Iterator[StoredTensor]:
                 )
             header = parse_json(file.read(length), f"{path} header")
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+        raise CheckpointError(file_reason(error, path)) from None
     for name, entry in header.items():
         if name != "__metadata__":
             yield _stored_tensor(path, name, entry, 8 + length, size)

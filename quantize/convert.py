@@ -28,6 +28,7 @@ from binhdan.quantize.tensor_types import SOURCES
 from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError, InvalidArgumentError
 from binhdan.runtime.ffi import library
 
+_SOURCES: Final = "expected a folder with config.json and *.safetensors, or a GGUF file"
 _READ_BYTES: Final = 1 << 24
 
 Progress = Callable[[int, int], None]  # (bytes written, total bytes)
@@ -151,14 +152,16 @@ def open_draft(source: Path, *, name: str | None = None, license: str | None = N
         folder = source.resolve().name.encode("utf-8", "replace").decode()
         return draft_checkpoint(open_checkpoint(source), name=name or folder, license=license)
     if not source.exists():
-        raise CheckpointError(
-            f"{source} is missing; expected a folder with config.json and *.safetensors, or a GGUF file"
-        )
-    if not source.is_file() or not is_gguf(source):
-        raise CheckpointError(
-            f"{source}: expected a folder with config.json and *.safetensors, or a GGUF file"
-        )
-    _check_model(_inspect(source), source)
+        raise CheckpointError(f"{source} is missing; {_SOURCES}")
+    if not source.is_file():
+        raise CheckpointError(f"{source}: {_SOURCES}, got neither a file nor a folder")
+    try:
+        facts = _inspect(source)
+    except BadFormatError as error:
+        if is_gguf(source):
+            raise
+        raise CheckpointError(f"{_SOURCES}: {error}") from error
+    _check_model(facts, source)
     draft = read_gguf(source)
     texts = {"general.name": name, "general.license": license}
     changed = {key: RawValue.of(text) for key, text in texts.items() if text}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
@@ -66,7 +67,7 @@ class OpenModel:
 def open_model(path: Path) -> Iterator[OpenModel]:
     """Opens a GGUF file without an engine. Raises BinhdanError."""
     lib = library()
-    handle = lib.open_model(str(path), LoadOptions())
+    handle = lib.open_model(str(find_model(path)), LoadOptions())
     try:
         plain = lib.tokenize(handle, b"a")
         special = lib.tokenize(handle, b"a", add_special=True)

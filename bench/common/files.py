@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from binhdan.runtime.errors import BadFormatError, FileReadError
+from binhdan.runtime.reasons import file_reason
 
 
 def read_whole(path: Path, max_bytes: int) -> bytes:
@@ -15,7 +16,7 @@ def read_whole(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
+        raise FileReadError(file_reason(error, path)) from error
     if len(data) > max_bytes:
         raise BadFormatError(f"{path}: expected a file of at most {max_bytes:,} bytes, got more")
     return data
@@ -29,7 +30,7 @@ def write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise FileReadError(f"{path}: {error.strerror}") from error
+        raise FileReadError(file_reason(error, path)) from error
 
 
 def text_of(path: Path) -> str:

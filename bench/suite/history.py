@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from binhdan.bench.common.files import read_whole
 from binhdan.bench.suite.result import Percentiles, Result
 from binhdan.runtime.errors import BadFormatError, FileReadError
+from binhdan.runtime.reasons import file_reason
 
 _MAX_BYTES = 64 << 20
 _MAX_LINE_BYTES = 1 << 20
@@ -85,7 +86,7 @@ def append(path: Path, entry: Entry) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(entry.model_dump_json() + "\n")
     except OSError as error:
-        raise FileReadError(f"{path}: {error.strerror}") from error
+        raise FileReadError(file_reason(error, path)) from error
 
 
 def read(path: Path) -> list[Entry]:

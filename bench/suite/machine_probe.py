@@ -18,6 +18,7 @@ from binhdan.bench.common.files import text_of
 from binhdan.bench.suite.disturbance import frequency
 from binhdan.bench.suite.result import Bandwidth, Probe
 from binhdan.runtime.ffi import library
+from binhdan.runtime.reasons import file_reason
 
 
 def probe(isa: str, threads: int, root: Path = Path("/")) -> Probe:
@@ -82,7 +83,7 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise binhdan.FileReadError(f"{path}: {error.strerror}") from error
+        raise binhdan.FileReadError(file_reason(error, path)) from error
 
 
 def commit_of(folder: Path = Path(__file__).parent) -> str | None:

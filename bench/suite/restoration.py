@@ -21,6 +21,7 @@ import binhdan
 from binhdan.bench.common.files import write_whole
 from binhdan.runtime.client.masked_restore import strip_marks
 from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError
+from binhdan.runtime.reasons import file_reason
 
 Restore = Callable[[str], str]
 COMMAND = "binhdan bench restore"
@@ -69,7 +70,7 @@ def load_sets(files: Iterable[Path]) -> dict[str, list[str]]:
         try:
             records = file.read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise FileReadError(f"{file}: {error.strerror}") from error
+            raise FileReadError(file_reason(error, file)) from error
         for number, record in enumerate(records, 1):
             try:
                 fields = json.loads(record)

@@ -17,6 +17,7 @@ from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.batch import Counts, run_batch
 from binhdan.runtime.server.config import load
+from binhdan.runtime.server.models.pool import check_models
 
 _NOTE_SECONDS = 10.0  # between two lines of progress
 
@@ -52,6 +53,7 @@ def batch(
     """
     given = {"models": models, "threads": threads, "context": context, "max_sequences": max_concurrent}
     settings = load(config, os.environ, {name: value for name, value in given.items() if value})
+    check_models(settings.models.values())
     logs.configure("error")
     begin = last = time.monotonic()
 

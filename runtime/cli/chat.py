@@ -142,7 +142,7 @@ def _chat(conversation: Conversation, read: Callable[[], str]) -> None:
         except (BinhdanError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            console.error(str(error))
+            console.error(console.message(error))
 
 
 def _run_command(conversation: Conversation, line: str) -> None:

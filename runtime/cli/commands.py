@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from binhdan.runtime.cli import console
 from binhdan.runtime.errors import BinhdanError
+from binhdan.runtime.reasons import value_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,9 @@ def _run(commands: Sequence[Command], arguments: list[str], debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            console.write(f"{error.format_message()}\n")  # type: ignore[attr-defined]
+            return 0
         if debug:
             traceback.print_exc()
         console.error(_message(error))
@@ -159,12 +163,20 @@ def _is_usage_error(error: Exception) -> bool:
     return hasattr(error, "format_message")
 
 
+def _usage_message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    parameter = getattr(error, "param", None)
+    invalid: Any = error.__cause__  # newer versions of Typer validate values with pydantic
+    if parameter is None or not hasattr(invalid, "errors"):
+        return str(error.format_message()) + hint
+    name = str(parameter.get_error_hint()).replace("'", "")
+    return f"{name}: {value_reason(invalid.errors()[0])}{hint}"
+
+
 def _message(error: Exception) -> str:
     if _is_usage_error(error):
-        usage: Any = error
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
-        return str(usage.format_message()) + hint
+        return _usage_message(error)
     if isinstance(error, (BinhdanError, OSError)):
-        return str(error)
+        return console.message(error)
     return f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"

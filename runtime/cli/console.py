@@ -8,7 +8,8 @@ import re
 import sys
 from contextlib import suppress
 
-from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.errors import BinhdanError, InvalidArgumentError
+from binhdan.runtime.reasons import file_reason
 
 _MAX_INPUT = 1 << 26  # bytes
 # Text from a model or a file must not move the cursor or rename the window.
@@ -69,6 +70,13 @@ def error(message: str) -> None:
     line = printable(" ".join(message.split()))
     with suppress(OSError):
         print(f"binhdan: {line}", file=sys.stderr, flush=True)
+
+
+def message(error: Exception) -> str:
+    """What error() prints for an exception. Errors of the operating system get words."""
+    if isinstance(error, OSError) and not isinstance(error, BinhdanError):
+        return file_reason(error)
+    return str(error)
 
 
 def is_terminal() -> bool:

@@ -12,6 +12,7 @@ from binhdan.runtime.cli import console
 from binhdan.runtime.client import encodings
 from binhdan.runtime.client.encodings import Encoding
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.reasons import file_reason
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,10 +37,12 @@ def convert_text(
     try:
         data = file.read_bytes() if file else sys.stdin.buffer.read()
     except OSError as error:
-        raise FileReadError(f"{name}: {error.strerror}") from error
+        raise FileReadError(f"{file_reason(error, name)}; expected a text file") from error
     found = encodings.recognize(data) if source == "auto" else cast("Encoding", source)
     if found is None:
-        raise InvalidArgumentError(f"{name}: the encoding does not show: expected one with --from")
+        raise InvalidArgumentError(
+            f"{name}: the encoding cannot be recognised; name it with --from, such as --from tcvn3"
+        )
     if source == "auto":
         console.note(f"{name}: {found}")
     try:

@@ -18,6 +18,7 @@ from binhdan.runtime.cli import console
 from binhdan.runtime.cli import options as shared
 from binhdan.runtime.client.model import load
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.reasons import file_reason
 
 _MAX_LINE = 1 << 24  # bytes
 _E5_PREFIXES = {"query": "query: ", "passage": "passage: "}
@@ -105,7 +106,7 @@ class _Lines:
                 self._stream = stack.enter_context(file.open("rb"))
                 self.size = file.stat().st_size
         except OSError as error:
-            raise FileReadError(f"{name}: {os.strerror(error.errno or 0)}") from error
+            raise FileReadError(file_reason(error, name)) from error
 
     def texts(self) -> Iterator[str]:
         number = 0
@@ -126,7 +127,7 @@ class _Lines:
         try:
             return self._stream.readline(_MAX_LINE + 1)
         except OSError as error:
-            raise FileReadError(f"{self._name}: {os.strerror(error.errno or 0)}") from error
+            raise FileReadError(file_reason(error, self._name)) from error
 
     def _field(self, number: int, line: str) -> str:
         try:
@@ -170,7 +171,7 @@ def _writer(out: Path | None) -> Iterator[_Writer]:
     except BinhdanError:
         raise
     except OSError as error:
-        raise FileReadError(f"{out}: cannot write: {os.strerror(error.errno or 0)}") from error
+        raise FileReadError(f"cannot write {file_reason(error, out)}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -36,7 +36,7 @@ def run() -> NoReturn:
     except BrokenPipeError:  # the reader of the output has closed the pipe
         code = 1
     except (BinhdanError, OSError) as error:
-        console.error(str(error))
+        console.error(console.message(error))
         code = 1
     console.finish()
     raise SystemExit(code)

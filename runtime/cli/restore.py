@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,6 +19,7 @@ from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
 from binhdan.runtime.ffi import TextFormat, ToneStyle, Typing
+from binhdan.runtime.reasons import file_reason
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -242,7 +242,10 @@ class _reading:
         if isinstance(error, BrokenPipeError):
             return
         if isinstance(error, OSError):
-            raise FileReadError(f"{self._name}: {os.strerror(error.errno or 0)}") from error
+            reason = file_reason(error, self._name)
+            if isinstance(error, FileNotFoundError):
+                reason += "; to restore a text itself: echo 'viet nam' | binhdan restore"
+            raise FileReadError(reason) from error
 
 
 def _with_model(

@@ -14,12 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from binhdan.runtime.cli.listening import END_SECONDS, Server, listen, remove_sockets
-from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.accounting import logs
 from binhdan.runtime.server.config import ServerConfig, load
 from binhdan.runtime.server.http.connection import ConnectionLimits, limited
-from binhdan.runtime.server.models.pool import ModelPool
+from binhdan.runtime.server.models.pool import ModelPool, check_models
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -185,8 +184,7 @@ def run(read_settings: Callable[[], ServerConfig]) -> None:
     config = read_settings()
     from binhdan.runtime.server.app import create_app
 
-    for source in config.models.values():
-        find_model(source)
+    check_models(config.models.values())
     logs.configure(config.log_level)
     listeners = listen(config)
     app = create_app(config)

@@ -21,6 +21,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from binhdan.runtime.errors import BinhdanError
+from binhdan.runtime.reasons import file_reason, value_reason
 
 BOARDS = Path(__file__).parent / "boards"
 TARIFFS = Path(__file__).parent / "tariffs"
@@ -248,7 +249,7 @@ def _load(kind: type[_Kind], name_or_path: str | Path, folder: Path) -> _Kind:
             raise FigureError(f"{path}: expected up to {_MAX_BYTES:,} bytes, got more")
         return kind.model_validate(tomllib.loads(data.decode()))
     except OSError as error:
-        raise FigureError(f"{path}: {error.strerror}") from error
+        raise FigureError(file_reason(error, path)) from error
     except ValidationError as error:
         raise FigureError(f"{path}: {_wrong(error)}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deep
@@ -260,6 +261,6 @@ def _wrong(error: ValidationError) -> str:
     mistakes = []
     for mistake in error.errors(include_url=False)[:3]:
         key = ".".join(map(str, mistake["loc"]))
-        message = mistake["msg"].removeprefix("Value error, ")
-        mistakes.append(f"{key}: {message}" if key else message)
+        reason = value_reason(mistake)
+        mistakes.append(f"{key}: {reason}" if key else reason)
     return "; ".join(mistakes)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from starlette.types import ASGIApp, Message, Scope
 
 from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.reasons import file_reason
 from binhdan.runtime.server.app import create_app
 from binhdan.runtime.server.config import ServerConfig
 
@@ -49,9 +50,10 @@ async def run_batch(
     model cannot be loaded.
     """
     counts = Counts()
+    ids = read_ids(source)
     with opened(output) as file:
         done = finished(file, output)
-        counts.skipped = check(source, done)
+        counts.skipped = sum(one in done for one in ids)
         app = create_app(config)
         async with app.router.lifespan_context(app):
             pool = app.state.server.pool
@@ -80,9 +82,9 @@ async def run_batch(
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def check(source: Path, done: set[str]) -> int:
-    """Reads all requests: a wrong line is an error before hours of work. Returns how many are done."""
-    return sum(request["custom_id"] in done for _, request in requests_of(source))
+def read_ids(source: Path) -> list[str]:
+    """The ids of all requests. A wrong line is an error before hours of work, and before there is an output."""
+    return [request["custom_id"] for _, request in requests_of(source)]
 
 
 def write(file: BinaryIO, line: dict[str, Any], counts: Counts) -> None:
@@ -100,7 +102,7 @@ def opened(output: Path) -> Iterator[BinaryIO]:
     try:
         file = output.open("a+b")
     except OSError as error:
-        raise FileReadError(f"cannot write {output}: {error.strerror}") from None
+        raise FileReadError(f"cannot write {file_reason(error, output)}") from None
     with file:
         try:
             import fcntl
@@ -148,7 +150,7 @@ def requests_of(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     seen.add(request["custom_id"])
                     yield number, request
     except OSError as error:
-        raise FileReadError(f"cannot read {source}: {error.strerror}") from None
+        raise FileReadError(f"{file_reason(error, source)}; expected a file of requests") from None
 
 
 def _parse(line: bytes, place: str) -> dict[str, Any]:

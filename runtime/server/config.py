@@ -27,6 +27,7 @@ from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import find_model
 from binhdan.runtime.errors import FileReadError, InvalidArgumentError
 from binhdan.runtime.options import KvType, LoadOptions, size_in_bytes
+from binhdan.runtime.reasons import file_reason, value_reason
 from binhdan.runtime.server.access.keys import Key, KeyLimits, Keyring
 from binhdan.runtime.server.postgres import is_postgres
 
@@ -384,7 +385,7 @@ def _read(path: Path) -> str:
             raise InvalidArgumentError(f"{path.name} is too large: expected settings of at most 1 MiB")
         return path.read_text("utf-8")
     except OSError as error:
-        raise FileReadError(f"cannot read {path}: {error.strerror}") from None
+        raise FileReadError(file_reason(error, path)) from None
     except UnicodeDecodeError:
         raise InvalidArgumentError(f"{path.name} is not UTF-8 text") from None
 
@@ -455,10 +456,10 @@ def _texts(value: Any, layer: str, setting: str) -> list[str]:
 
 
 def _message(error: ValidationError, origins: Mapping[str, str], key_origins: Mapping[str, str]) -> str:
-    """All errors in one line, each with the place of the setting. Without the values, because they may be API
-    keys."""
+    """All errors in one line, each with the place of the setting, and its value unless it may be an API
+    key."""
     parts = []
-    for one in error.errors(include_input=False, include_url=False, include_context=False):
+    for one in error.errors(include_url=False):
         location = [str(part) for part in one["loc"]]
         name, place = ".".join(location), ""
         if location:
@@ -472,7 +473,7 @@ def _message(error: ValidationError, origins: Mapping[str, str], key_origins: Ma
             hint = f"; the nearest name is {near[0]}" if near else ""
             parts.append(f"there is no setting {name}{f' ({place})' if place else ''}{hint}")
         else:
-            message = one["msg"].removeprefix("Value error, ")
             where = f"{name} ({place})" if place else name
-            parts.append(f"{where}: {message}" if name else message)
+            reason = value_reason(one, show=location[:1] != ["keys"])
+            parts.append(f"{where}: {reason}" if name else reason)
     return "; ".join(parts)

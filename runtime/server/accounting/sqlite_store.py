@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from binhdan.runtime.reasons import file_reason
 from binhdan.runtime.server.accounting.totals import COLUMNS, LedgerError, Row, Totals
 
 _APPLICATION_ID = 0x62646C67  # "bdlg"
@@ -95,7 +96,7 @@ def _open(path: Path) -> sqlite3.Connection:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise LedgerError(f"cannot open the ledger {path}: {error.strerror}") from error
+        raise LedgerError(f"cannot open the ledger {file_reason(error, path)}") from error
     database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
     try:
         _prepare(database, path)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from binhdan.runtime.client import hub
 from binhdan.runtime.client.model import Model, find_model
-from binhdan.runtime.errors import BinhdanError
+from binhdan.runtime.errors import BadFormatError, BinhdanError, UnsupportedError
+from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
 from binhdan.runtime.server.errors import (
     ApiError,
@@ -61,6 +63,21 @@ class Source:
         with suppress(BinhdanError):
             model.tokenizer.chat_prompt([{"role": "user", "content": "xin chào"}])
         return model
+
+
+def check_models(sources: Iterable[str | None]) -> None:
+    """Reads the headers of all models, so that a server does not start with one that it cannot load.
+
+    Raises ModelNotFoundError, BadFormatError for a damaged file, UnsupportedError for one that this build
+    cannot run.
+    """
+    for source in sources:
+        path = find_model(source)
+        facts = json.loads(library().inspect(str(path)))
+        if facts["damaged"]:
+            raise BadFormatError(facts["reason"])
+        if not facts["supported"]:
+            raise UnsupportedError(facts["reason"])
 
 
 @dataclass(frozen=True, slots=True)

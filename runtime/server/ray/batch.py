@@ -21,7 +21,7 @@ import ray.data
 
 from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.server.app import create_app
-from binhdan.runtime.server.batch import Counts, answer_to, check, finished, opened, requests_of, write
+from binhdan.runtime.server.batch import Counts, answer_to, finished, opened, read_ids, requests_of, write
 from binhdan.runtime.server.config import ServerConfig
 
 _BLOCK = 1024  # requests in one object of Ray's store, which spills to disk
@@ -76,9 +76,10 @@ def run_batch_on_ray(
     threads = config.threads or 1
     config = config.model_copy(update={"threads": threads})
     counts = Counts()
+    ids = read_ids(source)
     with opened(output) as file:
         done = finished(file, output)
-        counts.skipped = check(source, done)
+        counts.skipped = sum(one in done for one in ids)
         _connect(address)
         try:
             blocks = [ray.put(block) for block in _blocks(source, done)]

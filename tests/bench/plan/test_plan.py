@@ -165,7 +165,7 @@ def test_the_command() -> None:
         (["--hours", "1,2"], "24 weights"),
         (["--board", "abacus"], "unknown board 'abacus'"),
         (["--pick", "abacus"], "no server 'abacus'"),
-        (["--result", "nowhere.json"], "nowhere.json: No such file"),
+        (["--result", "nowhere.json"], "nowhere.json: no such file"),
     ],
 )
 def test_invalid_options(arguments: list[str], message: str) -> None:

@@ -257,7 +257,7 @@ def test_files_that_are_not_results(tmp_path: Path) -> None:
     path.write_bytes(b" " * ((16 << 20) + 1))
     with pytest.raises(binhdan.BadFormatError, match="at most 16,777,216 bytes, got more"):
         load_service(path)
-    with pytest.raises(binhdan.FileReadError, match="No such file"):
+    with pytest.raises(binhdan.FileReadError, match="no such file"):
         load_service(tmp_path / "nowhere.json")
 
 

@@ -79,7 +79,7 @@ def test_errors_name_the_field(written: Path, key: str, value: object) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(binhdan.FileReadError, match="No such file"):
+    with pytest.raises(binhdan.FileReadError, match="no such file"):
         load_result(tmp_path / "nowhere.json")
     with pytest.raises(binhdan.FileReadError):
         save_result(bench_results.make(), tmp_path / "nowhere" / "a.json")

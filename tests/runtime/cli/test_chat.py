@@ -66,7 +66,7 @@ def test_turns_and_commands(terminal: Terminal, tmp_path: Path) -> None:
     terminal.say("/reset", "forgot the conversation")
     terminal.say(f"/save {tmp_path}/empty.json", "saved to")
     terminal.say("/save", "needs the name")
-    terminal.say("/save /nowhere/x", "No such file")
+    terminal.say("/save /nowhere/x", "there is no folder /nowhere")
     terminal.say("/nonsense", "no command /nonsense")
     terminal.say("/help", "/reset +forget")
     assert terminal.leave() == 0

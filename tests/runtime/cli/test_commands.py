@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -51,6 +52,29 @@ def test_a_misspelled_command() -> None:
     done = subprocess.run([sys.executable, "-m", "binhdan", "inof"], capture_output=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith(b"binhdan: No such command 'inof'. Did you mean 'info'?")
+
+
+def test_without_arguments_it_shows_the_help() -> None:
+    done = subprocess.run([sys.executable, "-m", "binhdan"], capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"") and b"Serve OpenAI's API over HTTP." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", "--temperature", "-1"], r"temperature\b.*\b0.*-1"),  # the words are those of Typer's version
+        (["ask", "--max-tokens", "abc"], r"max-tokens\b.*'?abc"),
+        (["eval", "m.gguf", "--task", "foo"], "'foo' is not one of 'restore'"),
+        (["eval", "nowhere.gguf"], "no such file: nowhere.gguf"),
+        (["eval", "m.gguf", "--choices", "nowhere"], "nowhere: no such file; check the name"),
+        (["calibrate", "nowhere.gguf"], "no such file: nowhere.gguf"),
+    ],
+)
+def test_errors_say_what_came(arguments: list[str], message: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "binhdan", *arguments], capture_output=True, timeout=120)
+    assert done.returncode in (1, 2)
+    assert re.search(message, done.stderr.decode()) and done.stderr.count(b"\n") == 1, done.stderr
+    assert b"Errno" not in done.stderr and b"Input should" not in done.stderr
 
 
 def test_arguments_after_two_dashes_are_no_options() -> None:

@@ -26,9 +26,9 @@ def test_both_directions(tmp_path: Path, encoding: str) -> None:
 def test_errors(tmp_path: Path) -> None:
     done = run(data=b"x\xff\xfe")
     assert done.returncode == 1 and done.stdout == b""
-    assert b"standard input: the encoding does not show: expected one with --from" in done.stderr
+    assert b"standard input: the encoding cannot be recognised; name it with --from" in done.stderr
     done = run(tmp_path / "missing")
-    assert done.returncode == 1 and b"missing: No such file" in done.stderr
+    assert done.returncode == 1 and b"missing: no such file; check the name; expected" in done.stderr
     done = run("--to", "tcvn3", data="5 €".encode())
     assert done.returncode == 1 and b"standard input: expected characters of tcvn3" in done.stderr
     done = run("--from", "latin", data=b"x")

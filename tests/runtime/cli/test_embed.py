@@ -109,8 +109,8 @@ def test_bad_json_lines(line: str) -> None:
 def test_bad_arguments(file: Path, tmp_path: Path) -> None:
     assert "ends with .jsonl or .npy, got out.csv" in complaint(file, "-o", tmp_path / "out.csv", code=2)
     assert "expected --prefix or --e5" in complaint(file, "--prefix", "a", "--e5", "query", code=2)
-    assert "No such file" in complaint(tmp_path / "absent.txt")
-    assert "cannot write: No such file" in complaint(file, "-o", tmp_path / "absent" / "out.npy")
+    assert "no such file" in complaint(tmp_path / "absent.txt")
+    assert "there is no folder" in complaint(file, "-o", tmp_path / "absent" / "out.npy")
     assert "dimensions: expected 0 to 256" in complaint(file, "--dimensions", "300")
     assert "no such file: absent.gguf" in complaint(file, "-m", "absent.gguf", "-o", tmp_path / "out.npy")
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name]

@@ -68,13 +68,13 @@ def test_a_closed_output_pipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.txt"], "nowhere.txt: No such file"),
+        (["nowhere.txt"], "nowhere.txt: no such file"),
         (["--style", "both"], "style: expected one of keep, new, old, got 'both'"),
         (["--format", "doc"], "format: expected one of text"),
         (["--model", "m.gguf", "--explain"], "need the n-gram file, no --model"),
         (["--explain", "--teencode"], "expected --explain or --teencode, got both"),
         (["--typing", "x"], "typing: expected one of none, telex, vni, got 'x'"),
-        (["/"], "/: Is a directory"),
+        (["/"], "/: expected a file, got a folder"),
     ],
 )
 def test_errors(arguments: list[str], message: str) -> None:

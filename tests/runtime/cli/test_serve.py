@@ -322,6 +322,9 @@ def test_invalid_settings(tmp_path: Path) -> None:
     assert "there is no setting prot" in line and "header_seconds" in line and "such as 2GiB" in line
     assert "an API key is needed" in complaint("--host", "0.0.0.0")
     assert "no such file: none.gguf" in complaint("none.gguf")
+    (tmp_path / "junk.gguf").write_bytes(b"junk")
+    assert "junk.gguf: header, byte 0: not a GGUF file" in complaint(str(tmp_path / "junk.gguf"))
+    assert "port (the command line): expected a number below 65536, got 99999" in complaint("--port", "99999")
     assert "No such option" in complaint("--prot", "1", code=2)
 
 

@@ -85,8 +85,9 @@ async def test_wrong_lines(tmp_path: Path, lines: list[str], message: str) -> No
 
 async def test_wrong_files(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", request("a"))
-    with pytest.raises(FileReadError, match="cannot read"):
+    with pytest.raises(FileReadError, match=r"none\.jsonl: no such file"):
         await run_batch(CONFIG, tmp_path / "none.jsonl", tmp_path / "out.jsonl", 1)
+    assert not (tmp_path / "out.jsonl").exists()
     (tmp_path / "other.jsonl").write_text("a poem\n")
     with pytest.raises(InvalidArgumentError, match="is this another file"):
         await run_batch(CONFIG, source, tmp_path / "other.jsonl", 1)

@@ -157,7 +157,7 @@ def test_several_hosts_and_unix_sockets() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(FileReadError, match="No such file"):
+    with pytest.raises(FileReadError, match="no such file"):
         load(tmp_path / "none.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("port = ")

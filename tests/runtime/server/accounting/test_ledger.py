@@ -284,7 +284,7 @@ def test_a_newer_version_is_rejected(path: Path) -> None:
 
 
 def test_paths_that_cannot_hold_a_ledger(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="No such file or directory"):
+    with pytest.raises(LedgerError, match="there is no folder"):
         Ledger(tmp_path / "none" / "ledger.sqlite")
     with pytest.raises(LedgerError, match="cannot open"):
         Ledger(tmp_path)
