@@ -17,6 +17,7 @@ from binhdan.runtime.server.accounting.metrics import Metrics
 from binhdan.runtime.server.accounting.pricing import make_cost_model
 from binhdan.runtime.server.answers.lifecycle import ClientGone
 from binhdan.runtime.server.api import (
+    attachment,
     chat,
     completions,
     cost,
@@ -111,6 +112,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.include_router(ollama.router)
     if config.page:
         app.include_router(page.router)
+        app.include_router(attachment.router)
     app.add_middleware(Gateway, config=config, keyring=server.keyring, on_refused=server.metrics.refused)
     return app
 

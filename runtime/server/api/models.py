@@ -34,6 +34,7 @@ async def get_model(request: Request, name: str) -> dict[str, Any]:
 def _describe(server: Server, name: str) -> dict[str, Any]:
     loaded, failure = server.pool.state(name)
     facts: dict[str, Any] = {"loaded": loaded is not None, "default": name == server.pool.default}
+    facts["embedded"] = server.config.models[name] is None  # the model that is part of the package
     if failure:
         facts["error"] = failure
     if loaded is not None:
@@ -44,6 +45,7 @@ def _describe(server: Server, name: str) -> dict[str, Any]:
             "parameters": info.parameters,
             "vocabulary": info.vocabulary,
             "embedding": info.embedding,
+            "causal": info.causal,  # false: it generates no text
         }
     return {
         "id": name,

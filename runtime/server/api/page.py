@@ -14,28 +14,39 @@ FILES = (
     "announce.js",
     "api.js",
     "app.js",
+    "branches.js",
     "dialogs.css",
     "dialogs.js",
     "dom.js",
     "english.js",
+    "files.js",
     "frame.css",
+    "history.js",
     "i18n.js",
     "icon.svg",
     "markdown.js",
     "problem.js",
+    "rich.css",
+    "rich.js",
     "run.js",
     "stats.js",
     "store.js",
     "style.css",
+    "suggestions.js",
     "theme.js",
     "thread.css",
     "thread.js",
+    "vendor/katex/LICENSE.txt",
+    "vendor/katex/katex.min.js",
+    "vendor/prism/LICENSE.txt",
+    "vendor/prism/prism.js",
 )
 _TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
 }
 # Scripts and requests only from and to this server; text can never become markup or a script.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -65,14 +76,14 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file, in memory. All files together have about 100 kB."""
+    """One file, in memory. All files together have about 500 kB."""
 
     content: bytes
     headers: dict[str, str]
 
     @classmethod
     def read(cls, name: str) -> _File:
-        content = files("binhdan.runtime.server").joinpath("page", name).read_bytes()
+        content = files("binhdan.runtime.server").joinpath("page", *name.split("/")).read_bytes()
         tag = hashlib.sha256(content).hexdigest()[:32]
         return cls(content, _HEADERS | {"ETag": f'"{tag}"'})
 

@@ -43,14 +43,37 @@ async function request(path, key, options) {
   throw errorOf(value, response.status, retryAt(response));
 }
 
-/** Returns [{id, isDefault}]. Throws ApiError. */
+/** Returns [{id, isDefault, embedded, generates, error}]. Throws ApiError. */
 export async function listModels(key) {
   const response = await request("v1/models", key, { method: "GET" });
   const value = await response.json().catch(() => null);
   const models = Array.isArray(value?.data) ? value.data : [];
   return models
     .filter((model) => typeof model?.id === "string")
-    .map((model) => ({ id: model.id, isDefault: model.binhdan?.default === true }));
+    .map(({ id, binhdan }) => ({
+      id,
+      isDefault: binhdan?.default === true,
+      embedded: binhdan?.embedded === true,
+      generates: binhdan?.causal !== false,
+      error: typeof binhdan?.error === "string" ? binhdan.error : "",
+    }));
+}
+
+/** Returns {text, tokens, context} of a File. Throws ApiError. */
+export async function readFile(file, model, key) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let binary = "";
+  for (let i = 0; i < bytes.length; i += 8192) binary += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  const body = { data: btoa(binary), ...(model ? { model } : {}) };
+  const response = await request("page/attachment", key, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const value = await response.json().catch(() => null);
+  if (typeof value?.text !== "string") throw new ApiError(0, "");
+  const count = (one) => (Number.isFinite(one) ? one : 0);
+  return { text: value.text, tokens: count(value.tokens), context: count(value.context) || Infinity };
 }
 
 /** Yields the `data` of server-sent events (WHATWG HTML, section 9.2). */

@@ -1,21 +1,31 @@
 // The chat page: state, rendering and event handlers.
 
 import { announce, announceAnswer, announceStart } from "./announce.js";
-import { listModels } from "./api.js";
+import { ApiError, listModels } from "./api.js";
+import { branch, drop, turn } from "./branches.js";
 import { askForKey, setUpDialogs } from "./dialogs.js";
-import { $, clone, hasKeyboard, notice } from "./dom.js";
+import { $, hasKeyboard, notice } from "./dom.js";
+import { hasFiles, setFiles, setUpFiles, takeFiles } from "./files.js";
+import { History } from "./history.js";
 import { languageOf, setLanguage, t } from "./i18n.js";
 import { showProblem } from "./problem.js";
 import { bodyOf, run } from "./run.js";
 import * as store from "./store.js";
+import { suggestionsFor } from "./suggestions.js";
 import { Thread } from "./thread.js";
 
 const { apiKey, settings } = store;
 const question = $("question");
-const thread = new Thread({ onEdit: edit, onAgain: () => answer({ again: true }) });
+const thread = new Thread({
+  onEdit: edit,
+  onAgain: () => answer({ again: true }),
+  onMore: () => answer({ more: true }),
+  onTurn: showSibling,
+});
 
 let conversation = store.newConversation(); // the conversation on the screen
-let editing = false; // the text field contains the last question
+let editing = null; // the question that the text field contains
+let models = []; // of the server
 const runs = new Map(); // conversation id -> {conversation, message, controller}
 const problems = new Map(); // conversation id -> ApiError
 
@@ -23,26 +33,33 @@ const problems = new Map(); // conversation id -> ApiError
 
 function send() {
   const text = question.value.trim();
-  if (!text || runs.has(conversation.id)) return;
-  if (editing) conversation.messages.length = lastQuestion();
-  setEditing(false);
+  if ((!text && !hasFiles()) || runs.has(conversation.id)) return;
+  const files = takeFiles();
+  if (files === null) return;
+  const { messages } = conversation;
+  const at = messages.includes(editing) ? messages.indexOf(editing) : messages.length;
+  setEditing(null);
   setQuestion("");
-  conversation.messages.push({ role: "user", content: text });
-  conversation.title = titleOf(conversation.messages[0].content);
+  // An edited question is a new branch; the old one stays beside it.
+  branch(messages, at, { role: "user", content: text, ...(files.length > 0 ? { files } : {}) });
+  if (!conversation.renamed) conversation.title = titleOf(messages[0]);
   thread.atEnd = true;
   answer();
 }
 
-/** Requests an answer to the last question; it replaces an earlier answer. */
-async function answer({ again = false } = {}) {
+/** Requests an answer to the last question, beside an earlier answer; with `more`, the rest of that one. */
+async function answer({ again = false, more = false } = {}) {
   const own = conversation; // `conversation` may change while the answer streams
   if (runs.has(own.id) || lastQuestion() === -1) return;
-  own.messages.length = lastQuestion() + 1;
+  const at = lastQuestion() + 1;
   const model = $("model").value;
-  const body = bodyOf(own.messages, settings, model, again);
-  const message = { role: "assistant", content: "", reasoning: "", model, ending: "", stats: null };
+  const sent = own.messages.slice(0, more ? at + 1 : at);
+  const body = bodyOf(sent, settings, model, { again, more });
+  const fresh = { role: "assistant", content: "", reasoning: "", model, ending: "", stats: null };
   const controller = new AbortController();
-  own.messages.push(message);
+  if (!more) branch(own.messages, at, fresh);
+  const message = own.messages[at];
+  message.ending = "";
   own.updated = Date.now();
   runs.set(own.id, { conversation: own, message, controller });
   problems.delete(own.id);
@@ -65,7 +82,7 @@ async function answer({ again = false } = {}) {
   });
 
   runs.delete(own.id);
-  if (!message.content && !message.reasoning) own.messages.splice(own.messages.indexOf(message), 1);
+  if (!message.content && !message.reasoning) drop(own.messages, own.messages.indexOf(message));
   if (error) problems.set(own.id, error);
   save(own);
   if (conversation !== own) return;
@@ -90,8 +107,17 @@ function stop() {
 
 const lastQuestion = () => conversation.messages.findLastIndex((message) => message.role === "user");
 
-function titleOf(text) {
-  const letters = [...text.split("\n", 1)[0]];
+function showSibling(message, step) {
+  if (runs.has(conversation.id)) return;
+  turn(conversation.messages, conversation.messages.indexOf(message), step);
+  problems.delete(conversation.id);
+  setEditing(null);
+  save(conversation);
+  draw();
+}
+
+function titleOf({ content, files = [] }) {
+  const letters = [...(content || (files[0]?.name ?? "")).split("\n", 1)[0]];
   return letters.length > 60 ? `${letters.slice(0, 59).join("")}…` : letters.join("");
 }
 
@@ -129,20 +155,22 @@ function setQuestion(text) {
   question.style.height = `${question.scrollHeight}px`;
 }
 
-function setEditing(on) {
-  editing = on;
-  $("editing").hidden = !on;
+function setEditing(message) {
+  editing = message;
+  $("editing").hidden = message === null;
 }
 
-function edit() {
-  setEditing(true);
-  setQuestion(conversation.messages[lastQuestion()].content);
+function edit(message) {
+  setEditing(message);
+  setQuestion(message.content);
+  setFiles(message.files ?? []);
   question.focus();
 }
 
 function cancelEdit() {
-  setEditing(false);
+  setEditing(null);
   setQuestion("");
+  setFiles([]);
   question.focus();
 }
 
@@ -191,33 +219,8 @@ function draw({ afresh = false } = {}) {
   $("unanswered").hidden = !unanswered || problems.has(conversation.id);
 }
 
-function drawList() {
-  const items = store.allConversations().map(({ id, title }) => {
-    const item = clone("t-conversation");
-    const [open, remove] = item.querySelectorAll("button");
-    open.textContent = title || t("Cuộc trò chuyện mới");
-    open.lang = languageOf(open.textContent);
-    if (id === conversation.id) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => openConversation(id));
-    remove.setAttribute("aria-label", t("Xoá: {title}", { title }));
-    remove.addEventListener("click", () => removeConversation(id));
-    return item;
-  });
-  $("conversations").replaceChildren(...items);
-  $("no-conversations").hidden = items.length > 0;
-}
-
 function drawSuggestions() {
-  // The embedded model can do little more than these.
-  const tiny = /tiny-vi/.test($("model").value);
-  const texts = tiny
-    ? ["Xin chào!", "them dau: ha noi la thu do cua viet nam", "them dau: hom nay troi dep"]
-    : [
-        "Vì sao trời xanh? Giải thích cho bé tám tuổi.",
-        "Viết lời chúc thọ bà nội tròn tám mươi.",
-        "Gợi ý mâm cơm chay cho bốn người.",
-      ];
-  const items = texts.map((text) => {
+  const items = suggestionsFor(models.find(({ id }) => id === $("model").value)).map((text) => {
     const item = document.createElement("li");
     const button = document.createElement("button");
     button.type = "button";
@@ -236,8 +239,15 @@ function drawSuggestions() {
 
 const deleted = new Set(); // ids; a running answer must not save them again
 
+const history = new History(
+  { open: openConversation, remove: removeConversation, rename: renameConversation },
+  () => conversation.id,
+);
+const drawList = () => history.draw();
+
 function show(next) {
-  setEditing(false);
+  setEditing(null);
+  setFiles([]);
   conversation = next;
   store.current.set(next.id);
   thread.atEnd = true;
@@ -258,8 +268,21 @@ function newChat() {
   question.focus();
 }
 
+/** Returns the conversation as it is on the screen or in a run, else as it was saved. */
+function find(id) {
+  return runs.get(id)?.conversation ?? (id === conversation.id ? conversation : store.loadConversation(id));
+}
+
+function renameConversation(id, title) {
+  const renamed = find(id);
+  if (!renamed) return;
+  Object.assign(renamed, { title, renamed: true });
+  save(renamed);
+  draw();
+}
+
 function removeConversation(id) {
-  const removed = runs.get(id)?.conversation ?? store.loadConversation(id);
+  const removed = find(id);
   runs.get(id)?.controller.abort();
   deleted.add(id);
   store.deleteConversation(id);
@@ -298,7 +321,7 @@ window.addEventListener("pagehide", () => {
 
 async function fillModels() {
   const select = $("model");
-  let models = [];
+  models = [];
   try {
     models = await listModels(apiKey.get());
   } catch (error) {
@@ -312,6 +335,10 @@ async function fillModels() {
   if (models.length === 0) options.push(new Option(t("Chưa có mô hình"), ""));
   select.replaceChildren(...options);
   drawSuggestions();
+  if (selected?.error && conversation.messages.length === 0) {
+    problems.set(conversation.id, new ApiError(503, selected.error, { code: "not_loaded" }));
+    draw();
+  }
 }
 
 function needKey() {
@@ -377,6 +404,7 @@ $("new-chat").addEventListener("click", newChat);
 $("new-chat-phone").addEventListener("click", newChat);
 $("retry-unanswered").addEventListener("click", () => answer());
 
+setUpFiles({ key: apiKey.get, model: () => $("model").value });
 setUpDialogs({
   language: applyLanguage,
   theme: applyTheme,

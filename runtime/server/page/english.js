@@ -7,7 +7,7 @@ export const english = {
   "Các cuộc trò chuyện": "Conversations",
   "Đóng danh sách": "Close the list",
   "Cuộc trò chuyện mới": "New conversation",
-  "Chưa có cuộc trò chuyện nào.": "No conversations yet.",
+  "Tìm trong lịch sử": "Search the history",
   "Đổi giao diện sáng, tối": "Switch between light and dark",
   "Mở danh sách các cuộc trò chuyện": "Open the list of conversations",
   "Mô hình": "Model",
@@ -19,7 +19,9 @@ export const english = {
   "Câu hỏi này chưa có câu trả lời.": "This question has no answer yet.",
   "Hỏi lại": "Ask again",
   "Xuống cuối": "Scroll to the end",
-  "Đang sửa câu hỏi cuối.": "Editing the last question.",
+  "Đang sửa câu hỏi. Bản cũ vẫn còn bên cạnh bản mới.": "Editing the question. The old version stays beside the new one.",
+  "Tệp kèm theo": "Attached files",
+  "Kèm tệp chữ (txt, md, csv, docx)": "Attach a text file (txt, md, csv, docx)",
   "Thôi": "Cancel",
   "Câu hỏi của bạn": "Your question",
   "Nhập câu hỏi…": "Ask something…",
@@ -66,6 +68,9 @@ export const english = {
   "Trả lời": "Answer",
   "Chép": "Copy",
   "Viết lại": "Regenerate",
+  "Viết tiếp": "Continue",
+  "Bản trước": "Previous version",
+  "Bản sau": "Next version",
 
   // app.js, thread.js, markdown.js
   "Đang trả lời…": "Answering…",
@@ -87,7 +92,35 @@ export const english = {
   "Đã chép.": "Copied.",
   "Trình duyệt không cho chép.": "The browser does not allow copying.",
 
+  "{n}/{count}": "{n}/{count}",
+
+  // history.js
+  "Chưa có cuộc trò chuyện nào.": "No conversations yet.",
+  "Không tìm thấy cuộc trò chuyện nào.": "No conversation found.",
+  "Đổi tên: {title}": "Rename: {title}",
+  "Tên mới": "New name",
+
+  // files.js
+  "Đang đọc tệp…": "Reading the file…",
+  "Tệp": "File",
+  "Bỏ": "Remove",
+  "Bỏ tệp {name}": "Remove the file {name}",
+  "Mỗi câu hỏi kèm nhiều nhất {n} tệp.": "At most {n} files per question.",
+  "{name} quá lớn: mỗi tệp nhiều nhất {n} MB.": "{name} is too large: at most {n} MB per file.",
+  "{name} quá dài: nhiều nhất 400 nghìn chữ cái.": "{name} is too long: at most 400,000 characters.",
+  "{name} không phải tệp chữ: chỉ nhận txt, md, csv và docx.": "{name} is not a text file: only txt, md, csv and docx.",
+  "Không đọc được {name}: máy chủ không nhận tệp.": "Cannot read {name}: the server did not accept the file.",
+  "Các tệp có {n} token, mô hình chỉ đọc được {context}: hãy bớt đi.":
+    "The files have {n} tokens, and the model reads only {context}: please remove some.",
+
   // problem.js
+  "Không nạp được mô hình này: {reason}.": "This model cannot be loaded: {reason}.",
+  "máy không đủ bộ nhớ cho nó": "the machine has not enough memory for it",
+  "tệp của nó bị hỏng, hoặc không phải tệp GGUF": "its file is damaged or is not a GGUF file",
+  "phần mềm này chưa chạy được loại mô hình đó": "this software cannot run this kind of model yet",
+  "tệp của nó không còn trên máy chủ": "its file is no longer on the server",
+  "máy chủ không đọc được tệp của nó": "the server cannot read its file",
+  "Máy chủ đang tắt.": "The server is shutting down.",
   "Máy chủ không nhận khoá API này.": "The server does not accept this API key.",
   "Máy chủ này cần khoá API.": "This server needs an API key.",
   "Máy chủ không cho phép.": "The server does not allow this.",

@@ -2,8 +2,10 @@
 // http or https only, nesting is bounded, and time is linear in the length of the text.
 
 import { t } from "./i18n.js";
+import { colour, typeset } from "./rich.js";
 
 const MAX_DEPTH = 6;
+const MAX_FORMULA_LINES = 60;
 
 const node = (name, ...children) => {
   const element = document.createElement(name);
@@ -57,8 +59,26 @@ const isRule = (line) => {
 };
 const isTableRule = (line) => line.includes("|") && line.includes("-") && /^[\s|:-]+$/.test(line);
 const isBlank = (line) => line.trim() === "";
+const FORMULAS = { "$$": "$$", "\\[": "\\]" }; // marks of a formula on lines of its own
+const opensFormula = (line) => line.trim().slice(0, 2) in FORMULAS;
 const begins = (line) =>
-  fenceOf(line) !== null || HEADING.test(line) || ITEM.test(line) || QUOTE.test(line) || isRule(line);
+  fenceOf(line) !== null ||
+  HEADING.test(line) ||
+  ITEM.test(line) ||
+  QUOTE.test(line) ||
+  isRule(line) ||
+  opensFormula(line);
+
+/** Returns the end of the formula that opens at line `i`; 0 without a closing mark. */
+function endOfFormula(lines, i) {
+  const mark = FORMULAS[lines[i].trim().slice(0, 2)];
+  const last = Math.min(lines.length, i + MAX_FORMULA_LINES);
+  for (let end = i; end < last; end++) {
+    const bare = lines[end].trim();
+    if (bare.endsWith(mark) && (end > i || bare.length >= 5)) return end + 1;
+  }
+  return 0;
+}
 
 /** Splits lines into blocks: [{kind, lines}]. */
 function split(lines) {
@@ -75,6 +95,9 @@ function split(lines) {
       kind = "code";
       for (i++; i < lines.length && !closes(lines[i], fence); ) i++;
       i++;
+    } else if (opensFormula(line) && endOfFormula(lines, i) > 0) {
+      kind = "formula";
+      i = endOfFormula(lines, i);
     } else if (HEADING.test(line)) {
       kind = "heading";
       i++;
@@ -163,6 +186,7 @@ function codeNode(lines) {
   const fence = fenceOf(lines[0]);
   const closed = lines.length > 1 && closes(lines[lines.length - 1], fence);
   const code = node("code", lines.slice(1, closed ? -1 : undefined).join("\n"));
+  colour(code, fence.language);
   const pre = node("pre", code);
   pre.tabIndex = 0;
   const button = node("button", t("Chép mã"));
@@ -173,8 +197,18 @@ function codeNode(lines) {
   return frame;
 }
 
+/** `raw` is the source with its marks of two characters, or of one. It is shown until KaTeX has loaded. */
+function formulaNode(raw, marks, display) {
+  const element = node("span", raw);
+  element.className = display ? "formula display" : "formula";
+  typeset(element, raw.slice(marks, -marks), display);
+  return element;
+}
+
 function blockNode({ kind, lines }, depth) {
   switch (kind) {
+    case "formula":
+      return node("p", formulaNode(lines.join("\n").trim(), 2, true));
     case "code":
       return codeNode(lines);
     case "heading": {
@@ -256,6 +290,20 @@ function inline(parent, text, depth = 0) {
     add(node("code", text.slice(from, end).trim() || text.slice(from, end)));
     return end + marks.length;
   };
+  const formula = (i) => {
+    const single = text[i] === "$" && text[i + 1] !== "$";
+    const opening = single ? "$" : text.slice(i, i + 2);
+    const mark = { "\\(": "\\)", ...FORMULAS }[opening] ?? "$";
+    const from = i + opening.length;
+    // "$5 and $6" is no formula.
+    if (single && (SPACE.test(text[from] ?? " ") || WORD.test(text[i - 1] ?? " "))) return 0;
+    const good = (at) => !single || (!SPACE.test(text[at - 1]) && !/\d/.test(text[at + 1] ?? ""));
+    const end = closing(mark, from + 1, good);
+    if (end === -1) return 0;
+    const next = end + mark.length;
+    add(formulaNode(text.slice(i, next), mark.length, opening in FORMULAS));
+    return next;
+  };
   const link = (i) => {
     const middle = closing("](", i + 1, any);
     if (middle === -1) return 0;
@@ -292,6 +340,12 @@ function inline(parent, text, depth = 0) {
     if (letter === "\n") {
       add(node("br"));
       next = i + 1;
+    } else if (letter === "$" || (letter === "\\" && /[([]/.test(text[i + 1] ?? ""))) {
+      next = formula(i);
+      if (next === 0 && letter === "\\") {
+        plain += text[i + 1];
+        next = i + 2;
+      }
     } else if (letter === "\\" && ESCAPED.test(text[i + 1] ?? "")) {
       plain += text[i + 1];
       next = i + 2;

@@ -3,7 +3,17 @@
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";
 
-function messageOf({ status, code }, hasKey) {
+/** `message` contains the name of the exception. */
+function whyNotLoaded(code, message) {
+  if (code === "insufficient_memory" || message.includes("OutOfMemoryError"))
+    return t("máy không đủ bộ nhớ cho nó");
+  if (message.includes("BadFormatError")) return t("tệp của nó bị hỏng, hoặc không phải tệp GGUF");
+  if (message.includes("UnsupportedError")) return t("phần mềm này chưa chạy được loại mô hình đó");
+  if (message.includes("ModelNotFoundError")) return t("tệp của nó không còn trên máy chủ");
+  return t("máy chủ không đọc được tệp của nó");
+}
+
+function messageOf({ status, code, message }, hasKey) {
   if (status === 401 && hasKey) return t("Máy chủ không nhận khoá API này.");
   if (status === 401) return t("Máy chủ này cần khoá API.");
   if (status === 403) return t("Máy chủ không cho phép.");
@@ -11,6 +21,9 @@ function messageOf({ status, code }, hasKey) {
   if (code === "context_length_exceeded" || status === 413)
     return t("Cuộc trò chuyện đã dài quá sức mô hình. Bạn hãy mở cuộc mới, hoặc rút ngắn câu hỏi.");
   if (status === 429) return t("Nhiều người đang hỏi cùng lúc, hoặc bạn đã hỏi nhiều trong một phút.");
+  if (code === "not_loaded" || code === "insufficient_memory")
+    return t("Không nạp được mô hình này: {reason}.", { reason: whyNotLoaded(code, message) });
+  if (code === "shutting_down") return t("Máy chủ đang tắt.");
   if (status === 503) return t("Máy chủ chưa sẵn sàng: đang nạp mô hình, hoặc đang bận.");
   if (status >= 500) return t("Máy chủ gặp lỗi.");
   if (status >= 400) return t("Máy chủ không nhận câu hỏi này.");

@@ -1,12 +1,18 @@
 // Requests and receives one answer.
 
 import { ApiError, streamChat } from "./api.js";
-import { statsOf } from "./stats.js";
+import { contentOf } from "./files.js";
+import { added, statsOf } from "./stats.js";
 
-/** Returns the body of a request for the next message. `again`: the answer should differ from the last. */
-export function bodyOf(messages, settings, model, again) {
+/**
+ * Returns the body of a request for the next message. `again`: the answer should differ from the last.
+ * `more`: the answer continues the last message.
+ */
+export function bodyOf(messages, settings, model, { again = false, more = false } = {}) {
   const sent = [];
-  for (const { role, content } of messages) {
+  for (const message of messages) {
+    const { role } = message;
+    const content = contentOf(message);
     // Many templates require alternating roles, so questions without an answer are joined.
     if (sent.at(-1)?.role === role) sent.at(-1).content += `\n\n${content}`;
     else if (content) sent.push({ role, content });
@@ -17,7 +23,8 @@ export function bodyOf(messages, settings, model, again) {
   if (settings.maxTokens !== null) body.max_tokens = settings.maxTokens;
   if (settings.temperature !== null) body.temperature = settings.temperature;
   else if (again) body.temperature = 0.7; // the server's default may be greedy
-  if (settings.thinking) body.reasoning_effort = "medium";
+  if (more) Object.assign(body, { continue_final_message: true, add_generation_prompt: false });
+  else if (settings.thinking) body.reasoning_effort = "medium";
   return body;
 }
 
@@ -27,6 +34,7 @@ export function bodyOf(messages, settings, model, again) {
  */
 export async function run(message, body, key, signal, changed) {
   const clock = { first: 0, last: 0 };
+  const before = message.stats;
   let usage = null;
   try {
     for await (const chunk of streamChat(body, key, signal)) {
@@ -54,6 +62,6 @@ export async function run(message, body, key, signal, changed) {
     console.error(error);
     return new ApiError(0, String(error.message));
   } finally {
-    message.stats = statsOf(usage, clock);
+    message.stats = added(before, statsOf(usage, clock));
   }
 }

@@ -23,6 +23,17 @@ export function statsOf(usage, clock) {
   };
 }
 
+/** Returns the stats of an answer that was written in two parts; `first` null: in one. */
+export function added(first, second) {
+  if (!first) return second;
+  const sum = { ...second };
+  for (const name of ["tokens", "queueMs", "promptMs", "decodeMs", "joules", "vnd", "clockMs"]) {
+    const [a, b] = [positive(first[name]), positive(second[name])];
+    sum[name] = known(a, b) ? a + b : null;
+  }
+  return sum;
+}
+
 /** Returns tokens per second from the first token to the last; null for an answer that is too short. */
 function speedOf({ tokens, decodeMs, clockMs }) {
   const ms = positive(decodeMs) ?? positive(clockMs);

@@ -89,21 +89,38 @@ export const apiKey = {
 };
 
 // --- conversations ---------------------------------------------------------------------------------------
-// {id, title, created, updated (ms), messages: [{role, content, reasoning, model, ending, stats}]}
+// {id, title, renamed, created, updated (ms), messages: [{role, content, reasoning, model, ending, stats}]}
+// files: [{name, text, tokens}] of a question. For others and place see branches.js.
+const MAX_BRANCHES = 200; // of one message
+const MAX_DEPTH = 40; // of branches in branches
 
 export function newConversation() {
   const now = Date.now();
   // Not crypto.randomUUID, which requires HTTPS or localhost.
   const id = `${now.toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
-  return { id, title: "", created: now, updated: now, messages: [] };
+  return { id, title: "", renamed: false, created: now, updated: now, messages: [] };
 }
 
 const text = (value) => (typeof value === "string" ? value : "");
 const time = (value) => (Number.isFinite(value) ? value : 0);
 
-function checkedMessage(message) {
+function checkedMessage(message, depth = 0) {
   if (message?.role !== "user" && message?.role !== "assistant") return null;
   const checked = { role: message.role, content: text(message.content) };
+  if (Array.isArray(message.files) && message.files.length > 0)
+    checked.files = message.files.map((file) => ({
+      name: text(file?.name),
+      text: text(file?.text),
+      tokens: time(file?.tokens),
+    }));
+  if (Array.isArray(message.others) && depth < MAX_DEPTH) {
+    const paths = message.others.slice(0, MAX_BRANCHES).map((path) => checkedPath(path, depth + 1));
+    const others = paths.filter((path) => path.length > 0);
+    if (others.length > 0) {
+      checked.others = others;
+      checked.place = Math.min(Math.max(Math.trunc(time(message.place)), 0), others.length);
+    }
+  }
   if (message.role === "assistant") {
     checked.reasoning = text(message.reasoning);
     checked.model = text(message.model);
@@ -113,14 +130,20 @@ function checkedMessage(message) {
   return checked;
 }
 
+function checkedPath(path, depth = 0) {
+  if (!Array.isArray(path)) return [];
+  return path.map((message) => checkedMessage(message, depth)).filter((message) => message !== null);
+}
+
 function checkedConversation(value) {
   if (!text(value?.id) || !Array.isArray(value.messages)) return null;
   return {
     id: value.id,
     title: text(value.title),
+    renamed: value.renamed === true,
     created: time(value.created),
     updated: time(value.updated),
-    messages: value.messages.map(checkedMessage).filter((message) => message !== null),
+    messages: checkedPath(value.messages),
   };
 }
 
@@ -143,7 +166,7 @@ export function allConversations() {
 /** Returns whether the conversation was saved. Empty answers are omitted. */
 export function saveConversation(conversation) {
   const messages = conversation.messages.filter(
-    ({ role, content, reasoning }) => role === "user" || content || reasoning,
+    ({ role, content, reasoning, others }) => role === "user" || content || reasoning || others,
   );
   return write(local, CHAT + conversation.id, JSON.stringify({ ...conversation, messages }));
 }

@@ -1,7 +1,9 @@
 // Renders the conversation: one view per message.
 
 import { $, clone, copy } from "./dom.js";
-import { languageOf, t } from "./i18n.js";
+import { placeOf } from "./branches.js";
+import { fileLine } from "./files.js";
+import { languageOf, number, t } from "./i18n.js";
 import { render } from "./markdown.js";
 import { details, summary } from "./stats.js";
 
@@ -11,23 +13,54 @@ const ENDINGS = {
   cut: () => t("Câu trả lời bị ngắt ở đây."),
 };
 
-class QuestionView {
-  constructor(message, { onEdit }) {
-    this.element = clone("t-question");
-    this.edit = this.element.querySelector(".edit");
-    this.edit.addEventListener("click", onEdit);
-    const text = this.element.querySelector(".text");
-    text.textContent = message.content;
-    text.lang = languageOf(message.content);
+/** The buttons that show the siblings of a message. */
+class Branches {
+  constructor(element, message, onTurn) {
+    this.element = element;
+    this.message = message;
+    [this.previous, this.next] = element.querySelectorAll("button");
+    this.previous.addEventListener("click", () => onTurn(message, -1));
+    this.next.addEventListener("click", () => onTurn(message, 1));
   }
 
-  place({ lastQuestion, idle }) {
-    this.edit.hidden = !(lastQuestion && idle);
+  draw(idle) {
+    const place = placeOf(this.message);
+    this.element.hidden = place.count === 1;
+    const values = { n: number(place.number), count: number(place.count) };
+    this.element.querySelector("span").textContent = t("{n}/{count}", values);
+    this.previous.disabled = !idle || place.number === 1;
+    this.next.disabled = !idle || place.number === place.count;
+  }
+}
+
+class QuestionView {
+  constructor(message, { onEdit, onTurn }) {
+    this.element = clone("t-question");
+    this.edit = this.element.querySelector(".edit");
+    this.edit.addEventListener("click", () => onEdit(message));
+    this.branches = new Branches(this.element.querySelector(".branches"), message, onTurn);
+    const text = this.element.querySelector(".text");
+    text.textContent = message.content;
+    text.hidden = message.content === "";
+    text.lang = languageOf(message.content);
+    const files = (message.files ?? []).map((file) => {
+      const item = document.createElement("li");
+      item.textContent = fileLine(file);
+      return item;
+    });
+    const list = this.element.querySelector(".files");
+    list.replaceChildren(...files);
+    list.hidden = files.length === 0;
+  }
+
+  place({ idle }) {
+    this.edit.hidden = !idle;
+    this.branches.draw(idle);
   }
 }
 
 class AnswerView {
-  constructor(message, { onAgain }) {
+  constructor(message, { onAgain, onMore, onTurn }) {
     this.message = message;
     this.element = clone("t-answer");
     const find = (selector) => this.element.querySelector(selector);
@@ -40,6 +73,9 @@ class AnswerView {
     this.again = find(".again");
     this.copy.addEventListener("click", () => copy(message.content));
     this.again.addEventListener("click", onAgain);
+    this.more = find(".more");
+    this.more.addEventListener("click", onMore);
+    this.branches = new Branches(find(".branches"), message, onTurn);
     this.stats.addEventListener("toggle", () => {
       if (this.stats.open) this.stats.scrollIntoView({ block: "nearest" });
     });
@@ -52,6 +88,9 @@ class AnswerView {
   place({ last, running, idle }) {
     this.running = running;
     this.again.hidden = !(last && idle);
+    const incomplete = this.message.ending in ENDINGS && this.message.content !== "";
+    this.more.hidden = !(last && idle && incomplete);
+    this.branches.draw(idle);
     this.draw();
   }
 
@@ -91,7 +130,10 @@ class AnswerView {
   }
 }
 
-/** `actions`: onEdit() edits the last question, onAgain() regenerates the last answer. */
+/**
+ * `actions`: onEdit(message) edits a question, onAgain() writes another last answer, onMore() the rest of it,
+ * onTurn(message, step) shows a sibling.
+ */
 export class Thread {
   constructor(actions) {
     this.actions = actions;
@@ -110,7 +152,6 @@ export class Thread {
       view.element.remove();
       this.views.delete(message);
     }
-    const lastQuestion = messages.findLast((message) => message.role === "user");
     messages.forEach((message, i) => {
       let view = this.views.get(message);
       if (!view) {
@@ -121,7 +162,6 @@ export class Thread {
       }
       view.place({
         last: i === messages.length - 1,
-        lastQuestion: message === lastQuestion,
         running: message === running,
         idle: running === null,
       });

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,12 +166,23 @@ def test_edit_a_question_and_regenerate(browser: Browser, url: str) -> None:
         expect(page.locator(".answer > .text")).to_have_text(ANSWER)
         expect(page.locator(".question .text")).to_have_text([QUESTION])
         expect(page.locator("#conversations .open")).to_have_text([QUESTION])
+        branches = page.locator(".question .branches")
+        expect(branches.locator("span")).to_have_text("2/2")
+        page.click(".question [aria-label='Bản trước']")
+        expect(page.locator(".question .text")).to_have_text([GREETING])
+        page.reload()
+        expect(branches.locator("span")).to_have_text("1/2")
+        page.click(".question [aria-label='Bản sau']")
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
         with page.expect_request("**/v1/chat/completions") as request:
             page.click(".again")
         assert request.value.post_data_json["temperature"] > 0, "greedy decoding would repeat the answer"
         assert len(request.value.post_data_json["messages"]) == 1
         wait_for_answer(page)
         expect(page.locator(".message")).to_have_count(2)
+        expect(page.locator(".answer .branches span")).to_have_text("2/2")
+        page.click(".answer [aria-label='Bản trước']")
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
 
 
 def test_settings_are_sent_and_saved(browser: Browser, url: str) -> None:
@@ -300,8 +312,9 @@ def test_keyboard_only(browser: Browser, url: str) -> None:
                 return box === document.body || getComputedStyle(box).outlineStyle !== 'none'; }"""
             )
             assert ring, "the focused element has no visible outline"
-        expected = {"new-chat", "open", "icon delete", "language", "theme", "model", "open-settings", "main"}
-        assert expected | {"edit", "copy", "again", "question", "send"} <= reached
+        expected = {"new-chat", "open", "icon rename", "icon delete", "language", "theme", "model"}
+        expected |= {"open-settings", "main", "edit", "copy", "again", "attach", "question", "send"}
+        assert expected <= reached
 
         page.focus("#open-settings")
         page.keyboard.press("Enter")
@@ -449,3 +462,113 @@ def test_question_exceeds_the_context(browser: Browser, url: str) -> None:
     with open_page(browser, url, errors=["400"]) as page:
         ask(page, "dài " * 20000)
         expect(page.locator("#problem p").first).to_contain_text("dài quá sức mô hình")
+
+
+def test_search_and_rename(browser: Browser, chat: ScriptedChat, scripted_url: str) -> None:
+    chat.replies += [complete("Phở bò Hà Nội."), complete("Chào bạn."), complete("Bún chả.")]
+    with open_page(browser, scripted_url) as page:
+        titles = page.locator("#conversations .open")
+        for text in ("Món gì ngon?", GREETING, "Món nữa?"):
+            page.click("#new-chat")
+            ask(page, text)
+            wait_for_answer(page)
+        page.fill("#search", "pho bo")
+        expect(titles).to_have_text(["Món gì ngon?"])
+        page.fill("#search", "không có")
+        expect(page.locator("#no-conversations")).to_have_text("Không tìm thấy cuộc trò chuyện nào.")
+        page.press("#search", "Escape")
+        expect(titles).to_have_count(3)
+
+        page.hover("#conversations li >> nth=1")
+        page.click("#conversations li >> nth=1 >> .rename")
+        page.keyboard.type("Lời chào")
+        page.keyboard.press("Enter")
+        expect(titles).to_have_text(["Món nữa?", "Lời chào", "Món gì ngon?"])
+        page.reload()
+        expect(titles).to_have_text(["Món nữa?", "Lời chào", "Món gì ngon?"])
+        page.hover("#conversations li >> nth=1")
+        page.click("#conversations li >> nth=1 >> .rename")
+        page.keyboard.type("Khác")
+        page.keyboard.press("Escape")
+        expect(titles.nth(1)).to_have_text("Lời chào")
+
+
+def test_continue_an_answer(browser: Browser, url: str) -> None:
+    with open_page(browser, url) as page:
+        page.click("#open-settings")
+        page.fill("#max-tokens", "3")
+        page.keyboard.press("Escape")
+        ask(page, QUESTION)
+        wait_for_answer(page)
+        start = page.locator(".answer > .text").inner_text()
+        assert ANSWER.startswith(start) and start != ANSWER
+        page.click("#open-settings")
+        page.fill("#max-tokens", "")
+        page.keyboard.press("Escape")
+        page.click(".more")
+        expect(page.locator(".answer > .text")).to_have_text(ANSWER)
+        wait_for_answer(page)
+        expect(page.locator(".more")).to_be_hidden()
+        expect(page.locator(".answer .note")).to_be_hidden()
+
+
+def test_attached_files(browser: Browser, url: str, tmp_path: Path) -> None:
+    (tmp_path / "ghi chú.txt").write_text("ha noi la thu do", "utf-8")
+    (tmp_path / "ảnh.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    with zipfile.ZipFile(tmp_path / "thư.docx", "w") as archive:
+        word = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+        text = "<w:body><w:p><w:r><w:t>Kính gửi</w:t></w:r></w:p></w:body>"
+        archive.writestr("word/document.xml", f"<w:document {word}>{text}</w:document>")
+    with open_page(browser, url, errors=["400"]) as page:
+        page.set_input_files("#file", tmp_path / "ảnh.txt")
+        expect(page.locator("#file-note")).to_contain_text("ảnh.txt không phải tệp chữ")
+        page.set_input_files("#file", [tmp_path / "ghi chú.txt", tmp_path / "thư.docx"])
+        files = page.locator("#files li")
+        expect(files).to_have_text(
+            [re.compile(r"^ghi chú\.txt, \d+ token Bỏ$"), re.compile(r"^thư\.docx, \d")]
+        )
+        page.screenshot(path=tmp_path / "files.png")
+        with page.expect_request("**/v1/chat/completions") as request:
+            ask(page, "them dau")
+        content = request.value.post_data_json["messages"][0]["content"]
+        assert content.split("\n\n---\n\n") == [
+            "Tệp ghi chú.txt:\n\nha noi la thu do",
+            "Tệp thư.docx:\n\nKính gửi",
+            "them dau",
+        ]
+        wait_for_answer(page)
+        expect(files).to_have_count(0)
+        expect(page.locator(".question .files li")).to_have_count(2)
+        page.reload()
+        page.click(".question .edit")
+        expect(files).to_have_count(2)
+        page.click("#files button >> nth=0")
+        expect(files).to_have_count(1)
+
+
+def test_the_suggestions_of_the_embedded_model_are_answered(browser: Browser, url: str) -> None:
+    answers = {
+        "Bạn là ai?": "Tôi là trợ lý Bình Dân",
+        "them dau: duong pho ha noi rat dong nguoi": "đường phố hà nội rất đông người",
+        "sửa chính tả: hà nọi là thủ đô của việt nam": "hà nội là thủ đô của việt nam",
+    }
+    with open_page(browser, url) as page:
+        expect(page.locator("#suggestions button")).to_have_text(list(answers))
+        for suggestion, answer in answers.items():
+            page.click("#new-chat")
+            page.click(f"#suggestions button:has-text('{suggestion}')")
+            expect(page.locator(".answer > .text")).to_contain_text(answer)
+            wait_for_answer(page)
+
+
+def test_why_a_model_cannot_be_loaded(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "hỏng.gguf"
+    file.write_bytes(b"junk")
+    with serving(models={"nhỏ": None, "hỏng": str(file)}) as url:
+        with open_page(browser, url, errors=["503"]) as page:
+            page.select_option("#model", "hỏng")
+            ask(page, GREETING)
+            expect(page.locator("#problem p").first).to_have_text(
+                "Không nạp được mô hình này: tệp của nó bị hỏng, hoặc không phải tệp GGUF."
+            )
+            page.screenshot(path=tmp_path / "problem.png")

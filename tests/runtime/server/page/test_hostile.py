@@ -32,6 +32,8 @@ ATTACKS = [
     "![i](javascript:alert(1)) <javascript:alert(1)> [j]( javascript:alert(1) )",
     '[k](https://ok.example/"onmouseover="alert(1)) **<b onclick=alert(1)>x</b>** `<script>`',
     "```html\n<script>alert(1)</script>\n```\n| <img src=x onerror=alert(1)> |\n|---|\n| <script> |",
+    "$\\href{javascript:alert(1)}{x}$ $$\\htmlData{a=b}{x}\\includegraphics{https://evil.example}$$",
+    "$$\\def\\a{\\a\\a}\\a$$ \\(\\rule{9999em}{9999em}\\)",
     "{{constructor.constructor('alert(1)')()}} ${alert(1)} &lt;script&gt;",
 ]
 
@@ -40,8 +42,10 @@ UNEXPECTED = """() => [
   ...document.querySelectorAll('.message .text *, #conversations *, #problem *')
 ].filter((e) =>
   !['p','br','strong','em','code','pre','div','ul','ol','li','h3','h4','hr','blockquote','a','table','thead',
-    'tbody','tr','th','td','button','svg','use'].includes(e.localName)
+    'tbody','tr','th','td','button','svg','use','span','math','semantics','mrow','mi','mo','mn','mtext','mstyle',
+    'mspace','annotation'].includes(e.localName)
   || [...e.attributes].some((a) => !['id','class','tabindex','href','title','target','rel','start',
+    'xmlns','display','encoding','mathcolor','mathvariant','mathbackground','width','height','voffset',
     'data-language','data-wait','type','role','lang','aria-label','aria-hidden','aria-current','data-t'].includes(a.name))
   || (e.localName === 'a' && (!/^https?:$/.test(e.protocol) || e.rel !== 'noopener noreferrer nofollow'))
 ).map((e) => e.outerHTML)"""

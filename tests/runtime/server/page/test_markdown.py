@@ -52,8 +52,8 @@ MARKDOWN = [
         "<tbody><tr><td>1</td><td><em>2</em></td></tr></tbody></table></div>",
     ),
     (
-        "```python\nx = '<b>'\n\n\ty\n```\nsau",
-        '<div class="code" data-language="python"><pre tabindex="0"><code>'
+        "```văn\nx = '<b>'\n\n\ty\n```\nsau",
+        '<div class="code" data-language="văn"><pre tabindex="0"><code>'
         "x = '&lt;b&gt;'\n\n\ty</code></pre><button type=\"button\">Chép mã</button></div><p>"
         "sau</p>",
     ),
@@ -120,6 +120,11 @@ def test_markdown_whole_and_streamed(page: Page) -> None:
         "# " + " " * 100_000 + "x",
         "-" + " " * 100_000 + "x",
         "\\" * 100_000,
+        "$" * 100_000,
+        "$a" * 50_000,
+        "\\(" * 50_000,
+        "$$a\n" * 25_000,
+        "```python\n" + "'" * 100_000,
         "a\n" * 50_000,
     ],
     ids=lambda text: repr(text[:12]),
@@ -143,3 +148,33 @@ def test_hostile_text_renders_quickly_and_flat(page: Page, text: str) -> None:
     )
     assert seconds < 10
     assert depth < 40
+
+
+def test_formulas_and_coloured_code(page: Page) -> None:
+    element = page.evaluate_handle(
+        """async (text) => {
+        const {render} = await import('/page/markdown.js');
+        const element = document.createElement('div');
+        document.body.append(element);
+        render(element, text);
+        return element;
+    }""",
+        "Giá $5 và $6, `$a$`. $x^2$ và \\(y\\)\n\n$$\n\\frac{a}{b}\n- c\n$$\n\nsai: $\\sai{$\n\n"
+        "```py\ndef f():\n    return 'a'  # b\n```",
+    ).as_element()
+    assert element is not None
+    page.wait_for_function("(e) => e.querySelectorAll('math').length === 3", arg=element)
+    page.wait_for_function("(e) => e.querySelector('.code-keyword')", arg=element)
+    facts = page.evaluate(
+        """(e) => ({
+        display: e.querySelectorAll('.display math[display=block] mfrac').length,
+        first: e.firstChild.textContent.startsWith('Giá $5 và $6, $a$. '),
+        wrong: e.children[2].textContent,
+        code: e.querySelector('code:not(p code)').textContent,
+        classes: [...e.querySelectorAll('.code span')].map((s) => s.className + ' ' + s.textContent),
+    })""",
+        element,
+    )
+    assert facts["display"] == 1 and facts["first"] and facts["wrong"] == "sai: $\\sai{$"
+    assert facts["code"] == "def f():\n    return 'a'  # b"
+    assert {"code-keyword def", "code-name f", "code-string 'a'", "code-comment # b"} <= set(facts["classes"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import httpx
@@ -16,7 +18,8 @@ from serving import serving
 from binhdan.runtime.server.api import page
 
 FOLDER = files("binhdan.runtime.server") / "page"
-SOURCES = {name: (FOLDER / name).read_text("utf-8") for name in page.FILES}
+ALL = {name: FOLDER.joinpath(*name.split("/")).read_text("utf-8") for name in page.FILES}
+SOURCES = {name: source for name, source in ALL.items() if not name.startswith("vendor/")}
 VOID = {"input", "link", "meta", "path", "use"}
 ADDRESSES = [("/" if name == page.INDEX else f"/page/{name}", name) for name in page.FILES]
 
@@ -60,14 +63,32 @@ ELEMENTS = Elements(SOURCES[page.INDEX]).found
 
 
 def test_the_list_of_files_matches_the_folder() -> None:
-    assert sorted(page.FILES) == sorted(entry.name for entry in FOLDER.iterdir())
+    assert sorted([*page.FILES, "vendor/README.md"]) == sorted(names_in(FOLDER))
+
+
+def names_in(folder: Traversable, place: str = "") -> Iterator[str]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from names_in(entry, f"{place}{entry.name}/")
+        else:
+            yield place + entry.name
+
+
+def test_the_libraries_are_those_of_their_readme() -> None:
+    readme = FOLDER.joinpath("vendor", "README.md").read_text("utf-8")
+    libraries = [name for name in ALL if name.startswith("vendor/") and name.endswith(".js")]
+    for name in libraries:
+        assert hashlib.sha256(ALL[name].encode()).hexdigest() in readme, name
+        assert f"{name.rpartition('/')[0]}/LICENSE.txt" in ALL
+    assert f'version:"{re.search("KaTeX ([0-9.]+)", readme)[1]}"' in ALL["vendor/katex/katex.min.js"]
 
 
 @pytest.mark.parametrize(("path", "name"), ADDRESSES)
 def test_each_file_is_served(client: httpx.Client, path: str, name: str) -> None:
     answer = client.get(path)
-    assert answer.status_code == 200 and answer.text == SOURCES[name]
+    assert answer.status_code == 200 and answer.text == ALL[name]
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    kinds["txt"] = "text/plain"
     assert answer.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])
     head = client.head(path)
     assert head.status_code == 200 and head.content == b""
@@ -139,7 +160,7 @@ def test_references_are_complete() -> None:
         name = pending.pop()
         reached.add(name)
         if name.endswith(".js"):
-            names = re.findall(r'(?:from|import) "\./([^"]+)"', SOURCES[name])
+            names = re.findall(r'(?:from |import |import\()"\./([^"]+)"', ALL[name])
         elif name == page.INDEX:
             links = [attrs.get("src") or attrs.get("href") or "" for _, attrs, _ in ELEMENTS]
             names = [link.removeprefix("page/") for link in links if link.startswith("page/")]
@@ -147,7 +168,7 @@ def test_references_are_complete() -> None:
             names = []
         assert set(names) <= set(page.FILES)
         pending += set(names) - reached
-    assert reached == set(page.FILES)
+    assert reached == {name for name in page.FILES if not name.endswith("LICENSE.txt")}
 
 
 def test_nothing_is_loaded_from_other_servers() -> None:
@@ -185,7 +206,7 @@ def test_the_document_is_well_formed_and_accessible() -> None:
         if tag == "button":
             assert attrs["type"] in ("button", "submit")
             classes = attrs.get("class", "").split()
-            if ("icon" in classes or "round" in classes) and "delete" not in classes:
+            if ("icon" in classes or "round" in classes) and not {"delete", "rename"} & set(classes):
                 assert attrs["aria-label"]
     known = {f'$("{name}")' for name in ids}
     scripts = "".join(source for name, source in SOURCES.items() if name.endswith(".js"))
