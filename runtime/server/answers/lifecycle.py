@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 class RequestHandler(Protocol):
     """The part of a request that depends on its endpoint. A route makes one from each validated body."""
 
-    # A handler may also have json_lines = True: its stream is lines of JSON, as in Ollama's API.
+    # A handler may also have json_lines = True: its stream is lines of JSON, as in Ollama's API; or
+    # with_done = False: its stream has no [DONE], as in llama.cpp's.
     named_events: bool  # name the events of a stream, as /v1/responses does
     prompt_param: str  # the request field that holds the prompt
 
@@ -57,6 +58,7 @@ async def respond(request: Request, model: str | None, handler: RequestHandler, 
                 stack.pop_all(),
                 named=handler.named_events,
                 lines=getattr(handler, "json_lines", False),
+                done=getattr(handler, "with_done", True),
             )
         await until_disconnect(request, lifecycle.generation.answers())
         response = JSONResponse(handler.to_json(lifecycle))

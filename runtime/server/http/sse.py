@@ -51,14 +51,20 @@ class EventStream(Response):
     """Sends events until they end or the client disconnects, then closes `stack`, which cancels the request.
 
     With `named`, the "type" of an object is also the name of its event, as in /v1/responses, and the stream
-    ends without [DONE]. With `lines`, it sends lines of JSON instead of events, as Ollama does, and no
-    comments.
+    ends without [DONE], as it does without `done`. With `lines`, it sends lines of JSON instead of events, as
+    Ollama does, and no comments.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, frames: Frames, stack: AsyncExitStack, *, named: bool = False, lines: bool = False
+        self,
+        frames: Frames,
+        stack: AsyncExitStack,
+        *,
+        named: bool = False,
+        lines: bool = False,
+        done: bool = True,
     ) -> None:
         super().__init__(
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
@@ -69,6 +75,7 @@ class EventStream(Response):
         self._stack = stack
         self._named = named
         self._lines = lines
+        self._end = _DONE if done and not named and not lines else b""
         self._last = time.monotonic()  # the end of the last write
         self._sending = False
 
@@ -101,7 +108,7 @@ class EventStream(Response):
         except (ApiError, BinhdanError) as error:  # the status has been sent: the error becomes an event
             body = error_body(as_api_error(error, request_id), path, request_id)
             await self._send(send, self._encode(body))
-        await send({"type": "http.response.body", "body": b"" if self._named or self._lines else _DONE})
+        await send({"type": "http.response.body", "body": self._end})
 
     async def _send(self, send: Send, body: bytes) -> None:
         self._sending = True
