@@ -83,7 +83,7 @@ async def run_batch(
 
 
 def read_ids(source: Path) -> list[str]:
-    """The ids of all requests. A wrong line is an error before hours of work, and before there is an output."""
+    """The ids of all requests. A wrong line is an error before hours of work, and before there is output."""
     return [request["custom_id"] for _, request in requests_of(source)]
 
 
