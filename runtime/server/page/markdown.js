@@ -300,6 +300,7 @@ function inline(parent, text, depth = 0) {
     const good = (at) => !single || (!SPACE.test(text[at - 1]) && !/\d/.test(text[at + 1] ?? ""));
     const end = closing(mark, from + 1, good);
     if (end === -1) return 0;
+    if (single && (end - from > 500 || text.slice(from, end).includes("`"))) return 0;
     const next = end + mark.length;
     add(formulaNode(text.slice(i, next), mark.length, opening in FORMULAS));
     return next;

@@ -43,7 +43,7 @@ UNEXPECTED = """() => [
 ].filter((e) =>
   !['p','br','strong','em','code','pre','div','ul','ol','li','h3','h4','hr','blockquote','a','table','thead',
     'tbody','tr','th','td','button','svg','use','span','math','semantics','mrow','mi','mo','mn','mtext','mstyle',
-    'mspace','annotation'].includes(e.localName)
+    'mspace','mpadded','annotation'].includes(e.localName)
   || [...e.attributes].some((a) => !['id','class','tabindex','href','title','target','rel','start',
     'xmlns','display','encoding','mathcolor','mathvariant','mathbackground','width','height','voffset',
     'data-language','data-wait','type','role','lang','aria-label','aria-hidden','aria-current','data-t'].includes(a.name))
