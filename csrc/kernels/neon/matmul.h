@@ -24,8 +24,8 @@
 namespace binhdan {
 namespace {
 
-constexpr int64_t kPiece = 16;            // blocks: 9 to 16 KiB decoded
-constexpr int64_t kBatch = 128;           // rows of activations: 98 KiB of a piece's columns
+constexpr int64_t kPiece = 24;            // blocks: 14 to 18 KiB decoded
+constexpr int64_t kBatch = 96;            // rows of activations: 108 KiB of a piece's columns
 constexpr int64_t kPrefetchAhead = 2048;  // bytes
 static_assert(kPiece % kSuperBlocks == 0);
 
@@ -55,6 +55,37 @@ BINHDAN_INLINE void prefetch_block(const Blocks& blocks, int64_t b) {
   if constexpr (Blocks::kFromMemory)
     for (int64_t line = 0; line < Blocks::kBytes; line += 64)
       __builtin_prefetch(blocks.bytes(b) + kPrefetchAhead + line);
+}
+
+// Sums of a tile from its rows of the output and back: sums[i][q] is out[i][4 q .. 4 q + 3]. `valid` elements of a
+// row exist, nearly always all; one branch decides for the tile.
+template <int M, int Q>
+BINHDAN_INLINE void load_sums(float32x4_t (&sums)[M][Q], float* const (&out)[M], int64_t valid) {
+  if (valid >= 4 * Q) {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) sums[i][q] = vld1q_f32(out[i] + 4 * q);
+  } else {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) sums[i][q] = load_first(out[i] + 4 * q, valid - 4 * q);
+  }
+}
+template <int M, int Q>
+BINHDAN_INLINE void store_sums(const float32x4_t (&sums)[M][Q], float* const (&out)[M], int64_t valid) {
+  if (valid >= 4 * Q) {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) vst1q_f32(out[i] + 4 * q, sums[i][q]);
+  } else {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) store_first(out[i] + 4 * q, valid - 4 * q, sums[i][q]);
+  }
 }
 
 template <class Dot>
@@ -109,17 +140,14 @@ struct QuarterProduct {
       x[i] = activation_row(args, i0 + i) + begin;
       out[i] = args.out + (i0 + i) * args.out_stride + from;
 #pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q)
-        sums[i][q] = begin == 0 ? vdupq_n_f32(0.0f) : load_first(out[i] + 4 * q, args.rows - from - 4 * q);
+      for (int q = 0; q < Q; ++q) sums[i][q] = vdupq_n_f32(0.0f);
     }
+    if (begin != 0) load_sums(sums, out, args.rows - from);
     for (int64_t b = 0; b < count; ++b) {
       prefetch_block(blocks, b);
       add_block(sums, blocks, b, first, x);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q) store_first(out[i] + 4 * q, args.rows - from - 4 * q, sums[i][q]);
+    store_sums(sums, out, args.rows - from);
   }
 
   template <int M, class Blocks>

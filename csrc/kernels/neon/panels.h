@@ -5,6 +5,7 @@
 //   quants(b, g, quarter)    columns 4 g .. 4 g + 3 of rows 4 quarter .. 4 quarter + 3, a signed byte each
 //   scale(b, part, quarter)  s_w of these rows; part 1 is columns 16 .. 31 if scales have 16 columns
 //   min(b, part, quarter)    m_w, if kMins
+//   rows(b, g)               quants(b, g, quarter) of all quarters, if kPlainBytes: the quants are bytes in memory
 //
 // The value of a quant is byte - kZeroPoint. In PackedBlocks, unsigned types keep their zero point: the sum
 // of the activations corrects the product. Decoding subtracts it, so DecodedBlocks have none.
@@ -185,6 +186,7 @@ template <DType type>
 struct PackedBlocks : PackedTraits<type> {
   using Panel = typename PanelOf<type>::Panel;
   static constexpr bool kFromMemory = true;
+  static constexpr bool kPlainBytes = Panel::Quants::kBits == 8 && !PanelOf<type>::kHasLookup;
   const Panel* panels;
 
   [[gnu::always_inline]] explicit PackedBlocks(const void* weights, int64_t row, int64_t cols)
@@ -199,6 +201,9 @@ struct PackedBlocks : PackedTraits<type> {
       return vqtbl1q_s8(vld1q_s8(PanelOf<type>::kLookup), bytes);
     else
       return vreinterpretq_s8_u8(bytes);
+  }
+  [[gnu::always_inline]] int8x16x4_t rows(int64_t b, int g) const {
+    return vld1q_s8_x4(reinterpret_cast<const int8_t*>(panel(b).quants[in_panel(b)].low[g]));
   }
   [[gnu::always_inline]] float32x4_t scale(int64_t b, int part, int quarter) const {
     return scale_of(panel(b), in_panel(b), part, 4 * quarter);
@@ -242,6 +247,7 @@ struct DecodedBlock {
 template <DType type>
 struct DecodedBlocks : DecodedTraits<type> {
   static constexpr bool kFromMemory = false;
+  static constexpr bool kPlainBytes = false;
   const DecodedBlock<type>* blocks;
 
   [[gnu::always_inline]] explicit DecodedBlocks(const DecodedBlock<type>* first) : blocks(first) {}

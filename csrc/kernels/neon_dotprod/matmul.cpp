@@ -42,12 +42,19 @@ struct Sdot {
   template <int lane, int M, int Q, class Blocks>
   BINHDAN_INLINE void add_group(int32x4_t (&sums)[M][Q], const Blocks& blocks, int64_t b, int g, int first,
                                 const int8x16_t (&a)[M]) {
+    int8x16_t w[Q];
+    if constexpr (M == 1 && Q == kQuarters && Blocks::kPlainBytes) {  // one load instead of four
+      const int8x16x4_t all = blocks.rows(b, g + lane);
 #pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
-      const int8x16_t w = blocks.quants(b, g + lane, first + q);
+      for (int q = 0; q < Q; ++q) w[q] = all.val[q];
+    } else {
 #pragma GCC unroll 4
-      for (int i = 0; i < M; ++i) sums[i][q] = vdotq_laneq_s32(sums[i][q], w, a[i], lane);
+      for (int q = 0; q < Q; ++q) w[q] = blocks.quants(b, g + lane, first + q);
     }
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+      for (int i = 0; i < M; ++i) sums[i][q] = vdotq_laneq_s32(sums[i][q], w[q], a[i], lane);
   }
 
   template <int M, int Q, class Blocks>

@@ -129,7 +129,7 @@ struct Product {
         }
   }
 
-  // As QuarterProduct::tile. The last row is repeated if M is odd, and its copy is not stored.
+  // As QuarterProduct::tile. The last row is repeated if M is odd; its copy has the same bits.
   template <int M, class Blocks>
   static void tile(const MatmulArgs& args, const Blocks& blocks, int64_t row, int64_t i0, int64_t begin,
                    int64_t count) {
@@ -143,17 +143,14 @@ struct Product {
       out[i] = args.out + at * args.out_stride + row;
     }
     for (int first = 0; first < kPairs && row + 2 * first < args.rows; first += kAtOnce) {
+      float32x4_t rows[2 * P][kAtOnce / 2] = {};
+      if (begin != 0) load_sums(rows, out, args.rows - row - 2 * first);
       float32x4_t sums[P][kAtOnce];
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
         for (int j = 0; j < kAtOnce; j += 2) {
-          const int64_t at = 2 * (first + j), valid = args.rows - row - at;
-          float32x4_t low = vdupq_n_f32(0.0f), high = low;
-          if (begin != 0) {
-            low = load_first(out[2 * p] + at, valid);
-            high = load_first(out[2 * p + 1] + at, valid);
-          }
+          const float32x4_t low = rows[2 * p][j / 2], high = rows[2 * p + 1][j / 2];
           sums[p][j] = vcombine_f32(vget_low_f32(low), vget_low_f32(high));
           sums[p][j + 1] = vcombine_f32(vget_high_f32(low), vget_high_f32(high));
         }
@@ -162,12 +159,13 @@ struct Product {
       for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
         for (int j = 0; j < kAtOnce; j += 2) {
-          const int64_t at = 2 * (first + j), valid = args.rows - row - at;
           const float32x4_t a = sums[p][j], b = sums[p][j + 1];
-          store_first(out[2 * p] + at, valid, vcombine_f32(vget_low_f32(a), vget_low_f32(b)));
-          if (2 * p + 1 < M)
-            store_first(out[2 * p + 1] + at, valid, vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+          rows[2 * p][j / 2] = vcombine_f32(vget_low_f32(a), vget_low_f32(b));
+          rows[2 * p + 1][j / 2] = vcombine_f32(vget_high_f32(a), vget_high_f32(b));
         }
+      store_sums(rows, out, args.rows - row - 2 * first);
+#pragma GCC unroll 4
+      for (float*& at : out) at += 2 * kAtOnce;
     }
   }
 
