@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from binhdan.quantize.adapter import convert_adapter, is_adapter
 from binhdan.quantize.calibrate import DEFAULT_TEXT
 from binhdan.quantize.convert import Step, Summary, convert
 from binhdan.quantize.draft import Draft
@@ -121,6 +122,13 @@ def quantize(
             help="The importance of the columns: a file of binhdan calibrate or of llama.cpp's imatrix.",
         ),
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For a LoRA adapter in PEFT's format: a folder with config.json of the model that it changes.",
+        ),
+    ] = None,
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Accept a source with fewer bits than Q8_0.")
     ] = False,
@@ -137,8 +145,22 @@ def quantize(
     The output is whole and verified, or absent. Families of checkpoints: Llama, Mistral, Ministral 3,
     Qwen 2 to 3.5, Gemma 1 to 4, LFM2, Phi-3, SmolLM3, Granite, EXAONE 4, MPT, and the encoders BERT, XLM-R
     and EmbeddingGemma. A GGUF file may have any architecture.
+
+    IN may also be a LoRA adapter, a folder of PEFT with adapter_config.json: --recipe is then f16 (default) or f32.
     """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
+    if is_adapter(source):
+        _refuse_with_adapter(locals())
+        adapter = convert_adapter(
+            source, output, base=base, tensor_type=recipe or "f16", name=name, force=force
+        )
+        if as_json:
+            print(json.dumps(dataclasses.asdict(adapter), ensure_ascii=False))
+        else:
+            _print(adapter)
+        return
+    if base is not None:
+        raise InvalidArgumentError("--base: expected a folder with adapter_config.json as the source")
     steps = _steps(prune_vocab, keep_text or [])
     common: dict[str, Any] = {
         "name": name,
@@ -192,6 +214,16 @@ def quantize(
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
     else:
         _print(summary)
+
+
+def _refuse_with_adapter(given: dict[str, Any]) -> None:
+    """Raises InvalidArgumentError for options that adapters do not have."""
+    known = {"source", "output", "recipe", "base", "name", "force", "as_json", "threads"}
+    for option, value in given.items():
+        if option not in known and value:
+            raise InvalidArgumentError(
+                f"--{option.replace('_', '-')}: expected no such option for the adapter in {given['source']}"
+            )
 
 
 def _target(fit: str | None, bpw: float | None, recipe: str | None) -> Target | None:
@@ -250,8 +282,8 @@ def _print(summary: Summary, more: Sequence[tuple[str, str]] = ()) -> None:
         ("architecture", summary.architecture),
         ("parameters", f"{summary.parameters:,}"),
         ("bytes", f"{summary.bytes:,} ({bits:.2f} bits per weight)"),
-        ("context", f"{summary.context:,}"),
-        ("vocabulary", f"{summary.vocabulary:,}"),
+        *((("context", f"{summary.context:,}"),) if summary.context else ()),
+        *((("vocabulary", f"{summary.vocabulary:,}"),) if summary.vocabulary else ()),
         ("tensors", tensors),
         *more,
         *((f"note: {tensor}", reason) for tensor, reason in summary.fallbacks.items()),

@@ -210,6 +210,22 @@ class Library:
             "utf-8", "replace"
         )
 
+    # ---- adapters ------------------------------------------------------------------------------------------
+
+    def open_adapter(self, model: int, path: str) -> int:
+        out = self._ffi.new("binhdan_adapter *")
+        self._check(self._lib.binhdan_adapter_open(model, self._c_string(path), out))
+        return int(out[0])
+
+    def close_adapter(self, adapter: int) -> None:
+        self._check(self._lib.binhdan_adapter_close(adapter))
+
+    def describe_adapter(self, adapter: int) -> dict[str, int]:
+        """The fields of binhdan_adapter_info."""
+        info = self._struct("binhdan_adapter_info")
+        self._check(self._lib.binhdan_adapter_describe(adapter, info))
+        return self._fields(info)
+
     # ---- text ----------------------------------------------------------------------------------------------
 
     def tokenize(
@@ -315,8 +331,7 @@ class Library:
         """The fields of binhdan_engine_info."""
         info = self._struct("binhdan_engine_info")
         self._check(self._lib.binhdan_engine_describe(engine, info))
-        fields = self._ffi.typeof(info).item.fields
-        return {name: int(getattr(info, name)) for name, _ in fields if name != "struct_size"}
+        return self._fields(info)
 
     # ---- requests ------------------------------------------------------------------------------------------
 
@@ -355,6 +370,7 @@ class Library:
         masked: bool,
         cache_salt: int = 0,
         use_cache: bool = True,
+        adapter: int = 0,
     ) -> int:
         """Submits a generation and returns its id for `cancel` and `set_mask`.
 
@@ -391,16 +407,19 @@ class Library:
             cache_salt=cache_salt,
             loop_guard=0 if options.ignore_eos else options.loop_guard,
             max_draft_tokens=0 if options.ignore_eos else options.max_draft_tokens,
+            adapter=adapter,
         )
 
-    def submit_scoring(self, engine: int, queue: int, tokens: Sequence[int], score_from: int | None) -> int:
+    def submit_scoring(
+        self, engine: int, queue: int, tokens: Sequence[int], score_from: int | None, adapter: int = 0
+    ) -> int:
         """Submits the scoring of the tokens from `score_from` on, or None: the logits after the last token.
         Its events are one "scores" or "logits", then "finished"."""
         kind = self._lib.BINHDAN_LOGITS if score_from is None else self._lib.BINHDAN_SCORE
-        return self._submit(engine, queue, tokens, kind=kind, score_from=score_from or 0)
+        return self._submit(engine, queue, tokens, kind=kind, score_from=score_from or 0, adapter=adapter)
 
     def submit_embedding(
-        self, engine: int, queue: int, tokens: Sequence[int], options: EmbeddingOptions
+        self, engine: int, queue: int, tokens: Sequence[int], options: EmbeddingOptions, adapter: int = 0
     ) -> int:
         """Submits an embedding. Its events are one "embedding", then "finished"."""
         return self._submit(
@@ -411,6 +430,7 @@ class Library:
             flags=self._flags(NO_NORMALIZE=not options.normalize),
             pooling=self._value(f"POOLING_{(options.pooling or 'auto').upper()}"),
             dimensions=options.dimensions or 0,
+            adapter=adapter,
         )
 
     def cancel(self, engine: int, request: int) -> None:
@@ -431,17 +451,19 @@ class Library:
 
     # ---- sessions ------------------------------------------------------------------------------------------
 
-    def save_session(self, engine: int, path: str, tokens: Sequence[int], note: bytes) -> None:
+    def save_session(
+        self, engine: int, path: str, tokens: Sequence[int], note: bytes, cache_salt: int = 0
+    ) -> None:
         c_tokens, c_note = self._int32s(tokens), self._ffi.from_buffer(note)
         self._check(
             self._lib.binhdan_session_save(
-                engine, self._c_string(path), c_tokens, len(tokens), 0, c_note, len(note)
+                engine, self._c_string(path), c_tokens, len(tokens), cache_salt, c_note, len(note)
             )
         )
 
-    def load_session(self, engine: int, path: str) -> bytes:
+    def load_session(self, engine: int, path: str, cache_salt: int = 0) -> bytes:
         """Restores the keys and values, and returns the note."""
-        return self._read_text(self._lib.binhdan_session_load, engine, self._c_string(path), 0)
+        return self._read_text(self._lib.binhdan_session_load, engine, self._c_string(path), cache_salt)
 
     # ---- restoring diacritics ------------------------------------------------------------------------------
 
@@ -557,6 +579,11 @@ class Library:
         for key, value in values.items():
             setattr(struct, key, value)
         return struct
+
+    def _fields(self, struct: Any) -> dict[str, int]:
+        """The numbers in a struct, by name, without struct_size."""
+        names = [name for name, _ in self._ffi.typeof(struct).item.fields]
+        return {name: int(getattr(struct, name)) for name in names if name != "struct_size"}
 
     def _read_tokens(self, capacity: int, function: Any, *arguments: Any) -> list[int]:
         count = self._ffi.new("size_t *")

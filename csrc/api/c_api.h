@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "binhdan.h"
 #include "engine/engine.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "text/restore/model.h"
 #include "text/restore/scorer.h"
@@ -38,11 +39,13 @@ using Models = Handles<const model::Model, 1>;
 using Engines = Handles<engine::Engine, 2>;
 using Queues = Handles<QueueHandle, 3>;
 using Restorers = Handles<const Restorer, 4>;
+using Adapters = Handles<const model::Adapter, 5>;
 // Never destroyed: a forked child and an exiting program must not join threads.
 Models& models();
 Engines& engines();
 Queues& queues();
 Restorers& restorers();
+Adapters& adapters();
 
 void set_last_error(const char* message) noexcept;
 

@@ -96,6 +96,7 @@ engine::Request engine_request(const binhdan_request& given) {
   request.loop_guard = given.loop_guard;
   request.max_draft_tokens = given.max_draft_tokens;
   request.score_from = given.score_from;
+  if (given.adapter != 0) request.adapter = adapters().get(given.adapter, "adapter");
   return request;
 }
 

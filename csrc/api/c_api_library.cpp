@@ -25,7 +25,10 @@ Queues& queues() {
   static Queues& all = *new Queues;
   return all;
 }
-
+Adapters& adapters() {
+  static Adapters& all = *new Adapters;
+  return all;
+}
 Restorers& restorers() {
   static Restorers& all = *new Restorers;
   return all;

@@ -19,7 +19,7 @@ int32_t binhdan_session_load(binhdan_engine handle, const char* path, uint64_t c
   return guarded([&] {
     require(path, "path");
     const auto engine = engines().get(handle, "engine");
-    write_array<char>(engine->session_note(path), note, capacity, note_size);
+    write_array<char>(engine->session_note(path, cache_salt), note, capacity, note_size);
     engine->load_session(path, cache_salt);
   });
 }

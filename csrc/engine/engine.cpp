@@ -250,19 +250,19 @@ uint64_t Engine::pages_identity() const {
 
 void Engine::save_session(const std::string& path, std::span<const Token> tokens, uint64_t salt,
                           std::string note) {
-  const uint64_t identity = pages_identity();
+  const uint64_t identity = pages_identity() ^ salt;
   const TokenChain chain(salt, tokens);
   SavedSession session{std::move(note), {tokens.begin(), tokens.end()}, {}};
   between_steps([&] { session.pages = cache_.find_or_load(chain, 0, chain.pages()); });
   write_session(path, identity, session);
 }
 
-std::string Engine::session_note(const std::string& path) const {
-  return read_session(path, pages_identity(), layout_->sizes(), options_.context, false).note;
+std::string Engine::session_note(const std::string& path, uint64_t salt) const {
+  return read_session(path, pages_identity() ^ salt, layout_->sizes(), options_.context, false).note;
 }
 
 void Engine::load_session(const std::string& path, uint64_t salt) {
-  SavedSession session = read_session(path, pages_identity(), layout_->sizes(), options_.context, true);
+  SavedSession session = read_session(path, pages_identity() ^ salt, layout_->sizes(), options_.context, true);
   const TokenChain chain(salt, session.tokens);
   between_steps([&] {
     for (size_t i = 0; i < session.pages.size() && cache_.add(chain, i, session.pages[i]); ++i)

@@ -75,7 +75,7 @@ class Engine {
   void stop();
   // Saves the cached keys and values of these tokens, and restores them (session_file.h). Throws Error.
   void save_session(const std::string& path, std::span<const Token> tokens, uint64_t salt, std::string note);
-  std::string session_note(const std::string& path) const;
+  std::string session_note(const std::string& path, uint64_t salt) const;
   void load_session(const std::string& path, uint64_t salt);
   EngineInfo info() const;
   const model::Model& model() const { return *model_; }

@@ -52,6 +52,8 @@ void Request::check(const model::Model& model, int64_t context) const {
   if (kind == Kind::score && (score_from < 1 || score_from >= prompt.size()))
     fail(Code::invalid_argument, "score_from: expected 1 to n_tokens - 1 = ", prompt.size() - 1, ", got ",
          score_from);
+  if (adapter && &adapter->model() != &model)
+    fail(Code::invalid_argument, "adapter: expected one that was opened for this model, got one of another");
   sampling.check(static_cast<int32_t>(model.config.vocabulary));
 }
 
@@ -77,7 +79,7 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       sampler_(request_.sampling, static_cast<int32_t>(model.config.vocabulary)),
       decoder_(model.tokenizer, request_.prompt.back()),
       stop_(request_.stops),
-      chain_(request_.cache_salt, request_.prompt),
+      chain_(request_.cache_salt ^ (request_.adapter ? request_.adapter->identity() : 0), request_.prompt),
       loop_guard_(request_.loop_guard),
       lookup_(state_.layout().is_recurrent() || request_.use_mask ? 0 : request_.max_draft_tokens),
       pooling_(pooling_of(request_, model.config)),
@@ -154,6 +156,7 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   state_.reserve(static_cast<int64_t>(chunk_));
   model::Chunk chunk{&state_, decoding_,
                      chunk_ > 1 ? model::Outputs::all_logits : model::Outputs::last_logits, true};
+  chunk.adapter = request_.adapter.get();
   chunk.unverified = decode ? static_cast<int64_t>(chunk_) - 1 : 0;
   if (!decode) {
     chunk.tokens = std::span(request_.prompt).subspan(prompt_done_, chunk_);

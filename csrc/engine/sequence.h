@@ -13,6 +13,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
+#include "model/adapter.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "model/state.h"
@@ -33,6 +34,7 @@ struct Request {
   int32_t loop_guard = 0;        // LoopGuard
   int32_t max_draft_tokens = 0;  // Lookup
   size_t score_from = 0;         // Kind::score: the first token that is scored
+  std::shared_ptr<const model::Adapter> adapter;  // of the model; nullptr: none
 
   // Kind::embed:
   std::optional<model::Pooling> pooling;  // nullopt: the model's

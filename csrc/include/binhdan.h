@@ -67,6 +67,7 @@ typedef uint64_t binhdan_model;      /* an open model file: weights and vocabula
 typedef uint64_t binhdan_engine;     /* runs requests on a model; owns threads and KV memory */
 typedef uint64_t binhdan_queue;      /* receives the events of requests */
 typedef uint64_t binhdan_request_id; /* a submitted request */
+typedef uint64_t binhdan_adapter;    /* an open LoRA adapter of a model */
 
 typedef enum {
   BINHDAN_OK = 0,
@@ -184,6 +185,27 @@ BINHDAN_API int32_t binhdan_model_warnings(binhdan_model model, char* text, size
 /* Describes any GGUF file as one JSON object without loading it: metadata, tensors, vocabulary, and whether
  * this build supports it. */
 BINHDAN_API int32_t binhdan_inspect(const char* path, char* json, size_t capacity, size_t* size);
+
+/* ---- adapters ------------------------------------------------------------------------------------- */
+
+typedef struct {
+  uint32_t struct_size;
+  int32_t rank;        /* the largest */
+  uint64_t parameters; /* weights in the file */
+  uint64_t bytes;      /* of memory */
+  uint64_t cache_salt; /* its requests use their own cache_salt XOR this value in the prefix cache: pass that to
+                        * binhdan_session_save and binhdan_session_load */
+} binhdan_adapter_info;
+
+/* Opens a LoRA adapter, a GGUF file in llama.cpp's format, for requests of engines of this model; the weights of the
+ * model stay as they are, and requests with different adapters run together. Its weights are kept as float16.
+ * BINHDAN_UNSUPPORTED for one of another architecture or with tensors that cannot be changed, BINHDAN_BAD_FORMAT for
+ * shapes that do not fit the model. */
+BINHDAN_API int32_t binhdan_adapter_open(binhdan_model model, const char* path, binhdan_adapter* adapter);
+/* Requests that use it continue. */
+BINHDAN_API int32_t binhdan_adapter_close(binhdan_adapter adapter);
+/* Fills *info. Set info->struct_size first. */
+BINHDAN_API int32_t binhdan_adapter_describe(binhdan_adapter adapter, binhdan_adapter_info* info);
 
 /* ---- text ----------------------------------------------------------------------------------------- */
 
@@ -373,6 +395,7 @@ typedef struct {
                              * tokens, and verifies them in one step: faster where the answer repeats parts of the
                              * prompt. The answer does not change. 0 = off */
   size_t score_from;    /* SCORE: the first token that is scored, from 1 to n_tokens - 1 */
+  binhdan_adapter adapter; /* of the engine's model; 0 = none */
 } binhdan_request;
 
 typedef enum {
@@ -517,7 +540,7 @@ BINHDAN_API int32_t binhdan_session_save(binhdan_engine engine, const char* path
                                          size_t n_tokens, uint64_t cache_salt, const char* note,
                                          size_t note_size);
 /* Puts the keys and values of a file into the prefix cache, and returns its note. BINHDAN_BAD_FORMAT for a file that
- * is damaged; BINHDAN_UNSUPPORTED for one of another model, kernel table or KV type: compute the prompt again. */
+ * is damaged; BINHDAN_UNSUPPORTED for one of another model, kernel table, KV type or cache_salt: compute the prompt again. */
 BINHDAN_API int32_t binhdan_session_load(binhdan_engine engine, const char* path, uint64_t cache_salt,
                                          char* note, size_t capacity, size_t* note_size);
 

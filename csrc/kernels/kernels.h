@@ -235,6 +235,8 @@ struct CandidateKernels {
   void (*line_errors)(Candidates& out, const CandidateArgs& args);
 };
 
+inline constexpr int64_t kProductLanes = 16;  // of KernelTable::add_products
+
 // ---- the table ----------------------------------------------------------------------------------------
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", ...: the name for BINHDAN_ISA
@@ -264,6 +266,10 @@ struct KernelTable {
   void (*conv)(float* out, const float* const* rows, const float* weights, int64_t weight_stride,
                int64_t taps, int64_t n);
   void (*to_f16)(uint16_t* dst, const float* src, int64_t n);
+  // x[i] += sum over t of factors[t] * w(t, i), for the low-rank products of adapters. w is float16 in panels of
+  // kProductLanes columns i, in each panel one term t after the other; the last panel is whole, too. The bits of
+  // an element do not depend on n.
+  void (*add_products)(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n);
   AttentionKernel attention[kKvTypes];            // indexed by KvType
   void (*delta_step)(const DeltaRuleArgs& args);  // row by row: class decode
   // Up to kDeltaChunk rows together: class prefill. The bits of a row depend on the rows up to it, the state

@@ -90,6 +90,34 @@ struct VectorLanes {
     });
   }
 
+  // Four partial sums for each element, t % 4: a single one would wait for every multiplication.
+  BINHDAN_INLINE void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms,
+                                   int64_t n) {
+    constexpr int kSums = 4, kVectors = static_cast<int>(kProductLanes) / Lanes::kLanes;
+    for (int64_t first = 0; first < n; first += kProductLanes) {
+      V sums[kSums][kVectors];
+      for (auto& row : sums)
+        for (V& sum : row) sum = Lanes::zero();
+      const auto add_term = [&](int64_t t, V(&row)[kVectors]) __attribute__((always_inline)) {
+        const V factor = Lanes::broadcast(factors[t]);
+        for (int v = 0; v < kVectors; ++v)
+          row[v] = Lanes::fma(factor, Lanes::load_f16(w + t * kProductLanes + v * Lanes::kLanes), row[v]);
+      };
+      int64_t t = 0;
+      for (; t + kSums <= terms; t += kSums)
+        for (int s = 0; s < kSums; ++s) add_term(t + s, sums[s]);
+      for (int s = 0; s < kSums; ++s)
+        if (t + s < terms) add_term(t + s, sums[s]);
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t at = first + v * Lanes::kLanes, count = n - at;
+        if (count <= 0) break;
+        const V sum = Lanes::add(Lanes::add(sums[0][v], sums[1][v]), Lanes::add(sums[2][v], sums[3][v]));
+        Lanes::store_first(x + at, count, Lanes::add(Lanes::load_first(x + at, count), sum));
+      }
+      w += terms * kProductLanes;
+    }
+  }
+
   // The variance is the mean of (x - mean)^2: the mean of x^2 minus mean^2 would cancel.
   BINHDAN_INLINE void layer_norm(float* out, const float* x, const float* weight, const float* bias,
                                  int64_t n, float eps) {

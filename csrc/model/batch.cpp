@@ -1,8 +1,10 @@
 #include "model/batch.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
+#include "model/adapter.h"
 
 namespace binhdan::model {
 namespace {
@@ -34,9 +36,10 @@ void Batch::assign(std::span<const Chunk> chunks) {
   runs.clear();
   output.index.clear();
   all.classes = output.classes = {};
-  logit_rows.clear();
+  logits.index.clear();
   hidden_rows.clear();
   first_result.clear();
+  max_rank = 0;
   for (const Chunk& chunk : chunks) {
     if (chunk.state->kv_type() != chunks[0].state->kv_type())
       fail(Code::internal, "batch: expected one KV type in all chunks, but chunk ", first_result.size(),
@@ -47,8 +50,10 @@ void Batch::assign(std::span<const Chunk> chunks) {
                     chunk.decode ? NumericClass::decode : NumericClass::prefill, chunk.checkpoint.get(),
                     chunk.checkpoint_tokens});
     for (int64_t i = 0; i < count; ++i)
-      rows.push_back({chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count});
-    std::vector<int64_t>& results = is_hidden(chunk.outputs) ? hidden_rows : logit_rows;
+      rows.push_back({chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count,
+                      chunk.adapter});
+    if (chunk.adapter) max_rank = std::max(max_rank, chunk.adapter->max_rank());
+    std::vector<int64_t>& results = is_hidden(chunk.outputs) ? hidden_rows : logits.index;
     first_result.push_back(results.size());
     const size_t first = chunk.outputs == Outputs::first_hidden ? begin : rows.size() - results_count;
     for (size_t row = first; row < first + results_count; ++row) {
@@ -62,7 +67,8 @@ void Batch::assign(std::span<const Chunk> chunks) {
   }
   all.index.resize(rows.size());
   std::iota(all.index.begin(), all.index.end(), 0);
-  for (RowSet* set : {&all, &output}) set->classes.total = static_cast<int64_t>(set->index.size());
+  logits.classes.decode = std::ssize(logits.index);
+  for (RowSet* set : {&all, &output, &logits}) set->classes.total = std::ssize(set->index);
 }
 
 void Batch::mark_second_texts(text::Token separator) {

@@ -13,6 +13,8 @@
 
 namespace binhdan::model {
 
+class Adapter;
+
 // What the forward pass returns for a chunk. It always writes keys and values.
 enum class Outputs {
   none,
@@ -34,6 +36,7 @@ struct Chunk {
   std::shared_ptr<Buffer> checkpoint = nullptr;
   int64_t checkpoint_tokens = 0;
   int64_t unverified = 0;  // tokens at the end that SequenceState::truncate() may remove after the pass
+  const Adapter* adapter = nullptr;  // of the same model; or none
 };
 
 // One token of a batch.
@@ -42,6 +45,7 @@ struct Row {
   text::Token token;
   int64_t position;
   int64_t length;               // of the sequence, with this batch
+  const Adapter* adapter;       // or nullptr
   bool in_second_text = false;  // of a pair for a reranker
 
   ops::AttentionRow attention_row(PagePart part) const { return {state->pages(part), position, length}; }
@@ -77,8 +81,10 @@ struct Batch {
   std::vector<RowRun> runs;
   RowSet all;                                    // every row
   RowSet output;                                 // rows whose final hidden state is needed
-  std::vector<int64_t> logit_rows, hidden_rows;  // the row of each result
-  std::vector<size_t> first_result;              // of each chunk, in logit_rows or hidden_rows
+  RowSet logits;                                 // the row of each result; all of the class decode
+  std::vector<int64_t> hidden_rows;              // the row of each result
+  std::vector<size_t> first_result;              // of each chunk, in logits or hidden_rows
+  int64_t max_rank = 0;                          // of the adapters; 0: no row has one
 };
 
 }  // namespace binhdan::model

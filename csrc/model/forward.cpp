@@ -105,13 +105,13 @@ void Forward::project_layer_inputs(Team& team) {
   const KernelTable& table = *model_.table;
   const int64_t p = config.per_layer_dim;
   const RowSet& all = batch_.all;
-  const ops::Activations& input =
-      prepare_input(team, all.classes, {&w.projection}, {}, [&](int64_t i) { return x(i); });
+  const Input input =
+      prepare_input(team, all, {&w.projection}, {}, [&](int64_t i) { return x(i); });
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.dim)));
   team.distribute(w.projection.rows, p, std::max(p, piece_size()), [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
     float* product = buffers_of(team).product.as<float>();
-    ops::matmul(w.projection, {begin, end}, input, all.classes, product, width, buffers_of(team).scratch);
+    multiply(team, w.projection, {begin, end}, input, all, product, width);
     for (int64_t i = 0; i < all.size(); ++i, product += width) {
       table.scale(product, scale, width);
       for (int64_t at = 0; at < width; at += p) normalize(product + at, product + at, w.norm, p);
@@ -138,7 +138,7 @@ void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   if (active.empty()) return;  // a batch without outputs: the states of all layers are complete
   add_product(team, Op::attention_output, active, w.attention_output, w.attention_output_bias,
               w.post_attention_norm,
-              prepare_input(team, active.classes, {&w.attention_output}, {}, [&](int64_t i) {
+              prepare_input(team, active, {&w.attention_output}, {}, [&](int64_t i) {
                 return attended_row(team, layer, i, active.index[static_cast<size_t>(i)]);
               }));
   barrier(team);
@@ -164,7 +164,8 @@ void Forward::feed_forward(Team& team, size_t layer, const RowSet& active) {
                   .gate_bias = w.gate_bias,
                   .up_bias = w.up_bias});
   barrier(team);
-  add_product(team, Op::down, active, w.down, w.down_bias, w.post_ffn_norm, ffn_input_);
+  add_product(team, Op::down, active, w.down, w.down_bias, w.post_ffn_norm,
+              gated_input(team, active, w.down));
   barrier(team);
 }
 
@@ -179,7 +180,8 @@ void Forward::add_layer_input(Team& team, size_t layer, const RowSet& active) {
                   .factor = layer_inputs_.as<float>() + static_cast<int64_t>(layer) * p,
                   .factor_stride = std::ssize(model_.config.layers) * p});
   barrier(team);
-  add_product(team, Op::layer_input, active, w.input_projection, nullptr, w.post_input_norm, ffn_input_);
+  add_product(team, Op::layer_input, active, w.input_projection, nullptr, w.post_input_norm,
+              gated_input(team, active, w.input_projection));
   barrier(team);
 }
 
@@ -190,15 +192,15 @@ void Forward::multiply_gated(Team& team, const RowSet& active, const GatedProduc
   const float* gate_bias = product.gate ? product.gate_bias : product.up_bias;
   const Matrix* up_matrix = product.gate ? product.up : nullptr;
   const Matrix* second = up_matrix ? up_matrix : gate_matrix;
-  const ops::Activations& input =
-      prepare_input(team, active.classes, {gate_matrix, second}, product.norm,
+  const Input input =
+      prepare_input(team, active, {gate_matrix, second}, product.norm,
                     [&](int64_t i) { return x(active.index[static_cast<size_t>(i)]); });
   RankBuffers& buffers = buffers_of(team);
   distribute_rows(team, gate_matrix->rows, [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
     float *gate = buffers.gated.as<float>(), *up = buffers.product.as<float>();
-    ops::matmul(*gate_matrix, {begin, end}, input, active.classes, gate, width, buffers.scratch);
-    if (up_matrix) ops::matmul(*up_matrix, {begin, end}, input, active.classes, up, width, buffers.scratch);
+    multiply(team, *gate_matrix, {begin, end}, input, active, gate, width);
+    if (up_matrix) multiply(team, *up_matrix, {begin, end}, input, active, up, width);
     for (int64_t i = 0; i < active.size(); ++i, gate += width, up += width) {
       if (gate_bias) table.add(gate, gate_bias + begin, width);
       const float* factor = nullptr;
@@ -209,7 +211,9 @@ void Forward::multiply_gated(Team& team, const RowSet& active, const GatedProduc
         factor = product.factor + active.index[static_cast<size_t>(i)] * product.factor_stride + begin;
       }
       activate(gate, factor, width);
-      ffn_input_.store(table, {&product.reader}, active.classes, i, gate, begin, width);
+      ffn_input_.rows.store(table, {&product.reader}, active.classes, i, gate, begin, width);
+      if (batch_.max_rank > 0)
+        std::copy_n(gate, width, gated_rows_.as<float>() + i * product.reader.cols + begin);
       if (observer_) observer_->observe({&product.reader}, i, gate, begin, width);
     }
   });
@@ -222,7 +226,7 @@ void Forward::multiply_gated(Team& team, const RowSet& active, const GatedProduc
 // x += matrix . input + bias. Families with a norm after the product or the sum need all of a row for it:
 // one more barrier.
 void Forward::add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix, const float* bias,
-                          const Norm& norm, const ops::Activations& input) {
+                          const Norm& norm, const Input& input) {
   const KernelTable& table = *model_.table;
   const Config& config = model_.config;
   const int64_t dim = config.dim;
@@ -237,7 +241,7 @@ void Forward::add_product(Team& team, Op op, const RowSet& active, const Matrix&
   distribute_rows(team, matrix.rows, [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin, stride = to_buffer ? dim : width;
     float* product = to_buffer ? product_.as<float>() + begin : buffers.product.as<float>();
-    ops::matmul(matrix, {begin, end}, input, active.classes, product, stride, buffers.scratch);
+    multiply(team, matrix, {begin, end}, input, active, product, stride);
     for (const int64_t row : active.index) {
       if (bias) table.add(product, bias + begin, width);
       if (!to_buffer) add(x(row) + begin, product, width);
@@ -264,7 +268,7 @@ void Forward::compute_outputs(Team& team) {
   const KernelTable& table = *model_.table;
   const Matrix& output = model_.weights.output;
   const Norm& norm = model_.weights.output_norm;
-  const std::vector<int64_t>&hidden_rows = batch_.hidden_rows, &logit_rows = batch_.logit_rows;
+  const std::vector<int64_t>& hidden_rows = batch_.hidden_rows;
   const auto [begin, end] = team.share(static_cast<int64_t>(hidden_rows.size()));
   for (int64_t i = begin; i < end; ++i) {
     float* hidden = hidden_.as<float>() + i * config.dim;
@@ -275,20 +279,19 @@ void Forward::compute_outputs(Team& team) {
       std::copy_n(row, config.dim, hidden);
     if (observer_ && output.rows > 0) observer_->observe({&output}, i, hidden, 0, config.dim);
   }
-  if (logit_rows.empty()) return;
-  const auto rows = static_cast<int64_t>(logit_rows.size());
-  const ops::ClassCounts classes{rows, rows};
-  const ops::Activations& input = prepare_input(
-      team, classes, {&output}, norm, [&](int64_t i) { return x(logit_rows[static_cast<size_t>(i)]); });
+  const RowSet& rows = batch_.logits;
+  if (rows.empty()) return;
+  const Input input = prepare_input(team, rows, {&output}, norm,
+                                    [&](int64_t i) { return x(rows.index[static_cast<size_t>(i)]); });
   team.distribute(output.rows, kBlock, kLogitRows, [&](int64_t first, int64_t last) {
     float* logits = logits_.as<float>() + first;
-    ops::matmul(output, {first, last}, input, classes, logits, output.rows, buffers_of(team).scratch);
-    for (int64_t i = 0; i < rows; ++i, logits += output.rows) {
+    multiply(team, output, {first, last}, input, rows, logits, output.rows);
+    for (int64_t i = 0; i < rows.size(); ++i, logits += output.rows) {
       if (config.logit_scale != 1.0f) table.scale(logits, config.logit_scale, last - first);
       if (config.logit_softcap > 0) table.softcap(logits, config.logit_softcap, last - first);
     }
   });
-  record(team, Op::logits, {&output}, rows);
+  record(team, Op::logits, {&output}, rows.size());
 }
 
 }  // namespace binhdan::model

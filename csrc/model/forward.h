@@ -1,6 +1,7 @@
 // The forward pass: a batch of chunks of any sequences through all layers. One class serves every family: it
 // reads the descriptors of config.h and families.h.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -8,6 +9,7 @@
 
 #include "base/function_ref.h"
 #include "base/thread_pool.h"
+#include "model/adapter.h"
 #include "model/batch.h"
 #include "model/model.h"
 #include "model/observer.h"
@@ -37,13 +39,28 @@ class Forward {
   void set_observer(InputObserver* observer) { observer_ = observer; }
 
  private:
+  static constexpr int64_t kMaxReaders = 4;  // matrices that multiply with the same rows
+  // Up to this many rows, each rank prepares all rows itself, into its own buffer: that takes less time than a
+  // barrier.
+  static constexpr int64_t kMaxSelfPreparedRows = 8;
+  // Rows that matrices multiply with, and for rows with an adapter what the changes of these matrices need.
+  struct InputBuffers {
+    ops::Activations rows;
+    Buffer low;  // (n, kMaxReaders, largest rank)
+  };
+  // The rows in InputBuffers, for certain matrices.
+  struct Input {
+    const ops::Activations& rows;
+    const float* low;
+    std::array<const Matrix*, kMaxReaders> readers{};
+  };
   // The buffers of one thread.
   struct RankBuffers {
     Buffer scratch;          // of the matrix kernels
     Buffer delta_scratch;    // of the delta rule
     Buffer row;              // two rows: (2, dim) or (2, width of a mixer)
     Buffer product, gated;   // (n, columns of a piece)
-    ops::Activations input;  // up to kMaxSelfPreparedRows rows, prepared by this rank
+    InputBuffers input;      // up to kMaxSelfPreparedRows rows, prepared by this rank
   };
   // A matrix product into a buffer: out[i * stride + r] = matrix row r . row i + bias[r].
   struct Projection {
@@ -76,7 +93,7 @@ class Forward {
   void add_layer_input(Team& team, size_t layer, const RowSet& active);
   void multiply_gated(Team& team, const RowSet& active, const GatedProduct& product);
   void add_product(Team& team, Op op, const RowSet& active, const Matrix& matrix, const float* bias,
-                   const Norm& norm, const ops::Activations& input);
+                   const Norm& norm, const Input& input);
   void compute_outputs(Team& team);
 
   // forward_attention.cpp, forward_recurrent.cpp: each mixer writes attended_ and ends with a barrier.
@@ -89,19 +106,25 @@ class Forward {
   void prepare_delta_block(const RowRun& run, size_t layer, int64_t block);
   const float* attended_row(Team& team, size_t layer, int64_t i, int64_t row);
 
+  // forward_adapters.cpp
+  void lower(const RowSet& rows, ops::Activations::Readers readers, int64_t i, const float* x, Buffer& low);
+  Input gated_input(Team& team, const RowSet& rows, const Matrix& reader);
+  void multiply(Team& team, const Matrix& matrix, Range range, const Input& input, const RowSet& rows,
+                float* out, int64_t stride);
+  void add_changes(const Matrix& matrix, Range range, const Input& input, const RowSet& rows, float* out,
+                   int64_t stride);
+
   // forward_parts.cpp
   void reserve_buffers();
   size_t add_window_kind(const LayerConfig& layer);
-  const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
-                                        ops::Activations::Readers readers, const Norm& norm,
-                                        FunctionRef<const float*(int64_t)> row_at, ops::Activations& shared);
-  const ops::Activations& prepare_input(Team& team, ops::ClassCounts classes,
-                                        ops::Activations::Readers readers, const Norm& norm,
-                                        FunctionRef<const float*(int64_t)> row_at) {
-    return prepare_input(team, classes, readers, norm, row_at, input_);
+  Input prepare_input(Team& team, const RowSet& rows, ops::Activations::Readers readers, const Norm& norm,
+                      FunctionRef<const float*(int64_t)> row_at, InputBuffers& shared);
+  Input prepare_input(Team& team, const RowSet& rows, ops::Activations::Readers readers, const Norm& norm,
+                      FunctionRef<const float*(int64_t)> row_at) {
+    return prepare_input(team, rows, readers, norm, row_at, input_);
   }
   void distribute_rows(Team& team, int64_t rows, FunctionRef<void(int64_t, int64_t)> work);
-  void project(Team& team, const RowSet& rows, const ops::Activations& input,
+  void project(Team& team, const RowSet& rows, const Input& input,
                std::initializer_list<Projection> projections);
   void normalize(float* out, const float* x, const Norm& norm, int64_t n) const;
   static int64_t padded(int64_t rows);
@@ -142,9 +165,10 @@ class Forward {
   std::vector<Buffer> cos_sin_;    // (n, rope dim / 2, 2), one for each RoPE
   Buffer hidden_;                  // (hidden rows, dim)
   Buffer logits_;                  // (logit rows, vocabulary)
-  ops::Activations input_;         // (n, dim or max_.attended) prepared by all ranks together
-  ops::Activations output_input_;  // (output rows, dim) of the last layer with a state
-  ops::Activations ffn_input_;     // (n, ffn or per_layer_dim) of the second product of a network
+  InputBuffers input_;             // (n, dim or max_.attended) prepared by all ranks together
+  InputBuffers output_input_;      // (output rows, dim) of the last layer with a state
+  InputBuffers ffn_input_;         // (n, ffn or per_layer_dim) of the second product of a network
+  Buffer gated_rows_;              // the same as float, if the batch has adapters
   std::vector<RankBuffers> buffers_;
   ops::Activations::Widths input_widths_, ffn_widths_;
   struct {

@@ -33,20 +33,20 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const RowSet& all = batch_.all;
   const Matrix& k_reader = stores_kv ? w.k : w.q;
   const Matrix& v_reader = has_v ? w.v : k_reader;
-  const auto input_of = [&](const RowSet& rows, ops::Activations& shared) -> const ops::Activations& {
+  const auto input_of = [&](const RowSet& rows, InputBuffers& shared) {
     return prepare_input(
-        team, rows.classes, {&w.q, &k_reader, &v_reader}, w.attention_norm,
+        team, rows, {&w.q, &k_reader, &v_reader}, w.attention_norm,
         [&](int64_t i) { return x(rows.index[static_cast<size_t>(i)]); }, shared);
   };
-  const ops::Activations& input = input_of(all, input_);
-  const ops::Activations& active_input = &active == &all ? input : input_of(active, output_input_);
+  const Input input = input_of(all, input_);
+  const Input active_input = &active == &all ? input : input_of(active, output_input_);
 
   struct HeadProjection {
     const Matrix& matrix;
     int64_t head_rows;
     const float* bias;
     const RowSet& rows;
-    const ops::Activations& input;
+    const Input& input;
     float* out;
     int64_t stride;
   };
@@ -57,8 +57,7 @@ void Forward::project_qkv(Team& team, size_t layer, const RowSet& active) {
   const auto project_heads = [&](const HeadProjection& to, Range heads, const auto& finish_head) {
     const int64_t begin = heads.first * to.head_rows, width = (heads.second - heads.first) * to.head_rows;
     if (width <= 0 || to.rows.empty()) return;
-    ops::matmul(to.matrix, {begin, begin + width}, to.input, to.rows.classes, to.out + begin, to.stride,
-                buffers_of(team).scratch);
+    multiply(team, to.matrix, {begin, begin + width}, to.input, to.rows, to.out + begin, to.stride);
     for (int64_t i = 0; i < to.rows.size(); ++i) {
       float* values = to.out + i * to.stride + begin;
       if (to.bias) table.add(values, to.bias + begin, width);

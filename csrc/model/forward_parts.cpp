@@ -8,9 +8,6 @@
 namespace binhdan::model {
 namespace {
 
-// Up to this many rows, each rank prepares all rows itself, into its own buffer: that takes less time than a
-// barrier.
-constexpr int64_t kMaxSelfPreparedRows = 8;
 // Ranks take pieces of matrix rows. The products of a piece should stay in the second-level cache, and small
 // pieces let a faster core take over the rest of a slower one.
 constexpr int64_t kPieceFloats = 128 * 1024, kPieceRows = 256;
@@ -24,12 +21,12 @@ constexpr int64_t kBlock = 32, kManyRowsGrain = 64;
 // The rows row_at(0), row_at(1), ..., normalised unless `norm` is empty, in the formats that `readers`
 // multiply with. Costs a barrier for more than kMaxSelfPreparedRows rows, which the ranks prepare together in
 // `shared`.
-const ops::Activations& Forward::prepare_input(Team& team, ops::ClassCounts classes,
-                                               ops::Activations::Readers readers, const Norm& norm,
-                                               FunctionRef<const float*(int64_t)> row_at,
-                                               ops::Activations& shared) {
+Forward::Input Forward::prepare_input(Team& team, const RowSet& rows, ops::Activations::Readers readers,
+                                      const Norm& norm, FunctionRef<const float*(int64_t)> row_at,
+                                      InputBuffers& shared) {
+  const ops::ClassCounts classes = rows.classes;
   const bool together = classes.total > kMaxSelfPreparedRows;
-  ops::Activations& input = together ? shared : buffers_of(team).input;
+  InputBuffers& input = together ? shared : buffers_of(team).input;
   const int64_t width = (*readers.begin())->cols;
   const auto [begin, end] = together ? team.share(classes.total) : Range{0, classes.total};
   for (int64_t i = begin; i < end; ++i) {
@@ -39,12 +36,15 @@ const ops::Activations& Forward::prepare_input(Team& team, ops::ClassCounts clas
       normalize(normed, row, norm, width);
       row = normed;
     }
-    input.store(*model_.table, readers, classes, i, row, 0, width);
+    input.rows.store(*model_.table, readers, classes, i, row, 0, width);
+    if (batch_.max_rank > 0) lower(rows, readers, i, row, input.low);
     if (observer_ && (together || team.rank() == 0)) observer_->observe(readers, i, row, 0, width);
   }
   record(team, Op::norm);
   if (together) barrier(team);
-  return input;
+  Input prepared{input.rows, input.low.as<const float>()};
+  std::copy(readers.begin(), readers.end(), prepared.readers.begin());
+  return prepared;
 }
 
 void Forward::normalize(float* out, const float* x, const Norm& norm, int64_t n) const {
@@ -63,7 +63,7 @@ void Forward::distribute_rows(Team& team, int64_t rows, FunctionRef<void(int64_t
 
 // Computes several products of the same rows. The rows of all matrices, each padded to whole blocks, are
 // distributed as those of one matrix.
-void Forward::project(Team& team, const RowSet& rows, const ops::Activations& input,
+void Forward::project(Team& team, const RowSet& rows, const Input& input,
                       std::initializer_list<Projection> projections) {
   int64_t total = 0;
   for (const Projection& to : projections) total += padded(to.matrix.rows);
@@ -73,8 +73,7 @@ void Forward::project(Team& team, const RowSet& rows, const ops::Activations& in
       const int64_t from = std::max<int64_t>(begin - first, 0), until = std::min(end - first, to.matrix.rows);
       first += padded(to.matrix.rows);
       if (from >= until) continue;
-      ops::matmul(to.matrix, {from, until}, input, rows.classes, to.out + from, to.stride,
-                  buffers_of(team).scratch);
+      multiply(team, to.matrix, {from, until}, input, rows, to.out + from, to.stride);
       for (int64_t i = 0; i < rows.size() && to.bias; ++i)
         model_.table->add(to.out + i * to.stride + from, to.bias + from, until - from);
     }
@@ -193,7 +192,7 @@ void Forward::reserve_buffers() {
     buffer.reserve(static_cast<uint64_t>(rows * width) * sizeof(float));
   };
   const int64_t n = batch_.all.size();
-  const auto logits = static_cast<int64_t>(batch_.logit_rows.size());
+  const auto logits = static_cast<int64_t>(batch_.logits.size());
   const auto hidden = static_cast<int64_t>(batch_.hidden_rows.size());
   const int64_t prepared = std::max(n, logits);
   reserve(x_, n, config.dim);
@@ -210,13 +209,13 @@ void Forward::reserve_buffers() {
   for (size_t i = 0; i < ropes_.size(); ++i) reserve(cos_sin_[i], n, config.ropes[i].dim);
   reserve(hidden_, hidden, config.dim);
   reserve(logits_, logits, config.vocabulary);
-  ffn_input_.reserve(n, ffn_widths_);
-  if (prepared > kMaxSelfPreparedRows) input_.reserve(prepared, input_widths_);
+  ffn_input_.rows.reserve(n, ffn_widths_);
+  if (prepared > kMaxSelfPreparedRows) input_.rows.reserve(prepared, input_widths_);
 
   plan_attention(batch_.all);
   if (RowSet& last = output_rows(); &last != &batch_.all) {
     plan_attention(last);
-    if (last.size() > kMaxSelfPreparedRows) output_input_.reserve(last.size(), input_widths_);
+    if (last.size() > kMaxSelfPreparedRows) output_input_.rows.reserve(last.size(), input_widths_);
   }
   size_t scratch = 0;
   if (weights.output.rows > 0) scratch = ops::matmul_scratch(weights.output, std::max<int64_t>(1, logits));
@@ -225,13 +224,17 @@ void Forward::reserve_buffers() {
   for (const LayerWeights& w : weights.layers)
     w.for_each_matrix(
         [&](const Matrix& matrix) { scratch = std::max(scratch, ops::matmul_scratch(matrix, n)); });
+  const int64_t low = kMaxReaders * batch_.max_rank;
+  for (InputBuffers* input : {&input_, &output_input_, &ffn_input_}) reserve(input->low, prepared, low);
+  if (low > 0) reserve(gated_rows_, n, std::max(max_.ffn, config.per_layer_dim));
   const int64_t piece = std::min(piece_size(), std::max(max_.ffn, config.dim));
   for (RankBuffers& buffers : buffers_) {
     buffers.scratch.reserve(scratch);
     reserve(buffers.row, 2, std::max(config.dim, max_.attended));
     reserve(buffers.product, n, piece);
     reserve(buffers.gated, n, piece);
-    buffers.input.reserve(std::min(prepared, kMaxSelfPreparedRows), input_widths_);
+    reserve(buffers.input.low, std::min(prepared, kMaxSelfPreparedRows), low);
+    buffers.input.rows.reserve(std::min(prepared, kMaxSelfPreparedRows), input_widths_);
   }
 }
 

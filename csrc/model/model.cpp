@@ -63,6 +63,9 @@ void warn_about_unread_keys(const gguf::File& file, const gguf::KeyRecorder& rec
 // Reads all parts of a model.
 Parts read_parts(const gguf::File& file, const KernelTable& table, const LoadOptions& options) {
   const gguf::KeyRecorder recorder(file);
+  if (file.find("general.type") && file.get_string("general.type") == "adapter")
+    fail(Code::unsupported, file.path(),
+         ": key 'general.type': the file is an adapter, not a model; open its base model and load it there");
   check_tensor_types(file);
   Parts parts{.config = Config::read(file), .tokenizer = {}, .weights = {}};
   const auto tokenizer = [&] { read_tokenizer(file, parts.config, parts.tokenizer); };

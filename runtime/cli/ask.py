@@ -25,6 +25,7 @@ def ask(
         typer.Argument(help="The question; - or none reads standard input.", show_default=False),
     ] = None,
     model: shared.Model = None,
+    adapter: shared.Adapter = None,
     system: shared.System = None,
     max_tokens: shared.MaxTokens = MAX_TOKENS,
     temperature: shared.Temperature = 0.0,
@@ -58,14 +59,15 @@ def ask(
         seed=seed,
         thinking=thinking,
     )
-    if model is None and not (raw or as_json or system) and (text := restored(question)) is not None:
+    if model is None and adapter is None and not (raw or as_json or system) and (text := restored(question)) is not None:
         console.write(text + "\n")
         return
     with load(model, threads=threads, context=context) as loaded:
+        lora = None if adapter is None else loaded.load_adapter(adapter)
         if raw:
-            stream = loaded.complete(question, stream=True, options=settings)
+            stream = loaded.complete(question, stream=True, options=settings, adapter=lora)
         else:
-            stream = loaded.ask(question, system=system, stream=True, options=settings)
+            stream = loaded.ask(question, system=system, stream=True, options=settings, adapter=lora)
         if as_json:
             _print_json(loaded, stream.answer())
             return

@@ -17,6 +17,10 @@ Context = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(min=1, help="Max tokens of prompt and answer. [default: the model's]"),
 ]
+Adapter = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--adapter", metavar="FILE", help="LoRA adapter of the model, a GGUF file."),
+]
 System = Annotated[Optional[str], typer.Option(help="An instruction that precedes the question.")]  # noqa: UP045
 Thinking = Annotated[
     bool, typer.Option("--thinking", help="Let a model that can reason do so before it answers.")

@@ -40,6 +40,14 @@ def serve(
         str | None,
         typer.Option(metavar="NAME", help="Model of requests without a name. [default: the first]"),
     ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="[MODEL:]NAME=FILE",
+            help="LoRA adapter of a model; its name in requests is MODEL:NAME.",
+        ),
+    ] = None,
     host: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, cast, overload
 
+from binhdan.runtime.client.adapter import Adapter, handle_of
 from binhdan.runtime.client.base import ModelBase, Tools
 from binhdan.runtime.client.request import AnswerBuilder, Request, TokenMask
 from binhdan.runtime.client.stream import AsyncStream, PrepareRequest, Stream, SubmitRequest
@@ -36,6 +37,7 @@ class Settings(GenerationChanges, total=False):
 
     options: GenerationOptions | None  # the values of all other fields
     mask: TokenMask | None  # the tokens that are allowed next; see request.py
+    adapter: Adapter | None  # of Model.load_adapter; None: the model alone
     # The form of the answer, at most one of them. Each needs binhdan[structured].
     json_schema: (
         Mapping[str, Any] | bool | None
@@ -297,6 +299,7 @@ class Answerer(ModelBase):
         """Validates the settings. AsyncStream calls the result in a worker thread."""
         changes: dict[str, Any] = {**settings}
         mask: TokenMask | None = changes.pop("mask", None)
+        adapter = handle_of(changes.pop("adapter", None), self)
         form = {name: changes.pop(name, None) for name in ("json_schema", "regex", "grammar")}
         tools = {name: changes.pop(name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
         options = with_changes(changes.pop("options", None), changes)
@@ -325,7 +328,12 @@ class Answerer(ModelBase):
                     prompt, self.tokenizer, options, None if plan is None else plan.parser()
                 )
                 request = Request(
-                    self._library, self._engine, prompt.tokens, prompt.settings(options), answer_mask
+                    self._library,
+                    self._engine,
+                    prompt.tokens,
+                    prompt.settings(options),
+                    answer_mask,
+                    adapter,
                 )
                 return request, builder
 

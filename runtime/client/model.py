@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from binhdan.runtime.client.adapter import Adapter
 from binhdan.runtime.client.answers import Answerer
 from binhdan.runtime.client.base import PathLike, Vocabulary
 from binhdan.runtime.client.embedder import Embedder
@@ -113,15 +114,31 @@ class Model(Answerer, Embedder, Scorer):
     plain text. `tokenize` and `detokenize` do not change text.
     """
 
-    def session(self, messages: Sequence[AnyMessage] = (), *, system: str | None = None) -> Session:
-        """A new conversation, with `system` as its first message."""
-        first: Sequence[AnyMessage] = [{"role": "system", "content": system}] if system else []
-        return Session(self, [*first, *messages])
+    def load_adapter(self, path: PathLike) -> Adapter:
+        """Loads a LoRA adapter, a GGUF file in llama.cpp's format, beside the model, whose weights stay as they
+        are: `model.ask(…, adapter=adapter)`. `binhdan quantize FOLDER adapter.gguf` converts a folder of PEFT.
 
-    def load_session(self, path: PathLike) -> Session:
-        """A conversation that Session.save has written, with its keys and values.
+        Raises ModelNotFoundError, UnsupportedError for an adapter of another architecture or with tensors that
+        cannot be changed, BadFormatError for a damaged file and for shapes that do not fit this model.
+        """
+        return Adapter(self, path)
+
+    def session(
+        self,
+        messages: Sequence[AnyMessage] = (),
+        *,
+        system: str | None = None,
+        adapter: Adapter | None = None,
+    ) -> Session:
+        """A new conversation, with `system` as its first message. `adapter` applies to all of it."""
+        first: Sequence[AnyMessage] = [{"role": "system", "content": system}] if system else []
+        return Session(self, [*first, *messages], adapter)
+
+    def load_session(self, path: PathLike, *, adapter: Adapter | None = None) -> Session:
+        """A conversation that Session.save has written, with its keys and values. `adapter` is the one that it
+        was saved with.
 
         Raises ModelNotFoundError if there is no such file, BadFormatError for a damaged one, UnsupportedError
-        for one of another model, kernel table or `kv_type`.
+        for one of another model, adapter, kernel table or `kv_type`.
         """
-        return Session.load(self, path)
+        return Session.load(self, path, adapter)

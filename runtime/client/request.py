@@ -39,7 +39,9 @@ class Request:
         tokens: Sequence[int],
         options: GenerationOptions,
         mask: TokenMask | None = None,
+        adapter: int = 0,
     ) -> None:
+        """`adapter` is the handle of an adapter, or 0."""
         self.prompt = tokens
         self._library = library
         self._engine = engine
@@ -48,7 +50,9 @@ class Request:
         self._queue = library.create_queue(engine)
         try:
             seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
-            self._id = library.submit(engine, self._queue, tokens, options, seed, mask is not None)
+            self._id = library.submit(
+                engine, self._queue, tokens, options, seed, mask is not None, adapter=adapter
+            )
             if mask is not None:
                 library.set_mask(engine, self._id, mask(()))
         except BaseException:

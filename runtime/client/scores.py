@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from binhdan.runtime.client.adapter import Adapter, handle_of
 from binhdan.runtime.client.base import ModelBase
 from binhdan.runtime.client.stream import SLICE_MS
 from binhdan.runtime.errors import BinhdanError, BusyError, InvalidArgumentError
@@ -28,14 +29,16 @@ class _Work:
 
 class Scorer(ModelBase):
     """The methods that compute probabilities. A prompt is a text as in complete(), its tokens, or a
-    conversation as in chat(). All raise TooLargeError for a text that the context cannot hold."""
+    conversation as in chat(). `adapter` is one of Model.load_adapter. All raise TooLargeError for a text that the context cannot hold."""
 
-    def score(self, prompt: PromptOrMessages, text: str) -> list[TokenLogprob]:
+    def score(
+        self, prompt: PromptOrMessages, text: str, *, adapter: Adapter | None = None
+    ) -> list[TokenLogprob]:
         """The log probability of each token of `text` after the prompt: what the model would have to choose
         to write it. Their sum is the log probability of the text."""
         work = self._work(prompt, self._prompt_tokens(prompt), text)
         assert work.score_from is not None
-        (values,) = self._values([work])
+        (values,) = self._values([work], adapter)
         scored = work.tokens[work.score_from :]
         return [
             TokenLogprob(token, self.tokenizer.token_text(token), value)
@@ -43,7 +46,12 @@ class Scorer(ModelBase):
         ]
 
     def choose(
-        self, prompt: PromptOrMessages, options: Sequence[str], *, prior: PromptOrMessages | None = None
+        self,
+        prompt: PromptOrMessages,
+        options: Sequence[str],
+        *,
+        prior: PromptOrMessages | None = None,
+        adapter: Adapter | None = None,
     ) -> Decision:
         """How likely each option is as the answer, if the answer is one of them.
 
@@ -62,7 +70,7 @@ class Scorer(ModelBase):
             work += self._options(prior, options)
         if ends and self.info.eos is not None:
             work = [_Work([*one.tokens, self.info.eos], one.score_from) for one in work]
-        sums = [math.fsum(values) for values in self._values(work)]
+        sums = [math.fsum(values) for values in self._values(work, adapter)]
         count = len(options)
         logprobs = sums[:count]
         if prior is not None:
@@ -75,24 +83,31 @@ class Scorer(ModelBase):
             dict(zip(options, logprobs, strict=True)),
         )
 
-    def logits(self, prompt: PromptOrMessages) -> array.array[float]:
+    def logits(self, prompt: PromptOrMessages, *, adapter: Adapter | None = None) -> array.array[float]:
         """The logits after the prompt, one for each token of the vocabulary: an array of type "f"."""
-        (values,) = self._values([_Work(self._prompt_tokens(prompt), None)])
+        (values,) = self._values([_Work(self._prompt_tokens(prompt), None)], adapter)
         return values
 
-    async def ascore(self, prompt: PromptOrMessages, text: str) -> list[TokenLogprob]:
+    async def ascore(
+        self, prompt: PromptOrMessages, text: str, *, adapter: Adapter | None = None
+    ) -> list[TokenLogprob]:
         """`score` for asyncio."""
         import asyncio
 
-        return await asyncio.to_thread(self.score, prompt, text)
+        return await asyncio.to_thread(lambda: self.score(prompt, text, adapter=adapter))
 
     async def achoose(
-        self, prompt: PromptOrMessages, options: Sequence[str], *, prior: PromptOrMessages | None = None
+        self,
+        prompt: PromptOrMessages,
+        options: Sequence[str],
+        *,
+        prior: PromptOrMessages | None = None,
+        adapter: Adapter | None = None,
     ) -> Decision:
         """`choose` for asyncio."""
         import asyncio
 
-        return await asyncio.to_thread(lambda: self.choose(prompt, options, prior=prior))
+        return await asyncio.to_thread(lambda: self.choose(prompt, options, prior=prior, adapter=adapter))
 
     # ---- internals -----------------------------------------------------------------------------------------
 
@@ -127,8 +142,9 @@ class Scorer(ModelBase):
             )
         return _Work(tokens, same)
 
-    def _values(self, work: Sequence[_Work]) -> list[array.array[float]]:
+    def _values(self, work: Sequence[_Work], adapter: Adapter | None) -> list[array.array[float]]:
         """The values of each piece of work, in order."""
+        adapter_handle = handle_of(adapter, self)
         queue = self._library.create_queue(self._engine)
         try:
             running: dict[int, int] = {}
@@ -139,7 +155,7 @@ class Scorer(ModelBase):
                     while submitted < len(work):
                         one = work[submitted]
                         request = self._library.submit_scoring(
-                            self._engine, queue, one.tokens, one.score_from
+                            self._engine, queue, one.tokens, one.score_from, adapter_handle
                         )
                         running[request] = submitted
                         submitted += 1

@@ -52,6 +52,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     pool = ModelPool(
         {name: Source(path, options[name]) for name, path in config.models.items()},
         aliases=aliases,
+        adapters=config.adapters,
         max_bytes=config.max_model_memory_bytes,
         idle_seconds=config.idle_unload,
     )

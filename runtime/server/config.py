@@ -119,6 +119,8 @@ class ServerConfig(BaseModel):
     models: dict[str, str | None] = Field(default_factory=dict, validate_default=True)
     default_model: str | None = None
     model_settings: dict[str, ModelConfig] = Field(default_factory=dict)  # of the tables [models.NAME]
+    # Names of the API -> the file of a LoRA adapter: "MODEL:NAME", or "NAME" for the default model.
+    adapters: dict[str, str] = Field(default_factory=dict)
     threads: Count | None = None  # None: the cores that this process may use
     context: Count | None = None  # tokens of prompt and answer; None: the model's own limit
     max_sequences: Count = 16  # requests that run at the same time
@@ -230,6 +232,38 @@ class ServerConfig(BaseModel):
                 raise ValueError(f"default_model: there is no {self.default_model}; there is: {known}")
             first = {self.default_model: self.models[self.default_model]}
             object.__setattr__(self, "models", first | self.models)
+        return self
+
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _named_adapters(cls, adapters: Any) -> Any:
+        """Accepts a mapping, and "NAME=PATH": a list of them, or one text with commas."""
+        if isinstance(adapters, Mapping):
+            return adapters
+        named: dict[str, str] = {}
+        for one in _split(adapters):
+            name, _, path = str(one).partition("=")
+            if not name or not path:
+                raise ValueError(f"expected NAME=PATH or MODEL:NAME=PATH, got {str(one)[:40]!r}")
+            if name in named:
+                raise ValueError(f"two adapters have the name {name}")
+            named[name] = path
+        return named
+
+    @model_validator(mode="after")
+    def _adapters_of_models(self) -> Self:
+        full: dict[str, str] = {}
+        for name, path in self.adapters.items():
+            base, colon, own = name.rpartition(":")
+            if not colon:
+                base = next(iter(self.models))
+            if base not in self.models:
+                known = ", ".join(self.models)
+                raise ValueError(f"adapters: {name}: there is no model {base}; there is: {known}")
+            if f"{base}:{own}" in self.models or f"{base}:{own}" in full or not own:
+                raise ValueError(f"adapters: expected a new name after the model, got {name!r}")
+            full[f"{base}:{own}"] = path
+        object.__setattr__(self, "adapters", full)
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ hà nội là thủ đô của việt nam
 'Hà Nội là thủ đô của Việt Nam.'
 """
 
+from binhdan.runtime.client.adapter import Adapter
 from binhdan.runtime.client.base import Vocabulary
 from binhdan.runtime.client.model import Model, load, load_vocabulary
 from binhdan.runtime.client.restore import Choice, Restored, arestore, explain, restore
@@ -34,6 +35,7 @@ from binhdan.runtime.results import Answer, Decision, ModelInfo, Piece, Timings,
 __version__: str
 
 __all__ = [
+    "Adapter",
     "Answer",
     "AsyncStream",
     "BadFormatError",

@@ -296,6 +296,35 @@ TEST(conv_agrees_with_double) {
       }
 }
 
+TEST(add_products_agrees_with_double) {
+  Random random(11);
+  for (const KernelTable* table : supported_tables())
+    for (int64_t n : kSizes)
+      for (int64_t terms : {1, 3, 8, 18}) {
+        const int64_t padded = (n + kProductLanes - 1) / kProductLanes * kProductLanes;
+        const std::vector<float> x = gauss_vector(random, n), factors = gauss_vector(random, terms);
+        std::vector<float> w = gauss_vector(random, padded * terms), got = x;
+        std::vector<uint16_t> half(w.size());
+        table->to_f16(half.data(), w.data(), padded * terms);
+        table->add_products(got.data(), factors.data(), half.data(), terms, n);
+        for (int64_t i = 0; i < n; ++i) {
+          double sum = x[static_cast<size_t>(i)], size = std::fabs(sum);
+          for (int64_t t = 0; t < terms; ++t) {
+            const int64_t at = (i / kProductLanes * terms + t) * kProductLanes + i % kProductLanes;
+            const double term =
+                static_cast<double>(factors[static_cast<size_t>(t)]) * f16_to_f32(half[static_cast<size_t>(at)]);
+            sum += term;
+            size += std::fabs(term);
+          }
+          expect(close(got[static_cast<size_t>(i)], sum, 0, 1e-6 * size), *table, "add_products");
+        }
+        if (n <= kProductLanes) continue;
+        std::vector<float> part(x.begin(), x.end());
+        table->add_products(part.data(), factors.data(), half.data(), terms, n - 1);
+        expect(same_bits(part.data(), got.data(), n - 1), *table, "add_products of fewer elements");
+      }
+}
+
 TEST(add_scale_multiply_and_to_f16_are_exact) {
   Random random(7);
   for (const KernelTable* table : supported_tables())

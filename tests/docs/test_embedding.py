@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from adapters import embedded_adapter
+
 ROOT = Path(__file__).parents[2]
 
 
 def test_python_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    embedded_adapter(tmp_path / "poet.gguf")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )

@@ -14,6 +14,7 @@ struct Lanes {
   BINHDAN_INLINE V zero() { return _mm256_setzero_ps(); }
   BINHDAN_INLINE V broadcast(float x) { return _mm256_set1_ps(x); }
   BINHDAN_INLINE V load(const float* src) { return _mm256_loadu_ps(src); }
+  BINHDAN_INLINE V load_f16(const uint16_t* src) { return binhdan::load_f16(src); }
   BINHDAN_INLINE void store(float* dst, V x) { _mm256_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_first(const float* src, int64_t n) { return binhdan::load_first(src, n); }
   BINHDAN_INLINE void store_first(float* dst, int64_t n, V x) { binhdan::store_first(dst, n, x); }

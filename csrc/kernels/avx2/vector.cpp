@@ -167,6 +167,10 @@ void scale(float* x, float factor, int64_t n) {
   });
 }
 
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n) {
+  VectorLanes<Lanes>::add_products(x, factors, w, terms, n);
+}
+
 void to_f16(uint16_t* dst, const float* src, int64_t n) {
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {

@@ -25,6 +25,7 @@ void add_scaled(float* x, const float* y, float factor, int64_t n);
 void multiply(float* x, const float* y, int64_t n);
 void conv(float* out, const float* const* rows, const float* weights, int64_t weight_stride, int64_t taps,
           int64_t n);
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void attention(const AttentionArgs& args);
 void attention_q8(const AttentionArgs& args);

@@ -15,6 +15,9 @@ struct Lanes {
   BINHDAN_INLINE V zero() { return _mm512_setzero_ps(); }
   BINHDAN_INLINE V broadcast(float x) { return _mm512_set1_ps(x); }
   BINHDAN_INLINE V load(const float* src) { return _mm512_loadu_ps(src); }
+  BINHDAN_INLINE V load_f16(const uint16_t* src) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)));
+  }
   BINHDAN_INLINE void store(float* dst, V x) { _mm512_storeu_ps(dst, x); }
   BINHDAN_INLINE V load_first(const float* src, int64_t n) {
     return n >= kLanes ? load(src) : _mm512_maskz_loadu_ps(lane_mask(n), src);

@@ -24,6 +24,7 @@ consteval KernelTable table() {
   table.multiply = multiply;
   table.conv = conv;
   table.to_f16 = to_f16;
+  table.add_products = add_products;
   set_attention(table, KvType::f16, attention, nullptr);
   set_attention(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   table.delta_step = delta_step;

@@ -162,6 +162,10 @@ void conv(float* out, const float* const* rows, const float* weights, int64_t we
   VectorLanes<Lanes>::conv(out, rows, weights, weight_stride, taps, n);
 }
 
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n) {
+  VectorLanes<Lanes>::add_products(x, factors, w, terms, n);
+}
+
 void to_f16(uint16_t* dst, const float* src, int64_t n) {
   each_sixteen(n, [&](int64_t i, __mmask16 lanes) {
     const __m256i half = _mm512_cvtps_ph(_mm512_maskz_loadu_ps(lanes, src + i), _MM_FROUND_TO_NEAREST_INT);

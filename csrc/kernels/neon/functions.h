@@ -39,6 +39,7 @@ void conv(float* out, const float* const* rows, const float* weights, int64_t we
           int64_t n);
 void add(float* x, const float* y, int64_t n);
 void scale(float* x, float factor, int64_t n);
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n);
 void to_f16(uint16_t* dst, const float* src, int64_t n);
 void store_key(void* page, int64_t head_dim, int64_t token, const float* k);
 void store_value(void* page, int64_t head_dim, int64_t token, const float* v);

@@ -13,6 +13,7 @@ struct Lanes {
   BINHDAN_INLINE V zero() { return vdupq_n_f32(0.0f); }
   BINHDAN_INLINE V broadcast(float x) { return vdupq_n_f32(x); }
   BINHDAN_INLINE V load(const float* src) { return vld1q_f32(src); }
+  BINHDAN_INLINE V load_f16(const uint16_t* src) { return binhdan::load_f16(src); }
   BINHDAN_INLINE void store(float* dst, V x) { vst1q_f32(dst, x); }
   BINHDAN_INLINE V load_first(const float* src, int64_t n) { return binhdan::load_first(src, n); }
   BINHDAN_INLINE void store_first(float* dst, int64_t n, V x) { binhdan::store_first(dst, n, x); }

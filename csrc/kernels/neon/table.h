@@ -33,6 +33,7 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
+  table.add_products = add_products;
   set_attention(table, KvType::f16, attention, nullptr);
   set_attention(table, KvType::q8_0, attention_q8, attention_q8_scratch_size);
   table.attention[static_cast<size_t>(KvType::f16)].store_key = store_key;

@@ -163,6 +163,10 @@ void scale(float* x, float factor, int64_t n) {
   });
 }
 
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n) {
+  VectorLanes<Lanes>::add_products(x, factors, w, terms, n);
+}
+
 void to_f16(uint16_t* dst, const float* src, int64_t n) {
   int64_t i = 0;
   for (; i + 4 <= n; i += 4) vst1_u16(dst + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(src + i))));

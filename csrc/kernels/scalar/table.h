@@ -64,6 +64,7 @@ consteval KernelTable table() {
   table.add = add;
   table.scale = scale;
   table.to_f16 = to_f16;
+  table.add_products = add_products;
   set(table, KvType::f16, {store_key, store_value, attention, attention, nullptr});
   set(table, KvType::q8_0, {store_key_q8, store_value_q8, attention_q8, attention_q8, nullptr});
   table.delta_step = table.delta_chunk = delta_step;

@@ -140,6 +140,15 @@ void conv(float* out, const float* const* rows, const float* weights, int64_t we
   }
 }
 
+void add_products(float* x, const float* factors, const uint16_t* w, int64_t terms, int64_t n) {
+  for (int64_t first = 0; first < n; first += kProductLanes) {
+    float sums[kProductLanes] = {};
+    for (int64_t t = 0; t < terms; ++t, w += kProductLanes)
+      for (int64_t i = 0; i < kProductLanes; ++i) sums[i] += factors[t] * f16_to_f32(w[i]);
+    for (int64_t i = first; i < std::min(n, first + kProductLanes); ++i) x[i] += sums[i - first];
+  }
+}
+
 void to_f16(uint16_t* dst, const float* src, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = f32_to_f16(src[i]);
 }

@@ -7,10 +7,12 @@ would need a descriptor and a callback each; at 1,000 tokens per second that is 
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from binhdan.runtime.client.adapter import Adapter, handle_of
 from binhdan.runtime.client.model import Model
 from binhdan.runtime.client.request import TokenMask
 from binhdan.runtime.errors import BinhdanError, ClosedError, UnsupportedError
@@ -30,6 +32,8 @@ class Dispatcher:
 
     def __init__(self, model: Model) -> None:
         self._library, self._engine = model.native_handles()
+        self._model = model
+        self._adapter = 0  # handle
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[int, Handler] = {}
         self._masks: dict[int, _MaskedRequest] = {}
@@ -41,6 +45,12 @@ class Dispatcher:
             self._loop.add_reader(self._fd, self._drain)
         except (UnsupportedError, NotImplementedError):
             self._poll_again()
+
+    def with_adapter(self, adapter: Adapter) -> Dispatcher:
+        """This dispatcher, with an adapter for the requests that are submitted through the result."""
+        other = copy.copy(self)
+        other._adapter = handle_of(adapter, self._model)
+        return other
 
     def __len__(self) -> int:
         """The number of requests that have not ended."""
@@ -61,7 +71,7 @@ class Dispatcher:
         `mask` is called in worker threads, one call at a time. Raises the errors of binhdan_submit.
         """
         if isinstance(options, EmbeddingOptions):
-            number = self._library.submit_embedding(self._engine, self._queue, tokens, options)
+            number = self._library.submit_embedding(self._engine, self._queue, tokens, options, self._adapter)
         else:
             seed = int.from_bytes(os.urandom(8)) if options.seed is None else options.seed
             number = self._library.submit(
@@ -73,6 +83,7 @@ class Dispatcher:
                 mask is not None,
                 cache_salt=cache_salt,
                 use_cache=use_cache,
+                adapter=self._adapter,
             )
         self._handlers[number] = handler
         if mask is not None:
@@ -82,7 +93,7 @@ class Dispatcher:
 
     def submit_scoring(self, tokens: Sequence[int], score_from: int, handler: Handler) -> int:
         """Submits the scoring of the tokens from `score_from` on. Its events: "scores", then "finished"."""
-        number = self._library.submit_scoring(self._engine, self._queue, tokens, score_from)
+        number = self._library.submit_scoring(self._engine, self._queue, tokens, score_from, self._adapter)
         self._handlers[number] = handler
         return number
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from binhdan.runtime.client import hub
+from binhdan.runtime.client.adapter import Adapter
 from binhdan.runtime.client.model import Model, find_model
 from binhdan.runtime.errors import BadFormatError, BinhdanError, UnsupportedError
 from binhdan.runtime.ffi import library
@@ -88,11 +89,20 @@ class LoadedModel:
     model: Model
     dispatcher: Dispatcher
     constraints: Constraints
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)  # by the names of the API
+
+    def named(self, name: str) -> LoadedModel:
+        """The same model under another name: an alias, or with an adapter."""
+        if name == self.name:
+            return self
+        adapter = self.adapters.get(name)
+        dispatcher = self.dispatcher if adapter is None else self.dispatcher.with_adapter(adapter)
+        return replace(self, name=name, dispatcher=dispatcher)
 
     @property
     def bytes(self) -> int:
         """The maximum memory that it uses: weights, keys and values."""
-        return _bytes(self.model)
+        return _bytes(self.model) + sum(adapter.bytes for adapter in self.adapters.values())
 
 
 def _bytes(model: Model) -> int:
@@ -127,16 +137,31 @@ class _Slot:
     """The state of one model."""
 
     source: Source
+    adapters: dict[str, str] = field(default_factory=dict)  # names of the API -> paths
     failure: _Failure | None = None  # of the last load
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     loaded: LoadedModel | None = None
     users: int = 0  # contexts of `use` that are open
     last_use: float = 0.0
 
+    def load(self) -> tuple[Model, dict[str, Adapter]]:
+        model = self.source.load()
+        try:
+            return model, {name: model.load_adapter(path) for name, path in self.adapters.items()}
+        except BaseException:
+            model.close()
+            raise
+
+    def paths(self) -> dict[str, str]:
+        """The paths of files that an error message may contain, each with the name that clients see; "" for
+        that of the model."""
+        return dict.fromkeys(self.source.paths(), "") | {path: name for name, path in self.adapters.items()}
+
 
 class ModelPool:
     """Use it from one event loop. `sources`: name -> source; the first one is the default model. `aliases`:
-    name -> an earlier name of the same source, whose load it shares.
+    name -> an earlier name of the same source, whose load it shares. `adapters`: "MODEL:NAME" -> the file of a
+    LoRA adapter, which is loaded with its model.
 
     `max_bytes` limits the memory of all loaded models together, weights with keys and values; None: no limit.
     A model that is unused for `idle_seconds` is unloaded; None: never.
@@ -147,6 +172,7 @@ class ModelPool:
         sources: Mapping[str, Source],
         *,
         aliases: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
         max_bytes: int | None = None,
         idle_seconds: float | None = None,
     ) -> None:
@@ -154,6 +180,9 @@ class ModelPool:
         for name, source in sources.items():
             other = (aliases or {}).get(name)
             self._slots[name] = _Slot(source) if other is None else self._slots[other]
+        for name, path in (adapters or {}).items():
+            slot = self._slots[name] = self._slots[name.rpartition(":")[0]]
+            slot.adapters[name] = path
         self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._loading = asyncio.Lock()  # one model loads at a time
@@ -212,9 +241,7 @@ class ModelPool:
                 if slot.loaded is None:
                     slot.loaded = await self._load(name or self.default, slot)
             loaded = slot.loaded
-            if name and name != loaded.name:  # an alias
-                loaded = replace(loaded, name=name)
-            yield loaded
+            yield loaded.named(name) if name else loaded
         finally:
             slot.users -= 1
             slot.last_use = time.monotonic()
@@ -243,12 +270,13 @@ class ModelPool:
             slot.failure = None
             try:
                 await self._free(await asyncio.to_thread(slot.source.min_bytes))
-                model = await asyncio.to_thread(slot.source.load)
+                model, adapters = await asyncio.to_thread(slot.load)
             except (BinhdanError, OSError) as error:
-                reason = f"{type(error).__name__}: {without_paths(str(error), *slot.source.paths())}"
+                paths = slot.paths()
+                reason = f"{type(error).__name__}: {without_paths(str(error), *paths)}"
                 _log.error("model not loaded", extra={"model": name, "reason": reason})
-                for path in slot.source.paths():  # clients see the name of the model, not of its file
-                    reason = reason.replace(PurePath(path).name, name)
+                for path, visible in paths.items():  # clients see the name of the model, not of its file
+                    reason = reason.replace(PurePath(path).name, visible or name)
                 slot.failure = _Failure(reason, slot.source.fingerprint(), time.monotonic())
                 raise _not_loaded(reason) from error
             try:
@@ -256,7 +284,8 @@ class ModelPool:
                 constraints = Constraints(model, self._trial)
                 if model.info.causal:  # an encoder generates no text
                     await asyncio.to_thread(constraints.prepare)
-                loaded = LoadedModel(name, model, Dispatcher(model), constraints)
+                own_name = name.rpartition(":")[0] if name in adapters else name
+                loaded = LoadedModel(own_name, model, Dispatcher(model), constraints, adapters)
             except BaseException:
                 await asyncio.to_thread(model.close)
                 raise

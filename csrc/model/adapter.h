@@ -1,0 +1,61 @@
+// LoRA adapters (Hu et al. 2021, arXiv:2106.09685): low-rank changes of a model's matrices, which are added to their
+// products. The weights stay as they are, so that requests with different adapters share a batch.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/buffer.h"
+#include "gguf/reader.h"
+#include "model/model.h"
+
+namespace binhdan::model {
+
+// The change of one matrix: y += up (scale down x). Both are float16, as KernelTable::add_products reads them.
+struct LowRank {
+  int64_t rank;
+  float scale;
+  const uint16_t* down;  // (cols of the matrix, rank)
+  const uint16_t* up;    // (rank, rows of the matrix)
+
+  // The part of `up` for the rows from `row` on, a multiple of kProductLanes.
+  const uint16_t* up_from(int64_t row) const { return up + row * rank; }
+};
+
+// Constant after loading; engines share it.
+class Adapter {
+ public:
+  // Reads an adapter in llama.cpp's format: tensors NAME.lora_a (rank, cols) and NAME.lora_b (rows, rank) for tensors
+  // NAME of the model. Throws Error that names what does not fit the model.
+  static Adapter load(const std::string& path, std::shared_ptr<const Model> model);
+  static Adapter read(const gguf::File& file, std::shared_ptr<const Model> model);
+
+  // nullptr if the adapter does not change this matrix of the model.
+  const LowRank* find(const Matrix& matrix) const {
+    const auto found = changes_.find(&matrix);
+    return found == changes_.end() ? nullptr : &found->second;
+  }
+
+  const Model& model() const { return *model_; }
+  // Not 0. The same for files of the same content: requests with it share keys and values in the prefix cache.
+  uint64_t identity() const { return identity_; }
+  int64_t max_rank() const { return max_rank_; }
+  uint64_t parameters() const { return parameters_; }  // in the file
+  uint64_t bytes() const { return bytes_; }            // of memory
+
+ private:
+  explicit Adapter(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  const uint16_t* keep(Buffer values);
+
+  std::shared_ptr<const Model> model_;
+  std::vector<Buffer> memory_;
+  std::unordered_map<const Matrix*, LowRank> changes_;
+  uint64_t identity_ = 0, parameters_ = 0, bytes_ = 0;
+  int64_t max_rank_ = 0;
+  friend class AdapterReader;
+};
+
+}  // namespace binhdan::model
