@@ -1,7 +1,7 @@
 """Converts a LoRA adapter in PEFT's format to GGUF, in llama.cpp's format: lora_a and lora_b for each matrix.
 
-PEFT adds B A x times alpha / r (alpha / sqrt(r) with rslora) to W x. GGUF has one alpha for all tensors and the
-factor alpha / r; where an adapter has other factors, B is scaled.
+PEFT adds B A x times alpha / r (alpha / sqrt(r) with rslora) to W x. GGUF has one alpha for all tensors and
+the factor alpha / r; where an adapter has other factors, B is scaled.
 """
 
 from __future__ import annotations
@@ -77,13 +77,14 @@ def convert_adapter(
 ) -> Summary:
     """Writes the adapter in the folder ``source`` as the GGUF file ``output``, which is complete or absent.
 
-    ``base`` is a folder with the config.json of the model that the adapter changes; None: that in ``source``, or in
-    the folder that adapter_config.json names. Raises CheckpointError for settings and tensors that are not
-    supported, by name, and OSError if ``output`` cannot be written.
+    ``base`` is a folder with the config.json of the model that the adapter changes; None: that in ``source``,
+    or in the folder that adapter_config.json names. Raises CheckpointError for settings and tensors that are
+    not supported, by name, and OSError if ``output`` cannot be written.
     """
     if tensor_type not in TYPES:
         raise InvalidArgumentError(
-            f"--recipe: expected one of {', '.join(TYPES)} for an adapter, got {tensor_type!r}", param="recipe"
+            f"--recipe: expected one of {', '.join(TYPES)} for an adapter, got {tensor_type!r}",
+            param="recipe",
         )
     check_output(output, force=force, inputs=[source / _WEIGHTS])
     config = Config(read_json(source / CONFIG), CONFIG)
@@ -130,8 +131,8 @@ def _base_config(source: Path, config: Config, base: Path | None) -> dict[str, A
         if (folder / "config.json").is_file():
             return read_json(folder / "config.json")
     raise CheckpointError(
-        f"{source}: the conversion needs config.json of the model that the adapter changes ({str(named)[:80]!r});"
-        " give a folder that has it with --base"
+        f"{source}: the conversion needs config.json of the model that the adapter changes"
+        f" ({str(named)[:80]!r}); give a folder that has it with --base"
     )
 
 
@@ -169,8 +170,8 @@ def _read_pairs(source: Path, config: Config, base: Mapping[str, Any]) -> tuple[
     for module, (down, up) in stored.items():
         if f"{module}.weight" not in matrices:
             raise CheckpointError(
-                f"{source}: tensor {down.name}: architecture {family.name} has no matrix {module}.weight that an "
-                "adapter can change"
+                f"{source}: tensor {down.name}: architecture {family.name} has no matrix {module}.weight that"
+                " an adapter can change"
             )
         tensor, dims = matrices[f"{module}.weight"]
         pairs[tensor.target] = _read_pair(config, module, tensor, dims, down, up)
@@ -189,8 +190,8 @@ def _stored(source: Path) -> dict[str, tuple[StoredTensor, StoredTensor]]:
         match = _NAME.fullmatch(tensor.name)
         if match is None:
             raise CheckpointError(
-                f"{path}: tensor {tensor.name}: expected lora_A and lora_B of linear layers; embeddings, DoRA and"
-                " modules_to_save are not supported"
+                f"{path}: tensor {tensor.name}: expected lora_A and lora_B of linear layers; embeddings, DoRA"
+                " and modules_to_save are not supported"
             )
         tensor.check_readable()
         module = canonical_name(match[1].removeprefix("base_model.model."))
@@ -216,12 +217,14 @@ def _read_pair(
     shape = tensor.shape_in(dims)
     rank = stored_down.shape[0] if stored_down.shape else 0
     if len(shape) != 2 or rank == 0:
-        raise CheckpointError(f"tensor {stored_down.name}: expected the change of a matrix with a rank above 0")
+        raise CheckpointError(
+            f"tensor {stored_down.name}: expected the change of a matrix with a rank above 0"
+        )
     for part, expected in ((stored_down, (rank, shape[1])), (stored_up, (shape[0], rank))):
         if part.shape != expected:
             raise CheckpointError(
-                f"tensor {part.name}: expected the shape {expected} for {module}, got {part.shape}; is the config.json"
-                " that of another model?"
+                f"tensor {part.name}: expected the shape {expected} for {module}, got {part.shape};"
+                " is the config.json that of another model?"
             )
     down, up = stored_down.read(0, rank), stored_up.read(0, shape[0])
     for name in tensor.transforms:

@@ -126,7 +126,7 @@ def quantize(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For a LoRA adapter in PEFT's format: a folder with config.json of the model that it changes.",
+            help="For a LoRA adapter of PEFT: a folder with config.json of the model that it changes.",
         ),
     ] = None,
     requantize: Annotated[
@@ -146,7 +146,8 @@ def quantize(
     Qwen 2 to 3.5, Gemma 1 to 4, LFM2, Phi-3, SmolLM3, Granite, EXAONE 4, MPT, and the encoders BERT, XLM-R
     and EmbeddingGemma. A GGUF file may have any architecture.
 
-    IN may also be a LoRA adapter, a folder of PEFT with adapter_config.json: --recipe is then f16 (default) or f32.
+    IN may also be a LoRA adapter, a folder of PEFT with adapter_config.json: --recipe is then f16 (default)
+    or f32.
     """
     signal.signal(signal.SIGTERM, _stop)  # SystemExit removes the partial file
     if is_adapter(source):

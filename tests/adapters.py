@@ -44,7 +44,9 @@ def write_adapter(
     for name, parts in pairs.items():
         for suffix, values in zip(("lora_a", "lora_b"), parts, strict=True):
             if f"{name}.{suffix}" not in drop:
-                writer.add_tensor(f"{name}.{suffix}", values.astype(np.float16 if type == "F16" else np.float32))
+                writer.add_tensor(
+                    f"{name}.{suffix}", values.astype(np.float16 if type == "F16" else np.float32)
+                )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -262,7 +262,8 @@ std::string Engine::session_note(const std::string& path, uint64_t salt) const {
 }
 
 void Engine::load_session(const std::string& path, uint64_t salt) {
-  SavedSession session = read_session(path, pages_identity() ^ salt, layout_->sizes(), options_.context, true);
+  SavedSession session =
+      read_session(path, pages_identity() ^ salt, layout_->sizes(), options_.context, true);
   const TokenChain chain(salt, session.tokens);
   between_steps([&] {
     for (size_t i = 0; i < session.pages.size() && cache_.add(chain, i, session.pages[i]); ++i)

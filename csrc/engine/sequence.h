@@ -29,11 +29,11 @@ struct Request {
   std::vector<std::string> stops;
   bool ignore_eos = false;
   bool use_mask = false;
-  bool use_cache = true;         // read and write the prefix cache
-  uint64_t cache_salt = 0;       // requests with different salts share nothing
-  int32_t loop_guard = 0;        // LoopGuard
-  int32_t max_draft_tokens = 0;  // Lookup
-  size_t score_from = 0;         // Kind::score: the first token that is scored
+  bool use_cache = true;                          // read and write the prefix cache
+  uint64_t cache_salt = 0;                        // requests with different salts share nothing
+  int32_t loop_guard = 0;                         // LoopGuard
+  int32_t max_draft_tokens = 0;                   // Lookup
+  size_t score_from = 0;                          // Kind::score: the first token that is scored
   std::shared_ptr<const model::Adapter> adapter;  // of the model; nullptr: none
 
   // Kind::embed:

@@ -193,8 +193,8 @@ typedef struct {
   int32_t rank;        /* the largest */
   uint64_t parameters; /* weights in the file */
   uint64_t bytes;      /* of memory */
-  uint64_t cache_salt; /* its requests use their own cache_salt XOR this value in the prefix cache: pass that to
-                        * binhdan_session_save and binhdan_session_load */
+  uint64_t cache_salt; /* in the prefix cache, its requests have their own cache_salt XOR this one: pass that
+                        * to binhdan_session_save and binhdan_session_load */
 } binhdan_adapter_info;
 
 /* Opens a LoRA adapter, a GGUF file in llama.cpp's format, for requests of engines of this model; the weights of the

@@ -50,8 +50,8 @@ Values read_values(const gguf::File& file, const gguf::TensorInfo& tensor) {
   auto* values = result.values.as<float>();
   const uint64_t row_bytes = tensor.bytes / tensor.rows();
   for (int64_t r = 0; r < rows; ++r)
-    decode_row(tensor.type)(values + r * cols, file.data(tensor).data() + static_cast<uint64_t>(r) * row_bytes,
-                            cols);
+    decode_row(tensor.type)(values + r * cols,
+                            file.data(tensor).data() + static_cast<uint64_t>(r) * row_bytes, cols);
   float largest = 0;
   for (int64_t i = 0; i < rows * cols; ++i) {
     if (!std::isfinite(values[i]))
@@ -105,7 +105,8 @@ class AdapterReader {
       fail(Code::bad_format, file_.path(), ": key 'general.type': expected \"adapter\", got ",
            quote_name(type), "; open a model with its own function, and convert a PEFT folder first");
     if (const auto kind = file_.get_string("adapter.type"); kind != "lora")
-      fail(Code::unsupported, file_.path(), ": key 'adapter.type': expected \"lora\", got ", quote_name(kind));
+      fail(Code::unsupported, file_.path(), ": key 'adapter.type': expected \"lora\", got ",
+           quote_name(kind));
     if (file_.find("adapter.alora.invocation_tokens"))
       fail(Code::unsupported, file_.path(),
            ": key 'adapter.alora.invocation_tokens': adapters that begin at certain tokens (aLoRA) are not "
@@ -116,8 +117,8 @@ class AdapterReader {
            ", but the model is of ", model, "; use an adapter that was trained for this model");
     if (!file_.unsupported_tensors().empty()) {
       const gguf::UnsupportedTensor& tensor = file_.unsupported_tensors().front();
-      fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": tensor type ", tensor.type,
-           " is not supported; convert the adapter to F16");
+      fail(Code::unsupported, file_.path(), ": tensor ", quote_name(tensor.name), ": tensor type ",
+           tensor.type, " is not supported; convert the adapter to F16");
     }
   }
 
@@ -165,13 +166,13 @@ class AdapterReader {
     const double factor = alpha == 0 ? 1 : alpha / static_cast<double>(rank);
     const auto scale = static_cast<float>(std::ldexp(factor, down.exponent + up.exponent));
     if (!std::isfinite(scale))
-      fail(Code::bad_format, file_.path(), ": key 'adapter.lora.alpha': expected a number that gives finite "
-           "changes, got ", alpha);
-    const uint16_t* packed_down = into_.keep(
-        pack_products(down.cols, rank, [&](int64_t col, int64_t k) { return down.at(k, col); }));
+      fail(Code::bad_format, file_.path(),
+           ": key 'adapter.lora.alpha': expected a number that gives finite changes, got ", alpha);
+    const uint16_t* packed_down =
+        into_.keep(pack_products(down.cols, rank, [&](int64_t col, int64_t k) { return down.at(k, col); }));
     for (const auto& [matrix, first] : parts) {
-      const uint16_t* packed_up = into_.keep(pack_products(
-          rank, matrix->rows, [&](int64_t k, int64_t row) { return up.at(first + row, k); }));
+      const uint16_t* packed_up = into_.keep(
+          pack_products(rank, matrix->rows, [&](int64_t k, int64_t row) { return up.at(first + row, k); }));
       into_.changes_.emplace(matrix, LowRank{rank, scale, packed_down, packed_up});
     }
     into_.max_rank_ = std::max(into_.max_rank_, rank);

@@ -50,8 +50,8 @@ void Batch::assign(std::span<const Chunk> chunks) {
                     chunk.decode ? NumericClass::decode : NumericClass::prefill, chunk.checkpoint.get(),
                     chunk.checkpoint_tokens});
     for (int64_t i = 0; i < count; ++i)
-      rows.push_back({chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count,
-                      chunk.adapter});
+      rows.push_back(
+          {chunk.state, chunk.tokens[static_cast<size_t>(i)], start + i, start + count, chunk.adapter});
     if (chunk.adapter) max_rank = std::max(max_rank, chunk.adapter->max_rank());
     std::vector<int64_t>& results = is_hidden(chunk.outputs) ? hidden_rows : logits.index;
     first_result.push_back(results.size());

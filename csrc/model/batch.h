@@ -79,12 +79,12 @@ struct Batch {
 
   std::vector<Row> rows;
   std::vector<RowRun> runs;
-  RowSet all;                                    // every row
-  RowSet output;                                 // rows whose final hidden state is needed
-  RowSet logits;                                 // the row of each result; all of the class decode
-  std::vector<int64_t> hidden_rows;              // the row of each result
-  std::vector<size_t> first_result;              // of each chunk, in logits or hidden_rows
-  int64_t max_rank = 0;                          // of the adapters; 0: no row has one
+  RowSet all;                        // every row
+  RowSet output;                     // rows whose final hidden state is needed
+  RowSet logits;                     // the row of each result; all of the class decode
+  std::vector<int64_t> hidden_rows;  // the row of each result
+  std::vector<size_t> first_result;  // of each chunk, in logits or hidden_rows
+  int64_t max_rank = 0;              // of the adapters; 0: no row has one
 };
 
 }  // namespace binhdan::model

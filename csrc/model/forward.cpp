@@ -105,8 +105,7 @@ void Forward::project_layer_inputs(Team& team) {
   const KernelTable& table = *model_.table;
   const int64_t p = config.per_layer_dim;
   const RowSet& all = batch_.all;
-  const Input input =
-      prepare_input(team, all, {&w.projection}, {}, [&](int64_t i) { return x(i); });
+  const Input input = prepare_input(team, all, {&w.projection}, {}, [&](int64_t i) { return x(i); });
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.dim)));
   team.distribute(w.projection.rows, p, std::max(p, piece_size()), [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;
@@ -137,8 +136,7 @@ void Forward::run_layer(Team& team, size_t layer, const RowSet& active) {
   if (shape.mixer == Mixer::delta_net) mix_delta_net(team, layer);
   if (active.empty()) return;  // a batch without outputs: the states of all layers are complete
   add_product(team, Op::attention_output, active, w.attention_output, w.attention_output_bias,
-              w.post_attention_norm,
-              prepare_input(team, active, {&w.attention_output}, {}, [&](int64_t i) {
+              w.post_attention_norm, prepare_input(team, active, {&w.attention_output}, {}, [&](int64_t i) {
                 return attended_row(team, layer, i, active.index[static_cast<size_t>(i)]);
               }));
   barrier(team);
@@ -192,9 +190,8 @@ void Forward::multiply_gated(Team& team, const RowSet& active, const GatedProduc
   const float* gate_bias = product.gate ? product.gate_bias : product.up_bias;
   const Matrix* up_matrix = product.gate ? product.up : nullptr;
   const Matrix* second = up_matrix ? up_matrix : gate_matrix;
-  const Input input =
-      prepare_input(team, active, {gate_matrix, second}, product.norm,
-                    [&](int64_t i) { return x(active.index[static_cast<size_t>(i)]); });
+  const Input input = prepare_input(team, active, {gate_matrix, second}, product.norm,
+                                    [&](int64_t i) { return x(active.index[static_cast<size_t>(i)]); });
   RankBuffers& buffers = buffers_of(team);
   distribute_rows(team, gate_matrix->rows, [&](int64_t begin, int64_t end) {
     const int64_t width = end - begin;

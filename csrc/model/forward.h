@@ -56,11 +56,11 @@ class Forward {
   };
   // The buffers of one thread.
   struct RankBuffers {
-    Buffer scratch;          // of the matrix kernels
-    Buffer delta_scratch;    // of the delta rule
-    Buffer row;              // two rows: (2, dim) or (2, width of a mixer)
-    Buffer product, gated;   // (n, columns of a piece)
-    InputBuffers input;      // up to kMaxSelfPreparedRows rows, prepared by this rank
+    Buffer scratch;         // of the matrix kernels
+    Buffer delta_scratch;   // of the delta rule
+    Buffer row;             // two rows: (2, dim) or (2, width of a mixer)
+    Buffer product, gated;  // (n, columns of a piece)
+    InputBuffers input;     // up to kMaxSelfPreparedRows rows, prepared by this rank
   };
   // A matrix product into a buffer: out[i * stride + r] = matrix row r . row i + bias[r].
   struct Projection {
@@ -152,23 +152,23 @@ class Forward {
   std::vector<size_t> window_of_;
 
   // Shapes: n = rows of the batch; widths are the largest of all layers.
-  Buffer x_;                       // (n, dim) the residual stream
-  Buffer q_;                       // (n, heads * head_dim)
-  Buffer kv_;                      // (n, 2, kv_heads * head_dim)
-  Buffer mixed_;                   // (n, max_.mixed) projections of gated attention and of recurrent layers
-  Buffer gates_;                   // (n, max_.attended) of the output of a mixer
-  Buffer decay_beta_;              // (n, 2, heads) of the delta rule
-  Buffer attended_;                // (n, max_.attended) output of a mixer
-  Buffer product_;                 // (n, dim) before a norm
-  Buffer layer_inputs_;            // (n, layers, per_layer_dim)
-  Buffer query_factors_;           // (n)
-  std::vector<Buffer> cos_sin_;    // (n, rope dim / 2, 2), one for each RoPE
-  Buffer hidden_;                  // (hidden rows, dim)
-  Buffer logits_;                  // (logit rows, vocabulary)
-  InputBuffers input_;             // (n, dim or max_.attended) prepared by all ranks together
-  InputBuffers output_input_;      // (output rows, dim) of the last layer with a state
-  InputBuffers ffn_input_;         // (n, ffn or per_layer_dim) of the second product of a network
-  Buffer gated_rows_;              // the same as float, if the batch has adapters
+  Buffer x_;                     // (n, dim) the residual stream
+  Buffer q_;                     // (n, heads * head_dim)
+  Buffer kv_;                    // (n, 2, kv_heads * head_dim)
+  Buffer mixed_;                 // (n, max_.mixed) projections of gated attention and of recurrent layers
+  Buffer gates_;                 // (n, max_.attended) of the output of a mixer
+  Buffer decay_beta_;            // (n, 2, heads) of the delta rule
+  Buffer attended_;              // (n, max_.attended) output of a mixer
+  Buffer product_;               // (n, dim) before a norm
+  Buffer layer_inputs_;          // (n, layers, per_layer_dim)
+  Buffer query_factors_;         // (n)
+  std::vector<Buffer> cos_sin_;  // (n, rope dim / 2, 2), one for each RoPE
+  Buffer hidden_;                // (hidden rows, dim)
+  Buffer logits_;                // (logit rows, vocabulary)
+  InputBuffers input_;           // (n, dim or max_.attended) prepared by all ranks together
+  InputBuffers output_input_;    // (output rows, dim) of the last layer with a state
+  InputBuffers ffn_input_;       // (n, ffn or per_layer_dim) of the second product of a network
+  Buffer gated_rows_;            // the same as float, if the batch has adapters
   std::vector<RankBuffers> buffers_;
   ops::Activations::Widths input_widths_, ffn_widths_;
   struct {

@@ -37,8 +37,7 @@ void Forward::mix_convolution(Team& team, size_t layer) {
   const RowSet& all = batch_.all;
   const int64_t dim = config.dim, width = ops::kMaxConvolutionWidth;
   project(team, all,
-          prepare_input(team, all, {&w.convolution_input}, w.attention_norm,
-                        [&](int64_t i) { return x(i); }),
+          prepare_input(team, all, {&w.convolution_input}, w.attention_norm, [&](int64_t i) { return x(i); }),
           {{w.convolution_input, nullptr, mixed_.as<float>(), max_.mixed}});
   record(team, Op::qkv, {&w.convolution_input}, all.size());
   barrier(team);

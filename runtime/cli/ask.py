@@ -59,7 +59,12 @@ def ask(
         seed=seed,
         thinking=thinking,
     )
-    if model is None and adapter is None and not (raw or as_json or system) and (text := restored(question)) is not None:
+    if (
+        model is None
+        and adapter is None
+        and not (raw or as_json or system)
+        and (text := restored(question)) is not None
+    ):
         console.write(text + "\n")
         return
     with load(model, threads=threads, context=context) as loaded:

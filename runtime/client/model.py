@@ -115,11 +115,12 @@ class Model(Answerer, Embedder, Scorer):
     """
 
     def load_adapter(self, path: PathLike) -> Adapter:
-        """Loads a LoRA adapter, a GGUF file in llama.cpp's format, beside the model, whose weights stay as they
-        are: `model.ask(…, adapter=adapter)`. `binhdan quantize FOLDER adapter.gguf` converts a folder of PEFT.
+        """Loads a LoRA adapter, a GGUF file in llama.cpp's format, beside the model, whose weights stay as
+        they are: `model.ask(…, adapter=adapter)`. `binhdan quantize FOLDER adapter.gguf` converts a folder of
+        PEFT.
 
-        Raises ModelNotFoundError, UnsupportedError for an adapter of another architecture or with tensors that
-        cannot be changed, BadFormatError for a damaged file and for shapes that do not fit this model.
+        Raises ModelNotFoundError, UnsupportedError for an adapter of another architecture or with tensors
+        that cannot be changed, BadFormatError for a damaged file and for shapes that do not fit this model.
         """
         return Adapter(self, path)
 
@@ -135,8 +136,8 @@ class Model(Answerer, Embedder, Scorer):
         return Session(self, [*first, *messages], adapter)
 
     def load_session(self, path: PathLike, *, adapter: Adapter | None = None) -> Session:
-        """A conversation that Session.save has written, with its keys and values. `adapter` is the one that it
-        was saved with.
+        """A conversation that Session.save has written, with its keys and values. `adapter` is the one that
+        it was saved with.
 
         Raises ModelNotFoundError if there is no such file, BadFormatError for a damaged one, UnsupportedError
         for one of another model, adapter, kernel table or `kv_type`.

@@ -29,7 +29,8 @@ class _Work:
 
 class Scorer(ModelBase):
     """The methods that compute probabilities. A prompt is a text as in complete(), its tokens, or a
-    conversation as in chat(). `adapter` is one of Model.load_adapter. All raise TooLargeError for a text that the context cannot hold."""
+    conversation as in chat(). `adapter` is one of Model.load_adapter. All raise TooLargeError for a text that
+    the context cannot hold."""
 
     def score(
         self, prompt: PromptOrMessages, text: str, *, adapter: Adapter | None = None

@@ -83,7 +83,8 @@ class Session:
         messages = [*self.messages, {"role": "user", "content": text}]
         if settings.get("adapter") not in (None, self.adapter):
             raise InvalidArgumentError(
-                "adapter: a session has one adapter for all turns; pass it to model.session()", param="adapter"
+                "adapter: a session has one adapter for all turns; pass it to model.session()",
+                param="adapter",
             )
         if self.adapter is not None:
             settings = {**settings, "adapter": self.adapter}

@@ -311,8 +311,8 @@ TEST(add_products_agrees_with_double) {
           double sum = x[static_cast<size_t>(i)], size = std::fabs(sum);
           for (int64_t t = 0; t < terms; ++t) {
             const int64_t at = (i / kProductLanes * terms + t) * kProductLanes + i % kProductLanes;
-            const double term =
-                static_cast<double>(factors[static_cast<size_t>(t)]) * f16_to_f32(half[static_cast<size_t>(at)]);
+            const double term = static_cast<double>(factors[static_cast<size_t>(t)]) *
+                                f16_to_f32(half[static_cast<size_t>(at)]);
             sum += term;
             size += std::fabs(term);
           }

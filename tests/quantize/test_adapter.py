@@ -21,7 +21,17 @@ from binhdan.quantize.cli import app
 from binhdan.quantize.convert import convert
 from binhdan.runtime.errors import InvalidArgumentError
 
-MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "gate_proj", "up_proj", "down_proj", "gate_up_proj")
+MODULES = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "qkv_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "gate_up_proj",
+)
 MORE = ("in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj")
 RANK = 4
 
@@ -37,7 +47,13 @@ def golden(architecture: str) -> tuple[dict[str, Any], dict[str, list[int]]]:
 def write_peft(folder: Path, tensors: dict[str, Floats], **config: Any) -> Path:
     folder.mkdir(exist_ok=True)
     write_safetensors(folder / "adapter_model.safetensors", tensors)
-    values = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "bias": "none", "init_lora_weights": True} | config
+    values = {
+        "peft_type": "LORA",
+        "r": RANK,
+        "lora_alpha": 8,
+        "bias": "none",
+        "init_lora_weights": True,
+    } | config
     (folder / "adapter_config.json").write_text(json.dumps(values))
     return folder
 
@@ -71,7 +87,9 @@ def test_the_merged_checkpoint_converts_to_the_same_matrices(architecture: str, 
     convert(merged, tmp_path / "merged.gguf", "f32")
     write_peft(tmp_path / "peft", names(pairs))
     summary = convert_adapter(tmp_path / "peft", tmp_path / "adapter.gguf", base=base, tensor_type="f32")
-    assert summary.architecture == architecture and summary.bytes == (tmp_path / "adapter.gguf").stat().st_size
+    assert (
+        summary.architecture == architecture and summary.bytes == (tmp_path / "adapter.gguf").stat().st_size
+    )
     plain, expected, got = (values_of(tmp_path / f"{name}.gguf") for name in ("base", "merged", "adapter"))
     assert len(got) == 2 * len(pairs)
     targets = [name.removesuffix(".lora_a") for name in got if name.endswith(".lora_a")]
@@ -106,12 +124,16 @@ def write_base(folder: Path) -> Path:
 def test_factors(config: dict[str, Any], alpha: float, factor: float, tmp_path: Path) -> None:
     pairs = one_pair()
     peft = write_peft(tmp_path / "peft", names(pairs), **config)
-    convert_adapter(peft, tmp_path / "a.gguf", base=write_base(tmp_path / "base"), tensor_type="f32", name="thơ")
+    convert_adapter(
+        peft, tmp_path / "a.gguf", base=write_base(tmp_path / "base"), tensor_type="f32", name="thơ"
+    )
     keys = keys_of(tmp_path / "a.gguf")
     assert keys["adapter.lora.alpha"] == pytest.approx(alpha)
     assert (keys["general.type"], keys["adapter.type"], keys["general.name"]) == ("adapter", "lora", "thơ")
     ((_, up),) = pairs.values()
-    np.testing.assert_array_equal(values_of(tmp_path / "a.gguf")["blk.0.attn_v.weight.lora_b"], up * np.float32(factor))
+    np.testing.assert_array_equal(
+        values_of(tmp_path / "a.gguf")["blk.0.attn_v.weight.lora_b"], up * np.float32(factor)
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,14 +159,16 @@ def test_refused_settings(config: dict[str, Any], message: str, tmp_path: Path) 
 
 def test_refused_tensors(tmp_path: Path) -> None:
     base, pairs = write_base(tmp_path / "base"), one_pair()
-    ((name, (down, up)),) = pairs.items()
+    ((down, up),) = pairs.values()
     good = names(pairs)
     first, second = good
     for message, tensors in {
         "lora_A and lora_B of linear": good | {"base_model.model.x.lora_embedding_A": down},
         "got one of them": {first: down},
         "expected the shape": {first: down[:, :-1], second: up},
-        "has no matrix layers.77": {key.replace("layers.0", "layers.77"): value for key, value in good.items()},
+        "has no matrix layers.77": {
+            key.replace("layers.0", "layers.77"): value for key, value in good.items()
+        },
         "there is another one": good | {first.replace("A.weight", "A.default.weight"): down},
         "the file has no tensors": {},
     }.items():

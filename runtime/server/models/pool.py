@@ -160,8 +160,8 @@ class _Slot:
 
 class ModelPool:
     """Use it from one event loop. `sources`: name -> source; the first one is the default model. `aliases`:
-    name -> an earlier name of the same source, whose load it shares. `adapters`: "MODEL:NAME" -> the file of a
-    LoRA adapter, which is loaded with its model.
+    name -> an earlier name of the same source, whose load it shares. `adapters`: "MODEL:NAME" -> the file of
+    a LoRA adapter, which is loaded with its model.
 
     `max_bytes` limits the memory of all loaded models together, weights with keys and values; None: no limit.
     A model that is unused for `idle_seconds` is unloaded; None: never.

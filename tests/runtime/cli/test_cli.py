@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapters import embedded_adapter
 from gguf_edit import with_metadata
 
 import binhdan
@@ -57,6 +58,12 @@ def complaint(*arguments: str | bytes, stdin: bytes = b"", code: int = 1) -> str
 
 
 # ---- ask ---------------------------------------------------------------------------------------------------
+
+
+def test_ask_with_an_adapter(tmp_path: Path) -> None:
+    file = embedded_adapter(tmp_path / "thơ.gguf")
+    assert text_of("ask", "--adapter", str(file), "--max-tokens", "20", PROMPT) != ANSWER + "\n"
+    assert "no such file" in complaint("ask", "--adapter", str(tmp_path / "none.gguf"), PROMPT).lower()
 
 
 def test_ask() -> None:

@@ -48,7 +48,10 @@ def test_an_adapter_that_does_not_fit(tmp_path: Path) -> None:
 
     zeros = np.zeros((4, 8), np.float32)
     write_adapter(tmp_path / "secret.gguf", {"blk.0.attn_q.weight": (zeros, zeros.T)}, "bert")
-    app = {"models": {"tiny": None, "second": "embedded"}, "adapters": {"second:poet": str(tmp_path / "secret.gguf")}}
+    app = {
+        "models": {"tiny": None, "second": "embedded"},
+        "adapters": {"second:poet": str(tmp_path / "secret.gguf")},
+    }
     with serving(**app) as url:
         refused = answer(url, "second:poet")
         assert refused.status_code == 503
@@ -58,7 +61,9 @@ def test_an_adapter_that_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_settings(tmp_path: Path) -> None:
-    loaded = config.load(None, {"BINHDAN_ADAPTERS": "poet=a.gguf,tiny:b=b.gguf"}, {"models": ["tiny=embedded"]})
+    loaded = config.load(
+        None, {"BINHDAN_ADAPTERS": "poet=a.gguf,tiny:b=b.gguf"}, {"models": ["tiny=embedded"]}
+    )
     assert loaded.adapters == {"tiny:poet": "a.gguf", "tiny:b": "b.gguf"}
     file = tmp_path / "binhdan.toml"
     file.write_text('[models]\ntiny = "embedded"\n[adapters]\n"tiny:poet" = "poet.gguf"\n')
