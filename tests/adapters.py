@@ -15,13 +15,17 @@ from binhdan.runtime.client.model import embedded_model
 Pairs = dict[str, tuple[Floats, Floats]]  # tensor of the model → A (rank, columns), B (rows, rank)
 
 
-def random_pairs(shapes: Mapping[str, tuple[int, ...]], rank: int = 4, seed: int = 1) -> Pairs:
-    """Changes of the matrices with these shapes, (rows, columns), that are about as large as the matrices."""
+def random_pairs(
+    shapes: Mapping[str, tuple[int, ...]], rank: int = 4, seed: int = 1, dtype: type[Any] = np.float16
+) -> Pairs:
+    """Changes of the matrices with these shapes, (rows, columns), that are about as large as the matrices.
+    Their values are rounded to `dtype`."""
     pairs = {}
     for name, (rows, columns) in shapes.items():
         down = random_tensor(f"{name}.a", (rank, columns), seed)
         up = random_tensor(f"{name}.b", (rows, rank), seed)
-        pairs[name] = down / np.std(down) / np.float32(columns**0.5), up / np.std(up) / np.float32(rank**0.5)
+        down, up = down / np.std(down) / columns**0.5, up / np.std(up) / rank**0.5
+        pairs[name] = down.astype(dtype).astype(np.float32), up.astype(dtype).astype(np.float32)
     return pairs
 
 

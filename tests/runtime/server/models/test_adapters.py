@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from adapters import embedded_adapter, write_adapter
 from serving import ANSWER, QUESTION, serving
@@ -44,12 +45,10 @@ def test_requests_choose_an_adapter(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_does_not_fit(tmp_path: Path) -> None:
-    import numpy as np
-
     zeros = np.zeros((4, 8), np.float32)
     write_adapter(tmp_path / "secret.gguf", {"blk.0.attn_q.weight": (zeros, zeros.T)}, "bert")
     app = {
-        "models": {"tiny": None, "second": "embedded"},
+        "models": {"tiny": None, "second": {"path": "embedded", "context": 512}},
         "adapters": {"second:poet": str(tmp_path / "secret.gguf")},
     }
     with serving(**app) as url:
