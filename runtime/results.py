@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 Kind = Literal["text", "reasoning", "tool_call"]
 # stop: an end token or a stop text; length: max_tokens is reached; context: the context is full;
-# cancelled: by the caller; repetition: the answer repeated itself. The names are those of binhdan_finish.
-FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
+# cancelled: by the caller; repetition: the answer repeated itself. These names are those of binhdan_finish.
+# invalid: the answer violates a keyword of its JSON schema that no grammar can enforce; of the server only.
+FinishReason = Literal["stop", "length", "context", "cancelled", "repetition", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote, unquote
 
@@ -77,6 +78,7 @@ class Spec:
     text_only: bool = False
     fallbacks: Mapping[str, Grammar] = field(default_factory=dict)
     relaxed: tuple[str, ...] = ()
+    schema: Any = None  # with the keywords that are not enforced, if there are any
 
 
 # ---- specs -------------------------------------------------------------------------------------------------
@@ -101,9 +103,9 @@ def json_schema(
     if strict:
         return Spec((schema_grammar("answer", schema, param),), param)
     schema_grammar("answer", schema, param)  # checks its size before further work
-    schema, dropped = relaxed(schema, param)
-    grammar = schema_grammar("answer", closed(schema), param, lenient=True)
-    return Spec((grammar,), param, relaxed=tuple(dropped))
+    enforced, dropped = relaxed(schema, param)
+    grammar = schema_grammar("answer", closed(enforced), param, lenient=True)
+    return Spec((grammar,), param, relaxed=tuple(dropped), schema=schema if dropped else None)
 
 
 def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False) -> Grammar:
@@ -241,6 +243,7 @@ class Constraints:
             [_top(spec, thinking, vocabulary.controls), *result[1:]],
             spec.text_only,
             tuple(relaxed),
+            None if spec.schema is None else partial(self._trial.fits, spec.schema),
         )
 
     def _check_alone(self, grammar: Grammar) -> list[Grammar] | str:
@@ -281,11 +284,13 @@ class Constraint:
         grammars: list[Grammar],
         text_only: bool,
         relaxed: tuple[str, ...] = (),
+        check: Callable[[str], bool] | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._grammars = grammars
         self._text_only = text_only
         self.relaxed = relaxed
+        self._check = check
 
     def mask(self) -> AnswerMask:
         """A mask for one answer. Its grammar is compiled at the first call, in the thread that starts the
@@ -293,17 +298,27 @@ class Constraint:
         from binhdan.runtime.structured.grammar_child import matcher
 
         vocabulary = self._vocabulary
-        return AnswerMask(lambda: matcher(vocabulary.tokenizer, self._grammars), vocabulary, self._text_only)
+        return AnswerMask(
+            lambda: matcher(vocabulary.tokenizer, self._grammars), vocabulary, self._text_only, self._check
+        )
 
 
 class AnswerMask:
-    """A TokenMask for one answer: call it with all tokens of the answer so far.
+    """A TokenMask for one answer: call it with all tokens of the answer so far. `check`: returns whether a
+    complete answer fits the parts of the schema that the mask does not enforce; call it in a worker thread.
 
     Raises InvalidArgumentError when the masks take too much time or when no token can follow.
     """
 
-    def __init__(self, start: Callable[[], LLMatcher], vocabulary: _Vocabulary, text_only: bool) -> None:
+    def __init__(
+        self,
+        start: Callable[[], LLMatcher],
+        vocabulary: _Vocabulary,
+        text_only: bool,
+        check: Callable[[str], bool] | None = None,
+    ) -> None:
         self._start = start
+        self.check = check
         self._vocabulary = vocabulary
         self._text_only = text_only
         self._matcher: LLMatcher | None = None

@@ -2,7 +2,8 @@
 
 It runs as a script and imports llguidance only, for a fast start. Each input line is a JSON request,
 {"grammars": [{"name", "lark_grammar" | "gbnf" | "json_schema"}, …]}; each output line is
-{"error": …} or {"grammars": […]} with GBNF converted to Lark.
+{"error": …} or {"grammars": […]} with GBNF converted to Lark. The answer to
+{"schema", "text"} is {"fits": bool}.
 """
 
 from __future__ import annotations
@@ -58,6 +59,25 @@ def _try(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:
     return {"grammars": grammars}
 
 
+def _validate(schema: Any, text: str) -> dict[str, Any]:
+    """Whether a JSON text is valid under a JSON schema. A schema that cannot be checked fits."""
+    from jsonschema import Draft202012Validator, FormatChecker
+    from referencing import Registry
+
+    # The empty registry: nothing is fetched for a $ref to another place.
+    validator = Draft202012Validator(schema, registry=Registry(), format_checker=FormatChecker())
+    try:
+        return {"fits": validator.is_valid(json.loads(text))}
+    except Exception:  # an invalid schema raises errors of many kinds
+        return {"fits": True}
+
+
+def _answer(request: dict[str, Any], tokenizer: LLTokenizer) -> dict[str, Any]:
+    if "schema" in request:
+        return _validate(request["schema"], request["text"])
+    return _try(request, tokenizer)
+
+
 def _allow_another_second() -> None:
     """Limits this process to one to two more seconds of CPU time; the system then ends it."""
     import resource
@@ -82,7 +102,7 @@ def main() -> None:
             _allow_another_second()
         answers: list[dict[str, Any]] = []
         request = json.loads(line)
-        thread = threading.Thread(target=lambda: answers.append(_try(request, tokenizer)))  # noqa: B023
+        thread = threading.Thread(target=lambda: answers.append(_answer(request, tokenizer)))  # noqa: B023
         thread.start()
         thread.join()
         print(json.dumps(answers[0] if answers else {"error": "llguidance cannot parse it"}), flush=True)

@@ -2,7 +2,8 @@
 
 llguidance does not bound all of its work: some grammars take minutes, gigabytes or the whole stack to
 compile, and a thread cannot be stopped. The trial process has limits on time, memory and stack. A grammar
-that compiles there is safe to compile in this process.
+that compiles there is safe to compile in this process. It also validates answers under schemas, which
+may take very long too.
 """
 
 from __future__ import annotations
@@ -52,15 +53,31 @@ class GrammarTrial:
         if not self._lock.acquire(timeout=_WAIT):
             raise BusyError("other requests' grammars are being checked; try again later")
         try:
-            result = self._request(line)
+            answer = self._request(line)
         finally:
             self._lock.release()
+        error: str | None = answer.get("error")
+        checked: list[Grammar] = answer.get("grammars", [])
+        result: str | list[Grammar] = checked if error is None else error
         if len(line) <= _MAX_CACHED_BYTES:
             with self._cache_lock:
                 self._cache[key] = result
                 while len(self._cache) > _MAX_CACHED:
                     self._cache.popitem(last=False)
         return result
+
+    def fits(self, schema: Any, text: str) -> bool:
+        """False if the JSON `text` is not valid under the schema. True also if that takes too much time.
+
+        Raises BusyError and InternalError, as `check`.
+        """
+        line = json.dumps({"schema": schema, "text": text}).encode()
+        if not self._lock.acquire(timeout=_WAIT):
+            raise BusyError("other requests' grammars are being checked; try again later")
+        try:
+            return self._request(line).get("fits") is not False
+        finally:
+            self._lock.release()
 
     def start(self) -> None:
         """Starts the process before the first trial. Raises InternalError."""
@@ -78,7 +95,7 @@ class GrammarTrial:
                 self._cache.move_to_end(key)
             return self._cache.get(key)
 
-    def _request(self, line: bytes) -> str | list[Grammar]:
+    def _request(self, line: bytes) -> dict[str, Any]:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         timer = threading.Timer(_SECONDS, process.kill)
@@ -93,11 +110,9 @@ class GrammarTrial:
             timer.cancel()
         if not answer.endswith(b"\n"):
             self._end()
-            return TOO_MUCH
-        result = json.loads(answer)
-        error: str | None = result.get("error")
-        checked: list[Grammar] = result.get("grammars", [])
-        return checked if error is None else error
+            return {"error": TOO_MUCH}
+        result: dict[str, Any] = json.loads(answer)
+        return result
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:

@@ -20,7 +20,7 @@ from binhdan.runtime.results import FinishReason
     ("enum", "prefix", "names"),
     [
         ("binhdan_event_kind", "BINHDAN_EVENT_", get_args(EventKind)),
-        ("binhdan_finish", "BINHDAN_FINISH_", (*get_args(FinishReason), "error")),
+        ("binhdan_finish", "BINHDAN_FINISH_", (*set(get_args(FinishReason)) - {"invalid"}, "error")),
         ("binhdan_chat_family", "BINHDAN_CHAT_", get_args(ChatFamily)),
         ("binhdan_kv_type", "BINHDAN_KV_", get_args(KvType)),
     ],

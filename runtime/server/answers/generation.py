@@ -56,6 +56,8 @@ class Generation:
         self._builders: list[AnswerBuilder] = []
         self._running: dict[int, int] = {}  # index of an answer -> number of its engine request
         self._begun: set[int] = set()  # answers that have a first token
+        self._checks: set[asyncio.Task[None]] = set()  # of complete answers, under their schemas
+        self._invalid: set[int] = set()  # answers that do not fit
         # Of each prompt, the log probability of each token; None for the first one, which nothing precedes.
         self.prompt_logprobs: list[list[float | None]] = [
             [None] * min(1, len(prompt.tokens)) for prompt in plan.prompts
@@ -89,11 +91,12 @@ class Generation:
         """Waits for the last answer to end and returns all answers. Raises the error that ended one."""
         async for _ in self.batches():
             pass
-        return [builder.answer() for builder in self._builders]
+        return [self.answer(index) for index in range(len(self))]
 
     def answer(self, index: int) -> Answer:
         """One answer: complete, or the part that exists so far."""
-        return self._builders[index].answer()
+        answer = self._builders[index].answer()
+        return replace(answer, finish_reason="invalid") if index in self._invalid else answer
 
     def finished(self, index: int) -> bool:
         return index not in self._running
@@ -112,6 +115,8 @@ class Generation:
         running, self._running = self._running, {}
         for number in running.values():
             self._dispatcher.cancel(number)
+        for check in self._checks:
+            check.cancel()
 
     def __enter__(self) -> Generation:
         return self
@@ -124,6 +129,8 @@ class Generation:
         if options.seed is not None and j:  # with one seed for all, the n answers would be equal
             options = replace(options, seed=(options.seed + j) % 2**64)
         index, builder = len(self._builders), AnswerBuilder(prompt, tokenizer, options)
+        mask = plan.new_mask() if plan.new_mask is not None else None
+        fits: Callable[[str], bool] | None = getattr(mask, "check", None)
 
         def handle(event: Event | BinhdanError) -> None:
             if isinstance(event, BinhdanError):
@@ -133,7 +140,7 @@ class Generation:
                 self._count_work(event, index, prompt)
                 self._pieces += [(index, piece) for piece in builder.feed(event)]
                 if event.kind == "finished":
-                    self._running.pop(index, None)
+                    self._finish(index, fits)
             self._changed.set()
 
         self._builders.append(builder)
@@ -141,10 +148,29 @@ class Generation:
             prompt.tokens,
             prompt.settings(options),
             handle,
-            mask=plan.new_mask() if plan.new_mask is not None else None,
+            mask=mask,
             cache_salt=plan.cache_salt,
             use_cache=plan.use_cache,
         )
+
+    def _finish(self, index: int, fits: Callable[[str], bool] | None) -> None:
+        """Ends an answer. A complete one is first checked, if its mask does not enforce all of its schema."""
+        answer = self._builders[index].answer()
+        if fits is None or answer.finish_reason != "stop":
+            self._running.pop(index, None)
+            return
+
+        async def check() -> None:
+            try:
+                if not await asyncio.to_thread(fits, answer.text):
+                    self._invalid.add(index)
+            except BinhdanError as error:
+                self._error = error
+            finally:
+                self._running.pop(index, None)
+                self._changed.set()
+
+        self._checks.add(asyncio.create_task(check()))
 
     def _score(self, i: int, prompt: Prompt) -> None:
         """Starts to score a prompt. In `_running` its index is negative: -1 for the first prompt."""

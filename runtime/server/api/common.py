@@ -64,6 +64,7 @@ FINISH_REASONS = {
     "context": "length",
     "cancelled": "length",
     "repetition": "length",  # the answer is not complete
+    "invalid": "content_filter",  # clients must not take it for an answer of the form that they requested
 }
 
 

@@ -299,7 +299,10 @@ class _ResponseHandler:
     ) -> dict[str, Any]:
         """The response object. `usage` None: not yet known."""
         body, choice = self._body, self._body.tool_choice
-        incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        incomplete = None
+        if status == "incomplete":
+            invalid = any(answer.finish_reason == "invalid" for answer in lifecycle.answers())
+            incomplete = {"reason": "content_filter" if invalid else "max_output_tokens"}
         return {
             "id": f"resp_{lifecycle.id}",
             "object": "response",
