@@ -21,6 +21,28 @@ REQUESTS = 240
 STARTS = 4  # Ray gives up when a part of it has not started within 30 s, as on a busy machine
 
 
+def test_a_worker_answers_one_batch_after_the_other(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs the extra ray")
+    from binhdan.runtime.server.config import ServerConfig
+    from binhdan.runtime.server.ray.batch import _blocks, _Worker
+
+    source = tmp_path / "in.jsonl"
+    body = {"messages": [{"role": "user", "content": QUESTION}]}
+    lines = [{"custom_id": f"{n}", "url": "/v1/chat/completions", "body": body} for n in range(10)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    (table,) = _blocks(source, {"0", "5"})
+    requests = table["request"].to_pylist()
+    worker = _Worker(ServerConfig.model_validate({"threads": 1, "context": 256, "max_sequences": 4}), 4)
+    results = [
+        json.loads(result)
+        for part in (requests[:5], requests[5:])
+        for result in worker({"request": part})["result"]
+    ]
+    assert [result["custom_id"] for result in results] == ["1", "2", "3", "4", "6", "7", "8", "9"]
+    answers = {result["response"]["body"]["choices"][0]["message"]["content"] for result in results}
+    assert answers == {ANSWER}
+
+
 def test_a_killed_run_continues(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs the extra ray")
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
