@@ -126,16 +126,31 @@ def restore(
     peers: Annotated[bool, typer.Option(help="Include pyvi and underthesea if installed.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure how many words and lines of texts are restored, beside other installed programs."""
+    """Measure how many words and lines of texts are restored, beside other installed programs.
+
+    Also how many errors that are put into the texts `binhdan spell` finds.
+    """
+    from binhdan.bench.suite import spelling
     from binhdan.bench.suite.restoration import installed_peers, load_sets, measure, table, write_page
 
+    sets = dict(sorted(load_sets(data).items()))
+    misspelled = spelling.load_misspelled(data)
+    for name in misspelled:  # their lines were made for spelling
+        del sets[name]
     found = installed_peers() if peers else {}
-    results = [measure(name, lines, found) for name, lines in sorted(load_sets(data).items())]
+    results = [measure(name, lines, found) for name, lines in sets.items()]
     if not results:
         raise InvalidArgumentError("expected at least 1 text, found none")
+    spelled = [spelling.measure(name, lines) for name, lines in sets.items()]
+    spelled += [spelling.measure_pairs(name, pairs) for name, pairs in sorted(misspelled.items())]
     if write is not None:
         write_page(write, results)
-    typer.echo(to_json([asdict(result) for result in results]) if as_json else table(results))
+        spelling.write_page(write, spelled)
+    if as_json:
+        both = {"restore": [asdict(one) for one in results], "spell": [asdict(one) for one in spelled]}
+        typer.echo(to_json(both))
+    else:
+        typer.echo(f"{table(results)}\n{spelling.table(spelled)}")
 
 
 @app.command()

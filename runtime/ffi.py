@@ -492,6 +492,16 @@ class Library:
             self._lib.binhdan_restore_explain, restorer, buffer, len(text), given, first=first
         )
 
+    def spell(self, restorer: int, text: bytes, format: TextFormat, min_confidence: float) -> bytes:
+        """JSON; see binhdan_spell."""
+        options = self._struct(
+            "binhdan_spell_options",
+            format=self._value(f"FORMAT_{format.upper()}"),
+            min_confidence=min_confidence,
+        )
+        buffer, first = self._ffi.from_buffer(text), 4 * len(text) + 4096
+        return self._read_text(self._lib.binhdan_spell, restorer, buffer, len(text), options, first=first)
+
     def _restore_options(self, options: RestoreOptions) -> Any:
         return self._struct(
             "binhdan_restore_options",

@@ -1,4 +1,4 @@
-"""`binhdan bench restore`: how many words and lines the restorer and other installed programs restore.
+"""`binhdan bench restore`: how many words and sentences the restorer and other installed programs restore.
 
 The text without its marks is the input. A word is a piece between spaces that has a letter; it is right if it
 equals the piece of the text, case ignored. The interval of a share is 95 %, from the variance between lines
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import mean, median
 
 import binhdan
 from binhdan.bench.common.files import write_whole
@@ -26,7 +27,10 @@ from binhdan.runtime.reasons import file_reason
 Restore = Callable[[str], str]
 COMMAND = "binhdan bench restore"
 _BLOCK = re.compile(r"(<!-- results of binhdan bench restore -->\n).*?(<!-- end results -->)", re.DOTALL)
+_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
+_OPENING = "\"'“‘«([-–"
 _PUNCTUATION = re.compile(r"[^\w\s]")
+_LINE, _TIMED = 20, 500  # words of a timed line, and the most lines
 _Z = 1.96  # 95 % of a normal distribution
 
 
@@ -37,7 +41,7 @@ class Share:
     value: float
     low: float
     high: float
-    lines: float  # lines that are wholly right, in percent
+    sentences: float  # those that are wholly right, in percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Result:
     changed: int
     words_per_s: float  # of processor time
     fast_words_per_s: float
+    line_us: float  # median processor time of binhdan_restore for a line of 20 words
+    fast_line_us: float
     peers: dict[str, Share]
 
 
@@ -102,14 +108,31 @@ def installed_peers() -> dict[str, Restore]:
 
 def score(wanted: Sequence[str], got: Sequence[str]) -> Share:
     """Raises ValueError if there is no word."""
-    counts = [_right(*pair) for pair in zip(wanted, got, strict=True)]
+    pairs = list(zip(wanted, got, strict=True))
+    counts = [_right(*pair) for pair in pairs]
     total = sum(words for _, words in counts)
     if not total:
         raise ValueError("expected at least 1 word, got none")
     share = sum(right for right, _ in counts) / total
     error = _Z * math.sqrt(sum((right - share * words) ** 2 for right, words in counts)) / total
-    whole = sum(right == words for right, words in counts) / len(counts)
+    sentences = [sentence for pair in pairs for sentence in _sentences(*pair)]
+    whole = sum(sentences) / len(sentences)
     return Share(100 * share, 100 * max(share - error, 0), 100 * min(share + error, 1), 100 * whole)
+
+
+def _sentences(wanted: str, got: str) -> list[bool]:
+    """Whether each sentence with a letter is wholly right. A sentence ends with . ! ? … before a capital."""
+    words, found = wanted.split(), got.lower().split()
+    out: list[bool] = []
+    begin = 0
+    for i, word in enumerate(words, 1):
+        if i < len(words) and not (_END.search(word) and words[i].lstrip(_OPENING)[:1].isupper()):
+            continue
+        right, total = _right(" ".join(words[begin:i]), " ".join(found[begin:i]))
+        if total:
+            out.append(len(words) == len(found) and right == total)
+        begin = i
+    return out
 
 
 def _right(wanted: str, got: str) -> tuple[int, int]:
@@ -147,10 +170,23 @@ def measure(name: str, lines: Sequence[str], peers: Mapping[str, Restore]) -> Re
         changed=changed,
         words_per_s=count / max(middle - begin, 1e-9),
         fast_words_per_s=count / max(end - middle, 1e-9),
+        line_us=_line_us(bare, fast=False),
+        fast_line_us=_line_us(bare, fast=True),
         peers={
             peer: score(lines, [_of_peer(restore, line) for line in bare]) for peer, restore in peers.items()
         },
     )
+
+
+def _line_us(lines: Sequence[str], *, fast: bool) -> float:
+    words = " ".join(lines).split()
+    spans = range(0, min(len(words), _LINE * _TIMED), _LINE)
+    times = []
+    for line in (" ".join(words[i : i + _LINE]) for i in spans):
+        begin = time.process_time_ns()
+        binhdan.restore(line, fast=fast)
+        times.append(time.process_time_ns() - begin)
+    return median(times) / 1e3
 
 
 def _of_peer(restore: Restore, line: str) -> str:
@@ -168,13 +204,26 @@ def _all(lines: Iterable[str], *, fast: bool = False) -> list[str]:
 def table(results: Sequence[Result]) -> str:
     """A table in Markdown."""
     peers = list(results[0].peers)
-    header = ["text", "lines", "words", "words right (95 %)", "lines right", "fast", "lower case", "capitals"]
+    header = [
+        "text",
+        "lines",
+        "words",
+        "words right (95 %)",
+        "sentences right",
+        "fast",
+        "lower case",
+        "capitals",
+    ]
     rows = [[*header, "changed though right", *peers]]
     rows.append(["---"] * len(rows[0]))
     for result in results:
         share = f"**{result.share.value:.1f} %** ({result.share.low:.1f}–{result.share.high:.1f})"
-        row = [result.name, f"{result.lines:,}", f"{result.words:,}", share, f"{result.share.lines:.1f} %"]
-        row += [f"{result.fast.value:.1f} %", f"{result.lower.value:.1f} %"]
+        row = [result.name, f"{result.lines:,}", f"{result.words:,}", share]
+        row += [
+            f"{result.share.sentences:.1f} %",
+            f"{result.fast.value:.1f} %",
+            f"{result.lower.value:.1f} %",
+        ]
         row += [f"{result.upper.value:.1f} %", f"{result.changed:,}"]
         rows.append([*row, *(f"{result.peers[peer].value:.1f} %" for peer in peers)])
     words = sum(result.words for result in results)
@@ -183,7 +232,10 @@ def table(results: Sequence[Result]) -> str:
         for name in ("words_per_s", "fast_words_per_s")
     ]
     speed = f"{speeds[0]:,.0f} words per second of one core, {speeds[1]:,.0f} with `--fast`"
-    speed += f", in one run of `{COMMAND}`."
+    speed += f", in one run of `{COMMAND}`.\n"
+    speed += f"A line of {_LINE} words, called from Python, median of the processor time, mean of texts:"
+    lines = [mean(getattr(result, name) for result in results) for name in ("line_us", "fast_line_us")]
+    speed += f" {lines[0]:,.0f} µs, {lines[1]:,.0f} µs with `--fast`."
     return "".join(f"| {' | '.join(row)} |\n" for row in rows) + f"\n{speed}\n"
 
 

@@ -1,7 +1,8 @@
-// The C ABI: restoring diacritics.
+// The C ABI: restoring diacritics, and spelling.
 #include "api/c_api.h"
 #include "api/json.h"
 #include "text/restore/restore.h"
+#include "text/restore/spell.h"
 
 using namespace binhdan;
 using namespace binhdan::api;
@@ -18,16 +19,28 @@ static_assert(static_cast<int>(Format::code) == BINHDAN_FORMAT_CODE);
 static_assert(static_cast<int>(Typing::telex) == BINHDAN_TYPING_TELEX);
 static_assert(static_cast<int>(Typing::vni) == BINHDAN_TYPING_VNI);
 
+void check(int32_t format, float min_confidence) {
+  if (format < BINHDAN_FORMAT_TEXT || format > BINHDAN_FORMAT_CODE)
+    fail(Code::invalid_argument, "format: expected ", BINHDAN_CONSTANT(BINHDAN_FORMAT_TEXT), " to ",
+         BINHDAN_CONSTANT(BINHDAN_FORMAT_CODE), ", got ", format);
+  if (!(min_confidence >= 0 && min_confidence <= 1))
+    fail(Code::invalid_argument, "min_confidence: expected 0 to 1, got ", min_confidence);
+}
+
+void write_alternatives(JsonWriter& json, const char* name,
+                        const std::vector<text::restore::Alternative>& alternatives) {
+  json.key(name).begin_array();
+  for (const text::restore::Alternative& one : alternatives)
+    json.begin_object().field("text", one.text).field("probability", one.probability).end_object();
+  json.end_array();
+}
+
 text::restore::Options read_options(const Restorer& restorer, const binhdan_restore_options* given) {
   const auto options = read_struct(given, "binhdan_restore_options", binhdan_restore_options{});
   if (options.style < BINHDAN_STYLE_KEEP || options.style > BINHDAN_STYLE_OLD)
     fail(Code::invalid_argument, "style: expected ", BINHDAN_CONSTANT(BINHDAN_STYLE_KEEP), " to ",
          BINHDAN_CONSTANT(BINHDAN_STYLE_OLD), ", got ", options.style);
-  if (options.format < BINHDAN_FORMAT_TEXT || options.format > BINHDAN_FORMAT_CODE)
-    fail(Code::invalid_argument, "format: expected ", BINHDAN_CONSTANT(BINHDAN_FORMAT_TEXT), " to ",
-         BINHDAN_CONSTANT(BINHDAN_FORMAT_CODE), ", got ", options.format);
-  if (!(options.min_confidence >= 0 && options.min_confidence <= 1))
-    fail(Code::invalid_argument, "min_confidence: expected 0 to 1, got ", options.min_confidence);
+  check(options.format, options.min_confidence);
   if (options.typing < BINHDAN_TYPING_NONE || options.typing > BINHDAN_TYPING_VNI)
     fail(Code::invalid_argument, "typing: expected ", BINHDAN_CONSTANT(BINHDAN_TYPING_NONE), " to ",
          BINHDAN_CONSTANT(BINHDAN_TYPING_VNI), ", got ", options.typing);
@@ -100,16 +113,41 @@ int32_t binhdan_restore_explain(binhdan_restorer handle, const char* data, size_
     JsonWriter json;
     json.begin_object().field("text", result).key("choices").begin_array();
     for (const text::restore::Choice& choice : choices) {
-      json.begin_object()
-          .field("begin", choice.begin)
-          .field("end", choice.end)
-          .key("alternatives")
-          .begin_array();
-      for (const text::restore::Alternative& one : choice.alternatives)
-        json.begin_object().field("text", one.text).field("probability", one.probability).end_object();
-      json.end_array().end_object();
+      json.begin_object().field("begin", choice.begin).field("end", choice.end);
+      write_alternatives(json, "alternatives", choice.alternatives);
+      json.end_object();
     }
     json.end_array().end_object();
+    write_array<char>(json.text(), out, capacity, out_size);
+  });
+}
+
+int32_t binhdan_spell(binhdan_restorer handle, const char* data, size_t size,
+                      const binhdan_spell_options* given, char* out, size_t capacity, size_t* out_size) {
+  return guarded([&] {
+    const auto restorer = restorers().get(handle, "restorer");
+    const text::restore::SpellOptions defaults;
+    binhdan_spell_options options{};
+    options.min_confidence = defaults.min_confidence;
+    options = read_struct(given, "binhdan_spell_options", options);
+    check(options.format, options.min_confidence);
+    const std::string_view input = api::text(data, size, "text");
+    std::vector<text::restore::Misspelling> found;
+    text::restore::spell(*restorer->ngrams, input,
+                         {static_cast<Format>(options.format), options.min_confidence}, found);
+    std::string corrected;
+    std::size_t copied = 0;
+    JsonWriter json;
+    json.begin_object().key("misspellings").begin_array();
+    for (const text::restore::Misspelling& one : found) {
+      corrected.append(input.substr(copied, one.begin - copied)).append(one.suggestions.front().text);
+      copied = one.end;
+      json.begin_object().field("begin", one.begin).field("end", one.end);
+      write_alternatives(json, "suggestions", one.suggestions);
+      json.end_object();
+    }
+    corrected.append(input.substr(copied));
+    json.end_array().field("text", corrected).end_object();
     write_array<char>(json.text(), out, capacity, out_size);
   });
 }

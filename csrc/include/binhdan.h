@@ -530,6 +530,20 @@ BINHDAN_API int32_t binhdan_restore_explain(binhdan_restorer restorer, const cha
                                             const binhdan_restore_options* options, char* json,
                                             size_t capacity, size_t* json_size);
 
+typedef struct {
+  uint32_t struct_size;
+  int32_t format;       /* binhdan_text_format */
+  float min_confidence; /* 0 to 1: a word whose best suggestion has a lower probability is not reported */
+} binhdan_spell_options;
+
+/* Finds misspelled Vietnamese words in text with marks. Names stay, and so do sentences in which few words have marks. JSON:
+ * {"text": with the first suggestions, "misspellings": [{"begin", "end" (bytes of the input), "suggestions": [{"text",
+ * "probability"}, ...] (best first, 1 to 5)}, ...]}. options may be NULL: text, 0.7. BINHDAN_INVALID_ARGUMENT for a text
+ * with a NUL byte. */
+BINHDAN_API int32_t binhdan_spell(binhdan_restorer restorer, const char* text, size_t size,
+                                  const binhdan_spell_options* options, char* json, size_t capacity,
+                                  size_t* json_size);
+
 /* ---- sessions ------------------------------------------------------------------------------------- */
 
 /* Writes the keys and values that the engine's prefix cache has of these tokens to a file, with a note of the caller.

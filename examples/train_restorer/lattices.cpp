@@ -50,15 +50,6 @@ class Sentences {
   }
 
  private:
-  uint16_t id_of(const Syllable& letters) const {
-    const auto [first, last] = model_.forms_of(letters.bare);
-    for (uint16_t id = first; id < last; ++id) {
-      const Syllable& form = model_.form(id).letters;
-      if (form.qualities == letters.qualities && form.tone == letters.tone) return id;
-    }
-    return kOther;
-  }
-
   // Adds the slot of a token with the letters that are left of its marks.
   void add_slot(const Token& token, const Syllable& left, bool capitals) {
     auto& choices = decoder_.choices();
@@ -67,7 +58,7 @@ class Sentences {
     slot.typed = token.kind;
     if (token.kind == kFirstForm) {
       const auto [first, last] = model_.forms_of(left.bare);
-      slot.typed = id_of(left);
+      slot.typed = model_.id_of(left);
       if (left.marked()) {
         choices.push_back(slot.typed);
       } else {
@@ -111,7 +102,7 @@ class Sentences {
     const Slot& slot = decoder_.slots()[i];
     const uint16_t first = decoder_.choices()[slot.first];
     const bool other = slot.count > 1 && decoder_.choices()[slot.first + slot.count - 1] == kOther;
-    const uint16_t right = token.kind == kFirstForm ? id_of(token.letters) : token.kind;
+    const uint16_t right = token.kind == kFirstForm ? model_.id_of(token.letters) : token.kind;
     std::size_t index = 255;
     for (std::size_t k = 0; k < slot.count && slot.count > 1; ++k)
       if (decoder_.choices()[slot.first + k] == right) index = k;

@@ -34,6 +34,7 @@ RUNTIME_COMMANDS = (
     Command("ask", "binhdan.runtime.cli.ask", "Ask one question and stream the answer."),
     Command("chat", "binhdan.runtime.cli.chat", "Chat with a model in the terminal."),
     Command("restore", "binhdan.runtime.cli.restore", "Restore the diacritics of Vietnamese text."),
+    Command("spell", "binhdan.runtime.cli.spell", "List the misspelled words of Vietnamese text."),
     Command("convert-text", "binhdan.runtime.cli.convert_text", "Change the encoding of Vietnamese text."),
     Command("embed", "binhdan.runtime.cli.embed", "Compute the embeddings of texts, for search."),
     Command("info", "binhdan.runtime.cli.info", "Describe a GGUF file."),

@@ -86,7 +86,9 @@ async def arestore(text: str, *, teencode: bool = False, **settings: Unpack[Rest
 def explain(text: str, **settings: Unpack[RestoreSettings]) -> Restored:
     """`restore`, with the forms that each word could have. Settings and errors as in `restore`."""
     data = text.encode("utf-8", "surrogatepass")
-    found: dict[str, Any] = json.loads(library().explain_restoration(_restorer(), data, _options(settings)))
+    found: dict[str, Any] = json.loads(
+        library().explain_restoration(open_restorer(), data, _options(settings))
+    )
     choices = [
         Choice(
             choice["begin"],
@@ -128,7 +130,7 @@ def _restored(data: bytes, options: RestoreOptions, teencode: bool) -> bytes:
     if teencode:
         # Lines that are not UTF-8 go through this unchanged.
         data = expand(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-    return library().restore(_restorer(), data, options)
+    return library().restore(open_restorer(), data, options)
 
 
 def format_of(path: str | os.PathLike[str]) -> TextFormat:
@@ -138,7 +140,7 @@ def format_of(path: str | os.PathLike[str]) -> TextFormat:
 
 def card() -> dict[str, Any]:
     """What the n-gram file was made of: sources, licence, counts."""
-    found: dict[str, Any] = json.loads(library().restorer_card(_restorer()))
+    found: dict[str, Any] = json.loads(library().restorer_card(open_restorer()))
     return found
 
 
@@ -153,7 +155,8 @@ def check_options(style: str, format: str, typing: str = "none") -> None:
             raise InvalidArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
-def _restorer() -> int:
+def open_restorer() -> int:
+    """The handle of the package's files. Raises ModelNotFoundError."""
     return _open(os.getpid())
 
 

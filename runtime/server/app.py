@@ -31,6 +31,7 @@ from binhdan.runtime.server.api import (
     rerank,
     responses,
     restore,
+    spell,
     text,
 )
 from binhdan.runtime.server.config import ServerConfig
@@ -105,6 +106,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         rerank,
         restore,
         llama_cpp,
+        spell,
         models,
         text,
         operation,

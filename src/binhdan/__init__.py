@@ -13,6 +13,7 @@ from binhdan.runtime.client.base import Vocabulary
 from binhdan.runtime.client.model import Model, load, load_vocabulary
 from binhdan.runtime.client.restore import Choice, Restored, arestore, explain, restore
 from binhdan.runtime.client.session import Session
+from binhdan.runtime.client.spell import Misspelling, Spelling, aspell, spell
 from binhdan.runtime.client.stream import AsyncStream, Stream
 from binhdan.runtime.errors import (
     BadFormatError,
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidArgumentError",
     "LoadOptions",
     "Message",
+    "Misspelling",
     "Model",
     "ModelInfo",
     "ModelNotFoundError",
@@ -58,6 +60,7 @@ __all__ = [
     "Piece",
     "Restored",
     "Session",
+    "Spelling",
     "Stream",
     "Timings",
     "TokenLogprob",
@@ -67,10 +70,12 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "arestore",
+    "aspell",
     "explain",
     "load",
     "load_vocabulary",
     "restore",
+    "spell",
 ]
 
 

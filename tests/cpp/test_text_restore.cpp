@@ -84,6 +84,8 @@ TEST(syllables_are_read_and_written) {
     CHECK(parse(write(parse(word), true)).bare == parse(word).bare);
     CHECK(text::nfc(write(parse(word), true)) == word);
   }
+  CHECK(write(parse("ậ"), true) == "a\u0323\u0302" && write(parse("Ợ"), true) == "O\u031b\u0323");
+  CHECK(write(parse("ế"), true) == "e\u0302\u0301" && write(parse("ẳ"), true) == "a\u0306\u0309");
   CHECK(parse("Đường").base(0) == 'd' && parse("Đường").quality(0) == 1 && parse("Đường").upper == 1);
   Syllable two = parse("á");
   CHECK(!two.append(letter_of(U'à')) && !two.add_mark(mark_of(0x300)));
@@ -161,6 +163,9 @@ TEST(text_is_restored) {
   CHECK(restored(packaged(), "Ha Noi la thu do cua Viet Nam.") == "Hà Nội là thủ đô của Việt Nam.");
   CHECK(restored(packaged(), "").empty());
   CHECK(restored(packaged(), "Tôi đi học ở trường đại học.") == "Tôi đi học ở trường đại học.");
+  for (const std::string_view text : {"Nếu bi chủ dính bi mục tiêu thì bi chủ được đặt lại vào vị trí quy "
+                                      "định và bi mục tiêu ở nguyên vị trí."})
+    CHECK(restored(packaged(), text) == text);  // a word without marks, many times
   CHECK(restored(packaged(), "\xff toi di hoc\ntoi di hoc") == "\xff toi di hoc\ntôi đi học");
   CHECK_FAILS(restored(packaged(), std::string_view("a\0b", 3)), "found a NUL byte at 1");
 }
@@ -179,16 +184,21 @@ TEST(a_confident_choice_is_explained) {
 TEST(nothing_is_allocated_after_the_first_call) {
   const std::string_view line =
       "hom nay troi dep qua, chung ta di choi o cong vien gan nha, roi ve an com toi voi ca nha";
+  const std::string_view decomposed = "ho\u0302m nay tro\u031b\u0300i dep qua, chung ta di choi";
   std::string scorer_file = BINHDAN_TEST_NGRAMS;
   scorer_file.insert(scorer_file.size() - 4, "-scorer");
   const auto scorer = Scorer::open(scorer_file, packaged());
-  for (const Scorer* used : {static_cast<const Scorer*>(nullptr), scorer.get()}) {
-    Options options;
-    options.scorer = used;
-    std::string out;
-    text::restore::restore(packaged(), line, options, out);
-    const int64_t before = allocations;
-    text::restore::restore(packaged(), line, options, out);
-    CHECK(allocations == before);
-  }
+  for (const Scorer* used : {static_cast<const Scorer*>(nullptr), scorer.get()})
+    for (const Typing typing : {Typing::none, Typing::telex})
+      for (const std::string_view text : {line, decomposed}) {
+        Options options;
+        options.scorer = used;
+        options.typing = typing;
+        std::string out;
+        text::restore::restore(packaged(), text, options, out);
+        CHECK(out != text);
+        const int64_t before = allocations;
+        text::restore::restore(packaged(), text, options, out);
+        CHECK(allocations == before);
+      }
 }

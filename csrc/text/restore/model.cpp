@@ -193,6 +193,15 @@ std::pair<uint16_t, uint16_t> NgramModel::forms_of(uint64_t bare) const {
   return range ? *range : std::pair<uint16_t, uint16_t>{0, 0};
 }
 
+uint16_t NgramModel::id_of(const Syllable& letters) const {
+  const auto [first, last] = forms_of(letters.bare);
+  for (uint16_t id = first; id < last; ++id) {
+    const Syllable& form = forms_[id - kFirstForm].letters;
+    if (form.qualities == letters.qualities && form.tone == letters.tone) return id;
+  }
+  return kOther;
+}
+
 Entry NgramModel::entry_in(const Table& table, uint64_t hash, uint64_t begin, uint64_t end) {
   const uint64_t mask = (uint64_t{1} << table.fingerprint_bits) - 1, fingerprint = hash & mask;
   const unsigned width = table.fingerprint_bits + table.p_bits + table.backoff_bits;

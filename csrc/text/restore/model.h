@@ -61,6 +61,8 @@ class NgramModel {
   const Form& form(uint16_t id) const { return forms_[id - kFirstForm]; }
   // The ids of the forms with these bare letters: [first, second).
   std::pair<uint16_t, uint16_t> forms_of(uint64_t bare) const;
+  // kOther: no form has these letters and this tone.
+  uint16_t id_of(const Syllable& letters) const;
   int32_t capital(uint16_t id) const { return capital_[id]; }
   Entry unigram(uint16_t id) const { return {true, true, p_[id], backoff_[id]}; }
   // n = 2 to order(). key: 14 bits per id.

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/utf8.h"
 #include "text/restore/decoder.h"
+#include "text/restore/evidence.h"
 #include "text/restore/tokens.h"
 
 namespace binhdan::text::restore {
@@ -21,13 +21,6 @@ constexpr double kChangePrior = 6;
 constexpr std::size_t kMaxEvidence = 8;
 // Against a word of another language in the keys of an input method: for the word, and for each key that is no letter.
 constexpr int32_t kLiteralCost = 2 * kScoreUnit, kLiteralKeyCost = 7 * kScoreUnit;
-
-// What the typed marks of the whole text show.
-struct Evidence {
-  std::size_t marked = 0, toned = 0;  // words
-  std::size_t old_place = 0, new_place = 0;
-  std::size_t composed = 0, decomposed = 0;
-};
 
 // The cost, in nats, of the assumption that marks are missing in `missing` words and present in `present`: the
 // probability of the pattern when each word lost its marks with one unknown, uniformly distributed probability.
@@ -52,7 +45,8 @@ struct Workspace {
   std::vector<Span> spans;
   std::vector<Token> tokens;
   std::vector<uint16_t> best, typed, reference;
-  std::vector<uint8_t> keyed;  // tokens with the keys of an input method
+  std::vector<uint64_t> letters;  // without marks, of changed words
+  std::vector<uint8_t> keyed;     // tokens with the keys of an input method
   std::vector<Slot> all_slots;
   std::vector<uint8_t> shapes;
   Scorer::Buffers scorer;
@@ -69,41 +63,12 @@ class Restoration {
   void run() {
     out_.clear();
     find_text(text_, options_.format, work_.spans);
-    const auto past_ascii = [](char c) { return static_cast<unsigned char>(c) >= 0x80; };
-    if (std::ranges::any_of(text_, past_ascii))
-      for_each_line([&](std::size_t begin, std::size_t end) { collect_evidence(begin, end); });
-    for_each_line([&](std::size_t begin, std::size_t end) { restore_line(begin, end); });
+    evidence_ = find_evidence(text_, work_.spans);
+    for_each_line(text_, work_.spans, [&](std::size_t begin, std::size_t end) { restore_line(begin, end); });
     out_.append(text_.substr(copied_));
   }
 
  private:
-  // The lines of the text's spans that are UTF-8.
-  template <typename Body>
-  void for_each_line(Body body) const {
-    for (const Span& span : work_.spans)
-      for (std::size_t begin = span.begin; begin < span.end;) {
-        const std::size_t end = std::min(text_.find('\n', begin), span.end - 1) + 1;
-        const std::string_view line = text_.substr(begin, end - begin);
-        if (utf8_valid_prefix(line) == line.size()) body(begin, end);
-        begin = end;
-      }
-  }
-
-  void collect_evidence(std::size_t begin, std::size_t end) {
-    TokenReader reader(text_.substr(begin, end - begin));
-    for (Token token; reader.next(token);) {
-      if (token.kind != kFirstForm || !token.letters.marked()) continue;
-      ++evidence_.marked;
-      ++(token.decomposed ? evidence_.decomposed : evidence_.composed);
-      if (token.letters.tone == 0) continue;
-      ++evidence_.toned;
-      const auto places = tone_places(token.letters);
-      if (!places || places->old_place == places->new_place) continue;
-      evidence_.old_place += token.letters.tone_place == places->old_place;
-      evidence_.new_place += token.letters.tone_place == places->new_place;
-    }
-  }
-
   void restore_line(std::size_t begin, std::size_t end) {
     line_ = begin;
     work_.tokens.clear();
@@ -167,7 +132,7 @@ class Restoration {
     const Syllable* letters = nullptr;
     for (std::size_t i = 0; i < keys.count; ++i) {
       const Syllable& syllable = keys.syllables[i];
-      const uint16_t id = id_of(syllable);
+      const uint16_t id = model_.id_of(syllable);
       if (id == kOther) continue;
       add_choice(id, 0);
       if (letters == nullptr) letters = &syllable;
@@ -184,15 +149,6 @@ class Restoration {
     return true;
   }
 
-  uint16_t id_of(const Syllable& syllable) const {
-    const auto [first, last] = model_.forms_of(syllable.bare);
-    for (uint16_t id = first; id < last; ++id) {
-      const Syllable& form = model_.form(id).letters;
-      if (form.qualities == syllable.qualities && form.tone == syllable.tone) return id;
-    }
-    return kOther;
-  }
-
   void add_choices(const Token& token, Slot& slot) {
     if (token.kind != kFirstForm) {
       slot.typed = token.kind;
@@ -201,7 +157,7 @@ class Restoration {
     }
     const Syllable& typed = token.letters;
     const auto [first, last] = model_.forms_of(typed.bare);
-    slot.typed = id_of(typed);
+    slot.typed = model_.id_of(typed);
     // A tone, or marks of a possible syllable that the model does not have: the word stays.
     // In a text with tones, so does a word with a quality that has no tone: the level tone has no mark.
     const bool toned = typed.tone != 0 || (evidence_.toned > 0 && typed.qualities != 0);
@@ -259,13 +215,27 @@ class Restoration {
       missing += changed;
       present += !changed && token.letters.marked();
     }
+    const std::size_t different = count_different();
     if (weighed) weigh_choices();
     if (missing == 0) return;
     std::size_t here = 0;
     for (const Token& token : work_.tokens) here += token.kind == kFirstForm && token.letters.marked();
     present += std::min(evidence_.marked - std::min(evidence_.marked, here), kMaxEvidence);
-    const double gain = static_cast<double>(best_score - work_.decoder.score(work_.reference)) / kScoreUnit;
-    if (gain <= change_cost(missing, present)) work_.best = work_.reference;
+    double gain = static_cast<double>(best_score - work_.decoder.score(work_.reference)) / kScoreUnit;
+    // A word that lacks its marks each time is one observation: it may be a word without marks.
+    gain *= static_cast<double>(different) / static_cast<double>(missing);
+    if (gain <= change_cost(different, present)) work_.best = work_.reference;
+  }
+
+  // Of the changed words, those with different letters.
+  std::size_t count_different() {
+    work_.letters.clear();
+    for (std::size_t i = 0; i < work_.best.size(); ++i)
+      if (work_.tokens[i].kind == kFirstForm && work_.best[i] != work_.reference[i])
+        work_.letters.push_back(work_.tokens[i].letters.bare);
+    std::ranges::sort(work_.letters);
+    const auto repeated = std::ranges::unique(work_.letters);
+    return work_.letters.size() - repeated.size();
   }
 
   void weigh_choices() {
@@ -307,7 +277,7 @@ class Restoration {
 
   bool new_style() const {
     if (options_.style != Style::keep) return options_.style == Style::new_place;
-    return evidence_.new_place > evidence_.old_place;
+    return evidence_.new_style();
   }
 
   void append_form(std::string& word, const Token& token, uint16_t id) const {
@@ -317,7 +287,7 @@ class Restoration {
 
   void append_letters(std::string& word, const Token& token, Syllable form, uint8_t place) const {
     form.tone_place = place;
-    const bool nfd = token.decomposed || evidence_.decomposed > evidence_.composed;
+    const bool nfd = token.decomposed || evidence_.nfd();
     for (std::size_t i = 0; i < form.count; ++i)
       append_letter(word, form, i, (token.letters.upper >> i & 1) != 0, nfd);
   }
@@ -357,13 +327,17 @@ class Restoration {
 
 }  // namespace
 
-void restore(const NgramModel& model, std::string_view text, const Options& options, std::string& out,
-             std::vector<Choice>* choices) {
+void check_text(std::string_view text) {
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
     fail(Code::invalid_argument, "text: expected text, found a NUL byte at ", nul,
          ": this is binary data or UTF-16");
   if (text.size() >= std::size_t{1} << 31)
     fail(Code::too_large, "text: expected less than 2 GiB, got ", text.size(), " bytes: restore it in parts");
+}
+
+void restore(const NgramModel& model, std::string_view text, const Options& options, std::string& out,
+             std::vector<Choice>* choices) {
+  check_text(text);
   thread_local Workspace work;
   work.decoder.use(model);
   if (choices) choices->clear();

@@ -42,4 +42,7 @@ struct Choice {
 void restore(const NgramModel& model, std::string_view text, const Options& options, std::string& out,
              std::vector<Choice>* choices = nullptr);
 
+// Throws Error: invalid_argument for a text with a NUL byte, too_large from 2 GiB on.
+void check_text(std::string_view text);
+
 }  // namespace binhdan::text::restore

@@ -178,12 +178,16 @@ std::optional<TonePlaces> tone_places(const Syllable& s) {
 }
 
 void append_letter(std::string& out, const Syllable& form, std::size_t i, bool upper, bool nfd) {
-  const unsigned tone = form.tone != 0 && form.tone_place == i ? form.tone : 0u;
-  const char32_t c = code_point(form.base(i), form.quality(i), tone, upper);
-  if (!nfd) return append_utf8(out, c);
-  std::vector<char32_t> parts;
-  decompose(c, parts);
-  for (const char32_t part : parts) append_utf8(out, part);
+  const unsigned tone = form.tone != 0 && form.tone_place == i ? form.tone : 0u, quality = form.quality(i);
+  const char base = form.base(i);
+  if (!nfd || base == 'd')
+    return append_utf8(out, code_point(base, quality, tone, upper));  // đ is one letter
+  append_utf8(out, code_point(base, 0, 0, upper));
+  const char32_t mark = quality == 2 ? 0x302 : base == 'a' ? 0x306 : 0x31b;
+  const bool below_first = tone == 5 && mark != 0x31b;  // the canonical order
+  if (below_first) append_utf8(out, kToneMarks[tone]);
+  if (quality != 0) append_utf8(out, mark);
+  if (tone != 0 && !below_first) append_utf8(out, kToneMarks[tone]);
 }
 
 }  // namespace binhdan::text::restore

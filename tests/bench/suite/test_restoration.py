@@ -15,7 +15,9 @@ LINES = ["Hôm nay trời đẹp quá!", "Tôi đi học ở trường.", "2024"
 
 def test_shares() -> None:
     one = score(["một hai ba", "Bốn 5"], ["một hài ba", "bốn 6"])
-    assert one.value == 75 and one.lines == 50 and one.low < 75 < one.high
+    assert one.value == 75 and one.sentences == 50 and one.low < 75 < one.high
+    two = score(["Một hai. Ba bốn! Năm 2.5 sáu"], ["Một hai. Bà bốn! Năm 2.5 sáu"])
+    assert round(two.sentences) == 67
     assert score(["a b"], ["a"]).value == 0  # another number of words
     with pytest.raises(ValueError, match="at least 1 word"):
         score(["1"], ["1"])

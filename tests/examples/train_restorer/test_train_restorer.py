@@ -21,6 +21,7 @@ sys.path.insert(0, str(EXAMPLES))
 from train_restorer import ngrams  # noqa: E402
 from train_restorer.__main__ import make  # noqa: E402
 from train_restorer.file import checksum, codebook  # noqa: E402
+from train_restorer.sentences import lines  # noqa: E402
 from train_restorer.syllables import RHYMES, parse, strip_marks, write  # noqa: E402
 from train_restorer.tokens import END, FIRST_FORM, MARK, NUMBER, OTHER, drop_rare, read  # noqa: E402
 
@@ -49,6 +50,12 @@ def test_a_small_text_gives_a_file_that_restores_it(folder: Path) -> None:
     assert library().restore(handle, strip_marks(TEXT).encode(), RestoreOptions()).decode() == TEXT
     described = json.loads(library().restorer_card(handle))
     assert described["tokens"] == {"news": 4 * 27} and described["n-grams"][0] == described["forms"] + 4
+
+
+def test_the_lines_of_a_part_are_those_that_the_counts_leave_out(folder: Path) -> None:
+    every = [line for part in (0, 1, 2) for line in lines([folder / "a.jsonl"], part, 3)]
+    assert len(every) == 8 and sorted(set(map(str.lower, every))) == sorted(TEXT.lower().split("\n"))
+    assert list(lines([folder / "a.jsonl"], 0, 3)) == list(lines([folder / "a.jsonl"], 0, 3))
 
 
 def test_a_damaged_file_is_refused(folder: Path) -> None:

@@ -33,6 +33,7 @@ def test_the_document_lists_all_endpoints(document: dict[str, Any]) -> None:
         "/v1/embeddings",
         "/v1/rerank",
         "/v1/restore",
+        "/v1/spell",
         "/v1/models",
     }
     paths |= {"/tokenize", "/detokenize", "/livez", "/readyz", "/metrics", "/v1/cost"}

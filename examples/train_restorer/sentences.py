@@ -1,0 +1,44 @@
+"""python -m train_restorer.sentences config.toml PART PARTS: the lines of a part, for lattices.cpp.
+
+These are the documents that `python -m train_restorer --without PART PARTS` leaves out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tomllib
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from train_restorer.tokens import documents
+
+_LOWER, _CAPITALS = 0.1, 0.05  # shares of the lines
+
+
+def lines(files: Iterable[Path], part: int, parts: int, seed: int = 1) -> Iterator[str]:
+    """Some lines become lower case or capitals."""
+    chance = random.Random(seed)
+    for number, document in enumerate(chain.from_iterable(map(documents, files))):
+        if number % parts != part:
+            continue
+        for line in filter(None, map(str.strip, document["text"].split("\n"))):
+            drawn = chance.random()
+            yield line.lower() if drawn < _LOWER else line.upper() if drawn < _LOWER + _CAPITALS else line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("part", type=int)
+    parser.add_argument("parts", type=int)
+    arguments = parser.parse_args()
+    config = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
+    files = [arguments.config.parent / name for name in config["text"]["files"]]
+    for line in lines(files, arguments.part, arguments.parts):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`binhdan spell`: lists the misspelled words of Vietnamese text files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional, cast
+
+import typer
+
+from binhdan.runtime.client.restore import check_options, format_of
+from binhdan.runtime.client.spell import Spelling
+from binhdan.runtime.client.spell import spell as find_misspellings
+from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError
+from binhdan.runtime.ffi import TextFormat
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def spell(
+    files: Annotated[
+        Optional[list[Path]],  # noqa: UP045  typer reads it at run time
+        typer.Argument(help="Text in UTF-8; none reads standard input.", show_default=False),
+    ] = None,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="text, html, markdown, srt, csv, json, po or code. [default: by the file's extension]"
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Report a word whose best suggestion has this probability.")
+    ] = 0.7,
+    corrected: Annotated[
+        bool, typer.Option("--corrected", help="Print the text with the first suggestions, not the list.")
+    ] = False,
+) -> None:
+    """List the misspelled words of Vietnamese text that has its marks, with suggestions and probabilities.
+
+    A line of the list: FILE:LINE:COLUMN: word: suggestions. Names and words of other languages stay.
+    """
+    check_options("keep", format or "text")
+    chosen: Sequence[Path | None] = files or [None]  # None: standard input
+    for file in chosen:
+        name = str(file or "standard input")
+        text = _read(file, name)
+        kind = cast("TextFormat", format) if format else format_of(file) if file else "text"
+        try:
+            found = find_misspellings(text, format=kind, min_confidence=min_confidence)
+        except BinhdanError as error:
+            raise type(error)(f"{name}: {error}") from error
+        output = found.text if corrected else _list(found, text, name)
+        sys.stdout.buffer.write(output.encode())
+        sys.stdout.buffer.flush()
+
+
+def _read(file: Path | None, name: str) -> str:
+    try:
+        data = file.read_bytes() if file else sys.stdin.buffer.read()
+    except OSError as error:
+        raise FileReadError(f"{name}: {os.strerror(error.errno or 0)}") from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFormatError(
+            f"{name}: expected UTF-8, found the byte 0x{data[error.start]:02x} at {error.start}:"
+            " `binhdan convert-text` converts other encodings"
+        ) from None
+
+
+def _list(found: Spelling, text: str, name: str) -> str:
+    lines, data, line, at = [], text.encode(), 1, 0
+    for one in found.misspellings:
+        line += data.count(b"\n", at, one.begin)
+        at = one.begin
+        column = len(data[data.rfind(b"\n", 0, at) + 1 : at].decode()) + 1
+        forms = ", ".join(f"{form} {p:.1%}" for form, p in one.suggestions)
+        lines.append(f"{name}:{line}:{column}: {one.word}: {forms}\n")
+    return "".join(lines)
