@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from binhdan.runtime.client.spell import Spelling
 from binhdan.runtime.client.spell import spell as find_misspellings
 from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError
 from binhdan.runtime.ffi import TextFormat
+from binhdan.runtime.reasons import file_reason
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -61,7 +61,7 @@ def _read(file: Path | None, name: str) -> str:
     try:
         data = file.read_bytes() if file else sys.stdin.buffer.read()
     except OSError as error:
-        raise FileReadError(f"{name}: {os.strerror(error.errno or 0)}") from error
+        raise FileReadError(file_reason(error, name)) from error
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -25,7 +25,7 @@ def test_the_list_and_the_corrected_text(tmp_path: Path) -> None:
 
 def test_errors(tmp_path: Path) -> None:
     done = run(tmp_path / "nowhere")
-    assert done.returncode == 1 and "nowhere: No such file" in done.stderr.decode()
+    assert done.returncode == 1 and "nowhere: no such file" in done.stderr.decode()
     done = run(data=b"a\xff")
     assert done.returncode == 1 and "expected UTF-8, found the byte 0xff at 1" in done.stderr.decode()
     assert "standard input: text: expected text" in run(data=b"a\0").stderr.decode()
