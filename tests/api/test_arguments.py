@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,8 +21,17 @@ from api.abi import (
     struct,
 )
 
+from binhdan.runtime.ffi import library
+
 NULL = ffi.NULL
 HUGE = [2**64 - 1, 2**62]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package_sink() -> Iterator[None]:
+    """These tests replace the log sink of the process; later tests read the log of the package."""
+    yield
+    library()._start_logging()
 
 
 def check_invalid(status: int, message: str) -> None:
