@@ -7,8 +7,10 @@ Writes each row to bench/results/quantization.json at once; rows that are there 
 with --again. docs/quantization.md is made of the file by `python -m binhdan.bench.suite.quantization_page
 --write`. The order of the recipes is that of the table; --recipes and --only measure a part of it.
 
-Both programs use the same importance, from the calibration text of the package; the loss is measured on its
-evaluation text. The reference is the checkpoint of the embedded model, or the published file decoded to F16.
+A row of `binhdan --fit` has the size of llama.cpp's file of the same recipe; ` --pure` gives all matrices one
+type. Both programs use the same importance, from the calibration text of the package; the loss is measured
+on its evaluation text. The reference is the checkpoint of the embedded model, or the published file decoded
+to F16.
 WORK keeps the references, the importance and the factors for feedback: about 3 GB.
 """
 
@@ -20,7 +22,7 @@ import math
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -36,12 +38,18 @@ from binhdan.bench.common.files import write_whole
 from binhdan.bench.common.machine import this_machine
 from binhdan.bench.suite.performance_page.results import FOLDER, FORMAT, to_text
 from binhdan.bench.suite.quantization_page import FILE
+from binhdan.quantize.calibrate import DEFAULT_TEXT as CALIBRATION
 from binhdan.quantize.calibrate import calibrate
 from binhdan.quantize.convert import convert, find_recipe, prepare_draft, write_draft
+from binhdan.quantize.draft import Draft
 from binhdan.quantize.encode import Weights
 from binhdan.quantize.evaluate.evaluation import DEFAULT_TEXT, Reference, record_reference
 from binhdan.quantize.evaluate.restoration import restore_text
+from binhdan.quantize.fit.choose import Target, allowed_types, choose_fitted
+from binhdan.quantize.fit.errors import Errors
 from binhdan.quantize.fit.factors import Factors
+from binhdan.quantize.fit.measure import Study as FitStudy
+from binhdan.quantize.fit.measure import open_study
 from binhdan.quantize.importance import read_importance, write_importance
 from binhdan.quantize.recipes import choose_types
 from binhdan.quantize.second_moments import second_moments
@@ -49,11 +57,12 @@ from binhdan.runtime.ffi import library
 from binhdan.runtime.options import LoadOptions
 
 ROOT: Final = Path(__file__).parents[1]
-OURS, FEEDBACK, THEIRS = "binhdan", "binhdan --feedback", "llama.cpp"
+OURS, FEEDBACK, FIT, THEIRS = "binhdan", "binhdan --feedback", "binhdan --fit", "llama.cpp"
 RECIPES: Final = (
     "q4_k_m", "q3_k_m", "q4_0", "iq4_xs", "q2_k", "q5_k_m", "q6_k", "iq4_nl", "balanced", "small", "best",
     "q8_0",
 )  # fmt: skip
+PURE: Final = ("iq3_xxs --pure", "iq3_s --pure", "q3_k_s --pure", "iq4_xs --pure", "iq4_nl --pure")
 OWN_RECIPES: Final = ("best", "balanced", "small")
 CALIBRATION_TOKENS: Final = 16384
 GROUP: Final = 10  # consecutive lines of the evaluation text that are used or left out together
@@ -94,10 +103,11 @@ def text_part(part: int) -> str:
     return "".join(line for group in kept for line in group)
 
 
-class Study:
+class Study(ExitStack):
     """One model: its reference, its importance, and the files that are made of them."""
 
     def __init__(self, source: Source, work: Path, llama_quantize: Path) -> None:
+        super().__init__()
         self.source, self._work, self._llama_quantize = source, work, llama_quantize
         self.reference_file = work / f"{source.name}-{source.reference}.gguf"
         if not self.reference_file.exists():
@@ -129,28 +139,43 @@ class Study:
         with record_reference(self.reference_file, self._text, overlap=True, folder=self._work) as recorded:
             yield recorded
 
-    def row(self, recipe: str, maker: str, recorded: Reference) -> Row:
-        file = self._make(recipe, maker)
+    def row(self, recipe: str, maker: str, recorded: Reference, size: int) -> Row:
+        """``size``: bytes of a fitted file."""
+        file = self._make(recipe, maker, size)
         try:
             found = self._measure(file, recorded, maker)
         finally:
             file.unlink()
         return {"model": self.source.name, "recipe": recipe, "maker": maker} | found
 
-    def _make(self, recipe: str, maker: str) -> Path:
-        file = self._work / f"{self.source.name}.{recipe}.measured.gguf"
+    def _make(self, recipe: str, maker: str, size: int) -> Path:
+        file = self._work / f"{self.source.name}.measured.gguf"
         file.unlink(missing_ok=True)
         if maker == THEIRS:
-            command = [str(self._llama_quantize), "--imatrix", str(self._imatrix)]
-            command += [str(self.reference_file), str(file), recipe]
+            name, *flags = recipe.split()
+            command = [str(self._llama_quantize), *flags, "--imatrix", str(self._imatrix)]
+            command += [str(self.reference_file), str(file), name]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         elif maker == OURS:
             convert(self.reference_file, file, recipe, importance=read_importance(self._imatrix))
+        elif maker == FIT:
+            draft, study, errors, losses = self._fit
+            choice = choose_fitted(draft, allowed_types(draft, ()), losses, Target(size))
+            write_draft(draft, file, choice, study.weights(errors, choice.types))
         else:
             draft = prepare_draft(self.reference_file, file)
             choice = choose_types(draft, find_recipe(recipe), imatrix=True)
             write_draft(draft, file, choice, Weights(self._factors.importance, self._factors))
         return file
+
+    @cached_property
+    def _fit(self) -> tuple[Draft, FitStudy, dict[str, Errors], dict[str, dict[str, float]]]:
+        """The losses of all types, measured once for all sizes."""
+        draft = prepare_draft(self.reference_file, self._work / "fit.gguf")
+        bars = lambda label: nullcontext(lambda done, total: None)  # noqa: E731
+        study = self.enter_context(open_study(draft, [CALIBRATION], folder=self._work, bars=bars))
+        errors = study.errors(allowed_types(draft, ()))
+        return draft, study, errors, study.losses(errors)
 
     @cached_property
     def _factors(self) -> Factors:
@@ -219,6 +244,15 @@ class ResultFile:
             rows.append(row)
         self._write()
 
+    def size_of(self, model: str, recipe: str) -> int:
+        """Bytes of llama.cpp's file; 0 if it has not been made."""
+        sizes = [
+            row["bytes"]
+            for row in self.rows
+            if (row["model"], row["recipe"]) == (model, recipe) and row["maker"] == THEIRS
+        ]
+        return sizes[0] if sizes else 0
+
     def _write(self) -> None:
         head = {
             "format": FORMAT,
@@ -257,7 +291,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=os.environ.get(VARIABLE), help=f"default: ${VARIABLE}")
     parser.add_argument("--llama-quantize", type=Path, required=True, metavar="FILE")
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--recipes", nargs="*", default=RECIPES)
+    parser.add_argument("--recipes", nargs="*", default=(*RECIPES, *PURE))
     parser.add_argument("--only", nargs="*", default=(), metavar="MODEL")
     parser.add_argument("--again", action="store_true", help="also measure rows that are in the file")
     options = parser.parse_args()
@@ -270,22 +304,22 @@ def main() -> None:
         wanted = [pair for pair in pairs(options.recipes) if (source.name, *pair) not in done]
         if not wanted or (options.only and source.name not in options.only):
             continue
-        study = Study(source, options.work, options.llama_quantize)
-        with study.record() as recorded:
+        with Study(source, options.work, options.llama_quantize) as study, study.record() as recorded:
             if options.again or source.name not in {row["model"] for row in results.models}:
                 results.put(results.models, study.reference_row(recorded), "model")
             for recipe, maker in wanted:
-                row = study.row(recipe, maker, recorded)
+                row = study.row(recipe, maker, recorded, results.size_of(source.name, recipe))
                 print(row, flush=True)
                 results.put(results.rows, row, "model", "recipe", "maker")
 
 
 def pairs(recipes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(recipe, maker); llama.cpp has no recipe of ours."""
+    """(recipe, maker); llama.cpp has no recipe of ours, and we have no option --pure."""
     for recipe in recipes:
-        yield from ((recipe, OURS), (recipe, FEEDBACK))
+        if not recipe.endswith("--pure"):
+            yield from ((recipe, OURS), (recipe, FEEDBACK))
         if recipe not in OWN_RECIPES:
-            yield recipe, THEIRS
+            yield from ((recipe, THEIRS), (recipe, FIT))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ _BLOCK: Final = re.compile(
     r"(?P<open><!-- quantization: (?P<part>\w+) -->\n)(?P<body>.*?)(?P<close><!-- end quantization -->)",
     re.DOTALL,
 )
-_COLORS: Final = ("#0072b2", "#009e73", "#d55e00")  # of the makers; theirs is the last
+_COLORS: Final = ("#0072b2", "#009e73", "#cc79a7", "#d55e00")  # of the makers; theirs is the last
 _HEIGHT: Final = 260.0
 
 
@@ -80,11 +80,11 @@ class Quantization(Measured):
         return sorted((row for row in self.rows if row.model == model), key=lambda row: -row.bytes)
 
     def theirs(self, row: Row) -> Row | None:
-        """llama.cpp's file of the same recipe and size."""
+        """llama.cpp's file of the same recipe and size; a fit may be smaller."""
         same = [
             one
             for one in self.of(row.model)
-            if one.maker == THEIRS and one.recipe == row.recipe and abs(one.bytes / row.bytes - 1) < 1e-3
+            if one.maker == THEIRS and one.recipe == row.recipe and 0.98 < row.bytes / one.bytes < 1.001
         ]
         return same[0] if same and row.maker != THEIRS else None
 

@@ -79,6 +79,11 @@ class Study:
             losses[name] = {type_name: scale * value for type_name, value in error.types.items()}
         return losses
 
+    def weights(self, errors: Mapping[str, Errors], types: Mapping[str, str]) -> Weights:
+        """What to encode ``types`` with: feedback for each tensor whose type loses less with it."""
+        used = {name for name, one in errors.items() if types[name] in one.feedback}
+        return Weights(self.factors.importance, lambda name: self.factors(name) if name in used else None)
+
     def compare(self, file: Path, text: Path | None = None) -> Comparison:
         """Compares a file with the model on ``text``, default: the calibration text."""
         with self._reference([text] if text else self._texts, CHECK_TOKENS) as reference:

@@ -17,7 +17,6 @@ from binhdan.quantize.convert import (
     prepare_draft,
     write_draft,
 )
-from binhdan.quantize.encode import Weights
 from binhdan.quantize.evaluate.evaluation import DEFAULT_TEXT as CHECK_TEXT
 from binhdan.quantize.evaluate.evaluation import Comparison
 from binhdan.quantize.fit.choose import Target, allowed_types, check_reachable, choose_fitted, loss_curve
@@ -115,27 +114,19 @@ def quantize_measured(
             losses_of = study.losses(errors)
         if target:
             choice = choose_fitted(draft, types, losses_of, target)
-        chosen_types = choice.types
-        weights = Weights(
-            study.factors.importance,
-            lambda name: (
-                study.factors(name)
-                if name in errors and chosen_types[name] in errors[name].feedback
-                else None
-            ),
-        )
+        weights = study.weights(errors, choice.types)
         with bars(output.name) as bar:
             summary = write_draft(
                 draft, output, choice, weights, requantize=requantize, threads=threads, progress=bar
             )
         if not losses_of:
             return Fitted(summary)
-        predicted = {name: found[chosen_types[name]] for name, found in losses_of.items()}
+        predicted = {name: found[choice.types[name]] for name, found in losses_of.items()}
         with bars("loss of the result"):
             measured, checked = study.compare(output), study.compare(output, CHECK_TEXT)
-    fitted = Fitted(summary, chosen_types, losses_of, sum(predicted.values()), measured, checked)
+    fitted = Fitted(summary, choice.types, losses_of, sum(predicted.values()), measured, checked)
     if report:
         curve = loss_curve(draft, types, losses_of) if target else []
         title = "chosen by a fit" if target else f"recipe {recipe}"
-        write_report(report, Facts(draft, summary, title, chosen_types, predicted, measured, checked, curve))
+        write_report(report, Facts(draft, summary, title, choice.types, predicted, measured, checked, curve))
     return fitted
