@@ -28,6 +28,7 @@ from binhdan.runtime.server.postgres import is_postgres
 TIME_ZONE = timezone(timedelta(hours=7), "+07:00")
 GroupBy = Literal["key", "day", "model"]
 
+_CLOSE_SECONDS = 4.0  # for the last write to a database that is away
 _COMMIT_SECONDS = 5.0  # the longest wait of a response for the write of its bill
 
 _log = logging.getLogger(__name__)
@@ -150,10 +151,21 @@ class Ledger:
         self._writer.join()
         self._committer.shutdown()
         try:
-            self.flush()
+            self._last_flush()
         finally:
             with self._database_lock:
                 self._store.close()
+
+    def _last_flush(self) -> None:
+        """Tries for some seconds, because a lost connection is not opened again at once."""
+        until = time.monotonic() + _CLOSE_SECONDS
+        while True:
+            try:
+                return self.flush()
+            except LedgerError:
+                if not self._store.durable or time.monotonic() > until:
+                    raise
+            time.sleep(_CLOSE_SECONDS / 20)
 
     def __enter__(self) -> Self:
         return self
