@@ -37,7 +37,7 @@ std::string message_of(int error) {
   return std::error_code(error != 0 ? error : EIO, std::generic_category()).message();
 }
 
-uint64_t hash_of(const void* data, uint64_t bytes, uint64_t hash) {
+uint64_t hash_of(const void* data, size_t bytes, uint64_t hash) {
   return hash_bytes({static_cast<const std::byte*>(data), bytes}, hash);
 }
 
@@ -62,7 +62,7 @@ class Reader {
       fail(errno == ENOENT ? Code::not_found : Code::io, "session: cannot open ", path, ": ",
            message_of(errno));
   }
-  void read(void* data, uint64_t bytes) {
+  void read(void* data, size_t bytes) {
     if (bytes > 0 && std::fread(data, 1, bytes, file_.get()) != bytes)
       fail(Code::bad_format, "session: ", path_, " ends early; delete it and save the session again");
     hash = hash_of(data, bytes, hash);
@@ -89,12 +89,12 @@ class Reader {
 
 void write_session(const std::string& path, uint64_t identity, const SavedSession& session) {
   Header header{kMagic, identity, session.note.size(), session.tokens.size(), session.pages.size(), 0};
-  for_each_part(session, [&](const void* data, uint64_t bytes) {
+  for_each_part(session, [&](const void* data, size_t bytes) {
     header.checksum = hash_of(data, bytes, header.checksum);
   });
   try {
     OutputFile file(path);
-    const auto put = [&](const void* data, uint64_t bytes) {
+    const auto put = [&](const void* data, size_t bytes) {
       file.write({static_cast<const std::byte*>(data), bytes});
     };
     put(&header, sizeof header);
