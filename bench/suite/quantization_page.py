@@ -84,7 +84,7 @@ class Quantization(Measured):
         same = [
             one
             for one in self.of(row.model)
-            if one.maker == THEIRS and one.recipe == row.recipe and 0.98 < row.bytes / one.bytes < 1.001
+            if one.maker == THEIRS and one.recipe == row.recipe and row.bytes < 1.001 * one.bytes
         ]
         return same[0] if same and row.maker != THEIRS else None
 
