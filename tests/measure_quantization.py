@@ -22,7 +22,7 @@ import math
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -49,7 +49,7 @@ from binhdan.quantize.fit.choose import Target, allowed_types, choose_fitted
 from binhdan.quantize.fit.errors import Errors
 from binhdan.quantize.fit.factors import Factors
 from binhdan.quantize.fit.measure import Study as FitStudy
-from binhdan.quantize.fit.measure import open_study
+from binhdan.quantize.fit.measure import no_bars, open_study
 from binhdan.quantize.importance import read_importance, write_importance
 from binhdan.quantize.recipes import choose_types
 from binhdan.quantize.second_moments import second_moments
@@ -172,8 +172,7 @@ class Study(ExitStack):
     def _fit(self) -> tuple[Draft, FitStudy, dict[str, Errors], dict[str, dict[str, float]]]:
         """The losses of all types, measured once for all sizes."""
         draft = prepare_draft(self.reference_file, self._work / "fit.gguf")
-        bars = lambda label: nullcontext(lambda done, total: None)  # noqa: E731
-        study = self.enter_context(open_study(draft, [CALIBRATION], folder=self._work, bars=bars))
+        study = self.enter_context(open_study(draft, [CALIBRATION], folder=self._work, bars=no_bars))
         errors = study.errors(allowed_types(draft, ()))
         return draft, study, errors, study.losses(errors)
 

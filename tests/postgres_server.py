@@ -23,8 +23,8 @@ class PostgresServer:
     def __init__(self, folder: Path, programs: Path) -> None:
         self._folder = folder
         self._programs = programs
-        # PostgreSQL refuses to run as root.
-        self._user = "nobody" if os.geteuid() == 0 else None
+        # PostgreSQL refuses to run as root; its Debian package has made this account.
+        self._user = "postgres" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://{_USER}@/postgres?host={folder}"
         if self._user is not None:

@@ -33,6 +33,21 @@ def write_whole(path: Path, text: str) -> None:
         raise FileReadError(file_reason(error, path)) from error
 
 
+def replace_block(page: Path, block: re.Pattern[str], text: str, name: str) -> None:
+    """Writes `text` between the groups 1 and 2 of `block`, which must occur once in a page.
+
+    Raises BadFormatError if it does not, FileReadError if the page cannot be read or written.
+    """
+    try:
+        old = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileReadError(file_reason(error, page)) from error
+    changed, count = block.subn(lambda found: found[1] + text + found[2], old)
+    if count != 1:
+        raise BadFormatError(f"{page}: expected one block {name}, found {count}")
+    write_whole(page, changed)
+
+
 def text_of(path: Path) -> str:
     """The text of a file in /proc or /sys; "" where the file does not exist."""
     try:

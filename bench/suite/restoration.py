@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 
 import binhdan
-from binhdan.bench.common.files import write_whole
+from binhdan.bench.common.files import replace_block
 from binhdan.runtime.client.masked_restore import strip_marks
 from binhdan.runtime.errors import BadFormatError, FileReadError, InvalidArgumentError
 from binhdan.runtime.reasons import file_reason
@@ -241,8 +241,4 @@ def table(results: Sequence[Result]) -> str:
 
 def write_page(page: Path, results: Sequence[Result]) -> None:
     """Replaces the results in a page. Raises BadFormatError if it has no place for them."""
-    text = page.read_text(encoding="utf-8")
-    changed, count = _BLOCK.subn(lambda found: found[1] + table(results) + found[2], text)
-    if count != 1:
-        raise BadFormatError(f"{page}: expected one block <!-- results of {COMMAND} -->, found {count}")
-    write_whole(page, changed)
+    replace_block(page, _BLOCK, table(results), f"<!-- results of {COMMAND} -->")

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import binhdan
-from binhdan.bench.common.files import write_whole
+from binhdan.bench.common.files import replace_block
 from binhdan.runtime.client.masked_restore import strip_marks
-from binhdan.runtime.errors import BadFormatError
 
 _BLOCK = re.compile(
     r"(<!-- spelling results of binhdan bench restore -->\n).*?(<!-- end spelling results -->)", re.DOTALL
@@ -191,8 +190,4 @@ def _share(part: int, whole: int) -> str:
 
 def write_page(page: Path, results: Sequence[SpellingResult]) -> None:
     """Replaces the results in a page. Raises BadFormatError if it has no place for them."""
-    text = page.read_text(encoding="utf-8")
-    changed, count = _BLOCK.subn(lambda found: found[1] + table(results) + found[2], text)
-    if count != 1:
-        raise BadFormatError(f"{page}: expected one block of spelling results, found {count}")
-    write_whole(page, changed)
+    replace_block(page, _BLOCK, table(results), "of spelling results")

@@ -154,7 +154,7 @@ def _file_type(draft: Draft, types: Mapping[str, str]) -> int | None:
     counts: Counter[str] = Counter()
     for tensor in draft.tensors:
         counts[types[tensor.name]] += tensor.rows * tensor.columns
-    for type_name, _ in counts.most_common():
+    for type_name in sorted(counts, key=lambda name: -counts[name]):
         numbers = [recipe.file_type for recipe in RECIPES.values() if recipe.type == type_name]
         if numbers:
             return numbers[-1]

@@ -11,7 +11,7 @@ divergence is quadratic in small errors, and errors of different tensors add up 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,11 @@ CHECK_TOKENS: Final = 4096  # for the loss of the result
 _COARSE: Final = "IQ4_NL"
 _CONTEXT: Final = 256
 _CHARACTERS: Final = 5  # more than a token has
+
+
+def no_bars(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """Shows nothing."""
+    return nullcontext(lambda done, total: None)
 
 
 class Study:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from binhdan.quantize.convert import (
 from binhdan.quantize.evaluate.evaluation import DEFAULT_TEXT as CHECK_TEXT
 from binhdan.quantize.evaluate.evaluation import Comparison
 from binhdan.quantize.fit.choose import Target, allowed_types, check_reachable, choose_fitted, loss_curve
-from binhdan.quantize.fit.measure import Bars, open_study
+from binhdan.quantize.fit.measure import Bars, no_bars, open_study
 from binhdan.quantize.fit.report import Facts, write_report
 from binhdan.quantize.output_file import check_output
 from binhdan.quantize.recipes import Choice, Override, choose_types, is_quantizable
@@ -82,7 +81,7 @@ def quantize_measured(
     requantize: bool = False,
     threads: int = 0,
     force: bool = False,
-    bars: Bars = lambda label: nullcontext(lambda done, total: None),
+    bars: Bars = no_bars,
 ) -> Fitted:
     """As ``convert``, but calibrates the model first.
 

@@ -137,7 +137,7 @@ class Ledger:
                 values.append(value)
         sums = ", ".join(f"SUM({name})" for name in COLUMNS)
         query = (
-            f"SELECT {by}, {sums} FROM binhdan_usage WHERE {' AND '.join(conditions)} "
+            f"SELECT {by}, {sums} FROM {self._store.table} WHERE {' AND '.join(conditions)} "
             f"GROUP BY {by} ORDER BY {by}"
         )
         with self._database_lock:

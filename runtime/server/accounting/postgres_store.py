@@ -31,6 +31,7 @@ class PostgresStore:
     """
 
     durable = True
+    table = "binhdan_usage"
 
     def __init__(self, url: str) -> None:
         self._writer = unique_name()

@@ -53,6 +53,7 @@ class SqliteStore:
     program, has a newer version or cannot be written."""
 
     durable = False
+    table = "usage"
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.place = _IN_MEMORY if path is None else os.fspath(path)
@@ -69,7 +70,7 @@ class SqliteStore:
 
     def read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
-            return self._database.execute(query.replace("binhdan_usage", "usage"), values).fetchall()
+            return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise LedgerError(f"cannot read the ledger {self.place}: {error}") from error
 

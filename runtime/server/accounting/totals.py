@@ -44,12 +44,13 @@ class Store(Protocol):
 
     durable: bool  # a response waits until its bill is written: other machines share the database
     place: str  # for messages to the operator
+    table: str  # of the sums
 
     def write(self, number: int, batch: Mapping[Row, Totals]) -> None:
         """Adds the sums of a batch in one transaction. `number` grows by one with each new batch. After an
         error the same batch comes again with the same number, and is added once in all."""
 
     def read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The rows of a query over the table binhdan_usage, with ? for each value."""
+        """The rows of a query over `table`, with ? for each value."""
 
     def close(self) -> None: ...

@@ -34,9 +34,8 @@ async def get_model(request: Request, name: str) -> dict[str, Any]:
 def _describe(server: Server, name: str) -> dict[str, Any]:
     loaded, failure = server.pool.state(name)
     facts: dict[str, Any] = {"loaded": loaded is not None, "default": name == server.pool.default}
-    models = server.config.models
-    base = name if name in models else name.rpartition(":")[0]  # of MODEL:ADAPTER
-    facts["embedded"] = models[base] is None  # the model that is part of the package
+    source = server.config.models[server.pool.base(name)]
+    facts["embedded"] = source is None  # the model that is part of the package
     if failure:
         facts["error"] = failure
     if loaded is not None:

@@ -197,6 +197,10 @@ class ModelPool:
     def names(self) -> list[str]:
         return list(self._slots)
 
+    def base(self, name: str) -> str:
+        """The name of a model without that of its adapter."""
+        return name.rpartition(":")[0] if name in self._slots[name].adapters else name
+
     @property
     def default(self) -> str:
         return next(iter(self._slots))
@@ -284,8 +288,7 @@ class ModelPool:
                 constraints = Constraints(model, self._trial)
                 if model.info.causal:  # an encoder generates no text
                     await asyncio.to_thread(constraints.prepare)
-                own_name = name.rpartition(":")[0] if name in adapters else name
-                loaded = LoadedModel(own_name, model, Dispatcher(model), constraints, adapters)
+                loaded = LoadedModel(self.base(name), model, Dispatcher(model), constraints, adapters)
             except BaseException:
                 await asyncio.to_thread(model.close)
                 raise
