@@ -57,7 +57,8 @@ class PostgresStore:
         try:
             statement: Any = query.replace("?", "%s")  # Any: psycopg's type demands a literal
             with self._database.transaction() as cursor:
-                return cursor.execute(statement, values).fetchall()
+                rows: list[tuple[Any, ...]] = cursor.execute(statement, values).fetchall()
+                return rows
         except DatabaseError as error:
             raise LedgerError(f"cannot read the ledger {error}") from error
 
