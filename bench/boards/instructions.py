@@ -1,24 +1,27 @@
 """Counts instructions per token on an emulated ARM processor, of binhdan and of llama.cpp.
 
     python -m binhdan.bench.boards.instructions --build BUILD --qemu QEMU --plugin LIBINSN \\
-        --llama-bench PATH -m MODEL.gguf … --out FILE.json
+        --llama-bench ISA=PATH … -m MODEL.gguf … --write bench/results/arm-instructions.json
 
 BUILD is a build with the preset aarch64. QEMU is a qemu-aarch64 with plugins, and LIBINSN the plugin
 tests/plugin/insn.c of its sources, which Debian's packages do not contain (docs/performance.md says how to
-build both). PATH is a llama-bench for aarch64 with all variants of its CPU backend. The two programs run the
-same files with one thread. Each figure is the difference between two runs of different length, divided by the
-tokens between them: loading cancels out. The counts are exact and repeatable; they are not times.
+build both). PATH is a llama-bench built for the processors of the kernel table ISA (`neon`, `neon_dotprod`,
+`neon_i8mm`). The two programs run the same files with one thread. Each figure is the difference between two
+runs of different length, divided by the tokens between them: loading cancels out. The counts are exact and
+repeatable; they are not times.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+
+from binhdan.bench.suite.performance_page.results import FORMAT, to_text
 
 # The CPU model of qemu and the kernel table that it selects. Cortex cores have SVE vectors of 16 bytes.
 CPUS = {"cortex-a72": "neon", "cortex-a76": "neon_dotprod", "max,sve-default-vector-length=16": "neon_i8mm"}
@@ -69,6 +72,10 @@ class Emulator:
             raise RuntimeError(f"expected a line 'insns: N' from {self._plugin}, got none")
         return int(found[-1]), done.stdout
 
+    def version(self) -> str:
+        done = subprocess.run([str(self._qemu), "--version"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0]
+
     def per_token(self, cpu: str, short: list[str], long: list[str], tokens: int) -> tuple[float, str]:
         first, _ = self.run(cpu, short)
         second, printed = self.run(cpu, long)
@@ -115,19 +122,34 @@ def build_program(build: Path, compiler: str) -> Path:
     return program
 
 
-def table(counts: list[Count]) -> str:
-    """A Markdown table: millions of instructions for each token, and the ratio to llama.cpp's."""
-    lines = [
-        "| file | processor (qemu) | table | prefill | llama.cpp | ratio | decode | llama.cpp | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in counts:
-        figures = [one.prefill, one.llama_prefill, one.decode, one.llama_decode]
-        prefill, their_prefill, decode, their_decode = (f"{value / 1e6:.1f}" for value in figures)
-        cells = [one.model, one.cpu.split(",")[0], f"`{one.isa}`", prefill, their_prefill]
-        cells += [f"{one.prefill_ratio:.2f}", decode, their_decode, f"{one.decode_ratio:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def row(count: Count) -> dict[str, str | float]:
+    """A row of the result file: millions of instructions for each token, and the ratios to llama.cpp's."""
+    millions = {
+        "prefill": count.prefill,
+        "llama_prefill": count.llama_prefill,
+        "decode": count.decode,
+        "llama_decode": count.llama_decode,
+    }
+    figures: dict[str, float] = {name: round(value / 1e6, 1) for name, value in millions.items() if value}
+    if count.llama_prefill:
+        figures |= {
+            "prefill_ratio": round(count.prefill_ratio, 2),
+            "decode_ratio": round(count.decode_ratio, 2),
+        }
+    return {"file": Path(count.model).stem, "cpu": count.cpu.split(",")[0], "isa": f"`{count.isa}`"} | figures
+
+
+def llama_programs(arguments: list[str]) -> dict[str, Path]:
+    """ISA=PATH, by ISA."""
+    programs = {}
+    for argument in arguments:
+        isa, equals, path = argument.partition("=")
+        if not equals or isa not in CPUS.values():
+            raise SystemExit(
+                f"--llama-bench: expected ISA=PATH with one of {[*CPUS.values()]}, got {argument!r}"
+            )
+        programs[isa] = Path(path)
+    return programs
 
 
 def main() -> None:
@@ -135,32 +157,52 @@ def main() -> None:
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--qemu", type=Path, required=True)
     parser.add_argument("--plugin", type=Path, required=True)
-    parser.add_argument("--llama-bench", type=Path)
+    parser.add_argument("--llama-bench", action="append", default=[], metavar="ISA=PATH")
+    parser.add_argument("--llama-version", default="llama.cpp", help="for the file: its commit and compiler")
     parser.add_argument("--compiler", default="aarch64-linux-gnu-gcc")
     parser.add_argument("--sysroot", type=Path, default=Path("/usr/aarch64-linux-gnu"))
     parser.add_argument("--cpu", action="append", choices=[*CPUS])
     parser.add_argument("-m", "--model", type=Path, action="append", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--write", type=Path, required=True)
     arguments = parser.parse_args()
+    programs = llama_programs(arguments.llama_bench)
     program = build_program(arguments.build.resolve(), arguments.compiler)
-    libraries = arguments.build.resolve()
-    emulator = Emulator(arguments.qemu, arguments.plugin, arguments.sysroot, libraries)
-    counts = []
+    emulator = Emulator(arguments.qemu, arguments.plugin, arguments.sysroot, arguments.build.resolve())
+    rows = []
     for model in arguments.model:
         for cpu in arguments.cpu or CPUS:
             count = count_ours(emulator, program, model, cpu)
             if count.isa != CPUS[cpu]:
                 raise SystemExit(f"{cpu}: expected the table {CPUS[cpu]}, got {count.isa}")
-            if arguments.llama_bench:
-                theirs = Emulator(
-                    arguments.qemu, arguments.plugin, arguments.sysroot, arguments.llama_bench.parent
-                )
-                prefill, decode = count_llama(theirs, arguments.llama_bench, model, cpu)
-                count = Count(**{**asdict(count), "llama_prefill": prefill, "llama_decode": decode})
-            counts.append(count)
-            print(table([count]).splitlines()[-1], flush=True)
-    document = {"schema": "binhdan.bench.instructions/1", "counts": [asdict(count) for count in counts]}
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            if theirs := programs.get(count.isa):
+                place = Emulator(arguments.qemu, arguments.plugin, arguments.sysroot, theirs.parent)
+                prefill, decode = count_llama(place, theirs, model, cpu)
+                count = replace(count, llama_prefill=prefill, llama_decode=decode)
+            rows.append(row(count))
+            print(rows[-1], flush=True)
+    compiler = subprocess.run([arguments.compiler, "--version"], capture_output=True, text=True, check=True)
+    head = {
+        "format": FORMAT,
+        "kind": "instructions",
+        "title": "Instructions for each token on ARM",
+        "date": date.today().isoformat(),
+        "machine": None,
+        "conditions": [
+            "millions of instructions for each token, counted under qemu-user with one thread",
+            f"prefill: the difference between prompts of {LONG_PROMPT} and {SHORT_PROMPT} tokens; "
+            f"decode: between answers of {LONG_ANSWER} and {SHORT_ANSWER} tokens",
+        ],
+        "versions": {
+            "qemu": emulator.version(),
+            "binhdan": compiler.stdout.splitlines()[0],
+            "llama.cpp": arguments.llama_version,
+        },
+        "commands": [
+            "python -m binhdan.bench.boards.instructions --build BUILD --qemu QEMU --plugin LIBINSN "
+            f"--llama-bench ISA=PATH -m MODEL.gguf --write {arguments.write}"
+        ],
+    }
+    arguments.write.write_text(to_text(head, "rows", rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

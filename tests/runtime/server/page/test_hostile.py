@@ -336,7 +336,14 @@ def test_screen_reader_announcements(browser: Browser, chat: ScriptedChat, url: 
         live = page.evaluate(
             "[...document.querySelectorAll('[aria-live], [role=alert], [role=status]')].map((e) => e.id)"
         )
-        assert set(live) == {"announcer", "notices", "problem-text", "key-wrong"}
+        assert set(live) == {
+            "announcer",
+            "file-note",
+            "key-wrong",
+            "no-conversations",
+            "notices",
+            "problem-text",
+        }
 
 
 def test_full_storage(browser: Browser, chat: ScriptedChat, url: str) -> None:
