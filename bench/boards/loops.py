@@ -41,12 +41,13 @@ class Core:
     name: str
     products: dict[str, int]
     peak: int  # multiply-adds a cycle
+    decodes: bool = True  # neon_i8mm decodes with the kernels of neon_dotprod
 
 
 CORES = [
     Core("neon", "cortex-a72", "Cortex-A72", {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8}, 8),
     Core("neon_dotprod", "neoverse-n1", "Neoverse N1", {"sdot": 16}, 32),
-    Core("neon_i8mm", "cortex-a710", "Cortex-A710", {"smmla": 32}, 64),
+    Core("neon_i8mm", "cortex-a710", "Cortex-A710", {"smmla": 32}, 64, decodes=False),
 ]
 
 
@@ -104,6 +105,14 @@ class Analyzer:
         words[words.index("-c")] = "-S"
         return _run(words, self._build)
 
+    def compiler(self) -> str:
+        """Its name and version."""
+        words = shlex.split(
+            next(command for file, command in self._commands.items() if file.endswith(".cpp"))
+        )
+        program = words[1] if Path(words[0]).name == "ccache" else words[0]
+        return _run([program, "--version"]).splitlines()[0]
+
     def cycles(self, loop: Loop, core: Core) -> float:
         """Of one pass of the loop."""
         command = [self._mca, "-march=aarch64", f"-mcpu={core.cpu}", f"-iterations={_ITERATIONS}"]
@@ -117,10 +126,10 @@ class Analyzer:
         rate = prefill.macs / self.cycles(prefill, core)
         row: dict[str, str | float] = {"isa": f"`{core.isa}`", "core": core.name, "type": type_name}
         row |= {"macs": round(rate, 1), "share": round(100 * rate / core.peak)}
-        decode = [loop for loop in loops if loop.macs == BLOCK_MACS and loop is not prefill]
-        if decode:
-            loop = max(decode, key=lambda loop: len(loop.instructions))
-            row["decode_cycles"] = round(self.cycles(loop, core))
+        if core.decodes:
+            of_a_block = [loop for loop in loops if loop.macs == BLOCK_MACS]
+            decode = max(of_a_block, key=lambda loop: len(loop.instructions))
+            row["decode_cycles"] = round(self.cycles(decode, core))
         return row
 
 
@@ -151,7 +160,10 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": None,
         "conditions": ["a static model: no caches, no branches"],
-        "versions": {"llvm-mca": _run([arguments.mca, "--version"]).strip().splitlines()[-1].strip()},
+        "versions": {
+            "llvm-mca": _run([arguments.mca, "--version"]).splitlines()[0],
+            "compiler": analyzer.compiler(),
+        },
         "commands": [f"python -m binhdan.bench.boards.loops BUILD --write {arguments.write}"],
     }
     arguments.write.write_text(to_text(head, "rows", rows), encoding="utf-8")

@@ -42,20 +42,20 @@ def _loop(prefill: float, cycles: float) -> Loop:
     return Loop(prefill, BLOCK_MACS / cycles)
 
 
-# llvm-mca 19 and GCC 12: csrc/kernels/neon/matmul.cpp (Cortex-A72), csrc/kernels/neon_dotprod/matmul.cpp
-# (Neoverse N1, the server variant of Cortex-A76). The cycles of a decoded Q6_K block are an estimate.
+# Of bench/results/arm-loops.json, which bench/boards/loops.py makes: Cortex-A72, and Neoverse N1, the server
+# variant of Cortex-A76.
 LOOPS = {
     "cortex-a72": {
         "Q4_0": _loop(7.1, 83),
         "Q8_0": _loop(6.7, 84),
-        "Q4_K": _loop(6.9, 119),
-        "Q6_K": _loop(6.5, 128),
+        "Q4_K": _loop(6.9, 116),
+        "Q6_K": _loop(6.5, 172),
     },
     "cortex-a76": {
         "Q4_0": _loop(23.2, 44),
         "Q8_0": _loop(23.2, 27),
-        "Q4_K": _loop(20.4, 76),
-        "Q6_K": _loop(17.6, 82),
+        "Q4_K": _loop(20.4, 77),
+        "Q6_K": _loop(17.6, 125),
     },
 }
 # Types that are not analyzed take the rate of one with as many scales.
