@@ -35,8 +35,8 @@ import binhdan
 from binhdan import _native
 from binhdan.bench.common.files import write_whole
 from binhdan.bench.common.machine import this_machine
+from binhdan.bench.common.results import FOLDER, FORMAT, to_text
 from binhdan.bench.micro import llama_cpp
-from binhdan.bench.suite.performance_page.results import FOLDER, FORMAT, to_text
 from binhdan.quantize.convert import convert
 from binhdan.quantize.families import FAMILIES
 from binhdan.runtime.ffi import library

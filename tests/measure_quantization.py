@@ -36,7 +36,7 @@ import binhdan
 from binhdan import _native
 from binhdan.bench.common.files import write_whole
 from binhdan.bench.common.machine import this_machine
-from binhdan.bench.suite.performance_page.results import FOLDER, FORMAT, to_text
+from binhdan.bench.common.results import FOLDER, FORMAT, to_text
 from binhdan.bench.suite.quantization_page import FILE
 from binhdan.quantize.calibrate import DEFAULT_TEXT as CALIBRATION
 from binhdan.quantize.calibrate import calibrate

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from binhdan.bench.suite.performance_page.results import FORMAT, to_text
+from binhdan.bench.common.results import FORMAT, to_text
 
 # The CPU model of qemu and the kernel table that it selects. Cortex cores have SVE vectors of 16 bytes.
 CPUS = {"cortex-a72": "neon", "cortex-a76": "neon_dotprod", "max,sve-default-vector-length=16": "neon_i8mm"}

@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 
 from binhdan.bench.boards.predict import BLOCK_MACS
-from binhdan.bench.suite.performance_page.results import FORMAT, to_text
+from binhdan.bench.common.results import FORMAT, to_text
 
 # The numbers of the types in names of C++ symbols: csrc/base/dtype.h.
 TYPES = {"Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14}

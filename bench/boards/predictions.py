@@ -12,7 +12,7 @@ from pathlib import Path
 
 from binhdan.bench.boards.predict import board_rates, predict
 from binhdan.bench.boards.work import work_of
-from binhdan.bench.suite.performance_page.results import FORMAT, to_text
+from binhdan.bench.common.results import FORMAT, to_text
 from binhdan.runtime.cost.figures import load_board
 
 DEPTH = 256

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from binhdan.bench.common.files import write_whole
-from binhdan.bench.suite.performance_page.results import (
+from binhdan.bench.common.results import (
     FOLDER,
     Measured,
     Number,

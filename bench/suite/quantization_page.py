@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from binhdan.bench.common.files import write_whole
-from binhdan.bench.suite.performance_page.results import FOLDER, Measured, Number, Record, load_as
+from binhdan.bench.common.results import FOLDER, Measured, Number, Record, load_as
 from binhdan.bench.suite.performance_page.tables import markdown, number
 from binhdan.bench.suite.report.svg import WIDTH, Chart, decades, plot
 from binhdan.runtime.errors import BadFormatError, BinhdanError

@@ -11,9 +11,9 @@ from datetime import date
 from pathlib import Path
 
 from binhdan.bench.common.files import write_whole
+from binhdan.bench.common.results import FOLDER, Results, load_results
 from binhdan.bench.suite import models_page, performance_page, quantization_page
 from binhdan.bench.suite.performance_page.record import record
-from binhdan.bench.suite.performance_page.results import FOLDER, Results, load_results
 from binhdan.bench.suite.performance_page.tables import table
 from binhdan.runtime.errors import BadFormatError, BinhdanError, InvalidArgumentError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from binhdan.bench.common.machine import Machine
+from binhdan.bench.common.results import FORMAT, to_text
 from binhdan.bench.load import compare
-from binhdan.bench.suite.performance_page.results import FORMAT, to_text
 from binhdan.runtime.errors import InvalidArgumentError
 
 Object = dict[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from binhdan.bench.suite.performance_page.results import ProfiledPass, Results, Value
+from binhdan.bench.common.results import ProfiledPass, Results, Value
 from binhdan.runtime.errors import BadFormatError
 
 

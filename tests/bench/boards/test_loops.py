@@ -8,7 +8,7 @@ import pytest
 
 from binhdan.bench.boards.loops import innermost_loops
 from binhdan.bench.boards.predict import BLOCK_MACS, LOOPS
-from binhdan.bench.suite.performance_page.results import Results, load_results
+from binhdan.bench.common.results import Results, load_results
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results" / "arm-loops.json"
 ASSEMBLY = """

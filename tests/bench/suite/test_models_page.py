@@ -11,8 +11,8 @@ from core_lists import architectures, tokenizer_models
 
 import binhdan
 from binhdan import _native
+from binhdan.bench.common.results import FOLDER, Results, load_as
 from binhdan.bench.suite.models_page import COMMAND, FILES, PAGE, Models, main, speeds
-from binhdan.bench.suite.performance_page.results import FOLDER, Results, load_as
 from binhdan.quantize.families import FAMILIES
 
 ROOT = Path(__file__).parents[3]

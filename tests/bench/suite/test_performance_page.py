@@ -14,6 +14,7 @@ import binhdan
 from binhdan.bench.common.arrivals import Closed, Open
 from binhdan.bench.common.machine import this_machine
 from binhdan.bench.common.output import to_json
+from binhdan.bench.common.results import FOLDER, load_results
 from binhdan.bench.common.statistics import Spread
 from binhdan.bench.load.compare import Comparison, Result
 from binhdan.bench.load.prompts import Sizes
@@ -21,7 +22,6 @@ from binhdan.bench.micro.case import Case
 from binhdan.bench.micro.profile import profile
 from binhdan.bench.suite import embeddings
 from binhdan.bench.suite.performance_page.__main__ import COMMAND, PAGES, main, outdated
-from binhdan.bench.suite.performance_page.results import FOLDER, load_results
 from binhdan.bench.suite.performance_page.tables import number, table
 from binhdan.runtime.client.model import embedded_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from binhdan.bench.suite.performance_page.results import FOLDER, load_as
+from binhdan.bench.common.results import FOLDER, load_as
 from binhdan.bench.suite.quantization_page import (
     COMMAND,
     FILE,
