@@ -73,6 +73,7 @@ class Event:
     cached_tokens: int
     drafted_tokens: int
     accepted_tokens: int
+    stop_text: int  # of a "finished" event: the index of the stop text that ended the answer, or -1
 
 
 class Library:
@@ -381,6 +382,7 @@ class Library:
         c_stops = self._ffi.new("binhdan_text[]", len(stops))
         for c_stop, buffer, stop in zip(c_stops, buffers, stops, strict=True):
             c_stop.text, c_stop.size = buffer, len(stop)
+        c_stop_tokens = self._int32s(options.stop_tokens)
         c_bias = self._ffi.new("binhdan_token_value[]", list(options.logit_bias.items()))
         return self._submit(
             engine,
@@ -404,6 +406,9 @@ class Library:
             n_logit_bias=len(options.logit_bias),
             stop=c_stops,
             n_stop=len(stops),
+            stop_tokens=c_stop_tokens,
+            n_stop_tokens=len(options.stop_tokens),
+            min_tokens=options.min_tokens,
             cache_salt=cache_salt,
             loop_guard=0 if options.ignore_eos else options.loop_guard,
             max_draft_tokens=0 if options.ignore_eos else options.max_draft_tokens,
@@ -411,12 +416,27 @@ class Library:
         )
 
     def submit_scoring(
-        self, engine: int, queue: int, tokens: Sequence[int], score_from: int | None, adapter: int = 0
+        self,
+        engine: int,
+        queue: int,
+        tokens: Sequence[int],
+        score_from: int | None,
+        adapter: int = 0,
+        top: int = 0,
     ) -> int:
         """Submits the scoring of the tokens from `score_from` on, or None: the logits after the last token.
-        Its events are one "scores" or "logits", then "finished"."""
+        Its events are one "scores" or "logits", then "finished". "scores" has the `top` most likely tokens
+        for each scored token."""
         kind = self._lib.BINHDAN_LOGITS if score_from is None else self._lib.BINHDAN_SCORE
-        return self._submit(engine, queue, tokens, kind=kind, score_from=score_from or 0, adapter=adapter)
+        return self._submit(
+            engine,
+            queue,
+            tokens,
+            kind=kind,
+            score_from=score_from or 0,
+            adapter=adapter,
+            top_logprobs=top,
+        )
 
     def submit_embedding(
         self, engine: int, queue: int, tokens: Sequence[int], options: EmbeddingOptions, adapter: int = 0
@@ -558,6 +578,7 @@ class Library:
             cached_tokens=event.cached_tokens,
             drafted_tokens=event.drafted_tokens,
             accepted_tokens=event.accepted_tokens,
+            stop_text=event.stop_text,
         )
 
     def _floats(self, values: Any, count: int) -> array.array[float]:

@@ -102,6 +102,10 @@ class GenerationOptions:
     frequency_penalty: float = 0.0  # 0: off; counts tokens of the answer, as in OpenAI's API
     seed: int | None = None  # None: a random seed for each answer
     stop: Sequence[str] = ()  # texts that end the answer; the answer excludes them
+    stop_tokens: Sequence[int] = ()  # tokens that end the answer; the answer excludes them
+    # The first so many tokens contain no end or stop token, and stop texts have no effect on them.
+    min_tokens: int = 0
+    include_stop: bool = False  # the answer includes the stop text or stop token that ended it
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # token -> value added to its logit
     logprobs: int | None = None  # n: report each token and the n most likely; None: off
     ignore_eos: bool = False  # continue after an end token
@@ -118,6 +122,13 @@ class GenerationOptions:
             object.__setattr__(self, "stop", (self.stop,))
         if self.max_tokens is not None and not 0 <= self.max_tokens < 2**31:
             raise InvalidArgumentError(f"max_tokens must be from 0 to {2**31 - 1}, not {self.max_tokens}")
+        if not 0 <= self.min_tokens < 2**31:
+            raise InvalidArgumentError(f"min_tokens must be from 0 to {2**31 - 1}, not {self.min_tokens}")
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens > 0:
+            raise InvalidArgumentError(
+                f"min_tokens must be at most max_tokens, {self.max_tokens}, not {self.min_tokens}",
+                param="min_tokens",
+            )
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidArgumentError(f"seed must be from 0 to 2^64 - 1, not {self.seed}")
         if self.logprobs is not None and not 0 <= self.logprobs <= 20:
@@ -145,6 +156,9 @@ class GenerationChanges(TypedDict, total=False):
     frequency_penalty: float
     seed: int | None
     stop: Sequence[str]
+    stop_tokens: Sequence[int]
+    min_tokens: int
+    include_stop: bool
     logit_bias: Mapping[int, float]
     logprobs: int | None
     ignore_eos: bool

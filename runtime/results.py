@@ -76,6 +76,8 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()  # the complete ones, if the request had tools
     drafted_tokens: int = 0  # guessed from earlier text; see GenerationOptions.max_draft_tokens
     accepted_tokens: int = 0  # part of answer_tokens that were guessed
+    # The stop text or stop token that ended the answer; None: an end token, or another finish reason.
+    stopped_by: str | int | None = None
 
     def message(self) -> dict[str, Any]:
         """This answer as a message, for the next request of the conversation."""

@@ -83,6 +83,9 @@ engine::Request engine_request(const binhdan_request& given) {
     request.sampling.logit_bias.emplace_back(bias.token, bias.value);
   for (const auto& stop : array(given.stop, given.n_stop, "stop"))
     request.stops.emplace_back(api::text(stop.text, stop.size, "stop.text"));
+  const auto stop_tokens = array(given.stop_tokens, given.n_stop_tokens, "stop_tokens");
+  request.stop_tokens.assign(stop_tokens.begin(), stop_tokens.end());
+  request.min_tokens = given.min_tokens;
   request.ignore_eos = given.flags & BINHDAN_IGNORE_EOS;
   request.use_mask = given.flags & BINHDAN_USE_MASK;
   request.use_cache = !(given.flags & BINHDAN_SKIP_PREFIX_CACHE);
@@ -129,6 +132,7 @@ struct EventBox {
     event.cached_tokens = source.cached_tokens;
     event.drafted_tokens = source.drafted_tokens;
     event.accepted_tokens = source.accepted_tokens;
+    event.stop_text = source.stop_text;
   }
 };
 static_assert(offsetof(EventBox, event) == 0);

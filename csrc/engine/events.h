@@ -30,6 +30,7 @@ struct Event {
   Kind kind;
   uint64_t request;
   text::Token token = -1;
+  int32_t stop_text = -1;
   float logprob = 0;
   std::string text;
   std::vector<std::pair<text::Token, float>> top;

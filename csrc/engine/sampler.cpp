@@ -96,6 +96,11 @@ void select_top(std::span<const float> logits, std::size_t k, std::vector<Candid
   std::ranges::sort_heap(top, likelier);
 }
 
+struct Scored {
+  Token token;
+  float value;
+};
+
 void allow_only(std::span<float> logits, std::span<const uint32_t> mask) {
   for (std::size_t begin = 0; begin < logits.size(); begin += 32) {
     const uint32_t word = begin / 32 < mask.size() ? mask[begin / 32] : 0;
@@ -140,11 +145,17 @@ void SamplingParams::check(int32_t vocabulary) const {
   }
 }
 
-float log_probability(std::span<float> logits, Token token) {
+Choice log_probability(std::span<float> logits, Token token, size_t top_logprobs) {
+  Choice choice{token, std::numeric_limits<float>::quiet_NaN(), {}};
   make_comparable(logits);
-  if (likeliest(logits) < 0) return std::numeric_limits<float>::quiet_NaN();
-  const float logit = logits[static_cast<std::size_t>(token)];
-  return logit - log_sum_of_exp(logits);
+  if (likeliest(logits) < 0) return choice;
+  choice.logprob = logits[static_cast<std::size_t>(token)];
+  std::vector<Scored> top;
+  select_top(std::span<const float>(logits), top_logprobs, top);
+  const float log_sum = log_sum_of_exp(logits);
+  choice.logprob -= log_sum;
+  for (const Scored& one : top) choice.top.emplace_back(one.token, one.value - log_sum);
+  return choice;
 }
 
 Sampler::Sampler(SamplingParams params, int32_t vocabulary) : params_(std::move(params)) {
@@ -164,9 +175,10 @@ void Sampler::accept(Token token) {
   if (penalties_) ++seen_[token];
 }
 
-Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) {
+Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask,
+                       std::span<const Token> banned) {
   const bool needs_logprobs = params_.top_logprobs >= 0;
-  const bool changes = penalties_ || !params_.logit_bias.empty() || !mask.empty();
+  const bool changes = penalties_ || !params_.logit_bias.empty() || !mask.empty() || !banned.empty();
   Choice choice;
   if (params_.temperature == 0 && !changes && !needs_logprobs) {  // no other pass over the logits is needed
     choice.token = likeliest(logits);
@@ -174,7 +186,7 @@ Choice Sampler::sample(std::span<float> logits, std::span<const uint32_t> mask) 
   }
   make_comparable(logits);
   if (needs_logprobs) model_logits_.assign(logits.begin(), logits.end());
-  apply_bias_penalties_mask(logits, mask);
+  apply_bias_penalties_mask(logits, mask, banned);
   choice.token = likeliest(logits);
   if (choice.token < 0) return choice;
   if (params_.temperature > 0) choice.token = draw(logits, logits[choice.token]);
@@ -192,7 +204,8 @@ void Sampler::add_logprobs(Choice& choice) {
   for (auto& [token, logprob] : choice.top) logprob -= log_sum;
 }
 
-void Sampler::apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask) const {
+void Sampler::apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask,
+                                        std::span<const Token> banned) const {
   const auto inside = [&](Token token) {
     return token >= 0 && static_cast<std::size_t>(token) < logits.size();
   };
@@ -205,6 +218,8 @@ void Sampler::apply_bias_penalties_mask(std::span<float> logits, std::span<const
     if (count > 0) logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(count);
   }
   if (!mask.empty()) allow_only(logits, mask);
+  for (const Token token : banned)
+    if (inside(token)) logits[token] = kNever;
 }
 
 Token Sampler::draw(std::span<float> logits, float best) {

@@ -1,5 +1,5 @@
 // Chooses a token from logits, in this order: log probabilities of the model's own logits; bias, penalties,
-// mask, temperature, top-k, top-p, min-p, draw.
+// mask, banned tokens, temperature, top-k, top-p, min-p, draw.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -39,8 +39,9 @@ struct Choice {
   std::vector<std::pair<Token, float>> top;  // the top_logprobs most likely tokens, best first
 };
 
-// The natural log of softmax(logits)[token]. Changes the logits.
-float log_probability(std::span<float> logits, Token token);
+// The natural log of softmax(logits)[token], in `logprob`, and the `top_logprobs` most likely tokens. NaN if no logit
+// is a number. Changes the logits.
+Choice log_probability(std::span<float> logits, Token token, size_t top_logprobs = 0);
 
 // One per sequence. The same parameters and calls give the same bits on the same machine.
 class Sampler {
@@ -51,8 +52,9 @@ class Sampler {
   void accept_prompt(std::span<const Token> tokens);
   void accept(Token token);
   // logits: (vocabulary), changed in place. mask: bit t allows token t, missing bits allow nothing; empty
-  // allows all. Ties go to the smaller id; NaN counts as -inf, which is never chosen.
-  Choice sample(std::span<float> logits, std::span<const uint32_t> mask);
+  // allows all. banned: tokens that are not chosen. Ties go to the smaller id; NaN counts as -inf, which is never
+  // chosen.
+  Choice sample(std::span<float> logits, std::span<const uint32_t> mask, std::span<const Token> banned = {});
 
  private:
   struct Candidate {
@@ -60,7 +62,8 @@ class Sampler {
     float value;  // logit, or exp((logit - best) / temperature)
   };
 
-  void apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask) const;
+  void apply_bias_penalties_mask(std::span<float> logits, std::span<const uint32_t> mask,
+                                 std::span<const Token> banned) const;
   Token draw(std::span<float> logits, float best);
   void add_logprobs(Choice& choice);
   void keep_top_p();

@@ -8,7 +8,7 @@
 
 namespace binhdan::engine {
 namespace {
-constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
+constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096, kMaxStopTokens = 1024;
 constexpr auto kPage = static_cast<size_t>(kKvPageTokens);
 // While a recurrent model decodes, a checkpoint is kept for a page in this many at least, and for fewer if one
 // has more bytes than the keys and values of so many pages.
@@ -43,6 +43,13 @@ void Request::check(const model::Model& model, int64_t context) const {
   for (const std::string& stop : stops)
     if (stop.size() > kMaxStopBytes)
       fail(Code::too_large, "stop: expected at most ", kMaxStopBytes, " bytes, got ", stop.size());
+  if (stop_tokens.size() > kMaxStopTokens)
+    fail(Code::too_large, "stop_tokens: expected at most ", kMaxStopTokens, ", got ", stop_tokens.size());
+  for (const Token token : stop_tokens)
+    if (token < 0 || token >= model.config.vocabulary)
+      fail(Code::invalid_argument, "stop_tokens: expected tokens 0 to ", model.config.vocabulary - 1,
+           ", got ", token);
+  if (min_tokens < 0) fail(Code::invalid_argument, "min_tokens: expected 0 or more, got ", min_tokens);
   if (loop_guard != 0 && (loop_guard < kLeastLoopGuard || loop_guard > kMostLoopGuard))
     fail(Code::invalid_argument, "loop_guard: expected 0 or ", kLeastLoopGuard, " to ", kMostLoopGuard,
          ", got ", loop_guard);
@@ -85,6 +92,11 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       pooling_(pooling_of(request_, model.config)),
       submitted_ns_(now_ns()) {
   sampler_.accept_prompt(request_.prompt);
+  if (request_.min_tokens > 0) {
+    end_tokens_ = request_.stop_tokens;
+    const auto& ends = model.tokenizer.vocab().end_of_generation;
+    if (!request_.ignore_eos) end_tokens_.insert(end_tokens_.end(), ends.begin(), ends.end());
+  }
 }
 
 uint64_t Sequence::max_own_bytes() const {
@@ -232,8 +244,13 @@ void Sequence::read_outputs(model::Forward& forward, size_t index) {
   if (scores()) {
     const size_t rows = outputs == model::Outputs::all_logits ? chunk_ : 1;
     const size_t next = prompt_done_ + chunk_ - rows + 1;  // the token that row 0 predicts
-    for (size_t row = 0; row < rows; ++row)
-      values_.push_back(log_probability(forward.logits(index, row), request_.prompt[next + row]));
+    const auto tops = static_cast<size_t>(std::max(0, request_.sampling.top_logprobs));
+    for (size_t row = 0; row < rows; ++row) {
+      const Choice scored = log_probability(forward.logits(index, row), request_.prompt[next + row], tops);
+      values_.push_back(scored.logprob);
+      top_.insert(top_.end(), scored.top.begin(), scored.top.end());
+      top_.resize(values_.size() * tops, {-1, 0.0f});  // fewer if logits are not numbers
+    }
     return;
   }
   const size_t rows = outputs == model::Outputs::all_hidden ? chunk_ : 1;
@@ -261,6 +278,7 @@ void Sequence::finish_values(Event::Kind kind) {
     return finish_not_numbers();
   Event event = make_event(kind);
   event.values = std::move(values_);
+  event.top = std::move(top_);
   send(std::move(event));
   finish(Event::Finish::stop);
 }
@@ -303,7 +321,7 @@ void Sequence::sample(model::Forward& forward, size_t index,
   }
   sample_one(logits, allowed_by(mask));
   for (size_t row = 1; row < decoding_.size() && choices_.back().token == decoding_[row]; ++row) {
-    if (ends_answer(choices_.back())) break;
+    if (ends_answer(choices_.back().token)) break;
     sample_one(forward.logits(index, row), {});
   }
 }
@@ -316,12 +334,22 @@ std::span<const uint32_t> Sequence::allowed_by(const std::optional<std::vector<u
 }
 
 void Sequence::sample_one(std::span<float> logits, std::span<const uint32_t> allowed) {
-  choices_.push_back(sampler_.sample(logits, allowed));
-  if (choices_.back().token >= 0 && !ends_answer(choices_.back())) sampler_.accept(choices_.back().token);
+  choices_.push_back(sampler_.sample(logits, allowed, banned()));
+  const Token token = choices_.back().token;
+  if (token >= 0 && !ends_answer(token)) sampler_.accept(token);
 }
 
-bool Sequence::ends_answer(const Choice& choice) const {
-  return !request_.ignore_eos && choice.token >= 0 && model_.tokenizer.vocab().ends_generation(choice.token);
+// The tokens that may not be the next one.
+std::span<const Token> Sequence::banned() const {
+  const auto tokens = static_cast<size_t>(answer_tokens_) + choices_.size();
+  return std::cmp_less(tokens, request_.min_tokens) ? std::span<const Token>(end_tokens_)
+                                                    : std::span<const Token>();
+}
+
+bool Sequence::ends_answer(Token token) const {
+  if (token < 0) return false;
+  if (std::ranges::find(request_.stop_tokens, token) != request_.stop_tokens.end()) return true;
+  return !request_.ignore_eos && model_.tokenizer.vocab().ends_generation(token);
 }
 
 void Sequence::resume(const std::optional<std::vector<uint32_t>>& mask) {
@@ -351,8 +379,8 @@ void Sequence::commit(const Choice& choice, int64_t later) {
     if (request_.use_mask) return finish(Event::Finish::stop);
     return finish_not_numbers();
   }
-  if (ends_answer(choice)) return finish(Event::Finish::stop);
   last_ = choice.token;
+  if (ends_answer(last_)) return finish(Event::Finish::stop);
   chain_.append(last_);
   phase_ = Phase::decode;
   ++answer_tokens_;
@@ -363,7 +391,7 @@ void Sequence::commit(const Choice& choice, int64_t later) {
     finish(Event::Finish::length);
   } else if (state_.length() - later >= context_) {
     finish(Event::Finish::context);
-  } else if (loop_guard_.push(last_)) {
+  } else if (loop_guard_.push(last_) && answer_tokens_ >= request_.min_tokens) {
     finish(Event::Finish::repetition);
   }
 }
@@ -373,7 +401,8 @@ void Sequence::send_token(const Choice& choice) {
   event.token = choice.token;
   event.logprob = choice.logprob;
   event.top = choice.top;
-  event.text = stop_.push(decoder_.push(choice.token));
+  std::string text = decoder_.push(choice.token);
+  event.text = answer_tokens_ > request_.min_tokens ? stop_.push(text) : std::move(text);
   send(std::move(event));
 }
 
@@ -383,6 +412,8 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   Event event = make_event(Event::Kind::finished);
   event.finish = reason;
   event.status = status;
+  event.stop_text = stop_.matched();
+  if (reason == Event::Finish::stop && ends_answer(last_)) event.token = last_;
   if (reason == Event::Finish::error) {
     event.text = std::move(message);
   } else {

@@ -27,6 +27,8 @@ struct Request {
   int64_t max_tokens = -1;  // -1: as many as the context holds
   SamplingParams sampling;
   std::vector<std::string> stops;
+  std::vector<Token> stop_tokens;
+  int32_t min_tokens = 0;  // before them nothing but max_tokens and the context ends the answer
   bool ignore_eos = false;
   bool use_mask = false;
   bool use_cache = true;                          // read and write the prefix cache
@@ -125,7 +127,8 @@ class Sequence {
   void finish_values(Event::Kind kind);
   void sample_one(std::span<float> logits, std::span<const uint32_t> allowed);
   std::span<const uint32_t> allowed_by(const std::optional<std::vector<uint32_t>>& mask) const;
-  bool ends_answer(const Choice& choice) const;
+  bool ends_answer(Token token) const;
+  std::span<const Token> banned() const;
   void commit(const Choice& choice, int64_t later);
   void finish_not_numbers();
   void take_partial_page_from(PrefixCache& cache);
@@ -155,9 +158,12 @@ class Sequence {
   int32_t answer_tokens_ = 0;
   LoopGuard loop_guard_;
   Lookup lookup_;
-  std::vector<Token> decoding_;     // tokens of the decode chunk: the last one and its draft
-  std::vector<Choice> choices_;     // between sample() and commit_tokens()
-  std::vector<float> values_;       // score, logits
+  std::vector<Token> decoding_;  // tokens of the decode chunk: the last one and its draft
+  std::vector<Choice> choices_;  // between sample() and commit_tokens()
+  std::vector<float> values_;    // score, logits
+  std::vector<std::pair<Token, float>>
+      top_;                         // score: the most likely tokens, sampling.top_logprobs for each value
+  std::vector<Token> end_tokens_;   // that min_tokens bans
   std::vector<float> kept_logits_;  // phase waiting_for_mask
   const model::Pooling pooling_;    // embed; never none
   std::vector<double> pooled_;      // embed: sum of the hidden states, or the one that `pooling_` takes

@@ -5,7 +5,8 @@
 
 namespace binhdan::engine {
 
-StopMatcher::Stop::Stop(std::string stop) : text(std::move(stop)), border(text.size(), 0) {
+StopMatcher::Stop::Stop(std::string stop, int32_t number)
+    : text(std::move(stop)), index(number), border(text.size(), 0) {
   for (std::size_t n = 1, length = 0; n < text.size(); ++n) {
     while (length > 0 && text[n] != text[length]) length = border[length - 1];
     if (text[n] == text[length]) ++length;
@@ -20,19 +21,21 @@ bool StopMatcher::Stop::advance(char byte) {
 }
 
 StopMatcher::StopMatcher(std::vector<std::string> stops) {
-  for (std::string& stop : stops)
-    if (!stop.empty()) stops_.emplace_back(std::move(stop));
+  for (size_t i = 0; i < stops.size(); ++i)
+    if (!stops[i].empty()) stops_.emplace_back(std::move(stops[i]), static_cast<int32_t>(i));
 }
 
 std::string StopMatcher::push(std::string_view text) {
-  if (stopped_) return {};
+  if (stopped()) return {};
   for (const char byte : text) {
     held_ += byte;
     std::size_t complete = 0;
     for (Stop& stop : stops_)
-      if (stop.advance(byte)) complete = std::max(complete, stop.text.size());
+      if (stop.advance(byte) && stop.text.size() > complete) {
+        complete = stop.text.size();
+        matched_ = stop.index;
+      }
     if (complete > 0) {
-      stopped_ = true;
       held_.resize(held_.size() - complete);
       return std::exchange(held_, {});
     }

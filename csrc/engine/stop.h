@@ -18,21 +18,23 @@ class StopMatcher {
   // The text held back, when the answer ended without a stop text. When every push() got whole UTF-8
   // characters, it is whole characters too.
   std::string finish();
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return matched_ >= 0; }
+  int32_t matched() const { return matched_; }  // index of the stop text that ended the answer; -1: none
 
  private:
   struct Stop {
-    explicit Stop(std::string text);
+    Stop(std::string text, int32_t index);
     bool advance(char byte);  // true when the stop text is complete
 
     std::string text;
+    int32_t index;                    // in the constructor's list
     std::vector<std::size_t> border;  // [n]: longest proper prefix of text[0, n] that also ends it
     std::size_t matched = 0;          // longest prefix of `text` that ends what was read
   };
 
   std::vector<Stop> stops_;
   std::string held_;
-  bool stopped_ = false;
+  int32_t matched_ = -1;
 };
 
 }  // namespace binhdan::engine

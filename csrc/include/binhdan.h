@@ -377,7 +377,7 @@ typedef struct {
   float presence_penalty;   /* 0 = off; over the answer, as in OpenAI's API */
   float frequency_penalty;  /* 0 = off; over the answer, as in OpenAI's API */
   int32_t top_logprobs;     /* log probabilities. -1: none; 0: of the chosen token; 1 to 20: also of so many
-                             * most likely tokens */
+                             * most likely tokens. SCORE: so many most likely tokens, for each scored token */
   uint64_t seed;
   const binhdan_token_value* logit_bias; /* added to the logits */
   size_t n_logit_bias;
@@ -395,7 +395,12 @@ typedef struct {
                              * tokens, and verifies them in one step: faster where the answer repeats parts of the
                              * prompt. The answer does not change. 0 = off */
   size_t score_from;    /* SCORE: the first token that is scored, from 1 to n_tokens - 1 */
-  binhdan_adapter adapter; /* of the engine's model; 0 = none */
+  binhdan_adapter adapter;    /* of the engine's model; 0 = none */
+  const int32_t* stop_tokens; /* the answer ends before the first of these tokens */
+  size_t n_stop_tokens;
+  int32_t
+      min_tokens; /* the first so many tokens of the answer contain no end token and no stop token, and stop
+                       * texts and loop_guard have no effect on them */
 } binhdan_request;
 
 typedef enum {
@@ -419,11 +424,13 @@ typedef struct {
   uint32_t struct_size;
   int32_t kind; /* binhdan_event_kind; the comments below name the kinds that set a field */
   binhdan_request_id request;
-  int32_t token;    /* TOKEN */
+  int32_t token;    /* TOKEN. FINISHED: the end token or stop token that ended the answer; -1: none */
   float logprob;    /* TOKEN with top_logprobs >= 0: natural log of the model's own probability */
   const char* text; /* TOKEN, FINISHED: new text in whole UTF-8 characters, NUL-terminated; may be empty */
   size_t text_size;
-  const binhdan_token_value* top; /* TOKEN: the most likely tokens with log probabilities, best first */
+  const binhdan_token_value*
+      top; /* TOKEN: the most likely tokens with log probabilities, best first. SCORES: those
+                                   * of each scored token in turn, top_logprobs each; token -1: there is none */
   size_t n_top;
   const float* values; /* EMBEDDING, SCORES, LOGITS */
   size_t n_values;
@@ -437,6 +444,7 @@ typedef struct {
   int32_t cached_tokens;   /* prompt tokens that came from the prefix cache */
   int32_t drafted_tokens;  /* guessed for max_draft_tokens */
   int32_t accepted_tokens; /* of the answer that were guessed */
+  int32_t stop_text;       /* the index of the stop text that ended the answer; -1: none */
 } binhdan_event;
 
 /* Creates a queue for the events of any number of requests of this engine. */

@@ -103,6 +103,7 @@ class AnswerBuilder:
     ) -> None:
         self._calls = None if parser is None else _ToolCalls(parser)
         self._splitter = prompt.splitter()
+        self._options = options
         self._token_text = tokenizer.token_text
         self._prompt_tokens = len(prompt.tokens)
         self._texts: dict[Kind, list[str]] = {"text": [], "reasoning": []}
@@ -122,7 +123,10 @@ class AnswerBuilder:
             self._tokens.append(event.token)
             logprob = self._logprob(event)
             self._reasoning_tokens += self._splitter.thinking
-        parts = self._splitter.push(event.text)
+        text = event.text
+        if event.kind == "finished" and self._options.include_stop:
+            text += self._stop_text(event)
+        parts = self._splitter.push(text)
         if event.kind == "finished":
             parts += self._splitter.finish()
         if not parts and logprob is not None:
@@ -151,6 +155,7 @@ class AnswerBuilder:
                 event.cached_tokens,
                 event.drafted_tokens,
                 event.accepted_tokens,
+                self._stopped_by(event),
             )
         return pieces
 
@@ -170,6 +175,7 @@ class AnswerBuilder:
         cached_tokens: int = 0,
         drafted_tokens: int = 0,
         accepted_tokens: int = 0,
+        stopped_by: str | int | None = None,
     ) -> Answer:
         return Answer(
             text="".join(self._texts["text"]),
@@ -185,7 +191,18 @@ class AnswerBuilder:
             drafted_tokens=drafted_tokens,
             accepted_tokens=accepted_tokens,
             tool_calls=() if self._calls is None else tuple(self._calls.complete),
+            stopped_by=stopped_by,
         )
+
+    def _stop_text(self, event: Event) -> str:
+        """The text of the stop text or stop token that ended the answer."""
+        stopped_by = self._stopped_by(event)
+        return self._token_text(stopped_by) if isinstance(stopped_by, int) else stopped_by or ""
+
+    def _stopped_by(self, event: Event) -> str | int | None:
+        if event.stop_text >= 0:
+            return self._options.stop[event.stop_text]
+        return event.token if event.token in self._options.stop_tokens else None
 
     def _logprob(self, event: Event) -> TokenLogprob | None:
         if self._logprobs is None:

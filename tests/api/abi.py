@@ -91,6 +91,9 @@ class Event:
     answer_tokens: int
     prompt_tokens: int
     n_values: int
+    stop_text: int
+    values: tuple[float, ...]
+    top: tuple[tuple[int, float], ...]
 
 
 def next_event(queue: int, timeout_ms: int = 60_000) -> Event | None:
@@ -100,8 +103,10 @@ def next_event(queue: int, timeout_ms: int = 60_000) -> Event | None:
         return None
     event = out[0]
     text = bytes(ffi.buffer(event.text, event.text_size)).decode()
-    numbers = event.finish, event.answer_tokens, event.prompt_tokens, event.n_values
-    copy = Event(event.kind, event.request, event.token, text, *numbers)
+    numbers = event.finish, event.answer_tokens, event.prompt_tokens, event.n_values, event.stop_text
+    values = tuple(event.values[i] for i in range(event.n_values))
+    top = tuple((event.top[i].token, event.top[i].value) for i in range(event.n_top))
+    copy = Event(event.kind, event.request, event.token, text, *numbers, values, top)
     lib.binhdan_event_free(event)
     return copy
 

@@ -90,10 +90,11 @@ FIRST_FIELDS = {
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "
     "repetition_penalty presence_penalty frequency_penalty top_logprobs seed logit_bias n_logit_bias stop "
-    "n_stop cache_salt pooling dimensions loop_guard max_draft_tokens score_from adapter",
+    "n_stop cache_salt pooling dimensions loop_guard max_draft_tokens score_from adapter "
+    "stop_tokens n_stop_tokens min_tokens",
     "binhdan_event": "struct_size kind request token logprob text text_size top n_top values n_values finish "
     "status prompt_tokens answer_tokens queue_ns prefill_ns decode_ns cached_tokens drafted_tokens "
-    "accepted_tokens",
+    "accepted_tokens stop_text",
     "binhdan_adapter_info": "struct_size rank parameters bytes cache_salt",
     "binhdan_restore_options": "struct_size style format min_confidence",
     # Structs without struct_size can never grow.

@@ -240,6 +240,43 @@ def test_scores_and_logits(shared_engine: Running) -> None:
     next_event(shared_engine.queue)
 
 
+def test_the_most_likely_tokens_of_scored_ones(shared_engine: Running) -> None:
+    tokens = prompt(shared_engine.model)
+    shared_engine.submit(tokens, kind=lib.BINHDAN_SCORE, score_from=len(tokens) - 3, top_logprobs=2)
+    event = next_event(shared_engine.queue)
+    assert event and event.n_values == 3 and len(event.top) == 6
+    for i, (token, value) in enumerate(zip(list(tokens)[-3:], event.values, strict=True)):
+        first, second = event.top[2 * i : 2 * i + 2]
+        assert first[1] >= second[1] and first[1] >= value
+        assert value == first[1] if token == first[0] else value <= second[1] or token == second[0]
+    next_event(shared_engine.queue)
+
+
+def test_stop_tokens_and_min_tokens(shared_engine: Running) -> None:
+    def run(**fields: object) -> tuple[list[int], Any]:
+        shared_engine.submit(**fields)
+        events = list(events_of(shared_engine.queue))
+        return [event.token for event in events[:-1]], events[-1]
+
+    whole, end = run()
+    assert end.token not in (-1, *whole) and end.stop_text == -1  # the model's end token
+    stops = ffi.new("int32_t[]", [whole[3], 5])
+    cut, end = run(stop_tokens=stops, n_stop_tokens=2)
+    assert cut == whole[:3] and end.finish == lib.BINHDAN_FINISH_STOP and end.token == whole[3]
+    later, end = run(stop_tokens=stops, n_stop_tokens=2, min_tokens=6, max_tokens=40)
+    assert later[:3] == whole[:3] and whole[3] not in later[:6] and len(later) >= 6
+    longer, end = run(min_tokens=len(whole) + 5, max_tokens=len(whole) + 5)
+    assert longer[: len(whole)] == whole and len(longer) == len(whole) + 5
+    assert end.finish == lib.BINHDAN_FINISH_LENGTH and end.token == -1
+    text = ffi.from_buffer(b"h")
+    texts = ffi.new("binhdan_text[]", [(ffi.NULL, 0), (text, 1)])
+    none, end = run(stop=texts, n_stop=2)
+    assert len(none) == 1 and end.stop_text == 1
+    assert len(run(stop=texts, n_stop=2, min_tokens=4)[0]) > 4
+    with pytest.raises(AssertionError, match="stop_tokens: expected tokens 0 to 8191, got -1"):
+        shared_engine.submit(stop_tokens=ffi.new("int32_t[]", [-1]), n_stop_tokens=1)
+
+
 def test_the_request_of_an_old_program(shared_engine: Running) -> None:
     """A program of version 0.1 calls binhdan_request_init, which writes the fields of that version only."""
     memory = ffi.new("char[]", b"\x7f" * ffi.sizeof("binhdan_request"))

@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -228,6 +229,29 @@ TEST(mask_allows_only_tokens_of_set_bits) {
   CHECK(sample_once({}, logits, {1u << 31}).token == 31);  // shorter than the vocabulary
   // The mask forces a token with a very low logit.
   CHECK(sample_once({.temperature = 0.1f, .logit_bias = {{3, -100}}}, kLogits, {1u << 3}).token == 3);
+}
+
+TEST(banned_tokens_are_never_chosen) {
+  for (const float temperature : {0.0f, 100.0f}) {
+    Sampler sampler({.temperature = temperature, .top_logprobs = 1}, 3);
+    for (int i = 0; i < 20; ++i) {
+      std::vector<float> logits = {1, 9, 3};
+      const Choice choice = sampler.sample(logits, {}, std::array<Token, 2>{1, 0});
+      CHECK(choice.token == 2 && choice.top[0].first == 1);  // log probabilities are those of the model
+    }
+    std::vector<float> logits = {1, 9, 3};
+    CHECK(sampler.sample(logits, {}, std::array<Token, 3>{0, 1, 2}).token == -1);
+  }
+}
+
+TEST(the_log_probability_of_one_token_and_of_the_most_likely_ones) {
+  std::vector<float> logits = {1, 9, 3};
+  const Choice choice = binhdan::engine::log_probability(logits, 2, 2);
+  CHECK(choice.token == 2 && choice.top.size() == 2);
+  CHECK(choice.top[0].first == 1 && choice.top[1].first == 2 && choice.top[1].second == choice.logprob);
+  std::vector<float> nothing(3, kNan);
+  const Choice none = binhdan::engine::log_probability(nothing, 0, 2);
+  CHECK(std::isnan(none.logprob) && none.top.empty());
 }
 
 TEST(log_probabilities_are_those_of_the_model) {

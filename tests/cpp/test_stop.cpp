@@ -85,6 +85,12 @@ TEST(the_stop_text_that_completes_first_ends_the_answer) {
          Answer{"x", true}));  // both complete at the same byte: the longer one counts
 }
 
+TEST(the_index_of_the_stop_text_is_reported) {
+  StopMatcher matcher({"", "cd", "abcd"});
+  CHECK(matcher.push("xab") == "x" && matcher.matched() == -1);
+  CHECK(matcher.push("cd").empty() && matcher.matched() == 2);
+}
+
 TEST(a_stop_text_may_overlap_itself) {
   CHECK((answer({"aab"}, {"aaaa", "ab"}) == Answer{"aaa", true}));
   CHECK((answer({"abab!"}, bytes_of("ababab!")) == Answer{"ab", true}));

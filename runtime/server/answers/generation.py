@@ -12,7 +12,7 @@ from binhdan.runtime.errors import BinhdanError
 from binhdan.runtime.ffi import Event
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
-from binhdan.runtime.results import Answer, Piece
+from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.accounting.bill import Work
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 
@@ -31,7 +31,8 @@ class GenerationPlan:
     new_mask: Callable[[], TokenMask] | None = None
     cache_salt: int = 0
     use_cache: bool = True
-    score_prompts: bool = False  # also compute the log probability of each token of the prompts
+    # Also compute the log probability of each token of the prompts, and so many of the most likely tokens.
+    score_prompts: int | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -59,13 +60,13 @@ class Generation:
         self._checks: set[asyncio.Task[None]] = set()  # of complete answers, under their schemas
         self._invalid: set[int] = set()  # answers that do not fit
         # Of each prompt, the log probability of each token; None for the first one, which nothing precedes.
-        self.prompt_logprobs: list[list[float | None]] = [
+        self.prompt_logprobs: list[list[TokenLogprob | None]] = [
             [None] * min(1, len(prompt.tokens)) for prompt in plan.prompts
         ]
         try:
-            if plan.score_prompts:
+            if plan.score_prompts is not None:
                 for i, prompt in enumerate(plan.prompts):
-                    self._score(i, prompt)
+                    self._score(i, prompt, tokenizer, plan.score_prompts)
             for prompt in plan.prompts:
                 for j in range(plan.n):
                     self._start(tokenizer, plan, prompt, j)
@@ -172,7 +173,7 @@ class Generation:
 
         self._checks.add(asyncio.create_task(check()))
 
-    def _score(self, i: int, prompt: Prompt) -> None:
+    def _score(self, i: int, prompt: Prompt, tokenizer: Tokenizer, top: int) -> None:
         """Starts to score a prompt. In `_running` its index is negative: -1 for the first prompt."""
         if len(prompt.tokens) < 2:
             return
@@ -182,12 +183,12 @@ class Generation:
             if isinstance(event, BinhdanError):
                 self._error = event
             elif event.kind == "scores":
-                self.prompt_logprobs[i] += event.values
+                self.prompt_logprobs[i] += _scored(tokenizer, prompt.tokens[1:], event, top)
                 return
             self._running.pop(index, None)
             self._changed.set()
 
-        self._running[index] = self._dispatcher.submit_scoring(prompt.tokens, 1, handle)
+        self._running[index] = self._dispatcher.submit_scoring(prompt.tokens, 1, handle, top)
 
     def _count_work(self, event: Event, index: int, prompt: Prompt) -> None:
         if event.kind != "token":
@@ -197,3 +198,21 @@ class Generation:
         else:
             self._begun.add(index)
             self._work.first_token(len(prompt.tokens))
+
+
+def _scored(tokenizer: Tokenizer, tokens: Sequence[int], event: Event, top: int) -> list[TokenLogprob]:
+    """The log probabilities in an event "scores", with the `top` most likely tokens in the place of each."""
+    text = tokenizer.token_text
+    return [
+        TokenLogprob(
+            token,
+            text(token),
+            value,
+            tuple(
+                TokenLogprob(one, text(one), logprob)
+                for one, logprob in event.top[i * top : (i + 1) * top]
+                if one >= 0
+            ),
+        )
+        for i, (token, value) in enumerate(zip(tokens, event.values, strict=True))
+    ]

@@ -199,7 +199,11 @@ class RequestLifecycle:
         maximum = config.max_answer_tokens
         if maximum is None or (plan.options.max_tokens or maximum + 1) <= maximum:
             return plan
-        return replace(plan, options=replace(plan.options, max_tokens=maximum))
+        options = plan.options
+        return replace(
+            plan,
+            options=replace(options, max_tokens=maximum, min_tokens=min(options.min_tokens, maximum)),
+        )
 
     def _too_long(self, message: str) -> ApiError:
         return ApiError(400, message, code="context_length_exceeded", param=self._handler.prompt_param)

@@ -21,10 +21,10 @@ def chat_logprobs(tokenizer: Tokenizer, tokens: Iterable[TokenLogprob]) -> dict[
 
 
 def echoed_logprobs(
-    tokenizer: Tokenizer, tokens: Sequence[int], logprobs: Sequence[float | None]
+    tokenizer: Tokenizer, tokens: Sequence[int], logprobs: Sequence[TokenLogprob | None], top: int
 ) -> dict[str, Any]:
-    """The format of /v1/completions for the tokens of a prompt. `top_logprobs` has only the token itself: the
-    engine computes no others for prompts."""
+    """The format of /v1/completions for the tokens of a prompt. `top_logprobs` has the `top` most likely
+    ones, and the token itself."""
     texts = [tokenizer.token_text(token) for token in tokens]
     offsets, offset = [], 0
     for text in texts:
@@ -32,11 +32,30 @@ def echoed_logprobs(
         offset += len(text)
     return {
         "tokens": texts,
-        "token_logprobs": list(logprobs),
+        "token_logprobs": [None if value is None else value.logprob for value in logprobs],
         "top_logprobs": [
-            None if value is None else {text: value} for text, value in zip(texts, logprobs, strict=True)
+            None if value is None else {one.text: one.logprob for one in (value, *value.top[:top])}
+            for value in logprobs
         ],
         "text_offset": offsets,
+    }
+
+
+def vllm_prompt_logprobs(logprobs: Sequence[TokenLogprob | None], top: int) -> list[dict[str, Any] | None]:
+    """vLLM's `prompt_logprobs`: for each token of the prompt an object by token ids, in which the token
+    itself comes first, then the `top` most likely ones. `rank` is null for a token that is none of these."""
+    return [None if value is None else _ranked(value, top) for value in logprobs]
+
+
+def _ranked(value: TokenLogprob, top: int) -> dict[str, Any]:
+    ranks = {one.token: rank for rank, one in enumerate(value.top, 1)}
+    return {
+        str(one.token): {
+            "logprob": one.logprob,
+            "rank": ranks.get(one.token),
+            "decoded_token": one.text,
+        }
+        for one in (value, *value.top[:top])
     }
 
 

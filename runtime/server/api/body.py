@@ -45,7 +45,10 @@ class RequestBody(Body):
     def _check_names(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         # First the names: a misspelt required field is also a missing one.
         if isinstance(data, dict):
-            fields.check_names((name for name, value in data.items() if value is not None), field_names(cls))
+            names = [name for name, value in data.items() if value is not None]
+            known = field_names(cls)
+            unset = {name for name in names if name not in known and fields.is_off(name, data[name])}
+            fields.check_names((name for name in names if name not in unset), known)
         body = handler(data)
         for part, place in _parts(body, ""):
             fields.check_names(part.model_extra or (), field_names(type(part)), place)

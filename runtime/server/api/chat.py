@@ -13,14 +13,17 @@ from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.answers.deltas import DeltaBuilder, MessageBuilder
 from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
-from binhdan.runtime.server.answers.logprobs import chat_logprobs
+from binhdan.runtime.server.answers.logprobs import chat_logprobs, vllm_prompt_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.answers.timings import timings
 from binhdan.runtime.server.api.common import (
+    FINGERPRINT,
     FINISH_REASONS,
     MAX_TOKENS_NAMES,
     Ignored,
     JsonObject,
     ModelName,
+    PromptLogprobs,
     ReasoningEffort,
     Sampling,
     TokenCount,
@@ -57,6 +60,7 @@ class ChatBody(Sampling, Formed, Ignored):
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     n_probs: Annotated[int | None, Field(ge=0, le=20), off(0)] = None  # llama.cpp's name of top_logprobs
+    prompt_logprobs: PromptLogprobs = None  # vLLM's
     tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     # OpenAI's API before tools. The answer then has function_call.
@@ -105,6 +109,8 @@ async def create_chat_completion(request: Request, body: ChatBody) -> Response:
     """The assistant's next turn in a conversation."""
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs requires logprobs: true", param="top_logprobs")
+    if body.prompt_logprobs is not None and body.stream:
+        raise ApiError(400, "stream: expected false with prompt_logprobs", param="stream")
     return await respond(request, body.model, _ChatHandler(body), stream=bool(body.stream))
 
 
@@ -140,15 +146,17 @@ class _ChatHandler:
             add_generation_prompt=body.add_generation_prompt,
             continue_final_message=body.continue_final_message,
         )
-        prompt = body.truncated(prompt)
+        max_tokens = body.max_completion_tokens or body.max_tokens
+        prompt = body.truncated(prompt, loaded.model.context, max_tokens)
         logprobs = (body.top_logprobs or 0) if body.logprobs else body.n_probs
         return GenerationPlan(
             prompts=[prompt],
-            options=body.generation(body.max_completion_tokens or body.max_tokens, logprobs, body.thinking),
+            options=body.generation(max_tokens, logprobs, body.thinking),
             n=body.n or 1,
             new_mask=mask_factory(loaded, self._tools.spec or form, prompt),
             cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
+            score_prompts=body.prompt_logprobs,
         )
 
     # ---- reply
@@ -156,7 +164,12 @@ class _ChatHandler:
     def to_json(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The chat.completion object."""
         choices = [self._choice(lifecycle, i, answer) for i, answer in enumerate(lifecycle.answers())]
-        return _object(lifecycle, "chat.completion", choices) | {"usage": lifecycle.usage()}
+        value = _object(lifecycle, "chat.completion", choices) | {"usage": lifecycle.usage()}
+        if self._body.prompt_logprobs is not None:
+            value["prompt_logprobs"] = vllm_prompt_logprobs(
+                lifecycle.generation.prompt_logprobs[0], self._body.prompt_logprobs
+            )
+        return value | {"timings": timings(lifecycle.generation.answer(0))}
 
     async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         """The chat.completion.chunk objects: role, deltas, finish reasons, usage."""
@@ -164,6 +177,7 @@ class _ChatHandler:
         builders = [self._delta_builder() for _ in range(len(generation))]
         text_frames = [_text_frames(lifecycle, index) for index in range(len(generation))]
         ended: set[int] = set()
+        plain = not self._body.timings_per_token
 
         def endings() -> list[dict[str, Any] | bytes]:
             """The last chunks of the answers that have ended since the last call."""
@@ -172,8 +186,10 @@ class _ChatHandler:
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
                     values += [_chunk(lifecycle, index, delta) for delta in builder.finish()]
-                    reason = _finish_reason(generation.answer(index), builder)
-                    values.append(_chunk(lifecycle, index, {}, reason=reason))
+                    answer = generation.answer(index)
+                    chunk = _chunk(lifecycle, index, {}, reason=_finish_reason(answer, builder))
+                    chunk["choices"][0]["stop_reason"] = answer.stopped_by
+                    values.append(chunk | {"timings": timings(answer)})
             return values
 
         yield [_chunk(lifecycle, i, {"role": "assistant", "content": ""}) for i in range(len(builders))]
@@ -181,7 +197,7 @@ class _ChatHandler:
             values: list[dict[str, Any] | bytes] = []
             for index, piece in batch:
                 # The common case, plain text, takes a path that encodes only the text.
-                if builders[index].content_only and piece.kind == "text" and piece.logprob is None:
+                if plain and builders[index].content_only and piece.kind == "text" and piece.logprob is None:
                     if piece.text:
                         values.append(text_frames[index](piece.text))
                     continue
@@ -190,12 +206,14 @@ class _ChatHandler:
                 if not deltas and logprobs is not None:
                     deltas = [{}]
                 for delta in deltas:
-                    values.append(_chunk(lifecycle, index, delta, logprobs))
+                    chunk = _chunk(lifecycle, index, delta, logprobs)
+                    values.append(chunk if plain else chunk | {"timings": timings(generation.answer(index))})
                     logprobs = None
             yield values + endings()
         yield endings()
         if self._body.include_usage:
-            yield [_object(lifecycle, "chat.completion.chunk", []) | {"usage": lifecycle.usage()}]
+            end = {"usage": lifecycle.usage(), "timings": timings(generation.answer(0))}
+            yield [_object(lifecycle, "chat.completion.chunk", []) | end]
 
     def _choice(self, lifecycle: RequestLifecycle, index: int, answer: Answer) -> dict[str, Any]:
         builder, message = self._delta_builder(), MessageBuilder()
@@ -208,6 +226,7 @@ class _ChatHandler:
             "message": message.message(),
             "logprobs": _logprobs(lifecycle, answer.logprobs),
             "finish_reason": _finish_reason(answer, builder),
+            "stop_reason": answer.stopped_by,
         }
 
     def _delta_builder(self) -> DeltaBuilder:
@@ -248,5 +267,6 @@ def _object(lifecycle: RequestLifecycle, kind: str, choices: list[dict[str, Any]
         "object": kind,
         "created": lifecycle.created,
         "model": lifecycle.loaded.name,
+        "system_fingerprint": FINGERPRINT,
         "choices": choices,
     }

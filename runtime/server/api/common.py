@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from binhdan.runtime.errors import InvalidArgumentError
+from binhdan.runtime.ffi import library
 from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.server.access.keys import Caller
@@ -22,14 +23,10 @@ MAX_STOP_CHARACTERS = 1000
 MAX_TOKENS = 1_000_000  # in one array of token ids
 MAX_TEXTS = 2048  # in one request
 
+MAX_STOP_TOKENS = 1024
+
 # Fields of Sampling that only have an effect elsewhere.
-_WITHOUT_EFFECT = (
-    "skip_special_tokens",
-    "spaces_between_special_tokens",
-    "include_stop_str_in_output",
-    "min_tokens",
-    "stop_token_ids",
-)
+_WITHOUT_EFFECT = ("skip_special_tokens", "spaces_between_special_tokens")
 
 
 def off(*values: Any) -> BeforeValidator:
@@ -57,6 +54,8 @@ TokenCount = Annotated[int | None, Field(ge=1, lt=2**31), off(-1)]  # None or -1
 
 MAX_TOKENS_NAMES = AliasChoices("max_tokens", "n_predict")  # the second is llama.cpp's
 
+FINGERPRINT = f"binhdan-{library().version()}"
+
 # binhdan's finish reason -> OpenAI's.
 FINISH_REASONS = {
     "stop": "stop",
@@ -66,6 +65,10 @@ FINISH_REASONS = {
     "repetition": "length",  # the answer is not complete
     "invalid": "content_filter",  # clients must not take it for an answer of the form that they requested
 }
+
+
+# How many of the most likely tokens in the place of each token of the prompt are in the response.
+PromptLogprobs = Annotated[int | None, Field(ge=0, le=20)]
 
 
 class StreamOptions(Body):
@@ -99,13 +102,15 @@ class Sampling(RequestBody):
     ignore_eos: bool = False
     cache_prompt: bool = True
     cache_salt: Annotated[str | None, Field(max_length=1024)] = None  # of the prefix cache
-    truncate_prompt_tokens: Annotated[int | None, Field(ge=1, lt=2**31), off(-1)] = None  # keep the last ones
+    # Keep the last ones; -1: as many as the context holds beside the answer.
+    truncate_prompt_tokens: Annotated[int | None, Field(ge=-1, lt=2**31)] = None
+    min_tokens: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    stop_token_ids: Annotated[list[int], Field(max_length=MAX_STOP_TOKENS)] = Field(default_factory=list)
+    include_stop_str_in_output: bool = False
+    timings_per_token: bool = False  # llama.cpp's: in each chunk of a stream, not only in the last
     # Their neutral values; others are reported as ignored.
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
-    include_stop_str_in_output: bool = False
-    min_tokens: int = 0
-    stop_token_ids: tuple[int, ...] = ()
 
     @property
     def include_usage(self) -> bool:
@@ -140,6 +145,9 @@ class Sampling(RequestBody):
             frequency_penalty=self.frequency_penalty or 0.0,
             seed=None if self.seed is None else self.seed % 2**64,
             stop=tuple(map(nfc, stops)),
+            stop_tokens=tuple(self.stop_token_ids),
+            min_tokens=self.min_tokens,
+            include_stop=self.include_stop_str_in_output,
             logit_bias=_logit_bias(self.logit_bias or {}),
             logprobs=logprobs,
             ignore_eos=self.ignore_eos,
@@ -153,10 +161,13 @@ class Sampling(RequestBody):
         digest = hashlib.blake2b(self.cache_salt.encode("utf-8", "replace"), digest_size=8).digest()
         return caller.salt ^ int.from_bytes(digest)
 
-    def truncated(self, prompt: Prompt) -> Prompt:
-        """The prompt with only its last tokens, if `truncate_prompt_tokens` says so."""
+    def truncated(self, prompt: Prompt, context: int, max_tokens: int | None) -> Prompt:
+        """The prompt with only its last tokens, if `truncate_prompt_tokens` says so. `max_tokens`: of the
+        answer."""
         limit = self.truncate_prompt_tokens
-        if limit is None or len(prompt.tokens) <= limit:
+        if limit == -1:
+            limit = max(1, context - (max_tokens or 1))
+        if not limit or len(prompt.tokens) <= limit:
             return prompt
         return replace(prompt, tokens=prompt.tokens[-limit:])
 

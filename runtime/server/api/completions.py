@@ -16,13 +16,17 @@ from binhdan.runtime.server.answers.logprobs import (
     completion_logprobs,
     echoed_logprobs,
     joined_logprobs,
+    vllm_prompt_logprobs,
 )
 from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.answers.timings import timings
 from binhdan.runtime.server.api.common import (
+    FINGERPRINT,
     FINISH_REASONS,
     MAX_TOKENS_NAMES,
     Ignored,
     ModelName,
+    PromptLogprobs,
     Sampling,
     TextOrTokens,
     off,
@@ -46,9 +50,22 @@ class CompletionBody(Sampling, Formed, Ignored):
     # OpenAI's default is 16. 0: no answer, for `echo`.
     max_tokens: Annotated[int | None, Field(ge=0, lt=2**31, validation_alias=MAX_TOKENS_NAMES), off(-1)] = 16
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    n_probs: Annotated[int | None, Field(ge=0, le=20), off(0)] = None  # llama.cpp's name of logprobs
+    prompt_logprobs: PromptLogprobs = None  # vLLM's
     echo: bool = False
     best_of: Annotated[int | None, Field(ge=1, le=1)] = None  # more would compute answers and drop them
     suffix: str | None = None  # the answer goes between prompt and suffix: for models trained for it
+
+    @property
+    def token_logprobs(self) -> int | None:
+        """How many of the most likely tokens are reported for each token; None: no log probabilities."""
+        return self.n_probs if self.logprobs is None else self.logprobs
+
+    @property
+    def scored(self) -> int | None:
+        """The same for the tokens of the prompts."""
+        wanted = [self.prompt_logprobs, self.token_logprobs if self.echo else None]
+        return max((one for one in wanted if one is not None), default=None)
 
     @field_validator("prompt")
     @classmethod
@@ -61,10 +78,14 @@ class CompletionBody(Sampling, Formed, Ignored):
 @router.post("/v1/completions")
 async def create_completion(request: Request, body: CompletionBody) -> Response:
     """Continues one or more texts."""
-    if body.echo and body.logprobs is not None and body.stream:
-        raise ApiError(400, "stream: expected false with echo and logprobs", param="stream")
-    if body.max_tokens == 0 and not body.echo:
-        raise ApiError(400, "max_tokens: expected at least 1 without echo", param="max_tokens")
+    if body.scored is not None and body.stream:
+        raise ApiError(
+            400, "stream: expected false with prompt_logprobs, or echo and logprobs", param="stream"
+        )
+    if body.max_tokens == 0 and not body.echo and body.prompt_logprobs is None:
+        raise ApiError(
+            400, "max_tokens: expected at least 1 without echo or prompt_logprobs", param="max_tokens"
+        )
     if body.suffix and body.echo:
         raise ApiError(400, "suffix: expected none with echo", param="suffix")
     return await respond(request, body.model, _CompletionHandler(body), stream=bool(body.stream))
@@ -82,15 +103,18 @@ class _CompletionHandler:
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body = self._body
-        prompts = [body.truncated(self._prompt(loaded.model.tokenizer, text)) for text in self._texts]
+        prompts = [
+            body.truncated(self._prompt(loaded.model.tokenizer, text), loaded.model.context, body.max_tokens)
+            for text in self._texts
+        ]
         return GenerationPlan(
             prompts=prompts,
-            options=body.generation(body.max_tokens, body.logprobs, thinking=False),
+            options=body.generation(body.max_tokens, body.token_logprobs, thinking=False),
             n=body.n or 1,
             new_mask=mask_factory(loaded, body.spec(), prompts[0]),
             cache_salt=body.salt(caller),
             use_cache=body.cache_prompt,
-            score_prompts=body.echo and body.logprobs is not None,
+            score_prompts=body.scored,
         )
 
     def _prompt(self, tokenizer: Tokenizer, text: str | list[int]) -> Prompt:
@@ -110,8 +134,14 @@ class _CompletionHandler:
                 logprobs = completion_logprobs(answer.logprobs, len(echo))
                 if self._body.echo:
                     logprobs = joined_logprobs(self._echoed_logprobs(lifecycle, index), logprobs)
-            choices.append(_choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs))
-        return _object(lifecycle, choices) | {"usage": lifecycle.usage()}
+            choice = _choice(index, echo + answer.text, FINISH_REASONS[answer.finish_reason], logprobs)
+            choice["stop_reason"] = answer.stopped_by
+            if self._body.prompt_logprobs is not None:
+                values = lifecycle.generation.prompt_logprobs[index // lifecycle.plan.n]
+                choice["prompt_logprobs"] = vllm_prompt_logprobs(values, self._body.prompt_logprobs)
+            choices.append(choice)
+        first = {"timings": timings(lifecycle.generation.answer(0))}
+        return _object(lifecycle, choices) | {"usage": lifecycle.usage()} | first
 
     async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
         """text_completion objects: the prompts if `echo` is set, texts, finish reasons, usage."""
@@ -125,8 +155,10 @@ class _CompletionHandler:
             for index in range(len(generation)):
                 if generation.finished(index) and index not in ended:
                     ended.add(index)
-                    reason = FINISH_REASONS[generation.answer(index).finish_reason]
-                    values.append(_object(lifecycle, [_choice(index, "", reason, None)]))
+                    answer = generation.answer(index)
+                    choice = _choice(index, "", FINISH_REASONS[answer.finish_reason], None)
+                    choice["stop_reason"] = answer.stopped_by
+                    values.append(_object(lifecycle, [choice]) | {"timings": timings(answer)})
             return values
 
         if self._body.echo:
@@ -138,11 +170,15 @@ class _CompletionHandler:
             for index, piece in batch:
                 logprobs = _piece_logprobs(piece, offsets[index])
                 offsets[index] += len(piece.text)
-                values.append(_object(lifecycle, [_choice(index, piece.text, None, logprobs)]))
+                value = _object(lifecycle, [_choice(index, piece.text, None, logprobs)])
+                if self._body.timings_per_token:
+                    value["timings"] = timings(generation.answer(index))
+                values.append(value)
             yield values + endings()
         yield endings()
         if self._body.include_usage:
-            yield [_object(lifecycle, []) | {"usage": lifecycle.usage()}]
+            end = {"usage": lifecycle.usage(), "timings": timings(generation.answer(0))}
+            yield [_object(lifecycle, []) | end]
 
     def _echo(self, lifecycle: RequestLifecycle, index: int) -> str:
         """The text of the prompt before answer `index`; "" without `echo`."""
@@ -161,7 +197,8 @@ class _CompletionHandler:
         text = self._texts[number]
         if isinstance(text, str) and tokens and not text.startswith(tokenizer.token_text(tokens[0])):
             begin = int(not tokenizer.decode(tokens[:1]))
-        return echoed_logprobs(tokenizer, tokens[begin:], values[begin:])
+        assert self._body.token_logprobs is not None
+        return echoed_logprobs(tokenizer, tokens[begin:], values[begin:], self._body.token_logprobs)
 
 
 def _piece_logprobs(piece: Piece, offset: int) -> dict[str, Any] | None:
@@ -180,5 +217,6 @@ def _object(lifecycle: RequestLifecycle, choices: list[dict[str, Any]]) -> dict[
         "object": "text_completion",
         "created": lifecycle.created,
         "model": lifecycle.loaded.name,
+        "system_fingerprint": FINGERPRINT,
         "choices": choices,
     }

@@ -16,6 +16,7 @@ from binhdan.runtime.server.answers.generation import GenerationPlan
 from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.logprobs import chat_logprobs
 from binhdan.runtime.server.answers.response_format import mask_factory
+from binhdan.runtime.server.answers.timings import timings
 from binhdan.runtime.server.api.common import (
     Ignored,
     ModelName,
@@ -71,7 +72,8 @@ class _NativeHandler:
 
     def plan(self, loaded: LoadedModel, caller: Caller) -> GenerationPlan:
         body = self._body
-        prompt = body.truncated(to_prompt(loaded.model.tokenizer, texts_of(body.prompt)[0]))
+        prompt = to_prompt(loaded.model.tokenizer, texts_of(body.prompt)[0])
+        prompt = body.truncated(prompt, loaded.model.context, body.n_predict)
         return GenerationPlan(
             prompts=[prompt],
             options=body.generation(body.n_predict, body.n_probs, thinking=False),
@@ -133,23 +135,6 @@ def _ends_with(lifecycle: RequestLifecycle, stop: str) -> bool:
     """True if the tokens of the answer contain the stop text, which its text does not have."""
     answer = lifecycle.answers()[0]
     return stop in lifecycle.loaded.model.detokenize(answer.tokens, special=True)
-
-
-def timings(answer: Answer) -> dict[str, Any]:
-    """llama.cpp's `timings`. The first token belongs to the prompt's time."""
-    read, written = answer.prompt_tokens - answer.cached_tokens, max(answer.answer_tokens - 1, 0)
-    prefill, decode = answer.timings.prefill, answer.timings.decode
-    return {
-        "cache_n": answer.cached_tokens,
-        "prompt_n": read,
-        "prompt_ms": prefill * 1e3,
-        "prompt_per_token_ms": prefill * 1e3 / max(read, 1),
-        "prompt_per_second": read / prefill if prefill > 0 else 0.0,
-        "predicted_n": answer.answer_tokens,
-        "predicted_ms": decode * 1e3,
-        "predicted_per_token_ms": decode * 1e3 / max(written, 1),
-        "predicted_per_second": written / decode if decode > 0 else 0.0,
-    }
 
 
 @router.get("/props")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from binhdan.runtime.server.accounting import logs
@@ -29,6 +29,32 @@ min_tokens mode n_discard n_indent n_keep n_predict n_probs priority prompt prom
 suffix t_max_predict_ms task tasks tfs_z title top_a top_n top_n_sigma typ_p typical typical_p use_cache users
 """
 _OF_OTHERS = frozenset(_NAMES.split())
+# Their values that mean "off", which clients send with every request. Such a field is not reported.
+_OFF: dict[str, tuple[Any, ...]] = {
+    "adaptive_target": (-1,),
+    "add_special_tokens": (True,),
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "detokenize": (True,),
+    "documents": ([],),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "early_stopping": (False,),
+    "include_reasoning": (True,),
+    "length_penalty": (1,),
+    "lora": ([],),
+    "mirostat": (0,),
+    "n_keep": (0,),
+    "priority": (0,),
+    "return_progress": (False,),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "tfs_z": (1,),
+    "top_n_sigma": (-1,),
+    "typical_p": (0, 1),
+    "use_beam_search": (False,),
+    "xtc_probability": (0,),
+}
 
 
 @dataclass(slots=True)
@@ -88,6 +114,13 @@ def check_names(names: Iterable[str], known: Collection[str], place: str = "") -
                 code="unknown_field",
             )
         ignore(place + name)
+
+
+def is_off(name: str, value: Any) -> bool:
+    """True if this value of a field of other servers has no effect there either."""
+    return any(
+        value == off and isinstance(value, bool) == isinstance(off, bool) for off in _OFF.get(name, ())
+    )
 
 
 def misspelt(name: str, known: Collection[str]) -> str | None:

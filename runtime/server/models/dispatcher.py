@@ -91,9 +91,12 @@ class Dispatcher:
             self._masks[number].compute_next()
         return number
 
-    def submit_scoring(self, tokens: Sequence[int], score_from: int, handler: Handler) -> int:
-        """Submits the scoring of the tokens from `score_from` on. Its events: "scores", then "finished"."""
-        number = self._library.submit_scoring(self._engine, self._queue, tokens, score_from, self._adapter)
+    def submit_scoring(self, tokens: Sequence[int], score_from: int, handler: Handler, top: int = 0) -> int:
+        """Submits the scoring of the tokens from `score_from` on, with the `top` most likely tokens for each.
+        Its events: "scores", then "finished"."""
+        number = self._library.submit_scoring(
+            self._engine, self._queue, tokens, score_from, self._adapter, top
+        )
         self._handlers[number] = handler
         return number
 

@@ -229,20 +229,23 @@ def test_errors_of_parts_name_the_fault(url: str, content: Any, message: str) ->
         {"stream_options": None, "logprobs": None, "n": None, "cache_salt": "a", "min_p": 0.0, "n_probs": 0},
         {"skip_special_tokens": True, "min_tokens": 0, "stop_token_ids": [], "grammar": ""},
         {"truncate_prompt_tokens": 10_000, "add_generation_prompt": True, "continue_final_message": False},
+        {"truncate_prompt_tokens": -1, "include_stop_str_in_output": False, "timings_per_token": False},
+        {"typical_p": 1.0, "priority": 0, "mirostat": 0, "xtc_probability": 0.0, "use_beam_search": False},
     ],
 )
 def test_neutral_values(url: str, change: dict[str, Any]) -> None:
     response = httpx.post(f"{url}/v1/chat/completions", json={"messages": MESSAGES} | change)
     assert response.status_code == 200, response.text
     assert response.json()["choices"][0]["message"]["content"] == ANSWER
+    assert fields.HEADER not in response.headers
 
 
 def test_ignored_fields_are_reported(url: str) -> None:
-    extra = {"min_tokens": 3, "typical_p": 0.5, "nhiệt": 1, "response_format": {"type": "text", "lớp": 1}}
+    extra = {"priority": 3, "typical_p": 0.5, "nhiệt": 1, "response_format": {"type": "text", "lớp": 1}}
     response = httpx.post(f"{url}/v1/chat/completions", json={"messages": MESSAGES} | extra)
     assert response.status_code == 200, response.text
     names = set(response.headers[fields.HEADER].split(", "))
-    assert names == {"min_tokens", "typical_p", "nhi%E1%BB%87t", "response_format.l%E1%BB%9Bp"}
+    assert names == {"priority", "typical_p", "nhi%E1%BB%87t", "response_format.l%E1%BB%9Bp"}
 
 
 @pytest.mark.parametrize(
@@ -264,6 +267,82 @@ def test_forms_of_other_servers(url: str, field: str, value: Any) -> None:
     assert response.status_code == 200, response.text
     assert response.json()["choices"][0]["message"]["content"].strip('"') in ("bò", "gà mái")
     assert fields.HEADER not in response.headers
+
+
+def choice_of(url: str, **changes: Any) -> dict[str, Any]:
+    response = httpx.post(f"{url}/v1/chat/completions", json={"messages": MESSAGES} | changes, timeout=60)
+    assert response.status_code == 200 and fields.HEADER not in response.headers, response.text
+    choice: dict[str, Any] = response.json()["choices"][0]
+    return choice
+
+
+def tokens_of(url: str, text: str) -> list[int]:
+    tokens: list[int] = httpx.post(f"{url}/tokenize", json={"content": text}).json()["tokens"]
+    return tokens
+
+
+def test_stop_tokens(url: str) -> None:
+    *_, stop = tokens_of(url, "hà nội là thủ đô")
+    choice = choice_of(url, stop_token_ids=[stop])
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("hà nội là thủ", "stop")
+    assert choice["stop_reason"] == stop
+    choice = choice_of(url, stop_token_ids=[stop], include_stop_str_in_output=True)
+    assert choice["message"]["content"] == "hà nội là thủ đô"
+    assert choice_of(url)["stop_reason"] is None
+    body = {"messages": MESSAGES, "stop_token_ids": [10**8]}
+    error = httpx.post(f"{url}/v1/chat/completions", json=body).json()["error"]
+    assert "stop_tokens: expected tokens 0 to" in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_stop_text_in_the_answer(url: str, stream: bool) -> None:
+    body = {"messages": MESSAGES, "stop": ["đô"], "include_stop_str_in_output": True, "stream": stream}
+    text = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).text
+    lines = text.split("\n\n")[:-2] if stream else [text]
+    choices = [json.loads(line.removeprefix("data: "))["choices"][0] for line in lines]
+    parts = [(one.get("delta") or one["message" if not stream else "delta"]) for one in choices]
+    assert "".join(part.get("content") or "" for part in parts) == "hà nội là thủ đô"
+    assert choices[-1]["stop_reason"] == "đô" and choices[-1]["finish_reason"] == "stop"
+
+
+def test_min_tokens(url: str) -> None:
+    length = len(tokens_of(url, ANSWER))
+    body = {"messages": MESSAGES, "min_tokens": length + 8, "max_tokens": length + 8}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    assert answer["usage"]["completion_tokens"] == length + 8
+    assert answer["choices"][0]["message"]["content"].startswith(ANSWER)
+    # Before min_tokens a stop text has no effect.
+    assert choice_of(url, stop=["nội", "việt"], min_tokens=3)["message"]["content"] == ANSWER[:21]
+    error = httpx.post(f"{url}/v1/chat/completions", json=body | {"max_tokens": 3}).json()["error"]
+    assert error["param"] == "min_tokens"
+
+
+def test_prompt_logprobs(url: str) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 1, "prompt_logprobs": 2}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    first, *rest = answer["prompt_logprobs"]
+    assert first is None and len(rest) == answer["usage"]["prompt_tokens"] - 1
+    for tokens in rest:
+        assert 2 <= len(tokens) <= 3 and {1, 2} <= {one["rank"] for one in tokens.values()}
+        own, best = next(iter(tokens.values())), max(one["logprob"] for one in tokens.values())
+        assert own["logprob"] <= best <= 0 and own["decoded_token"] != ""
+    error = httpx.post(f"{url}/v1/chat/completions", json=body | {"stream": True}).json()["error"]
+    assert error["param"] == "stream"
+
+
+def test_timings(url: str) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 4}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body).json()
+    timings = answer["timings"]
+    assert timings["predicted_n"] == 4 and timings["prompt_ms"] > 0
+    assert timings["prompt_n"] + timings["cache_n"] == answer["usage"]["prompt_tokens"]
+    for per_token in (False, True):
+        options = {"stream": True, "timings_per_token": per_token, "stream_options": {"include_usage": True}}
+        text = httpx.post(f"{url}/v1/chat/completions", json=body | options).text
+        chunks = [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n")[:-2]]
+        timed = ["timings" in chunk for chunk in chunks]
+        assert not timed[0] and timed[-2:] == [True, True] and all(timed[1:]) == per_token
+        assert chunks[-1]["timings"]["predicted_n"] == 4 and not chunks[-1]["choices"]
 
 
 def test_two_forms(url: str) -> None:

@@ -70,6 +70,39 @@ def test_the_log_probabilities_of_a_prompt(client: openai.OpenAI, model: binhdan
             assert (found.text_offset or [0])[1] == len(found.tokens[0])
 
 
+def test_the_most_likely_tokens_in_a_prompt(client: openai.OpenAI, model: binhdan.Model) -> None:
+    """A token is the greedy choice if nothing in top_logprobs is more likely, as lm-eval computes it."""
+    greedy = model.complete(PROMPT, max_tokens=3).text
+    found = client.completions.create(
+        model="a", prompt=PROMPT + greedy, max_tokens=0, logprobs=2, echo=True
+    ).choices[0]
+    logprobs = found.logprobs
+    assert logprobs is not None and logprobs.token_logprobs is not None and logprobs.top_logprobs is not None
+    likeliest = [
+        value == max(top.values())
+        for value, top in zip(logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True)
+    ]
+    assert all(likeliest[-3:]) and not all(likeliest)
+    assert all(len(top) in (2, 3) for top in logprobs.top_logprobs[1:])
+
+
+def test_prompt_logprobs_of_each_prompt(url: str) -> None:
+    body = {"prompt": [PROMPT, "Con mèo"], "n": 2, "max_tokens": 1, "prompt_logprobs": 0, "temperature": 1}
+    choices = httpx.post(f"{url}/v1/completions", json=body).json()["choices"]
+    values = [choice["prompt_logprobs"] for choice in choices]
+    assert values[0] == values[1] != values[2] == values[3] and values[0][0] is None
+    assert all(len(one) == 1 for one in values[0][1:])
+    body = {"prompt": PROMPT, "max_tokens": 2, "n_probs": 1}
+    assert httpx.post(f"{url}/v1/completions", json=body).json()["choices"][0]["logprobs"]["tokens"]
+
+
+def test_a_prompt_is_cut_to_the_context(url: str) -> None:
+    body = {"prompt": "dài " * 3000, "truncate_prompt_tokens": -1, "max_tokens": 5}
+    answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["prompt_tokens"] > 500 and answer.json()["usage"]["completion_tokens"] == 5
+
+
 def test_echo_needs_an_answer_or_log_probabilities(url: str) -> None:
     body: Any = {"prompt": PROMPT, "logprobs": 1}
     for change, param in (({"echo": True, "stream": True}, "stream"), ({"max_tokens": 0}, "max_tokens")):
