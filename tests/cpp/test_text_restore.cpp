@@ -106,11 +106,12 @@ TEST(tones_have_places) {
 
 TEST(chunks_that_stay) {
   for (const std::string_view chunk :
-       {"http://a.b/c", "a@b.vn", "@ai", "#viec", "a/b/c", "/tmp", "ten_bien", "f()", "a.txt", "{x}", "$x",
-        "%s", "--co", "a=b", "C:\\a", "&amp;", "std::min", "<br>"})
+       {"http://a.b/c", "a@b.vn", "@ai",      "#viec", "#đi",   "a/b/c",    "/tmp",
+        "/õa",          "a.õa",   "ten_bien", "f()",   "a.txt", "{x}",      "$x",
+        "%s",           "--co",   "a=b",      "C:\\a", "&amp;", "std::min", "<br>"})
     CHECK(is_protected(chunk));
-  for (const std::string_view chunk :
-       {"hoc.", "va/hoac", "1.500", "(nha)", "\"toi\"", "a-b", "50%", "#1", "...", "-", "/"})
+  for (const std::string_view chunk : {"hoc.", "va/hoac", "1.500", "(nha)", "\"toi\"", "a-b", "50%", "#1",
+                                       "chào.Ông", "#“", "...", "-", "/"})
     CHECK(!is_protected(chunk));
 }
 

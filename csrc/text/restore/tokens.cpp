@@ -44,6 +44,16 @@ Class class_of(char32_t c) {
   return category == "Mn" ? Class::combining : Class::mark;
 }
 
+// A letter starts at byte `i`. Words with and without marks are alike, so that restoring cannot change what is protected.
+bool letter_at(std::string_view text, std::size_t i) {
+  return i < text.size() && class_of(next_codepoint(text, i)) == Class::letter;
+}
+bool small_letter_at(std::string_view text, std::size_t i) {
+  if (i >= text.size()) return false;
+  if (static_cast<unsigned char>(text[i]) < 0x80) return is_lower(text[i]);
+  return general_category(next_codepoint(text, i)) == "Ll";
+}
+
 }  // namespace
 
 bool is_protected(std::string_view chunk) {
@@ -62,38 +72,38 @@ bool is_protected(std::string_view chunk) {
       case '$':
       case '{':
       case '%':
-        if (is_alpha(after) || after == '{' || after == '(') return true;
+        if (letter_at(chunk, i + 1) || after == '{' || after == '(') return true;
         break;
       case '_':
       case '=':
         if (is_word(before) && is_word(after)) return true;
-        if (c == '_' && is_alpha(after)) return true;
+        if (c == '_' && letter_at(chunk, i + 1)) return true;
         break;
       case '-':
-        if ((i == 0 && is_alpha(after) && chunk.size() == 2) || (i == 0 && after == '-' && is_alpha(at(2))) ||
-            after == '>')
+        if ((i == 0 && is_alpha(after) && chunk.size() == 2) ||
+            (i == 0 && after == '-' && letter_at(chunk, 2)) || after == '>')
           return true;
         break;
       case ':':
-        if ((after == '/' && at(i + 2) == '/') || (after == ':' && is_alpha(at(i + 2)))) return true;
+        if ((after == '/' && at(i + 2) == '/') || (after == ':' && letter_at(chunk, i + 2))) return true;
         break;
       case '/':
         ++slashes;
-        if (i == 0 && is_alpha(after)) return true;
+        if (i == 0 && letter_at(chunk, i + 1)) return true;
         if (slashes == 2 && is_word(after)) return true;
         break;
       case '.':
-        if (is_word(before) && is_lower(after)) return true;
-        if (i == 0 && (is_alpha(after) || after == '/')) return true;
+        if (is_word(before) && small_letter_at(chunk, i + 1)) return true;
+        if (i == 0 && (letter_at(chunk, i + 1) || after == '/')) return true;
         break;
       case '(':
         if (after == ')' && is_word(before)) return true;
         break;
       case '<':
-        if (is_alpha(after) || (after == '/' && is_alpha(at(i + 2)))) return true;
+        if (letter_at(chunk, i + 1) || (after == '/' && letter_at(chunk, i + 2))) return true;
         break;
       case '&':
-        if (is_alpha(after) && chunk.find(';', i) != std::string_view::npos) return true;
+        if (letter_at(chunk, i + 1) && chunk.find(';', i) != std::string_view::npos) return true;
         break;
       default:
         break;
