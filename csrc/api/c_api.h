@@ -42,6 +42,8 @@ using Restorers = Handles<const Restorer, 4>;
 using Adapters = Handles<const model::Adapter, 5>;
 // Never destroyed: a forked child and an exiting program must not join threads.
 Models& models();
+// Throws Error(invalid_argument), which names the argument, also for a model that was opened for its vocabulary alone.
+std::shared_ptr<const model::Model> model_with_weights(binhdan_model handle, const char* argument);
 Engines& engines();
 Queues& queues();
 Restorers& restorers();

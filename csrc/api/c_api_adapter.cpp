@@ -9,10 +9,7 @@ int32_t binhdan_adapter_open(binhdan_model handle, const char* path, binhdan_ada
   return guarded([&] {
     require(out, "adapter");
     require(path, "path");
-    const auto model = models().get(handle, "model");
-    if (!model->weights.loaded)
-      fail(Code::invalid_argument, "model: expected one that was opened with its weights; open it without ",
-           BINHDAN_CONSTANT(BINHDAN_MODEL_VOCABULARY_ONLY));
+    const auto model = model_with_weights(handle, "model");
     auto opened = std::make_shared<const model::Adapter>(model::Adapter::load(path, model));
     log(LogLevel::info, "opened the adapter ", path, ": rank ", opened->max_rank(), ", ", opened->bytes(),
         " bytes");

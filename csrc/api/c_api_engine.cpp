@@ -55,6 +55,7 @@ engine::EngineOptions engine_options(const binhdan_engine_options& given, const 
   options.prefix_cache = !(given.flags & BINHDAN_NO_PREFIX_CACHE);
   options.manual_step = given.flags & BINHDAN_MANUAL_STEP;
   options.deterministic = given.flags & BINHDAN_DETERMINISTIC;
+  if (given.draft != 0) options.draft = model_with_weights(given.draft, "draft");
   return options;
 }
 
@@ -166,10 +167,7 @@ int32_t binhdan_engine_create(binhdan_model handle, const binhdan_engine_options
   return guarded([&] {
     require(out, "engine");
     const auto options = read_struct(given, "binhdan_engine_options", binhdan_engine_options{});
-    const auto model = models().get(handle, "model");
-    if (!model->weights.loaded)
-      fail(Code::invalid_argument, "model: expected one that was opened with its weights; open it without ",
-           BINHDAN_CONSTANT(BINHDAN_MODEL_VOCABULARY_ONLY));
+    const auto model = model_with_weights(handle, "model");
     *out = engines().add(std::make_shared<engine::Engine>(model, engine_options(options, *model)));
   });
 }

@@ -17,6 +17,14 @@ Models& models() {
   static Models& all = *new Models;
   return all;
 }
+std::shared_ptr<const model::Model> model_with_weights(binhdan_model handle, const char* argument) {
+  auto model = models().get(handle, argument);
+  if (!model->weights.loaded)
+    fail(Code::invalid_argument, argument,
+         ": expected a model that was opened with its weights; open it without ",
+         BINHDAN_CONSTANT(BINHDAN_MODEL_VOCABULARY_ONLY));
+  return model;
+}
 Engines& engines() {
   static Engines& all = *new Engines;
   return all;

@@ -37,30 +37,53 @@ std::unique_ptr<PageStore> make_store(const model::Model& model, const model::St
                                      options.max_cache_folder_bytes);
 }
 
+// The largest number of bytes that the keys and values of a sequence take, with those of the draft model.
+class SequenceBytes {
+ public:
+  SequenceBytes(const EngineOptions& options, const model::StateLayout& layout)
+      : layout_(layout), chunk_(options.prefill_chunk) {
+    if (!options.draft) return;
+    draft_.emplace(options.draft->config, options.kv_type);
+    draft_context_ = options.draft->config.context;
+  }
+
+  uint64_t of(int64_t tokens) const {
+    const uint64_t draft = draft_ ? draft_->max_bytes(std::min(tokens, draft_context_), chunk_) : 0;
+    return layout_.max_bytes(tokens, chunk_) + draft;
+  }
+
+ private:
+  const model::StateLayout& layout_;
+  std::optional<model::StateLayout> draft_;
+  int64_t draft_context_ = 0, chunk_;
+};
+
 // The longest context of whole pages whose keys and values fit in `bytes`; at least one page.
-int64_t longest_context(const EngineOptions& options, const model::StateLayout& layout, uint64_t bytes) {
+int64_t longest_context(const EngineOptions& options, const SequenceBytes& sequence, uint64_t bytes) {
   int64_t least = 1, too_many = options.context / kKvPageTokens + 1;  // pages
   while (too_many - least > 1) {
     const int64_t middle = (least + too_many) / 2;
-    (layout.max_bytes(middle * kKvPageTokens, options.prefill_chunk) <= bytes ? least : too_many) = middle;
+    (sequence.of(middle * kKvPageTokens) <= bytes ? least : too_many) = middle;
   }
   return std::min(options.context, least * kKvPageTokens);
 }
 
-void check_available(const EngineOptions& options, const model::Model& model,
-                     const model::StateLayout& layout) {
+void check_available(const EngineOptions& options, const model::Model& model, const SequenceBytes& sequence) {
   if (!options.available_memory) return;
   // Mapped weights count as available memory, but every step reads them.
-  const uint64_t available =
-      *options.available_memory - std::min(*options.available_memory, model.weights.mapped_bytes);
-  const uint64_t buffers = model::buffer_bytes(model.config, options.prefill_chunk + options.max_sequences,
-                                               options.max_sequences, options.threads);
-  const uint64_t kv = layout.max_bytes(options.context, options.prefill_chunk);
+  uint64_t mapped = 0, buffers = 0;
+  for (const model::Model* one : {&model, options.draft.get()}) {
+    if (!one) continue;
+    mapped += one->weights.mapped_bytes;
+    buffers += model::buffer_bytes(one->config, options.prefill_chunk + options.max_sequences,
+                                   options.max_sequences, options.threads);
+  }
+  const uint64_t available = *options.available_memory - std::min(*options.available_memory, mapped);
+  const uint64_t kv = sequence.of(options.context);
   if (kv <= available && buffers <= available - kv) return;
-  const uint64_t least = layout.max_bytes(kKvPageTokens, options.prefill_chunk);
-  const bool any_fits = available > buffers && least <= available - buffers;
+  const bool any_fits = available > buffers && sequence.of(kKvPageTokens) <= available - buffers;
   const std::string advice =
-      any_fits ? "a context of " + std::to_string(longest_context(options, layout, available - buffers)) +
+      any_fits ? "a context of " + std::to_string(longest_context(options, sequence, available - buffers)) +
                      " tokens fits" +
                      (options.kv_type == KvType::f16 ? ", with KV type q8_0 nearly twice as many" : "")
                : "reduce prefill_chunk or stop other programs";
@@ -72,15 +95,13 @@ void check_available(const EngineOptions& options, const model::Model& model,
 // If one full sequence does not fit, the context is reduced to whole pages.
 EngineOptions within_memory(EngineOptions options, const model::Model& model,
                             const model::StateLayout& layout) {
-  const auto fits = [&](int64_t tokens) {
-    return layout.max_bytes(tokens, options.prefill_chunk) <= options.max_kv_bytes;
-  };
-  if (!fits(kKvPageTokens))
-    fail(Code::invalid_argument, "max_kv_bytes: expected at least ",
-         layout.max_bytes(kKvPageTokens, options.prefill_chunk), ", the keys and values of ", kKvPageTokens,
-         " tokens, got ", options.max_kv_bytes);
-  if (!fits(options.context)) options.context = longest_context(options, layout, options.max_kv_bytes);
-  check_available(options, model, layout);
+  const SequenceBytes sequence(options, layout);
+  if (sequence.of(kKvPageTokens) > options.max_kv_bytes)
+    fail(Code::invalid_argument, "max_kv_bytes: expected at least ", sequence.of(kKvPageTokens),
+         ", the keys and values of ", kKvPageTokens, " tokens, got ", options.max_kv_bytes);
+  if (sequence.of(options.context) > options.max_kv_bytes)
+    options.context = longest_context(options, sequence, options.max_kv_bytes);
+  check_available(options, model, sequence);
   return options;
 }
 
@@ -92,6 +113,9 @@ Engine::Engine(std::shared_ptr<const model::Model> model, EngineOptions options)
       options_(within_memory(std::move(options), *model_, *layout_)),
       forward_(*model_, options_.threads, options_.context),
       cache_(layout_->sizes(), make_store(*model_, *layout_, options_)) {
+  if (options_.draft)
+    drafter_.emplace(options_.draft, *model_, options_.threads, options_.context, options_.prefill_chunk,
+                     options_.kv_type);
   if (!options_.manual_step) thread_ = std::thread([this] { loop(); });
 }
 
@@ -122,8 +146,9 @@ uint64_t Engine::submit(Request request, std::shared_ptr<EventQueue> queue) {
   request.check(*model_, options_.context);
   if (!options_.prefix_cache) request.use_cache = false;
   const uint64_t id = next_id.fetch_add(1, std::memory_order_relaxed);
-  auto sequence = std::make_shared<Sequence>(id, *model_, std::move(request), options_.context,
-                                             options_.prefill_chunk, layout_, std::move(queue));
+  auto sequence =
+      std::make_shared<Sequence>(id, *model_, std::move(request), options_.context, options_.prefill_chunk,
+                                 layout_, std::move(queue), drafter_ ? &*drafter_ : nullptr);
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) fail(Code::closed, "submit: the engine is closed; create a new engine");
@@ -362,9 +387,9 @@ std::vector<model::Chunk> Engine::plan_batch() {
     }
     return int64_t{0};
   };
-  const int64_t decode_rows = decode_rows_each();
+  guess_tokens(decode_rows_each() - 1);
   for (const auto& sequence : running_)
-    if (sequence->phase() == Sequence::Phase::decode) add(*sequence, decode_rows);
+    if (sequence->phase() == Sequence::Phase::decode) add(*sequence, 0);
   int64_t budget = prefill_budget(!chunks.empty());
   // They are decode rows, which come first in a batch.
   for (const auto& sequence : running_)
@@ -385,6 +410,15 @@ std::vector<model::Chunk> Engine::plan_batch() {
     budget -= add(*sequence, budget);
   }
   return chunks;
+}
+
+// For each decoding sequence, at most `limit` tokens.
+void Engine::guess_tokens(int64_t limit) {
+  std::vector<Drafter::Task> tasks;
+  for (const auto& sequence : running_)
+    if (sequence->phase() == Sequence::Phase::decode)
+      if (const auto task = sequence->guess(limit)) tasks.push_back(*task);
+  if (!tasks.empty()) drafter_->run(tasks, prefill_budget(true));
 }
 
 void Engine::compute(std::span<const model::Chunk> chunks) {

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/drafter.h"
 #include "engine/events.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
@@ -39,14 +40,15 @@ struct EngineOptions {
   bool prefix_cache = true;
   std::string cache_folder;  // "": keeps no pages on disk
   uint64_t max_cache_folder_bytes = 0;
-  bool manual_step = false;    // no thread; the caller calls step()
-  bool deterministic = false;  // all rows use the numeric class of decode rows
+  bool manual_step = false;                   // no thread; the caller calls step()
+  bool deterministic = false;                 // all rows use the numeric class of decode rows
+  std::shared_ptr<const model::Model> draft;  // guesses tokens: Drafter; nullptr: none
 };
 
 struct EngineInfo {
   EngineOptions options;
   int32_t running = 0, waiting = 0;
-  uint64_t kv_bytes = 0;     // of running requests, without pages shared with the cache
+  uint64_t kv_bytes = 0;     // of running requests and their drafts, without pages shared with the cache
   uint64_t cache_bytes = 0;  // of the prefix cache
 };
 
@@ -93,6 +95,7 @@ class Engine {
   std::vector<model::Chunk> plan_batch();
   int64_t prefill_budget(bool decoding) const;
   int64_t decode_rows_each() const;
+  void guess_tokens(int64_t rows_each);
   void compute(std::span<const model::Chunk> chunks);
   void update_prefill_speed(std::span<const model::Chunk> chunks, int64_t ns);
   bool runnable_locked() const;
@@ -103,6 +106,7 @@ class Engine {
   std::shared_ptr<const model::StateLayout> layout_;
   EngineOptions options_;
   model::Forward forward_;
+  std::optional<Drafter> drafter_;
 
   // ---- fields that mutex_ guards
   mutable std::mutex mutex_;

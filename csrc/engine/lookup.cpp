@@ -19,7 +19,8 @@ void Lookup::index(std::span<const text::Token> tokens) {
         after_[i][hash(tokens.subspan(indexed_ - n, n))] = indexed_;
 }
 
-std::span<const text::Token> Lookup::guess(std::span<const text::Token> tokens, int64_t limit) {
+std::span<const text::Token> Lookup::guess(std::span<const text::Token> tokens, int64_t limit,
+                                           bool only_longest_key) {
   guessed_ = 0;
   if (!on()) return {};
   if (pause_ > 0) {
@@ -27,7 +28,7 @@ std::span<const text::Token> Lookup::guess(std::span<const text::Token> tokens, 
     return {};
   }
   index(tokens);
-  for (size_t i = 0; i < kKeys.size(); ++i) {
+  for (size_t i = 0; i < (only_longest_key ? 1 : kKeys.size()); ++i) {
     const size_t n = kKeys[i].tokens;
     if (tokens.size() < n) continue;
     const auto last = tokens.last(n);

@@ -19,8 +19,9 @@ class Lookup {
 
   bool on() const { return max_tokens_ > 0; }
   // `tokens`: the prompt and the answer so far; it only grows. At most `limit` tokens. Guesses become shorter, and pauses
-  // between them longer, while they are wrong.
-  std::span<const text::Token> guess(std::span<const text::Token> tokens, int64_t limit);
+  // between them longer, while they are wrong. only_longest_key: another way of guessing is better than short keys.
+  std::span<const text::Token> guess(std::span<const text::Token> tokens, int64_t limit,
+                                     bool only_longest_key = false);
   // How many tokens of the last guess the model chose.
   void accept(int64_t tokens);
 

@@ -75,7 +75,8 @@ void Request::check_embedding(const model::Model& model) const {
 }
 
 Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, int64_t chunk,
-                   std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue)
+                   std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue,
+                   const Drafter* drafter)
     : id_(id),
       model_(model),
       request_(std::move(request)),
@@ -88,6 +89,7 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
       stop_(request_.stops),
       chain_(request_.cache_salt ^ (request_.adapter ? request_.adapter->identity() : 0), request_.prompt),
       loop_guard_(request_.loop_guard),
+      drafter_(drafter),
       lookup_(state_.layout().is_recurrent() || request_.use_mask ? 0 : request_.max_draft_tokens),
       pooling_(pooling_of(request_, model.config)),
       submitted_ns_(now_ns()) {
@@ -97,6 +99,7 @@ Sequence::Sequence(uint64_t id, const model::Model& model, Request request, int6
     const auto& ends = model.tokenizer.vocab().end_of_generation;
     if (!request_.ignore_eos) end_tokens_.insert(end_tokens_.end(), ends.begin(), ends.end());
   }
+  if (drafter_ && generates() && lookup_.on()) draft_ = drafter_->make_draft();
 }
 
 uint64_t Sequence::max_own_bytes() const {
@@ -105,7 +108,7 @@ uint64_t Sequence::max_own_bytes() const {
                          : request_.max_tokens < 0 ? left
                                                    : std::min(left, request_.max_tokens);
   const model::StateLayout& layout = state_.layout();
-  return layout.max_bytes(prompt + answer, max_chunk_) -
+  return layout.max_bytes(prompt + answer, max_chunk_) + (draft_ ? drafter_->max_bytes(prompt + answer) : 0) -
          cached_pages_ * layout.sizes().part(model::PagePart::full);
 }
 
@@ -162,7 +165,8 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   decoding_.clear();
   if (decode) {
     decoding_.push_back(last_);
-    add_draft(budget - 1);
+    const auto guessed = looked_up_.empty() && draft_ ? draft_->guess() : looked_up_;
+    decoding_.insert(decoding_.end(), guessed.begin(), guessed.end());
   }
   chunk_ = decode ? decoding_.size() : prompt_chunk(budget);
   state_.reserve(static_cast<int64_t>(chunk_));
@@ -179,13 +183,17 @@ model::Chunk Sequence::next_chunk(int64_t budget, bool deterministic) {
   return chunk;
 }
 
-// Appends the guessed tokens after the last one, if there is a place for them.
-void Sequence::add_draft(int64_t limit) {
-  if (!lookup_.on()) return;
+// Guesses tokens for which there is a place.
+std::optional<Drafter::Task> Sequence::guess(int64_t limit) {
+  looked_up_ = {};
+  if (!lookup_.on()) return std::nullopt;
   limit = std::min(limit, context_ - state_.length() - 1);
   if (request_.max_tokens >= 0) limit = std::min(limit, request_.max_tokens - answer_tokens_ - 1);
-  const auto guess = lookup_.guess(chain_.tokens(), limit);
-  decoding_.insert(decoding_.end(), guess.begin(), guess.end());
+  looked_up_ = lookup_.guess(chain_.tokens(), limit, draft_ != nullptr);
+  if (!draft_) return std::nullopt;
+  // Also without a place for a guess: that clears the last one.
+  const int64_t of_draft = looked_up_.empty() ? std::min<int64_t>(limit, request_.max_draft_tokens) : 0;
+  return Drafter::Task{draft_.get(), chain_.tokens(), of_draft};
 }
 
 // Prompt tokens of the next chunk. Those of recurrent models end with a page, so that results do not depend
@@ -363,7 +371,9 @@ void Sequence::commit_tokens() {
   std::vector<Choice> choices;
   choices.swap(choices_);
   if (decoding_.size() > 1) {
-    lookup_.accept(static_cast<int64_t>(choices.size()) - 1);
+    const auto right = static_cast<int64_t>(choices.size()) - 1;
+    looked_up_.empty() ? draft_->accept(right) : lookup_.accept(right);
+    looked_up_ = {};
     state_.truncate(static_cast<int64_t>(decoding_.size() - choices.size()));
     decoding_.resize(1);
   }
@@ -423,8 +433,8 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   event.cached_tokens = static_cast<int32_t>(cached_tokens_);
   event.answer_tokens = answer_tokens_;
-  event.drafted_tokens = lookup_.drafted();
-  event.accepted_tokens = lookup_.accepted();
+  event.drafted_tokens = lookup_.drafted() + (draft_ ? draft_->drafted() : 0);
+  event.accepted_tokens = lookup_.accepted() + (draft_ ? draft_->accepted() : 0);
   const int64_t now = now_ns();
   const int64_t started = started_ns_ ? started_ns_ : now;
   const int64_t first = first_token_ns_ ? first_token_ns_ : now;
@@ -433,6 +443,7 @@ void Sequence::finish(Event::Finish reason, int32_t status, std::string message)
   event.decode_ns = first_token_ns_ ? last_token_ns_ - first_token_ns_ : 0;
   send(std::move(event));
   state_.release();
+  if (draft_) draft_->release();
   checkpoint_.reset();
   cached_pages_ = 0;
   kept_logits_ = {};

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/drafter.h"
 #include "engine/events.h"
 #include "engine/lookup.h"
 #include "engine/loop_guard.h"
@@ -34,7 +35,7 @@ struct Request {
   bool use_cache = true;                          // read and write the prefix cache
   uint64_t cache_salt = 0;                        // requests with different salts share nothing
   int32_t loop_guard = 0;                         // LoopGuard
-  int32_t max_draft_tokens = 0;                   // Lookup
+  int32_t max_draft_tokens = 0;                   // Lookup, Drafter
   size_t score_from = 0;                          // Kind::score: the first token that is scored
   std::shared_ptr<const model::Adapter> adapter;  // of the model; nullptr: none
 
@@ -53,9 +54,10 @@ struct Request {
 // The stepping thread uses it alone, except for the fields in `locked`.
 class Sequence {
  public:
-  // chunk: the maximum prompt tokens in a batch.
+  // chunk: the maximum prompt tokens in a batch. drafter: of the engine, or nullptr.
   Sequence(uint64_t id, const model::Model& model, Request request, int64_t context, int64_t chunk,
-           std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue);
+           std::shared_ptr<const model::StateLayout> layout, std::shared_ptr<EventQueue> queue,
+           const Drafter* drafter);
 
   enum class Phase {
     prefill,           // prompt tokens are left to compute
@@ -84,7 +86,7 @@ class Sequence {
   const EventQueue* queue() const { return queue_.get(); }
   // Bytes of its state, without pages that the prefix cache also holds: now, and at the end of the longest
   // answer.
-  uint64_t own_bytes() const { return state_.bytes(cached_pages_); }
+  uint64_t own_bytes() const { return state_.bytes(cached_pages_) + (draft_ ? draft_->bytes() : 0); }
   uint64_t max_own_bytes() const;
 
   // Appends the cached pages of the rest of the prompt, without its last token, whose logits are needed. A
@@ -97,8 +99,11 @@ class Sequence {
   // cache.
   std::span<const uint64_t> pages_ahead(int64_t tokens) const;
 
-  // The next chunk, of at most `budget` prompt tokens unless computes_prompt_at_once(), or of the last token of the
-  // answer and a draft, of at most `budget` tokens; reserves its KV pages. Throws Error(out_of_memory).
+  // For a sequence that decodes: guesses at most `limit` of the tokens after the last one, by looking them up. Returns
+  // a task for the drafter if that finds none.
+  std::optional<Drafter::Task> guess(int64_t limit);
+  // The next chunk: at most `budget` prompt tokens unless computes_prompt_at_once(), or the last token of the answer
+  // and the guess; reserves its KV pages. Throws Error(out_of_memory).
   model::Chunk next_chunk(int64_t budget, bool deterministic);
   // After the forward pass, other requests than generations: takes the hidden states or logits of chunk `index` of the
   // batch. Different sequences may do this in parallel.
@@ -133,7 +138,6 @@ class Sequence {
   void finish_not_numbers();
   void take_partial_page_from(PrefixCache& cache);
   size_t prompt_chunk(int64_t budget) const;
-  void add_draft(int64_t limit);
   void plan_checkpoint(model::Chunk& chunk);
   void send_token(const Choice& choice);
   Event make_event(Event::Kind kind) const;
@@ -157,7 +161,10 @@ class Sequence {
   Token last_ = -1;
   int32_t answer_tokens_ = 0;
   LoopGuard loop_guard_;
+  const Drafter* drafter_;
   Lookup lookup_;
+  std::span<const Token> looked_up_;  // the guess of lookup_
+  std::unique_ptr<Draft> draft_;      // nullptr: no draft model
   std::vector<Token> decoding_;  // tokens of the decode chunk: the last one and its draft
   std::vector<Choice> choices_;  // between sample() and commit_tokens()
   std::vector<float> values_;    // score, logits

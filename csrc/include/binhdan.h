@@ -309,6 +309,8 @@ typedef struct {
                                 * NULL = memory only */
   uint64_t max_cache_folder_bytes; /* 0 = 4 GiB */
   int32_t kv_type;                 /* binhdan_kv_type */
+  binhdan_model draft;             /* a smaller model with the same tokens, which guesses tokens of answers where
+                                    * that is faster (max_draft_tokens); 0 = none. The engine keeps it open */
 } binhdan_engine_options;
 
 typedef struct {
@@ -392,8 +394,8 @@ typedef struct {
                         * least 4 times and over at least so many tokens. 0 = off */
   int32_t
       max_draft_tokens; /* 1 to 15: guesses up to so many tokens of a step from earlier occurrences of the last
-                             * tokens, and verifies them in one step: faster where the answer repeats parts of the
-                             * prompt. The answer does not change. 0 = off */
+                             * tokens or with the engine's draft model, and verifies them in one step: faster where
+                             * the guesses are right. The answer does not change. 0 = off */
   size_t score_from;    /* SCORE: the first token that is scored, from 1 to n_tokens - 1 */
   binhdan_adapter adapter;    /* of the engine's model; 0 = none */
   const int32_t* stop_tokens; /* the answer ends before the first of these tokens */
