@@ -300,7 +300,8 @@ class Library:
 
     # ---- engine --------------------------------------------------------------------------------------------
 
-    def create_engine(self, model: int, options: LoadOptions) -> int:
+    def create_engine(self, model: int, options: LoadOptions, draft: int = 0) -> int:
+        """`draft`: the handle of a draft model, which may be closed afterwards; 0: none."""
         folder = options.prefix_cache_dir
         c_folder = self._c_string(folder) if folder is not None else self._ffi.NULL
         c_options = self._struct(
@@ -320,6 +321,7 @@ class Library:
             cache_folder=c_folder,
             max_cache_folder_bytes=options.max_prefix_cache_dir_bytes or 0,
             kv_type=self._value(f"KV_{options.kv_type.upper()}"),
+            draft=draft,
         )
         out = self._ffi.new("binhdan_engine *")
         self._check(self._lib.binhdan_engine_create(model, c_options, out))

@@ -56,6 +56,7 @@ class LoadOptions:
     memory_check: bool = (
         True  # raise OutOfMemoryError, before allocating, if the available memory is too small
     )
+    draft: str | None = None  # a smaller model with the same tokens: guesses tokens; answers do not change
     wait_when_busy: bool = False  # ask, chat and complete wait for a place instead of raising BusyError
 
     def __post_init__(self) -> None:

@@ -165,9 +165,9 @@ class Sequence {
   Lookup lookup_;
   std::span<const Token> looked_up_;  // the guess of lookup_
   std::unique_ptr<Draft> draft_;      // nullptr: no draft model
-  std::vector<Token> decoding_;  // tokens of the decode chunk: the last one and its draft
-  std::vector<Choice> choices_;  // between sample() and commit_tokens()
-  std::vector<float> values_;    // score, logits
+  std::vector<Token> decoding_;       // tokens of the decode chunk: the last one and its draft
+  std::vector<Choice> choices_;       // between sample() and commit_tokens()
+  std::vector<float> values_;         // score, logits
   std::vector<std::pair<Token, float>>
       top_;                         // score: the most likely tokens, sampling.top_logprobs for each value
   std::vector<Token> end_tokens_;   // that min_tokens bans

@@ -309,7 +309,7 @@ typedef struct {
                                 * NULL = memory only */
   uint64_t max_cache_folder_bytes; /* 0 = 4 GiB */
   int32_t kv_type;                 /* binhdan_kv_type */
-  binhdan_model draft;             /* a smaller model with the same tokens, which guesses tokens of answers where
+  binhdan_model draft; /* a smaller model with the same tokens, which guesses tokens of answers where
                                     * that is faster (max_draft_tokens); 0 = none. The engine keeps it open */
 } binhdan_engine_options;
 

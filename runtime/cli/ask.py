@@ -26,6 +26,7 @@ def ask(
     ] = None,
     model: shared.Model = None,
     adapter: shared.Adapter = None,
+    draft: shared.Draft = None,
     system: shared.System = None,
     max_tokens: shared.MaxTokens = MAX_TOKENS,
     temperature: shared.Temperature = 0.0,
@@ -67,7 +68,7 @@ def ask(
     ):
         console.write(text + "\n")
         return
-    with load(model, threads=threads, context=context) as loaded:
+    with load(model, threads=threads, context=context, draft=draft) as loaded:
         lora = None if adapter is None else loaded.load_adapter(adapter)
         if raw:
             stream = loaded.complete(question, stream=True, options=settings, adapter=lora)

@@ -53,7 +53,7 @@ def batch(
     """
     given = {"models": models, "threads": threads, "context": context, "max_sequences": max_concurrent}
     settings = load(config, os.environ, {name: value for name, value in given.items() if value})
-    check_models(settings.models.values())
+    check_models(settings.files())
     logs.configure("error")
     begin = last = time.monotonic()
 

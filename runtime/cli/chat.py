@@ -32,6 +32,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def chat(
     model: shared.Model = None,
+    draft: shared.Draft = None,
     system: shared.System = None,
     max_tokens: shared.MaxTokens = MAX_TOKENS,
     temperature: shared.Temperature = 0.0,
@@ -57,7 +58,7 @@ def chat(
         seed=seed,
         thinking=thinking,
     )
-    with load(model, threads=threads, context=context) as loaded:
+    with load(model, threads=threads, context=context, draft=draft) as loaded:
         console.note(f"{loaded.path.name}: /help shows the commands, Ctrl-D ends the program")
         _chat(Conversation(loaded, settings, system), _reader())
 

@@ -21,6 +21,14 @@ Adapter = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--adapter", metavar="FILE", help="LoRA adapter of the model, a GGUF file."),
 ]
+Draft = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--draft",
+        metavar="FILE",
+        help="A smaller model with the same tokens: guesses tokens. Answers come faster and do not change.",
+    ),
+]
 System = Annotated[Optional[str], typer.Option(help="An instruction that precedes the question.")]  # noqa: UP045
 Thinking = Annotated[
     bool, typer.Option("--thinking", help="Let a model that can reason do so before it answers.")

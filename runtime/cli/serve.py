@@ -77,6 +77,10 @@ def serve(
         str | None,
         typer.Option(help="Type of keys and values: f16, or q8_0 in half the memory. [default: f16]"),
     ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A smaller model with the same tokens: guesses tokens of answers."),
+    ] = None,
     prefix_cache_dir: Annotated[
         Path | None, typer.Option(help="Folder that keeps the prefix cache over a restart. [default: none]")
     ] = None,
@@ -192,7 +196,7 @@ def run(read_settings: Callable[[], ServerConfig]) -> None:
     config = read_settings()
     from binhdan.runtime.server.app import create_app
 
-    check_models(config.models.values())
+    check_models(config.files())
     logs.configure(config.log_level)
     listeners = listen(config)
     app = create_app(config)

@@ -169,11 +169,20 @@ class ModelBase(Vocabulary):
         options = options or LoadOptions()
         self._open(path, options, progress=progress)
         try:
-            self._engine = self._library.create_engine(self._handle, options)
+            self._engine = self._create_engine(options)
             self._set_tokenizer(self._library.describe_engine(self._engine)["context"])
         except BaseException:
             self.close()
             raise
+
+    def _create_engine(self, options: LoadOptions) -> int:
+        if options.draft is None:
+            return self._library.create_engine(self._handle, options)
+        draft = self._library.open_model(options.draft, options)
+        try:
+            return self._library.create_engine(self._handle, options, draft)
+        finally:
+            self._library.close_model(draft)  # the engine keeps it open
 
     def engine_info(self) -> dict[str, int]:
         """The current state of the engine: the fields of binhdan_engine_info in binhdan.h."""

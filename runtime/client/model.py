@@ -67,6 +67,7 @@ def load(
     max_prefix_cache_dir_bytes: int | None = None,
     deterministic: bool = False,
     memory_check: bool = True,
+    draft: PathLike | None = None,
     wait_when_busy: bool = False,
     progress: Callable[[float], object] | None = None,
 ) -> Model:
@@ -74,7 +75,9 @@ def load(
 
     An int is an open descriptor of a file or of memory (os.memfd_create), on Linux and macOS; it may then be
     closed. `progress` is called in this thread with the loaded part of the weights, 0 to 1; an
-    exception that it raises ends the loading. The other keyword arguments are the fields of LoadOptions.
+    exception that it raises ends the loading. `draft` is a smaller model with the same tokens, such as one of
+    the same family: it guesses tokens, which the model verifies, so that answers come faster and do not
+    change. The other keyword arguments are the fields of LoadOptions.
     Raises ModelNotFoundError, BadFormatError for a damaged file, UnsupportedError for an unknown architecture
     or tensor type, OutOfMemoryError.
     """
@@ -93,6 +96,7 @@ def load(
         max_prefix_cache_dir_bytes=max_prefix_cache_dir_bytes,
         deterministic=deterministic,
         memory_check=memory_check,
+        draft=None if draft is None else str(find_model(draft)),
         wait_when_busy=wait_when_busy,
     )
     return Model(find_model(path_or_id), options, progress=progress)

@@ -76,6 +76,7 @@ class ModelConfig(BaseModel):
 
     context: Count | None = None
     kv_type: KvType | None = None
+    draft: str | None = None
     max_kv_bytes: Size | None = None
     max_sequences: Count | None = None
     max_waiting: Count | None = None
@@ -127,6 +128,8 @@ class ServerConfig(BaseModel):
     max_waiting: Count = 256  # requests that may wait in addition
     max_kv_bytes: Size | None = None  # keys and values of one model; None: a quarter of the memory
     kv_type: KvType = "f16"  # of keys and values; q8_0 takes half the memory
+    # The file of a smaller model with the same tokens, which guesses tokens of answers.
+    draft: str | None = None
     max_decode_stall_ms: Count | None = None  # time that prefill may add to a step that decodes; None: 250
     prefix_cache: bool = True
     prefix_cache_dir: Path | None = None  # keeps the prefix cache across restarts; None: memory only
@@ -300,9 +303,14 @@ class ServerConfig(BaseModel):
         return Keyring(keys, default)
 
     def load_options(self, name: str | None = None) -> LoadOptions:
-        """The options for loading a model, or those that all models share."""
+        """The options for loading a model, or those that all models share.
+
+        Raises ModelNotFoundError for a draft model that is not there.
+        """
         own = self.model_settings.get(name or "")
-        changes = {} if own is None else own.model_dump(exclude_none=True)
+        changes = {"draft": self.draft} | ({} if own is None else own.model_dump(exclude_none=True))
+        if changes["draft"] is not None:
+            changes["draft"] = str(find_model(changes["draft"]))
         folder = self.prefix_cache_dir
         shared = LoadOptions(
             threads=self.threads,
@@ -319,6 +327,11 @@ class ServerConfig(BaseModel):
             memory_check=self.memory_check,
         )
         return replace(shared, **changes)
+
+    def files(self) -> list[str | None]:
+        """The files of all models and of their draft models."""
+        drafts = {self.load_options(name).draft for name in self.models}
+        return [*self.models.values(), *sorted(draft for draft in drafts if draft is not None)]
 
     def sources(self) -> tuple[dict[str, LoadOptions], dict[str, str]]:
         """The options of each model by its name, and the aliases: name -> an earlier name of the same file

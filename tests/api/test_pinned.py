@@ -85,7 +85,7 @@ FIRST_FIELDS = {
     "kv_bytes_per_token context vocabulary embedding layers heads kv_heads head_dim bos eos chat_family "
     "pooling causal unknown padding",
     "binhdan_engine_options": "struct_size flags threads context max_sequences max_waiting prefill_chunk "
-    "max_decode_stall_ms max_kv_bytes cache_folder max_cache_folder_bytes kv_type",
+    "max_decode_stall_ms max_kv_bytes cache_folder max_cache_folder_bytes kv_type draft",
     "binhdan_engine_info": "struct_size threads context max_sequences running waiting kv_bytes max_kv_bytes "
     "cache_bytes",
     "binhdan_request": "struct_size kind flags max_tokens tokens n_tokens temperature top_k top_p min_p "

@@ -114,8 +114,7 @@ TEST(answers_with_a_draft_model_are_the_same) {
           ids.push_back(engine.submit(r, queue));
         }
         auto by_id = wait_for(*queue, ids);
-        for (uint32_t seed = 1; seed <= 4; ++seed)
-          results[o == &with_draft][seed] = by_id[ids[seed - 1]];
+        for (uint32_t seed = 1; seed <= 4; ++seed) results[o == &with_draft][seed] = by_id[ids[seed - 1]];
       }
       int32_t drafted = 0;
       for (uint32_t seed = 1; seed <= 4; ++seed) {

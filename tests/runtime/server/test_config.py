@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binhdan.runtime.client.model import embedded_model
-from binhdan.runtime.errors import FileReadError, InvalidArgumentError
+from binhdan.runtime.errors import FileReadError, InvalidArgumentError, ModelNotFoundError
 from binhdan.runtime.server.access.keys import KeyLimits
 from binhdan.runtime.server.config import ServerConfig, is_loopback, load, model_name, parse_size
 
@@ -252,6 +252,16 @@ def test_settings_of_a_model(tmp_path: Path) -> None:
     assert (options["same"].context, options["same"].kv_type) == (512, "f16")
     assert (options["long"].context, options["long"].kv_type) == (1024, "q8_0")
     assert options["long"].max_kv_bytes == 64 << 20
+    draft = embedded_model()
+    file.write_text(
+        f'draft = "{draft}"\n[models]\na = "embedded"\n[models.b]\npath = "embedded"\ncontext = 64\n'
+    )
+    config = load(file)
+    assert [one.draft for one in config.sources()[0].values()] == [str(draft)] * 2
+    assert config.files() == [None, None, str(draft)]
+    file.write_text('[models.a]\npath = "embedded"\ndraft = "missing.gguf"\n')
+    with pytest.raises(ModelNotFoundError, match="no such file: missing"):
+        load(file).sources()
     file.write_text('[models.long]\npath = "embedded"\ncontxt = 1\n')
     with pytest.raises(InvalidArgumentError, match="there is no setting model_settings"):
         load(file)
