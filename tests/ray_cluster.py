@@ -15,6 +15,9 @@ import pytest
 
 # A busy machine starts processes slowly. Set before Ray is imported, because its processes inherit them.
 _ENVIRONMENT = {
+    # As examples/serving/ray.yaml recommends: HAProxy passes requests to the fronts.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # 15 by default
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
@@ -86,14 +89,15 @@ class RayCluster:
         from binhdan.runtime.server.config import load
         from binhdan.runtime.server.ray.deployments import build
 
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        with suppress(GetTimeoutError):  # the proxy of a busy machine comes later
-            serve.start(http_options={"port": port, "location": "HeadOnly"})
+        if not self.url:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            self.url = f"http://127.0.0.1:{port}"
+            with suppress(GetTimeoutError):  # the proxy of a busy machine comes later
+                serve.start(http_options={"port": port, "location": "HeadOnly"})
         config = load(changes={"context": 512, **settings})
         application = build(config, engines=replicas, cpus=1, front_resources={"front": 0.1})
         serve.run(application, name="binhdan")
-        self.url = f"http://127.0.0.1:{port}"
         wait_until(lambda: responds(self.url), "the front responds")
 
     def engines(self) -> int:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import socket
+import secrets
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from programs import answers, edited, free_port, nginx_command, running, wait_for
 from serving import ANSWER, QUESTION
 
-FOLDER = Path(__file__).parents[2] / "examples" / "serving"
 MODEL = "tiny-vi"
 BODY: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 40}
 USERS = 6
-START_SECONDS = 600.0  # of a gateway on a busy machine
 pytestmark = pytest.mark.slow
 
 
@@ -46,7 +41,7 @@ class Server:
             if json.loads(line)["message"] == "listening":
                 port = int(json.loads(line)["url"].rpartition(":")[2])
                 threading.Thread(target=process.stderr.read, daemon=True).start()
-                wait_for(f"http://127.0.0.1:{port}/readyz", process)
+                wait_for(answers(f"http://127.0.0.1:{port}/readyz"), process)
                 return cls(process, port)
         raise AssertionError("the server has ended")
 
@@ -60,51 +55,10 @@ def servers() -> Iterator[list[Server]]:
         server.process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
-    """Waits until a program answers."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        assert process.poll() is None, f"the program has ended with {process.poll()}"
-        try:
-            if httpx.get(url, timeout=10).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        assert time.monotonic() < deadline, f"{url}: not within {START_SECONDS:g} s"
-        time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], log: Path, ready: str) -> Iterator[None]:
-    """A gateway. Skips the test if the program is not installed."""
-    program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin:{Path(sys.executable).parent}")
-    if program is None:
-        pytest.skip(f"{command[0]} is not installed")
-    with log.open("wb") as output:
-        environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # no download at the start
-        process = subprocess.Popen([program, *command[1:]], stdout=output, stderr=output, env=environment)
-    try:
-        wait_for(ready, process)
-        yield
-    except AssertionError:
-        print(log.read_text("utf-8", "replace")[-4000:])
-        raise
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def streamed(url: str) -> str:
+def streamed(url: str, headers: dict[str, str]) -> str:
     """A streamed answer. Checks that its pieces arrive one by one."""
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY | {"stream": True}, timeout=120) as one:
+    body = BODY | {"stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers, timeout=120) as one:
         assert one.status_code == 200, one.read()
         lines = [line for line in one.iter_lines() if line.startswith("data: {")]
     assert len(lines) > 3
@@ -120,13 +74,13 @@ class Outcome:
     failed: list[tuple[float, str]] = field(default_factory=list)
 
 
-def run_and_kill(url: str, victim: Server) -> tuple[Outcome, float]:
+def run_and_kill(url: str, victim: Server, headers: dict[str, str]) -> tuple[Outcome, float]:
     """Users ask one question after the other, and a server is killed meanwhile. Returns the outcome and the
     time of the kill."""
     outcome, end = Outcome(), threading.Event()
 
     def user() -> None:
-        with httpx.Client(timeout=120) as client:
+        with httpx.Client(timeout=120, headers=headers) as client:
             while not end.is_set():
                 start = time.monotonic()
                 try:
@@ -162,45 +116,38 @@ def wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def check(url: str, servers: list[Server]) -> None:
+def check(url: str, servers: list[Server], headers: dict[str, str] | None = None) -> None:
     """Streams go through; after a kill only requests that were in flight fail."""
-    assert [streamed(url) for _ in range(3)] == [ANSWER] * 3
-    outcome, killed = run_and_kill(url, servers[0])
+    assert [streamed(url, headers or {}) for _ in range(3)] == [ANSWER] * 3
+    outcome, killed = run_and_kill(url, servers[0], headers or {})
+    print(f"{len(outcome.answered)} answers, {len(outcome.failed)} failed")
     assert len(outcome.failed) <= USERS
     assert [failure for failure in outcome.failed if failure[0] > killed] == []
     assert sum(start > killed for start in outcome.answered) >= 3 * USERS
 
 
-def changed(name: str, folder: Path, changes: dict[str, str]) -> Path:
-    text = (FOLDER / name).read_text("utf-8")
-    for old, new in changes.items():
-        assert old in text, f"{name} has no {old}"
-        text = text.replace(old, new)
-    (folder / name).write_text(text, "utf-8")
-    return folder / name
-
-
 def test_nginx(servers: list[Server], tmp_path: Path) -> None:
     port = free_port()
     ports = {f"127.0.0.1:{8080 + i}": f"127.0.0.1:{server.port}" for i, server in enumerate(servers)}
-    site = changed("nginx-servers.conf", tmp_path, ports | {"listen 8000": f"listen 127.0.0.1:{port}"})
-    main = tmp_path / "main.conf"
-    main.write_text(
-        f"pid {tmp_path}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{}}\n"
-        f"http {{ access_log off; include {site}; }}\n"
-    )
-    command = ["nginx", "-c", str(main), "-p", str(tmp_path)]
-    with running(command, tmp_path / "log", f"http://127.0.0.1:{port}/readyz"):
+    site = edited("nginx-servers.conf", tmp_path, ports | {"listen 8000": f"listen 127.0.0.1:{port}"})
+    with running(nginx_command(site), tmp_path / "log", answers(f"http://127.0.0.1:{port}/readyz")):
         check(f"http://127.0.0.1:{port}", servers)
 
 
 def test_litellm(servers: list[Server], tmp_path: Path) -> None:
     port = free_port()
     ports = {f"127.0.0.1:{8080 + i}": f"127.0.0.1:{server.port}" for i, server in enumerate(servers)}
-    config = changed("litellm.yaml", tmp_path, ports)
+    config = edited("litellm.yaml", tmp_path, ports)
+    key = "sk-" + secrets.token_hex(32)  # the proxy refuses weak ones
+    environment = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download at the start
+        "LITELLM_MASTER_KEY": key,
+    }
     command = ["litellm", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, tmp_path / "log", f"http://127.0.0.1:{port}/health/liveliness"):
-        check(f"http://127.0.0.1:{port}", servers)
+    url = f"http://127.0.0.1:{port}"
+    with running(command, tmp_path / "log", answers(f"{url}/health/liveliness"), environment):
+        assert not httpx.post(f"{url}/v1/chat/completions", json=BODY).is_success
+        check(url, servers, {"Authorization": f"Bearer {key}"})
 
 
 def test_vllm_router(servers: list[Server], tmp_path: Path) -> None:
@@ -211,7 +158,7 @@ def test_vllm_router(servers: list[Server], tmp_path: Path) -> None:
         "--worker-urls", *(f"http://127.0.0.1:{server.port}" for server in servers),
     ]
     # fmt: on
-    with running(command, tmp_path / "log", f"http://127.0.0.1:{port}/health"):
+    with running(command, tmp_path / "log", answers(f"http://127.0.0.1:{port}/health")):
         check(f"http://127.0.0.1:{port}", servers)
 
 

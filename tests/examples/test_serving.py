@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from programs import FOLDER, edited, free_port, listens, nginx_command, running
 from serving import ANSWER, QUESTION, serving
 
-FOLDER = Path(__file__).parents[2] / "examples" / "serving"
 BODY = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
 pytestmark = pytest.mark.slow
 
@@ -30,34 +27,6 @@ def servers() -> Iterator[list[str]]:
             yield [url.removeprefix("http://") for url in (one, other)]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def running(port: int, *command: str) -> Iterator[None]:
-    """A program that listens on a port."""
-    if shutil.which(command[0]) is None and not Path(f"/usr/sbin/{command[0]}").exists():
-        pytest.skip(f"no {command[0]}: apt-get install {command[0]}")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise AssertionError(process.communicate()[0])
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
 def streamed(url: str, **options: Any) -> str:
     """The pieces of a streamed answer. Checks that they arrive one by one."""
     headers = {"Host": "chat.example.vn"}
@@ -68,15 +37,6 @@ def streamed(url: str, **options: Any) -> str:
             pieces = [line for line in response.iter_lines() if line.startswith("data: {")]
         assert client.get(f"{url}/readyz", headers=headers).json()["status"] == "ready"
     return "".join(piece.partition('"content":"')[2].partition('"')[0] for piece in pieces)
-
-
-def edited(name: str, folder: Path, changes: dict[str, str]) -> Path:
-    text = (FOLDER / name).read_text("utf-8")
-    for old, new in changes.items():
-        assert old in text, f"{name} has no {old}"
-        text = text.replace(old, new)
-    (folder / name).write_text(text, "utf-8")
-    return folder / name
 
 
 def test_nginx(servers: list[str], tmp_path: Path) -> None:
@@ -99,12 +59,7 @@ def test_nginx(servers: list[str], tmp_path: Path) -> None:
             "/etc/letsencrypt/live/chat.example.vn/privkey.pem": str(key),
         },
     )
-    main = tmp_path / "main.conf"
-    main.write_text(
-        f"pid {tmp_path}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{}}\n"
-        f"http {{ access_log off; include {site}; }}\n"
-    )
-    with running(port, "nginx", "-c", str(main), "-p", str(tmp_path)):
+    with running(nginx_command(site), tmp_path / "log", listens(port)):
         context = ssl.create_default_context(cafile=str(cert))
         assert streamed(f"https://127.0.0.1:{port}", verify=context) == ANSWER
 
@@ -112,7 +67,8 @@ def test_nginx(servers: list[str], tmp_path: Path) -> None:
 def test_haproxy(servers: list[str], tmp_path: Path) -> None:
     port, dead = free_port(), free_port()
     changes = {":8000": f"127.0.0.1:{port}", "127.0.0.1:8080": servers[0], "127.0.0.1:8081": servers[1]}
-    with running(port, "haproxy", "-f", str(edited("haproxy.cfg", tmp_path, changes))):
+    command = ["haproxy", "-f", str(edited("haproxy.cfg", tmp_path, changes))]
+    with running(command, tmp_path / "log", listens(port)):
         assert [streamed(f"http://127.0.0.1:{port}") for _ in range(4)] == [ANSWER] * 4
     port = free_port()
     changes = {
@@ -120,7 +76,8 @@ def test_haproxy(servers: list[str], tmp_path: Path) -> None:
         "127.0.0.1:8080": f"127.0.0.1:{dead}",
         "127.0.0.1:8081": servers[1],
     }
-    with running(port, "haproxy", "-f", str(edited("haproxy.cfg", tmp_path, changes))):
+    command = ["haproxy", "-f", str(edited("haproxy.cfg", tmp_path, changes))]
+    with running(command, tmp_path / "log", listens(port)):
         assert [streamed(f"http://127.0.0.1:{port}") for _ in range(4)] == [ANSWER] * 4
 
 
@@ -131,7 +88,8 @@ def test_caddy(servers: list[str], tmp_path: Path) -> None:
         tmp_path,
         {"\nchat.example.vn {": f"\nhttp://:{port} {{", "127.0.0.1:8080": servers[0]},
     )
-    with running(port, "caddy", "run", "--adapter", "caddyfile", "--config", str(file)):
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
+    with running(command, tmp_path / "log", listens(port)):
         assert streamed(f"http://127.0.0.1:{port}") == ANSWER
 
 

@@ -24,8 +24,9 @@ from binhdan.runtime.server.app import create_app
 from binhdan.runtime.server.batch import Counts, answer_to, finished, opened, read_ids, requests_of, write
 from binhdan.runtime.server.config import ServerConfig
 
-_BLOCK = 1024  # requests in one object of Ray's store, which spills to disk
-_BATCHES = 4  # times max_concurrent: requests that a worker gets at once
+# Times max_concurrent: requests that a worker gets at once. They are one object of Ray's store, because Ray
+# passes on the results of an object together: a killed run loses the work on those that are in progress.
+_BATCHES = 4
 
 
 class _Worker:
@@ -81,14 +82,15 @@ def run_batch_on_ray(
         done = finished(file, output)
         counts.skipped = sum(one in done for one in ids)
         _connect(address)
+        size = _BATCHES * max_concurrent
         try:
-            blocks = [ray.put(block) for block in _blocks(source, done)]
+            blocks = [ray.put(block) for block in _blocks(source, done, size)]
             if blocks:
                 workers = max(1, int(ray.cluster_resources().get("CPU", 1) // threads))
                 results = ray.data.from_arrow_refs(blocks).map_batches(
                     _Worker,
                     fn_constructor_args=(config, max_concurrent),
-                    batch_size=_BATCHES * max_concurrent,
+                    batch_size=size,
                     compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
                     num_cpus=threads,
                 )
@@ -115,8 +117,8 @@ def _connect(address: str) -> None:
         raise BinhdanError(f"cannot use Ray at {address}: {error}") from error
 
 
-def _blocks(source: Path, done: set[str]) -> Iterator[pa.Table]:
-    """Tables of requests without results."""
+def _blocks(source: Path, done: set[str], size: int) -> Iterator[pa.Table]:
+    """Tables of up to `size` requests without results."""
     left = (json.dumps(request) for _, request in requests_of(source) if request["custom_id"] not in done)
-    while block := list(itertools.islice(left, _BLOCK)):  # itertools.batched comes with Python 3.12
+    while block := list(itertools.islice(left, size)):  # itertools.batched comes with Python 3.12
         yield pa.table({"request": block})

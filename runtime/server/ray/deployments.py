@@ -7,6 +7,7 @@ import logging
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.schema import LoggingConfig
 
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.server.config import ServerConfig
@@ -36,7 +37,10 @@ def build(
     elif not is_postgres(config.ledger):
         raise InvalidArgumentError("ledger: expected postgresql://… on a cluster, got a file")
     front_options = {"num_cpus": 0, "resources": front_resources or {}}
-    metrics = serve.deployment(MetricsBoard, name="metrics", ray_actor_options=front_options).bind()
+    quiet = LoggingConfig(enable_access_log=False)  # the gateway and the engines log requests
+    metrics = serve.deployment(
+        MetricsBoard, name="metrics", ray_actor_options=front_options, logging_config=quiet
+    ).bind()
     autoscaling = AutoscalingConfig(
         min_replicas=1,
         max_replicas=64,
@@ -55,6 +59,7 @@ def build(
         health_check_period_s=5,
         health_check_timeout_s=15,
         graceful_shutdown_timeout_s=config.drain_seconds,
+        logging_config=quiet,
         **scale,
     ).bind(config, metrics)
     front = serve.ingress(front_builder(config))()
@@ -63,4 +68,5 @@ def build(
         name="front",
         ray_actor_options=front_options,
         max_ongoing_requests=config.max_connections,
+        logging_config=quiet,
     ).bind(engine, metrics)

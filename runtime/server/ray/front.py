@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ class Front:
     def __init__(self, config: ServerConfig, handle: Callable[[str], DeploymentHandle]) -> None:
         self._handle = handle
         self._keys_required = bool(config.keys)
+        # HAProxy listens on all addresses and does not pass on those of clients.
+        self._hidden_clients = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
         self._gateway = Gateway(self._answer, config, config.keyring())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +51,8 @@ class Front:
             await _live(receive, send)
             return
         client = scope.get("client")
-        if scope["type"] == "http" and not self._keys_required and client and not is_loopback(client[0]):
+        local = not self._hidden_clients and (client is None or is_loopback(client[0]))
+        if scope["type"] == "http" and not self._keys_required and not local:
             message = "a server without API keys answers requests of its own machine only; set API keys"
             await error_response(ApiError(403, message), scope["path"])(scope, receive, send)
             return

@@ -17,7 +17,7 @@ from serving import ANSWER, QUESTION
 
 pytestmark = pytest.mark.slow
 
-REQUESTS = 240
+REQUESTS = 960
 STARTS = 4  # Ray gives up when a part of it has not started within 30 s, as on a busy machine
 
 
@@ -30,7 +30,7 @@ def test_a_worker_answers_one_batch_after_the_other(tmp_path: Path) -> None:
     body = {"messages": [{"role": "user", "content": QUESTION}]}
     lines = [{"custom_id": f"{n}", "url": "/v1/chat/completions", "body": body} for n in range(10)]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    (table,) = _blocks(source, {"0", "5"})
+    (table,) = _blocks(source, {"0", "5"}, 16)
     requests = table["request"].to_pylist()
     worker = _Worker(ServerConfig.model_validate({"threads": 1, "context": 256, "max_sequences": 4}), 4)
     results = [
