@@ -126,15 +126,23 @@ def restore(
     peers: Annotated[bool, typer.Option(help="Include pyvi and underthesea if installed.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure how many words and lines of texts are restored, beside other installed programs.
+    """Measure how many words and sentences of texts are restored, beside other installed programs.
 
     Also how many errors that are put into the texts `binhdan spell` finds.
     """
     from binhdan.bench.suite import spelling
-    from binhdan.bench.suite.restoration import installed_peers, load_sets, measure, table, write_page
+    from binhdan.bench.suite.restoration import (
+        installed_peers,
+        lines_of,
+        measure,
+        read_records,
+        table,
+        write_page,
+    )
 
-    sets = dict(sorted(load_sets(data).items()))
-    misspelled = spelling.load_misspelled(data)
+    records = read_records(data)
+    sets = dict(sorted(lines_of(records).items()))
+    misspelled = spelling.misspelled_pairs(records)
     for name in misspelled:  # their lines were made for spelling
         del sets[name]
     found = installed_peers() if peers else {}

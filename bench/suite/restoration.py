@@ -1,8 +1,9 @@
 """`binhdan bench restore`: how many words and sentences the restorer and other installed programs restore.
 
 The text without its marks is the input. A word is a piece between spaces that has a letter; it is right if it
-equals the piece of the text, case ignored. The interval of a share is 95 %, from the variance between lines
-(words of a line are not independent).
+equals the piece of the text, case ignored. A syllable is a run of letters, of any language; here the place of
+the tone (hòa, hoà) is ignored too. The interval of a share is 95 %, from the variance between lines (words of
+a line are not independent).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import json
 import math
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from operator import eq
 from pathlib import Path
 from statistics import mean, median
 
@@ -30,6 +33,8 @@ _BLOCK = re.compile(r"(<!-- results of binhdan bench restore -->\n).*?(<!-- end 
 _END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 _OPENING = "\"'“‘«([-–"
 _PUNCTUATION = re.compile(r"[^\w\s]")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TONES = re.compile("[\u0300\u0301\u0303\u0309\u0323]")
 _LINE, _TIMED = 20, 500  # words of a timed line, and the most lines
 _Z = 1.96  # 95 % of a normal distribution
 
@@ -42,6 +47,7 @@ class Share:
     low: float
     high: float
     sentences: float  # those that are wholly right, in percent
+    syllables: float  # in percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,20 @@ class Result:
     peers: dict[str, Share]
 
 
-def load_sets(files: Iterable[Path]) -> dict[str, list[str]]:
-    """Lines of JSON: {"target"} is a line of the set with the file's name; {"text", "register" or "source"}
-    has lines of the set with the register's name. Raises FileReadError, BadFormatError."""
-    sets: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Record:
+    """text: right lines of the set `name`. given: the same with errors, in a set of pairs."""
+
+    name: str
+    text: str
+    given: str | None
+
+
+def read_records(files: Iterable[Path]) -> list[Record]:
+    """Lines of JSON: {"target", "input"} is a line of the set with the file's name, with or without "input";
+    {"text", "register" or "source"} has lines of the set with the register's name. Raises FileReadError,
+    BadFormatError."""
+    found: list[Record] = []
     for file in files:
         try:
             records = file.read_text(encoding="utf-8").splitlines()
@@ -80,13 +96,26 @@ def load_sets(files: Iterable[Path]) -> dict[str, list[str]]:
         for number, record in enumerate(records, 1):
             try:
                 fields = json.loads(record)
-                name = file.stem if "target" in fields else fields.get("register") or fields["source"]
-                text = fields.get("target") or fields["text"]
+                if "target" in fields:
+                    one = Record(file.stem, fields["target"], fields.get("input"))
+                else:
+                    one = Record(fields.get("register") or fields["source"], fields["text"], None)
+                if not isinstance(one.text, str) or not isinstance(one.given, str | None):
+                    raise TypeError
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise BadFormatError(
                     f'{file}, line {number}: expected {{"target"}} or {{"text", "register" or "source"}}'
                 ) from None
-            sets.setdefault(name, []).extend(line.strip() for line in text.splitlines() if line.strip())
+            found.append(one)
+    return found
+
+
+def lines_of(records: Iterable[Record]) -> dict[str, list[str]]:
+    """The lines of each set that are not empty."""
+    sets: dict[str, list[str]] = {}
+    for one in records:
+        lines = sets.setdefault(one.name, [])
+        lines += [line.strip() for line in one.text.splitlines() if line.strip()]
     return sets
 
 
@@ -117,7 +146,24 @@ def score(wanted: Sequence[str], got: Sequence[str]) -> Share:
     error = _Z * math.sqrt(sum((right - share * words) ** 2 for right, words in counts)) / total
     sentences = [sentence for pair in pairs for sentence in _sentences(*pair)]
     whole = sum(sentences) / len(sentences)
-    return Share(100 * share, 100 * max(share - error, 0), 100 * min(share + error, 1), 100 * whole)
+    low, high = max(share - error, 0), min(share + error, 1)
+    return Share(*(100 * one for one in (share, low, high, whole, _syllables(pairs))))
+
+
+def _syllables(pairs: Iterable[tuple[str, str]]) -> float:
+    """The share of the syllables that are right."""
+    right = total = 0
+    for line, restored in pairs:
+        wanted, got = map(_syllables_of, (line, restored))
+        total += len(wanted)
+        right += sum(map(eq, wanted, got)) if len(wanted) == len(got) else 0
+    return right / total
+
+
+def _syllables_of(text: str) -> list[tuple[str, list[str]]]:
+    """Letters without tones, and tones."""
+    words = (unicodedata.normalize("NFD", word) for word in _LETTERS.findall(text.lower()))
+    return [(_TONES.sub("", word), _TONES.findall(word)) for word in words]
 
 
 def _sentences(wanted: str, got: str) -> list[bool]:
@@ -209,6 +255,7 @@ def table(results: Sequence[Result]) -> str:
         "lines",
         "words",
         "words right (95 %)",
+        "syllables right",
         "sentences right",
         "fast",
         "lower case",
@@ -220,6 +267,7 @@ def table(results: Sequence[Result]) -> str:
         share = f"**{result.share.value:.1f} %** ({result.share.low:.1f}–{result.share.high:.1f})"
         row = [result.name, f"{result.lines:,}", f"{result.words:,}", share]
         row += [
+            f"{result.share.syllables:.1f} %",
             f"{result.share.sentences:.1f} %",
             f"{result.fast.value:.1f} %",
             f"{result.lower.value:.1f} %",

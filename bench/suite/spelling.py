@@ -6,7 +6,6 @@ of the errors that is reported; corrected: those whose first suggestion is right
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import unicodedata
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import binhdan
 from binhdan.bench.common.files import replace_block
+from binhdan.bench.suite.restoration import Record
 from binhdan.runtime.client.masked_restore import strip_marks
 
 _BLOCK = re.compile(
@@ -120,20 +120,15 @@ class SpellingResult:
     found_kinds: Counter[str] = field(default_factory=Counter)
 
 
-def load_misspelled(files: Iterable[Path]) -> dict[str, list[tuple[str, str]]]:
-    """Lines of JSON {"input", "target"} with as many words and other errors than missing marks.
-
-    Of the other lines, which `load_sets` has checked, nothing is used.
-    """
+def misspelled_pairs(records: Iterable[Record]) -> dict[str, list[tuple[str, str]]]:
+    """Of each set the pairs with as many words and other errors than missing marks."""
     sets: dict[str, list[tuple[str, str]]] = {}
-    for file in files:
-        for record in file.read_text(encoding="utf-8").splitlines():
-            fields = json.loads(record)
-            given, wanted = fields.get("input"), fields.get("target")
-            if not given or not wanted or given == strip_marks(given) or given.strip() == strip_marks(wanted):
-                continue
-            if len(given.split()) == len(wanted.split()):
-                sets.setdefault(file.stem, []).append((given, wanted))
+    for one in records:
+        given, wanted = one.given, one.text
+        if not given or not wanted or given == strip_marks(given) or given.strip() == strip_marks(wanted):
+            continue
+        if len(given.split()) == len(wanted.split()):
+            sets.setdefault(one.name, []).append((given, wanted))
     return sets
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from train_restorer.file import Bits, build
 from train_restorer.ngrams import count, estimate, prune
-from train_restorer.tokens import END, FIRST_FORM, MARK, Corpus, drop_rare, read
+from train_restorer.tokens import END, FIRST_FORM, MARK, Corpus, bare_ids, drop_rare, read
 
 _CAPITAL_PRIOR = 5.0  # occurrences
 
@@ -42,7 +42,7 @@ def make(config: dict[str, Any], folder: Path, without: tuple[int, int] | None =
     if without is not None:
         used = corpus.documents % without[1] != without[0]
     counts = count(corpus.ids[used], corpus.weights[used], len(model["entries"]) + 1)
-    orders = prune(estimate(counts, model["discounts"]), counts, model["entries"])
+    orders = prune(estimate(counts, model["discounts"]), counts, model["entries"], bare_ids(corpus.forms))
     card = {
         "name": config["text"]["name"],
         "licence": config["text"]["licence"],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 BITS = 14
 _MIN_P = 1e-7
+_MIN_DOUBT = 0.1
 
 Keys = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -97,14 +98,27 @@ def estimate(counts: list[tuple[Keys, Values]], discounts: list[list[float]]) ->
     return orders
 
 
-def prune(orders: list[Order], counts: list[tuple[Keys, Values]], sizes: list[int]) -> list[Order]:
+def forms_given_letters(keys: Keys, values: Values, n: int, letters: Keys) -> Values:
+    """The share of each n-gram among those with the same bare letters. letters: a number per id."""
+    bare = np.zeros_like(keys)
+    for j in range(n):
+        bare |= letters[keys >> (BITS * j) & ((1 << BITS) - 1)] << (BITS * j)
+    sums_keys, sums = sum_equal(bare, values)
+    return values / sums[find(sums_keys, bare)[0]]
+
+
+def prune(
+    orders: list[Order], counts: list[tuple[Keys, Values]], sizes: list[int], letters: Keys
+) -> list[Order]:
     """Keeps about sizes[n - 2] n-grams of order n.
 
     These are the n-grams without which the text would lose the most likelihood, and those that a kept longer
-    n-gram starts or ends with.
+    n-gram starts or ends with. The loss weighs less where the bare letters of the two shorter n-grams leave
+    no doubt about the forms: a longer one cannot change the result there.
     """
     needed: Keys = np.zeros(0, np.int64)
     kept: list[NDArray[np.bool_]] = []
+    shares = [forms_given_letters(*counts[n - 1], n, letters) for n in range(1, len(orders))]
     for n in range(len(orders), 1, -1):
         order, lower = orders[n - 1], orders[n - 2]
         index, _ = find(lower.keys, low_words(order.keys, n - 1))
@@ -112,6 +126,9 @@ def prune(orders: list[Order], counts: list[tuple[Keys, Values]], sizes: list[in
         raw, _ = find(counts[n - 1][0], order.keys)
         loss = np.log(order.p) - np.log(lower.backoff[context] * lower.p[index])
         loss = np.abs(loss) * (counts[n - 1][1][raw] - 0.7)
+        begin, _ = find(counts[n - 2][0], order.keys >> BITS)
+        end, _ = find(counts[n - 2][0], low_words(order.keys, n - 1))
+        loss *= 1 + _MIN_DOUBT - shares[n - 2][begin] * shares[n - 2][end]
         required = np.isin(order.keys, needed)
         loss[required] = np.inf
         size = sizes[n - 2]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -14,18 +15,28 @@ from pathlib import Path
 
 from train_restorer.tokens import documents
 
-_LOWER, _CAPITALS = 0.1, 0.05  # shares of the lines
+_PLAIN, _LOWER, _CAPITALS = 0.08, 0.08, 0.05  # shares of the lines
+_PUNCTUATION = re.compile(r"[^\w\s]")
+
+
+def _changed(line: str, drawn: float) -> str:
+    """drawn: from 0 to 1, by chance."""
+    if drawn < _PLAIN:
+        return " ".join(_PUNCTUATION.sub(" ", line).lower().split())
+    if drawn < _PLAIN + _LOWER:
+        return line.lower()
+    return line.upper() if drawn < _PLAIN + _LOWER + _CAPITALS else line
 
 
 def lines(files: Iterable[Path], part: int, parts: int, seed: int = 1) -> Iterator[str]:
-    """Some lines become lower case or capitals."""
+    """Some lines become lower case, with or without punctuation, or capitals."""
     chance = random.Random(seed)
     for number, document in enumerate(chain.from_iterable(map(documents, files))):
         if number % parts != part:
             continue
         for line in filter(None, map(str.strip, document["text"].split("\n"))):
-            drawn = chance.random()
-            yield line.lower() if drawn < _LOWER else line.upper() if drawn < _LOWER + _CAPITALS else line
+            if changed := _changed(line, chance.random()):
+                yield changed
 
 
 def main() -> None:

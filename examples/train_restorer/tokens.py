@@ -81,6 +81,13 @@ def read(paths: Iterable[Path], weights: dict[str, float]) -> Corpus:
     return Corpus(codes // 2, each, codes % 2 == 1, list(reader.forms), registers, owners)
 
 
+def bare_ids(forms: list[tuple[str, int]]) -> NDArray[np.int64]:
+    """Of each id the first id with the same bare letters."""
+    first: dict[str, int] = {}
+    found = [first.setdefault(strip_marks(letters), FIRST_FORM + i) for i, (letters, _) in enumerate(forms)]
+    return np.array([*range(FIRST_FORM), *found], np.int64)
+
+
 def drop_rare(corpus: Corpus, min_count: int) -> Corpus:
     """Forms with fewer occurrences become OTHER. The rest is sorted by bare letters, then by frequency."""
     counts = np.bincount(corpus.ids, minlength=FIRST_FORM + len(corpus.forms))

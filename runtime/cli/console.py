@@ -6,9 +6,11 @@ import io
 import os
 import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from binhdan.runtime.errors import BinhdanError, InvalidArgumentError
+from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
 from binhdan.runtime.reasons import file_reason
 
 _MAX_INPUT = 1 << 26  # bytes
@@ -82,6 +84,35 @@ def message(error: Exception) -> str:
 def is_terminal() -> bool:
     """True if standard input and standard output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def each_file(files: list[Path] | None) -> Sequence[Path | None]:
+    """The files of an argument; None is standard input."""
+    return files or [None]
+
+
+def file_name(file: Path | None) -> str:
+    return str(file or "standard input")
+
+
+@contextmanager
+def naming(file: Path | None, *, missing: str = "") -> Iterator[None]:
+    """Errors inside name the file; None is standard input.
+
+    Those of the operating system become FileReadError. missing: what to do if there is no such file.
+    """
+    try:
+        yield
+    except OSError as error:
+        hint = missing if isinstance(error, FileNotFoundError) else ""
+        raise FileReadError(file_reason(error, file_name(file)) + hint) from error
+    except BinhdanError as error:
+        raise type(error)(f"{file_name(file)}: {error}") from error
+
+
+def read_file(file: Path | None) -> bytes:
+    """All bytes of a file or of standard input. Use it in naming()."""
+    return file.read_bytes() if file else sys.stdin.buffer.read()
 
 
 def read_input() -> bytes:

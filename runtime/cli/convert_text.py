@@ -11,8 +11,7 @@ import typer
 from binhdan.runtime.cli import console
 from binhdan.runtime.client import encodings
 from binhdan.runtime.client.encodings import Encoding
-from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
-from binhdan.runtime.reasons import file_reason
+from binhdan.runtime.errors import InvalidArgumentError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -33,21 +32,15 @@ def convert_text(
     if source != "auto":
         encodings.check_encoding("from", source)
     encodings.check_encoding("to", target)
-    name = file or "standard input"
-    try:
-        data = file.read_bytes() if file else sys.stdin.buffer.read()
-    except OSError as error:
-        raise FileReadError(f"{file_reason(error, name)}; expected a text file") from error
-    found = encodings.recognize(data) if source == "auto" else cast("Encoding", source)
-    if found is None:
-        raise InvalidArgumentError(
-            f"{name}: the encoding cannot be recognised; name it with --from, such as --from tcvn3"
-        )
-    if source == "auto":
-        console.note(f"{name}: {found}")
-    try:
+    with console.naming(file, missing="; expected a text file"):
+        data = console.read_file(file)
+        found = encodings.recognize(data) if source == "auto" else cast("Encoding", source)
+        if found is None:
+            raise InvalidArgumentError(
+                "the encoding cannot be recognised; name it with --from, such as --from tcvn3"
+            )
+        if source == "auto":
+            console.note(f"{console.file_name(file)}: {found}")
         converted = encodings.encode(encodings.decode(data, found), cast("Encoding", target))
-    except BinhdanError as error:
-        raise type(error)(f"{name}: {error}") from error
     sys.stdout.buffer.write(converted)
     sys.stdout.buffer.flush()

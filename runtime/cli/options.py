@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -43,6 +44,18 @@ MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop tokens below P
 RepetitionPenalty = Annotated[float, typer.Option(min=0.01, help="A value above 1 reduces repetition.")]
 Seed = Annotated[Optional[int], typer.Option(min=0, help="The same seed reproduces an answer.")]  # noqa: UP045
 Stop = Annotated[Optional[list[str]], typer.Option(help="A text that ends the answer; repeatable.")]  # noqa: UP045
+# Texts of `restore` and `spell`.
+TextFiles = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Argument(help="Text files; none reads standard input.", show_default=False),
+]
+TextKind = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--format",
+        help="text, html, markdown, srt, csv, json, po or code. [default: by the file's extension]",
+    ),
+]
 
 
 def generation(stop: list[str] | None, **settings: Any) -> GenerationOptions:

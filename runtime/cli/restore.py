@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional, cast
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 import typer
 
 from binhdan.runtime.cli import console
+from binhdan.runtime.cli.options import TextFiles, TextKind
 from binhdan.runtime.client import restore as restoring
 from binhdan.runtime.client.encodings import Encoding, check_encoding, decode, encode, recognize
 from binhdan.runtime.client.masked_restore import Restorer, syllables
 from binhdan.runtime.client.model import load
-from binhdan.runtime.errors import BinhdanError, FileReadError, InvalidArgumentError
+from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.ffi import TextFormat, ToneStyle, Typing
-from binhdan.runtime.reasons import file_reason
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -35,19 +36,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def restore(
-    files: Annotated[
-        Optional[list[Path]],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="Text in UTF-8 or UTF-16; none reads standard input.", show_default=False),
-    ] = None,
+    files: TextFiles = None,
     style: Annotated[
         str, typer.Option(help="Tone of oa, oe, uy: new (hoà), old (hòa), or keep for the style of the text.")
     ] = "keep",
-    format: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="text, html, markdown, srt, csv, json, po or code. [default: by the file's extension]"
-        ),
-    ] = None,
+    format: TextKind = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Leave a word with a lower probability as it is.")
     ] = 0.0,
@@ -154,13 +147,11 @@ class _Work:
     target: Encoding | None
 
     def run(self, files: list[Path] | None) -> Iterator[bytes]:
-        for file in _each(files):
+        for file in console.each_file(files):
             format = self.format or (restoring.format_of(file) if file else "text")
-            for data in _parts(file, whole=format != "text" or self.source == "utf-16"):
-                try:
+            with _naming(file):
+                for data in _parts(file, whole=format != "text" or self.source == "utf-16"):
                     yield self._one(data, format, file)
-                except BinhdanError as error:
-                    raise type(error)(f"{file or 'standard input'}: {error}") from error
 
     def _one(self, data: bytes, format: TextFormat, file: Path | None) -> bytes:
         source = self.source or _recognized(data, file)
@@ -192,11 +183,6 @@ def _recognized(data: bytes, file: Path | None) -> Encoding | None:
     return found
 
 
-def _each(files: list[Path] | None) -> Sequence[Path | None]:
-    """The files; None is standard input."""
-    return files or [None]
-
-
 def _table(found: restoring.Restored, data: bytes) -> bytes:
     """One line per word: as it was typed, then its forms with probabilities."""
     lines = []
@@ -209,43 +195,28 @@ def _table(found: restoring.Restored, data: bytes) -> bytes:
 def _parts(file: Path | None, *, whole: bool) -> Iterator[bytes]:
     """A file as a whole. Standard input in parts that end with a line, as soon as they arrive, unless `whole`
     or UTF-16."""
-    with _reading(file):
-        if file is not None:
-            yield file.read_bytes()
-            return
-        stream = cast("BufferedReader", sys.stdin.buffer)
-        rest = b""
-        while data := stream.read1(_BLOCK):
-            rest += data
-            if len(rest) < 2:
-                continue
-            if whole or rest.startswith(_UTF16_MARKS):
-                rest += stream.read()
-                break
-            end = rest.rfind(b"\n") + 1
-            if end:
-                yield rest[:end]
-                rest = rest[end:]
+    if file is not None:
+        yield file.read_bytes()
+        return
+    stream = cast("BufferedReader", sys.stdin.buffer)
+    rest = b""
+    while data := stream.read1(_BLOCK):
+        rest += data
+        if len(rest) < 2:
+            continue
+        if whole or rest.startswith(_UTF16_MARKS):
+            rest += stream.read()
+            break
+        end = rest.rfind(b"\n") + 1
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
     if rest:
         yield rest
 
 
-class _reading:
-    """Converts the errors of the operating system."""
-
-    def __init__(self, file: Path | None) -> None:
-        self._name = file or "standard input"
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, BrokenPipeError):
-            return
-        if isinstance(error, OSError):
-            reason = file_reason(error, self._name)
-            if isinstance(error, FileNotFoundError):
-                reason += "; to restore a text itself: echo 'viet nam' | binhdan restore"
-            raise FileReadError(reason) from error
+def _naming(file: Path | None) -> AbstractContextManager[None]:
+    return console.naming(file, missing="; to restore a text itself: echo 'viet nam' | binhdan restore")
 
 
 def _with_model(
@@ -265,11 +236,12 @@ async def _next(lines: AsyncIterator[str]) -> str | None:
 
 async def _lines(files: list[Path] | None) -> AsyncIterator[str]:
     """A thread reads the lines, so that slow input does not delay answers."""
-    for file in _each(files):
-        parts = _parts(file, whole=False)
-        while (part := await asyncio.to_thread(next, parts, None)) is not None:
-            for line in part.splitlines(keepends=True):
-                yield line.decode("utf-8", "surrogateescape")
+    for file in console.each_file(files):
+        with _naming(file):
+            parts = _parts(file, whole=False)
+            while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                for line in part.splitlines(keepends=True):
+                    yield line.decode("utf-8", "surrogateescape")
 
 
 def _cost_model(board: str) -> CostModel | None:

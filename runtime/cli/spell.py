@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Optional, cast
+from typing import Annotated, cast
 
 import typer
 
+from binhdan.runtime.cli import console
+from binhdan.runtime.cli.options import TextFiles, TextKind
 from binhdan.runtime.client.restore import check_options, format_of
 from binhdan.runtime.client.spell import Spelling
 from binhdan.runtime.client.spell import spell as find_misspellings
-from binhdan.runtime.errors import BadFormatError, BinhdanError, FileReadError
+from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.ffi import TextFormat
-from binhdan.runtime.reasons import file_reason
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def spell(
-    files: Annotated[
-        Optional[list[Path]],  # noqa: UP045  typer reads it at run time
-        typer.Argument(help="Text in UTF-8; none reads standard input.", show_default=False),
-    ] = None,
-    format: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="text, html, markdown, srt, csv, json, po or code. [default: by the file's extension]"
-        ),
-    ] = None,
+    files: TextFiles = None,
+    format: TextKind = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Report a word whose best suggestion has this probability.")
     ] = 0.7,
@@ -43,30 +34,22 @@ def spell(
     A line of the list: FILE:LINE:COLUMN: word: suggestions. Names and words of other languages stay.
     """
     check_options("keep", format or "text")
-    chosen: Sequence[Path | None] = files or [None]  # None: standard input
-    for file in chosen:
-        name = str(file or "standard input")
-        text = _read(file, name)
+    for file in console.each_file(files):
         kind = cast("TextFormat", format) if format else format_of(file) if file else "text"
-        try:
+        with console.naming(file):
+            text = _text(console.read_file(file))
             found = find_misspellings(text, format=kind, min_confidence=min_confidence)
-        except BinhdanError as error:
-            raise type(error)(f"{name}: {error}") from error
-        output = found.text if corrected else _list(found, text, name)
+        output = found.text if corrected else _list(found, text, console.file_name(file))
         sys.stdout.buffer.write(output.encode())
         sys.stdout.buffer.flush()
 
 
-def _read(file: Path | None, name: str) -> str:
-    try:
-        data = file.read_bytes() if file else sys.stdin.buffer.read()
-    except OSError as error:
-        raise FileReadError(file_reason(error, name)) from error
+def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadFormatError(
-            f"{name}: expected UTF-8, found the byte 0x{data[error.start]:02x} at {error.start}:"
+            f"expected UTF-8, found the byte 0x{data[error.start]:02x} at {error.start}:"
             " `binhdan convert-text` converts other encodings"
         ) from None
 

@@ -22,13 +22,13 @@ std::shared_ptr<const NgramModel> ngrams() {
 }
 
 // A network of zeros but for the bias of the form "toi".
-std::string scorer_file(const NgramModel& model, float bias) {
-  constexpr uint32_t kWidth = 2, kNear = 1, kInputs = 5 * kWidth, kHidden = 3, kOutput = 2;
+std::string scorer_file(const NgramModel& model, float bias, uint32_t hidden = 32) {
+  constexpr uint32_t kWidth = 32, kNear = 1, kInputs = 5 * kWidth, kOutput = 2;
   std::string out = "BDSCORE\n";
   const auto put = [&](const auto& value) {
     out.append(reinterpret_cast<const char*>(&value), sizeof(value));
   };
-  for (const uint32_t value : {1u, kIds, model.forms_checksum(), kWidth, kNear, kHidden, kHidden, kOutput})
+  for (const uint32_t value : {1u, kIds, model.forms_checksum(), kWidth, kNear, hidden, hidden, kOutput})
     put(value);
   const auto matrix = [&](std::size_t rows, std::size_t width) {
     for (std::size_t i = 0; i < rows; ++i) put(1.0f);
@@ -36,12 +36,12 @@ std::string scorer_file(const NgramModel& model, float bias) {
   };
   matrix(kIds, kWidth);
   matrix(kShapes, kWidth);
-  matrix(kInputs, kHidden);
-  matrix(kHidden, kHidden);
-  matrix(kHidden, kOutput);
+  matrix(kInputs, hidden);
+  matrix(hidden, hidden);
+  matrix(hidden, kOutput);
   matrix(kInputs, kOutput);
   matrix(kIds, kOutput);
-  for (std::size_t i = 0; i < kHidden + kHidden + kOutput; ++i) put(0.0f);
+  for (std::size_t i = 0; i < hidden + hidden + kOutput; ++i) put(0.0f);
   for (uint32_t i = 0; i < kIds; ++i) put(i == kToi ? bias : 0.0f);
   return out;
 }
@@ -83,8 +83,9 @@ TEST(damaged_files_are_refused) {
   CHECK(open(file, *model) != nullptr);
   CHECK(message_of("BD", *model).find("more bytes") != std::string::npos);
   CHECK(message_of("BDNGRAM\n" + file, *model).find("expected the magic BDSCORE") != std::string::npos);
-  for (std::size_t size = 8; size < file.size(); size += 7)
+  for (std::size_t size = 8; size < file.size(); size += 97)
     CHECK(!message_of(file.substr(0, size), *model).empty());
+  CHECK(message_of(scorer_file(*model, 0, 33), *model).find("multiples of 32, got 33") != std::string::npos);
   CHECK(message_of(file + "x", *model).find("1 bytes too many") != std::string::npos);
   const auto changed = [&](std::size_t at, uint32_t value) {
     std::string other = file;

@@ -11,6 +11,7 @@ constexpr int32_t kMaxLoss =
     12 * kScoreUnit;                       // states with a lower score than the best minus this are dropped
 constexpr uint16_t kEndChoice[] = {kEnd};  // of the slot after the last one
 constexpr uint32_t kDropped = UINT32_MAX;
+constexpr float kUnlikely = 1e-3f;
 
 uint64_t last_ids(uint64_t history, unsigned count) {
   return history & ((uint64_t{1} << (kIdBits * count)) - 1);
@@ -175,14 +176,44 @@ int32_t Decoder::decode(bool keep_edges) {
   return last->score;
 }
 
-int32_t Decoder::score(std::span<const uint16_t> path) const {
+int32_t Decoder::decode_likely(std::span<const float> probabilities) {
+  spare_slots_.clear();
+  spare_choices_.clear();
+  spare_extras_.clear();
+  for (Slot slot : slots_) {
+    const auto own = probabilities.subspan(slot.first, slot.count);
+    const float limit = std::min(kUnlikely, *std::ranges::max_element(own));
+    const std::size_t first = slot.first;
+    slot.first = static_cast<uint32_t>(spare_choices_.size());
+    for (std::size_t k = 0; k < own.size(); ++k) {
+      if (own[k] < limit) continue;
+      spare_choices_.push_back(choices_[first + k]);
+      if (!extras_.empty()) spare_extras_.push_back(extras_[first + k]);
+    }
+    slot.count = static_cast<uint32_t>(spare_choices_.size()) - slot.first;
+    spare_slots_.push_back(slot);
+  }
+  const auto swap_all = [this] {
+    slots_.swap(spare_slots_);
+    choices_.swap(spare_choices_);
+    extras_.swap(spare_extras_);
+  };
+  swap_all();
+  const int32_t score = decode();
+  swap_all();
+  return score;
+}
+
+int32_t Decoder::score(std::span<const uint16_t> path, bool with_extras) const {
   State state = start();
   for (std::size_t i = 0; i < path.size(); ++i) {
     state = extend(state, path[i]);
     const auto first = choices_.begin() + slots_[i].first;
     const auto found = std::find(first, first + slots_[i].count, path[i]);
-    if (found != first + slots_[i].count)
-      state.score += own_score(slots_[i], static_cast<std::size_t>(found - choices_.begin()));
+    if (found == first + slots_[i].count) continue;
+    const auto choice = static_cast<std::size_t>(found - choices_.begin());
+    state.score += own_score(slots_[i], choice);
+    if (!with_extras && !extras_.empty()) state.score -= extras_[choice];
   }
   return extend(state, kEnd).score;
 }

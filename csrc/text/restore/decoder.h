@@ -38,9 +38,12 @@ class Decoder {
   // The best ids of all slots, into best(), and its score. Ends with the end of a sentence. keep_edges: for
   // find_probabilities.
   int32_t decode(bool keep_edges = false);
+  // decode() with the choices that have a probability of at least 1/1000, and the best of each slot. probabilities: of
+  // choices().
+  int32_t decode_likely(std::span<const float> probabilities);
   std::span<const uint16_t> best() const { return best_; }
-  // The score of the ids in `path`, one per slot.
-  int32_t score(std::span<const uint16_t> path) const;
+  // The score of the ids in `path`, one per slot; `with_extras`: with those of the scorer.
+  int32_t score(std::span<const uint16_t> path, bool with_extras = true) const;
   // After decode(true): the probability of each choice of all slots, over the paths of the beam. The order is that of
   // choices(). A choice that the beam dropped has 0.
   void find_probabilities(std::vector<float>& out);
@@ -73,9 +76,9 @@ class Decoder {
   void keep_edges_of_layer(std::size_t first_edge);
 
   const NgramModel* model_ = nullptr;
-  std::vector<Slot> slots_;
-  std::vector<uint16_t> choices_, best_;
-  std::vector<int32_t> extras_;  // of choices_
+  std::vector<Slot> slots_, spare_slots_;
+  std::vector<uint16_t> choices_, spare_choices_, best_;
+  std::vector<int32_t> extras_, spare_extras_;  // of choices_
   std::vector<State> states_, fresh_;
   std::vector<uint32_t> layers_;  // the first state of each slot
   bool keep_edges_ = false;

@@ -172,6 +172,7 @@ class Restoration {
     if (slot.typed == kOther) add_choice(kOther, 0);
   }
 
+  // Into the extras of the choices. work_.probabilities: before that.
   void add_scores() {
     work_.shapes.clear();
     for (const Token& token : work_.tokens) work_.shapes.push_back(shape_of(token, text_.substr(line_)));
@@ -204,7 +205,9 @@ class Restoration {
     if (options_.scorer) add_scores();
     find_reference();
     const bool weighed = choices_ || options_.min_confidence > 0;
-    const int32_t best_score = work_.decoder.decode(weighed);
+    const bool likely = options_.scorer && !weighed;
+    const int32_t best_score =
+        likely ? work_.decoder.decode_likely(work_.probabilities) : work_.decoder.decode(weighed);
     const auto best = work_.decoder.best();
     work_.best.assign(best.begin(), best.end());
     std::size_t missing = 0, present = 0;
@@ -221,7 +224,12 @@ class Restoration {
     std::size_t here = 0;
     for (const Token& token : work_.tokens) here += token.kind == kFirstForm && token.letters.marked();
     present += std::min(evidence_.marked - std::min(evidence_.marked, here), kMaxEvidence);
-    double gain = static_cast<double>(best_score - work_.decoder.score(work_.reference)) / kScoreUnit;
+    const Decoder& decoder = work_.decoder;
+    int32_t better = best_score - decoder.score(work_.reference);
+    // The scorer learnt from text without marks: it cannot weigh the marks of the rest.
+    if (options_.scorer && present > 0)
+      better = std::min(better, decoder.score(work_.best, false) - decoder.score(work_.reference, false));
+    double gain = static_cast<double>(better) / kScoreUnit;
     // A word that lacks its marks each time is one observation: it may be a word without marks.
     gain *= static_cast<double>(different) / static_cast<double>(missing);
     if (gain <= change_cost(different, present)) work_.best = work_.reference;

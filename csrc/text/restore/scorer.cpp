@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file_map.h"
+#include "kernels/codec.h"
 #include "text/unicode.h"
 
 namespace binhdan::text::restore {
@@ -17,8 +18,9 @@ constexpr std::size_t kFar = 8;    // words on each side after the near ones; th
 constexpr float kSure = 0.969f;    // a word with a higher probability is not doubtful
 constexpr std::size_t kTop = 3;    // forms of a word
 constexpr std::size_t kBatch = 8;  // doubtful words at once
-constexpr float kWeight = 0.8f;    // of the scores, against those of the n-grams
+constexpr float kWeight = 0.5f;    // of the scores, chosen on the validation text: the network is too sure
 constexpr uint32_t kMaxWidth = 4096;
+constexpr std::size_t kBlock = 32;  // inputs with one scale
 
 class Reader {
  public:
@@ -60,20 +62,6 @@ class Reader {
   std::span<const std::byte> bytes_;
 };
 
-// out[row][:] += in[row][:] * weights, for all rows at once: a row of the weights is read once.
-void multiply(std::span<const float> in, std::size_t rows, std::size_t inputs, std::span<const float> weights,
-              std::size_t outputs, float* out) {
-  for (std::size_t i = 0; i < inputs; ++i) {
-    const float* weight = weights.data() + i * outputs;
-    for (std::size_t r = 0; r < rows; ++r) {
-      const float x = in[r * inputs + i];
-      if (x == 0) continue;
-      float* sums = out + r * outputs;
-      for (std::size_t o = 0; o < outputs; ++o) sums[o] += x * weight[o];
-    }
-  }
-}
-
 }  // namespace
 
 uint8_t shape_of(const Token& token, std::string_view text) {
@@ -114,32 +102,61 @@ std::shared_ptr<const Scorer> Scorer::open(const std::string& path, const NgramM
   scorer->width_ = widths[0];
   scorer->near_ = widths[1];
   scorer->inputs_ = (2 * scorer->near_ + 3) * scorer->width_;
+  scorer->hidden1_ = hidden1;
+  scorer->output_ = output;
+  for (const std::size_t inputs : {scorer->inputs_, hidden1, hidden2})
+    if (inputs % kBlock != 0)
+      fail(Code::bad_format, "scorer file: expected inputs of a layer in multiples of ", kBlock, ", got ",
+           inputs);
   const auto rows = [&](std::size_t count, std::size_t width) {
     Rows table{width, reader.floats(count), {}};
     table.values = reader.integers(count * width);
     return table;
   };
-  const auto layer = [&](std::size_t inputs, std::size_t outputs) {
-    const Rows table = rows(inputs, outputs);
-    Layer made{inputs, outputs, {}, std::vector<float>(outputs, 0.0f)};
-    made.weights.resize(inputs * outputs);
-    for (std::size_t i = 0; i < made.weights.size(); ++i)
-      made.weights[i] = table.scales[i / outputs] * static_cast<float>(table.values[i]);
-    return made;
-  };
+  scorer->table_ = &select_table("");
   scorer->embeddings_ = rows(ids, scorer->width_);
   scorer->shapes_ = rows(kShapes, scorer->width_);
-  scorer->first_ = layer(scorer->inputs_, hidden1);
-  scorer->second_ = layer(hidden1, hidden2);
-  scorer->third_ = layer(hidden2, output);
-  scorer->direct_ = layer(scorer->inputs_, output);
+  std::array<Rows, 2> from_inputs;
+  from_inputs[0] = rows(scorer->inputs_, hidden1);
+  const Rows second = rows(hidden1, hidden2), third = rows(hidden2, output);
+  from_inputs[1] = rows(scorer->inputs_, output);
+  scorer->first_ = pack(*scorer->table_, from_inputs);
+  scorer->second_ = pack(*scorer->table_, std::span(&second, 1));
+  scorer->third_ = pack(*scorer->table_, std::span(&third, 1));
   scorer->forms_ = rows(ids, output);
-  for (Layer* one : {&scorer->first_, &scorer->second_, &scorer->third_})
-    one->biases = reader.floats(one->outputs);
+  scorer->first_.biases = reader.floats(hidden1);
+  scorer->first_.biases.resize(hidden1 + output);
+  scorer->second_.biases = reader.floats(hidden2);
+  scorer->third_.biases = reader.floats(output);
   scorer->form_biases_ = reader.floats(ids);
   if (reader.left() != 0) fail(Code::bad_format, "scorer file: ", reader.left(), " bytes too many");
   file.check_intact();
   return scorer;
+}
+
+Scorer::Layer Scorer::pack(const KernelTable& table, std::span<const Rows> tables) {
+  const MatmulKernel& kernel = table.matmul[static_cast<std::size_t>(DType::q8_0)];
+  const std::size_t inputs = tables[0].scales.size(), bytes = row_bytes(DType::q8_0, inputs);
+  std::vector<float> row(inputs);
+  std::vector<std::byte> blocks;
+  int64_t outputs = 0;
+  for (const Rows& one : tables)
+    for (std::size_t o = 0; o < one.width; ++o, ++outputs) {
+      for (std::size_t i = 0; i < inputs; ++i)
+        row[i] = one.scales[i] * static_cast<float>(one.values[i * one.width + o]);
+      blocks.resize(blocks.size() + bytes);
+      encode_row(DType::q8_0)(blocks.data() + blocks.size() - bytes, row.data(),
+                              static_cast<int64_t>(inputs));
+    }
+  Layer layer;
+  layer.matrix = {&kernel, outputs, static_cast<int64_t>(inputs), nullptr, {}};
+  layer.weights = Buffer(layer.matrix.bytes());
+  if (kernel.pack)
+    kernel.pack(layer.weights.as<void>(), blocks.data(), outputs, layer.matrix.cols, 0, outputs);
+  else
+    std::memcpy(layer.weights.as<void>(), blocks.data(), blocks.size());
+  layer.matrix.data = layer.weights.as<void>();
+  return layer;
 }
 
 // The vectors of the tokens, with kFar + near of zeros of shape kNoShape on both sides.
@@ -180,7 +197,7 @@ bool Scorer::add(Decoder& decoder, std::span<const float> probabilities, std::sp
   }
   if (b.doubtful.empty()) return false;
   embed(decoder, probabilities, shapes, b.tokens);
-  const std::size_t near_width = (2 * near_ + 1) * width_, output = third_.outputs;
+  const std::size_t near_width = (2 * near_ + 1) * width_;
   for (std::size_t from = 0; from < b.doubtful.size(); from += kBatch) {
     const std::size_t rows = std::min(kBatch, b.doubtful.size() - from);
     b.inputs.assign(rows * inputs_, 0);
@@ -194,35 +211,55 @@ bool Scorer::add(Decoder& decoder, std::span<const float> probabilities, std::sp
           in[near_width + width_ + i] += window[near_width + k * width_ + i] / kFar;
         }
     }
-    const auto run = [&](const Layer& layer, const std::vector<float>& in, std::vector<float>& out) {
-      out.resize(rows * layer.outputs);
-      for (std::size_t r = 0; r < rows; ++r)
-        std::ranges::copy(layer.biases, out.begin() + static_cast<std::ptrdiff_t>(r * layer.outputs));
-      multiply(in, rows, layer.inputs, layer.weights, layer.outputs, out.data());
-    };
-    const auto rectify = [](std::vector<float>& values) {
-      for (float& value : values) value = std::max(value, 0.0f);
-    };
-    run(first_, b.inputs, b.first);
-    rectify(b.first);
-    run(second_, b.first, b.second);
-    rectify(b.second);
-    run(third_, b.second, b.output);
-    multiply(b.inputs, rows, inputs_, direct_.weights, output, b.output.data());
+    run(rows, b);
     for (std::size_t r = 0; r < rows; ++r) {
       const Slot& slot = slots[b.doubtful[from + r]];
       for (uint32_t k = slot.first; k < slot.first + slot.count; ++k) {
         const uint16_t id = decoder.choices()[k];
-        const int8_t* values = forms_.values.data() + id * output;
+        const int8_t* values = forms_.values.data() + id * output_;
         float sum = 0;
-        for (std::size_t i = 0; i < output; ++i)
-          sum += b.output[r * output + i] * static_cast<float>(values[i]);
+        for (std::size_t i = 0; i < output_; ++i)
+          sum += b.output[r * output_ + i] * static_cast<float>(values[i]);
         const float score = std::clamp(sum * forms_.scales[id] + form_biases_[id], -30.0f, 30.0f);
         decoder.extras()[k] += static_cast<int32_t>(std::lround(score * kWeight * kScoreUnit));
       }
     }
   }
   return true;
+}
+
+void Scorer::run(std::size_t rows, Buffers& b) const {
+  const auto rectify = [](std::vector<float>& values) {
+    for (float& value : values) value = std::max(value, 0.0f);
+  };
+  const std::size_t stride = hidden1_ + output_;
+  apply(first_, rows, b.inputs.data(), inputs_, b.first, b);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < hidden1_; ++i)
+      b.first[r * stride + i] = std::max(b.first[r * stride + i], 0.0f);
+  apply(second_, rows, b.first.data(), stride, b.second, b);
+  rectify(b.second);
+  apply(third_, rows, b.second.data(), static_cast<std::size_t>(third_.matrix.cols), b.output, b);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < output_; ++i) b.output[r * output_ + i] += b.first[r * stride + hidden1_ + i];
+}
+
+void Scorer::apply(const Layer& layer, std::size_t rows, const float* in, std::size_t in_stride,
+                   std::vector<float>& out, Buffers& b) const {
+  const ops::Matrix& matrix = layer.matrix;
+  ops::Activations::Widths widths;
+  widths.cover(matrix);
+  b.activations.reserve(kBatch, widths);
+  b.scratch.reserve(ops::matmul_scratch(matrix, kBatch));
+  const auto count = static_cast<int64_t>(rows);
+  const ops::ClassCounts classes{count, count};
+  for (std::size_t r = 0; r < rows; ++r)
+    b.activations.store(*table_, {&matrix}, classes, static_cast<int64_t>(r), in + r * in_stride, 0,
+                        matrix.cols);
+  out.resize(rows * layer.biases.size());
+  ops::matmul(matrix, {0, matrix.rows}, b.activations, classes, out.data(), matrix.rows, b.scratch);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < layer.biases.size(); ++i) out[r * layer.biases.size() + i] += layer.biases[i];
 }
 
 }  // namespace binhdan::text::restore

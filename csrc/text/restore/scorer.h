@@ -8,7 +8,7 @@
 // output width; then for each matrix, row by row: a float32 scale per row, int8 values; biases in float32. Matrices:
 // embeddings [ids][width], shapes [16][width], first [inputs][hidden 1], second [hidden 1][hidden 2], third
 // [hidden 2][output], direct [inputs][output], forms [ids][output]; biases: first, second, third, forms.
-// examples/train_restorer/scorer.py writes it.
+// examples/train_restorer/scorer.py writes it. The products use the kernels of Q8_0.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +17,9 @@
 #include <string>
 #include <vector>
 
+#include "base/buffer.h"
+#include "kernels/kernels.h"
+#include "ops/matmul.h"
 #include "text/restore/decoder.h"
 #include "text/restore/tokens.h"
 
@@ -33,9 +36,12 @@ class Scorer {
   // Throws Error: those of FileMap; bad_format for a file that is damaged, not of this format or for other n-grams.
   static std::shared_ptr<const Scorer> open(const std::string& path, const NgramModel& model);
 
+  // Of a thread.
   struct Buffers {
     std::vector<float> tokens, inputs, first, second, output;
     std::vector<uint32_t> doubtful;
+    ops::Activations activations;
+    Buffer scratch;
   };
   // Adds to decoder.extras() the scores of the choices of doubtful slots. probabilities: of Decoder. shapes: of the
   // slots. Does nothing if no slot is doubtful.
@@ -51,18 +57,26 @@ class Scorer {
     std::vector<int8_t> values;
   };
 
+  struct Layer {
+    ops::Matrix matrix;  // of `weights`
+    Buffer weights;
+    std::vector<float> biases;  // one per output
+  };
+
+  // tables: [input][output], of the same inputs; their outputs become those of one layer.
+  static Layer pack(const KernelTable& table, std::span<const Rows> tables);
   void embed(const Decoder& decoder, std::span<const float> probabilities, std::span<const uint8_t> shapes,
              std::vector<float>& out) const;
+  // The vectors of the rows in buffers.inputs, into buffers.output.
+  void run(std::size_t rows, Buffers& buffers) const;
+  void apply(const Layer& layer, std::size_t rows, const float* in, std::size_t in_stride,
+             std::vector<float>& out, Buffers& buffers) const;
 
-  std::size_t width_ = 0, near_ = 0, inputs_ = 0;
+  const KernelTable* table_ = nullptr;
+  std::size_t width_ = 0, near_ = 0, inputs_ = 0, hidden1_ = 0, output_ = 0;
   Rows embeddings_, shapes_, forms_;
   std::vector<float> form_biases_;
-  struct Layer {
-    std::size_t inputs = 0, outputs = 0;
-    std::vector<float> weights;  // [input][output]
-    std::vector<float> biases;
-  };
-  Layer first_, second_, third_, direct_;
+  Layer first_, second_, third_;  // the last outputs of first_ are the direct product
 };
 
 }  // namespace binhdan::text::restore

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +17,7 @@ from binhdan.runtime.options import GenerationOptions
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
 from binhdan.runtime.server.access.keys import Caller
 from binhdan.runtime.server.api.body import Body, RequestBody
-from binhdan.runtime.server.errors import quoted
+from binhdan.runtime.server.errors import ApiError, quoted
 from binhdan.runtime.server.http.fields import ignore
 
 MAX_STOPS = 16
@@ -43,6 +45,7 @@ ModelName = Annotated[str | None, Field(max_length=256)]  # None: the server's d
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_TOKENS)]
+Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
 # A text or the tokens of one, or several of either.
 TextOrTokens = (
     str
@@ -202,6 +205,20 @@ def texts_of(value: TextOrTokens) -> list[str | list[int]]:
     if isinstance(value[0], int):
         return [[token for token in value if isinstance(token, int)]]
     return [one for one in value if not isinstance(one, int)]
+
+
+async def each_text(input: str | list[str], work: Callable[[str], JsonObject]) -> JsonObject:
+    """The answer of an endpoint for texts: `work` of each text, in order, in a thread. Its
+    InvalidArgumentError is the client's error."""
+    texts = [input] if isinstance(input, str) else input
+
+    def all_of_them() -> list[JsonObject]:
+        return [{"index": index, **work(text)} for index, text in enumerate(texts)]
+
+    try:
+        return {"object": "list", "data": await asyncio.to_thread(all_of_them)}
+    except InvalidArgumentError as error:
+        raise ApiError(400, str(error), param="input") from error
 
 
 def nfc(text: str) -> str:

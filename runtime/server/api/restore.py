@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from binhdan.runtime.client import restore as restoring
-from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.ffi import TextFormat, ToneStyle, Typing
 from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import MAX_TEXTS
+from binhdan.runtime.server.api.common import Texts, each_text
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 
@@ -22,7 +20,7 @@ router = APIRouter(route_class=JsonRoute)
 class RestoreBody(RequestBody):
     """`explain` adds the forms that each word could have."""
 
-    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    input: Texts
     style: ToneStyle = "keep"
     format: TextFormat = "text"
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -37,14 +35,10 @@ async def restore(body: RestoreBody) -> dict[str, Any]:
     """One result per text, in order."""
     if body.explain and body.teencode:
         raise ApiError(400, "explain: expected false with teencode, which moves the words", param="explain")
-    texts = [body.input] if isinstance(body.input, str) else body.input
-    try:
-        return {"object": "list", "data": await asyncio.to_thread(_restore_all, texts, body)}
-    except InvalidArgumentError as error:
-        raise ApiError(400, str(error), param="input") from error
+    return await each_text(body.input, lambda text: _restore(text, body))
 
 
-def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
+def _restore(text: str, body: RestoreBody) -> dict[str, Any]:
     settings: restoring.RestoreSettings = {
         "style": body.style,
         "format": body.format,
@@ -52,20 +46,15 @@ def _restore_all(texts: list[str], body: RestoreBody) -> list[dict[str, Any]]:
         "typing": body.typing,
         "fast": body.fast,
     }
-    results: list[dict[str, Any]] = []
-    for index, text in enumerate(texts):
-        if not body.explain:
-            restored = restoring.restore(text, teencode=body.teencode, **settings)
-            results.append({"index": index, "text": restored})
-            continue
-        found = restoring.explain(text, **settings)
-        choices = [
-            {
-                "begin": choice.begin,
-                "end": choice.end,
-                "alternatives": [{"text": form, "probability": p} for form, p in choice.alternatives],
-            }
-            for choice in found.choices
-        ]
-        results.append({"index": index, "text": found.text, "choices": choices})
-    return results
+    if not body.explain:
+        return {"text": restoring.restore(text, teencode=body.teencode, **settings)}
+    found = restoring.explain(text, **settings)
+    choices = [
+        {
+            "begin": choice.begin,
+            "end": choice.end,
+            "alternatives": [{"text": form, "probability": p} for form, p in choice.alternatives],
+        }
+        for choice in found.choices
+    ]
+    return {"text": found.text, "choices": choices}

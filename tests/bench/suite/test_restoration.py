@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import binhdan
-from binhdan.bench.suite.restoration import load_sets, measure, score, table, write_page
+from binhdan.bench.suite.restoration import Record, lines_of, measure, read_records, score, table, write_page
 
 LINES = ["Hôm nay trời đẹp quá!", "Tôi đi học ở trường.", "2024"]
 
@@ -18,7 +18,10 @@ def test_shares() -> None:
     assert one.value == 75 and one.sentences == 50 and one.low < 75 < one.high
     two = score(["Một hai. Ba bốn! Năm 2.5 sáu"], ["Một hai. Bà bốn! Năm 2.5 sáu"])
     assert round(two.sentences) == 67
-    assert score(["a b"], ["a"]).value == 0  # another number of words
+    other = score(["a b"], ["a"])  # another number of words
+    assert other.value == other.syllables == 0
+    places = score(["Hoà-bình 5 òa"], ["hòa-binh 5 òa"])
+    assert places.value == 50 and round(places.syllables) == 67
     with pytest.raises(ValueError, match="at least 1 word"):
         score(["1"], ["1"])
 
@@ -26,12 +29,15 @@ def test_shares() -> None:
 def test_sets(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"input": "a", "target": "á"}) + "\n")
     (tmp_path / "texts.jsonl").write_text(json.dumps({"register": "news", "text": "à\n\nả"}) + "\n")
-    assert load_sets(tmp_path.glob("*.jsonl")) == {"pairs": ["á"], "news": ["à", "ả"]}
-    (tmp_path / "bad.jsonl").write_text("[]\n")
-    with pytest.raises(binhdan.BadFormatError, match=r"bad.jsonl, line 1: expected"):
-        load_sets([tmp_path / "bad.jsonl"])
+    records = read_records([tmp_path / "pairs.jsonl", tmp_path / "texts.jsonl"])
+    assert records == [Record("pairs", "á", "a"), Record("news", "à\n\nả", None)]
+    assert lines_of(records) == {"pairs": ["á"], "news": ["à", "ả"]}
+    for bad in ("[]", '{"target": 1}', '{"target": "a", "input": 1}', '{"text": "a"}'):
+        (tmp_path / "bad.jsonl").write_text(bad + "\n")
+        with pytest.raises(binhdan.BadFormatError, match=r"bad.jsonl, line 1: expected"):
+            read_records([tmp_path / "bad.jsonl"])
     with pytest.raises(binhdan.FileReadError, match="nowhere"):
-        load_sets([tmp_path / "nowhere"])
+        read_records([tmp_path / "nowhere"])
 
 
 def test_the_table_is_written_into_the_page(tmp_path: Path) -> None:

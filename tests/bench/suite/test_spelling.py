@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 import pytest
 
 import binhdan
+from binhdan.bench.suite.restoration import Record
 from binhdan.bench.suite.spelling import (
     KINDS,
-    load_misspelled,
     measure,
     measure_pairs,
     misspell,
+    misspelled_pairs,
     table,
     with_errors,
     write_page,
@@ -77,8 +77,7 @@ def test_results_and_the_page(tmp_path: Path) -> None:
         write_page(page, [made])
 
 
-def test_pairs_with_other_errors_than_missing_marks(tmp_path: Path) -> None:
+def test_pairs_with_other_errors_than_missing_marks() -> None:
     pairs = [("Toi di", "Tôi đi"), ("Tôi đả đi", "Tôi đã đi"), ("Tôi đả", "Tôi đã đi")]
-    records = "".join(json.dumps({"input": given, "target": wanted}) + "\n" for given, wanted in pairs)
-    (tmp_path / "a.jsonl").write_text(records)
-    assert load_misspelled([tmp_path / "a.jsonl"]) == {"a": [pairs[1]]}
+    records = [Record("a", wanted, given) for given, wanted in pairs] + [Record("b", "à", None)]
+    assert misspelled_pairs(records) == {"a": [pairs[1]]}
