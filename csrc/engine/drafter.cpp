@@ -8,8 +8,8 @@
 
 namespace binhdan::engine {
 namespace {
-// A row that verifies a guess costs this share of a step: measured with 0.5B shapes, whose steps read the same weights
-// for up to eight rows.
+// A row that verifies a guess costs this share of a step. Assumed: a step of up to eight rows reads the same weights as
+// one of a single row.
 constexpr double kRowCost = 0.05;
 // Guessing must promise this speedup.
 constexpr double kLeastSpeedup = 1.05;
