@@ -165,7 +165,7 @@ void Drafter::guess(std::span<const Task> tasks, int64_t budget) {
     return static_cast<size_t>(std::ranges::find_if(chunks, is_of) - chunks.begin());
   };
   while (!chunks.empty()) {
-    std::ranges::stable_partition(chunks, [](const model::Chunk& chunk) { return chunk.decode; });
+    std::ranges::partition(chunks, [](const model::Chunk& chunk) { return chunk.decode; });
     forward_.run(chunks);
     std::vector<Guess> next;
     for (Guess& one : guesses) {
