@@ -54,7 +54,7 @@ def running(
     fails."""
     program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin:{Path(sys.executable).parent}")
     if program is None:
-        pytest.skip(f"{command[0]} is not installed")
+        pytest.skip(f"no {command[0]} on the PATH; .ci/full installs it")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [program, *command[1:]], stdout=output, stderr=output, env=os.environ | (environment or {})

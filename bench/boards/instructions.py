@@ -18,10 +18,9 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
-from binhdan.bench.common.results import FORMAT, to_text
+from binhdan.bench.common.results import write_results
 
 # The CPU model of qemu and the kernel table that it selects. Cortex cores have SVE vectors of 16 bytes.
 CPUS = {"cortex-a72": "neon", "cortex-a76": "neon_dotprod", "max,sve-default-vector-length=16": "neon_i8mm"}
@@ -181,28 +180,24 @@ def main() -> None:
             rows.append(row(count))
             print(rows[-1], flush=True)
     compiler = subprocess.run([arguments.compiler, "--version"], capture_output=True, text=True, check=True)
-    head = {
-        "format": FORMAT,
-        "kind": "instructions",
-        "title": "Instructions for each token on ARM",
-        "date": date.today().isoformat(),
-        "machine": None,
-        "conditions": [
+    write_results(
+        arguments.write,
+        "instructions",
+        "Instructions for each token on ARM",
+        rows,
+        conditions=[
             "millions of instructions for each token, counted under qemu-user with one thread",
             f"prefill: the difference between prompts of {LONG_PROMPT} and {SHORT_PROMPT} tokens; "
             f"decode: between answers of {LONG_ANSWER} and {SHORT_ANSWER} tokens",
         ],
-        "versions": {
+        versions={
             "qemu": emulator.version(),
             "binhdan": compiler.stdout.splitlines()[0],
             "llama.cpp": arguments.llama_version,
         },
-        "commands": [
-            "python -m binhdan.bench.boards.instructions --build BUILD --qemu QEMU --plugin LIBINSN "
-            f"--llama-bench ISA=PATH -m MODEL.gguf --write {arguments.write}"
-        ],
-    }
-    arguments.write.write_text(to_text(head, "rows", rows), encoding="utf-8")
+        command="python -m binhdan.bench.boards.instructions --build BUILD --qemu QEMU --plugin LIBINSN "
+        f"--llama-bench ISA=PATH -m MODEL.gguf --write {arguments.write}",
+    )
 
 
 if __name__ == "__main__":

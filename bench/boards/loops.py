@@ -16,11 +16,10 @@ import re
 import shlex
 import subprocess
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from binhdan.bench.boards.predict import BLOCK_MACS
-from binhdan.bench.common.results import FORMAT, to_text
+from binhdan.bench.common.results import write_results
 
 # The numbers of the types in names of C++ symbols: csrc/base/dtype.h.
 TYPES = {"Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14}
@@ -94,24 +93,22 @@ class Analyzer:
 
     def assembly(self, isa: str) -> str:
         """The assembly of csrc/kernels/ISA/matmul.cpp."""
-        wanted = f"csrc/kernels/{isa}/matmul.cpp"
-        found = [command for file, command in self._commands.items() if file.endswith(wanted)]
-        if not found:
-            raise SystemExit(f"{self._build}: expected a build for aarch64, got none of {wanted}")
-        words = shlex.split(found[0])
-        if Path(words[0]).name == "ccache":
-            del words[0]
+        words = self._command(f"csrc/kernels/{isa}/matmul.cpp")
         words[words.index("-o") + 1] = "-"
         words[words.index("-c")] = "-S"
         return _run(words, self._build)
 
     def compiler(self) -> str:
         """Its name and version."""
-        words = shlex.split(
-            next(command for file, command in self._commands.items() if file.endswith(".cpp"))
-        )
-        program = words[1] if Path(words[0]).name == "ccache" else words[0]
-        return _run([program, "--version"]).splitlines()[0]
+        return _run([self._command(".cpp")[0], "--version"]).splitlines()[0]
+
+    def _command(self, end: str) -> list[str]:
+        """That compiles the first file whose path ends with `end`, without ccache."""
+        found = [command for file, command in self._commands.items() if file.endswith(end)]
+        if not found:
+            raise SystemExit(f"{self._build}: expected a build for aarch64, got none of {end}")
+        words = shlex.split(found[0])
+        return words[1:] if Path(words[0]).name == "ccache" else words
 
     def cycles(self, loop: Loop, core: Core) -> float:
         """Of one pass of the loop."""
@@ -153,20 +150,18 @@ def main() -> None:
         for name, type_id in TYPES.items():
             rows.append(analyzer.row(innermost_loops(assembly, type_id, core.products), core, name))
             print(rows[-1], flush=True)
-    head = {
-        "format": FORMAT,
-        "kind": "loops",
-        "title": "Inner loops in llvm-mca",
-        "date": date.today().isoformat(),
-        "machine": None,
-        "conditions": ["a static model: no caches, no branches"],
-        "versions": {
+    write_results(
+        arguments.write,
+        "loops",
+        "Inner loops in llvm-mca",
+        rows,
+        conditions=["a static model: no caches, no branches"],
+        versions={
             "llvm-mca": _run([arguments.mca, "--version"]).splitlines()[0],
             "compiler": analyzer.compiler(),
         },
-        "commands": [f"python -m binhdan.bench.boards.loops BUILD --write {arguments.write}"],
-    }
-    arguments.write.write_text(to_text(head, "rows", rows), encoding="utf-8")
+        command=f"python -m binhdan.bench.boards.loops BUILD --write {arguments.write}",
+    )
 
 
 if __name__ == "__main__":

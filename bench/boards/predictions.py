@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date
 from pathlib import Path
 
 from binhdan.bench.boards.predict import board_rates, predict
 from binhdan.bench.boards.work import work_of
-from binhdan.bench.common.results import FORMAT, to_text
+from binhdan.bench.common.results import write_results
 from binhdan.runtime.cost.figures import load_board
 
 DEPTH = 256
@@ -39,19 +38,16 @@ def main() -> None:
                 }
             )
     boards = " ".join(f"--board {name}" for name in arguments.board)
-    head = {
-        "format": FORMAT,
-        "kind": "predictions",
-        "title": "Predicted speed of boards",
-        "date": date.today().isoformat(),
-        "machine": None,
-        "conditions": ["a model, not a measurement", f"decode at {DEPTH} tokens"],
-        "versions": {},
-        "commands": [
-            f"python -m binhdan.bench.boards.predictions {boards} -m MODEL.gguf --write {arguments.write}"
-        ],
-    }
-    arguments.write.write_text(to_text(head, "rows", rows), encoding="utf-8")
+    write_results(
+        arguments.write,
+        "predictions",
+        "Predicted speed of boards",
+        rows,
+        conditions=["a model, not a measurement", f"decode at {DEPTH} tokens"],
+        versions={},
+        command=f"python -m binhdan.bench.boards.predictions {boards} -m MODEL.gguf "
+        f"--write {arguments.write}",
+    )
 
 
 if __name__ == "__main__":

@@ -141,6 +141,30 @@ def load_as(kind: type[AnyMeasured], path: Path) -> AnyMeasured:
         raise BadFormatError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
+def write_results(
+    path: Path,
+    kind: Kind,
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    *,
+    conditions: list[str],
+    versions: dict[str, str],
+    command: str,
+) -> None:
+    """Writes a result file of today that depends on no machine."""
+    head = {
+        "format": FORMAT,
+        "kind": kind,
+        "title": title,
+        "date": date.today().isoformat(),
+        "machine": None,
+        "conditions": conditions,
+        "versions": versions,
+        "commands": [command],
+    }
+    path.write_text(to_text(head, "rows", rows), encoding="utf-8")
+
+
 def to_text(head: dict[str, Any], key: str, rows: Sequence[dict[str, Any]]) -> str:
     """The text of a result file: one line per row, so that a change of one figure is a change of one line."""
     lines = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")

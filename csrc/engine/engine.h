@@ -95,7 +95,7 @@ class Engine {
   std::vector<model::Chunk> plan_batch();
   int64_t prefill_budget(bool decoding) const;
   int64_t decode_rows_each() const;
-  void guess_tokens(int64_t rows_each);
+  void guess_tokens(int64_t limit);
   void compute(std::span<const model::Chunk> chunks);
   void update_prefill_speed(std::span<const model::Chunk> chunks, int64_t ns);
   bool runnable_locked() const;
