@@ -19,18 +19,19 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from binhdan.runtime.errors import InvalidArgumentError
 from binhdan.runtime.prompting.tokenizer import Prompt
+from binhdan.runtime.structured.answer_check import ENFORCED, AnswerCheck
 from binhdan.runtime.structured.grammar_trial import TOO_MUCH, Grammar, GrammarTrial
 from binhdan.runtime.structured.relax import closed, relaxed
+from binhdan.runtime.structured.vocabulary import HasVocabulary, Vocabulary
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
 # Reasoning before the answer. "may": the model may write text between <think> and </think>. "must": the
 # prompt has already opened the reasoning block.
@@ -61,14 +62,23 @@ _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """The grammar of a function's arguments if the grammar of their schema cannot be compiled."""
+
+    grammar: Grammar
+    function: str
+    schema: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """An output constraint before compilation, made by json_object, json_schema, regex and grammar.
 
     `grammars`: the first one is the answer's and may refer to the others as @name. `param`: the request field
     that holds the constraint; `params`: request fields of single grammars, by grammar name. `control`: the
     text of a control token that may precede the answer. `text_only`: the answer may not contain control
-    tokens, even if a grammar allows them. `fallbacks`: by grammar name, the grammar that replaces one that
-    cannot be compiled. `relaxed`: the paths of schema keywords that are not enforced.
+    tokens, even if a grammar allows them. `fallbacks`: by grammar name. `relaxed`: the paths of schema
+    keywords that the grammars do not enforce. `check`: what complete answers must fit; None: any text is valid.
     """
 
     grammars: tuple[Grammar, ...]
@@ -76,9 +86,9 @@ class Spec:
     params: Mapping[str, str] = field(default_factory=dict)
     control: str = ""
     text_only: bool = False
-    fallbacks: Mapping[str, Grammar] = field(default_factory=dict)
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     relaxed: tuple[str, ...] = ()
-    schema: Any = None  # with the keywords that are not enforced, if there are any
+    check: AnswerCheck | None = None
 
 
 # ---- specs -------------------------------------------------------------------------------------------------
@@ -86,7 +96,8 @@ class Spec:
 
 def json_object(param: str = "response_format") -> Spec:
     """Any JSON object."""
-    return Spec(({"name": "answer", "json_schema": {"type": "object", "x-guidance": _JSON}},), param)
+    grammar = {"name": "answer", "json_schema": {"type": "object", "x-guidance": _JSON}}
+    return Spec((grammar,), param, check=AnswerCheck(ENFORCED))
 
 
 def json_schema(
@@ -101,11 +112,12 @@ def json_schema(
     llguidance cannot enforce.
     """
     if strict:
-        return Spec((schema_grammar("answer", schema, param),), param)
+        return Spec((schema_grammar("answer", schema, param),), param, check=AnswerCheck(ENFORCED))
     schema_grammar("answer", schema, param)  # checks its size before further work
     enforced, dropped = relaxed(schema, param)
     grammar = schema_grammar("answer", closed(enforced), param, lenient=True)
-    return Spec((grammar,), param, relaxed=tuple(dropped), schema=schema if dropped else None)
+    check = AnswerCheck(schema if dropped else ENFORCED)
+    return Spec((grammar,), param, relaxed=tuple(dropped), check=check)
 
 
 def schema_grammar(name: str, schema: Any, param: str, *, lenient: bool = False) -> Grammar:
@@ -181,14 +193,6 @@ def parse_schema(schema: Any, param: str) -> Any:
 # ---- masks -------------------------------------------------------------------------------------------------
 
 
-class HasVocabulary(Protocol):
-    """The methods of Model that read its vocabulary."""
-
-    def token_roles(self) -> list[int]: ...
-    def tokenize(self, text: str | bytes) -> list[int]: ...
-    def detokenize_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes: ...
-
-
 def thinking_of(prompt: Prompt) -> Thinking:
     """What an answer to `prompt` may contain before the constrained text."""
     if not prompt.thinks:
@@ -208,7 +212,7 @@ class Constraints:
         self._own_trial = trial is None
         self._trial = trial or GrammarTrial()
         self._lock = threading.Lock()
-        self._made: _Vocabulary | None = None
+        self._made: Vocabulary | None = None
 
     def prepare(self) -> None:
         """Does the one-time work of the first `compile`. A vocabulary of 150,000 tokens takes 2 s on a server
@@ -223,7 +227,7 @@ class Constraints:
         too many compilations wait.
         """
         vocabulary = self._vocabulary()
-        relaxed = list(spec.relaxed)
+        relaxed, check = list(spec.relaxed), spec.check
         # The trial process has a vocabulary of bytes, in which token 0 represents all control tokens.
         top = _top(spec, thinking, dict.fromkeys(vocabulary.controls, 0))
         result = self._trial.check([top, *spec.grammars])
@@ -233,7 +237,10 @@ class Constraints:
                 name = one["name"]
                 if name in spec.fallbacks and isinstance(self._check_alone(one), str):
                     relaxed.append(spec.params.get(name, name))
-                    one = spec.fallbacks[name]
+                    fallback = spec.fallbacks[name]
+                    one = fallback.grammar
+                    if check is not None:
+                        check = replace(check, calls={**check.calls, fallback.function: fallback.schema})
                 grammars.append(one)
             result = self._trial.check([top, *grammars])
         if isinstance(result, str):
@@ -243,7 +250,7 @@ class Constraints:
             [_top(spec, thinking, vocabulary.controls), *result[1:]],
             spec.text_only,
             tuple(relaxed),
-            None if spec.schema is None else partial(self._trial.fits, spec.schema),
+            None if check is None else lambda text: check.fits(text, self._trial.fits),
         )
 
     def _check_alone(self, grammar: Grammar) -> list[Grammar] | str:
@@ -267,10 +274,10 @@ class Constraints:
         if self._own_trial:
             self._trial.close()
 
-    def _vocabulary(self) -> _Vocabulary:
+    def _vocabulary(self) -> Vocabulary:
         with self._lock:
             if self._made is None:
-                self._made = _Vocabulary(self._model)
+                self._made = Vocabulary(self._model)
             return self._made
 
 
@@ -280,7 +287,7 @@ class Constraint:
 
     def __init__(
         self,
-        vocabulary: _Vocabulary,
+        vocabulary: Vocabulary,
         grammars: list[Grammar],
         text_only: bool,
         relaxed: tuple[str, ...] = (),
@@ -305,7 +312,7 @@ class Constraint:
 
 class AnswerMask:
     """A TokenMask for one answer: call it with all tokens of the answer so far. `check`: returns whether a
-    complete answer fits the parts of the schema that the mask does not enforce; call it in a worker thread.
+    complete answer fits the parts of its schemas that the mask does not enforce; call it in a worker thread.
 
     Raises InvalidArgumentError when the masks take too much time or when no token can follow.
     """
@@ -313,7 +320,7 @@ class AnswerMask:
     def __init__(
         self,
         start: Callable[[], LLMatcher],
-        vocabulary: _Vocabulary,
+        vocabulary: Vocabulary,
         text_only: bool,
         check: Callable[[str], bool] | None = None,
     ) -> None:
@@ -348,60 +355,6 @@ class AnswerMask:
         if bits is _NOTHING:
             return bits
         return self._vocabulary.only_text(bits) if self._text_only else bits[: self._vocabulary.mask_bytes]
-
-
-class _Vocabulary:
-    """The vocabulary of a model in llguidance's form."""
-
-    def __init__(self, model: HasVocabulary) -> None:
-        from llguidance import LLTokenizer, TokenizerWrapper
-
-        roles = model.token_roles()
-        tokens = token_bytes(model, len(roles))
-        ends = [token for token, role in enumerate(roles) if role == 1]
-        #: Control tokens that end no answer, by their text.
-        self.controls = {
-            tokens[token].decode("utf-8", "replace"): token for token, role in enumerate(roles) if role == 2
-        }
-        self.mask_bytes = (len(roles) + 31) // 32 * 4
-        text = bytearray(self.mask_bytes)
-        for token, role in enumerate(roles):
-            if role != 2:
-                text[token >> 3] |= 1 << (token & 7)
-        self._text = int.from_bytes(text, "little")
-        wrapper = TokenizerWrapper(_Tokens(tokens, ends, [token for token, role in enumerate(roles) if role]))
-        self.tokenizer: LLTokenizer = LLTokenizer(wrapper, eos_token=ends or None)
-
-    def only_text(self, bits: bytes) -> bytes:
-        """Removes control tokens from a mask, except those that end the answer.
-
-        Raises InvalidArgumentError when the mask becomes empty.
-        """
-        kept = int.from_bytes(bits[: self.mask_bytes], "little") & self._text
-        if not kept:
-            raise InvalidArgumentError("the answer cannot continue: its grammar requires a control token")
-        return kept.to_bytes(self.mask_bytes, "little")
-
-
-def token_bytes(model: HasVocabulary, count: int) -> list[bytes]:
-    """The bytes that each token adds to a text; for control tokens, their names."""
-    # SentencePiece removes the leading space of a text's first token, so each token is decoded as the second.
-    first = model.tokenize("a")[-1]
-    length = len(model.detokenize_bytes((first,)))
-    return [model.detokenize_bytes((first, token), special=True)[length:] for token in range(count)]
-
-
-class _Tokens:
-    """The tokenizer interface that TokenizerWrapper requires."""
-
-    def __init__(self, tokens: list[bytes], ends: list[int], special: list[int]) -> None:
-        self.tokens = tokens
-        self.special_token_ids = special
-        self.eos_token_id = ends[0] if ends else None
-        self.bos_token_id = None
-
-    def __call__(self, text: bytes) -> list[int]:
-        return []  # called for forced text only, which _NO_FORCING turns off
 
 
 # ---- grammars ----------------------------------------------------------------------------------------------

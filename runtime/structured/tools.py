@@ -22,7 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from binhdan.runtime.structured.constraints import Spec, invalid, schema_grammar
+from binhdan.runtime.structured.answer_check import ENFORCED, AnswerCheck
+from binhdan.runtime.structured.constraints import Fallback, Spec, invalid, schema_grammar
 from binhdan.runtime.structured.relax import relaxed
 from binhdan.runtime.structured.tool_format import HERMES, ToolFormat, grammar, known_format
 from binhdan.runtime.structured.tool_parser import ToolCallParser
@@ -148,7 +149,8 @@ def plan_tools(
     of an answer without calls, of one grammar.
 
     A function that is not `strict` may have a schema that a grammar cannot enforce. Its arguments then follow
-    a schema that allows more, and the compiled constraint lists what is dropped. Raises InvalidArgumentError.
+    a schema that allows more. The compiled constraint lists what is dropped, and its check validates the
+    arguments. Raises InvalidArgumentError.
     """
     functions = _functions(tools)
     mode, name = _choice(tool_choice, functions)
@@ -160,20 +162,26 @@ def plan_tools(
     callable_now = tuple(function for function in functions if name in (None, function.name))
     forced = mode == "required"
     arguments, params, fallbacks, dropped = [], {}, {}, list[str]()
+    schemas: dict[str, Any] = {}  # of the arguments of each function, for the check
     for i, function in enumerate(callable_now):
         key, schema = f"arguments_{i}", _closed(function.parameters)
         if not function.strict:
+            fallback = schema_grammar(key, {"type": "object"}, function.param)
+            fallbacks[key] = Fallback(fallback, function.name, schema)
             schema, unenforced = relaxed(schema, function.param)
             dropped += unenforced
-            fallbacks[key] = schema_grammar(key, {"type": "object"}, function.param)
+            if unenforced:
+                schemas[function.name] = fallbacks[key].schema
         params[key] = function.param
+        schemas.setdefault(function.name, ENFORCED)
         arguments.append(schema_grammar(key, schema, function.param, lenient=not function.strict))
-    form = None
+    form, checked_form = None, None
     if answer is not None and not forced:
         form = "form"
         arguments.append(answer.grammars[0] | {"name": form})
         params[form] = answer.param
         dropped += answer.relaxed
+        checked_form = None if answer.check is None else answer.check.form
     lark = grammar(
         format,
         [(function.name, f"arguments_{i}") for i, function in enumerate(callable_now)],
@@ -188,6 +196,7 @@ def plan_tools(
         format.control if native else "",
         fallbacks=fallbacks,
         relaxed=tuple(dropped),
+        check=AnswerCheck(checked_form, schemas, format),
     )
     return ToolPlan(format, native, callable_now, forced, spec, functions)
 

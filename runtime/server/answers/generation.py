@@ -16,6 +16,8 @@ from binhdan.runtime.results import Answer, Piece, TokenLogprob
 from binhdan.runtime.server.accounting.bill import Work
 from binhdan.runtime.server.models.dispatcher import Dispatcher
 
+_RETRY_TEMPERATURE = 0.7  # at least, of the second attempt at an answer
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationPlan:
@@ -33,6 +35,9 @@ class GenerationPlan:
     use_cache: bool = True
     # Also compute the log probability of each token of the prompts, and so many of the most likely tokens.
     score_prompts: int | None = None
+    # Generate an answer once more if the check of its mask rejects it. Not for streams, whose clients have
+    # the first attempt already.
+    retry_invalid: bool = False
 
     @property
     def prompt_tokens(self) -> int:
@@ -50,6 +55,8 @@ class Generation:
         self, dispatcher: Dispatcher, tokenizer: Tokenizer, plan: GenerationPlan, work: Work
     ) -> None:
         self._dispatcher = dispatcher
+        self._tokenizer = tokenizer
+        self._plan = plan
         self._work = work
         self._pieces: list[tuple[int, Piece]] = []  # not yet returned by `batches`
         self._changed = asyncio.Event()  # new pieces, an error, or an end
@@ -59,6 +66,7 @@ class Generation:
         self._begun: set[int] = set()  # answers that have a first token
         self._checks: set[asyncio.Task[None]] = set()  # of complete answers, under their schemas
         self._invalid: set[int] = set()  # answers that do not fit
+        self._rejected: dict[int, Answer] = {}  # first attempts that did not fit
         # Of each prompt, the log probability of each token; None for the first one, which nothing precedes.
         self.prompt_logprobs: list[list[TokenLogprob | None]] = [
             [None] * min(1, len(prompt.tokens)) for prompt in plan.prompts
@@ -66,10 +74,10 @@ class Generation:
         try:
             if plan.score_prompts is not None:
                 for i, prompt in enumerate(plan.prompts):
-                    self._score(i, prompt, tokenizer, plan.score_prompts)
+                    self._score(i, prompt, plan.score_prompts)
             for prompt in plan.prompts:
                 for j in range(plan.n):
-                    self._start(tokenizer, plan, prompt, j)
+                    self._start(prompt, _with_seed(plan.options, j))
         except BaseException:
             self.close()
             raise
@@ -99,6 +107,15 @@ class Generation:
         answer = self._builders[index].answer()
         return replace(answer, finish_reason="invalid") if index in self._invalid else answer
 
+    def attempts(self, index: int) -> list[Answer]:
+        """The attempts at one answer: one, or with `retry_invalid` two. The last one is the answer."""
+        rejected = self._rejected.get(index)
+        return [*([] if rejected is None else [rejected]), self.answer(index)]
+
+    def all_attempts(self) -> list[Answer]:
+        """The attempts at all answers."""
+        return [one for index in range(len(self)) for one in self.attempts(index)]
+
     def finished(self, index: int) -> bool:
         return index not in self._running
 
@@ -125,11 +142,14 @@ class Generation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, tokenizer: Tokenizer, plan: GenerationPlan, prompt: Prompt, j: int) -> None:
-        options = plan.options
-        if options.seed is not None and j:  # with one seed for all, the n answers would be equal
-            options = replace(options, seed=(options.seed + j) % 2**64)
-        index, builder = len(self._builders), AnswerBuilder(prompt, tokenizer, options)
+    def _start(self, prompt: Prompt, options: GenerationOptions) -> None:
+        """Starts another answer."""
+        self._builders.append(AnswerBuilder(prompt, self._tokenizer, options))
+        self._submit(len(self._builders) - 1, prompt, options)
+
+    def _submit(self, index: int, prompt: Prompt, options: GenerationOptions) -> None:
+        """Starts an attempt at an answer, whose builder is new."""
+        plan, builder = self._plan, self._builders[index]
         mask = plan.new_mask() if plan.new_mask is not None else None
         fits: Callable[[str], bool] | None = getattr(mask, "check", None)
 
@@ -141,10 +161,9 @@ class Generation:
                 self._count_work(event, index, prompt)
                 self._pieces += [(index, piece) for piece in builder.feed(event)]
                 if event.kind == "finished":
-                    self._finish(index, fits)
+                    self._finish(index, fits, lambda: self._retry(index, prompt, options))
             self._changed.set()
 
-        self._builders.append(builder)
         self._running[index] = self._dispatcher.submit(
             prompt.tokens,
             prompt.settings(options),
@@ -154,7 +173,7 @@ class Generation:
             use_cache=plan.use_cache,
         )
 
-    def _finish(self, index: int, fits: Callable[[str], bool] | None) -> None:
+    def _finish(self, index: int, fits: Callable[[str], bool] | None, retry: Callable[[], None]) -> None:
         """Ends an answer. A complete one is first checked, if its mask does not enforce all of its schema."""
         answer = self._builders[index].answer()
         if fits is None or answer.finish_reason != "stop":
@@ -162,18 +181,34 @@ class Generation:
             return
 
         async def check() -> None:
+            ended = True
             try:
                 if not await asyncio.to_thread(fits, answer.text):
-                    self._invalid.add(index)
+                    if self._plan.retry_invalid and index not in self._rejected:
+                        retry()
+                        ended = False
+                    else:
+                        self._invalid.add(index)
             except BinhdanError as error:
                 self._error = error
             finally:
-                self._running.pop(index, None)
+                if ended:
+                    self._running.pop(index, None)
                 self._changed.set()
 
         self._checks.add(asyncio.create_task(check()))
 
-    def _score(self, i: int, prompt: Prompt, tokenizer: Tokenizer, top: int) -> None:
+    def _retry(self, index: int, prompt: Prompt, options: GenerationOptions) -> None:
+        """Starts the second attempt at an answer. It is sampled: the most likely answer was the first one."""
+        self._rejected[index] = self._builders[index].answer()
+        self._begun.discard(index)
+        options = replace(
+            _with_seed(options, self._plan.n), temperature=max(options.temperature, _RETRY_TEMPERATURE)
+        )
+        self._builders[index] = AnswerBuilder(prompt, self._tokenizer, options)
+        self._submit(index, prompt, options)
+
+    def _score(self, i: int, prompt: Prompt, top: int) -> None:
         """Starts to score a prompt. In `_running` its index is negative: -1 for the first prompt."""
         if len(prompt.tokens) < 2:
             return
@@ -183,7 +218,7 @@ class Generation:
             if isinstance(event, BinhdanError):
                 self._error = event
             elif event.kind == "scores":
-                self.prompt_logprobs[i] += _scored(tokenizer, prompt.tokens[1:], event, top)
+                self.prompt_logprobs[i] += _scored(self._tokenizer, prompt.tokens[1:], event, top)
                 return
             self._running.pop(index, None)
             self._changed.set()
@@ -198,6 +233,13 @@ class Generation:
         else:
             self._begun.add(index)
             self._work.first_token(len(prompt.tokens))
+
+
+def _with_seed(options: GenerationOptions, offset: int) -> GenerationOptions:
+    """The options with another seed, if they have one: with equal seeds answers would be equal."""
+    if options.seed is None or not offset:
+        return options
+    return replace(options, seed=(options.seed + offset) % 2**64)
 
 
 def _scored(tokenizer: Tokenizer, tokens: Sequence[int], event: Event, top: int) -> list[TokenLogprob]:

@@ -51,7 +51,7 @@ async def respond(request: Request, model: str | None, handler: RequestHandler, 
     Raises ApiError, or BinhdanError from the engine, and ClientGone.
     """
     async with AsyncExitStack() as stack:
-        lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler))
+        lifecycle = await stack.enter_async_context(RequestLifecycle(request, model, handler, stream))
         if stream:
             return EventStream(
                 _billed(handler.to_frames(lifecycle), lifecycle),
@@ -84,11 +84,12 @@ class RequestLifecycle:
     plan: GenerationPlan
     generation: Generation
 
-    def __init__(self, request: Request, model: str | None, handler: RequestHandler) -> None:
+    def __init__(self, request: Request, model: str | None, handler: RequestHandler, stream: bool) -> None:
         self._request = request
         self._server = server_of(request)
         self._model = model
         self._handler = handler
+        self._stream = stream
         self._arrived = time.perf_counter()
         self._stack = AsyncExitStack()
         self._record: AnswerRecord | None = None
@@ -112,7 +113,7 @@ class RequestLifecycle:
                 plan = await asyncio.to_thread(self._handler.plan, self.loaded, self.caller)
             except TooLargeError as error:
                 raise self._too_long(str(error)) from error
-            self.plan = self._apply_server_limits(plan)
+            self.plan = replace(self._apply_server_limits(plan), retry_invalid=not self._stream)
             admission = await stack.enter_async_context(
                 self._server.limiter.admit(self.caller, plan.prompt_tokens, self._max_answer_tokens())
             )
@@ -134,7 +135,8 @@ class RequestLifecycle:
         return [self.generation.answer(i) for i in range(len(self.generation))]
 
     def usage(self) -> dict[str, Any]:
-        """OpenAI's `usage` of the finished request, with the bill under "binhdan"."""
+        """OpenAI's `usage` of the finished request, with the bill under "binhdan". It counts all attempts at
+        an answer: the prompt of a second one counts again, mostly as cached tokens."""
         record = self.record()
         return {
             "prompt_tokens": record.prompt_tokens,
@@ -142,7 +144,7 @@ class RequestLifecycle:
             "total_tokens": record.prompt_tokens + record.answer_tokens,
             "prompt_tokens_details": {"cached_tokens": record.cached_tokens},
             "completion_tokens_details": {
-                "reasoning_tokens": sum(answer.reasoning_tokens for answer in self.answers())
+                "reasoning_tokens": sum(one.reasoning_tokens for one in self.generation.all_attempts())
             },
             "binhdan": self.bill().usage(),
         }
@@ -150,20 +152,22 @@ class RequestLifecycle:
     def record(self) -> AnswerRecord:
         """What the request used. Computed by the first call: when all answers, or the request, have ended."""
         if self._record is None:
-            answers, n = self.answers(), self.plan.n
+            attempts = [self.generation.attempts(i) for i in range(len(self.generation))]
+            retries = [one for tries in attempts for one in tries[1:]]
+            # The n answers to one prompt share it: it counts once, and once more for each retry.
+            firsts = [tries[0] for tries in attempts[:: self.plan.n]]
             self._record = AnswerRecord(
                 request_id=self._request.state.request_id,
                 route=self._request.url.path,
                 model=self.loaded.name,
                 key=self.caller.name,
-                finish_reason=answers[0].finish_reason,
-                prompt_tokens=self.plan.prompt_tokens,
-                # The n answers to one prompt share it: count its cached tokens once.
-                cached_tokens=sum(answer.cached_tokens for answer in answers[::n]),
-                answer_tokens=sum(answer.answer_tokens for answer in answers),
-                queue=max(answer.timings.queue for answer in answers),
-                prefill=max(answer.timings.prefill for answer in answers),
-                decode=max(answer.timings.decode for answer in answers),
+                finish_reason=attempts[0][-1].finish_reason,
+                prompt_tokens=self.plan.prompt_tokens + sum(one.prompt_tokens for one in retries),
+                cached_tokens=sum(one.cached_tokens for one in firsts + retries),
+                answer_tokens=sum(one.answer_tokens for one in self.generation.all_attempts()),
+                queue=max(sum(one.timings.queue for one in tries) for tries in attempts),
+                prefill=max(sum(one.timings.prefill for one in tries) for tries in attempts),
+                decode=max(sum(one.timings.decode for one in tries) for tries in attempts),
                 total=time.perf_counter() - self._arrived,
             )
         return self._record

@@ -319,7 +319,9 @@ class _MessageHandler:
     def _end(self, lifecycle: RequestLifecycle, answer: Answer, blocks: ContentBlocks) -> dict[str, Any]:
         """Why the message ended, and its usage."""
         stop = None
-        if answer.finish_reason != "stop":
+        if answer.finish_reason == "invalid":
+            reason = "refusal"
+        elif answer.finish_reason != "stop":
             reason = "max_tokens"
         elif blocks.has_calls:
             reason = "tool_use"

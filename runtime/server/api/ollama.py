@@ -25,6 +25,7 @@ from binhdan.runtime.server.answers.lifecycle import RequestLifecycle, respond
 from binhdan.runtime.server.answers.response_format import mask_factory
 from binhdan.runtime.server.api.body import Body, EchoedBody, RequestBody
 from binhdan.runtime.server.api.common import (
+    FINISH_REASONS,
     MAX_STOPS,
     MAX_TEXTS,
     JsonObject,
@@ -346,7 +347,7 @@ class _Handler:
         record = lifecycle.record()
         return {
             "done": True,
-            "done_reason": "stop" if answer.finish_reason == "stop" else "length",
+            "done_reason": FINISH_REASONS[answer.finish_reason],
             "total_duration": round(record.total * 1e9),
             "load_duration": 0,
             "prompt_eval_count": record.prompt_tokens,
