@@ -78,7 +78,7 @@ class Spec:
     that holds the constraint; `params`: request fields of single grammars, by grammar name. `control`: the
     text of a control token that may precede the answer. `text_only`: the answer may not contain control
     tokens, even if a grammar allows them. `fallbacks`: by grammar name. `relaxed`: the paths of schema
-    keywords that the grammars do not enforce. `check`: what complete answers must fit; None: any text is valid.
+    keywords that the grammars do not enforce. `check`: what complete answers must fit; None: any text.
     """
 
     grammars: tuple[Grammar, ...]
