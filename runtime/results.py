@@ -40,6 +40,7 @@ class Piece:
     kind: Kind = "text"
     logprob: TokenLogprob | None = None
     tool_call: ToolCall | None = None
+    tokens: tuple[int, ...] = ()  # of the answer since the last piece
 
     def __str__(self) -> str:
         return self.text

@@ -108,6 +108,7 @@ class AnswerBuilder:
         self._prompt_tokens = len(prompt.tokens)
         self._texts: dict[Kind, list[str]] = {"text": [], "reasoning": []}
         self._tokens: list[int] = []
+        self._told = 0  # tokens that pieces have reported
         self._reasoning_tokens = 0
         self._logprobs: list[TokenLogprob] | None = None if options.logprobs is None else []
         self._start = self._first = self._last = time.perf_counter()
@@ -138,7 +139,8 @@ class AnswerBuilder:
                 if not text and logprob is None:
                     continue
             self._texts[kind].append(text)
-            pieces.append(Piece(text, kind, logprob))
+            tokens, self._told = tuple(self._tokens[self._told :]), len(self._tokens)
+            pieces.append(Piece(text, kind, logprob, tokens=tokens))
             logprob = None
         if self._calls is not None:
             if event.kind == "finished" and (text := self._calls.finish()):

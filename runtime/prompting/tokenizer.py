@@ -94,8 +94,13 @@ class Tokenizer:
         self._check_size(len(data))
         return Prompt(self.encode(data, add_special=add_special))
 
-    def infill_prompt(self, prefix: str, suffix: str) -> Prompt:
+    def infill_prompt(
+        self, prefix: str, suffix: str, extra: Sequence[tuple[str, str]] = (), start: str = ""
+    ) -> Prompt:
         """A prompt whose answer goes between two texts (fill-in-the-middle, Bavarian et al. 2022).
+
+        `extra`: names and texts of other files, which come first, with the model's token between files if it
+        has one. `start`: the answer continues this text, which comes after the prefix.
 
         Raises InvalidArgumentError for a model without the tokens for it, TooLargeError.
         """
@@ -110,9 +115,20 @@ class Tokenizer:
                 param="suffix",
             )
         before, after = clean_text(prefix).encode(), clean_text(suffix).encode()
-        self._check_size(len(before) + len(after))
+        others = [(clean_text(name), clean_text(text)) for name, text in extra]
+        self._check_size(len(before) + len(after) + sum(len(text) for _, text in others))
         begin, middle, end = marks
-        return Prompt([*begin, *self.encode(before), *middle, *self.encode(after), *end])
+        separator = self.encode("<|file_sep|>", parse_special=True)
+        tokens: list[int] = []
+        for name, text in others:
+            if len(separator) == 1:
+                tokens += [*separator, *self.encode(f"{name}\n{text}\n")]
+            else:
+                tokens += self.encode(f"{text}\n")
+        if tokens and len(separator) == 1:
+            tokens += separator
+        tokens += [*begin, *self.encode(before), *middle, *self.encode(after), *end]
+        return Prompt([*tokens, *self.encode(clean_text(start))])
 
     def embedding_prompt(self, text: str, *, truncate: bool = False) -> Prompt:
         """A text to embed. `truncate` cuts a text that the context cannot hold, and keeps the end token that

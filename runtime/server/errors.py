@@ -27,7 +27,7 @@ def shutting_down() -> ApiError:
 
 
 class ApiError(Exception):
-    """An error response. `param` names the field of the request that is wrong."""
+    """An error response. `param` names the field of the request that is wrong. `facts`: more members."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         headers: dict[str, str] | None = None,
+        facts: dict[str, int] | None = None,
     ) -> None:
         message, param = _encodable(message), param and _encodable(param)
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
         self.body: dict[str, Any] = {
-            "error": {"message": message, "type": type, "param": param, "code": code}
+            "error": {"message": message, "type": type, "param": param, "code": code} | (facts or {})
         }
 
 

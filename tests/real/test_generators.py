@@ -147,3 +147,13 @@ def test_bad_requests_over_http(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Hi!"}])
     with pytest.raises(openai.BadRequestError, match=r"2,048|2048"):
         client.completions.create(model="smollm2", prompt="chào " * 4000)
+
+
+def test_infill_with_another_file() -> None:
+    extra = [("names.py", "def sum_of_squares(numbers):\n    return sum(n * n for n in numbers)\n")]
+    prefix, suffix, start = "from names import ", "\n\nprint(sum_of_squares([1, 2]))\n", "sum_of"
+    with binhdan.load(require(QWEN25_CODER)) as model:
+        prompt = model.tokenizer.infill_prompt(prefix, suffix, extra, start)
+        text = model.detokenize(prompt.tokens, special=True)
+        assert text.startswith("<|file_sep|>names.py\ndef sum_of_squares") and text.endswith(start)
+        assert model.complete(prompt.tokens, max_tokens=8).text.startswith("_squares")

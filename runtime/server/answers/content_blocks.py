@@ -70,6 +70,9 @@ class ContentBlocks:
     def _close(self) -> Iterator[dict[str, Any]]:
         if not self._kind:
             return
+        if self._kind == "thinking":  # Anthropic's streams sign it; this server does not
+            delta = {"type": "signature_delta", "signature": ""}
+            yield {"type": "content_block_delta", "index": len(self.blocks), "delta": delta}
         yield {"type": "content_block_stop", "index": len(self.blocks)}
         self.blocks.append(self._block())
         self._kind, self._text = "", ""

@@ -198,7 +198,8 @@ class RequestLifecycle:
         for prompt in plan.prompts:
             if len(prompt.tokens) > limit:
                 raise self._too_long(
-                    f"expected a prompt of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it"
+                    f"expected a prompt of at most {limit:,} tokens, got {len(prompt.tokens):,}: shorten it",
+                    n_prompt_tokens=len(prompt.tokens),
                 )
         maximum = config.max_answer_tokens
         if maximum is None or (plan.options.max_tokens or maximum + 1) <= maximum:
@@ -209,8 +210,15 @@ class RequestLifecycle:
             options=replace(options, max_tokens=maximum, min_tokens=min(options.min_tokens, maximum)),
         )
 
-    def _too_long(self, message: str) -> ApiError:
-        return ApiError(400, message, code="context_length_exceeded", param=self._handler.prompt_param)
+    def _too_long(self, message: str, **facts: int) -> ApiError:
+        """The error of a prompt that is too long, with the members that llama.cpp's has."""
+        return ApiError(
+            400,
+            message,
+            code="context_length_exceeded",
+            param=self._handler.prompt_param,
+            facts={"n_ctx": self.loaded.model.context, **facts},
+        )
 
     async def commit(self) -> None:
         """Closes the record of a request whose answers have ended, and waits until a shared ledger has it."""

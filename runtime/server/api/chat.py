@@ -105,6 +105,7 @@ class ChatBody(Sampling, Formed, Ignored):
 
 
 @router.post("/v1/chat/completions")
+@router.post("/chat/completions", include_in_schema=False)
 async def create_chat_completion(request: Request, body: ChatBody) -> Response:
     """The assistant's next turn in a conversation."""
     if body.top_logprobs is not None and not body.logprobs:
@@ -151,7 +152,7 @@ class _ChatHandler:
         logprobs = (body.top_logprobs or 0) if body.logprobs else body.n_probs
         return GenerationPlan(
             prompts=[prompt],
-            options=body.generation(max_tokens, logprobs, body.thinking),
+            options=body.generation(tokenizer, max_tokens, logprobs, body.thinking),
             n=body.n or 1,
             new_mask=mask_factory(loaded, self._tools.spec or form, prompt),
             cache_salt=body.salt(caller),

@@ -22,7 +22,6 @@ from binhdan.runtime.server.http.fields import ignore
 
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
-MAX_TOKENS = 1_000_000  # in one array of token ids
 MAX_TEXTS = 2048  # in one request
 
 MAX_STOP_TOKENS = 1024
@@ -44,14 +43,15 @@ JsonObject = dict[str, Any]
 ModelName = Annotated[str | None, Field(max_length=256)]  # None: the server's default model
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
-TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_TOKENS)]
 Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
-# A text or the tokens of one, or several of either.
-TextOrTokens = (
-    str
-    | TokenIds
-    | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
-    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS)]
+# A value of false stands for the lowest one.
+Bias = float | bool
+# OpenAI's object, or llama.cpp's pairs. A key is the id of a token, or a text: then all its tokens.
+LogitBias = (
+    Annotated[dict[Annotated[str, Field(max_length=MAX_STOP_CHARACTERS)], Bias], Field(max_length=1024)]
+    | Annotated[
+        list[tuple[int | Annotated[str, Field(max_length=MAX_STOP_CHARACTERS)], Bias]], Field(max_length=1024)
+    ]
 )
 TokenCount = Annotated[int | None, Field(ge=1, lt=2**31), off(-1)]  # None or -1: as many as the context holds
 
@@ -91,7 +91,7 @@ class Sampling(RequestBody):
     stop: Annotated[
         StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None, BeforeValidator(_no_stop)
     ] = None
-    logit_bias: Annotated[dict[str, float] | None, Field(max_length=1024)] = None
+    logit_bias: LogitBias | None = None
     n: Annotated[int | None, Field(ge=1, le=128)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -133,7 +133,9 @@ class Sampling(RequestBody):
                 ignore(name)
         return self
 
-    def generation(self, max_tokens: int | None, logprobs: int | None, thinking: bool) -> GenerationOptions:
+    def generation(
+        self, tokenizer: Tokenizer, max_tokens: int | None, logprobs: int | None, thinking: bool = False
+    ) -> GenerationOptions:
         """The engine's options. Raises InvalidArgumentError for a logit bias with a bad token or value."""
         stop = self.stop or ()
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -151,7 +153,7 @@ class Sampling(RequestBody):
             stop_tokens=tuple(self.stop_token_ids),
             min_tokens=self.min_tokens,
             include_stop=self.include_stop_str_in_output,
-            logit_bias=_logit_bias(self.logit_bias or {}),
+            logit_bias=_logit_bias(self.logit_bias or {}, tokenizer),
             logprobs=logprobs,
             ignore_eos=self.ignore_eos,
             thinking=thinking,
@@ -193,20 +195,6 @@ def thinks(effort: ReasoningEffort | None) -> bool:
     return effort not in (None, "none", "minimal")
 
 
-def to_prompt(tokenizer: Tokenizer, text: str | list[int]) -> Prompt:
-    """A prompt from a text, or from token ids, which are used as they are."""
-    return tokenizer.text_prompt(text) if isinstance(text, str) else Prompt(text)
-
-
-def texts_of(value: TextOrTokens) -> list[str | list[int]]:
-    """A list of texts or token arrays, from a field that holds one of them or several."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value[0], int):
-        return [[token for token in value if isinstance(token, int)]]
-    return [one for one in value if not isinstance(one, int)]
-
-
 async def each_text(input: str | list[str], work: Callable[[str], JsonObject]) -> JsonObject:
     """The answer of an endpoint for texts: `work` of each text, in order, in a thread. Its
     InvalidArgumentError is the client's error."""
@@ -231,18 +219,27 @@ def top_p(value: float | None) -> float:
     return 1.0 if value is None else max(value, 1e-6)
 
 
-def _logit_bias(bias: dict[str, float]) -> dict[int, float]:
-    result = {}
-    for token, value in bias.items():
-        if not token.isascii() or not token.isdigit() or len(token) > 9:
+def _logit_bias(bias: LogitBias, tokenizer: Tokenizer) -> dict[int, float]:
+    result: dict[int, float] = {}
+    for key, value in bias.items() if isinstance(bias, dict) else bias:
+        if value is True or not -100 <= value <= 100:
             raise InvalidArgumentError(
-                f'logit_bias: expected token ids, such as "42", as keys, got {quoted(token)}',
+                f"logit_bias: expected values in -100 … 100, or false, got {value} for {quoted(str(key))}",
                 param="logit_bias",
             )
-        if not -100 <= value <= 100:
-            raise InvalidArgumentError(
-                f"logit_bias: expected values in -100 … 100, got {value} for token {token}",
-                param="logit_bias",
-            )
-        result[int(token)] = value
+        for token in _tokens(key, tokenizer):
+            result[token] = -100.0 if value is False else value
     return result
+
+
+def _tokens(key: int | str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens that a key of `logit_bias` names."""
+    text = str(key)
+    if not text.isascii() or not text.isdigit():
+        if isinstance(key, str) and key:
+            return tokenizer.encode(key)
+    elif len(text) <= 9:
+        return [int(text)]
+    raise InvalidArgumentError(
+        f'logit_bias: expected token ids, such as "42", or texts, got {quoted(text)}', param="logit_bias"
+    )

@@ -28,12 +28,10 @@ from binhdan.runtime.server.api.common import (
     ModelName,
     PromptLogprobs,
     Sampling,
-    TextOrTokens,
     off,
-    texts_of,
-    to_prompt,
 )
 from binhdan.runtime.server.api.form import Formed
+from binhdan.runtime.server.api.prompts import OnePrompt, TextOrTokens, texts_of, to_prompt
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.http.sse import Frames
@@ -109,7 +107,7 @@ class _CompletionHandler:
         ]
         return GenerationPlan(
             prompts=prompts,
-            options=body.generation(body.max_tokens, body.token_logprobs, thinking=False),
+            options=body.generation(loaded.model.tokenizer, body.max_tokens, body.token_logprobs),
             n=body.n or 1,
             new_mask=mask_factory(loaded, body.spec(), prompts[0]),
             cache_salt=body.salt(caller),
@@ -117,7 +115,7 @@ class _CompletionHandler:
             score_prompts=body.scored,
         )
 
-    def _prompt(self, tokenizer: Tokenizer, text: str | list[int]) -> Prompt:
+    def _prompt(self, tokenizer: Tokenizer, text: OnePrompt) -> Prompt:
         if not self._body.suffix:
             return to_prompt(tokenizer, text)
         if not isinstance(text, str):
@@ -184,8 +182,9 @@ class _CompletionHandler:
         """The text of the prompt before answer `index`; "" without `echo`."""
         if not self._body.echo:
             return ""
-        text = self._texts[index // lifecycle.plan.n]
-        return text if isinstance(text, str) else lifecycle.loaded.model.detokenize(text)
+        number = index // lifecycle.plan.n
+        text, tokens = self._texts[number], lifecycle.plan.prompts[number].tokens
+        return text if isinstance(text, str) else lifecycle.loaded.model.detokenize(tokens)
 
     def _echoed_logprobs(self, lifecycle: RequestLifecycle, index: int) -> dict[str, Any]:
         """The log probabilities of the prompt of answer `index`, without tokens that its text does not have,

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from binhdan.runtime.options import EmbeddingOptions
 from binhdan.runtime.prompting.tokenizer import Prompt
-from binhdan.runtime.server.answers.embedding import EmbeddingPlan, run_embeddings
+from binhdan.runtime.server.answers.embedding import EmbeddingPlan, Embeddings, run_embeddings
 from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import ModelName, TextOrTokens, texts_of
+from binhdan.runtime.server.api.common import ModelName
+from binhdan.runtime.server.api.prompts import TextOrTokens, texts_of, to_prompt
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
@@ -27,7 +28,7 @@ class EmbeddingBody(RequestBody):
     """`input_type` and the fields after it extend OpenAI's API."""
 
     model: ModelName = None
-    input: TextOrTokens
+    input: Annotated[TextOrTokens, Field(validation_alias=AliasChoices("input", "content"))]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int | None, Field(ge=1)] = None
     user: str | None = None
@@ -53,6 +54,32 @@ class EmbeddingBody(RequestBody):
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONResponse:
     """One vector for each text, made of its final hidden states as the model specifies."""
+    result = await _embed(request, body)
+    return JSONResponse(
+        {
+            "object": "list",
+            "model": result.model,
+            "data": [
+                {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}
+                for i, vector in enumerate(result.vectors)
+            ],
+            "usage": result.usage,
+        }
+    )
+
+
+@router.post("/embedding", include_in_schema=False)
+@router.post("/embeddings", include_in_schema=False)
+async def create_native_embeddings(request: Request, body: EmbeddingBody) -> JSONResponse:
+    """The same in llama.cpp's form: a list, and one vector in each list of vectors."""
+    result = await _embed(request, body)
+    vectors = [_encode(vector, body.encoding_format) for vector in result.vectors]
+    return JSONResponse([{"index": i, "embedding": [vector]} for i, vector in enumerate(vectors)])
+
+
+async def _embed(request: Request, body: EmbeddingBody) -> Embeddings:
+    def cut(prompt: Prompt, context: int) -> Prompt:
+        return Prompt(prompt.tokens[:context]) if body.truncate else prompt
 
     def plan(loaded: LoadedModel) -> EmbeddingPlan:
         model = loaded.model
@@ -67,23 +94,12 @@ async def create_embeddings(request: Request, body: EmbeddingBody) -> JSONRespon
         prompts = [
             model.tokenizer.embedding_prompt(body.text_prefix + text, truncate=body.truncate)
             if isinstance(text, str)
-            else Prompt(text[: model.context] if body.truncate else text)
+            else cut(to_prompt(model.tokenizer, text), model.context)
             for text in texts_of(body.input)
         ]
         return EmbeddingPlan(prompts, EmbeddingOptions(dimensions=body.dimensions, normalize=body.normalize))
 
-    result = await run_embeddings(request, body.model, plan, param="input")
-    return JSONResponse(
-        {
-            "object": "list",
-            "model": result.model,
-            "data": [
-                {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}
-                for i, vector in enumerate(result.vectors)
-            ],
-            "usage": result.usage,
-        }
-    )
+    return await run_embeddings(request, body.model, plan, param="input")
 
 
 def _encode(vector: array.array[float], encoding: str) -> Any:

@@ -13,6 +13,7 @@ router = APIRouter()
 
 
 @router.get("/v1/models")
+@router.get("/models", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
     """All models of this server, loaded or not."""
     server = server_of(request)

@@ -34,7 +34,6 @@ from binhdan.runtime.server.api.common import (
     TokenCount,
     nfc,
     off,
-    to_prompt,
     top_p,
 )
 from binhdan.runtime.server.api.conversation import (
@@ -45,6 +44,7 @@ from binhdan.runtime.server.api.conversation import (
     ToolCall,
     render_prompt,
 )
+from binhdan.runtime.server.api.prompts import to_prompt
 from binhdan.runtime.server.context import Server, server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute

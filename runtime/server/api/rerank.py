@@ -29,10 +29,22 @@ class RerankBody(RequestBody):
 
     model: ModelName = None
     query: Annotated[str, Field(min_length=1)]
-    documents: Annotated[list[str | Document], Field(min_length=1, max_length=MAX_TEXTS)]
+    documents: Annotated[list[str | Document], Field(min_length=1, max_length=MAX_TEXTS)] = Field(
+        default_factory=list
+    )
     top_n: Annotated[int | None, Field(ge=1)] = None  # None: all
     return_documents: bool = False
     truncate: bool = False  # cut a document that the context cannot hold; false: an error
+    # Text Embeddings Inference (TEI) has this field for documents, and answers with a list.
+    texts: Annotated[list[str] | None, Field(min_length=1, max_length=MAX_TEXTS)] = None
+    return_text: bool = False
+
+    @model_validator(mode="after")
+    def _one_list(self) -> Self:
+        if bool(self.documents) == bool(self.texts):
+            got = "both" if self.texts else "neither"
+            raise ValueError(f"expected documents, or texts of the API of TEI, got {got}")
+        return self
 
 
 Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
@@ -61,13 +73,24 @@ class ScoreBody(RequestBody):
 
 @router.post("/v1/rerank")
 @router.post("/rerank", include_in_schema=False)
+@router.post("/reranking", include_in_schema=False)
+@router.post("/v1/reranking", include_in_schema=False)
 async def rerank(request: Request, body: RerankBody) -> JSONResponse:
     """The documents with the highest scores, best first. A score is from 0 to 1."""
-    texts = [document if isinstance(document, str) else document.text for document in body.documents]
+    documents = body.texts or body.documents
+    texts = [document if isinstance(document, str) else document.text for document in documents]
     pairs = [(body.query, text) for text in texts]
     result = await _scores(request, body.model, pairs, body.truncate, "documents")
     scores = [vector[0] for vector in result.vectors]
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.top_n]
+    if body.texts:
+        return JSONResponse(
+            [
+                {"index": index, "score": scores[index]}
+                | ({"text": texts[index]} if body.return_text else {})
+                for index in best
+            ]
+        )
     results: list[dict[str, Any]] = []
     for index in best:
         document = {"document": {"text": texts[index]}} if body.return_documents else {}

@@ -217,6 +217,7 @@ class ResponseBody(Ignored):
 
 
 @router.post("/v1/responses")
+@router.post("/responses", include_in_schema=False)
 async def create_response(request: Request, body: ResponseBody) -> Response:
     """The answer to a text or a conversation."""
     if (unsupported := body.unsupported()) is not None:

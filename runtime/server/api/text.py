@@ -10,8 +10,9 @@ from pydantic import Field
 
 from binhdan.runtime.prompting.tokenizer import Tokenizer
 from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import MAX_TOKENS, JsonObject, ModelName
+from binhdan.runtime.server.api.common import JsonObject, ModelName
 from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, Tool, render_prompt
+from binhdan.runtime.server.api.prompts import MAX_TOKENS
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute

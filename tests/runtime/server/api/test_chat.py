@@ -156,7 +156,7 @@ def test_content_parts_and_the_developer_role(client: openai.OpenAI) -> None:
         ({"temprature": 1}, "temprature"),
         ({"n": 999}, "n"),
         ({"stop": [""]}, "stop"),
-        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, None),
         ({"max_tokens": 0}, "max_tokens"),

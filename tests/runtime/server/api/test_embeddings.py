@@ -191,6 +191,29 @@ def test_the_best_documents(url: str) -> None:
     assert all(one["document"] == documents[one["index"]] for one in whole)
 
 
+@pytest.mark.parametrize("top_n", [None, 2])
+def test_rerank_in_the_form_of_tei(url: str, top_n: int | None) -> None:
+    body: dict[str, Any] = {"model": "reranker", "query": "thủ đô", "top_n": top_n}
+    whole = post(url, "/v1/rerank", documents=DOCUMENTS, **body)["results"]
+    listed: Any = post(url, "/rerank", texts=DOCUMENTS, return_text=True, **body)
+    want = [(one["index"], one["relevance_score"], DOCUMENTS[one["index"]]) for one in whole]
+    assert [(one["index"], one["score"], one["text"]) for one in listed] == want
+    _, message = refused(url, "/rerank", texts=DOCUMENTS, documents=DOCUMENTS, **body)
+    assert "got both" in message
+
+
+def test_mixed_inputs(url: str) -> None:
+    tokens = httpx.post(f"{url}/tokenize", json={"model": "a", "content": "xin chào"}).json()["tokens"]
+    parts = [{"type": "text", "text": "xin "}, {"type": "text", "text": "chào"}]
+    inputs: Any = ["xin chào", {"content": parts}, {"prompt_string": "xin chào"}, [*tokens, "bạn"]]
+    vectors = [one["embedding"] for one in post(url, "/v1/embeddings", model="a", input=inputs)["data"]]
+    assert vectors[0] == vectors[1] == vectors[2] != vectors[3]
+    native: Any = post(url, "/embeddings", model="a", input=inputs)
+    assert [one["embedding"] for one in native] == [[vector] for vector in vectors]
+    image = {"content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    assert "images and sounds are not supported" in refused(url, "/v1/embeddings", model="a", input=image)[1]
+
+
 def test_long_documents(url: str) -> None:
     body = {"model": "reranker", "query": "a", "documents": ["người " * 500]}
     param, message = refused(url, "/v1/rerank", **body)
@@ -203,7 +226,7 @@ def test_long_documents(url: str) -> None:
     [
         ({"model": "a"}, "model"),
         ({"model": "encoder"}, "model"),
-        ({"documents": []}, "documents"),
+        ({"documents": []}, None),
         ({"query": ""}, "query"),
         ({"top_n": 0}, "top_n"),
         ({"documents": [{"title": "a"}]}, None),
