@@ -2,7 +2,9 @@
 
     python tests/clients/matrix.py [--url URL] [--model NAME] [--write docs/api.md]
 
-Without --url it serves the embedded model itself. A client that is not installed is reported as such.
+Without --url it serves the embedded model itself. A client that is not installed is reported as such. aider
+and lm_eval are programs on the PATH, in environments of their own: their dependencies exclude those of the
+others.
 """
 
 from __future__ import annotations
@@ -14,14 +16,21 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from clients.evaluation import QUESTIONS, environment, run_lm_eval
 
 TEXT = "them dau: ha noi la thu do cua viet nam"
 MESSAGES: Any = [{"role": "user", "content": TEXT}]
@@ -39,22 +48,45 @@ class Target:
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what a client does. `run` raises an exception if it fails, and returns what it saw."""
+    """One row: what a client does. `run` raises an exception if it fails, and returns what it saw. A client
+    is a module, or a program on the PATH."""
 
     package: str
     module: str
     what: str
     run: Callable[[Target], str]
+    program: str = ""
+
+    def installed(self) -> bool:
+        if self.program:
+            return shutil.which(self.program) is not None
+        return importlib.util.find_spec(self.module) is not None
+
+    def version(self) -> str:
+        if not self.program:
+            return importlib.metadata.version(self.package)
+        python = Path(os.path.realpath(program(self.program))).with_name("python")
+        code = f"import importlib.metadata as m; print(m.version({self.package!r}))"
+        return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 CHECKS: list[Check] = []
 
 
-def check(package: str, what: str, module: str = "") -> Callable[[Callable[[Target], str]], None]:
+def check(
+    package: str, what: str, module: str = "", program: str = ""
+) -> Callable[[Callable[[Target], str]], None]:
     def add(run: Callable[[Target], str]) -> None:
-        CHECKS.append(Check(package, module or package.replace("-", "_"), what, run))
+        CHECKS.append(Check(package, module or package.replace("-", "_"), what, run, program))
 
     return add
+
+
+def program(name: str) -> str:
+    """The path of a program. Raises AssertionError if it is not installed."""
+    path = shutil.which(name)
+    assert path, f"expected the program {name} on the PATH"
+    return path
 
 
 def tool_schema() -> dict[str, Any]:
@@ -303,8 +335,6 @@ def _(target: Target) -> str:
 
 @check("llm", "command with a model of extra-openai-models.yaml")
 def _(target: Target) -> str:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "extra-openai-models.yaml").write_text(
             f"- model_id: here\n  model_name: {target.model}\n  api_base: {target.url}/v1\n", "utf-8"
@@ -335,6 +365,41 @@ def _(target: Target) -> str:
     return some(client.chat(target.model, MESSAGES).message.content)
 
 
+# ---- programs ----------------------------------------------------------------------------------------------
+
+
+@check("aider-chat", "one message about a file (whole edit format)", program="aider")
+def _(target: Target) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "greet.py").write_text('def greet():\n    return "hello"\n', "utf-8")
+        return run_aider(target, Path(folder), 'Change the text "hello" in greet.py to "xin chao".')
+
+
+@check("lm-eval", "a whole task by log probabilities (local-completions)", program="lm_eval")
+def _(target: Target) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        accuracy, samples = run_lm_eval(program("lm_eval"), target.url, target.model, Path(folder))
+    assert len(samples) == QUESTIONS
+    return f"accuracy {accuracy}"
+
+
+def run_aider(target: Target, folder: Path, message: str) -> str:
+    """What aider prints after one message about greet.py in `folder`."""
+    settings = ["--model", f"openai/{target.model}", "--openai-api-base", f"{target.url}/v1"]
+    settings += ["--openai-api-key", KEY, "--edit-format", "whole", "--map-tokens", "0", "--no-git"]
+    settings += ["--no-show-model-warnings", "--no-check-update", "--analytics-disable", "--no-pretty"]
+    done = subprocess.run(
+        [program("aider"), "--yes-always", *settings, "--message", message, "greet.py"],
+        cwd=folder,
+        env=environment(folder) | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0 and "litellm." not in done.stdout, done.stdout + done.stderr
+    return some(done.stdout.partition("Added greet.py to the chat.")[2].strip())
+
+
 # ---- the table ---------------------------------------------------------------------------------------------
 
 
@@ -343,7 +408,7 @@ def run_all(target: Target) -> list[tuple[Check, str, str, str]]:
     saw."""
     rows = []
     for one in CHECKS:
-        if importlib.util.find_spec(one.module) is None:
+        if not one.installed():
             rows.append((one, "", "not installed", ""))
             continue
         try:
@@ -352,7 +417,7 @@ def run_all(target: Target) -> list[tuple[Check, str, str, str]]:
             seen, result = f"{type(error).__name__}: {error}"[:300], "fails"
             traceback.print_exc()
         print(f"{result:14} {one.package}: {one.what}: {seen[:120]}", flush=True)
-        rows.append((one, importlib.metadata.version(one.package), result, seen))
+        rows.append((one, one.version(), result, seen))
     return rows
 
 
@@ -372,7 +437,6 @@ def main() -> int:
     with ExitStack() as stack:
         url = options.url
         if url is None:
-            sys.path.insert(0, str(Path(__file__).parents[1]))
             from serving import serving
 
             settings: Any = {"models": {options.model: options.file}, "ollama": True}

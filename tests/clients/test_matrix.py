@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +18,8 @@ def target() -> Iterator[Target]:
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=[f"{one.package}: {one.what}" for one in CHECKS])
 def test_a_client(target: Target, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    if importlib.util.find_spec(check.module) is None:
-        pytest.skip(f"no {check.package}: pip install 'binhdan[clients]'")
+    if not check.installed():
+        how = f"{check.program} on the PATH" if check.program else "pip install 'binhdan[clients]'"
+        pytest.skip(f"no {check.package}: {how}")
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of prices
     check.run(target)

@@ -1,4 +1,4 @@
-"""/tokenize and /detokenize, as in llama.cpp's server and in vLLM: exact, without normalization."""
+"""/tokenize, /detokenize and /tokenizer_info of llama.cpp and vLLM: exact, without normalization."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class TokenizeBody(RequestBody):
             return tokenizer.encode(
                 self.content, add_special=self.add_special, parse_special=self.parse_special
             )
-        if self.prompt is not None:
-            return tokenizer.encode(self.prompt, add_special=self.add_special_tokens)
+        if self.prompt is not None:  # vLLM's tokenizers read the names of control tokens
+            return tokenizer.encode(self.prompt, add_special=self.add_special_tokens, parse_special=True)
         raise ApiError(
             400, "content: expected content, prompt or messages, got none of them", param="content"
         )
@@ -93,6 +93,23 @@ async def detokenize(request: Request, body: DetokenizeBody) -> dict[str, str]:
     async with server_of(request).pool.use(body.model) as loaded:
         text = await asyncio.to_thread(loaded.model.detokenize, body.tokens, special=True)
         return {"content": text, "prompt": text}  # llama.cpp's name, and vLLM's
+
+
+@router.get("/tokenizer_info")
+async def tokenizer_info(request: Request, model: str | None = None) -> dict[str, Any]:
+    """Control tokens and the chat template, as in vLLM. Clients such as lm-eval need no copy of the tokenizer
+    then."""
+    async with server_of(request).pool.use(model) as loaded:
+        tokenizer, info = loaded.model.tokenizer, loaded.model.info
+        tokens = {"bos": info.bos, "eos": info.eos, "unk": info.unknown, "pad": info.padding}
+        return {
+            **{
+                f"{name}_token": None if token is None else tokenizer.token_text(token)
+                for name, token in tokens.items()
+            },
+            "chat_template": tokenizer.chat_template_source,
+            "model_max_length": loaded.model.context,
+        }
 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str | list[int]:
