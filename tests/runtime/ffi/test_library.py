@@ -1,4 +1,4 @@
-"""runtime/ffi.py, runtime/errors.py: names and numbers agree with binhdan.h."""
+"""runtime/ffi/, runtime/errors.py: names and numbers agree with binhdan.h."""
 
 from __future__ import annotations
 
