@@ -19,6 +19,7 @@ class Mixture:
     about_unknown: float
     titles: float
     talk: float
+    registers: dict[str, float]
     segments: dict[str, float]
 
 
@@ -46,7 +47,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    data: Path
+    data: tuple[Path, ...]
     work: Path
     start: Path | None
     tokenizer_size: int
@@ -55,12 +56,12 @@ class Config:
     stages: tuple[Stage, ...]
     train: Training
 
-    def documents(self, name: str) -> Path:
-        """Returns the path of `name`.jsonl or `name`.jsonl.xz in `data`. Raises FileNotFoundError."""
-        for suffix in (".jsonl", ".jsonl.xz"):
-            if (path := self.data / (name + suffix)).is_file():
-                return path
-        raise FileNotFoundError(f"expected {name}.jsonl or {name}.jsonl.xz in {self.data}")
+    def documents(self, name: str) -> list[Path]:
+        """Returns the paths of `name`.jsonl or `name`.jsonl.xz in the folders of `data`.
+
+        Raises FileNotFoundError if a folder has neither.
+        """
+        return [_file_in(folder, name) for folder in self.data]
 
     @property
     def tokenizer(self) -> Path:
@@ -71,6 +72,13 @@ class Config:
         return self.work / f"stage{stage}-{part}.npy"
 
 
+def _file_in(folder: Path, name: str) -> Path:
+    for suffix in (".jsonl", ".jsonl.xz"):
+        if (path := folder / (name + suffix)).is_file():
+            return path
+    raise FileNotFoundError(f"expected {name}.jsonl or {name}.jsonl.xz in {folder}")
+
+
 def read_config(path: Path) -> Config:
     """Raises OSError, tomllib.TOMLDecodeError, KeyError for a missing key, TypeError for an unknown key."""
     spec = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -79,8 +87,10 @@ def read_config(path: Path) -> Config:
     def resolve(variable: str, value: str) -> Path:
         return Path(os.environ.get(variable) or path.parent / value).resolve()
 
+    given = os.environ.get("BINHDAN_DATA")
+    folders = given.split(os.pathsep) if given else paths["data"]
     return Config(
-        data=resolve("BINHDAN_DATA", paths["data"]),
+        data=tuple((path.parent / folder).resolve() for folder in folders),
         work=resolve("BINHDAN_WORK", paths["work"]),
         start=resolve("BINHDAN_START", paths["start"])
         if paths["start"] or os.environ.get("BINHDAN_START")

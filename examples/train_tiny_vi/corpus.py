@@ -1,4 +1,7 @@
-"""Reads documents: one JSON object per line, {"source", "title", "text"}, plain or compressed with xz."""
+"""Reads documents: one JSON object per line, plain or compressed with xz.
+
+{"source", "title", "text"}, or {"register", "text"}: then the register is the source, and there is no title.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import lzma
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +47,22 @@ class Document:
         return _HUMAN.search(self.text[:200]) is not None
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """Yields the documents of a .jsonl or .jsonl.xz file. Raises ValueError for an invalid line."""
-    open_text = lzma.open if path.suffix == ".xz" else open
-    with open_text(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                fields = json.loads(line)
-                source, title, text = (
-                    unicodedata.normalize("NFC", fields[key]) for key in ("source", "title", "text")
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"line {number}: expected an object with the strings source, title and text"
-                ) from error
-            yield Document(source, title, _LINK.sub(r"\1", text))
+def read_documents(paths: Iterable[Path]) -> Iterator[Document]:
+    """Yields the documents of .jsonl or .jsonl.xz files. Raises ValueError for an invalid line."""
+    for path in paths:
+        open_text = lzma.open if path.suffix == ".xz" else open
+        with open_text(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield _document(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ValueError(
+                        f"{path.name}: line {number}: expected an object with the strings source, title and"
+                        " text, or register and text"
+                    ) from error
+
+
+def _document(fields: dict[str, str]) -> Document:
+    source, title = (fields["register"], "") if "register" in fields else (fields["source"], fields["title"])
+    source, title, text = (unicodedata.normalize("NFC", value) for value in (source, title, fields["text"]))
+    return Document(source, title, _LINK.sub(r"\1", text))

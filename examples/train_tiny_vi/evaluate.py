@@ -1,9 +1,9 @@
-"""Evaluates a checkpoint on documents outside the training data.
+"""Evaluates a checkpoint on documents outside the training data, for each folder of data.
 
     python -m train_tiny_vi.evaluate train_tiny_vi/config.toml [WEIGHTS] [--count 500]
 
 WEIGHTS is the folder of a Hugging Face checkpoint or a GGUF file; default: the state of the run. Prints a
-table and a line of JSON.
+table and a line of JSON for each folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 
 from train_tiny_vi.checkpoints import load_run, load_weights
-from train_tiny_vi.config import Config, read_config
+from train_tiny_vi.config import read_config
 from train_tiny_vi.corpus import Document, read_documents
 from train_tiny_vi.generate import MarksOnly, answer
 from train_tiny_vi.model import TinyModel, summed_loss
@@ -134,14 +134,19 @@ def facts(text: str) -> set[tuple[str, str]] | None:
     return {(key, item) for key, items in value.items() for item in items}
 
 
-def evaluate(model: TinyModel, tokenizer: Tokenizer, config: Config, count: int) -> dict[str, float]:
-    documents = list(read_documents(config.documents("valid")))
+def evaluate(
+    model: TinyModel,
+    tokenizer: Tokenizer,
+    documents: Sequence[Document],
+    baseline: MostFrequent,
+    count: int,
+) -> dict[str, float]:
+    """Returns the figures of a model on `documents`. count: sentences."""
     sample = unseen_sentences(documents, count)
     bare = [strip_marks(s) for s in sample]
     out: dict[str, float] = {"sentences": len(sample)}
     out["bits per byte"] = bits_per_byte(model, tokenizer, documents)
 
-    baseline = MostFrequent(read_documents(config.documents("train")))
     restored = restoration([baseline.restore(b) for b in bare], sample)
     out["syllables, most frequent form"] = restored["syllables"]
     questions = [f"Thêm dấu: {b}" for b in bare]
@@ -190,10 +195,14 @@ def main() -> None:
         load_weights(model, options.weights)
     else:
         model.load_state_dict(load_run(config.work / "run.pt")["model"])
-    figures = evaluate(model.eval(), load_tokenizer(config.tokenizer), config, options.count)
-    for name, value in figures.items():
-        print(f"{name:32} {value:.4f}")
-    print(json.dumps(figures, ensure_ascii=False))
+    tokenizer = load_tokenizer(config.tokenizer)
+    baseline = MostFrequent(read_documents(config.documents("train")))
+    for path in config.documents("valid"):
+        figures = evaluate(model.eval(), tokenizer, list(read_documents([path])), baseline, options.count)
+        print(path.parent.name)
+        for name, value in figures.items():
+            print(f"{name:32} {value:.4f}")
+        print(json.dumps(figures, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

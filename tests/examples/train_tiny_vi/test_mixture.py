@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import tomllib
 from collections import Counter
 from dataclasses import replace
@@ -34,17 +35,22 @@ def test_the_configuration_supports_all_block_types(config: Config) -> None:
     model = config.model
     assert all(n % 256 == 0 for n in (model["hidden"], model["ffn"], model["heads"] * model["head_dim"]))
     assert model["context"] == 2048 and config.stages[-1].context == model["context"]
-    assert set(config.mixture.segments) == {"restore", "spelling", "teencode", "extract", "words", "spaces"}
+    tasks = {"restore", "spelling", "teencode", "extract", "words", "spaces", "rewrite"}
+    assert set(config.mixture.segments) == tasks
 
 
 def test_paths_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("BINHDAN_DATA", str(tmp_path))
+    folders = (tmp_path / "a", tmp_path / "b")
+    monkeypatch.setenv("BINHDAN_DATA", os.pathsep.join(map(str, folders)))
     config = read_config(CONFIG)
-    assert config.data == tmp_path and config.start is None
+    assert config.data == folders and config.start is None
     with pytest.raises(FileNotFoundError, match=r"expected train\.jsonl or train\.jsonl\.xz"):
         config.documents("train")
-    (tmp_path / "train.jsonl.xz").touch()
-    assert config.documents("train").name == "train.jsonl.xz"
+    files = [folders[0] / "train.jsonl.xz", folders[1] / "train.jsonl"]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    assert config.documents("train") == files
 
 
 def test_an_unknown_key_is_rejected(tmp_path: Path) -> None:
@@ -60,7 +66,11 @@ def test_documents(tmp_path: Path, name: str) -> None:
     line = json.dumps({"source": "viwiki", "title": "hà", "text": "Ho\u0302̀ [[Hà Nội|Thủ đô]] và [[Huế]]"})
     data = (line + "\n").encode()
     (tmp_path / name).write_bytes(lzma.compress(data) if name.endswith("xz") else data)
-    assert list(read_documents(tmp_path / name)) == [Document("viwiki", "hà", "Hồ Thủ đô và Huế")]
+    (tmp_path / "b.jsonl").write_text('{"register": "news", "source": "x", "text": "Tin"}\n')
+    assert list(read_documents([tmp_path / name, tmp_path / "b.jsonl"])) == [
+        Document("viwiki", "hà", "Hồ Thủ đô và Huế"),
+        Document("news", "", "Tin"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +78,12 @@ def test_documents(tmp_path: Path, name: str) -> None:
 )
 def test_invalid_documents_are_rejected(tmp_path: Path, line: str) -> None:
     (tmp_path / "d.jsonl").write_text('{"source": "a", "title": "b", "text": "c"}\n' + line + "\n")
-    with pytest.raises(ValueError, match="line 2"):
-        list(read_documents(tmp_path / "d.jsonl"))
+    with pytest.raises(ValueError, match=r"d\.jsonl: line 2"):
+        list(read_documents([tmp_path / "d.jsonl"]))
 
 
 def test_the_shares_of_the_mixture(config: Config, documents: list[Document]) -> None:
-    mixture = replace(config.mixture, plain=0.25)
+    mixture = replace(config.mixture, plain=0.25, registers={})
     kinds: Counter[str] = Counter()
     for seed in range(10):
         made = list(examples(documents, mixture, 400, 1.0, seed))
@@ -85,6 +95,16 @@ def test_the_shares_of_the_mixture(config: Config, documents: list[Document]) ->
     assert sum(isinstance(i, Example) for i in examples(documents, mixture, 400, 0.2, 1)) < len(made) / 3
     with pytest.raises(ValueError, match="got rhymes"):
         list(examples(documents, replace(mixture, segments={"rhymes": 1.0}), 400, 1.0, 1))
+
+
+def test_sources_have_factors(config: Config, documents: list[Document]) -> None:
+    made = {
+        factor: len(
+            list(examples(documents, replace(config.mixture, registers={"viwiki": factor}), 400, 0.5, 1))
+        )
+        for factor in (0.0, 0.5, 1.0, 4.0)
+    }
+    assert made[0.0] == 0 < made[0.5] < made[1.0] < made[4.0] / 3
 
 
 def test_rows_contain_whole_items() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from random import Random
 
@@ -12,6 +15,7 @@ from train_tiny_vi.tasks.about import UNKNOWN, about, about_given, about_unknown
 from train_tiny_vi.tasks.example import Example, ask
 from train_tiny_vi.tasks.extract import extract, extract_json
 from train_tiny_vi.tasks.restore import PHRASINGS, damage_marks, restore
+from train_tiny_vi.tasks.rewrite import rewrite
 from train_tiny_vi.tasks.spelling import (
     confuse_sound,
     fix_spelling,
@@ -284,3 +288,34 @@ def test_examples_depend_on_the_seed_only(make: Callable[[Random, str], Example 
 def test_unusual_texts_do_not_fail(make: Callable[[Random, str], Example | None], line: str) -> None:
     for seed in range(20):
         make(Random(seed), line)
+
+
+# ---- rewrite -----------------------------------------------------------------------------------------------
+
+
+def test_rewriting_brings_capitals_and_punctuation_back() -> None:
+    text = "Hôm nay, mình không đi học được. Bạn đi nhé!"
+    seen = set()
+    for seed in SEEDS:
+        example = rewrite(Random(seed), text)
+        assert example is not None and example.answer == text
+        question = example.question.lower()
+        assert "," not in question and "nhé!" not in question
+        seen.add(example.question.split(":")[-1].strip())
+    assert "hôm nay mình không đi học được bạn đi nhé" in seen
+    assert "hom nay minh khong di hoc duoc ban di nhe" in seen and len(seen) > 30
+
+
+@pytest.mark.parametrize("text", ["tên của tệp", "Hello, world.", "Một dòng không có dấu chấm"])
+def test_only_sentences_are_rewritten(text: str) -> None:
+    assert rewrite(Random(1), text) is None
+
+
+def test_commands_of_the_talk_exist() -> None:
+    commands = set(re.findall(r"binhdan (\w+)", " ".join(TALK)))
+    assert {"ask", "chat", "serve", "restore", "quantize", "bench"} <= commands
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "binhdan", command, "--help"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

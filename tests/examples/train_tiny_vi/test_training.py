@@ -39,7 +39,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, text: str) -> Config:
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     spec = (EXAMPLES / "train_tiny_vi" / "config.toml").read_text(encoding="utf-8")
     for old, new in (
-        ('data = "../../../shared/data/vi"', f'data = "{folder}"'),
+        ('data = ["../../../shared/data/vi", "../../../shared/data/vi-everyday"]', f'data = ["{folder}"]'),
         ('work = "work"', f'work = "{folder / "work"}"'),
         ("size = 8192", "size = 600"),
         ("layers = 8", "layers = 1"),
