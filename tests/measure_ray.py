@@ -7,8 +7,8 @@
 2. Prefix cache: of the prompt tokens of 16 users that talk at the same time, five turns each after a shared
    system prompt, the share that the caches had, with two engines and with one `binhdan serve`.
 3. Throughput: tokens per second of MODEL with one engine pinned to one core, and with two engines pinned to
-   one core each, with the same number of users for each engine. All other programs, the load generator too,
-   share the two cores.
+   one core each, with the same number of users for each engine, who ask again after each answer. All other
+   programs, the load generator too, share the two cores; the output has the share of the engines.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ def engine_pids() -> list[int]:
 def pin(pid: int, core: int) -> None:
     for task in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(task), {core})
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def times(client: httpx.Client, url: str) -> list[float]:
@@ -118,34 +123,47 @@ def run_all(threads: list[threading.Thread]) -> None:
         thread.join()
 
 
-def tokens_per_second(url: str, users: int, tokens: int) -> float:
-    """Of `users` that ask at once for answers of so many tokens, two each."""
+def tokens_per_second(url: str, users: int, tokens: int, seconds: float) -> list[float]:
+    """Of `users` that ask for one answer after the other, each of so many tokens, in three windows of time.
+
+    A window is one third of `seconds`, after a first third that warms up. An answer belongs to the window in
+    which it ends.
+    """
+    start = time.monotonic()
+    ends: list[float] = []
 
     def user(number: int) -> None:
-        for turn in range(2):
-            body = {
-                "messages": [{"role": "user", "content": f"{number}.{turn} {QUESTION}"}],
-                "max_tokens": tokens,
-                "ignore_eos": True,
-            }
-            httpx.post(
-                f"{url}/v1/chat/completions", json=body, headers=HEADERS, timeout=600
-            ).raise_for_status()
+        # A client for each user: a new one for each request needs tens of milliseconds of a core.
+        with httpx.Client(timeout=600, headers=HEADERS) as client:
+            turn = 0
+            while time.monotonic() - start < seconds * 4 / 3:
+                turn += 1
+                body = {
+                    "messages": [{"role": "user", "content": f"{number}.{turn} {QUESTION}"}],
+                    "max_tokens": tokens,
+                    "ignore_eos": True,
+                }
+                client.post(f"{url}/v1/chat/completions", json=body).raise_for_status()
+                ends.append(time.monotonic() - start)
 
-    threads = [threading.Thread(target=user, args=(number,)) for number in range(users)]
-    start = time.perf_counter()
-    run_all(threads)
-    return 2 * users * tokens / (time.perf_counter() - start)
+    run_all([threading.Thread(target=user, args=(number,)) for number in range(users)])
+    third = seconds / 3
+    return [tokens * sum(third * k <= end < third * (k + 1) for end in ends) / third for k in (1, 2, 3)]
 
 
-def throughput(cluster: RayCluster, engines: int, users: int, tokens: int) -> list[float]:
-    """Three runs, of which the first one warms up."""
+def throughput(cluster: RayCluster, engines: int, users: int, tokens: int, seconds: float) -> list[float]:
+    """Tokens per second of three windows."""
     wait_until(lambda: cluster.engines() == engines, "the engines run")
     pids = engine_pids()
     assert len(pids) == engines, f"expected {engines} processes of engines, got {pids}"
     for core, pid in enumerate(pids):
         pin(pid, core)
-    return [tokens_per_second(cluster.url, users * engines, tokens) for _ in range(4)][1:]
+    before, start = [cpu_seconds(pid) for pid in pids], time.monotonic()
+    rates = tokens_per_second(cluster.url, users * engines, tokens, seconds)
+    elapsed = time.monotonic() - start
+    shares = ((cpu_seconds(pid) - one) / elapsed for pid, one in zip(pids, before, strict=True))
+    print("engines had    " + ", ".join(f"{share:.0%}" for share in shares) + " of a core")
+    return rates
 
 
 def main() -> int:
@@ -155,6 +173,7 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="GGUF file")
     parser.add_argument("--users", type=int, default=8, help="for each engine")
     parser.add_argument("--tokens", type=int, default=48, help="of an answer")
+    parser.add_argument("--seconds", type=float, default=60, help="of a measurement of the throughput")
     options = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}")
     with ray_cluster(nodes=2) as cluster:
@@ -166,7 +185,7 @@ def main() -> int:
         rates = {}
         for engines in (1, 2):
             cluster.serve(engines, **settings)
-            rates[engines] = throughput(cluster, engines, options.users, options.tokens)
+            rates[engines] = throughput(cluster, engines, options.users, options.tokens, options.seconds)
             values = ", ".join(f"{rate:.1f}" for rate in rates[engines])
             print(f"{engines} engine(s)    {values} tokens/s, {options.users} users each")
         print(f"two engines    {median(rates[2]) / median(rates[1]):.2f} times one")
