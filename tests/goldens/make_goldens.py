@@ -209,7 +209,10 @@ def make_tokenizers() -> dict[str, Any]:
 
 def make_embedded(limit: int = MAX_TOKENS) -> list[dict[str, Any]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
-    model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
+    # The weights of the file, in F32: its types have fewer bits than the checkpoint.
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        EMBEDDED.parent, gguf_file=EMBEDDED.name, dtype=torch.float32
+    )
     oracle = ReferenceModel(EMBEDDED)
     out = []
     for prompt in PROMPTS:
@@ -229,11 +232,11 @@ def make_embedded(limit: int = MAX_TOKENS) -> list[dict[str, Any]]:
                 "prompt": prompt,
                 "tokens": tokens,
                 "transformers": tokenizer.decode(answer, skip_special_tokens=True),
-                "llama_cpp_q8_0": choice["message"]["content"],
+                "llama_cpp": choice["message"]["content"],
                 "gap": round(float((best - logits.max(axis=1)).min()), 3),
             }
         )
-        print(out[-1]["transformers"] == out[-1]["llama_cpp_q8_0"], out[-1])
+        print(out[-1]["transformers"] == out[-1]["llama_cpp"], out[-1])
     return out
 
 
