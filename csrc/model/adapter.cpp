@@ -64,17 +64,23 @@ Values read_values(const gguf::File& file, const gguf::TensorInfo& tensor) {
   return result;
 }
 
-// value(t, i) for t < terms and i < n, as KernelTable::add_products reads them.
+constexpr int64_t panels_of(int64_t n) {
+  return (n + kProductLanes - 1) / kProductLanes;
+}
+
+// Float16 values of packed products, rounded up to whole cache lines.
+constexpr int64_t packed_length(int64_t terms, int64_t n) {
+  constexpr int64_t kLine = static_cast<int64_t>(kCacheLine / sizeof(uint16_t));
+  return (panels_of(n) * kProductLanes * terms + kLine - 1) / kLine * kLine;
+}
+
+// Writes value(t, i) for t < terms and i < n, as KernelTable::add_products reads them.
 template <typename Value>
-Buffer pack_products(int64_t terms, int64_t n, const Value& value) {
-  const int64_t panels = (n + kProductLanes - 1) / kProductLanes;
-  Buffer packed(static_cast<size_t>(panels * kProductLanes * terms) * sizeof(uint16_t));
-  auto* to = packed.as<uint16_t>();
-  for (int64_t panel = 0; panel < panels; ++panel)
+void pack_products(uint16_t* to, int64_t terms, int64_t n, const Value& value) {
+  for (int64_t panel = 0; panel < panels_of(n); ++panel)
     for (int64_t t = 0; t < terms; ++t)
       for (int64_t i = panel * kProductLanes; i < (panel + 1) * kProductLanes; ++i)
         *to++ = i < n ? f32_to_f16(value(t, i)) : uint16_t{0};
-  return packed;
 }
 
 // "blk.0.attn_q.weight" of "blk.0.attn_q.weight.lora_a"; "" for another name.
@@ -93,12 +99,27 @@ class AdapterReader {
 
   void read() {
     check_keys();
-    for (const gguf::TensorInfo& tensor : file_.tensors())
-      if (check_name(tensor.name).ends_with(kDownSuffix)) read_pair(tensor);
-    if (into_.changes_.empty()) fail(Code::bad_format, file_.path(), ": the adapter changes no tensor");
+    std::vector<Pair> pairs;
+    int64_t values = 0;
+    for (const gguf::TensorInfo& tensor : file_.tensors()) {
+      if (!check_name(tensor.name).ends_with(kDownSuffix)) continue;
+      pairs.push_back(check_pair(tensor));
+      values += packed_size(pairs.back());
+    }
+    if (pairs.empty()) fail(Code::bad_format, file_.path(), ": the adapter changes no tensor");
+    into_.memory_ = Buffer(static_cast<uint64_t>(values) * sizeof(uint16_t));
+    next_ = into_.memory_.as<uint16_t>();
+    for (const Pair& pair : pairs)
+      add(*pair.parts, read_values(file_, *pair.down), read_values(file_, *pair.up));
   }
 
  private:
+  // The tensors of a change, and the matrices that it changes.
+  struct Pair {
+    const std::vector<Target>* parts;
+    const gguf::TensorInfo *down, *up;
+  };
+
   void check_keys() const {
     const std::string_view type = file_.get_string("general.type", "model");
     if (type != "adapter")
@@ -137,7 +158,7 @@ class AdapterReader {
     return name;
   }
 
-  void read_pair(const gguf::TensorInfo& down) {
+  Pair check_pair(const gguf::TensorInfo& down) {
     const std::string_view name = target_name(down.name);
     const gguf::TensorInfo& up = *file_.find_tensor(std::string(name).append(kUpSuffix));
     const std::vector<Target>& parts = targets_.find(name)->second;
@@ -149,7 +170,14 @@ class AdapterReader {
     check_shape(down, rank, static_cast<uint64_t>(cols));
     check_shape(up, static_cast<uint64_t>(rows), rank);
     into_.parameters_ += rank * static_cast<uint64_t>(rows + cols);
-    add(parts, read_values(file_, down), read_values(file_, up));
+    return {&parts, &down, &up};
+  }
+
+  static int64_t packed_size(const Pair& pair) {
+    const auto rank = static_cast<int64_t>(pair.down->rows());
+    int64_t size = packed_length(pair.parts->front().matrix->cols, rank);
+    for (const Target& part : *pair.parts) size += packed_length(rank, part.matrix->rows);
+    return size;
   }
 
   void check_shape(const gguf::TensorInfo& tensor, uint64_t rows, uint64_t cols) const {
@@ -169,25 +197,26 @@ class AdapterReader {
       fail(Code::bad_format, file_.path(),
            ": key 'adapter.lora.alpha': expected a number that gives finite changes, got ", alpha);
     const uint16_t* packed_down =
-        into_.keep(pack_products(down.cols, rank, [&](int64_t col, int64_t k) { return down.at(k, col); }));
+        pack(down.cols, rank, [&](int64_t col, int64_t k) { return down.at(k, col); });
     for (const auto& [matrix, first] : parts) {
-      const uint16_t* packed_up = into_.keep(
-          pack_products(rank, matrix->rows, [&](int64_t k, int64_t row) { return up.at(first + row, k); }));
+      const uint16_t* packed_up =
+          pack(rank, matrix->rows, [&](int64_t k, int64_t row) { return up.at(first + row, k); });
       into_.changes_.emplace(matrix, LowRank{rank, scale, packed_down, packed_up});
     }
     into_.max_rank_ = std::max(into_.max_rank_, rank);
   }
 
+  template <typename Value>
+  const uint16_t* pack(int64_t terms, int64_t n, const Value& value) {
+    pack_products(next_, terms, n, value);
+    return std::exchange(next_, next_ + packed_length(terms, n));
+  }
+
   const gguf::File& file_;
   Adapter& into_;
   const std::map<std::string, std::vector<Target>, std::less<>> targets_;
+  uint16_t* next_ = nullptr;  // free memory of the adapter
 };
-
-const uint16_t* Adapter::keep(Buffer values) {
-  bytes_ += values.size();
-  memory_.push_back(std::move(values));
-  return memory_.back().as<const uint16_t>();
-}
 
 Adapter Adapter::read(const gguf::File& file, std::shared_ptr<const Model> model) {
   Adapter adapter(std::move(model));

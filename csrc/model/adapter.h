@@ -44,16 +44,15 @@ class Adapter {
   uint64_t identity() const { return identity_; }
   int64_t max_rank() const { return max_rank_; }
   uint64_t parameters() const { return parameters_; }  // in the file
-  uint64_t bytes() const { return bytes_; }            // of memory
+  uint64_t bytes() const { return memory_.size(); }    // of memory
 
  private:
   explicit Adapter(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
-  const uint16_t* keep(Buffer values);
 
   std::shared_ptr<const Model> model_;
-  std::vector<Buffer> memory_;
+  Buffer memory_;  // all weights: one buffer is in huge pages, and reading on needs no new page
   std::unordered_map<const Matrix*, LowRank> changes_;
-  uint64_t identity_ = 0, parameters_ = 0, bytes_ = 0;
+  uint64_t identity_ = 0, parameters_ = 0;
   int64_t max_rank_ = 0;
   friend class AdapterReader;
 };
