@@ -16,7 +16,6 @@ NO_SHAPE = 14
 _OTHER = 1
 _DROPPED = 255
 _WORDS, _BYTES = ("right", "best", "first"), ("choices", "shape", "other", "index")
-_WORDS, _BYTES = ("right", "best", "first"), ("choices", "shape", "other", "index")
 _TOKEN = np.dtype([*((name, "<u2") for name in _WORDS), *((name, "u1") for name in _BYTES)])
 Array = NDArray[Any]
 

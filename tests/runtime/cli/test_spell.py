@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ def run(*arguments: str | Path, data: bytes = b"") -> subprocess.CompletedProces
 def test_the_list_and_the_corrected_text(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(f"<p>À\n<b title='đả'>{WRONG}", encoding="utf-8")
     listed = run(tmp_path / "a.html").stdout.decode()
-    assert listed.startswith(f"{tmp_path / 'a.html'}:2:19: đả: đã 9") and listed.count("\n") == 1
+    assert re.fullmatch(re.escape(f"{tmp_path / 'a.html'}:2:19: đả: đã ") + r"(9|100).*%\n", listed)
     assert run("--corrected", data=WRONG.encode()).stdout.decode() == WRONG.replace("đả", "đã")
-    assert run(data=WRONG.encode()).stdout.decode().startswith("standard input:1:5: đả: đã 9")
+    assert run(data=WRONG.encode()).stdout.decode().startswith("standard input:1:5: đả: đã ")
     assert run("--min-confidence", "1", data=WRONG.encode()).stdout == b""
 
 
