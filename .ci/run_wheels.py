@@ -1,24 +1,30 @@
 #!/usr/bin/env python3
 """Runs wheels of all platforms on Linux: .ci/run_wheels.py FOLDER [--write]
 
-Each wheel in FOLDER is run as far as this machine can. A wheel for it is installed with pip for each Python
-from 3.11 on, and in a new Debian system without a compiler. For other platforms, examples/embed_c is compiled
-against the wheel's library and answers under qemu, the loader of musl, or wine. --write puts the table into
-docs/embedding.md; rows of wheels that are not in FOLDER stay.
+Each wheel in FOLDER is run as far as this machine can. A wheel for glibc is installed with pip in a new
+Debian system without a compiler, for aarch64 under qemu, and one for this machine also for each Python from
+3.11 on. For musl and Windows, examples/embed_c is compiled against the wheel's library and answers with the
+loader of musl, under qemu, or under wine. --write puts the table into docs/embedding.md; rows of wheels that
+are not in FOLDER stay.
 
-Needs: pip install ziglang wheel; Debian: qemu-user-static, libc6-dev-arm64-cross, musl, wine64, llvm,
-debootstrap. A wheel that cannot be run counts as not run.
+Needs: pip install ziglang wheel; Debian: debootstrap, qemu-user-static, musl, wine64, llvm. The kernel must
+start qemu for programs of ARM, which systemd arranges. Without it, as root:
+mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+cat /usr/lib/binfmt.d/qemu-aarch64.conf >/proc/sys/fs/binfmt_misc/register
+A wheel that cannot be run counts as not run.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +35,12 @@ MARKS = ("<!-- wheels: table -->", "<!-- end wheels -->")
 HEAD = "| wheel | MB | what was run |\n| --- | ---: | --- |"
 QUESTION, ANSWER = "them dau: ha noi la thu do cua viet nam", "hà nội là thủ đô của việt nam"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+# Debian 13 has Python 3.13. Its programs need a newer qemu than that of Debian 12, which has Python 3.11.
+RELEASES = {"amd64": "trixie", "arm64": "bookworm"}
+SYSTEM_VARIABLES = {"HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+
+
+systems = Path()  # the folder of the new Debian systems
 
 
 class NotRunError(Exception):
@@ -41,11 +53,15 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--systems", type=Path, metavar="FOLDER", help="keeps the new Debian systems there")
     arguments = parser.parse_args()
     wheels = sorted(arguments.folder.glob("*.whl"))
     if not wheels:
         sys.exit(f"{arguments.folder}: expected wheels of .ci/wheels.py")
-    rows = {platform_of(wheel): row(wheel) for wheel in wheels}
+    with tempfile.TemporaryDirectory() as temporary:
+        global systems
+        systems = (arguments.systems or Path(temporary)).resolve()
+        rows = {platform_of(wheel): row(wheel) for wheel in wheels}
     print("\n".join(rows.values()))
     if arguments.write:
         write_table(rows)
@@ -73,54 +89,68 @@ def run_natively(wheel: Path, folder: Path) -> str:
     pythons = [python for version in VERSIONS if (python := find_python(version))]
     if not pythons:
         raise NotRunError(f"no Python {VERSIONS[0]} or newer")
+    seconds = 0.0
     for version, python in pythons:
         environment = folder / version
         call(python, "-m", "venv", environment)
+        start = time.monotonic()
         call(environment / "bin/pip", "install", "-q", wheel)
+        seconds = max(seconds, time.monotonic() - start)
         home = folder / f"home-{version}"
         home.mkdir()
         # Neither a compiler nor a setting of the user can help: PATH has the environment only.
         variables = {"HOME": str(home), "PATH": str(environment / "bin"), "LC_ALL": "C.UTF-8"}
         expect_answer(call(environment / "bin/binhdan", "ask", QUESTION, variables=variables))
-    result = f"`pip install` and `binhdan ask` with Python {', '.join(version for version, _ in pythons)}"
+    names = ", ".join(version for version, _ in pythons)
+    result = f"`pip install` ({seconds:.0f} s) and `binhdan ask` with Python {names}"
     try:
-        return f"{result}; {run_in_new_system(wheel, folder)}"
+        return f"{result}; {run_in_new_system(wheel, 'amd64')}"
     except NotRunError as error:
         print(f"{wheel.name}: no new system: {error}", file=sys.stderr)
         return result
 
 
-def run_in_new_system(wheel: Path, folder: Path) -> str:
+def run_in_new_system(wheel: Path, architecture: str) -> str:
     """Debian without a compiler, in a chroot. Its packages of Python come from a folder of wheels."""
-    if os.getuid() != 0:
-        raise NotRunError("debootstrap needs root")
-    debootstrap, system = need("debootstrap", "debootstrap"), folder / "system"
-    call(debootstrap, "--variant=minbase", "--include=python3-venv", "stable", system)
+    system = new_system(architecture)
     packages = system / "packages"
+    shutil.rmtree(packages, ignore_errors=True)
     packages.mkdir()
     shutil.copy(wheel, packages)
-    version = call("chroot", system, "python3", "-c", "import sys; print(*sys.version_info[:2], sep='.')")
+    in_system = functools.partial(call, "chroot", system, variables=SYSTEM_VARIABLES)
+    version = in_system("python3", "-c", "import sys; print(*sys.version_info[:2], sep='.')")
     download = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--dest", packages]
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
+    for platform in ("2_17", "2_28"):
+        download += ["--platform", f"manylinux_{platform}_{machine}"]
     call(*download, "--python-version", version, "cffi>=1.16", "jinja2>=3.1.5")
-    call("chroot", system, "python3", "-m", "venv", "/app")
+    in_system("python3", "-m", "venv", "--clear", "/app")
     install = ["/app/bin/pip", "install", "-q", "--no-index", "--find-links", "/packages"]
-    call("chroot", system, *install, f"/packages/{wheel.name}")
+    in_system(*install, f"/packages/{wheel.name}")
     if any((system / "usr/bin" / name).exists() for name in ("cc", "gcc", "g++", "clang")):
         sys.exit(f"{system}: expected a system without a compiler")
-    variables = {"HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
-    expect_answer(call("chroot", system, "/app/bin/binhdan", "ask", QUESTION, variables=variables))
-    return "and in a new Debian system without a compiler"
+    expect_answer(in_system("/app/bin/binhdan", "ask", QUESTION))
+    return f"`pip install` and `binhdan ask` with Python {version} in a new Debian system without a compiler"
+
+
+def new_system(architecture: str) -> Path:
+    """A folder with Debian, Python, pip and the loader of musl, made once. It takes minutes."""
+    if os.getuid() != 0:
+        raise NotRunError("debootstrap needs root")
+    if architecture == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        raise NotRunError("the kernel does not start qemu-aarch64 (binfmt_misc)")
+    debootstrap, system = need("debootstrap", "debootstrap"), systems / architecture
+    if not system.exists():
+        part = system.with_suffix(".part")  # a folder of this name is what a killed run left
+        shutil.rmtree(part, ignore_errors=True)
+        options = ["--variant=minbase", f"--arch={architecture}", "--include=python3-venv,musl"]
+        call(debootstrap, *options, RELEASES[architecture], part)
+        part.rename(system)
+    return system
 
 
 def run_aarch64_glibc(wheel: Path, folder: Path) -> str:
-    root = Path("/usr/aarch64-linux-gnu")
-    if not (root / "lib/ld-linux-aarch64.so.1").exists():
-        raise NotRunError(f"no glibc in {root}: apt-get install libc6-dev-arm64-cross")
-    qemu = need("qemu-aarch64-static", "qemu-user-static")
-    package, program = compile_embed(wheel, folder, "aarch64-linux-gnu.2.17")
-    answer = call(qemu, "-L", root, "-E", f"LD_LIBRARY_PATH={package / 'lib'}", program, *question(package))
-    expect_answer(answer)
-    return "embed_c answers under qemu"
+    return f"under qemu: {run_in_new_system(wheel, 'arm64')}"
 
 
 def run_x86_64_musl(wheel: Path, folder: Path) -> str:
@@ -130,6 +160,14 @@ def run_x86_64_musl(wheel: Path, folder: Path) -> str:
     package, program = compile_embed(wheel, folder, "x86_64-linux-musl", "-dynamic")
     expect_answer(call(loader, "--library-path", package / "lib", program, *question(package)))
     return "embed_c answers with the loader of musl"
+
+
+def run_aarch64_musl(wheel: Path, folder: Path) -> str:
+    qemu = need("qemu-aarch64-static", "qemu-user-static")
+    package, program = compile_embed(wheel, folder, "aarch64-linux-musl", "-dynamic")
+    loader = new_system("arm64") / "lib/ld-musl-aarch64.so.1"
+    expect_answer(call(qemu, loader, "--library-path", package / "lib", program, *question(package)))
+    return "embed_c answers with the loader of musl under qemu"
 
 
 def run_windows(wheel: Path, folder: Path) -> str:
@@ -157,16 +195,11 @@ def run_macos(wheel: Path, folder: Path) -> str:
     return f"linked by zig; {len(exported)} functions exported and no other symbol; not run"
 
 
-def run_nothing(wheel: Path, folder: Path) -> str:
-    compile_embed(wheel, folder, "aarch64-linux-musl", "-dynamic")
-    return "embed_c links; not run"
-
-
 RUNNERS: dict[str, Callable[[Path, Path], str]] = {
     "(manylinux_.*|linux_)x86_64": run_natively,
     "manylinux_.*aarch64": run_aarch64_glibc,
     "musllinux_.*x86_64": run_x86_64_musl,
-    "musllinux_.*aarch64": run_nothing,
+    "musllinux_.*aarch64": run_aarch64_musl,
     "win_amd64": run_windows,
     "macosx_.*": run_macos,
 }

@@ -1,4 +1,4 @@
-"""Answers of transformers and llama.cpp with the embedded model, from goldens/make_goldens.py."""
+"""Answers of transformers with the weights of the embedded model, from goldens/make_goldens.py."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ class Stage:
     longest: int
     share: float
     tokens: int
+    talk: float | None = None  # in the place of that of the mixture
 
 
 @dataclass(frozen=True)

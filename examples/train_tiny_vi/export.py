@@ -1,7 +1,7 @@
 """Writes the run's weights as a Hugging Face checkpoint, which `binhdan quantize` converts to GGUF.
 
 python -m train_tiny_vi.export train_tiny_vi/config.toml FOLDER
-binhdan quantize FOLDER tiny-vi-v1-q8_0.gguf --recipe q8_0 --name tiny-vi-v1 --license cc-by-sa-4.0
+README.md has the command that makes a GGUF file of it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -53,6 +54,9 @@ def main() -> None:
     tokenizer = load_tokenizer(config.tokenizer)
     documents = list(read_documents(config.documents("train")))
     for number, stage in enumerate(config.stages):
+        mixture = config.mixture
+        if stage.talk is not None:
+            mixture = replace(mixture, talk=stage.talk)
         kinds: Counter[str] = Counter()
 
         def counted(stream: Iterable[str | Example], kinds: Counter[str] = kinds) -> Iterator[str | Example]:
@@ -63,7 +67,7 @@ def main() -> None:
         items: list[Item] = []
         for epoch in range(config.mixture.passes):
             seed = config.mixture.seed * 1000 + number * 100 + epoch
-            stream = examples(documents, config.mixture, stage.longest, stage.share, seed)
+            stream = examples(documents, mixture, stage.longest, stage.share, seed)
             items += encode_items(counted(stream), tokenizer, stage.context + 1)
         Random(config.mixture.seed).shuffle(items)
         tokens, mask = fill_rows(items, stage.context + 1)

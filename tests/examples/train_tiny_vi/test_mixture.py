@@ -34,7 +34,7 @@ def documents(text: str) -> list[Document]:
 def test_the_configuration_supports_all_block_types(config: Config) -> None:
     model = config.model
     assert all(n % 256 == 0 for n in (model["hidden"], model["ffn"], model["heads"] * model["head_dim"]))
-    assert model["context"] == 2048 and config.stages[-1].context == model["context"]
+    assert model["context"] == 2048 and max(stage.context for stage in config.stages) == model["context"]
     tasks = {"restore", "spelling", "teencode", "extract", "words", "spaces", "rewrite"}
     assert set(config.mixture.segments) == tasks
 

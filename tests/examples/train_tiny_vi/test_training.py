@@ -46,6 +46,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, text: str) -> Config:
         ("ffn = 768", "ffn = 256"),
         ("tokens = 15_000_000", "tokens = 12_800"),
         ("tokens = 600_000", "tokens = 4_096"),
+        ("tokens = 200_000", "tokens = 2_560"),
         ("batch = 8192", "batch = 1024"),
         ("micro_batch = 4096", "micro_batch = 512"),
         ("warmup = 60", "warmup = 2"),

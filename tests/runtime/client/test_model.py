@@ -47,7 +47,7 @@ def test_answers_equal_those_of_transformers(model: binhdan.Model, number: int) 
     answer = model.ask(golden["prompt"], logprobs=2, max_tokens=MAX_TOKENS)
     assert model.chat_tokens([{"role": "user", "content": golden["prompt"]}]) == golden["tokens"]
     assert answer.prompt_tokens == len(golden["tokens"]) and answer.logprobs is not None
-    if answer.text in (golden["transformers"], golden["llama_cpp"]):
+    if answer.text == golden["transformers"]:
         return
     # Quantization may change the choice only between two tokens of nearly equal logits.
     assert golden["gap"] < CLEAR_GAP
