@@ -98,7 +98,7 @@ class RayCluster:
         config = load(changes={"context": 512, **settings})
         application = build(config, engines=replicas, cpus=1, front_resources={"front": 0.1})
         serve.run(application, name="binhdan")
-        wait_until(lambda: responds(self.url), "the front responds")
+        wait_until(lambda: responds(f"{self.url}/livez"), "the front responds")
 
     def engines(self) -> int:
         """Replicas of the engine that run now."""
@@ -151,9 +151,9 @@ def wait_until(done: Callable[[], bool], what: str, seconds: float = 600.0) -> N
         time.sleep(0.2)
 
 
-def responds(url: str) -> bool:
-    """True if the front runs."""
+def responds(address: str) -> bool:
+    """True if a GET has the status 200."""
     try:
-        return httpx.get(f"{url}/livez", timeout=30).status_code == 200
+        return httpx.get(address, timeout=30).status_code == 200
     except httpx.HTTPError:
         return False

@@ -51,25 +51,21 @@ class Binding:
         return {name: int(getattr(struct, name)) for name in names if name != "struct_size"}
 
     def _read_tokens(self, capacity: int, function: Any, *arguments: Any) -> list[int]:
-        count = self._ffi.new("size_t *")
-        while True:
-            tokens = self._ffi.new("int32_t[]", capacity)
-            status = function(*arguments, tokens, capacity, count)
-            if status != self._lib.BINHDAN_TOO_SMALL:
-                self._check(status)
-                return list(self._ffi.unpack(tokens, count[0]))
-            capacity = int(count[0])
+        return list(self._ffi.unpack(*self._read("int32_t", capacity, function, *arguments)))
 
     def _read_text(self, function: Any, *arguments: Any, first: int = 4096) -> bytes:
-        capacity = first
+        return bytes(self._ffi.buffer(*self._read("char", first, function, *arguments)))
+
+    def _read(self, kind: str, capacity: int, function: Any, *arguments: Any) -> tuple[Any, int]:
+        """An array that `function` has filled, and how many of its elements."""
         size = self._ffi.new("size_t *")
         while True:
-            buffer = self._ffi.new("char[]", capacity)
-            status = function(*arguments, buffer, capacity, size)
+            values = self._ffi.new(f"{kind}[]", capacity)
+            status = function(*arguments, values, capacity, size)
             if status != self._lib.BINHDAN_TOO_SMALL:
                 self._check(status)
-                return bytes(self._ffi.buffer(buffer, size[0]))
-            capacity = int(size[0]) + 1
+                return values, int(size[0])
+            capacity = int(size[0]) + 1  # texts end with a NUL
 
     def _int32s(self, values: Sequence[int]) -> Any:
         try:

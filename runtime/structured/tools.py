@@ -165,16 +165,14 @@ def plan_tools(
     schemas: dict[str, Any] = {}  # of the arguments of each function, for the check
     for i, function in enumerate(callable_now):
         key, schema = f"arguments_{i}", _closed(function.parameters)
+        enforced, unenforced = (schema, []) if function.strict else relaxed(schema, function.param)
         if not function.strict:
             fallback = schema_grammar(key, {"type": "object"}, function.param)
             fallbacks[key] = Fallback(fallback, function.name, schema)
-            schema, unenforced = relaxed(schema, function.param)
-            dropped += unenforced
-            if unenforced:
-                schemas[function.name] = fallbacks[key].schema
+        dropped += unenforced
         params[key] = function.param
-        schemas.setdefault(function.name, ENFORCED)
-        arguments.append(schema_grammar(key, schema, function.param, lenient=not function.strict))
+        schemas[function.name] = schema if unenforced else ENFORCED
+        arguments.append(schema_grammar(key, enforced, function.param, lenient=not function.strict))
     form, checked_form = None, None
     if answer is not None and not forced:
         form = "form"

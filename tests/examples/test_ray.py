@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from programs import edited, free_port
-from ray_cluster import ray_environment, wait_until
+from ray_cluster import ray_environment, responds, wait_until
 from serving import ANSWER, QUESTION
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,8 @@ def cluster(folder: Path, settings: Mapping[str, str]) -> Iterator[Operator]:
     options += ["--min-worker-port=0", "--max-worker-port=0"]  # any ports: the default range may be in use
     ray = operator.start("ray", "start", "--head", "--block", *options)
     try:
-        address = own["RAY_DASHBOARD_ADDRESS"]
-        wait_until(lambda: ray.poll() is not None or _is_up(address), "the dashboard answers")
+        address = f"{own['RAY_DASHBOARD_ADDRESS']}/api/version"
+        wait_until(lambda: ray.poll() is not None or responds(address), "the dashboard answers")
         assert ray.poll() is None
         yield operator
     except AssertionError:
@@ -102,13 +102,6 @@ def cluster(folder: Path, settings: Mapping[str, str]) -> Iterator[Operator]:
     finally:
         ray.terminate()  # ends the processes of this cluster only
         ray.wait(120)
-
-
-def _is_up(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/api/version", timeout=10).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def text(response: httpx.Response) -> str:

@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gguf
 import llama_cpp
 import numpy as np
 import tokenizers
@@ -39,6 +38,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import tiny_models  # noqa: E402
 from embedded_goldens import MAX_TOKENS  # noqa: E402
+from family_checkpoints import hf_tensors  # noqa: E402
 from reference_forward import ReferenceModel, mean_kl  # noqa: E402
 
 from binhdan.quantize.convert import convert  # noqa: E402
@@ -208,36 +208,13 @@ def make_tokenizers() -> dict[str, Any]:
     return {"texts": list(TEXTS), "ids": ids}
 
 
-_ROLES = {
-    **{f"attn_{x}": f"self_attn.{x}_proj" for x in "qkv"},
-    **{f"ffn_{x}": f"mlp.{x}_proj" for x in ("gate", "up", "down")},
-    **{f"attn_{x}_norm": f"self_attn.{x}_norm" for x in "qk"},
-    **{"attn_output": "self_attn.o_proj", "attn_norm": "input_layernorm"},
-    "ffn_norm": "post_attention_layernorm",
-}
-
-
-def weights_of(file: Path) -> dict[str, torch.Tensor]:
-    """The weights of a GGUF file of qwen3 in F32, with the names of transformers."""
-    weights = {}
-    for tensor in gguf.GGUFReader(file).tensors:
-        name = {
-            "token_embd.weight": "model.embed_tokens.weight",
-            "output_norm.weight": "model.norm.weight",
-        }.get(tensor.name, "")
-        if not name:
-            _, layer, role, suffix = tensor.name.split(".")
-            name = f"model.layers.{layer}.{_ROLES[role]}.{suffix}"
-        weights[name] = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type).copy())
-    return weights
-
-
 def make_embedded(limit: int = MAX_TOKENS) -> list[dict[str, Any]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
-    found = model.load_state_dict(weights_of(EMBEDDED), strict=False)
-    assert found.missing_keys == ["lm_head.weight"] and not found.unexpected_keys  # the output is tied
     oracle = ReferenceModel(EMBEDDED)
+    weights = hf_tensors(tiny_models.GOLDEN_SHAPES["qwen3"], oracle.weights)
+    found = model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
+    assert found.missing_keys == ["lm_head.weight"] and not found.unexpected_keys  # the output is tied
     out = []
     for prompt in PROMPTS:
         messages = [{"role": "user", "content": prompt}]

@@ -11,7 +11,7 @@ from random import Random
 from train_tiny_vi.tasks.example import Example, ask
 from train_tiny_vi.tasks.spelling import make_errors
 from train_tiny_vi.tasks.teencode import shorten
-from train_tiny_vi.text import place_tones, strip_marks
+from train_tiny_vi.text import CAPITAL, place_tones, strip_marks
 
 PHRASINGS = (
     "Viết lại câu này cho đúng: {}",
@@ -23,7 +23,7 @@ PHRASINGS = (
     "Câu này viết lại thế nào cho đúng? {}",
 )
 _PUNCTUATION = re.compile(r"(?<!\d)[.,;:!?…]+|[\"“”()]|[.,;:!?…]+(?!\d)")
-_SENTENCE = re.compile(r"[A-ZÀ-Ỹ].*[.!?…]", re.DOTALL)
+_SENTENCE = re.compile(rf"{CAPITAL}.*[.!?…]", re.DOTALL)
 
 
 def rewrite(rng: Random, text: str) -> Example | None:

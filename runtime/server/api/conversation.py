@@ -10,10 +10,10 @@ from pydantic import AliasChoices, Field, model_validator
 from binhdan.runtime.errors import BadFormatError
 from binhdan.runtime.prompting.chat import Message
 from binhdan.runtime.prompting.tokenizer import Prompt, Tokenizer
-from binhdan.runtime.server.api.body import Body, EchoedBody
+from binhdan.runtime.server.api.body import Body, EchoedBody, RequestBody
 from binhdan.runtime.server.api.common import JsonObject
 from binhdan.runtime.server.errors import ApiError
-from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan
+from binhdan.runtime.structured.tools import MAX_TOOLS, ToolPlan, plan_tools
 
 MAX_MESSAGES = 4096
 _ROLES: dict[str, Any] = {"developer": "system", "function": "tool"}  # other names of roles
@@ -95,6 +95,28 @@ class NamedFunction(Body):
 class NamedTool(Body):
     type: Literal["function"]
     function: NamedFunction
+
+
+class TemplateFields(RequestBody):
+    """What the prompt of a conversation depends on besides its messages."""
+
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
+    chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+
+    def prompt_of(self, tokenizer: Tokenizer, messages: Sequence[ChatMessage], thinking: bool) -> Prompt:
+        """The prompt of messages. Raises ApiError."""
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        return render_prompt(
+            tokenizer,
+            messages,
+            plan_tools(tokenizer.chat_template_source, tools),
+            thinking,
+            self.chat_template_kwargs,
+            add_generation_prompt=self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
+        )
 
 
 def render_prompt(

@@ -125,10 +125,7 @@ class _NativeHandler:
 
     def to_json(self, lifecycle: RequestLifecycle) -> Any:
         """The whole answer, or the list of answers."""
-        ends = [
-            self._end(lifecycle, index, answer, answer.text)
-            for index, answer in enumerate(lifecycle.answers())
-        ]
+        ends = self._ends(lifecycle, with_text=True)
         return ends if self._body.several else ends[0]
 
     async def to_frames(self, lifecycle: RequestLifecycle) -> Frames:
@@ -143,32 +140,42 @@ class _NativeHandler:
                     value["timings"] = timings(generation.answer(index))
                 values.append(value)
             yield values
-        yield [self._end(lifecycle, index, answer, "") for index, answer in enumerate(lifecycle.answers())]
+        yield [*self._ends(lifecycle, with_text=False)]
 
-    def _end(self, lifecycle: RequestLifecycle, index: int, answer: Answer, text: str) -> dict[str, Any]:
-        word = answer.stopped_by if isinstance(answer.stopped_by, str) else ""
-        kind = _STOP_TYPES.get(answer.finish_reason) or ("word" if word else "eos")
-        prompt = lifecycle.plan.prompts[index // lifecycle.plan.n]
-        value = {
-            "index": index,
-            "content": text,
-            "tokens": list(answer.tokens) if self._body.return_tokens and text else [],
+    def _ends(self, lifecycle: RequestLifecycle, *, with_text: bool) -> list[dict[str, Any]]:
+        """The facts of each answer, with its text, or without it after a stream."""
+        detokenize, plan = lifecycle.loaded.model.detokenize, lifecycle.plan
+        # What is the same in many answers: one request may have thousands of them.
+        shared = {
             "id_slot": 0,
             "stop": True,
             "model": lifecycle.loaded.name,
+            "generation_settings": self._settings(lifecycle),
+            "usage": lifecycle.usage(),
+        }
+        prompts = [detokenize(prompt.tokens, special=True) for prompt in plan.prompts]
+        ends = []
+        for index, answer in enumerate(lifecycle.answers()):
+            own = self._end(lifecycle, answer, answer.text if with_text else "")
+            value = {"index": index, "prompt": prompts[index // plan.n]} | own | shared
+            ends.append(_selected(value, self._body.response_fields))
+        return ends
+
+    def _end(self, lifecycle: RequestLifecycle, answer: Answer, text: str) -> dict[str, Any]:
+        word = answer.stopped_by if isinstance(answer.stopped_by, str) else ""
+        kind = _STOP_TYPES.get(answer.finish_reason) or ("word" if word else "eos")
+        return {
+            "content": text,
+            "tokens": list(answer.tokens) if self._body.return_tokens and text else [],
             "tokens_predicted": answer.answer_tokens,
             "tokens_evaluated": answer.prompt_tokens,
-            "generation_settings": self._settings(lifecycle),
-            "prompt": lifecycle.loaded.model.detokenize(prompt.tokens, special=True),
             "has_new_line": "\n" in answer.text,
             "truncated": answer.finish_reason == "context",
             "stop_type": kind,
             "stopping_word": word,
             "tokens_cached": answer.prompt_tokens + answer.answer_tokens,
             "timings": timings(answer),
-            "usage": lifecycle.usage(),
         } | self._probabilities(lifecycle, (answer.logprobs or ()) if text else ())
-        return _selected(value, self._body.response_fields)
 
     def _settings(self, lifecycle: RequestLifecycle) -> dict[str, Any]:
         """The settings of the answers under llama.cpp's names."""

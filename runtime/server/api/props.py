@@ -10,45 +10,28 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from binhdan.runtime.ffi import library
-from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import JsonObject, ModelName
-from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, Tool, render_prompt
+from binhdan.runtime.server.api.common import ModelName
+from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, TemplateFields
 from binhdan.runtime.server.api.llama_cpp import RANDOM_SEED
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
 from binhdan.runtime.server.models.pool import LoadedModel
-from binhdan.runtime.structured.tools import MAX_TOOLS, plan_tools
 
 router = APIRouter(route_class=JsonRoute)
 
 
-class TemplateBody(RequestBody):
+class TemplateBody(TemplateFields):
     """The fields of a chat that its prompt depends on."""
 
     model: ModelName = None
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
-    chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
-    add_generation_prompt: bool = True
-    continue_final_message: bool = False
 
     def render(self, loaded: LoadedModel) -> str:
         """The text of the prompt, without the token that begins texts. Raises ApiError."""
         model = loaded.model
-        options = self.chat_template_kwargs or {}
-        prompt = render_prompt(
-            model.tokenizer,
-            self.messages,
-            plan_tools(
-                model.tokenizer.chat_template_source,
-                [tool.model_dump(exclude_none=True) for tool in self.tools or ()],
-            ),
-            bool(options.get("enable_thinking")),
-            options,
-            add_generation_prompt=self.add_generation_prompt,
-            continue_final_message=self.continue_final_message,
-        )
+        thinking = bool((self.chat_template_kwargs or {}).get("enable_thinking"))
+        prompt = self.prompt_of(model.tokenizer, self.messages, thinking)
         tokens, begin = list(prompt.tokens), model.tokenizer.encode("a", add_special=True)[:1]
         added = begin == [model.info.bos] == tokens[:1]
         return model.detokenize(tokens[added:], special=True)

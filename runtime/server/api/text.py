@@ -10,18 +10,17 @@ from pydantic import Field
 
 from binhdan.runtime.prompting.tokenizer import Tokenizer
 from binhdan.runtime.server.api.body import RequestBody
-from binhdan.runtime.server.api.common import JsonObject, ModelName
-from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, Tool, render_prompt
+from binhdan.runtime.server.api.common import ModelName
+from binhdan.runtime.server.api.conversation import MAX_MESSAGES, ChatMessage, TemplateFields
 from binhdan.runtime.server.api.prompts import MAX_TOKENS
 from binhdan.runtime.server.context import server_of
 from binhdan.runtime.server.errors import ApiError
 from binhdan.runtime.server.http.json_route import JsonRoute
-from binhdan.runtime.structured.tools import MAX_TOOLS, plan_tools
 
 router = APIRouter(route_class=JsonRoute)
 
 
-class TokenizeBody(RequestBody):
+class TokenizeBody(TemplateFields):
     """llama.cpp's fields (`content`, `add_special`, `with_pieces`), or vLLM's (`prompt` or `messages`,
     `add_special_tokens`, `return_token_strs`)."""
 
@@ -34,25 +33,11 @@ class TokenizeBody(RequestBody):
     add_special_tokens: bool = True
     return_token_strs: bool = False
     messages: Annotated[list[ChatMessage] | None, Field(min_length=1, max_length=MAX_MESSAGES)] = None
-    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
-    add_generation_prompt: bool = True
-    continue_final_message: bool = False
-    chat_template_kwargs: Annotated[JsonObject | None, Field(max_length=32)] = None
 
     def encode(self, tokenizer: Tokenizer) -> list[int]:
         """The tokens. Raises ApiError without a text."""
         if self.messages is not None:
-            tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
-            prompt = render_prompt(
-                tokenizer,
-                self.messages,
-                plan_tools(tokenizer.chat_template_source, tools),
-                False,
-                self.chat_template_kwargs,
-                add_generation_prompt=self.add_generation_prompt,
-                continue_final_message=self.continue_final_message,
-            )
-            return list(prompt.tokens)
+            return list(self.prompt_of(tokenizer, self.messages, thinking=False).tokens)
         if self.content is not None:
             return tokenizer.encode(
                 self.content, add_special=self.add_special, parse_special=self.parse_special

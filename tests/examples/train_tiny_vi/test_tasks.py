@@ -306,7 +306,9 @@ def test_rewriting_brings_capitals_and_punctuation_back() -> None:
     assert "hom nay minh khong di hoc duoc ban di nhe" in seen and len(seen) > 30
 
 
-@pytest.mark.parametrize("text", ["tên của tệp", "Hello, world.", "Một dòng không có dấu chấm"])
+@pytest.mark.parametrize(
+    "text", ["tên của tệp", "Hello, world.", "Một dòng không có dấu chấm", "ơn trời, mưa rồi."]
+)
 def test_only_sentences_are_rewritten(text: str) -> None:
     assert rewrite(Random(1), text) is None
 
