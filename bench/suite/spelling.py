@@ -116,8 +116,8 @@ class SpellingResult:
     found: int = 0
     corrected: int = 0
     alarms: int | None = None
-    kinds: Counter[str] = field(default_factory=Counter)
-    found_kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)  # no Counter: asdict() makes another one of it
+    found_kinds: dict[str, int] = field(default_factory=dict)
 
 
 def misspelled_pairs(records: Iterable[Record]) -> dict[str, list[tuple[str, str]]]:
@@ -158,8 +158,9 @@ def _count(result: SpellingResult, given: str, wanted: str, kinds: Sequence[str]
         result.found += error and reported
         result.corrected += error and after == right
         if kinds is not None and error:
-            result.kinds[kinds[i]] += 1
-            result.found_kinds[kinds[i]] += reported
+            kind = kinds[i]
+            result.kinds[kind] = result.kinds.get(kind, 0) + 1
+            result.found_kinds[kind] = result.found_kinds.get(kind, 0) + reported
 
 
 def table(results: Sequence[SpellingResult]) -> str:
@@ -173,8 +174,8 @@ def table(results: Sequence[SpellingResult]) -> str:
         rows.append(" | ".join([one.name, f"{one.words:,}", f"{one.errors:,}", *shares, alarms]))
     kinds, found = Counter[str](), Counter[str]()
     for one in results:
-        kinds += one.kinds
-        found += one.found_kinds
+        kinds.update(one.kinds)
+        found.update(one.found_kinds)
     by_kind = "; ".join(f"{kind} {_share(found[kind], kinds[kind])}" for kind in KINDS if kinds[kind])
     return "".join(f"| {row} |\n" for row in rows) + f"\nRecall by kind of error: {by_kind}.\n"
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import binhdan
+from binhdan.bench.cli import app
 from binhdan.bench.suite.restoration import Record, lines_of, measure, read_records, score, table, write_page
 
 LINES = ["Hôm nay trời đẹp quá!", "Tôi đi học ở trường.", "2024"]
@@ -63,3 +65,13 @@ def test_the_table_is_written_into_the_page(tmp_path: Path) -> None:
 def test_a_set_without_words() -> None:
     with pytest.raises(binhdan.InvalidArgumentError, match="mine: expected at least 1 line"):
         measure("mine", ["1"], {})
+
+
+def test_the_command_prints_json(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(
+        "".join(json.dumps({"target": line}) + "\n" for line in LINES * 5), encoding="utf-8"
+    )
+    shown = CliRunner().invoke(app, ["restore", str(tmp_path / "mine.jsonl"), "--no-peers", "--json"])
+    assert shown.exit_code == 0, shown.output
+    both = json.loads(shown.stdout)
+    assert both["restore"][0]["share"]["value"] == 100 and both["spell"][0]["words"] == 55
