@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binhdan import _native
+
 from train_restorer.lattices import MARGIN, Lattices, read
 from train_restorer.tokens import FIRST_FORM
 
-MAGIC, VERSION = b"BDSCORE\n", 1
+MAGIC, VERSION = b"BDSCORE\n", 2
 WIDTH, NEAR, FAR, HIDDEN, OUTPUT = 64, 6, 8, (512, 256), 96
 _SHAPES, _BLOCK, _BLOCKS = 16, 240, 64
 _HEADER = struct.Struct("<8sIIQQIIIi")  # of the n-gram file
@@ -244,10 +246,7 @@ def build(model: Scorer, text: bytes) -> bytes:
 
 
 def _rows(matrix: Tensor) -> bytes:
-    values = matrix.detach().float().numpy()
-    scales = np.abs(values).max(1) / 127
-    scales[scales == 0] = 1
-    return scales.astype("<f4").tobytes() + np.round(values / scales[:, None]).astype(np.int8).tobytes()
+    return _native.encode("Q5_0", np.ascontiguousarray(matrix.detach().float().numpy())).tobytes()
 
 
 def _floats(values: Tensor) -> bytes:
@@ -269,10 +268,10 @@ def load(data: bytes, model: Scorer) -> None:
 
     def rows(count: int, width: int) -> Tensor:
         nonlocal at
-        scales = np.frombuffer(data, "<f4", count, at)
-        values = np.frombuffer(data, np.int8, count * width, at + 4 * count).reshape(count, width)
-        at += 4 * count + count * width
-        return torch.from_numpy(scales[:, None] * values)
+        start = at
+        at += count * width // 32 * 22  # blocks of Q5_0
+        values = _native.decode("Q5_0", data[start:at], count * width)
+        return torch.from_numpy(values.reshape(count, width))
 
     def floats(count: int) -> Tensor:
         nonlocal at

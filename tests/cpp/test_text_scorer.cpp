@@ -23,16 +23,15 @@ std::shared_ptr<const NgramModel> ngrams() {
 
 // A network of zeros but for the bias of the form "toi".
 std::string scorer_file(const NgramModel& model, float bias, uint32_t hidden = 32) {
-  constexpr uint32_t kWidth = 32, kNear = 1, kInputs = 5 * kWidth, kOutput = 2;
+  constexpr uint32_t kWidth = 32, kNear = 1, kInputs = 5 * kWidth, kOutput = 32, kBlockBytes = 22;
   std::string out = "BDSCORE\n";
   const auto put = [&](const auto& value) {
     out.append(reinterpret_cast<const char*>(&value), sizeof(value));
   };
-  for (const uint32_t value : {1u, kIds, model.forms_checksum(), kWidth, kNear, hidden, hidden, kOutput})
+  for (const uint32_t value : {2u, kIds, model.forms_checksum(), kWidth, kNear, hidden, hidden, kOutput})
     put(value);
   const auto matrix = [&](std::size_t rows, std::size_t width) {
-    for (std::size_t i = 0; i < rows; ++i) put(1.0f);
-    out.append(rows * width, '\0');
+    out.append(rows * width / 32 * kBlockBytes, '\0');  // blocks of Q5_0 with the scale 0
   };
   matrix(kIds, kWidth);
   matrix(kShapes, kWidth);
@@ -92,10 +91,10 @@ TEST(damaged_files_are_refused) {
     std::memcpy(other.data() + at, &value, sizeof(value));
     return message_of(other, *model);
   };
-  CHECK(changed(8, 2).find("expected version 1, got 2") != std::string::npos);
+  CHECK(changed(8, 1).find("expected version 2, got 1") != std::string::npos);
   CHECK(changed(12, 9).find("another n-gram file") != std::string::npos);
   CHECK(changed(16, 9).find("another n-gram file") != std::string::npos);
   CHECK(changed(20, 0).find("expected widths") != std::string::npos);
   CHECK(changed(24, 4096).find("more bytes") != std::string::npos);
-  CHECK(changed(40, 0x7fc00000).find("finite") != std::string::npos);
+  CHECK(changed(40, 0x7e00).find("finite") != std::string::npos);
 }

@@ -13,14 +13,14 @@ namespace binhdan::text::restore {
 namespace {
 
 constexpr char kMagic[] = "BDSCORE\n";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr std::size_t kFar = 8;    // words on each side after the near ones; their mean is an input
 constexpr float kSure = 0.969f;    // a word with a higher probability is not doubtful
 constexpr std::size_t kTop = 3;    // forms of a word
 constexpr std::size_t kBatch = 8;  // doubtful words at once
 constexpr float kWeight = 0.5f;    // of the scores, chosen on the validation text: the network is too sure
 constexpr uint32_t kMaxWidth = 4096;
-constexpr std::size_t kBlock = 32;  // inputs with one scale
+constexpr std::size_t kBlock = 32;  // values with one scale, in Q8_0 and Q5_0
 
 class Reader {
  public:
@@ -41,19 +41,28 @@ class Reader {
     need(count * sizeof(float));
     std::vector<float> values(count);
     read(std::span(values));
-    for (const float value : values)
-      if (!std::isfinite(value)) fail(Code::bad_format, "scorer file: expected finite numbers");
+    check(values);
     return values;
   }
-  std::vector<int8_t> integers(std::size_t count) {
-    need(count);
-    std::vector<int8_t> values(count);
-    read(std::span(values));
+  // A matrix of count rows; width is a multiple of kBlock.
+  std::vector<float> matrix(std::size_t count, std::size_t width) {
+    const std::size_t bytes = row_bytes(DType::q5_0, width);
+    need(count * bytes);
+    std::vector<float> values(count * width);
+    for (std::size_t row = 0; row < count; ++row)
+      decode_row(DType::q5_0)(values.data() + row * width, bytes_.data() + row * bytes,
+                                static_cast<int64_t>(width));
+    bytes_ = bytes_.subspan(count * bytes);
+    check(values);
     return values;
   }
   std::size_t left() const { return bytes_.size(); }
 
  private:
+  static void check(const std::vector<float>& values) {
+    for (const float value : values)
+      if (!std::isfinite(value)) fail(Code::bad_format, "scorer file: expected finite numbers");
+  }
   void need(std::size_t size) const {
     if (size > bytes_.size())
       fail(Code::bad_format, "scorer file: expected ", size, " more bytes, the file has ", bytes_.size());
@@ -104,26 +113,23 @@ std::shared_ptr<const Scorer> Scorer::open(const std::string& path, const NgramM
   scorer->inputs_ = (2 * scorer->near_ + 3) * scorer->width_;
   scorer->hidden1_ = hidden1;
   scorer->output_ = output;
-  for (const std::size_t inputs : {scorer->inputs_, hidden1, hidden2})
-    if (inputs % kBlock != 0)
-      fail(Code::bad_format, "scorer file: expected inputs of a layer in multiples of ", kBlock, ", got ",
-           inputs);
+  for (const std::size_t width : {scorer->width_, hidden1, hidden2, output})
+    if (width % kBlock != 0)
+      fail(Code::bad_format, "scorer file: expected widths in multiples of ", kBlock, ", got ", width);
   const auto rows = [&](std::size_t count, std::size_t width) {
-    Rows table{width, reader.floats(count), {}};
-    table.values = reader.integers(count * width);
-    return table;
+    return Table{width, reader.matrix(count, width)};
   };
   scorer->table_ = &select_table("");
-  scorer->embeddings_ = rows(ids, scorer->width_);
-  scorer->shapes_ = rows(kShapes, scorer->width_);
-  std::array<Rows, 2> from_inputs;
+  scorer->embeddings_ = quantize(rows(ids, scorer->width_));
+  scorer->shapes_ = quantize(rows(kShapes, scorer->width_));
+  std::array<Table, 2> from_inputs;
   from_inputs[0] = rows(scorer->inputs_, hidden1);
-  const Rows second = rows(hidden1, hidden2), third = rows(hidden2, output);
+  const Table second = rows(hidden1, hidden2), third = rows(hidden2, output);
   from_inputs[1] = rows(scorer->inputs_, output);
   scorer->first_ = pack(*scorer->table_, from_inputs);
   scorer->second_ = pack(*scorer->table_, std::span(&second, 1));
   scorer->third_ = pack(*scorer->table_, std::span(&third, 1));
-  scorer->forms_ = rows(ids, output);
+  scorer->forms_ = quantize(rows(ids, output));
   scorer->first_.biases = reader.floats(hidden1);
   scorer->first_.biases.resize(hidden1 + output);
   scorer->second_.biases = reader.floats(hidden2);
@@ -134,16 +140,30 @@ std::shared_ptr<const Scorer> Scorer::open(const std::string& path, const NgramM
   return scorer;
 }
 
-Scorer::Layer Scorer::pack(const KernelTable& table, std::span<const Rows> tables) {
+Scorer::Rows Scorer::quantize(const Table& table) {
+  Rows rows{table.width, std::vector<float>(table.values.size() / table.width), {}};
+  rows.values.reserve(table.values.size());
+  for (std::size_t row = 0; row < rows.scales.size(); ++row) {
+    const auto values = std::span(table.values).subspan(row * table.width, table.width);
+    float largest = 0;
+    for (const float value : values) largest = std::max(largest, std::abs(value));
+    rows.scales[row] = largest / 127;
+    const float factor = largest > 0 ? 127 / largest : 0;
+    for (const float value : values) rows.values.push_back(static_cast<int8_t>(std::lround(value * factor)));
+  }
+  return rows;
+}
+
+Scorer::Layer Scorer::pack(const KernelTable& table, std::span<const Table> tables) {
   const MatmulKernel& kernel = table.matmul[static_cast<std::size_t>(DType::q8_0)];
-  const std::size_t inputs = tables[0].scales.size(), bytes = row_bytes(DType::q8_0, inputs);
+  const std::size_t inputs = tables[0].values.size() / tables[0].width,
+                    bytes = row_bytes(DType::q8_0, inputs);
   std::vector<float> row(inputs);
   std::vector<std::byte> blocks;
   int64_t outputs = 0;
-  for (const Rows& one : tables)
+  for (const Table& one : tables)
     for (std::size_t o = 0; o < one.width; ++o, ++outputs) {
-      for (std::size_t i = 0; i < inputs; ++i)
-        row[i] = one.scales[i] * static_cast<float>(one.values[i * one.width + o]);
+      for (std::size_t i = 0; i < inputs; ++i) row[i] = one.values[i * one.width + o];
       blocks.resize(blocks.size() + bytes);
       encode_row(DType::q8_0)(blocks.data() + blocks.size() - bytes, row.data(),
                               static_cast<int64_t>(inputs));

@@ -5,7 +5,7 @@
 // product give a vector; the score of a form is its product with the form's vector, plus a bias.
 //
 // The file, little-endian: magic "BDSCORE\n"; u32 version, ids, checksum of the forms' text, width, near, hidden 1, hidden 2,
-// output width; then for each matrix, row by row: a float32 scale per row, int8 values; biases in float32. Matrices:
+// output width; then each matrix, row by row, in blocks of Q5_0, so widths of rows are multiples of 32; biases in float32. Matrices:
 // embeddings [ids][width], shapes [16][width], first [inputs][hidden 1], second [hidden 1][hidden 2], third
 // [hidden 2][output], direct [inputs][output], forms [ids][output]; biases: first, second, third, forms.
 // examples/train_restorer/scorer.py writes it. The products use the kernels of Q8_0.
@@ -63,8 +63,14 @@ class Scorer {
     std::vector<float> biases;  // one per output
   };
 
+  // A matrix of the file.
+  struct Table {
+    std::size_t width = 0;
+    std::vector<float> values;
+  };
+  static Rows quantize(const Table& table);
   // tables: [input][output], of the same inputs; their outputs become those of one layer.
-  static Layer pack(const KernelTable& table, std::span<const Rows> tables);
+  static Layer pack(const KernelTable& table, std::span<const Table> tables);
   void embed(const Decoder& decoder, std::span<const float> probabilities, std::span<const uint8_t> shapes,
              std::vector<float>& out) const;
   // The vectors of the rows in buffers.inputs, into buffers.output.
