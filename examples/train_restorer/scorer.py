@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binhdan import _native
-
 from train_restorer.lattices import MARGIN, Lattices, read
 from train_restorer.tokens import FIRST_FORM
 

@@ -76,7 +76,8 @@ TEST(right_guesses_become_as_long_as_allowed) {
 TEST(a_copy_goes_on_behind_a_change) {
   Tokens prompt, answer;
   for (int line = 0; line < 10; ++line) {
-    for (const int token : {1, 10 + line, 5, 2, 3, 30 + line, 50 + line, 70 + line, 90 + line}) prompt.push_back(token);
+    for (const int token : {1, 10 + line, 5, 2, 3, 30 + line, 50 + line, 70 + line, 90 + line})
+      prompt.push_back(token);
     for (const int token : {1, 10 + line, 6, 7, 2, 3, 30 + line, 50 + line, 70 + line, 90 + line})
       answer.push_back(token);
   }

@@ -51,7 +51,7 @@ class Reader {
     std::vector<float> values(count * width);
     for (std::size_t row = 0; row < count; ++row)
       decode_row(DType::q5_0)(values.data() + row * width, bytes_.data() + row * bytes,
-                                static_cast<int64_t>(width));
+                              static_cast<int64_t>(width));
     bytes_ = bytes_.subspan(count * bytes);
     check(values);
     return values;

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 def app(arguments: dict[str, Any]) -> Application:
     """The application for `serve run` and `serve deploy`.
 
-    `arguments`: `config`, a TOML file as for `binhdan serve`, and single settings by their names; `revision`, any
-    value: `serve deploy` reads the file again only if an argument differs from those of the last time. The
-    environment of the machine that runs the command counts as for `binhdan serve`. Raises
-    InvalidArgumentError and FileReadError.
+    `arguments`: `config`, a TOML file as for `binhdan serve`; single settings by their names; `revision`, any
+    value: `serve deploy` reads the file again only if an argument has changed. The environment of the machine
+    that runs the command counts as for `binhdan serve`. Raises InvalidArgumentError and FileReadError.
     """
     from binhdan.runtime.server.ray.deployments import build  # imports Ray; the rest of the package does not
 
