@@ -224,9 +224,12 @@ def compile_embed(wheel: Path, folder: Path, triple: str, *options: str) -> tupl
     """The package of the wheel, and embed_c beside its library."""
     package = extract(wheel, folder)
     program = package / "lib" / ("embed.exe" if "windows" in triple else "embed")
+    libraries = package / "lib"
+    # zig does not look for an import library of this name.
+    link = [libraries / "libbinhdan.dll.a"] if "windows" in triple else [f"-L{libraries}", "-lbinhdan"]
     call(
         *(sys.executable, "-m", "ziglang", "cc", "-target", triple, *options, "-O2", "-o", program),
-        *(ROOT / "examples/embed_c/embed.c", f"-I{package / 'include'}", f"-L{package / 'lib'}", "-lbinhdan"),
+        *(ROOT / "examples/embed_c/embed.c", f"-I{package / 'include'}", *link),
     )
     return package, program
 

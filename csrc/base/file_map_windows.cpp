@@ -13,7 +13,7 @@ namespace {
 std::wstring wide(const std::string& path) {
   const int size = static_cast<int>(path.size());
   const int length = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), size, nullptr, 0);
-  if (length <= 0) fail(Code::invalid_argument, "path: expected UTF-8, not empty");
+  if (length <= 0) fail(Code::invalid_argument, "path: expected one character or more, in UTF-8");
   std::wstring out(static_cast<std::size_t>(length), L'\0');
   MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), size, out.data(), length);
   return out;

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <windows.h>
+#endif
 
 /* Prints the reason when a call has failed, and returns 1. */
 static int failed(const char* what, int32_t status) {
@@ -90,6 +93,15 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: embed MODEL.gguf \"question\"\n");
     return 2;
   }
+#ifdef _WIN32 /* main() gets the arguments in the ANSI code page; the library takes UTF-8 */
+  wchar_t** wide = CommandLineToArgvW(GetCommandLineW(), &argc);
+  for (int i = 1; i < argc; ++i) {
+    int size = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, NULL, 0, NULL, NULL);
+    if (size == 0 || !(argv[i] = malloc(size))) return 1;
+    WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, argv[i], size, NULL, NULL);
+  }
+  SetConsoleOutputCP(CP_UTF8);
+#endif
   if (failed("open", binhdan_model_open(argv[1], NULL, &model))) return 1;
   if (!failed("engine", binhdan_engine_create(model, NULL, &engine))) {
     if (!failed("queue", binhdan_queue_create(engine, &queue))) {
