@@ -160,11 +160,12 @@ std::optional<model::KvPage> PageStore::load(const TokenChain& chain, size_t ind
   const Name name = name_of(chain, index);
   const auto found = entries_.find(name.hash);
   if (found == entries_.end() || found->second.parent_hash != name.parent_hash) return std::nullopt;
-  const auto opened = open(name);
+  auto opened = open(name);
   std::optional<model::KvPage> page;
   if (opened && std::ranges::equal(opened->tokens, chain.page(index)) &&
       opened->header == header_of(chain.hash(index), chain.parent_hash(index), index, opened->header))
     page = read(*opened);
+  opened.reset();  // Windows does not delete an open file
   if (page)
     mark_used(name.hash);
   else
@@ -190,6 +191,7 @@ PartialPage PageStore::load_partial(const TokenChain& chain, size_t index, std::
   if (!best) return {};
   std::optional<model::KvPage> page;
   if (best->header == header_of(best->header.hash, parent_hash, index, best->header)) page = read(*best);
+  best.reset();
   if (!page) {
     remove(best_hash);
     return {};

@@ -101,12 +101,17 @@ class AdapterReader {
     check_keys();
     std::vector<Pair> pairs;
     int64_t values = 0;
+    size_t changes = 0;
     for (const gguf::TensorInfo& tensor : file_.tensors()) {
       if (!check_name(tensor.name).ends_with(kDownSuffix)) continue;
       pairs.push_back(check_pair(tensor));
       values += packed_size(pairs.back());
+      changes += pairs.back().parts->size();
     }
     if (pairs.empty()) fail(Code::bad_format, file_.path(), ": the adapter changes no tensor");
+    // In the order of the model's weights, which is about that of a step, so that prefetching on loads what comes next.
+    std::ranges::sort(pairs, std::less{}, [](const Pair& pair) { return pair.parts->front().matrix; });
+    into_.changes_ = ChangeTable(changes);
     into_.memory_ = Buffer(static_cast<uint64_t>(values) * sizeof(uint16_t));
     next_ = into_.memory_.as<uint16_t>();
     for (const Pair& pair : pairs)
@@ -201,7 +206,7 @@ class AdapterReader {
     for (const auto& [matrix, first] : parts) {
       const uint16_t* packed_up =
           pack(rank, matrix->rows, [&](int64_t k, int64_t row) { return up.at(first + row, k); });
-      into_.changes_.emplace(matrix, LowRank{rank, scale, packed_down, packed_up});
+      into_.changes_.add(*matrix, {rank, scale, packed_down, packed_up});
     }
     into_.max_rank_ = std::max(into_.max_rank_, rank);
   }

@@ -191,6 +191,7 @@ TEST(big_cores_have_most_of_the_capacity_of_the_fastest) {
   CHECK(default_threads() >= 1 && default_threads() <= usable_cores());
 }
 
+#ifdef __linux__  // other systems do not keep it in files
 TEST(reads_the_available_memory) {
   const TemporaryFolder root;
   CHECK(!available_memory(root / ""));
@@ -214,6 +215,7 @@ TEST(reads_the_available_memory) {
   root.write("sys/fs/cgroup/app/memory.max", "max\n");
   CHECK(available_memory(root / "") == 400'000);
 }
+#endif
 
 TEST(reads_the_memory_limits_of_cgroups) {
   const TemporaryFolder root;

@@ -1,12 +1,10 @@
-// The ends of answers: LoopGuard. The guesses of tokens: Lookup.
+// Answers that repeat themselves end.
 #include <vector>
 
 #include "check.h"
-#include "engine/lookup.h"
 #include "engine/loop_guard.h"
 
 using namespace binhdan;
-using engine::Lookup;
 using engine::LoopGuard;
 using text::Token;
 
@@ -49,32 +47,4 @@ TEST(other_answers_go_on) {
   CHECK(stops_after(16, {}, count_up(10), 3) == 0);
   CHECK(stops_after(128, {}, {5}, 127) == 0);
   CHECK(stops_after(16, {}, count_up(5000), 1) == 0);
-}
-
-TEST(a_guess_follows_the_last_occurrence) {
-  Lookup lookup(4);
-  std::vector<Token> tokens = {1, 2, 3, 40, 1, 2, 3, 50, 60, 70, 9, 1, 2, 3};
-  const auto first = lookup.guess(tokens, 8);
-  CHECK(std::vector<Token>(first.begin(), first.end()) == std::vector<Token>({50, 60}));
-  lookup.accept(2);
-  tokens.insert(tokens.end(), {50, 60, 70});
-  const auto second = lookup.guess(tokens, 8);  // longer after a success
-  CHECK(std::vector<Token>(second.begin(), second.end()) == std::vector<Token>({9, 1, 2, 3}));
-  lookup.accept(1);
-  CHECK(lookup.guess(tokens, 1).size() == 1);
-  CHECK(lookup.drafted() == 7 && lookup.accepted() == 3);
-}
-
-TEST(wrong_guesses_become_rare) {
-  Lookup lookup(7);
-  std::vector<Token> tokens;
-  int guesses = 0;
-  for (int step = 0; step < 1000; ++step) {
-    tokens.insert(tokens.end(), {1, 2, 3});
-    if (!lookup.guess(tokens, 7).empty()) ++guesses;
-    lookup.accept(0);
-    tokens.push_back(100 + step);
-  }
-  CHECK(guesses > 5 && guesses < 25);
-  CHECK(Lookup(0).guess(tokens, 7).empty());
 }
