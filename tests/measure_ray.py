@@ -8,7 +8,8 @@
    system prompt, the share that the caches had, with two engines and with one `binhdan serve`.
 3. Throughput: tokens per second of MODEL with one engine pinned to one core, and with two engines pinned to
    one core each, with the same number of users for each engine, who ask again after each answer. All other
-   programs, the load generator too, share the two cores; the output has the share of the engines.
+   programs, the load generator too, run on the cores of the engines; once more with one engine, they have the
+   other core. The output has the share of the engines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -46,9 +48,10 @@ def engine_pids() -> list[int]:
     return found
 
 
-def pin(pid: int, core: int) -> None:
-    for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), {core})
+def pin(pid: int, *cores: int) -> None:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(task), cores)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -126,11 +129,11 @@ def run_all(threads: list[threading.Thread]) -> None:
 def tokens_per_second(url: str, users: int, tokens: int, seconds: float) -> list[float]:
     """Of `users` that ask for one answer after the other, each of so many tokens, in three windows of time.
 
-    A window is one third of `seconds`, after a first third that warms up. An answer belongs to the window in
-    which it ends.
+    A window is one third of `seconds`, after a first third that warms up. The tokens of an answer are spread
+    over its time.
     """
     start = time.monotonic()
-    ends: list[float] = []
+    answers: list[tuple[float, float]] = []  # start, end
 
     def user(number: int) -> None:
         # A client for each user: a new one for each request needs tens of milliseconds of a core.
@@ -143,19 +146,29 @@ def tokens_per_second(url: str, users: int, tokens: int, seconds: float) -> list
                     "max_tokens": tokens,
                     "ignore_eos": True,
                 }
+                begin = time.monotonic() - start
                 client.post(f"{url}/v1/chat/completions", json=body).raise_for_status()
-                ends.append(time.monotonic() - start)
+                answers.append((begin, time.monotonic() - start))
 
     run_all([threading.Thread(target=user, args=(number,)) for number in range(users)])
     third = seconds / 3
-    return [tokens * sum(third * k <= end < third * (k + 1) for end in ends) / third for k in (1, 2, 3)]
+
+    def inside(answer: tuple[float, float], window: int) -> float:
+        begin, end = answer
+        return max(0.0, min(end, third * (window + 1)) - max(begin, third * window)) / (end - begin)
+
+    return [tokens * sum(inside(answer, window) for answer in answers) / third for window in (1, 2, 3)]
 
 
-def throughput(cluster: RayCluster, engines: int, users: int, tokens: int, seconds: float) -> list[float]:
-    """Tokens per second of three windows."""
+def throughput(
+    cluster: RayCluster, engines: int, cores: int, users: int, tokens: int, seconds: float
+) -> list[float]:
+    """Tokens per second of three windows. `cores`: those of all programs."""
     wait_until(lambda: cluster.engines() == engines, "the engines run")
     pids = engine_pids()
     assert len(pids) == engines, f"expected {engines} processes of engines, got {pids}"
+    for pid in (os.getpid(), *descendants(os.getpid())):
+        pin(pid, *range(cores))
     for core, pid in enumerate(pids):
         pin(pid, core)
     before, start = [cpu_seconds(pid) for pid in pids], time.monotonic()
@@ -183,12 +196,14 @@ def main() -> int:
         prefix(cluster)
         settings: Any = {"models": {"m": str(options.model.resolve())}, "max_sequences": 16, "keys": KEYS}
         rates = {}
-        for engines in (1, 2):
+        for engines, cores in ((1, 2), (1, 1), (2, 2)):
             cluster.serve(engines, **settings)
-            rates[engines] = throughput(cluster, engines, options.users, options.tokens, options.seconds)
-            values = ", ".join(f"{rate:.1f}" for rate in rates[engines])
-            print(f"{engines} engine(s)    {values} tokens/s, {options.users} users each")
-        print(f"two engines    {median(rates[2]) / median(rates[1]):.2f} times one")
+            measured = throughput(cluster, engines, cores, options.users, options.tokens, options.seconds)
+            rates[engines, cores] = median(measured)
+            values = ", ".join(f"{rate:.1f}" for rate in measured)
+            print(f"{engines} engine(s)    {values} tokens/s, {options.users} users each, {cores} core(s)")
+        print(f"two engines    {rates[2, 2] / rates[1, 1]:.2f} times one on one core")
+        print(f"               {rates[2, 2] / rates[1, 2]:.2f} times one whose other programs have a core")
     return 0
 
 

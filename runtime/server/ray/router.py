@@ -6,20 +6,19 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from binhdan.runtime.server.ray.affinity import Affinity, Ranking
+from binhdan.runtime.server.ray.affinity import Affinity, Placement
 
 # A preferred replica with so many more requests than the least busy one is passed over.
 _IMBALANCE = 8
 
 
 class AffinityRouter(RequestRouter):  # type: ignore[misc]  # mypy skips the sources of Ray
-    """Sends a request with the keyword argument `affinity` to the first replica of its ranking that is not
-    much busier than the others; other requests to the replica with the fewest requests."""
+    """Sends a request with the keyword argument `affinity` to the replica that is likely to have its prompt
+    and is not much busier than the others; other requests to the replica with the fewest requests."""
 
     def initialize_state(self, imbalance: int = _IMBALANCE, **_: Any) -> None:
         """`imbalance`: see _IMBALANCE; from `request_router_kwargs` of the deployment."""
-        self._imbalance = imbalance
-        self._ranking = Ranking()
+        self._placement = Placement(imbalance)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -33,9 +32,7 @@ class AffinityRouter(RequestRouter):  # type: ignore[misc]  # mypy skips the sou
             return [candidate_replicas]
         names = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         requests = {name: self._requests(replica) for name, replica in names.items()}
-        limit = min(requests.values()) + self._imbalance
-        ranked = self._ranking.rank(affinity, list(names))
-        first = next(name for name in ranked if requests[name] <= limit)
+        first = self._placement.choose(affinity, requests)
         return [[names[first]], [replica for name, replica in names.items() if name != first]]
 
     def _requests(self, replica: RunningReplica) -> int:
