@@ -226,8 +226,11 @@ std::error_code PageStore::write(Name name, const TokenChain& chain, size_t inde
 
 void PageStore::save(const TokenChain& chain, size_t index, const model::KvPage& page) {
   const Name name = name_of(chain, index);
-  if (const auto found = entries_.find(name.hash); found != entries_.end())
-    return order_.splice(order_.end(), order_, found->second.order);
+  if (const auto found = entries_.find(name.hash); found != entries_.end()) {
+    if (found->second.parent_hash == name.parent_hash)
+      return order_.splice(order_.end(), order_, found->second.order);
+    remove(name.hash);  // a renamed file
+  }
   const uint64_t bytes = file_bytes(page.checkpoint != nullptr);
   if (bytes > max_bytes_ || !page.has_all(sizes_)) return;
   while (bytes_ + bytes > max_bytes_) remove(order_.front());
