@@ -52,8 +52,8 @@ cpp_sources() { (cd tests/cpp && echo "$1"*.cpp | sed 's/\.cpp//g'); }
 # check_answer DIR [PREFIX...]: compiles examples/embed_c with the library in DIR, runs it behind PREFIX (such as qemu
 # or valgrind) and compares the answer with that of the README. CC: the compiler.
 check_answer() {
-  local dir=$1; shift
-  "${CC:-cc}" -std=c99 -O2 examples/embed_c/embed.c -Icsrc/include -L"$dir" -lbinhdan -o "$dir/embed"
-  "$@" "$dir/embed" runtime/assets/*.gguf "them dau: ha noi la thu do cua viet nam" | tee "$dir.answer"
+  local dir=$1 program=$1/embed.exe; shift # wine runs no other name
+  "${CC:-cc}" -std=c99 -O2 examples/embed_c/embed.c -Icsrc/include -L"$dir" -lbinhdan -o "$program"
+  "$@" "$program" runtime/assets/*.gguf "them dau: ha noi la thu do cua viet nam" | tee "$dir.answer"
   grep -q 'hà nội là thủ đô của việt nam' "$dir.answer"
 }
