@@ -11,6 +11,7 @@ Needs: pip install ziglang wheel auditwheel
 from __future__ import annotations
 
 import argparse
+import io
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ziglang
+from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 19_500_000  # the aim is 15 MB; the embedded model and the restorer have 16 MB
@@ -115,7 +117,9 @@ def check(platform: Platform, wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     if any(".cpython-" in name or name.endswith(".pyd") for name in names):
         sys.exit(f"{wheel.name}: expected no file for one Python version, got {names}")
-    if platform.system == "Linux":
+    if "musl" in platform.triple:
+        check_musl(wheel)
+    elif platform.system == "Linux":
         shown = subprocess.run(
             [sys.executable, "-m", "auditwheel", "show", str(wheel)],
             check=True,
@@ -124,6 +128,15 @@ def check(platform: Platform, wheel: Path) -> None:
         ).stdout
         if f'"{platform.tag}"' not in shown:  # the name of the wheel has the tag without the quotes
             sys.exit(f"{wheel.name}: auditwheel does not accept the platform tag\n{shown}")
+
+
+def check_musl(wheel: Path) -> None:
+    """As auditwheel, which fails where the libc.so of another C library of this processor is installed."""
+    with zipfile.ZipFile(wheel) as archive, archive.open("binhdan/lib/libbinhdan.so") as library:
+        dynamic = ELFFile(io.BytesIO(library.read())).get_section_by_name(".dynamic")
+        needed = [tag.needed for tag in dynamic.iter_tags("DT_NEEDED")]
+    if needed != ["libc.so"]:
+        sys.exit(f"{wheel.name}: expected that its library needs libc.so only, got {needed}")
 
 
 if __name__ == "__main__":

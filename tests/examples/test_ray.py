@@ -118,8 +118,8 @@ def test_deploy_and_run(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert text(operator.ask(KEY)) == ANSWER
         assert operator.ask().status_code == operator.ask("wrong").status_code == 401
         # Another key, and another revision: the file is read again.
-        operator.deploy(TOKENS.replace(KEY, "new-key"), revision=2)
-        wait_until(lambda: operator.status("new-key") == 200, "the new key is valid")
+        operator.deploy(TOKENS.replace(KEY, "another-key"), revision=2)
+        wait_until(lambda: operator.status("another-key") == 200, "the new key is valid")
         assert operator.ask(KEY).status_code == 401
         # The same application from a command, now without keys: clients of this machine need none.
         config = folder / "keyless.toml"
