@@ -44,9 +44,14 @@ _VALUES = {
     "greater_than_equal": "expected a number of at least {ge}",
     "less_than": "expected a number below {lt}",
     "less_than_equal": "expected a number of at most {le}",
+    "too_short": "expected at least {min_length} {parts}, got {actual_length}",
+    "too_long": "expected at most {max_length} {parts}, got {actual_length}",
+    "string_too_short": "expected at least {min_length} characters",
+    "string_too_long": "expected at most {max_length} characters",
     "literal_error": "expected {expected}",
     "enum": "expected {expected}",
 }
+_WITHOUT_INPUT = ("missing", "extra_forbidden", "too_short", "too_long")
 
 
 def file_reason(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
@@ -78,8 +83,11 @@ def value_reason(error: Mapping[str, Any], *, show: bool = True) -> str:
         name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
         for name, limit in error.get("ctx", {}).items()
     }
-    reason = words.format_map(limits)
-    if show and "input" in error and error["type"] not in ("missing", "extra_forbidden"):
+    # pydantic's name for a secret text is Value.
+    part = "character" if limits.get("field_type") == "Value" else "item"
+    one = 1 in (limits.get("min_length"), limits.get("max_length"))
+    reason = words.format_map(limits | {"parts": part if one else f"{part}s"})
+    if show and "input" in error and error["type"] not in _WITHOUT_INPUT:
         shown = str(error["input"])
         reason += f", got {shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + '…'}"
     return reason

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from binhdan.runtime.reasons import file_reason, value_reason
 
@@ -36,6 +36,9 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (Annotated[int, Field(lt=65536)], 99999, "expected a number below 65536, got 99999"),
         (Literal["left", "right"], "up", "expected 'left' or 'right', got up"),
         (list[int], "x" * 100, "expected a list, got " + "x" * 60 + "…"),
+        (Annotated[SecretStr, Field(min_length=8)], "zq", "expected at least 8 characters, got 2"),
+        (Annotated[list[str], Field(max_length=1)], ["a", "b"], "expected at most 1 item, got 2"),
+        (Annotated[str, Field(min_length=8)], "zq", "expected at least 8 characters, got zq"),
     ],
 )
 def test_values(kind: Any, value: object, words: str) -> None:
