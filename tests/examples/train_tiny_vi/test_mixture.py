@@ -39,6 +39,13 @@ def test_the_configuration_supports_all_block_types(config: Config) -> None:
     assert set(config.mixture.segments) == tasks
 
 
+def test_the_second_run_differs_in_stages_and_rates_only(config: Config) -> None:
+    talk = read_config(CONFIG.with_name("config_talk.toml"))
+    assert talk.model == config.model and talk.mixture == config.mixture
+    assert [stage.talk for stage in talk.stages] == [12.0]
+    assert talk.train.cooldown > config.train.cooldown and talk.train.muon_lr < config.train.muon_lr
+
+
 def test_paths_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folders = (tmp_path / "a", tmp_path / "b")
     monkeypatch.setenv("BINHDAN_DATA", os.pathsep.join(map(str, folders)))
