@@ -11,14 +11,14 @@ from typing import Any, Final
 from train_tiny_vi.tasks.example import Example
 from train_tiny_vi.text import strip_marks
 
-
 _FRAMES: Final = (
     *("Làm sao để {}?", "Làm thế nào để {}?", "Cách {}", "Tôi muốn {}", "{} thế nào?", "{} như thế nào?"),
     *("Hướng dẫn {}", "Có cách nào {} không?", "Muốn {} thì làm sao?", "Lệnh nào để {}?", "Chỉ tôi cách {}"),
     *("Tôi có thể {} không?", "Mình muốn {} thì gõ lệnh gì?"),
 )
 _FRAMES_EN: Final = (
-    *("How do I {}?", "How can I {}?", "How to {}?", "I want to {}", "Can I {}?", "What is the command to {}?"),
+    *("How do I {}?", "How can I {}?", "How to {}?", "I want to {}", "Can I {}?"),
+    "What is the command to {}?",
 )
 _OPENINGS: Final = ("Bạn ơi, ", "Cho tôi hỏi, ", "Em ơi, ", "Cho mình hỏi ")
 
@@ -41,7 +41,7 @@ TALK: Final = _read()  # answer -> questions
 
 
 def talk(rng: Random) -> Example:
-    """Returns a random question: some after an opening, in lower case, without marks or without the question mark."""
+    """Returns a random question: some after an opening, in lower case, without marks or question mark."""
     answer, questions = rng.choice(list(TALK.items()))
     question = rng.choice(questions)
     if rng.random() < 0.1:
