@@ -226,8 +226,8 @@ def find_python(version: str) -> tuple[str, str] | None:
 def compile_embed(wheel: Path, folder: Path, triple: str, *options: str) -> tuple[Path, Path]:
     """The package of the wheel, and embed_c beside its library."""
     package = extract(wheel, folder)
-    program = package / "lib" / ("embed.exe" if "windows" in triple else "embed")
     libraries = package / "lib"
+    program = libraries / ("embed.exe" if "windows" in triple else "embed")
     # zig does not look for an import library of this name.
     link = [libraries / "libbinhdan.dll.a"] if "windows" in triple else [f"-L{libraries}", "-lbinhdan"]
     call(

@@ -32,7 +32,7 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   if (path.find('\0') != std::string::npos) fail(Code::invalid_argument, "path: expected no NUL character");
   const std::wstring name = wide(path);
   const DWORD attributes = GetFileAttributesW(name.c_str());
-  if (attributes == INVALID_FILE_ATTRIBUTES) fail(Code::not_found, path, ": no such file");
+  if (attributes == INVALID_FILE_ATTRIBUTES) fail(Code::not_found, path, ": No such file or directory");
   if (attributes & FILE_ATTRIBUTE_DIRECTORY)
     fail(Code::bad_format, path, ": expected a file, got a directory");
   const Handle file{CreateFileW(name.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,

@@ -76,9 +76,7 @@ class Placement:
     def __init__(self, imbalance: int) -> None:
         self._imbalance = imbalance
         self._ranking = Ranking()
-        self._replicas: OrderedDict[str, str] = (
-            OrderedDict()
-        )  # of conversations, the last used one at the end
+        self._replicas: OrderedDict[str, str] = OrderedDict()  # by conversation, the last used one at the end
 
     def choose(self, affinity: Affinity, requests: Mapping[str, int]) -> str:
         """The replica for a request. `requests`: those of each replica that run or wait."""
